@@ -1,0 +1,95 @@
+"""Box arithmetic in float32: intersection over union, the coding of Faster R-CNN, clipping.
+
+A box is y1 x1 y2 x2 in canvas pixels with y1 <= y2 and x1 <= x2; its height is y2 - y1, without the "+ 1" of the
+early Faster R-CNN codes. Box coding: Girshick et al., arXiv:1311.2524, appendix C.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+"""The largest dh and dw that are decoded: an anchor of 16 pixels cannot grow beyond 1000."""
+
+MIN_SIDE = 1e-6
+"""Sides are floored to this before a division or a logarithm, so that padding rows give finite numbers."""
+
+UNIT_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+
+
+def area(boxes: tf.Tensor) -> tf.Tensor:
+    """Areas, float32 [..], of boxes [.., 4] in square pixels; a box that is turned inside out has area 0."""
+    boxes = tf.cast(boxes, tf.float32)
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Intersection over union of all pairs.
+
+    Args:
+        a: boxes [.., N, 4].
+        b: boxes [.., M, 4] with the same (or broadcastable) leading dimensions.
+
+    Returns:
+        float32 [.., N, M] in 0..1; 0, never NaN, where a box has no area. Takes memory for N * M pairs: who has
+        many boxes splits them.
+    """
+    a = tf.cast(a, tf.float32)
+    b = tf.cast(b, tf.float32)
+    a_y1, a_x1, a_y2, a_x2 = tf.split(a, 4, axis=-1)
+    b_y1, b_x1, b_y2, b_x2 = (tf.expand_dims(part, -2) for part in tf.unstack(b, num=4, axis=-1))
+    height = tf.maximum(tf.minimum(a_y2, b_y2) - tf.maximum(a_y1, b_y1), 0.0)
+    width = tf.maximum(tf.minimum(a_x2, b_x2) - tf.maximum(a_x1, b_x1), 0.0)
+    intersection = height * width
+    union = area(a)[..., :, None] + area(b)[..., None, :] - intersection
+    return tf.math.divide_no_nan(intersection, union)
+
+
+def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
+    """Offsets that turn ``anchors`` into ``boxes``.
+
+    Args:
+        boxes: [.., 4].
+        anchors: [.., 4] of the same (or broadcastable) shape.
+        weights: factors of dy, dx, dh, dw.
+
+    Returns:
+        float32 [.., 4]: dy and dx in anchor heights and widths, dh and dw as logarithms of the ratio of sides, each
+        times its weight. Finite for finite input, padding rows included.
+    """
+    box_centre, box_size = _centre_and_size(tf.cast(boxes, tf.float32))
+    centre, size = _centre_and_size(tf.cast(anchors, tf.float32))
+    size = tf.maximum(size, MIN_SIDE)
+    shift = (box_centre - centre) / size
+    scale = tf.math.log(tf.maximum(box_size, MIN_SIDE) / size)
+    return tf.concat([shift, scale], axis=-1) * tf.constant(weights, tf.float32)
+
+
+def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT_WEIGHTS) -> tf.Tensor:
+    """Boxes float32 [.., 4] from offsets as ``encode`` makes them; dh and dw are capped at log(1000 / 16).
+
+    Args:
+        deltas: [.., 4], dy dx dh dw times their weights.
+        anchors: [.., 4] of the same (or broadcastable) shape.
+        weights: factors of dy, dx, dh, dw, all positive.
+    """
+    deltas = tf.cast(deltas, tf.float32) / tf.constant(weights, tf.float32)
+    centre, size = _centre_and_size(tf.cast(anchors, tf.float32))
+    centre = deltas[..., :2] * size + centre
+    half = 0.5 * size * tf.exp(tf.minimum(deltas[..., 2:], MAX_LOG_SCALE))
+    return tf.concat([centre - half, centre + half], axis=-1)
+
+
+def clip_to_canvas(boxes: tf.Tensor, height: float | tf.Tensor, width: float | tf.Tensor) -> tf.Tensor:
+    """Boxes float32 [.., 4] moved into [0, height] x [0, width]; what lies outside becomes a box without area."""
+    limit = tf.cast(tf.stack([height, width, height, width]), tf.float32)
+    return tf.clip_by_value(tf.cast(boxes, tf.float32), 0.0, limit)
+
+
+def _centre_and_size(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    size = boxes[..., 2:] - boxes[..., :2]
+    return boxes[..., :2] + 0.5 * size, size
