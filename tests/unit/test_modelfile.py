@@ -1,0 +1,121 @@
+"""Model files: whole or not at all, readable anywhere, and closed to a wrong key."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
+from maskrcnn_trainer.modelfile import MAGIC, ModelFile, is_model_file, read_model_file, write_model_file
+
+
+@pytest.fixture
+def model() -> ModelFile:
+    generator = np.random.default_rng(0)
+    return ModelFile(
+        architecture={"nlayers": 10},
+        experiment={"seed": 1, "dataConfig": {"imageSize": [128, 128]}},
+        class_map={"ids": [1, 3], "names": ["a", "b"]},
+        step=40,
+        # A transposed view: the layout in memory is not the layout of the shape.
+        variables={
+            "conv1/kernel": generator.normal(size=(4, 3, 2)).astype(np.float32).T,
+            "scalar": np.float32(2.5).reshape(()),
+        },
+        optimizer={"conv1/kernel": np.ones((2, 3, 4), np.float32)},
+        state={"fingerprint": "9f2c", "lossScale": 32768.0},
+    )
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+def test_reads_back_what_was_written(tmp_path: Path, model: ModelFile, key: str | None) -> None:
+    path = tmp_path / "model.step-40.tlt"
+    write_model_file(path, model, key)
+    read = read_model_file(path, key)
+    assert read.architecture == model.architecture
+    assert read.experiment == model.experiment
+    assert read.class_map == model.class_map
+    assert (read.step, read.state, read.retrain_required) == (40, model.state, False)
+    for name, expected in model.variables.items():
+        np.testing.assert_array_equal(read.variables[name], expected)
+    np.testing.assert_array_equal(read.optimizer["conv1/kernel"], model.optimizer["conv1/kernel"])
+    assert is_model_file(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.step-40.tlt"]
+
+
+def test_equal_models_are_equal_files(tmp_path: Path, model: ModelFile) -> None:
+    write_model_file(tmp_path / "a.tlt", model)
+    write_model_file(tmp_path / "b.tlt", model)
+    assert (tmp_path / "a.tlt").read_bytes() == (tmp_path / "b.tlt").read_bytes()
+
+
+def test_an_encrypted_file_shows_nothing_and_refuses_other_keys(tmp_path: Path, model: ModelFile) -> None:
+    path = tmp_path / "model.tlt"
+    write_model_file(path, model, "secret")
+    content = path.read_bytes()
+    assert content.startswith(MAGIC)
+    assert b"nlayers" not in content
+    with pytest.raises(InvalidInput, match="encrypted; give its key"):
+        read_model_file(path)
+    with pytest.raises(InvalidInput, match="does not open this file") as caught:
+        read_model_file(path, "Secret")
+    assert (caught.value.exit_code, caught.value.reason) == (64, "WrongKey")
+
+
+def test_a_changed_byte_is_an_error(tmp_path: Path, model: ModelFile) -> None:
+    path = tmp_path / "model.tlt"
+    write_model_file(path, model, "secret")
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(InvalidInput, match="damaged"):
+        read_model_file(path, "secret")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"something else"])
+def test_other_content_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.tlt"
+    path.write_bytes(content)
+    assert not is_model_file(path)
+    with pytest.raises(InvalidInput, match=r"broken\.tlt: no model file, or a damaged one"):
+        read_model_file(path)
+
+
+def test_a_zip_of_something_else_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "original.tlt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.ckpt-100.index", b"")
+    assert not is_model_file(path)
+    with pytest.raises(InvalidInput, match="has no model.json"):
+        read_model_file(path)
+    with pytest.raises(InvalidInput, match="no such model file"):
+        read_model_file(tmp_path / "absent.tlt")
+
+
+def test_a_writer_that_lost_its_right_leaves_the_old_file(tmp_path: Path, model: ModelFile) -> None:
+    path = tmp_path / "model.tlt"
+    path.write_bytes(b"old")
+
+    def refuse() -> None:
+        raise InvalidInput("another run owns this directory")
+
+    with pytest.raises(InvalidInput, match="another run"):
+        write_model_file(path, model, before_rename=refuse)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.tlt"]
+
+
+def test_a_full_disk_has_its_own_exit_code(tmp_path: Path, model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(WorkspaceFull, match="no space left") as caught:
+        write_model_file(tmp_path / "model.tlt", model)
+    assert caught.value.exit_code == 70
+    assert list(tmp_path.iterdir()) == []

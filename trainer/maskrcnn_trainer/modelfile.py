@@ -1,0 +1,250 @@
+"""The ``.tlt`` model file: everything that a later task needs, in one file that opens anywhere.
+
+Plain, it is a zip archive (stored, not compressed) of ``model.json``, ``variables.safetensors`` and, from training,
+``optimizer.safetensors``. With a key it is the same archive under AES-256-GCM, the key derived by scrypt from the
+user's key and a random salt: a wrong key or a changed byte is an error, never a garbled model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
+
+FORMAT_VERSION = 1
+MAGIC = b"MASKRCNN\x00AES256GCM\x01"
+SALT_BYTES = 16
+NONCE_BYTES = 12
+# One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
+LARGEST_PLAINTEXT = 2**31 - 2**16
+DISK_FULL_ERRNOS = (28, 122)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The content of a model file.
+
+    Attributes:
+        architecture: ``Architecture.to_json()``; what the weights fit.
+        experiment: the spec it was trained with, camelCase keys as in YAML.
+        class_map: ``ClassMap.to_json()``; raw category ids and names in model order.
+        step: training steps done.
+        variables: network variables by name (without ``:0``), float32, moving statistics included.
+        optimizer: momentum by variable name; empty where a model is no checkpoint of a training.
+        state: what a resumed training needs besides (fingerprint, loss scale, data order); JSON values only.
+        retrain_required: true for a pruned model that was not trained since.
+    """
+
+    architecture: Mapping[str, Any]
+    experiment: Mapping[str, Any]
+    class_map: Mapping[str, Any]
+    step: int
+    variables: Mapping[str, np.ndarray]
+    optimizer: Mapping[str, np.ndarray] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    retrain_required: bool = False
+
+
+def write_model_file(
+    path: Path, model: ModelFile, key: str | None = None, *, before_rename: Callable[[], None] | None = None
+) -> None:
+    """Writes ``model`` to ``path`` whole or not at all.
+
+    Args:
+        path: replaced when it exists; the directory must exist.
+        key: encrypts the file when given.
+        before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
+
+    Raises:
+        WorkspaceFull: no space is left.
+    """
+    payload = _archive(model)
+    if key is not None:
+        payload = encrypt(payload, key)
+    write_atomically(path, payload, before_rename=before_rename)
+
+
+def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
+    """Writes bytes beside ``path``, flushes them to the disk, and renames them into place.
+
+    Raises:
+        WorkspaceFull: no space, or no quota, is left.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if before_rename is not None:
+            before_rename()
+        aside.replace(path)
+    except OSError as error:
+        if error.errno in DISK_FULL_ERRNOS:
+            raise WorkspaceFull(f"{path}: no space left for {len(payload)} bytes: {error.strerror}") from error
+        raise
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+
+
+def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer: bool = True) -> ModelFile:
+    """Opens a ``.tlt`` of ours.
+
+    Args:
+        path: the file.
+        key: needed when the file is encrypted, ignored when it is not.
+        with_optimizer: leave out to save the reading of the momentum.
+
+    Raises:
+        InvalidInput: no such file, no model file of ours, a missing or wrong key, a newer format.
+    """
+    path = Path(path)
+    try:
+        payload = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}", reason="ModelNotFound") from error
+    if payload.startswith(MAGIC):
+        if not key:
+            raise InvalidInput(
+                f"{path}: the model is encrypted; give its key with -k or MASKRCNN_KEY", reason="WrongKey"
+            )
+        payload = decrypt(payload, key, source=str(path))
+    return _open_archive(payload, str(path), with_optimizer)
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether the file's content says that it is a model file of ours, encrypted or not."""
+    with path.open("rb") as stream:
+        head = stream.read(len(MAGIC))
+    if head == MAGIC:
+        return True
+    if not head.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"model.json", "variables.safetensors"} <= set(archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def encrypt(payload: bytes, key: str) -> bytes:
+    """AES-256-GCM over ``payload``; magic, salt and nonce stand in front (the magic is authenticated too).
+
+    Raises:
+        InvalidInput: the key is empty or the payload past what one call of the cipher takes.
+    """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    if not key:
+        raise InvalidInput("the encryption key is empty; give one character or more", reason="WrongKey")
+    if len(payload) > LARGEST_PLAINTEXT:
+        raise InvalidInput(f"a model of {len(payload)} bytes cannot be encrypted; the limit is {LARGEST_PLAINTEXT}")
+    salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
+    return MAGIC + salt + nonce + AESGCM(_derive(key, salt)).encrypt(nonce, payload, MAGIC)
+
+
+def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
+    """Undoes :func:`encrypt`.
+
+    Raises:
+        InvalidInput: the key is not the one that the file was written with, or the file is damaged.
+    """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    salt_end = len(MAGIC) + SALT_BYTES
+    nonce_end = salt_end + NONCE_BYTES
+    salt, nonce = payload[len(MAGIC) : salt_end], payload[salt_end:nonce_end]
+    try:
+        return AESGCM(_derive(key, salt)).decrypt(nonce, payload[nonce_end:], MAGIC)
+    except (InvalidTag, ValueError) as error:
+        raise InvalidInput(
+            f"{source}: the key does not open this file; it was written with another key, or the file is damaged",
+            reason="WrongKey",
+        ) from error
+
+
+def _derive(key: str, salt: bytes) -> bytes:
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    return Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(key.encode())
+
+
+def _archive(model: ModelFile) -> bytes:
+    from safetensors.numpy import save
+
+    description = {
+        "version": FORMAT_VERSION,
+        "architecture": dict(model.architecture),
+        "experiment": dict(model.experiment),
+        "classMap": dict(model.class_map),
+        "step": model.step,
+        "state": dict(model.state),
+        "retrainRequired": model.retrain_required,
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        # A fixed date: equal models are equal files.
+        def add(name: str, content: bytes) -> None:
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
+
+        add("model.json", json.dumps(description, indent=1, sort_keys=True).encode())
+        add("variables.safetensors", save(_contiguous(model.variables)))
+        if model.optimizer:
+            add("optimizer.safetensors", save(_contiguous(model.optimizer)))
+    return stream.getvalue()
+
+
+def _contiguous(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    # safetensors stores the buffer as it lies; a transposed view would be stored untransposed. (0-d arrays stay 0-d.)
+    return {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
+
+
+def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFile:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            names = set(archive.namelist())
+            if not {"model.json", "variables.safetensors"} <= names:
+                raise InvalidInput(
+                    f"{source}: a zip archive, but no model file of this trainer (it has no model.json); a model of "
+                    "the original toolkit can be given as `checkpoint` to start a training from",
+                    reason="InvalidModel",
+                )
+            description = json.loads(archive.read("model.json"))
+            version = description.get("version")
+            if version != FORMAT_VERSION:
+                raise InvalidInput(
+                    f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
+                    reason="InvalidModel",
+                )
+            variables = load(archive.read("variables.safetensors"))
+            has_optimizer = with_optimizer and "optimizer.safetensors" in names
+            optimizer = load(archive.read("optimizer.safetensors")) if has_optimizer else {}
+    except (zipfile.BadZipFile, SafetensorError, json.JSONDecodeError) as error:
+        raise InvalidInput(f"{source}: no model file, or a damaged one: {error}", reason="InvalidModel") from error
+    return ModelFile(
+        architecture=description["architecture"],
+        experiment=description["experiment"],
+        class_map=description["classMap"],
+        step=description["step"],
+        variables=variables,
+        optimizer=optimizer,
+        state=description["state"],
+        retrain_required=description["retrainRequired"],
+    )
