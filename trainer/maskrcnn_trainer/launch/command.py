@@ -1,0 +1,195 @@
+"""The launch itself, from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from maskrcnn_trainer.artifacts import read_result
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput
+from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim
+from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
+from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
+from maskrcnn_trainer.report import termination_message, write_termination_message
+
+log = logging.getLogger(__name__)
+
+TASKS_WITH_SEVERAL_PROCESSES = ("train",)
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """What ``maskrcnn launch`` is told.
+
+    Attributes:
+        nodes: pods of the gang.
+        node_rank: which of them this is, from 0.
+        processes: processes of each node.
+        rendezvous: host and port of node 0; needed only with several nodes.
+        task: the task's name and its arguments.
+        threads: of each process; None divides the CPUs.
+    """
+
+    nodes: int
+    node_rank: int
+    processes: int
+    rendezvous: tuple[str, int] | None
+    task: tuple[str, ...]
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.nodes < 1 or self.processes < 1:
+            raise InvalidInput(f"--nodes {self.nodes} --processes-per-node {self.processes}: both must be at least 1")
+        if not 0 <= self.node_rank < self.nodes:
+            raise InvalidInput(f"--node-rank {self.node_rank}: must be 0 to {self.nodes - 1} with --nodes {self.nodes}")
+        if self.nodes > 1 and self.rendezvous is None:
+            raise InvalidInput("--rendezvous HOST:PORT is needed with --nodes above 1; HOST is node 0")
+        if not self.task:
+            raise InvalidInput(
+                "the task is missing; give it after --, such as: maskrcnn launch -- train -e spec.yaml ..."
+            )
+        if self.processes * self.nodes > 1 and self.task[0] not in TASKS_WITH_SEVERAL_PROCESSES:
+            raise InvalidInput(f"{self.task[0]} runs as one process; only train takes several")
+
+
+def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None) -> int:
+    """Runs this node's share of the task and returns the exit code (see :func:`most_telling`)."""
+    environment = environment or TaskEnvironment.from_environ()
+    stop = _StopRequest()
+    with stop:
+        if environment.fingerprint and environment.results_dir:
+            if _already_done(environment, settings):
+                return EXIT_OK
+            os.environ[TOKEN_VARIABLE] = _claim(environment, settings)
+        host: RendezvousHost | None = None
+        several = settings.nodes * settings.processes > 1
+        address, interface = "127.0.0.1", "lo"
+        port = 0
+        try:
+            if several:
+                if settings.node_rank == 0:
+                    bind, wanted = ("0.0.0.0", settings.rendezvous[1]) if settings.rendezvous else (address, 0)  # noqa: S104
+                    host = RendezvousHost(bind, wanted, settings.nodes, settings.processes)
+                    port = host.port
+                if settings.rendezvous is not None and settings.nodes > 1:
+                    address, port = settings.rendezvous
+                    if not join(address, port, settings.node_rank, settings.nodes, stopping=lambda: stop.asked):
+                        return _say_stopped(environment, settings)
+                    interface = interface_towards(address)
+            if stop.asked:
+                return _say_stopped(environment, settings)
+            threads = threads_per_process(settings.processes, settings.threads)
+            common = {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads)}
+            environments = {
+                slot.rank: common | (slot.environment(address, port, interface) if several else {})
+                for slot in slots_of(settings.node_rank, settings.nodes, settings.processes)
+            }
+            gang = Gang([sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments)
+            stop.gang = gang
+            if stop.asked:
+                gang.stop()
+            return _conclude(gang.wait(), environment, settings)
+        finally:
+            if host is not None:
+                host.close()
+
+
+class _StopRequest:
+    """SIGTERM and SIGINT are handed to the processes; a second SIGINT kills them."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.gang: Gang | None = None
+        self._interrupts = 0
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        self._interrupts += number == signal.SIGINT
+        if self.gang is not None:
+            if self._interrupts > 1:
+                self.gang.kill()
+            else:
+                self.gang.stop()
+
+
+def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> bool:
+    results_dir, fingerprint = str(environment.results_dir), str(environment.fingerprint)
+    result = read_result(results_dir, fingerprint)
+    if result is None:
+        return False
+    log.info("%s already holds the results of this fingerprint; nothing to do", results_dir)
+    if settings.node_rank == 0:
+        artifacts = {
+            name: {key: value for key, value in artifact.items() if key != "sha256"}
+            for name, artifact in result["artifacts"].items()
+        }
+        message = termination_message(
+            settings.task[0],
+            EXIT_OK,
+            environment,
+            model_path=result.get("modelPath"),
+            metrics=result.get("metrics"),
+            artifacts=artifacts,
+            checkpoint_step=result.get("checkpointStep"),
+        )
+        write_termination_message(environment, message)
+    return True
+
+
+def _claim(environment: TaskEnvironment, settings: LaunchSettings) -> str:
+    uid = environment.experiment_uid or secrets.token_hex(8)
+    results_dir = Path(str(environment.results_dir))
+    if settings.node_rank == 0:
+        return claim(
+            results_dir,
+            experiment_uid=uid,
+            attempt=environment.attempt,
+            fingerprint=str(environment.fingerprint),
+        ).token
+    return await_claim(results_dir, experiment_uid=uid, attempt=environment.attempt).token
+
+
+def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: LaunchSettings) -> int:
+    telling = most_telling(ended)
+    if telling is None:
+        return EXIT_OK
+    rank_zero_spoke = any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
+    if settings.node_rank == 0 and (not rank_zero_spoke or telling.code == EXIT_KILLED):
+        # Rank 0 writes the last word of its own failure; of another process, or of a kill, nobody else can tell.
+        if telling.code == EXIT_KILLED:
+            reason = "OutOfMemory"
+            text = f"process {telling.rank} was killed by signal 9, probably because memory ran out"
+        else:
+            reason = "ProcessFailed"
+            text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"
+        error = {"reason": reason, "message": text}
+        write_termination_message(
+            environment, termination_message(settings.task[0], telling.code, environment, error=error)
+        )
+    return telling.code
+
+
+def _say_stopped(environment: TaskEnvironment, settings: LaunchSettings) -> int:
+    error = {"reason": "Stopped", "message": "stopped before the processes were started"}
+    write_termination_message(
+        environment, termination_message(settings.task[0], EXIT_STOPPED, environment, error=error)
+    )
+    return EXIT_STOPPED

@@ -1,0 +1,116 @@
+"""A gang's processes on this node: started together, stopped together, summed up as one exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_KILLED, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
+
+log = logging.getLogger(__name__)
+
+# The peers of a lost process notice by themselves in two to four seconds; after that they are ended.
+SECONDS_FOR_PEERS = 4.0
+SECONDS_AFTER_TERM = 3.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one process ended, in the order in which they did.
+
+    Attributes:
+        rank: its rank.
+        code: exit code; 128 + signal where a signal ended it.
+        by_us: it was ended because another one had failed, so its code tells nothing.
+    """
+
+    rank: int
+    code: int
+    by_us: bool = False
+
+
+def most_telling(ended: Sequence[Ended]) -> Ended | None:
+    """The one whose code stands for all: the first 64, else 143, else any other failure but 75, else 75; None: all 0.
+
+    A survivor of a lost peer exits with 75, so the peer's own code says more. Processes that were ended because of
+    another's failure do not count.
+    """
+    failed = [entry for entry in ended if entry.code != EXIT_OK and not entry.by_us]
+    for wanted in (EXIT_INVALID, EXIT_STOPPED):
+        for entry in failed:
+            if entry.code == wanted:
+                return entry
+    others = [entry for entry in failed if entry.code != EXIT_TRY_AGAIN]
+    return next(iter(others or failed), None)
+
+
+class Gang:
+    """The processes of this node, one per GPU (or per share of the CPUs)."""
+
+    def __init__(self, command: Sequence[str], environments: Mapping[int, Mapping[str, str]]) -> None:
+        """Starts ``command`` once for each rank, with that rank's variables on top of our environment."""
+        self._processes = {
+            rank: subprocess.Popen(list(command), env={**os.environ, **variables})
+            for rank, variables in environments.items()
+        }
+        self._ended: list[Ended] = []
+        self._ended_by_us: set[int] = set()
+        self._asked_to_stop = False
+
+    def stop(self) -> None:
+        """Asks every process to stop (SIGTERM); they agree on the step after which they do."""
+        self._asked_to_stop = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends every process at once."""
+        self._signal(signal.SIGKILL)
+
+    def wait(self) -> list[Ended]:
+        """Returns when all have ended; one that fails takes the others with it within ten seconds."""
+        deadline: float | None = None
+        termed = False
+        while self._processes:
+            self._collect()
+            failure = any(entry.code not in (EXIT_OK, EXIT_STOPPED) for entry in self._ended)
+            if failure and self._processes:
+                now = time.monotonic()
+                if deadline is None:
+                    deadline = now + SECONDS_FOR_PEERS
+                if now >= deadline and not termed:
+                    self._end_the_others(signal.SIGTERM)
+                    termed, deadline = True, now + SECONDS_AFTER_TERM
+                elif now >= deadline:
+                    self._end_the_others(signal.SIGKILL)
+                    deadline = now + SECONDS_AFTER_TERM
+            if self._processes:
+                time.sleep(POLL_SECONDS)
+        return self._ended
+
+    def _collect(self) -> None:
+        for rank, process in list(self._processes.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._processes[rank]
+            entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us)
+            self._ended.append(entry)
+            if entry.code == EXIT_KILLED and not entry.by_us:
+                log.error("Process %d was killed by signal 9, probably because memory ran out", rank)
+            elif entry.code not in (EXIT_OK, EXIT_STOPPED) and not entry.by_us:
+                log.error("Process %d ended with exit code %d", rank, entry.code)
+
+    def _end_the_others(self, number: signal.Signals) -> None:
+        log.error("Ending the other processes: %s", ", ".join(map(str, sorted(self._processes))))
+        self._ended_by_us |= set(self._processes)
+        self._signal(number)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes.values():
+            process.send_signal(number)

@@ -1,0 +1,149 @@
+"""Where the processes of a gang find each other: Horovod's key-value store, hosted by node 0.
+
+Horovod's C++ client tries the store for a second and a half and then aborts the process, so nothing may call
+``hvd.init()`` before every node is up: each node puts its rank into the store and waits for all the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+SCOPE = "maskrcnn-launch"
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One process of the gang, in Horovod's terms."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    cross_rank: int
+    cross_size: int
+
+    def environment(self, host: str, port: int, interface: str) -> dict[str, str]:
+        """The variables from which ``hvd.init()`` learns all this."""
+        return {
+            "HOROVOD_RANK": str(self.rank),
+            "HOROVOD_SIZE": str(self.size),
+            "HOROVOD_LOCAL_RANK": str(self.local_rank),
+            "HOROVOD_LOCAL_SIZE": str(self.local_size),
+            "HOROVOD_CROSS_RANK": str(self.cross_rank),
+            "HOROVOD_CROSS_SIZE": str(self.cross_size),
+            "HOROVOD_HOSTNAME": node_name(self.cross_rank),
+            "HOROVOD_GLOO_RENDEZVOUS_ADDR": host,
+            "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
+            "HOROVOD_CONTROLLER": "gloo",
+            "HOROVOD_CPU_OPERATIONS": "gloo",
+            "HOROVOD_GLOO_IFACE": interface,
+            "HOROVOD_GLOO_TIMEOUT_SECONDS": "300",
+        }
+
+
+def slots_of(node_rank: int, nodes: int, processes: int) -> list[Slot]:
+    """The processes of one node; ranks count node by node."""
+    return [
+        Slot(node_rank * processes + local, nodes * processes, local, processes, node_rank, nodes)
+        for local in range(processes)
+    ]
+
+
+def node_name(rank: int) -> str:
+    return f"node-{rank}"
+
+
+class RendezvousHost:
+    """Horovod's rendezvous server, in a thread of this process."""
+
+    def __init__(self, address: str, port: int, nodes: int, processes: int) -> None:
+        from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+        from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
+
+        hosts = ",".join(f"{node_name(rank)}:{processes}" for rank in range(nodes))
+        self._server = RendezvousHTTPServer((address, port), RendezvousHandler, 0)
+        self._server.init(get_host_assignments(parse_hosts(hosts), nodes * processes))
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, name="rendezvous", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def join(host: str, port: int, node_rank: int, nodes: int, *, stopping: Callable[[], bool], poll: float = 0.5) -> bool:
+    """Announces this node and waits for all the others, without a limit of its own.
+
+    Args:
+        host: name or address of node 0; may not resolve yet.
+        port: of the rendezvous.
+        node_rank: ours.
+        nodes: how many there will be.
+        stopping: asked between two tries.
+        poll: seconds between two tries.
+
+    Returns:
+        True when all are there, False when told to stop before.
+    """
+    base = f"http://{host}:{port}/{SCOPE}"
+    announced, missing, next_line = False, set(range(nodes)), time.monotonic() + SECONDS_BETWEEN_LINES
+    while not stopping():
+        try:
+            if not announced:
+                _request(f"{base}/{node_rank}", b"here")
+                announced = True
+            missing = {rank for rank in missing if not _is_there(f"{base}/{rank}")}
+            if not missing:
+                return True
+        except OSError as error:
+            reason: object = error
+        else:
+            reason = f"missing: {', '.join(node_name(rank) for rank in sorted(missing))}"
+        if time.monotonic() >= next_line:
+            log.info("Waiting for the other nodes at %s:%d (%s)", host, port, reason)
+            next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+        time.sleep(poll)
+    return False
+
+
+def interface_towards(host: str) -> str:
+    """The network interface by which this machine reaches ``host`` (``lo`` for itself)."""
+    import psutil
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Connecting a datagram socket sends nothing; the kernel chooses the source address of the route.
+        probe.connect((host, 9))
+        address = probe.getsockname()[0]
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(entry.family == socket.AF_INET and entry.address == address for entry in addresses):
+            return str(name)
+    return "lo"
+
+
+def _is_there(url: str) -> bool:
+    try:
+        _request(url)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return False
+        raise
+    return True
+
+
+def _request(url: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(url, data=body, method="PUT" if body is not None else "GET")  # noqa: S310
+    # Pods talk to each other directly, whatever proxy the environment names for the world outside.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=3) as answer:
+        return bytes(answer.read())
