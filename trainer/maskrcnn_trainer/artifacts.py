@@ -1,0 +1,84 @@
+"""What a task leaves behind: files, directories and sets of files with their sizes and hashes, and result.json."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.errors import EXIT_OK
+
+RESULT_FILE = "result.json"
+
+PathLike = str | os.PathLike[str]
+
+
+def write_json_atomically(path: PathLike, content: Any, *, indent: int | None = None) -> None:
+    """Write ``content`` as JSON beside ``path``, flush it to the disk and rename it into place."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=indent, allow_nan=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def artifact_files(path: PathLike) -> list[Path]:
+    """The files of an artifact in a stable order: one file, all files below a directory, or those a pattern matches.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    root = Path(path)
+    if root.is_file():
+        return [root]
+    if root.is_dir():
+        return sorted(file for file in root.rglob("*") if file.is_file())
+    found = sorted(root.parent.glob(root.name))
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, "no artifact", os.fspath(path))
+    return found
+
+
+def artifact_bytes(path: PathLike) -> int:
+    """The size of an artifact (a file, a directory or a pattern; see ``artifact_files``) in bytes."""
+    return sum(file.stat().st_size for file in artifact_files(path))
+
+
+def artifact_sha256(path: PathLike) -> str:
+    """The SHA-256 of a file, or of the lines ``<hash>  <relative path>`` (as sha256sum prints) of several, as hex."""
+    root = Path(path)
+    files = artifact_files(path)
+    with ThreadPoolExecutor(max_workers=min(4, len(files) or 1)) as pool:
+        digests = list(pool.map(_file_sha256, files))
+    if root.is_file():
+        return digests[0]
+    base = root if root.is_dir() else root.parent
+    lines = (f"{digest}  {file.relative_to(base).as_posix()}\n" for digest, file in zip(digests, files, strict=True))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_result(results_dir: PathLike, fingerprint: str) -> dict[str, Any] | None:
+    """The result that ``results_dir`` holds, when it is of ``fingerprint`` and its artifacts stand with their sizes."""
+    try:
+        result = json.loads((Path(results_dir) / RESULT_FILE).read_text(encoding="utf-8"))
+        if result.get("fingerprint") != fingerprint or result.get("code") != EXIT_OK:
+            return None
+        sizes = ((artifact["path"], artifact["bytes"]) for artifact in result["artifacts"].values())
+        return result if all(artifact_bytes(path) == size for path, size in sizes) else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None

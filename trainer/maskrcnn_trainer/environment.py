@@ -1,0 +1,50 @@
+"""The environment that whoever starts a task talks to it by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maskrcnn_trainer.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class TaskEnvironment:
+    """The environment variables that every task honours, in a cluster and on one machine.
+
+    ``from_environ`` treats an empty variable as unset and raises InvalidInput for an attempt that is no number.
+    """
+
+    results_dir: str | None = None
+    fingerprint: str | None = None
+    attempt: int = 1
+    experiment_uid: str | None = None
+    key: str | None = field(default=None, repr=False)
+    report_url: str | None = None
+    report_token_file: str | None = None
+    report_ca_file: str | None = None
+    termination_log: str | None = None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> TaskEnvironment:
+        """Read the variables of ``environ`` (default: this process's) named ``MASKRCNN_<FIELD>``."""
+        source = os.environ if environ is None else environ
+
+        def value(name: str) -> str | None:
+            return source.get(f"MASKRCNN_{name}") or None
+
+        attempt = value("ATTEMPT") or "1"
+        if not attempt.isdecimal() or int(attempt) < 1:
+            raise InvalidInput(f"MASKRCNN_ATTEMPT: {attempt!r} is not a whole number of at least 1")
+        return cls(
+            results_dir=value("RESULTS_DIR"),
+            fingerprint=value("FINGERPRINT"),
+            attempt=int(attempt),
+            experiment_uid=value("EXPERIMENT_UID"),
+            key=value("KEY"),
+            report_url=value("REPORT_URL"),
+            report_token_file=value("REPORT_TOKEN_FILE"),
+            report_ca_file=value("REPORT_CA_FILE"),
+            termination_log=value("TERMINATION_LOG"),
+        )

@@ -1,0 +1,390 @@
+"""What a task tells the outside world: status.json, the termination message, result.json and posted records.
+
+All metrics are fractions and plain JSON numbers. Only rank 0 speaks. Nothing here may fail or delay a task, with one
+exception: a result that cannot be written is an error, because a result is what the task was started for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.artifacts import (
+    RESULT_FILE,
+    PathLike,
+    artifact_bytes,
+    artifact_sha256,
+    read_result,
+    write_json_atomically,
+)
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK, EXIT_STOPPED, InvalidInput, Stopped, TaskError, WorkspaceFull
+from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
+
+__all__ = [
+    "Reporter",
+    "TaskEnvironment",
+    "describe_error",
+    "encode_termination_message",
+    "finite_numbers",
+    "format_seconds",
+    "read_result",
+    "task_report",
+    "termination_message",
+    "write_json_atomically",
+    "write_termination_message",
+]
+
+logger = logging.getLogger(__name__)
+
+STATUS_FILE = "status.json"
+REPORT_VERSION = 1
+TERMINATION_MESSAGE_BYTES = 4000  # Kubernetes cuts a termination message at 4096 bytes, in the middle of the JSON
+REPORTED_PACKAGES = ("maskrcnn-operator", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "pycocotools")
+
+Number = int | float
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as ``H:MM:SS``, rounded to the second: 750.4 is ``0:12:30``, a day and a half is ``36:00:00``."""
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, Number]:
+    """The entries of ``values`` as plain Python numbers; NaN and infinity, which JSON lacks, are left out."""
+    numbers: dict[str, Number] = {}
+    for name, value in (values or {}).items():
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name}: a metric is a number, not {type(value).__name__}")
+        if math.isfinite(number):
+            numbers[name] = number
+    return numbers
+
+
+def termination_message(
+    task: str,
+    code: int,
+    environment: TaskEnvironment,
+    *,
+    model_path: PathLike | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    artifacts: Mapping[str, Mapping[str, Any]] | None = None,
+    checkpoint_step: int | None = None,
+    error: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The last word of a task; ``error`` is ``{"reason", "message"}`` unless ``code`` is 0."""
+    return {
+        "version": REPORT_VERSION,
+        "task": task,
+        "code": code,
+        "fingerprint": environment.fingerprint,
+        "attempt": environment.attempt,
+        "modelPath": None if model_path is None else os.fspath(model_path),
+        "metrics": finite_numbers(metrics),
+        "artifacts": {name: dict(artifact) for name, artifact in (artifacts or {}).items()},
+        "checkpointStep": checkpoint_step,
+        "error": None if error is None else dict(error),
+    }
+
+
+def encode_termination_message(content: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
+    """``content`` as JSON of at most ``limit`` bytes: its error text is cut first, then metrics and artifacts go."""
+    message: dict[str, Any] = json.loads(json.dumps(content))
+    if len(compact_json(message)) <= limit:
+        return compact_json(message)
+    error = message.get("error") or {}
+    text = error.get("message", "")
+    if text:
+        fits, too_long = 0, len(text)
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
+            error["message"] = text[:middle] + "…"
+            fits, too_long = (middle, too_long) if len(compact_json(message)) <= limit else (fits, middle)
+        error["message"] = text[:fits] + "…"
+    for part in ("metrics", "artifacts"):
+        while len(compact_json(message)) > limit and message.get(part):
+            message[part].popitem()
+    for part in ("modelPath", "error"):
+        if len(compact_json(message)) > limit:
+            message[part] = None
+    return compact_json(message)
+
+
+def write_termination_message(environment: TaskEnvironment, message: Mapping[str, Any]) -> None:
+    """Write the termination log in place (in a pod it is a mounted file, which cannot be replaced by a rename)."""
+    if environment.termination_log is None:
+        return
+    try:
+        Path(environment.termination_log).write_bytes(encode_termination_message(message))
+    except OSError as error:
+        logger.warning("The termination message could not be written: %s", error)
+
+
+class Reporter:
+    """Writes what a task does into its results directory, its termination log and to its report server.
+
+    Args:
+        task: the task's name, such as ``train``.
+        results_dir: where status.json and result.json go; created when absent.
+        environment: the task's environment variables.
+        rank: a reporter of any rank but 0 says nothing and writes nothing.
+        processes: number of processes of the task; threads: threads of each (default: the CPUs it may use).
+        before_write: called before result.json is renamed into place or an old one removed; raises when another run has
+            taken over the directory.
+        poster: takes the records to post; default: HttpPoster where MASKRCNN_REPORT_URL is set.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        results_dir: PathLike,
+        environment: TaskEnvironment,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        threads: int | None = None,
+        before_write: Callable[[], None] | None = None,
+        poster: Poster | None = None,
+    ) -> None:
+        self.task = task
+        self.results_dir = Path(results_dir)
+        self.environment = environment
+        self.silent = rank != 0
+        self.finished = False
+        self._processes = processes
+        self._threads = threads if threads is not None else len(os.sched_getaffinity(0))
+        self._before_write = before_write
+        self._start_time = _utc_now()
+        self._checkpoint_step: int | None = None
+        self._status_failing = False
+        self._poster = poster
+
+    def started(self, message: str = "") -> None:
+        """Say that the task has begun; a result.json of an earlier run no longer counts and is removed."""
+        if self.silent:
+            return
+        self.results_dir.mkdir(parents=True, exist_ok=True)
+        if self._poster is None and self.environment.report_url is not None:
+            try:
+                self._poster = HttpPoster(self.environment)
+            except InvalidInput as error:
+                logger.warning("Progress is not posted: %s", error)
+        stale = self.results_dir / RESULT_FILE
+        if stale.exists():
+            if self._before_write is not None:
+                self._before_write()
+            stale.unlink(missing_ok=True)
+        self._record("STARTED", message)
+
+    def running(
+        self,
+        message: str = "",
+        *,
+        epoch: int | None = None,
+        max_epoch: int | None = None,
+        step: int | None = None,
+        total_steps: int | None = None,
+        eta: float | None = None,
+        time_per_epoch: float | None = None,
+        kpi: Mapping[str, Any] | None = None,
+        graphical: Mapping[str, Any] | None = None,
+        checkpoint_step: int | None = None,
+    ) -> None:
+        """Say how far the task is; ``eta`` and ``time_per_epoch`` in seconds, ``kpi`` metrics, ``graphical`` losses."""
+        if checkpoint_step is not None:
+            self._checkpoint_step = checkpoint_step
+        if self.silent:
+            return
+        self._record(
+            "RUNNING",
+            message,
+            epoch=epoch,
+            max_epoch=max_epoch,
+            step=step,
+            total_steps=total_steps,
+            eta=None if eta is None or not math.isfinite(eta) else format_seconds(eta),
+            time_per_epoch=None if time_per_epoch is None else format_seconds(time_per_epoch),
+            kpi=finite_numbers(kpi),
+            graphical=finite_numbers(graphical),
+        )
+
+    def succeeded(
+        self,
+        message: str = "",
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        artifacts: Mapping[str, PathLike] | None = None,
+        model_path: PathLike | None = None,
+        checkpoint_step: int | None = None,
+    ) -> None:
+        """Write result.json, the termination message and the last record.
+
+        ``artifacts`` maps names to files, directories or patterns; their paths are kept in the form given.
+        """
+        if self.silent:
+            return
+        sized: dict[str, dict[str, Any]] = {
+            name: {"path": os.fspath(path), "bytes": artifact_bytes(path)} for name, path in (artifacts or {}).items()
+        }
+        last_word = termination_message(
+            self.task,
+            EXIT_OK,
+            self.environment,
+            model_path=model_path,
+            metrics=metrics,
+            artifacts=sized,
+            checkpoint_step=self._checkpoint_step if checkpoint_step is None else checkpoint_step,
+        )
+        result = last_word | {
+            "artifacts": {name: item | {"sha256": artifact_sha256(item["path"])} for name, item in sized.items()},
+            "image": None,
+            "versions": installed_versions(),
+            "processes": self._processes,
+            "threads": self._threads,
+            "startTime": self._start_time,
+            "completionTime": _utc_now(),
+        }
+        if self._before_write is not None:
+            self._before_write()
+        write_json_atomically(self.results_dir / RESULT_FILE, result, indent=2)
+        self.finished = True
+        self._checkpoint_step = last_word["checkpointStep"]
+        self._record("SUCCESS", message, kpi=last_word["metrics"])
+        self._close(last_word)
+
+    def failed(self, error: BaseException) -> int:
+        """Write the FAILURE record and the termination message; returns the exit code that belongs to ``error``."""
+        code, reason, message = describe_error(error)
+        if self.silent or self.finished:
+            return code
+        self.finished = True
+        self._record("FAILURE", message)
+        self._close(
+            termination_message(
+                self.task,
+                code,
+                self.environment,
+                checkpoint_step=self._checkpoint_step,
+                error={"reason": reason, "message": message},
+            )
+        )
+        return code
+
+    def _close(self, last_word: Mapping[str, Any]) -> None:
+        write_termination_message(self.environment, last_word)
+        if self._poster is not None:
+            self._poster.close()
+
+    def _record(self, status: str, message: str, **fields: Any) -> None:
+        now = datetime.now()  # as a clock on the wall, beside the log lines
+        record: dict[str, Any] = {
+            "date": now.strftime("%m/%d/%Y"),
+            "time": now.strftime("%H:%M:%S"),
+            "status": status,
+            "message": message,
+            "epoch": None,
+            "max_epoch": None,
+            "step": None,
+            "total_steps": None,
+            "eta": None,
+            "time_per_epoch": None,
+            "kpi": {},
+            "graphical": {},
+        } | fields
+        self._append(record)
+        if self._poster is not None:
+            self._poster.offer(
+                {
+                    "version": REPORT_VERSION,
+                    "task": self.task,
+                    "experimentUid": self.environment.experiment_uid,
+                    "fingerprint": self.environment.fingerprint,
+                    "attempt": self.environment.attempt,
+                    "checkpointStep": self._checkpoint_step,
+                }
+                | record
+            )
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        try:
+            with (self.results_dir / STATUS_FILE).open("a+b") as stream:
+                if stream.seek(0, os.SEEK_END) > 0:
+                    stream.seek(-1, os.SEEK_END)
+                    if stream.read(1) != b"\n":  # a run killed in the middle of a line
+                        stream.write(b"\n")
+                stream.write(compact_json(record) + b"\n")
+            self._status_failing = False
+        except OSError as error:
+            if not self._status_failing:
+                logger.warning("%s could not be written: %s", self.results_dir / STATUS_FILE, error)
+            self._status_failing = True
+
+
+def describe_error(error: BaseException) -> tuple[int, str, str]:
+    """The exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
+    if isinstance(error, TaskError):
+        return error.exit_code, error.reason, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_STOPPED, Stopped.default_reason, "Interrupted."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkspaceFull.exit_code, WorkspaceFull.default_reason, f"No space is left in the workspace: {error}"
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 1
+        return code, TaskError.default_reason, f"The task ended with exit code {code}."
+    return 1, TaskError.default_reason, f"{type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def task_report(
+    task: str,
+    results_dir: PathLike,
+    environment: TaskEnvironment | None = None,
+    *,
+    started: str = "",
+    **options: Any,
+) -> Iterator[Reporter]:
+    """A task between its STARTED record and its last word.
+
+    ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
+    exception that is no TaskError is logged with its traceback. A block that ends well must have called ``succeeded``.
+    """
+    reporter = Reporter(task, results_dir, environment or TaskEnvironment.from_environ(), **options)
+    try:
+        reporter.started(started)
+        yield reporter
+        if not (reporter.finished or reporter.silent):
+            raise RuntimeError(f"{task} ended without saying that it succeeded")
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code in (None, EXIT_OK):
+            raise
+        code = reporter.failed(error)
+        if isinstance(error, TaskError | KeyboardInterrupt | SystemExit) or code == WorkspaceFull.exit_code:
+            logger.error("%s", describe_error(error)[2])
+        else:
+            logger.exception("%s failed", task)
+        raise SystemExit(code) from error
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that can change a result, without importing any of them."""
+    versions = {"python": platform.python_version()}
+    for package in REPORTED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
