@@ -1,0 +1,118 @@
+"""What the types of the experiment spec share: how they are written, and the plain types their fields are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+
+UINT32_MAX = 2**32 - 1
+
+
+def _plain_schema(schema: dict[str, Any]) -> None:
+    """Write a schema as OpenAPI of a CustomResourceDefinition wants it: no titles, no null."""
+    schema.pop("title", None)
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+        if "default" in field and field["default"] is None:
+            del field["default"]
+        choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
+        if len(choices) == 1:
+            del field["anyOf"]
+            field.update(choices[0] | field)
+
+
+class SpecModel(BaseModel):
+    """A part of the spec: frozen, camelCase in YAML, snake_case in Python (both are read), no unknown field.
+
+    Types are strict, since an API server would refuse the text "2" where a number belongs, too.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        json_schema_extra=_plain_schema,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: object) -> object:
+        """An API server drops a null, and so does this: a field with null is a field not given."""
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
+
+def _tuples(value: object) -> object:
+    """Lists, as YAML and JSON give them, as tuples, nested ones as well."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _array(items: dict[str, Any], least: int | None = None, most: int | None = None) -> WithJsonSchema:
+    """A JSON schema without prefixItems, which a CustomResourceDefinition does not know."""
+    schema: dict[str, Any] = {"type": "array", "items": items}
+    if least is not None:
+        schema["minItems"] = least
+    if most is not None:
+        schema["maxItems"] = most
+    return WithJsonSchema(schema)
+
+
+_AS_TUPLE = BeforeValidator(_tuples)
+
+MIN_SIDE = 128
+MAX_SIDE = 8192
+_Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+_Step = Annotated[int, Field(ge=1, le=UINT32_MAX)]
+_Level = Annotated[float, Field(gt=0, le=1000)]
+_Weight = Annotated[float, Field(gt=0, le=1000)]
+_Ratio = Annotated[float, Field(gt=0, le=100)]
+_Block = Annotated[int, Field(ge=0, le=4)]
+_Scale = Annotated[float, Field(ge=0.1, le=3)]
+
+ImageSize = Annotated[
+    tuple[_Side, _Side], _AS_TUPLE, _array({"type": "integer", "minimum": MIN_SIDE, "maximum": MAX_SIDE}, 2, 2)
+]
+Steps = Annotated[
+    tuple[_Step, ...],
+    Field(max_length=64),
+    _AS_TUPLE,
+    _array({"type": "integer", "format": "int64", "minimum": 1, "maximum": UINT32_MAX}, None, 64),
+]
+DecayLevels = Annotated[
+    tuple[_Level, ...],
+    Field(max_length=64),
+    _AS_TUPLE,
+    _array({"type": "number", "exclusiveMinimum": 0, "maximum": 1000}, None, 64),
+]
+BoxWeights = Annotated[
+    tuple[_Weight, _Weight, _Weight, _Weight],
+    _AS_TUPLE,
+    _array({"type": "number", "exclusiveMinimum": 0, "maximum": 1000}, 4, 4),
+]
+AspectRatios = Annotated[
+    tuple[tuple[_Ratio, _Ratio], ...],
+    Field(min_length=1, max_length=16),
+    _AS_TUPLE,
+    _array(
+        {
+            "type": "array",
+            "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+            "minItems": 2,
+            "maxItems": 2,
+        },
+        1,
+        16,
+    ),
+]
+Blocks = Annotated[
+    tuple[_Block, ...], Field(max_length=5), _AS_TUPLE, _array({"type": "integer", "minimum": 0, "maximum": 4}, None, 5)
+]
+ScaleRange = Annotated[tuple[_Scale, _Scale], _AS_TUPLE, _array({"type": "number", "minimum": 0.1, "maximum": 3}, 2, 2)]
+Tags = Annotated[tuple[str, ...], _AS_TUPLE, _array({"type": "string"})]

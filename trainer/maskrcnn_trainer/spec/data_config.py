@@ -1,0 +1,96 @@
+"""``dataConfig``: where the data is, and how an image becomes the network's input."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from maskrcnn_trainer.spec.base import UINT32_MAX, ImageSize, ScaleRange, SpecModel
+
+
+class Augmentation(SpecModel):
+    """Augmentation beyond the horizontal flip."""
+
+    scale_jitter: ScaleRange | None = Field(
+        default=None,
+        description="Range [min, max] of a random factor on the size of a training image, drawn anew at every use; "
+        "both between 0.1 and 3. What grows beyond imageSize is cropped, what shrinks is padded. Absent: off.",
+    )
+
+
+class DataConfig(SpecModel):
+    """Source and format of the input data, used by training, evaluation and inference."""
+
+    image_size: ImageSize = Field(
+        description="Size [height, width] in pixels to which images are resized (aspect ratio kept) and padded. Both "
+        "at least 128 and multiples of 2^maxLevel. Typical: [832, 1344]. Lower it when memory runs out.",
+    )
+    augment_input_data: bool = Field(
+        default=True, description="Whether training images are augmented: flipped horizontally with probability 0.5."
+    )
+    eval_samples: int = Field(
+        default=0,
+        ge=0,
+        le=UINT32_MAX,
+        description="Number of validation images used by an evaluation, taken from the start. 0: all of them.",
+    )
+    training_file_pattern: str | None = Field(
+        default=None,
+        max_length=65536,
+        description="TFRecord files for training: a glob pattern, or several separated by commas. Needed by train, "
+        "and by an int8 export that calibrates on training records.",
+    )
+    validation_file_pattern: str | None = Field(
+        default=None,
+        max_length=65536,
+        description="TFRecord files for validation: a glob pattern, or several separated by commas. Needed by train "
+        "and evaluate.",
+    )
+    val_json_file: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Annotation file (COCO instances JSON) of the validation images. Needed by train and evaluate.",
+    )
+    num_classes: int = Field(
+        ge=2,
+        le=65536,
+        description="Number of classes with the background: N + 1 for N categories; or at least the largest category "
+        "id + 1, which keeps the ids as they are (91 for COCO).",
+    )
+    skip_crowd_during_training: bool = Field(
+        default=True, description="Whether objects marked iscrowd are left out of training."
+    )
+    prefetch_buffer_size: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Number of batches prepared ahead by the input pipeline. 0: chosen automatically. Lower it when "
+        "memory runs out.",
+    )
+    shuffle_buffer_size: int = Field(
+        default=4096,
+        ge=1,
+        le=UINT32_MAX,
+        description="Number of records within which the order of training is shuffled: the window that slides over "
+        "the records of an epoch.",
+    )
+    n_workers: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="Number of images that are read and prepared in parallel; no more than twice the CPUs of a "
+        "process are used. Lower it when memory runs out.",
+    )
+    max_num_instances: int = Field(
+        default=200,
+        ge=1,
+        le=10000,
+        description="Largest number of objects of an image used in training; of more, the largest are kept.",
+    )
+    augmentation: Augmentation | None = Field(
+        default=None, description="Augmentation beyond the horizontal flip. Absent: none."
+    )
+
+    @field_validator("training_file_pattern", "validation_file_pattern", "val_json_file", mode="after")
+    @classmethod
+    def _empty_is_absent(cls, value: str | None) -> str | None:
+        return value or None

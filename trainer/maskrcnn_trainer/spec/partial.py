@@ -1,0 +1,78 @@
+"""A part of an experiment: what one step changes of it.
+
+The partial types are made from the whole ones, so they know the same fields, descriptions and bounds; every field is
+optional and has no default, so that a server that fills defaults in would not overwrite what the experiment says.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
+
+from maskrcnn_trainer.spec.base import SpecModel
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+
+
+def nested_model(field: FieldInfo) -> type[SpecModel] | None:
+    """The type of spec part that a field holds, also an optional one; None for a plain value."""
+    annotation = field.annotation
+    candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return next((item for item in candidates if isinstance(item, type) and issubclass(item, SpecModel)), None)
+
+
+def _partial(model: type[SpecModel]) -> type[SpecModel]:
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        nested = nested_model(field)
+        plain: Any = _partial(nested) if nested else field.annotation
+        for bound in field.metadata:
+            plain = Annotated[plain, bound]
+        fields[name] = (plain | None, Field(default=None, description=field.description))
+    part: type[SpecModel] = create_model(
+        f"Partial{model.__name__}", __base__=SpecModel, __module__=__name__, __doc__=model.__doc__, **fields
+    )
+    return part
+
+
+if TYPE_CHECKING:
+
+    class PartialExperimentSpec(SpecModel):
+        """Any fields of :class:`ExperimentSpec`; what is absent is left as the experiment has it."""
+else:
+    PartialExperimentSpec = _partial(ExperimentSpec)
+    PartialExperimentSpec.__doc__ = "Any fields of an experiment; what is absent is left as the experiment has it."
+
+
+def camel_case(part: Mapping[str, Any], model: type[SpecModel] = ExperimentSpec) -> dict[str, Any]:
+    """The same fields under their camelCase names; unknown names and absent (null) values are kept as they are."""
+    renamed: dict[str, Any] = {}
+    for key, value in part.items():
+        field = model.model_fields.get(key) or next((f for f in model.model_fields.values() if f.alias == key), None)
+        nested = nested_model(field) if field else None
+        name = str(field.alias) if field else key
+        renamed[name] = camel_case(value, nested) if nested and isinstance(value, Mapping) else copy.deepcopy(value)
+    return renamed
+
+
+def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in override.items():
+        if value is None:  # an API server drops a null, so it means "not given" here, too
+            continue
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def merge_experiment(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment with a step's changes: objects merge by field, lists and scalars replace.
+
+    Both are plain dictionaries as YAML gives them (snake_case names are read, too); the result is a new one in
+    camelCase. It is not checked: give it to :func:`maskrcnn_trainer.spec.parse_spec`.
+    """
+    return _merged(camel_case(base), camel_case(override))

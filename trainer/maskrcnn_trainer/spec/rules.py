@@ -1,0 +1,168 @@
+"""What must hold between fields. Each rule is a pure function of a spec whose fields are valid one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic.alias_generators import to_camel
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.spec.experiment import ExperimentSpec
+
+Path = tuple[str | int, ...]
+"""Where a value stands: snake_case names of fields, and positions in lists."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        path: the field, in snake_case names.
+        value: what was found there.
+        message: what would be right, in words that follow the field and the value.
+        field: the field as the user wrote it; camelCase unless told otherwise.
+    """
+
+    path: Path
+    value: Any
+    message: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.field or dotted(self.path)}: {self.message}"
+
+
+def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
+    """``dataConfig.imageSize[0]`` of ("data_config", "image_size", 0)."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else ("." if text else "") + spelling(part)
+    return text
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check, and the fields that it reads: where one of those is invalid, the check says nothing."""
+
+    reads: tuple[Path, ...]
+    check: Callable[[ExperimentSpec], Iterator[Problem]]
+
+
+def _length(spec: ExperimentSpec) -> str:
+    return f"learningRateSteps has {_count(len(spec.learning_rate_steps))}"
+
+
+def _count(number: int) -> str:
+    return f"{number} entr{'y' if number == 1 else 'ies'}"
+
+
+def rate_lists_match(spec: ExperimentSpec) -> Iterator[Problem]:
+    """One decay level for each step."""
+    steps, levels = spec.learning_rate_steps, spec.learning_rate_decay_levels
+    if len(steps) != len(levels):
+        message = f"{_count(len(levels))}, but {_length(spec)}: the two lists need the same length"
+        yield Problem(("learning_rate_decay_levels",), list(levels), message)
+
+
+def rate_steps_rise(spec: ExperimentSpec) -> Iterator[Problem]:
+    """The steps at which the rate changes come one after another."""
+    steps = spec.learning_rate_steps
+    if any(after <= before for before, after in zip(steps, steps[1:], strict=False)):
+        message = f"{list(steps)} does not rise; right would be, for example, {sorted(set(steps))}"
+        yield Problem(("learning_rate_steps",), list(steps), message)
+
+
+def length_is_given(spec: ExperimentSpec) -> Iterator[Problem]:
+    """A training has an end."""
+    if spec.total_steps is None and spec.num_epochs is None:
+        yield Problem(("total_steps",), None, "one of totalSteps and numEpochs is required, at least 1")
+
+
+def sides_fit_levels(spec: ExperimentSpec) -> Iterator[Problem]:
+    """Every level of the pyramid divides the image evenly."""
+    stride = 2**spec.maskrcnn_config.max_level
+    height, width = spec.data_config.image_size
+    if height % stride or width % stride:
+        near = [-(-side // stride) * stride for side in (height, width)]
+        message = (
+            f"{[height, width]}: both sides must be multiples of {stride} (2^maxLevel, maxLevel is "
+            f"{spec.maskrcnn_config.max_level}); the next larger size is {near}"
+        )
+        yield Problem(("data_config", "image_size"), [height, width], message)
+
+
+def mask_resolution_divides(spec: ExperimentSpec) -> Iterator[Problem]:
+    """The heads pool at a quarter and at half of the mask's side."""
+    side = spec.maskrcnn_config.mrcnn_resolution
+    if side % 4:
+        message = f"{side} is not a multiple of 4; the nearest are {side // 4 * 4} and {side // 4 * 4 + 4}"
+        yield Problem(("maskrcnn_config", "mrcnn_resolution"), side, message)
+
+
+def _ordered(low: str, high: str) -> Rule:
+    paths: tuple[Path, Path] = (("maskrcnn_config", low), ("maskrcnn_config", high))
+
+    def check(spec: ExperimentSpec) -> Iterator[Problem]:
+        lower, upper = getattr(spec.maskrcnn_config, low), getattr(spec.maskrcnn_config, high)
+        if lower > upper:
+            yield Problem(paths[0], lower, f"{lower} is more than {to_camel(high)} ({upper}); it must be at most that")
+
+    return Rule(paths, check)
+
+
+def blocks_differ(spec: ExperimentSpec) -> Iterator[Problem]:
+    """A block is frozen once."""
+    blocks = spec.maskrcnn_config.freeze_blocks
+    if len(set(blocks)) != len(blocks):
+        message = f"{list(blocks)} names a block twice; right would be {sorted(set(blocks))}"
+        yield Problem(("maskrcnn_config", "freeze_blocks"), list(blocks), message)
+
+
+def mask_is_included(spec: ExperimentSpec) -> Iterator[Problem]:
+    """There is no model without masks."""
+    if not spec.maskrcnn_config.include_mask:
+        message = "false: specifies whether to include a mask head, and currently only True is supported"
+        yield Problem(("maskrcnn_config", "include_mask"), False, message)
+
+
+def jitter_is_a_range(spec: ExperimentSpec) -> Iterator[Problem]:
+    """The smallest factor comes first."""
+    augmentation = spec.data_config.augmentation
+    if augmentation is None or augmentation.scale_jitter is None:
+        return
+    low, high = augmentation.scale_jitter
+    if low > high:
+        message = f"{[low, high]} must be [min, max]; right would be {[high, low]}"
+        yield Problem(("data_config", "augmentation", "scale_jitter"), [low, high], message)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule((("learning_rate_steps",), ("learning_rate_decay_levels",)), rate_lists_match),
+    Rule((("learning_rate_steps",),), rate_steps_rise),
+    Rule((("total_steps",), ("num_epochs",)), length_is_given),
+    Rule((("data_config", "image_size"), ("maskrcnn_config", "max_level")), sides_fit_levels),
+    Rule((("maskrcnn_config", "mrcnn_resolution"),), mask_resolution_divides),
+    _ordered("rpn_negative_overlap", "rpn_positive_overlap"),
+    _ordered("bg_thresh_lo", "bg_thresh_hi"),
+    _ordered("bg_thresh_hi", "fg_thresh"),
+    Rule((("maskrcnn_config", "freeze_blocks"),), blocks_differ),
+    Rule((("maskrcnn_config", "include_mask"),), mask_is_included),
+    Rule((("data_config", "augmentation", "scale_jitter"),), jitter_is_a_range),
+)
+
+
+def check_rules(spec: ExperimentSpec, unknown: frozenset[Path] = frozenset()) -> list[Problem]:
+    """All problems between the fields of a spec.
+
+    Args:
+        spec: valid field by field.
+        unknown: fields whose value is a stand-in; rules that read one of them (or a part of one) are left out.
+    """
+
+    def known(path: Path) -> bool:
+        return not any(path[: len(stand_in)] == stand_in or stand_in[: len(path)] == path for stand_in in unknown)
+
+    return [problem for rule in RULES if all(map(known, rule.reads)) for problem in rule.check(spec)]
