@@ -1,0 +1,77 @@
+"""Command-line parsing that all tasks share: both spellings of a flag, exit code 64, the key, old flags."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import InvalidInput
+
+log = logging.getLogger(__name__)
+
+
+class TaskParser(argparse.ArgumentParser):
+    """An argument parser whose errors are :class:`InvalidInput` and that never guesses at an abbreviated flag."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(*args, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInput(f"{self.prog}: {message}; see {self.prog} --help", reason="InvalidCommandLine")
+
+
+class IgnoredFlag(argparse.Action):
+    """A flag of the original toolkit that has no meaning here: accepted with its value, and a warning says so."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        options["help"] = argparse.SUPPRESS
+        options["default"] = argparse.SUPPRESS
+        super().__init__(option_strings, dest, **options)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        log.warning("%s has no meaning here and is ignored", option_string)
+
+
+def with_hyphens(arguments: Sequence[str]) -> list[str]:
+    """Spells long flags with hyphens (``--use_amp`` becomes ``--use-amp``); values, and all after ``--``, stay."""
+    spelled: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return spelled + list(arguments[position:])
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            argument = flag.replace("_", "-") + equals + value
+        spelled.append(argument)
+    return spelled
+
+
+def add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-k", "--key", help="encryption key of the model files; MASKRCNN_KEY keeps it off the screen")
+
+
+def key_of(arguments: argparse.Namespace, environment: TaskEnvironment) -> str | None:
+    """The key of ``-k``, else of the environment; an empty one counts as none."""
+    return getattr(arguments, "key", None) or environment.key
+
+
+def results_dir_of(given: str | None, environment: TaskEnvironment, *, flag: str) -> str:
+    """The results directory: the flag's, else MASKRCNN_RESULTS_DIR.
+
+    Raises:
+        InvalidInput: neither is there.
+    """
+    directory = given or environment.results_dir
+    if not directory:
+        raise InvalidInput(f"{flag} is missing: the directory to write results to (or set MASKRCNN_RESULTS_DIR)")
+    return directory

@@ -1,0 +1,150 @@
+"""``maskrcnn``: every task by the name and flags that users of the original toolkit know."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
+from maskrcnn_trainer.data.convert import command as convert_command
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError
+from maskrcnn_trainer.evaluation import command as evaluate_command
+from maskrcnn_trainer.progress import setup_logging
+from maskrcnn_trainer.training import command as train_command
+
+log = logging.getLogger("maskrcnn")
+
+Runner = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one task.
+
+    Returns:
+        0 done; 64 what was asked for cannot work; 75 try again; 143 stopped; 70 workspace full; others: failed.
+    """
+    # TensorFlow's start-up chatter says nothing that a user can act on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    setup_logging(int(os.environ.get("HOROVOD_RANK", "0")))
+    try:
+        parsed = build_parser().parse_args(with_hyphens(sys.argv[1:] if arguments is None else arguments))
+        run: Runner = parsed.run
+        return run(parsed)
+    except TaskError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+    except BrokenPipeError:
+        # Whoever read our output went away (maskrcnn spec import ... | head); nothing is left to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INVALID
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all tasks; building it imports no TensorFlow."""
+    parser = TaskParser(prog="maskrcnn", description="Mask R-CNN: convert, train, evaluate.")
+    tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
+
+    convert = tasks.add_parser(
+        "dataset_convert", aliases=["dataset-convert"], help="COCO images and annotations to TFRecords"
+    )
+    convert_command.add_arguments(convert)
+    convert.set_defaults(run=convert_command.run)
+
+    train = tasks.add_parser("train", help="train a model, on one process or many")
+    train_command.add_arguments(train)
+    train.set_defaults(run=train_command.run)
+
+    evaluate = tasks.add_parser("evaluate", help="COCO metrics of a model")
+    evaluate_command.add_arguments(evaluate)
+    evaluate.set_defaults(run=evaluate_command.run)
+
+    start = tasks.add_parser("launch", help="one node's processes of a task, for a pod or a script")
+    start.add_argument("--nodes", type=int, default=1, help="nodes of the gang")
+    start.add_argument("--node-rank", type=int, default=0, help="which of them this is, from 0")
+    start.add_argument("--processes-per-node", type=int, default=1, help="one per GPU, or per share of the CPUs")
+    start.add_argument("--rendezvous", metavar="HOST:PORT", help="node 0, as the others reach it")
+    start.add_argument(
+        "--threads-per-process", type=int, help="CPU threads of a process; the CPUs are divided otherwise"
+    )
+    start.add_argument("command", nargs=argparse.REMAINDER, metavar="-- TASK ...", help="the task and its arguments")
+    start.set_defaults(run=_launch)
+
+    spec = tasks.add_parser("spec", help="work on experiment specs")
+    actions = spec.add_subparsers(
+        title="actions", dest="action", required=True, metavar="ACTION", parser_class=TaskParser
+    )
+    importing = actions.add_parser("import", help="a prototxt spec of the original toolkit as a MaskRCNNExperiment")
+    importing.add_argument("spec", help="the prototxt file")
+    importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")
+    importing.set_defaults(run=_import_spec)
+
+    decrypt = tasks.add_parser("decrypt", help="an encrypted model file without its encryption")
+    decrypt.add_argument("-m", "--model", required=True, help="the encrypted file")
+    decrypt.add_argument("-o", "--output", required=True, help="where to write the plain one; must not exist")
+    add_key(decrypt)
+    decrypt.set_defaults(run=_decrypt)
+    return parser
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    from maskrcnn_trainer.launch import LaunchSettings, launch
+
+    task = list(arguments.command)
+    if task[:1] == ["--"]:
+        task = task[1:]
+    return launch(
+        LaunchSettings(
+            nodes=arguments.nodes,
+            node_rank=arguments.node_rank,
+            processes=arguments.processes_per_node,
+            rendezvous=_host_and_port(arguments.rendezvous),
+            task=tuple(task),
+            threads=arguments.threads_per_process,
+        )
+    )
+
+
+def _host_and_port(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InvalidInput(f"--rendezvous {text!r}: HOST:PORT is wanted, such as train-0.train:29500")
+    return host, int(port)
+
+
+def _import_spec(arguments: argparse.Namespace) -> int:
+    from maskrcnn_trainer.spec.importing import import_spec
+
+    sys.stdout.write(import_spec(Path(arguments.spec), claim=arguments.claim))
+    return EXIT_OK
+
+
+def _decrypt(arguments: argparse.Namespace) -> int:
+    from maskrcnn_trainer.modelfile import MAGIC, decrypt, write_atomically
+
+    source, target = Path(arguments.model), Path(arguments.output)
+    if target.exists():
+        raise InvalidInput(f"{target} exists already; name a file that does not")
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{source}: cannot be read: {error.strerror}", reason="ModelNotFound") from error
+    if not content.startswith(MAGIC):
+        raise InvalidInput(f"{source} is not encrypted by this trainer", reason="InvalidModel")
+    key = key_of(arguments, TaskEnvironment.from_environ())
+    if key is None:
+        raise InvalidInput("the key is missing; give it with -k or MASKRCNN_KEY", reason="WrongKey")
+    write_atomically(target, decrypt(content, key, source=str(source)))
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

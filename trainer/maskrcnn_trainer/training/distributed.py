@@ -1,0 +1,142 @@
+"""The processes that train one model together, over Horovod (Gloo on CPUs, NCCL where there are GPUs).
+
+One process alone is a gang of one: the same calls, and Horovod is not even imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from maskrcnn_trainer.errors import TryAgain
+from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, usable_cpus
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+# What Horovod and TensorFlow say when a peer is gone; each is one of UnknownError, InternalError or HorovodInternalError.
+LOST_PEER_WORDS = ("horovod", "gloo", "nccl", "connection closed", "connection reset", "allreduce", "allgather")
+
+
+class Ranks:
+    """This process's place in the gang, and what the gang does together.
+
+    Attributes:
+        rank: 0 .. size - 1; rank 0 logs and writes.
+        size: processes of the whole gang.
+        local_rank: which process of its node; the GPU it uses.
+        threads: CPU threads of this process.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, threads: int | None = None) -> None:
+        self.rank = rank
+        self.size = size
+        self.local_rank = local_rank
+        self.threads = threads or usable_cpus()
+
+    @classmethod
+    def from_environ(cls) -> Ranks:
+        """Reads what ``maskrcnn launch`` set; without it the gang is this process alone."""
+        number = {name: int(os.environ.get(f"HOROVOD_{name}", default)) for name, default in _DEFAULTS.items()}
+        threads = os.environ.get(THREADS_VARIABLE)
+        return cls(number["RANK"], number["SIZE"], number["LOCAL_RANK"], int(threads) if threads else None)
+
+    def initialise(self) -> None:
+        """Joins the gang; returns when all of it has.
+
+        Raises:
+            TryAgain: a peer was lost while joining.
+        """
+        if self.size == 1:
+            return
+        import horovod.tensorflow as hvd
+
+        with lost_peer_is_try_again():
+            hvd.init()
+
+    def average(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The mean over the ranks of each tensor (float32), as one fused reduction; inside a ``tf.function`` too."""
+        if self.size == 1:
+            return list(tensors)
+        import horovod.tensorflow as hvd
+
+        return list(hvd.grouped_allreduce(list(tensors), op=hvd.Average))
+
+    def average_one(self, tensor: tf.Tensor) -> tf.Tensor:
+        """The mean over the ranks, differentiable: its gradient is averaged as well."""
+        if self.size == 1:
+            return tensor
+        import horovod.tensorflow as hvd
+
+        return hvd.allreduce(tensor, op=hvd.Average)
+
+    def broadcast(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
+        """Gives every rank the values of rank 0."""
+        if self.size == 1:
+            return
+        import horovod.tensorflow as hvd
+
+        with lost_peer_is_try_again():
+            hvd.broadcast_variables([getattr(variable, "value", variable) for variable in variables], root_rank=0)
+
+    def share(self, value: Any) -> Any:
+        """The value that rank 0 gives (picklable)."""
+        if self.size == 1:
+            return value
+        import horovod.tensorflow as hvd
+
+        with lost_peer_is_try_again():
+            return hvd.broadcast_object(value, root_rank=0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, in the order of the ranks, on every rank (picklable)."""
+        if self.size == 1:
+            return [value]
+        import horovod.tensorflow as hvd
+
+        with lost_peer_is_try_again():
+            return list(hvd.allgather_object(value))
+
+    @property
+    def reduce_gradients(self) -> Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] | None:
+        """:meth:`average`, or None where there is nothing to reduce."""
+        return self.average if self.size > 1 else None
+
+    @property
+    def reduce_moments(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
+        """:meth:`average_one`, or None where there is nothing to reduce."""
+        return self.average_one if self.size > 1 else None
+
+
+_DEFAULTS = {"RANK": "0", "SIZE": "1", "LOCAL_RANK": "0"}
+
+
+@contextmanager
+def lost_peer_is_try_again() -> Iterator[None]:
+    """Turns what a collective raises when a peer is gone into exit code 75.
+
+    Raises:
+        TryAgain: in place of Horovod's and TensorFlow's errors about the connection.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _speaks_of_a_peer(error):
+            raise
+        raise TryAgain(f"another process of this training was lost: {_first_line(error)}", reason="PeerLost") from error
+
+
+def _speaks_of_a_peer(error: Exception) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "HorovodInternalError" in names:
+        return True
+    text = str(error).lower()
+    return bool(names & {"UnknownError", "InternalError"}) and any(word in text for word in LOST_PEER_WORDS)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
