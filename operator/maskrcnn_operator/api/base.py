@@ -1,0 +1,55 @@
+"""What every type of the resource shares: camelCase in YAML and JSON, snake_case in Python, frozen, nothing unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+GROUP = "maskrcnn.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "MaskRCNNExperiment"
+PLURAL = "maskrcnnexperiments"
+SHORT_NAME = "mrx"
+
+WORKSPACE_MOUNT = "/workspace"
+"""Where every step finds the workspace."""
+
+EXPERIMENT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""A DNS label that starts with a letter: it begins the names of Jobs and Services."""
+EXPERIMENT_NAME_LENGTH = 32
+STEP_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+STEP_NAME_LENGTH = 16
+ABSOLUTE_PATH_PATTERN = r"^/"
+RESERVED_PREFIXES = ("maskrcnn.dev/", "kueue.x-k8s.io/", "batch.kubernetes.io/")
+"""Labels and annotations that belong to controllers, never to the user."""
+
+
+class ApiModel(BaseModel):
+    """A part of the resource as the user wrote it; types are strict, as on an API server.
+
+    Objects that come from outside are read as JSON (see :mod:`maskrcnn_operator.api.manifest`), where a list becomes a
+    tuple and a text an enumeration or a time although types are strict.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as JSON values in camelCase, fields that are null left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(ApiModel):
+    """A part of the status: fields that a later release has added are ignored, so that a downgrade can read it."""
+
+    model_config = ConfigDict(extra="ignore")

@@ -1,0 +1,127 @@
+"""A manifest's text or an API server's object as a typed experiment, or all of its problems at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from maskrcnn_operator.api.base import API_VERSION, GROUP, KIND
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
+from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
+from maskrcnn_trainer.spec.rules import Problem as SpecProblem
+from maskrcnn_trainer.spec.rules import check_rules, dotted
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as kubectl reads it: 1e-4 is a number, a date is a text, a key given twice is an error."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    loader.flatten_mapping(node)
+    seen: dict[Hashable, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, Hashable):
+            raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key_node.start_mark)
+        if key in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {key!r} stands twice (first in line {seen[key]})", problem_mark=key_node.start_mark
+            )
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_manifest(text: str) -> MaskRCNNExperiment:
+    """The one MaskRCNNExperiment of a YAML text; documents of other kinds beside it are passed over.
+
+    Raises:
+        ManifestError: with every problem found, each with its field as the user wrote it.
+    """
+    try:
+        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ManifestError((Problem(where, f"is no YAML: {error.problem or error}"),)) from error
+    except yaml.YAMLError as error:
+        raise ManifestError((Problem("", f"is no YAML: {error}"),)) from error
+    ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    if len(ours) != 1:
+        kinds = [str(document.get("kind")) if isinstance(document, dict) else "no object" for document in documents]
+        found = ", ".join(kinds) or "nothing"
+        raise ManifestError((Problem("kind", f"exactly one {KIND} is wanted in the manifest; found {found}"),))
+    return read_object({key: value for key, value in ours[0].items() if key != "status"})
+
+
+def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
+    """An object, as YAML or an API server gives it, as a typed experiment.
+
+    Raises:
+        ManifestError: with every problem found, each with its field as the user wrote it.
+    """
+    version = value.get("apiVersion")
+    if version != API_VERSION:
+        hint = f"this release reads {API_VERSION}" if str(version).startswith(GROUP) else f"must be {API_VERSION}"
+        raise ManifestError((Problem("apiVersion", f"found {version!r}; {hint}"),))
+    text = json.dumps(_without_nulls(value), default=str)
+    try:
+        experiment = MaskRCNNExperiment.model_validate_json(text, context=WITHOUT_RULES, strict=True)
+    except ValidationError as error:
+        raise ManifestError(tuple(_problem(details) for details in error.errors(include_url=False))) from error
+    problems = tuple(_rule_problem(rule) for rule in check_rules(experiment.spec.experiment))
+    if problems:
+        raise ManifestError(problems)
+    return experiment
+
+
+def _without_nulls(value: Any) -> Any:
+    """An API server drops a null: a field with null is a field not given."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _rule_problem(rule: SpecProblem) -> Problem:
+    return Problem(f"spec.experiment.{rule.field or dotted(rule.path)}", rule.message)
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    location, kind, found = details["loc"], details["type"], details["input"]
+    # a branch of a union is no field that the user wrote
+    parts = tuple(part for part in location if isinstance(part, int) or re.fullmatch(r"[A-Za-z][A-Za-z0-9./_-]*", part))
+    context = details.get("ctx", {})
+    if kind == "missing":
+        return Problem(field_path(parts), "is required")
+    if kind == "extra_forbidden":
+        return Problem(field_path(parts), "is no field here: check its name and its indentation")
+    if kind == "value_error":
+        return Problem(field_path(parts), str(context.get("error", details["msg"])))
+    if kind == "string_pattern_mismatch" and context.get("pattern") == "^/":
+        return Problem(field_path(parts), f"found {found!r}; it must be an absolute path, such as /workspace/...")
+    if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
+        return Problem(field_path(parts), details["msg"])
+    return Problem(field_path(parts), f"found {_shown(found)}; {details['msg'][:1].lower()}{details['msg'][1:]}")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."

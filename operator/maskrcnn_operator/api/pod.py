@@ -1,0 +1,146 @@
+"""Where and how steps run: workspace, Secret, resources and what may be overridden in their pods."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from maskrcnn_operator.api.base import RESERVED_PREFIXES, ApiModel
+
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+Quantity = Annotated[str, StringConstraints(pattern=r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
+
+
+class ClaimReference(ApiModel):
+    """A PersistentVolumeClaim of the experiment's namespace."""
+
+    claim_name: ObjectName = Field(description="Name of the claim; ReadWriteMany lets steps run side by side.")
+
+
+class Workspace(ApiModel):
+    """The volume that every step finds at /workspace."""
+
+    persistent_volume_claim: ClaimReference = Field(description="The claim that holds data, models and results.")
+    sub_path: str = Field(
+        default="", max_length=1024, description="Directory inside the volume; its root when empty. Relative, without '..'."
+    )
+
+    @field_validator("sub_path")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        if value.startswith("/") or ".." in value.split("/"):
+            raise ValueError("is a path inside the volume: relative, and without '..'")
+        return value
+
+
+class SecretKeyReference(ApiModel):
+    """One key of a Secret of the experiment's namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = Field(
+        default="key", description="Key inside the Secret."
+    )
+
+
+class ResourceRequirements(ApiModel):
+    """Compute resources of one pod of the step, as Kubernetes writes them. GPUs come from gpusPerNode."""
+
+    requests: dict[str, Quantity] = Field(default={}, max_length=32, description="Least resources, such as cpu: \"32\".")
+    limits: dict[str, Quantity] = Field(default={}, max_length=32, description="Most resources.")
+
+    @field_validator("requests", "limits", mode="before")
+    @classmethod
+    def _numbers_are_quantities(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: str(amount) if isinstance(amount, int | float) and not isinstance(amount, bool) else amount
+            for key, amount in value.items()
+        }
+
+
+class Toleration(ApiModel):
+    """A taint that the pods tolerate."""
+
+    key: str | None = Field(default=None, description="Key of the taint; every key when absent (operator Exists).")
+    operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Equal when absent.")
+    value: str | None = Field(default=None, description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; every effect when absent."
+    )
+    toleration_seconds: int | None = Field(default=None, description="How long NoExecute is tolerated, in seconds.")
+
+
+class LocalObjectReference(ApiModel):
+    """An object of the experiment's namespace."""
+
+    name: ObjectName = Field(description="Name of the object.")
+
+
+class EnvVar(ApiModel):
+    """An environment variable of the step's container."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", max_length=253)] = Field(
+        description="Name; names that begin with MASKRCNN_ belong to the operator."
+    )
+    value: str | None = Field(default=None, description="Value.")
+    value_from: dict[str, Any] | None = Field(default=None, description="Source of the value, as in a pod.")
+
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, value: str) -> str:
+        if value.startswith("MASKRCNN_"):
+            raise ValueError("names that begin with MASKRCNN_ are set by the operator: choose another")
+        return value
+
+
+class PodSecurityContext(ApiModel):
+    """Users and groups that the pods run as."""
+
+    run_as_user: int | None = Field(default=None, ge=1, le=2**31 - 1, description="User id; never 0.")
+    run_as_group: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Group id.")
+    fs_group: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Group that owns the volumes.")
+    supplemental_groups: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] = Field(
+        default=(), max_length=64, description="Further group ids."
+    )
+
+
+class PodOverrides(ApiModel):
+    """What the cluster wants of the pods; counts from the next attempt of a step."""
+
+    node_selector: dict[str, str] = Field(default={}, max_length=64, description="Labels that a node must have.")
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=64, description="Taints that the pods tolerate.")
+    affinity: dict[str, Any] | None = Field(default=None, description="Affinity of the pods, as in a pod.")
+    priority_class_name: str | None = Field(default=None, max_length=253, description="PriorityClass of the pods.")
+    service_account_name: ObjectName | None = Field(default=None, description="ServiceAccount of the pods.")
+    image_pull_secrets: tuple[LocalObjectReference, ...] = Field(
+        default=(), max_length=16, description="Secrets to pull the trainer image with."
+    )
+    env: tuple[EnvVar, ...] = Field(default=(), max_length=64, description="Further environment variables.")
+    labels: dict[LabelKey, str] = Field(default={}, max_length=64, description="Further labels of the pods.")
+    annotations: dict[LabelKey, str] = Field(default={}, max_length=64, description="Further annotations of the pods.")
+    runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the pods.")
+    scheduler_name: str | None = Field(default=None, max_length=253, description="Scheduler of the pods.")
+    volumes: tuple[dict[str, Any], ...] = Field(default=(), max_length=32, description="Further volumes, as in a pod.")
+    volume_mounts: tuple[dict[str, Any], ...] = Field(
+        default=(), max_length=32, description="Where the further volumes are mounted, as in a container."
+    )
+    termination_grace_period_seconds: int | None = Field(
+        default=None, ge=1, le=86400, description="Time to write a checkpoint after SIGTERM, in seconds; 120 when absent."
+    )
+    security_context: PodSecurityContext | None = Field(default=None, description="Users and groups of the pods.")
+    gpu_resource: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = Field(
+        default="nvidia.com/gpu", description="Extended resource that gpusPerNode asks for."
+    )
+
+    @field_validator("labels", "annotations")
+    @classmethod
+    def _not_of_controllers(cls, value: dict[str, str]) -> dict[str, str]:
+        taken = sorted(key for key in value if key.startswith(RESERVED_PREFIXES))
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: keys under {', '.join(RESERVED_PREFIXES)} belong to controllers")
+        return value

@@ -1,0 +1,113 @@
+"""Every reason that a condition, a step or an event may give, and what a user can do about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """One word for machines and for the STATE column of ``kubectl get``."""
+
+    # the experiment
+    PENDING = "Pending"
+    RUNNING = "Running"
+    QUEUED = "Queued"
+    STOPPING = "Stopping"
+    WAITING = "Waiting"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    # why it cannot go on
+    INVALID_SPEC = "InvalidSpec"
+    TASK_NOT_AVAILABLE = "TaskNotAvailable"
+    WORKSPACE_NOT_SHARED = "WorkspaceNotShared"
+    STEP_FAILED = "StepFailed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    # a step that runs
+    CONVERTING = "Converting"
+    TRAINING = "Training"
+    EVALUATING = "Evaluating"
+    PRUNING = "Pruning"
+    INFERRING = "Inferring"
+    EXPORTING = "Exporting"
+    STARTING = "Starting"
+    # a step that waits
+    WAITING_FOR_STEPS = "WaitingForSteps"
+    WAITING_FOR_TURN = "WaitingForTurn"
+    WAITING_FOR_PODS = "WaitingForPods"
+    UPSTREAM_FAILED = "UpstreamFailed"
+    UPSTREAM_CHANGED = "UpstreamChanged"
+    BACK_OFF = "BackOff"
+    DISRUPTED = "Disrupted"
+    RUN_LOST = "RunLost"
+    RESULT_UNREADABLE = "ResultUnreadable"
+    SPEC_CHANGED = "SpecChanged"
+    NAME_TAKEN = "NameTaken"
+    NODE_LOST = "NodeLost"
+    # a step that ended
+    COMPLETED = "Completed"
+    UP_TO_DATE = "UpToDate"
+    INVALID_INPUT = "InvalidInput"
+    TRY_AGAIN = "TryAgain"
+    OUT_OF_MEMORY = "OutOfMemory"
+    WORKSPACE_FULL = "WorkspaceFull"
+    STOPPED = "Stopped"
+    ERROR = "Error"
+    DISRUPTED_TOO_OFTEN = "DisruptedTooOften"
+    PRE_RUNNING_DEADLINE_EXCEEDED = "PreRunningDeadlineExceeded"
+    # events alone
+    STEP_STARTED = "StepStarted"
+    STEP_SUCCEEDED = "StepSucceeded"
+    STEP_RESTARTING = "StepRestarting"
+    RESUMED = "Resumed"
+
+
+WHAT_TO_DO: dict[Reason, str] = {
+    Reason.PENDING: "Nothing: the experiment has been seen and is about to start.",
+    Reason.RUNNING: "Nothing: steps are running.",
+    Reason.QUEUED: "Nothing, or look at the quota of the LocalQueue: no resources have been granted yet.",
+    Reason.STOPPING: "Nothing: running steps write a checkpoint and end.",
+    Reason.WAITING: "Nothing: the next attempt starts at nextAttemptTime.",
+    Reason.SUSPENDED: "Set spec.suspend to false to go on where it stopped.",
+    Reason.SUCCEEDED: "Nothing: read status.metrics, status.modelPath and status.exportPath.",
+    Reason.FAILED: "Read the messages of the failed steps, correct their cause, then change the spec or suspend and resume.",
+    Reason.INVALID_SPEC: "Correct the fields that the message names and apply the manifest again.",
+    Reason.TASK_NOT_AVAILABLE: "Remove the step, or use a release that has this task.",
+    Reason.WORKSPACE_NOT_SHARED: "Use a ReadWriteMany claim, or train on one node.",
+    Reason.STEP_FAILED: "Read the step's message and log, correct the cause, then change the spec or suspend and resume.",
+    Reason.DEADLINE_EXCEEDED: "Raise spec.activeDeadlineSeconds, then suspend and resume.",
+    Reason.CONVERTING: "Nothing: the data set is being converted.",
+    Reason.TRAINING: "Nothing: follow status.progress.",
+    Reason.EVALUATING: "Nothing: the model is being evaluated.",
+    Reason.PRUNING: "Nothing: the model is being pruned.",
+    Reason.INFERRING: "Nothing: the model runs on the images.",
+    Reason.EXPORTING: "Nothing: the model is being exported.",
+    Reason.STARTING: "Nothing; if it lasts, look at the pods: scheduling, image, volume.",
+    Reason.WAITING_FOR_STEPS: "Nothing: the steps that the message names have to succeed first.",
+    Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs locally.",
+    Reason.WAITING_FOR_PODS: "Nothing; if it lasts, look at the pods that do not end.",
+    Reason.UPSTREAM_FAILED: "Correct the failed step that the message names.",
+    Reason.UPSTREAM_CHANGED: "Nothing: steps that consume an old result end before it is made again.",
+    Reason.BACK_OFF: "Nothing, or read the message of the last attempt: the next starts at nextAttemptTime.",
+    Reason.DISRUPTED: "Nothing: the node or the scheduler ended the attempt; it is not counted.",
+    Reason.RUN_LOST: "Nothing: the attempt vanished and is made again; look for who deletes Jobs if it repeats.",
+    Reason.RESULT_UNREADABLE: "Nothing: the step is started again and finds its result.",
+    Reason.SPEC_CHANGED: "Nothing: the attempt of the old spec ends before the new one starts.",
+    Reason.NAME_TAKEN: "Remove the object of that name, which belongs to somebody else.",
+    Reason.NODE_LOST: "Remove the node, or set its out-of-service taint.",
+    Reason.COMPLETED: "Nothing: the step has succeeded.",
+    Reason.UP_TO_DATE: "Nothing: the result was there already. Change the step's revision to make it again.",
+    Reason.INVALID_INPUT: "Correct the command line, spec or data that the message names; trying again would fail again.",
+    Reason.TRY_AGAIN: "Look at what failed outside the step (a lost peer, the network), then suspend and resume.",
+    Reason.OUT_OF_MEMORY: "Raise the memory of the step, or lower imageSize, trainBatchSize, nWorkers or shuffleBufferSize.",
+    Reason.WORKSPACE_FULL: "Free space in the workspace or enlarge it, then suspend and resume.",
+    Reason.STOPPED: "Nothing: the attempt was asked to stop and goes on from its checkpoint.",
+    Reason.ERROR: "Read the step's log.",
+    Reason.DISRUPTED_TOO_OFTEN: "Find out what ends the pods (preemption, evictions), then suspend and resume.",
+    Reason.PRE_RUNNING_DEADLINE_EXCEEDED: "Look at the pods' scheduling, or raise spec.preRunningDeadlineSeconds.",
+    Reason.STEP_STARTED: "Nothing.",
+    Reason.STEP_SUCCEEDED: "Nothing.",
+    Reason.STEP_RESTARTING: "Nothing, or read the message of the last attempt.",
+    Reason.RESUMED: "Nothing.",
+}
+"""What a user can do about each reason; complete, which a test holds."""

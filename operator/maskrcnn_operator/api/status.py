@@ -1,0 +1,133 @@
+"""What the operator writes back: the status of the resource."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainSerializer
+
+from maskrcnn_operator.api.base import StatusModel
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[datetime, PlainSerializer(format_time, return_type=str, when_used="json")]
+
+
+class StepState(StrEnum):
+    """Where a step stands."""
+
+    PENDING = "Pending"
+    QUEUED = "Queued"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+LIVE_STATES = frozenset({StepState.QUEUED, StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
+"""States in which a run of the step exists."""
+
+
+class Metric(StatusModel):
+    """One number, a string so that no reader loses digits."""
+
+    name: str = Field(description="Name as in status.json, such as AP or mask_AP.")
+    value: str = Field(description="Value in decimal; fractions, not percent.")
+
+
+class Artifact(StatusModel):
+    """A file, or a directory counted as one, that a step has produced."""
+
+    path: str = Field(description="Path under /workspace.")
+    size_bytes: int | None = Field(default=None, alias="bytes", description="Size, in bytes.")
+    sha256: str | None = Field(default=None, description="SHA-256 of a file, in hex.")
+
+
+class Condition(StatusModel):
+    """A condition as Kubernetes and kstatus define it."""
+
+    type: str = Field(description="Reconciling, Stalled, Suspended, Succeeded or Ready.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(description="One word of the documented vocabulary.")
+    message: str = Field(default="", max_length=32768, description="What happened, and what can be done about it.")
+    last_transition_time: Time = Field(description="When the status last changed.")
+    observed_generation: int | None = Field(default=None, description="The generation that the condition speaks of.")
+
+
+class StepStatus(StatusModel):
+    """One step of the experiment."""
+
+    name: str = Field(description="Name of the step.")
+    state: StepState = Field(default=StepState.PENDING, description="Where the step stands.")
+    reason: str = Field(default="", description="One word of the documented vocabulary.")
+    message: str = Field(default="", description="What happened, in a sentence.")
+    attempt: int = Field(default=0, ge=0, description="Number of the newest attempt; 0 before the first.")
+    restarts: int = Field(default=0, ge=0, description="Attempts that counted against maxRestarts.")
+    disruptions: int = Field(
+        default=0, ge=0, description="Attempts that were disrupted, not counted, since the newest checkpoint."
+    )
+    job_name: str | None = Field(default=None, description="Name of the newest attempt's Job.")
+    image: str | None = Field(default=None, description="Trainer image, resolved at the first attempt.")
+    fingerprint: str | None = Field(default=None, description="What the result depends on, as a hash.")
+    start_time: Time | None = Field(default=None, description="When the first attempt started.")
+    completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")
+    next_attempt_time: Time | None = Field(default=None, description="When the next attempt may start.")
+    checkpoint_step: int | None = Field(default=None, description="Training step of the newest checkpoint.")
+    exit_code: int | None = Field(default=None, description="Exit code of the newest attempt that ended.")
+    model_path: str | None = Field(default=None, description="The model that the step hands on.")
+    artifacts: dict[str, Artifact] = Field(default={}, description="What the step has produced, by name.")
+    metrics: tuple[Metric, ...] = Field(default=(), description="Last metrics of the step.")
+
+
+class Progress(StatusModel):
+    """How far the running step has come; written under a field manager of its own."""
+
+    step: str = Field(description="Name of the step.")
+    iteration: int | None = Field(default=None, description="Training steps (or items) done.")
+    total_iterations: int | None = Field(default=None, description="Training steps (or items) in all.")
+    percentage: int | None = Field(default=None, ge=0, le=100, description="Done, in percent.")
+    checkpoint_step: int | None = Field(default=None, description="Training step of the newest checkpoint.")
+    estimated_remaining_seconds: int | None = Field(default=None, description="Time left, in seconds.")
+    eta: str | None = Field(default=None, description="Time left, h:mm:ss.")
+    metrics: tuple[Metric, ...] = Field(default=(), description="Newest metrics of the running step.")
+    last_updated_time: Time | None = Field(default=None, description="When the step last reported.")
+
+
+class ExperimentStatus(StatusModel):
+    """Status of an experiment."""
+
+    observed_generation: int | None = Field(default=None, description="The generation that this status is about.")
+    conditions: tuple[Condition, ...] = Field(default=(), description="Reconciling, Stalled, Suspended, Succeeded, Ready.")
+    steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
+    current_step: str | None = Field(default=None, description="The running train step, else the first running step.")
+    restarts: int = Field(default=0, description="Counted restarts of all steps.")
+    active_seconds: int = Field(
+        default=0, description="Time with a step running up to activeSince, in seconds; queue and suspension excluded."
+    )
+    active_since: Time | None = Field(default=None, description="Since when a step is running; absent when none is.")
+    start_time: Time | None = Field(default=None, description="When the first step started.")
+    completion_time: Time | None = Field(default=None, description="When the experiment succeeded or failed.")
+    progress: Progress | None = Field(default=None, description="How far the current step has come.")
+    metrics: tuple[Metric, ...] = Field(default=(), description="Metrics of the last finished evaluation of a trained model.")
+    model_path: str | None = Field(default=None, description="Model of the last finished train step.")
+    export_path: str | None = Field(default=None, description="Model of the last finished export step.")
+
+    def step(self, name: str) -> StepStatus | None:
+        """The status of the step called ``name``, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of type ``kind``, or None where it is absent."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether the condition of type ``kind`` is True."""
+        condition = self.condition(kind)
+        return condition is not None and condition.status == "True"
