@@ -1,0 +1,162 @@
+"""What shape a network has: the fields that a model file keeps and that no later spec can change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from maskrcnn_trainer.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.spec import ExperimentSpec
+
+DEPTHS = (10, 18, 34, 50, 101)
+ARCHS = ("resnet", "resnet_v1_5")
+
+# The field of the experiment spec, as YAML spells it, that each attribute comes from.
+_SPEC_FIELDS = {
+    "nlayers": "maskrcnnConfig.nlayers",
+    "arch": "maskrcnnConfig.arch",
+    "min_level": "maskrcnnConfig.minLevel",
+    "max_level": "maskrcnnConfig.maxLevel",
+    "num_scales": "maskrcnnConfig.numScales",
+    "aspect_ratios": "maskrcnnConfig.aspectRatios",
+    "anchor_scale": "maskrcnnConfig.anchorScale",
+    "num_classes": "dataConfig.numClasses",
+    "fast_rcnn_mlp_head_dim": "maskrcnnConfig.fastRcnnMlpHeadDim",
+    "mrcnn_resolution": "maskrcnnConfig.mrcnnResolution",
+    "bbox_reg_weights": "maskrcnnConfig.bboxRegWeights",
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The network's shape, everything that decides how many variables there are and what their outputs mean.
+
+    Attributes:
+        nlayers: depth of the ResNet, one of 10, 18, 34, 50, 101.
+        arch: ``resnet`` (the original template) or ``resnet_v1_5`` (as torchvision builds it).
+        min_level, max_level: levels of the feature pyramid; stride 2^level. 2, and 5 or 6.
+        num_scales: anchor sizes per octave.
+        aspect_ratios: (width, height) multipliers of an anchor's side.
+        anchor_scale: side of a square anchor, in strides of its level.
+        num_classes: classes with the background as class 0.
+        fast_rcnn_mlp_head_dim: units of ``fc6`` and ``fc7``.
+        mrcnn_resolution: side of a predicted mask in pixels; ROIs are pooled to a quarter (boxes) and a half (masks) of it.
+        bbox_reg_weights: factors of (dy, dx, dh, dw) in the box head's targets.
+        filters: output filters of pruned layers by layer name; a layer that is absent has its full width.
+
+    Raises:
+        InvalidInput: a depth, an arch, a level or a resolution that no network can be built of.
+    """
+
+    nlayers: int = 50
+    arch: str = "resnet"
+    min_level: int = 2
+    max_level: int = 6
+    num_scales: int = 1
+    aspect_ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+    anchor_scale: float = 8
+    num_classes: int = 91
+    fast_rcnn_mlp_head_dim: int = 1024
+    mrcnn_resolution: int = 28
+    bbox_reg_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    filters: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.nlayers in DEPTHS, "nlayers", f"one of {DEPTHS}"),
+            (self.arch in ARCHS, "arch", f"one of {ARCHS}"),
+            (self.min_level == 2, "min_level", "2"),
+            (self.max_level in (5, 6), "max_level", "5 or 6"),
+            (self.num_scales >= 1, "num_scales", "at least 1"),
+            (len(self.aspect_ratios) >= 1, "aspect_ratios", "at least one (width, height) pair"),
+            (self.num_classes >= 2, "num_classes", "at least 2: the background and one class"),
+            (
+                self.mrcnn_resolution >= 4 and self.mrcnn_resolution % 4 == 0,
+                "mrcnn_resolution",
+                "a positive multiple of 4",
+            ),
+            (len(self.bbox_reg_weights) == 4, "bbox_reg_weights", "four numbers"),
+            (all(n >= 1 for n in self.filters.values()), "filters", "at least 1 for every layer"),
+        )
+        for right, name, wanted in checks:
+            if not right:
+                raise InvalidInput(f"{_SPEC_FIELDS.get(name, name)}: {getattr(self, name)!r} is not {wanted}")
+
+    @property
+    def num_anchors_per_cell(self) -> int:
+        """Anchors at every cell of a level."""
+        return self.num_scales * len(self.aspect_ratios)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Levels of the pyramid, ascending."""
+        return tuple(range(self.min_level, self.max_level + 1))
+
+    def width(self, layer: str, full: int) -> int:
+        """Output filters of a layer: its pruned number, else ``full``."""
+        return int(self.filters.get(layer, full))
+
+    @classmethod
+    def from_spec(cls, spec: ExperimentSpec, num_classes: int | None = None) -> Architecture:
+        """The architecture that an experiment spec asks for; ``num_classes`` overrules the spec's."""
+        config = spec.maskrcnn_config
+        return cls(
+            nlayers=config.nlayers,
+            arch=config.arch,
+            min_level=config.min_level,
+            max_level=config.max_level,
+            num_scales=config.num_scales,
+            aspect_ratios=tuple((float(w), float(h)) for w, h in config.aspect_ratios),
+            anchor_scale=float(config.anchor_scale),
+            num_classes=num_classes or spec.data_config.num_classes,
+            fast_rcnn_mlp_head_dim=config.fast_rcnn_mlp_head_dim,
+            mrcnn_resolution=config.mrcnn_resolution,
+            bbox_reg_weights=_four(config.bbox_reg_weights),
+        )
+
+    def contradictions(self, spec: ExperimentSpec) -> list[str]:
+        """Where a spec asks for another network than this one: one sentence a field, named as in YAML; empty when none."""
+        try:
+            wanted = Architecture.from_spec(spec)
+        except InvalidInput as error:
+            return [str(error)]
+        return [
+            f"{spelled}: the spec says {getattr(wanted, name)!r}, the model was built with {getattr(self, name)!r}"
+            for name, spelled in _SPEC_FIELDS.items()
+            if getattr(wanted, name) != getattr(self, name)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for ``json.dumps``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["filters"] = dict(sorted(self.filters.items()))
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Architecture:
+        """The reverse of `to_json`.
+
+        Raises:
+            InvalidInput: a field is missing, unknown or impossible.
+        """
+        known = {f.name for f in fields(cls)}
+        if set(values) - known or (known - {"filters"}) - set(values):
+            wrong = sorted((set(values) ^ known) - ({"filters"} - set(values)))
+            raise InvalidInput(f"the model's architecture has unknown or missing fields: {', '.join(wrong)}")
+        read = dict(values)
+        read["aspect_ratios"] = tuple((float(w), float(h)) for w, h in values["aspect_ratios"])
+        read["bbox_reg_weights"] = _four(values["bbox_reg_weights"])
+        read["filters"] = {str(name): int(n) for name, n in values.get("filters", {}).items()}
+        return cls(**read)
+
+
+def _four(values: Any) -> tuple[float, float, float, float]:
+    if len(values) != 4:
+        raise InvalidInput(f"maskrcnnConfig.bboxRegWeights: {list(values)!r} is not four numbers")
+    a, b, c, d = (float(v) for v in values)
+    return a, b, c, d

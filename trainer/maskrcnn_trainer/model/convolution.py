@@ -1,0 +1,87 @@
+"""The convolution layer of the network, and the starting values of kernels."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Convolution(keras.layers.Conv2D):
+    """A two-dimensional convolution, NHWC, whose kernel can carry the scale of the batch norm that follows it.
+
+    With stored statistics a batch norm is y = scale * x + shift per channel, so conv(x, kernel) * scale equals
+    conv(x, kernel * scale): the multiplication moves from the activations to the much smaller kernel, and so does the
+    gradient of gamma (Jacob et al. 2018, arXiv:1712.05877, section 3.2, fold the same way for inference). The batch
+    norm stays a layer of its own and adds the shift.
+
+    Args:
+        symmetric: pad (k - 1) / 2 on both sides, as PyTorch does, instead of TensorFlow's SAME, which pads more on
+            the far side when the stride is 2. Output sizes are the same.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, *, symmetric: bool = False, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, padding="same", data_format="channels_last", **kwargs)
+        self.symmetric = symmetric
+        self._scale: Callable[[bool], tf.Tensor | None] | None = None
+
+    def carry_scale(self, scale: Callable[[bool], tf.Tensor | None]) -> None:
+        """From now on multiply the kernel by ``scale(training)``, float32 [filters]; None leaves it as it is."""
+        self._scale = scale
+
+    @property
+    def explicit_padding(self) -> int | None:
+        """Pixels of zeros on every side, or None for TensorFlow's SAME."""
+        return (self.kernel_size[0] - 1) // 2 if self.symmetric and max(self.strides) > 1 else None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (*self.kernel_size, input_shape[-1], self.filters)
+        # Variables stay float32 here: the scale is multiplied in before the cast to the compute type.
+        self._kernel = self.add_weight(
+            name="kernel", shape=shape, initializer=self.kernel_initializer, dtype="float32", autocast=False
+        )
+        self.bias = (
+            self.add_weight(
+                name="bias", shape=(self.filters,), initializer=self.bias_initializer, dtype="float32", autocast=False
+            )
+            if self.use_bias
+            else None
+        )
+        self.built = True
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self._kernel)
+        scale = self._scale(bool(training)) if self._scale is not None else None
+        if scale is not None:
+            kernel *= scale
+        pad = self.explicit_padding
+        outputs = tf.nn.conv2d(
+            inputs,
+            tf.cast(kernel, inputs.dtype),
+            strides=self.strides,
+            padding="SAME" if pad is None else [[0, 0], [pad, pad], [pad, pad], [0, 0]],
+        )
+        if self.bias is not None:
+            outputs = tf.nn.bias_add(outputs, tf.cast(tf.convert_to_tensor(self.bias), inputs.dtype))
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+class StartingValues:
+    """Initialisers that depend on the seed and the layer's name alone, not on the order in which layers are made."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def _for(self, layer: str) -> int:
+        return zlib.crc32(f"{self._seed}/{layer}".encode()) & 0x7FFFFFFF
+
+    def glorot(self, layer: str) -> keras.initializers.Initializer:
+        """Uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010)."""
+        return keras.initializers.GlorotUniform(seed=self._for(layer))
+
+    def normal(self, layer: str, stddev: float) -> keras.initializers.Initializer:
+        """N(0, stddev^2)."""
+        return keras.initializers.RandomNormal(stddev=stddev, seed=self._for(layer))

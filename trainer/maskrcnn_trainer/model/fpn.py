@@ -1,0 +1,46 @@
+"""Feature pyramid (Lin et al. 2016, arXiv:1612.03144) under the layer names of the original template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.convolution import Convolution
+
+FILTERS = 256
+_TOP = 5
+
+
+def build_fpn(
+    stages: dict[int, keras.KerasTensor],
+    architecture: Architecture,
+    *,
+    conv: Callable[..., Convolution],
+    dtype: keras.DTypePolicy,
+) -> tuple[dict[int, keras.KerasTensor], list[keras.layers.Layer]]:
+    """Build the pyramid on the backbone's stages 2..5.
+
+    Laterals ``l2..l5`` (1x1), a top-down path of nearest-neighbour doubling and addition, ``post_hoc_d2..d5`` (3x3),
+    and level 6 as every second pixel of level 5. No batch norm, no activation.
+
+    Returns:
+        Feature maps [B, H / 2^level, W / 2^level, C] by level, and the layers with variables in listing order.
+    """
+    laterals = {}
+    post_hocs = {}
+    for level in stages:
+        laterals[level] = conv(f"l{level}", architecture.width(f"l{level}", FILTERS), 1)
+        name = f"post_hoc_d{level}"
+        post_hocs[level] = conv(name, architecture.width(name, FILTERS), 3)
+    merged = {_TOP: laterals[_TOP](stages[_TOP])}
+    for level in range(_TOP - 1, architecture.min_level - 1, -1):
+        larger = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"FPN_up_{level + 1}", dtype=dtype)(
+            merged[level + 1]
+        )
+        merged[level] = keras.layers.Add(name=f"FPN_add_{level}", dtype=dtype)([laterals[level](stages[level]), larger])
+    maps = {level: post_hocs[level](merged[level]) for level in sorted(merged)}
+    if architecture.max_level == 6:
+        maps[6] = keras.layers.MaxPooling2D(1, 2, padding="valid", name="p6", dtype=dtype)(maps[_TOP])
+    return maps, [*laterals.values(), *post_hocs.values()]

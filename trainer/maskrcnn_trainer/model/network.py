@@ -1,0 +1,227 @@
+"""The variables and layers of Mask R-CNN, as three functional models of named layers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.backbone import build_backbone
+from maskrcnn_trainer.model.batch_norm import BatchNorm, ReduceMoments
+from maskrcnn_trainer.model.box_head import build_box_head
+from maskrcnn_trainer.model.convolution import Convolution, StartingValues
+from maskrcnn_trainer.model.fpn import build_fpn
+from maskrcnn_trainer.model.mask_head import build_mask_head, mask_logits_of_class
+from maskrcnn_trainer.model.rpn_head import build_rpn_head
+
+DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
+_FREEZABLE = range(5)
+
+
+class MaskRCNN:
+    """Mask R-CNN without its parameter-free parts (anchors, proposals, ROIAlign, detections).
+
+    NHWC throughout. Variables are float32 whatever ``dtype`` is; with a mixed one, convolutions, dense layers and the
+    element-wise layers between them run in 16 bit, batch-norm moments and all results of the heads are float32.
+
+    Args:
+        architecture: what to build.
+        freeze_bn: batch norms use and keep their stored statistics; gamma and beta train all the same.
+        freeze_blocks: blocks 0..4 of the backbone (0 is ``conv1``) that do not train, kernels and batch norms both;
+            their batch norms always use the stored statistics.
+        dtype: ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
+        reduce_moments: averages batch-norm moments over processes, see `batch_norm.ReduceMoments`.
+        seed: of the starting values; equal seeds give equal values.
+
+    Attributes:
+        trunk: images [B, H, W, 3] -> {"p2": ..., "p6": ..., "rpn_logits": [B, A], "rpn_deltas": [B, A, 4]}.
+        box_head: [R, n, n, C] -> [logits [R, K], deltas [R, K, 4]].
+        mask_head: [R, 2n, 2n, C] -> logits [R, 4n, 4n, K].
+        moving_average_updates: int64 variable, how often the stored statistics were moved; part of a checkpoint but of
+            no model (with it at the step reached, training goes on exactly).
+
+    Raises:
+        InvalidInput: an unknown dtype or block.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        freeze_bn: bool = True,
+        freeze_blocks: tuple[int, ...] = (),
+        dtype: str = "float32",
+        reduce_moments: ReduceMoments | None = None,
+        seed: int = 0,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise InvalidInput(f"dtype: {dtype!r} is not one of {DTYPES}")
+        if not set(freeze_blocks) <= set(_FREEZABLE):
+            raise InvalidInput(
+                f"maskrcnnConfig.freezeBlocks: {list(freeze_blocks)} has blocks other than 0, 1, 2, 3, 4"
+            )
+        self.architecture = architecture
+        self.freeze_bn = freeze_bn
+        self.freeze_blocks = tuple(freeze_blocks)
+        self.dtype = dtype
+        self.moving_average_updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="moving_average_updates")
+        policy = keras.DTypePolicy(dtype)
+        start = StartingValues(seed)
+        conv = functools.partial(_convolution, policy, start)
+
+        def batch_norm(name: str, *, epsilon: float, block_frozen: bool, trainable: bool) -> BatchNorm:
+            return BatchNorm(
+                epsilon=epsilon,
+                frozen=freeze_bn or block_frozen,
+                updates=self.moving_average_updates,
+                reduce_moments=reduce_moments,
+                name=name,
+                trainable=trainable,
+                dtype=policy,
+            )
+
+        images = keras.Input((None, None, 3), name="images", dtype="float32")
+        stages, backbone = build_backbone(
+            images, architecture, conv=conv, batch_norm=batch_norm, dtype=policy, freeze_blocks=self.freeze_blocks
+        )
+        maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)
+        logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, start=start)
+        outputs = {f"p{level}": maps[level] for level in architecture.levels}
+        self.trunk = keras.Model(images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="trunk")
+        self._features_only = keras.Model(images, outputs, name="features")
+
+        channels = maps[architecture.min_level].shape[-1]
+        self.box_head, box_head = build_box_head(architecture, channels, dtype=policy, start=start)
+        self.mask_head, self._mask_convs, mask_head = build_mask_head(
+            architecture, channels, conv=conv, dtype=policy, start=start
+        )
+        self._double, self._last = mask_head[-2:]
+        self._rpn_layers = rpn_head
+        self._parts = {
+            "backbone": backbone,
+            "fpn": fpn,
+            "rpn_head": rpn_head,
+            "box_head": box_head,
+            "mask_head": mask_head,
+        }
+        self._variables: dict[str, tf.Variable] = {}
+        self._trainable: list[tf.Variable] = []
+        self._paths: dict[str, str] = {}
+        self._register()
+        self.moves_statistics = any(isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone)
+
+    def _register(self) -> None:
+        for part, layers in self._parts.items():
+            for layer in layers:
+                for weight in layer.weights:
+                    name = f"{layer.name}/{weight.name}"
+                    self._variables[name] = weight.value
+                    self._paths[name] = f"{part}/{name}"
+                    if layer.trainable and weight.name in ("kernel", "bias", "gamma", "beta"):
+                        self._trainable.append(weight.value)
+
+    @property
+    def layers(self) -> dict[str, keras.layers.Layer]:
+        """Every layer with variables by name, in listing order."""
+        return {layer.name: layer for layers in self._parts.values() for layer in layers}
+
+    @property
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Every variable by name (``conv1/kernel``), moving statistics too, in listing order."""
+        return dict(self._variables)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """`named_variables` without the names; a variable's own name is ``conv1/kernel:0``."""
+        return list(self._variables.values())
+
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        """The variables that an optimiser may change, in the order of the original's listing."""
+        return list(self._trainable)
+
+    def variable_name(self, variable: tf.Variable | str) -> str:
+        """``conv1/kernel`` of a variable of this network (of a name: without ``:0``).
+
+        Raises:
+            KeyError: no variable of this network.
+        """
+        name = str(variable if isinstance(variable, str) else variable.name).removesuffix(":0")
+        if name not in self._variables:
+            raise KeyError(name)
+        return name
+
+    def network_path(self, variable: tf.Variable | str) -> str:
+        """``backbone/conv1/kernel``: the name under the part of the network that the variable belongs to.
+
+        Parts are ``backbone``, ``fpn``, ``rpn_head``, ``box_head`` and ``mask_head``.
+        """
+        return self._paths[self.variable_name(variable)]
+
+    def trunk_outputs(
+        self, images: tf.Tensor, training: bool = False
+    ) -> tuple[dict[int, tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Feature maps and RPN outputs of normalised images.
+
+        Args:
+            images: float32 [B, H, W, 3], RGB, sides multiples of 2^max_level.
+            training: batch norms that are not frozen use the batch's moments and move their statistics.
+
+        Returns:
+            {level: [B, H / 2^level, W / 2^level, C]} in the compute dtype, logits float32 [B, A], deltas float32
+            [B, A, 4] in anchor order.
+        """
+        outputs = self.trunk(images, training=training)
+        self._count_update(training)
+        features = {level: outputs[f"p{level}"] for level in self.architecture.levels}
+        return features, outputs["rpn_logits"], outputs["rpn_deltas"]
+
+    def features(self, images: tf.Tensor, training: bool = False) -> dict[int, tf.Tensor]:
+        """The feature maps of `trunk_outputs` alone."""
+        outputs = self._features_only(images, training=training)
+        self._count_update(training)
+        return {level: outputs[f"p{level}"] for level in self.architecture.levels}
+
+    def rpn(self, features: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits float32 [B, A] and deltas float32 [B, A, 4], in anchor order, of feature maps."""
+        shared, classes, boxes = self._rpn_layers
+        logits, deltas = [], []
+        for level in self.architecture.levels:
+            hidden = shared(features[level])
+            batch = features[level].shape[0] or tf.shape(features[level])[0]
+            logits.append(tf.reshape(tf.cast(classes(hidden), tf.float32), (batch, -1)))
+            deltas.append(tf.reshape(tf.cast(boxes(hidden), tf.float32), (batch, -1, 4)))
+        return tf.concat(logits, 1), tf.concat(deltas, 1)
+
+    def box_outputs(self, roi_features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Class logits float32 [R, K] and box deltas float32 [R, K, 4] of pooled features [R, n, n, C]."""
+        logits, deltas = self.box_head(roi_features)
+        return logits, deltas
+
+    def mask_outputs(self, roi_features: tf.Tensor, class_ids: tf.Tensor | None = None) -> tf.Tensor:
+        """Mask logits, float32, of pooled features [R, 2n, 2n, C].
+
+        Args:
+            class_ids: int32 [R], the class whose mask is wanted; None for all classes.
+
+        Returns:
+            [R, 4n, 4n] of the given class, computed without the others, or [R, 4n, 4n, K].
+        """
+        if class_ids is None:
+            return self.mask_head(roi_features)
+        return mask_logits_of_class(self._mask_convs(roi_features), class_ids, self._double, self._last)
+
+    def _count_update(self, training: bool) -> None:
+        if training and self.moves_statistics:
+            self.moving_average_updates.assign_add(1)
+
+
+def _convolution(
+    policy: keras.DTypePolicy, start: StartingValues, name: str, filters: int, kernel_size: int, **kwargs: Any
+) -> Convolution:
+    kwargs.setdefault("kernel_initializer", start.glorot(name))
+    return Convolution(filters, kernel_size, name=name, dtype=policy, **kwargs)
