@@ -1,0 +1,49 @@
+"""Dynamic loss scaling for float16 (Micikevicius et al., arXiv:1710.03740, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+START = 2.0**15
+GROWTH_STEPS = 2000
+LARGEST = 2.0**60
+
+
+class LossScale:
+    """A factor on the loss that keeps small float16 gradients from vanishing.
+
+    It doubles after ``growth_steps`` steps in a row with finite gradients and halves at each step without.
+
+    Attributes:
+        scale: float32 scalar variable, a power of two, at least 1.
+        good_steps: int64 scalar variable, finite steps since the scale last changed.
+    """
+
+    def __init__(self, *, start: float = START, growth_steps: int = GROWTH_STEPS) -> None:
+        self._growth_steps = growth_steps
+        self.scale = tf.Variable(start, trainable=False, dtype=tf.float32, name="loss_scale/scale")
+        self.good_steps = tf.Variable(0, trainable=False, dtype=tf.int64, name="loss_scale/good_steps")
+
+    def update(self, finite: tf.Tensor) -> None:
+        """Notes whether a step's gradients (bool scalar, agreed on by all ranks) were finite."""
+        counted = self.good_steps + 1
+        grown = counted >= self._growth_steps
+        larger = tf.where(grown, tf.minimum(self.scale * 2.0, LARGEST), self.scale)
+        self.scale.assign(tf.where(finite, larger, tf.maximum(self.scale * 0.5, 1.0)))
+        self.good_steps.assign(tf.where(finite & ~grown, counted, tf.zeros_like(counted)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint keeps."""
+        return {"loss_scale/scale": self.scale.numpy(), "loss_scale/good_steps": self.good_steps.numpy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Goes on from what ``state`` returned.
+
+        Raises:
+            KeyError: an entry is missing.
+        """
+        self.scale.assign(state["loss_scale/scale"])
+        self.good_steps.assign(state["loss_scale/good_steps"])

@@ -1,0 +1,58 @@
+"""Mask targets: the part of a cropped ground-truth mask that a region of interest covers, on the head's grid."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+BORDER = 2
+"""Zero pixels on each side of a cropped ground-truth mask; what a region sees beyond an instance's box is empty."""
+
+
+def mask_targets(
+    boxes: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    masks: tf.Tensor,
+    image_index: tf.Tensor,
+    gt_index: tf.Tensor,
+    *,
+    resolution: int,
+) -> tf.Tensor:
+    """Samples each region's instance at the centres of a grid of cells, bilinearly, and cuts at one half.
+
+    Args:
+        boxes: float32 [R, 4], regions y1 x1 y2 x2 in canvas pixels.
+        gt_boxes: float32 [R, 4], the box of each region's instance.
+        masks: uint8 [B, N, M + 4, M + 4]: the instance inside its box resampled to M x M cells (255 = inside) with a
+            zero border of two.
+        image_index, gt_index: int32 [R], where the instance stands in ``masks``.
+        resolution: cells on a side of the grid, n.
+
+    Returns:
+        float32 [R, n, n] of 0 and 1. The bytes are gathered as they are: no float copy of ``masks`` is made.
+    """
+    _, instances, side, _ = masks.shape
+    cells = float(side - 2 * BORDER)
+    origin, extent = gt_boxes[:, :2], gt_boxes[:, 2:] - gt_boxes[:, :2]
+    start = (boxes[:, :2] - origin) * cells / (extent + 1e-8) + BORDER
+    length = (boxes[:, 2:] - boxes[:, :2]) * cells / (extent + 1e-8)
+    centres = (tf.range(resolution, dtype=tf.float32) + 0.5) / float(resolution)
+    # The value of cell i stands for its centre, i + 1/2.
+    points = start[:, None, :] + centres[None, :, None] * length[:, None, :] - 0.5
+    points = tf.clip_by_value(points, 0.0, side - 1.0)
+    low = tf.minimum(tf.floor(points), side - 2.0)
+    fraction = points - low
+    low = tf.cast(low, tf.int32)
+    row, column = low[:, :, None, 0], low[:, None, :, 1]
+    down, right = fraction[:, :, None, 0], fraction[:, None, :, 1]
+
+    first = (image_index * instances + gt_index) * (side * side)
+    corner = first[:, None, None] + row * side + column
+    flat = tf.reshape(masks, [-1])
+
+    def take(offset: int) -> tf.Tensor:
+        return tf.cast(tf.gather(flat, corner + offset), tf.float32)
+
+    upper = take(0) * (1.0 - right) + take(1) * right
+    lower = take(side) * (1.0 - right) + take(side + 1) * right
+    value = upper * (1.0 - down) + lower * down
+    return tf.stop_gradient(tf.cast(value >= 127.5, tf.float32))

@@ -1,0 +1,150 @@
+"""Which regions of interest the heads train on: a fixed number an image, foreground first.
+
+Fast R-CNN (Girshick, arXiv:1504.08083, section 2.3). The draw is stateless, from seed and global position of the
+image, so it does not depend on which rank the image landed on nor on what was drawn before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from maskrcnn_trainer.model.boxes import area, encode, iou
+
+_STREAM = 0x4D01 << 32
+"""Keeps this draw apart from the other draws of the same image (flip, jitter, anchors): seeds are below 2^32."""
+
+
+@dataclass(frozen=True)
+class RoiSampling:
+    """How regions are sampled.
+
+    Attributes:
+        batch_size_per_im: regions an image, S.
+        fg_fraction: at most ``int(S * fg_fraction)`` of them are foreground.
+        fg_thresh: a region is foreground where its best IoU is greater than this (strictly).
+        bg_thresh_lo, bg_thresh_hi: it is ground where ``bg_thresh_lo <= IoU < bg_thresh_hi``.
+        bbox_reg_weights: factors of dy, dx, dh, dw.
+    """
+
+    batch_size_per_im: int = 512
+    fg_fraction: float = 0.25
+    fg_thresh: float = 0.5
+    bg_thresh_hi: float = 0.5
+    bg_thresh_lo: float = 0.0
+    bbox_reg_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+
+    @property
+    def foreground_limit(self) -> int:
+        """The largest number of foreground regions an image."""
+        return int(self.batch_size_per_im * self.fg_fraction)
+
+
+class SampledRois(NamedTuple):
+    """S regions an image, foreground rows first.
+
+    Attributes:
+        boxes: float32 [B, S, 4], y1 x1 y2 x2 in canvas pixels.
+        classes: int32 [B, S], model ids >= 1 for foreground, 0 for ground, -1 for rows that carry no loss.
+        box_targets: float32 [B, S, 4], dy dx dh dw times their weights, 0 where not foreground.
+        gt_index: int32 [B, S], the instance with the best IoU; it means something for foreground rows.
+    """
+
+    boxes: tf.Tensor
+    classes: tf.Tensor
+    box_targets: tf.Tensor
+    gt_index: tf.Tensor
+
+
+def sample_rois(
+    proposals: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    gt_classes: tf.Tensor,
+    position: tf.Tensor,
+    *,
+    seed: int,
+    settings: RoiSampling,
+) -> SampledRois:
+    """Draws exactly ``settings.batch_size_per_im`` regions an image from the proposals and the true boxes.
+
+    An image that offers too few candidates is filled up with rows of class -1, which no loss counts: surplus
+    foreground, regions between the thresholds, padding. Calling such rows ground would teach that boxes which lie
+    well on an object are none.
+
+    Args:
+        proposals: float32 [B, P, 4]; rows without area are padding.
+        gt_boxes: float32 [B, N, 4], padded with -1.
+        gt_classes: int32 [B, N] model ids >= 1, padded with -1.
+        position: int64 [B], the images' global positions.
+        seed: the experiment's, 0 .. 2^32 - 1.
+        settings: numbers and thresholds.
+    """
+    gt_boxes = tf.cast(gt_boxes, tf.float32)
+    is_instance = gt_classes > 0
+    candidates = tf.stop_gradient(tf.concat([gt_boxes, tf.cast(proposals, tf.float32)], axis=1))
+    rows = candidates.shape[1]
+    size = settings.batch_size_per_im
+
+    overlap = tf.where(is_instance[:, None, :], iou(candidates, gt_boxes), -1.0)
+    best = tf.argmax(overlap, axis=-1, output_type=tf.int32)
+    best_overlap = tf.maximum(tf.reduce_max(overlap, axis=-1), 0.0)
+
+    is_box = area(candidates) > 0.0
+    is_foreground = is_box & (best_overlap > settings.fg_thresh)
+    is_ground = (
+        is_box & ~is_foreground & (best_overlap >= settings.bg_thresh_lo) & (best_overlap < settings.bg_thresh_hi)
+    )
+    foreground_found = tf.reduce_sum(tf.cast(is_foreground, tf.int32), axis=1, keepdims=True)
+    ground_found = tf.reduce_sum(tf.cast(is_ground, tf.int32), axis=1, keepdims=True)
+
+    # One sort puts foreground, ground and the rest one behind the other, each in random order.
+    key = _random_keys(position, seed, rows)
+    tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_ground, tf.float32)
+    order = tf.argsort(tier + 0.5 * key, axis=1, direction="DESCENDING", stable=True)
+
+    row = tf.range(size, dtype=tf.int32)[None, :]
+    foreground = tf.minimum(foreground_found, settings.foreground_limit)
+    ground = tf.minimum(ground_found, size - foreground)
+    surplus = foreground_found - foreground
+    filler = row - foreground - ground
+    place = tf.where(
+        row < foreground,
+        row,
+        tf.where(
+            row < foreground + ground,
+            row + surplus,
+            tf.where(filler < surplus, foreground + filler, foreground_found + ground_found + filler - surplus),
+        ),
+    )
+    chosen = tf.gather(order, tf.minimum(place, rows - 1), axis=1, batch_dims=1)
+
+    boxes = tf.gather(candidates, chosen, axis=1, batch_dims=1)
+    gt_index = tf.gather(best, chosen, axis=1, batch_dims=1)
+    takes_class = row < foreground
+    classes = tf.where(
+        takes_class,
+        tf.gather(gt_classes, gt_index, axis=1, batch_dims=1),
+        tf.where(row < foreground + ground, 0, -1),
+    )
+    targets = encode(tf.gather(gt_boxes, gt_index, axis=1, batch_dims=1), boxes, settings.bbox_reg_weights)
+    return SampledRois(
+        boxes=boxes,
+        classes=tf.cast(classes, tf.int32),
+        box_targets=tf.stop_gradient(tf.where(takes_class[..., None], targets, 0.0)),
+        gt_index=gt_index,
+    )
+
+
+def _random_keys(position: tf.Tensor, seed: int, rows: int) -> tf.Tensor:
+    """float32 [B, rows] in [0, 1), from the seed and each image's position alone."""
+    # A named algorithm: the automatic choice differs between devices and under XLA.
+    return tf.stack(
+        [
+            tf.random.stateless_uniform(
+                [rows], seed=tf.stack([tf.constant(_STREAM + seed, tf.int64), one]), alg="philox"
+            )
+            for one in tf.unstack(tf.cast(position, tf.int64))
+        ]
+    )

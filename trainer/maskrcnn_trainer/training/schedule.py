@@ -1,0 +1,85 @@
+"""The learning rate of every step: a linear warm-up, then a constant that drops at given steps.
+
+Pure Python in float64; ``training.optimizer.learning_rate_at`` is the same function of a tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from maskrcnn_trainer.errors import InvalidInput
+
+
+class ScheduleFields(Protocol):
+    """The part of an experiment spec that the learning rate depends on."""
+
+    @property
+    def init_learning_rate(self) -> float: ...
+
+    @property
+    def warmup_learning_rate(self) -> float: ...
+
+    @property
+    def warmup_steps(self) -> int: ...
+
+    @property
+    def learning_rate_steps(self) -> tuple[int, ...]: ...
+
+    @property
+    def learning_rate_decay_levels(self) -> tuple[float, ...]: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate over steps.
+
+    Attributes:
+        init_learning_rate: the rate after the warm-up, > 0.
+        warmup_learning_rate: the rate of step 0 when there is a warm-up, >= 0.
+        warmup_steps: number of steps of the warm-up, 0 = none.
+        boundaries: rising steps; the rate drops in the step after each, as in
+            ``tf.keras.optimizers.schedules.PiecewiseConstantDecay``.
+        decay_levels: one factor for each boundary, a multiple of the initial rate (not of the rate before it).
+
+    Raises:
+        InvalidInput: the two lists differ in length, or the boundaries do not rise.
+    """
+
+    init_learning_rate: float
+    warmup_learning_rate: float = 0.0
+    warmup_steps: int = 0
+    boundaries: tuple[int, ...] = ()
+    decay_levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.boundaries) != len(self.decay_levels):
+            raise InvalidInput(
+                f"learningRateSteps has {len(self.boundaries)} entries and learningRateDecayLevels "
+                f"{len(self.decay_levels)}: give one level for each step"
+            )
+        if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise InvalidInput(f"learningRateSteps {list(self.boundaries)} must rise strictly")
+
+    @classmethod
+    def from_spec(cls, spec: ScheduleFields, *, factor: float = 1.0) -> Schedule:
+        """The schedule of a spec; ``factor`` multiplies every rate (the number of ranks with ``scaleLearningRate``)."""
+        return cls(
+            init_learning_rate=spec.init_learning_rate * factor,
+            warmup_learning_rate=spec.warmup_learning_rate * factor,
+            warmup_steps=spec.warmup_steps,
+            boundaries=tuple(spec.learning_rate_steps),
+            decay_levels=tuple(spec.learning_rate_decay_levels),
+        )
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The rates between the boundaries, one more than there are boundaries."""
+        return (self.init_learning_rate, *(level * self.init_learning_rate for level in self.decay_levels))
+
+    def at(self, step: int) -> float:
+        """The rate used in ``step``, counted from 0."""
+        if step < self.warmup_steps:
+            rise = self.init_learning_rate - self.warmup_learning_rate
+            return self.warmup_learning_rate + step / self.warmup_steps * rise
+        return self.values[sum(step > boundary for boundary in self.boundaries)]
