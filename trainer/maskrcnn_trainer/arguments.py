@@ -49,10 +49,8 @@ def with_hyphens(arguments: Sequence[str]) -> list[str]:
     for position, argument in enumerate(arguments):
         if argument == "--":
             return spelled + list(arguments[position:])
-        if argument.startswith("--"):
-            flag, equals, value = argument.partition("=")
-            argument = flag.replace("_", "-") + equals + value
-        spelled.append(argument)
+        flag, equals, value = argument.partition("=")
+        spelled.append(flag.replace("_", "-") + equals + value if flag.startswith("--") else argument)
     return spelled
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# What Horovod and TensorFlow say when a peer is gone; each is one of UnknownError, InternalError or HorovodInternalError.
+# What UnknownError and InternalError of TensorFlow say when a peer is gone (HorovodInternalError always means that).
 LOST_PEER_WORDS = ("horovod", "gloo", "nccl", "connection closed", "connection reset", "allreduce", "allgather")
 
 

@@ -1,0 +1,53 @@
+"""Slots as Horovod counts them, and nodes that wait for each other."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
+
+
+def test_ranks_count_node_by_node() -> None:
+    first, second = slots_of(1, nodes=3, processes=2)
+    assert (first.rank, first.size, first.local_rank, first.local_size) == (2, 6, 0, 2)
+    assert (second.rank, second.local_rank, second.cross_rank, second.cross_size) == (3, 1, 1, 3)
+    variables = second.environment("train-0", 29500, "eth0")
+    assert variables["HOROVOD_RANK"] == "3"
+    assert variables["HOROVOD_HOSTNAME"] == "node-1"
+    assert variables["HOROVOD_GLOO_RENDEZVOUS_ADDR"] == "train-0"
+    assert variables["HOROVOD_GLOO_IFACE"] == "eth0"
+
+
+def test_nobody_goes_on_before_all_are_there() -> None:
+    pytest.importorskip("horovod", reason="Horovod's rendezvous server")
+    host = RendezvousHost("127.0.0.1", 0, nodes=2, processes=1)
+    try:
+        done: list[int] = []
+
+        def wait_as(rank: int) -> None:
+            if join("127.0.0.1", host.port, rank, 2, stopping=lambda: False, poll=0.02):
+                done.append(rank)
+
+        first = threading.Thread(target=wait_as, args=(0,))
+        first.start()
+        time.sleep(0.3)
+        assert done == []
+        second = threading.Thread(target=wait_as, args=(1,))
+        second.start()
+        first.join(10)
+        second.join(10)
+        assert sorted(done) == [0, 1]
+    finally:
+        host.close()
+
+
+def test_waiting_ends_when_told_to_stop() -> None:
+    asked = iter([False, False, True])
+    assert not join("127.0.0.1", 1, 1, 2, stopping=lambda: next(asked), poll=0.01)
+
+
+def test_the_loopback_is_reached_by_its_own_interface() -> None:
+    assert interface_towards("127.0.0.1") == "lo"

@@ -1,0 +1,96 @@
+"""Which checkpoints are kept, which one is best, which is resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.training.checkpoint import CheckpointStore, best_step, steps_to_remove
+
+
+def model(step: int) -> ModelFile:
+    return ModelFile(
+        architecture={}, experiment={}, class_map={}, step=step, variables={"w": np.full(3, step, np.float32)}
+    )
+
+
+def store(directory: Path, *, key: str | None = None, keep: int = 2) -> CheckpointStore:
+    return CheckpointStore(directory, key=key, keep=keep, guard=lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "keep", "best", "removed"),
+    [
+        ([10, 20, 30], 2, None, [10]),
+        ([10, 20, 30, 40], 2, 10, [20]),
+        ([10, 20, 30, 40], 2, 40, [10, 20]),
+        ([30, 10, 20], 0, None, []),
+        ([10], 5, 10, []),
+    ],
+)
+def test_what_is_removed(steps: list[int], keep: int, best: int | None, removed: list[int]) -> None:
+    assert steps_to_remove(steps, keep=keep, best=best) == removed
+
+
+def test_the_best_is_by_mask_ap_the_earlier_of_equals_and_only_of_what_is_there() -> None:
+    evaluations = {10: {"mask_AP": 0.3}, 20: {"mask_AP": 0.5}, 30: {"mask_AP": 0.5}, 40: {"AP": 0.9}}
+    assert best_step(evaluations, [10, 20, 30, 40]) == 20
+    assert best_step(evaluations, [10, 30]) == 30
+    assert best_step({10: {"mask_AP": -1.0}, 20: {"mask_AP": float("nan")}}, [10, 20]) is None
+
+
+def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step, quality in ((10, 0.1), (20, 0.6), (30, 0.2), (40, 0.3), (50, 0.25)):
+        kept.write(model(step))
+        kept.record_evaluation(step, {"mask_AP": quality})
+    assert kept.steps() == [20, 40, 50]
+    assert kept.best() == 20
+    again = store(tmp_path)
+    assert again.evaluations[20] == {"mask_AP": 0.6}
+    newest = again.newest()
+    assert newest is not None
+    assert newest.step == 50
+
+
+def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
+    for name in ("model.tlt", "model.step-x.tlt", ".model.step-5.tlt.12.partial", "model.step-7.tlt.bak"):
+        (tmp_path / name).write_bytes(b"")
+    assert store(tmp_path).steps() == []
+    assert store(tmp_path).newest() is None
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.write(model(20))
+    content = kept.path(20).read_bytes()
+    kept.path(20).write_bytes(content[: len(content) // 2])
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+    assert "model.step-20.tlt" in caplog.text
+
+
+def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:
+    store(tmp_path, key="right").write(model(10))
+    with pytest.raises(InvalidInput, match="does not open"):
+        store(tmp_path, key="wrong").newest()
+    with pytest.raises(InvalidInput, match="encrypted"):
+        store(tmp_path).newest()
+
+
+def test_a_run_that_was_superseded_writes_nothing(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise TryAgain("another run owns this")
+
+    refused = CheckpointStore(tmp_path, key=None, keep=1, guard=refuse)
+    with pytest.raises(TryAgain):
+        refused.write(model(10))
+    with pytest.raises(TryAgain):
+        refused.record_evaluation(10, {"mask_AP": 0.1})
+    assert list(tmp_path.iterdir()) == []
