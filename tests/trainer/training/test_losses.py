@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.training import losses
 
 pytestmark = pytest.mark.trainer

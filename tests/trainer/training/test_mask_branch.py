@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.training.losses import mask_loss
 from maskrcnn_trainer.training.mask_branch import MaskGradients, foreground_order, mask_gradients, row_sizes
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.training.mask_targets import mask_targets
 
 pytestmark = pytest.mark.trainer
 
 
 def targets(
-    boxes: np.ndarray, truth: np.ndarray, masks: np.ndarray, images: list[int], instances: list[int], size: int
+    boxes: np.ndarray, truth: np.ndarray, masks: np.ndarray, images: list[int], instances: list[int], *, size: int
 ) -> np.ndarray:
     result = mask_targets(
         tf.constant(boxes, tf.float32),
@@ -31,14 +32,14 @@ def framed(inside: np.ndarray) -> np.ndarray:
 def test_a_region_on_the_instance_gives_the_mask_itself() -> None:
     inside = np.random.default_rng(0).random((8, 8)) > 0.5
     box = np.array([[10.0, 20.0, 50.0, 100.0]])
-    result = targets(box, box, framed(inside)[None, None], [0], [0], 8)
+    result = targets(box, box, framed(inside)[None, None], [0], [0], size=8)
     np.testing.assert_array_equal(result[0], inside)
 
 
 def test_a_region_beyond_the_instance_is_empty_there() -> None:
     box = np.array([[0.0, 0.0, 40.0, 40.0]])
     region = np.array([[-40.0, 0.0, 40.0, 80.0]])  # the instance fills the lower left quarter
-    result = targets(region, box, framed(np.ones((8, 8)))[None, None], [0], [0], 8)
+    result = targets(region, box, framed(np.ones((8, 8)))[None, None], [0], [0], size=8)
     expected = np.zeros((8, 8))
     expected[4:, :4] = 1
     np.testing.assert_array_equal(result[0], expected)
@@ -48,7 +49,7 @@ def test_half_covered_counts_as_inside() -> None:
     mask = np.zeros((8, 8), np.uint8)
     mask[2:6, 2:6] = [[128, 127, 0, 255]] * 4
     box = np.array([[0.0, 0.0, 4.0, 4.0]])
-    result = targets(box, box, mask[None, None], [0], [0], 4)
+    result = targets(box, box, mask[None, None], [0], [0], size=4)
     np.testing.assert_array_equal(result[0], [[1, 0, 0, 1]] * 4)
 
 
@@ -61,7 +62,7 @@ def test_rows_pick_their_image_and_instance_and_agree_with_numpy() -> None:
     truth = np.concatenate([corner, corner + generator.uniform(5, 40, (count, 2))], axis=1)
     boxes = truth + generator.uniform(-4, 4, (count, 4))
     images, instances = [0, 1, 0, 1, 1, 0], [2, 0, 1, 1, 2, 0]
-    result = targets(boxes, truth, masks, images, instances, size)
+    result = targets(boxes, truth, masks, images, instances, size=size)
     for row in range(count):
         mask = masks[images[row], instances[row]].astype(np.float64)
         for i in range(size):
@@ -83,5 +84,5 @@ def test_rows_pick_their_image_and_instance_and_agree_with_numpy() -> None:
 def test_padding_rows_stay_inside_the_array() -> None:
     masks = np.zeros((1, 2, 8, 8), np.uint8)
     padding = np.array([[-1.0, -1.0, -1.0, -1.0]])
-    result = targets(np.array([[0.0, 0.0, 500.0, 500.0]]), padding, masks, [0], [1], 4)
+    result = targets(np.array([[0.0, 0.0, 500.0, 500.0]]), padding, masks, [0], [1], size=4)
     assert not result.any()

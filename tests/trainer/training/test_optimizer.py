@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.training.decay import WeightDecay, is_decayed
 from maskrcnn_trainer.training.loss_scale import LossScale
 from maskrcnn_trainer.training.optimizer import MomentumOptimizer, gradient_factor, learning_rate_at, squared_norm
@@ -87,7 +88,7 @@ def test_the_twin_of_the_schedule_agrees_at_every_boundary() -> None:
     ]
     for schedule in schedules:
         twin = tf.function(lambda step, schedule=schedule: learning_rate_at(schedule, step))
-        for step in range(0, 103):
+        for step in range(103):
             assert float(twin(tf.constant(step, tf.int64))) == pytest.approx(schedule.at(step), rel=1e-6), step
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.training.roi_sampling import RoiSampling, SampledRois, sample_rois
 
 pytestmark = pytest.mark.trainer
@@ -124,7 +125,7 @@ def test_the_draw_depends_on_position_alone() -> None:
 
 def test_every_candidate_is_drawn_about_equally_often() -> None:
     counts = np.zeros(30)
-    for position in range(0, 200):
+    for position in range(200):
         rois = sample(GROUND, [], [], position=position)
         counts[(rois.boxes[:, 0] - 100).astype(int)] += 1
     expected = 200 * 16 / 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.training.schedule import Schedule
 
