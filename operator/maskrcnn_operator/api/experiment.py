@@ -50,7 +50,10 @@ class Step(ApiModel):
     nodes: int = Field(default=1, ge=1, le=999, description="Number of pods that train together; train only.")
     gpus_per_node: int = Field(default=0, ge=0, le=64, description="GPUs of each pod.")
     processes_per_node: int | None = Field(
-        default=None, ge=1, le=256, description="Training processes of each pod; gpusPerNode when absent, else 1. Train only."
+        default=None,
+        ge=1,
+        le=256,
+        description="Training processes of each pod; gpusPerNode when absent, else 1. Train only.",
     )
     threads_per_process: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of a process; the pod's CPUs are divided when absent."
@@ -116,14 +119,17 @@ class ExperimentBody(ApiModel):
     """What the user wants."""
 
     suspend: bool = Field(
-        default=False, description="Stop after a checkpoint; back to false resumes where it stopped and tries failed steps again."
+        default=False,
+        description="Stop after a checkpoint; back to false resumes where it stopped and tries failed steps again.",
     )
     image: str = Field(default="", max_length=1024, description="Trainer image; the operator's default when empty.")
     workspace: Workspace = Field(description="Mounted at /workspace in every step.")
     encryption_key_secret_ref: SecretKeyReference | None = Field(
         default=None, description="Key that models are encrypted with; they are plain files when absent."
     )
-    queue_name: Literal[""] | ObjectName = Field(default="", description="Kueue LocalQueue for every Job; none when empty.")
+    queue_name: Literal[""] | ObjectName = Field(
+        default="", description="Kueue LocalQueue for every Job; none when empty."
+    )
     active_deadline_seconds: Seconds | None = Field(
         default=None, description="Fail the experiment after this time of running steps, in seconds; never when absent."
     )
@@ -136,9 +142,7 @@ class ExperimentBody(ApiModel):
     max_restarts: int = Field(
         default=3, ge=0, le=1000, description="Attempts of a step after its first; disruptions are not counted."
     )
-    pod_overrides: PodOverrides = Field(
-        default=PodOverrides(), description="What the cluster wants of the pods."
-    )
+    pod_overrides: PodOverrides = Field(default=PodOverrides(), description="What the cluster wants of the pods.")
     experiment: ExperimentSpec = Field(description="The experiment specification, the same for all steps.")
     steps: tuple[Step, ...] = Field(min_length=1, max_length=MAX_STEPS, description="What is done.")
 

@@ -11,12 +11,13 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from maskrcnn_operator.api.base import API_VERSION, GROUP, KIND
+from maskrcnn_operator.api.base import ABSOLUTE_PATH_PATTERN, API_VERSION, GROUP, KIND
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
-from maskrcnn_trainer.spec.rules import Problem as SpecProblem
-from maskrcnn_trainer.spec.rules import check_rules, dotted
+from maskrcnn_trainer.spec.errors import Problem as SpecProblem
+from maskrcnn_trainer.spec.errors import dotted
+from maskrcnn_trainer.spec.rules import check_rules
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,7 +28,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     loader.flatten_mapping(node)
     seen: dict[Hashable, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if not isinstance(key, Hashable):
             raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key_node.start_mark)
@@ -44,7 +45,7 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),
@@ -86,7 +87,7 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
     try:
         experiment = MaskRCNNExperiment.model_validate_json(text, context=WITHOUT_RULES, strict=True)
     except ValidationError as error:
-        raise ManifestError(tuple(_problem(details) for details in error.errors(include_url=False))) from error
+        raise ManifestError(tuple(details_problem(details) for details in error.errors(include_url=False))) from error
     problems = tuple(_rule_problem(rule) for rule in check_rules(experiment.spec.experiment))
     if problems:
         raise ManifestError(problems)
@@ -104,22 +105,28 @@ def _rule_problem(rule: SpecProblem) -> Problem:
     return Problem(f"spec.experiment.{rule.field or dotted(rule.path)}", rule.message)
 
 
-def _problem(details: ErrorDetails) -> Problem:
-    location, kind, found = details["loc"], details["type"], details["input"]
+def details_problem(details: ErrorDetails, prefix: str = "") -> Problem:
+    """One of pydantic's errors as a problem; ``prefix`` is the path of what was validated."""
     # a branch of a union is no field that the user wrote
-    parts = tuple(part for part in location if isinstance(part, int) or re.fullmatch(r"[A-Za-z][A-Za-z0-9./_-]*", part))
-    context = details.get("ctx", {})
+    parts = tuple(
+        part for part in details["loc"] if isinstance(part, int) or re.fullmatch(r"[A-Za-z][A-Za-z0-9./_-]*", part)
+    )
+    path = field_path(parts)
+    field = f"{prefix}.{path}" if prefix and path else prefix or path
+    return Problem(field, _explained(details))
+
+
+def _explained(details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
     if kind == "missing":
-        return Problem(field_path(parts), "is required")
+        return "is required"
     if kind == "extra_forbidden":
-        return Problem(field_path(parts), "is no field here: check its name and its indentation")
+        return "is no field here: check its name and its indentation"
     if kind == "value_error":
-        return Problem(field_path(parts), str(context.get("error", details["msg"])))
-    if kind == "string_pattern_mismatch" and context.get("pattern") == "^/":
-        return Problem(field_path(parts), f"found {found!r}; it must be an absolute path, such as /workspace/...")
-    if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
-        return Problem(field_path(parts), details["msg"])
-    return Problem(field_path(parts), f"found {_shown(found)}; {details['msg'][:1].lower()}{details['msg'][1:]}")
+        return str(context.get("error", details["msg"]))
+    if kind == "string_pattern_mismatch" and context.get("pattern") == ABSOLUTE_PATH_PATTERN:
+        return f"found {_shown(details['input'])}; it must be an absolute path, such as /workspace/..."
+    return f"found {_shown(details['input'])}; {details['msg'][:1].lower()}{details['msg'][1:]}"
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,9 @@ from maskrcnn_operator.api.base import RESERVED_PREFIXES, ApiModel
 ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]
-Quantity = Annotated[str, StringConstraints(pattern=r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")]
+Quantity = Annotated[
+    str, StringConstraints(pattern=r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")
+]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 
 
@@ -26,7 +28,9 @@ class Workspace(ApiModel):
 
     persistent_volume_claim: ClaimReference = Field(description="The claim that holds data, models and results.")
     sub_path: str = Field(
-        default="", max_length=1024, description="Directory inside the volume; its root when empty. Relative, without '..'."
+        default="",
+        max_length=1024,
+        description="Directory inside the volume; its root when empty. Relative, without '..'.",
     )
 
     @field_validator("sub_path")
@@ -49,7 +53,7 @@ class SecretKeyReference(ApiModel):
 class ResourceRequirements(ApiModel):
     """Compute resources of one pod of the step, as Kubernetes writes them. GPUs come from gpusPerNode."""
 
-    requests: dict[str, Quantity] = Field(default={}, max_length=32, description="Least resources, such as cpu: \"32\".")
+    requests: dict[str, Quantity] = Field(default={}, max_length=32, description='Least resources, such as cpu: "32".')
     limits: dict[str, Quantity] = Field(default={}, max_length=32, description="Most resources.")
 
     @field_validator("requests", "limits", mode="before")
@@ -130,7 +134,10 @@ class PodOverrides(ApiModel):
         default=(), max_length=32, description="Where the further volumes are mounted, as in a container."
     )
     termination_grace_period_seconds: int | None = Field(
-        default=None, ge=1, le=86400, description="Time to write a checkpoint after SIGTERM, in seconds; 120 when absent."
+        default=None,
+        ge=1,
+        le=86400,
+        description="Time to write a checkpoint after SIGTERM, in seconds; 120 when absent.",
     )
     security_context: PodSecurityContext | None = Field(default=None, description="Users and groups of the pods.")
     gpu_resource: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = Field(

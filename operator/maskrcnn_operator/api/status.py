@@ -104,7 +104,9 @@ class ExperimentStatus(StatusModel):
     """Status of an experiment."""
 
     observed_generation: int | None = Field(default=None, description="The generation that this status is about.")
-    conditions: tuple[Condition, ...] = Field(default=(), description="Reconciling, Stalled, Suspended, Succeeded, Ready.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(), description="Reconciling, Stalled, Suspended, Succeeded, Ready."
+    )
     steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
     current_step: str | None = Field(default=None, description="The running train step, else the first running step.")
     restarts: int = Field(default=0, description="Counted restarts of all steps.")
@@ -115,7 +117,9 @@ class ExperimentStatus(StatusModel):
     start_time: Time | None = Field(default=None, description="When the first step started.")
     completion_time: Time | None = Field(default=None, description="When the experiment succeeded or failed.")
     progress: Progress | None = Field(default=None, description="How far the current step has come.")
-    metrics: tuple[Metric, ...] = Field(default=(), description="Metrics of the last finished evaluation of a trained model.")
+    metrics: tuple[Metric, ...] = Field(
+        default=(), description="Metrics of the last finished evaluation of a trained model."
+    )
     model_path: str | None = Field(default=None, description="Model of the last finished train step.")
     export_path: str | None = Field(default=None, description="Model of the last finished export step.")
 

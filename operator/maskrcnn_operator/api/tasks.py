@@ -28,9 +28,7 @@ class DatasetConvert(ApiModel):
     """Convert images with COCO annotations to TFRecords."""
 
     image_dir: AbsolutePath = Field(description="Directory of the raw images.")
-    annotations_file: AbsolutePath = Field(
-        description="COCO instances JSON. The ids under categories start from 1."
-    )
+    annotations_file: AbsolutePath = Field(description="COCO instances JSON. The ids under categories start from 1.")
     split: Literal["train", "val"] = Field(
         default="train",
         description="What the set is for: it fills in trainingFilePattern (train) or validationFilePattern and "
@@ -62,7 +60,8 @@ class Prune(ApiModel):
     """Remove filters with small weights; the model must be retrained before it is used."""
 
     normalizer: Literal["max", "L2"] = Field(
-        default="max", description="Divide each filter's norm by the largest of its layer (max) or by the layer's L2 norm."
+        default="max",
+        description="Divide each filter's norm by the largest of its layer (max) or by the layer's L2 norm.",
     )
     equalization_criterion: Literal["union", "intersection", "arithmetic_mean", "geometric_mean"] = Field(
         default="union", description="How the statistics of layers that feed the same addition are combined."
@@ -87,7 +86,8 @@ class Inference(ApiModel):
         default=0.6, gt=0.0, lt=1.0, description="Detections with a lower score are neither drawn nor listed."
     )
     class_map: AbsolutePath | None = Field(
-        default=None, description="Text file, one class name a line, line n for id n; the model's own names when absent."
+        default=None,
+        description="Text file, one class name a line, line n for id n; the model's own names when absent.",
     )
     include_mask: bool = Field(default=False, description="Whether to draw and write masks.")
     exif: bool = Field(default=False, description="Whether to rotate images as their EXIF orientation says.")
@@ -105,7 +105,9 @@ class Calibration(ApiModel):
 class Engine(ApiModel):
     """A TensorRT engine built beside the exported model."""
 
-    build: bool = Field(default=False, description="Whether to build the engine; needs a GPU and TensorRT in the image.")
+    build: bool = Field(
+        default=False, description="Whether to build the engine; needs a GPU and TensorRT in the image."
+    )
 
 
 class Export(ApiModel):
@@ -118,7 +120,9 @@ class Export(ApiModel):
         default=2_147_483_648, ge=1, le=2**62, description="Memory that TensorRT may use to build the engine, in bytes."
     )
     preprocessing: bool = Field(default=False, description="Whether the graph takes raw uint8 images.")
-    gen_ds_config: bool = Field(default=False, description="Whether to write a DeepStream configuration beside the model.")
+    gen_ds_config: bool = Field(
+        default=False, description="Whether to write a DeepStream configuration beside the model."
+    )
     calibration: Calibration = Field(default=Calibration(), description="INT8 calibration; read when dataType is int8.")
     engine: Engine = Field(default=Engine(), description="TensorRT engine.")
 

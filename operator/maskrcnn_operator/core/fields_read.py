@@ -1,0 +1,99 @@
+"""Which fields of the merged experiment can change the result of each task. Version 1 of the fingerprint reads this.
+
+Names are those of Python; ``data_config.x`` and ``maskrcnn_config.x`` for the two parts. A field that no table names
+(batch size of evaluation, workers, logging, kept checkpoints, ...) changes how a task runs, not what it gives.
+"""
+
+from __future__ import annotations
+
+from maskrcnn_operator.api.experiment import Step
+from maskrcnn_operator.api.tasks import Export, TaskName, Train
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+
+Fields = frozenset[str]
+
+
+def _fields(text: str, prefix: str = "") -> Fields:
+    return frozenset(prefix + name for name in text.split())
+
+
+STRUCTURE = _fields("data_config.num_classes") | _fields(
+    "nlayers arch min_level max_level num_scales aspect_ratios anchor_scale fast_rcnn_mlp_head_dim mrcnn_resolution "
+    "bbox_reg_weights include_mask",
+    "maskrcnn_config.",
+)
+"""Fields of the model's structure: a model file knows them already, and a spec that contradicts it is refused."""
+
+DETECTION = _fields(
+    "rpn_min_size test_detections_per_image test_nms test_rpn_pre_nms_topn test_rpn_post_nms_topn "
+    "test_rpn_nms_threshold",
+    "maskrcnn_config.",
+)
+"""Fields that decide what a trained model detects."""
+
+TRAINING = (
+    STRUCTURE
+    | _fields(
+        "seed use_amp warmup_steps warmup_learning_rate init_learning_rate learning_rate_steps "
+        "learning_rate_decay_levels scale_learning_rate total_steps num_epochs num_examples_per_epoch train_batch_size "
+        "momentum l1_weight_decay l2_weight_decay global_gradient_clip_ratio checkpoint pruned_model_path "
+        "skip_checkpoint_variables deterministic"
+    )
+    # the class ids of val_json_file are part of the class map that the model is built with
+    | _fields(
+        "image_size augment_input_data augmentation training_file_pattern val_json_file skip_crowd_during_training "
+        "shuffle_buffer_size max_num_instances",
+        "data_config.",
+    )
+    | _fields(
+        "freeze_bn freeze_blocks gt_mask_size rpn_positive_overlap rpn_negative_overlap rpn_batch_size_per_im "
+        "rpn_fg_fraction rpn_min_size batch_size_per_im fg_fraction fg_thresh bg_thresh_hi bg_thresh_lo "
+        "train_rpn_pre_nms_topn train_rpn_post_nms_topn train_rpn_nms_threshold rpn_box_loss_weight "
+        "fast_rcnn_box_loss_weight mrcnn_weight_loss_mask",
+        "maskrcnn_config.",
+    )
+)
+
+VALIDATION = DETECTION | _fields("eval_samples validation_file_pattern val_json_file", "data_config.")
+"""Fields that decide what an evaluation finds."""
+
+BEST_CHECKPOINT = VALIDATION | _fields("num_steps_per_eval num_examples_per_epoch")
+"""What decides, beside the training, which checkpoint is the best by mask AP."""
+
+EVALUATION = STRUCTURE | VALIDATION | _fields("use_amp") | _fields("data_config.image_size")
+INFERENCE = STRUCTURE | DETECTION | _fields("use_amp") | _fields("data_config.image_size")
+EXPORT = STRUCTURE | DETECTION | _fields("data_config.image_size")
+CALIBRATION_ON_RECORDS = _fields("seed") | _fields(
+    "training_file_pattern shuffle_buffer_size augment_input_data augmentation", "data_config."
+)
+
+KEY_MATTERS = frozenset({TaskName.TRAIN, TaskName.PRUNE, TaskName.EXPORT})
+"""Tasks whose result is written encrypted when a key is used."""
+
+
+def fields_read(step: Step, spec: ExperimentSpec | None) -> Fields:
+    """The fields of the merged spec on which the result of ``step`` depends; none for a task that reads no spec."""
+    task = step.task
+    if spec is None:
+        return frozenset()
+    if isinstance(task, Train):
+        fields = TRAINING | (BEST_CHECKPOINT if task.output == "best" else frozenset())
+        return fields - _without_effect(spec, best=task.output == "best")
+    if isinstance(task, Export):
+        on_records = task.data_type == "int8" and task.calibration.image_dir is None
+        return EXPORT | (CALIBRATION_ON_RECORDS if on_records else frozenset())
+    return {TaskName.EVALUATE: EVALUATION, TaskName.INFERENCE: INFERENCE}.get(step.task_name, frozenset())
+
+
+def _without_effect(spec: ExperimentSpec, *, best: bool) -> Fields:
+    """Fields that other fields switch off: numEpochs wins over totalSteps, warm-up of 0 steps has no rate, ..."""
+    off: set[str] = set()
+    if spec.num_epochs:
+        off.add("total_steps")
+    elif not best or spec.num_steps_per_eval:
+        off.add("num_examples_per_epoch")
+    if not spec.warmup_steps:
+        off.add("warmup_learning_rate")
+    if spec.pruned_model_path:
+        off.add("checkpoint")
+    return frozenset(off)

@@ -1,0 +1,179 @@
+"""The experiment spec as one step sees it: the step's own fields over the experiment's, missing paths filled in."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from maskrcnn_operator.api.base import WORKSPACE_MOUNT
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
+from maskrcnn_operator.api.manifest import details_problem
+from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.tasks import DatasetConvert, Export, TaskName
+from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
+from maskrcnn_trainer.spec.errors import dotted
+from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
+from maskrcnn_trainer.spec.partial import merge_experiment
+from maskrcnn_trainer.spec.rules import check_rules
+
+SPEC_READERS = frozenset({TaskName.TRAIN, TaskName.EVALUATE, TaskName.INFERENCE, TaskName.EXPORT})
+"""Tasks that read the experiment spec (-e)."""
+
+FILE_FIELDS = ("training_file_pattern", "validation_file_pattern", "val_json_file")
+MODEL_FIELDS = ("checkpoint", "pruned_model_path")
+
+
+@dataclass(frozen=True)
+class MergedStep:
+    """A step with the spec that it runs with.
+
+    Attributes:
+        spec: the merged spec, data paths filled in; the path of a model that another step makes is not in it yet (see
+            :func:`with_model`). None where it is invalid, and for tasks that read no spec.
+        problems: what is wrong with it, naming step and field.
+    """
+
+    spec: ExperimentSpec | None
+    problems: tuple[Problem, ...] = ()
+
+
+def results_directory(experiment: str, step: str) -> str:
+    """Where a step writes, as every pod sees it."""
+    return f"{WORKSPACE_MOUNT}/{experiment}/{step}"
+
+
+def conversion_tag(task: DatasetConvert) -> str:
+    """The prefix of the TFRecords' names: the tag, else the annotation file's name without its extension."""
+    return task.tag or PurePosixPath(task.annotations_file).stem
+
+
+def records_pattern(experiment: str, step: Step) -> str:
+    """Glob pattern of the TFRecords that a datasetConvert step writes."""
+    assert step.dataset_convert is not None  # noqa: S101
+    return f"{results_directory(experiment, step.name)}/{conversion_tag(step.dataset_convert)}-*.tfrecord"
+
+
+def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> MergedStep:
+    """The spec that the step ``name`` runs with, checked as the trainer checks it."""
+    step, node = experiment.step(name), graph.nodes[name]
+    if step.task_name not in SPEC_READERS:
+        return MergedStep(None)
+    merged = merge_experiment(_given(experiment.spec.experiment), _given(step.experiment) if step.experiment else {})
+    field = f"spec.steps[{node.index}].experiment"
+    try:
+        spec = ExperimentSpec.model_validate_json(json.dumps(merged), context=WITHOUT_RULES, strict=True)
+    except ValidationError as error:
+        return MergedStep(None, tuple(details_problem(item, field) for item in error.errors(include_url=False)))
+    problems = [
+        Problem(f"{field}.{rule.field or dotted(rule.path)}", f"merged for step {name}: {rule.message}")
+        for rule in check_rules(spec)
+    ]
+    spec = _with_data(spec, experiment, graph, step)
+    spec = _without_model(spec, node)
+    problems += _path_problems(spec, field, step)
+    return MergedStep(spec if not problems else None, tuple(problems))
+
+
+def with_model(spec: ExperimentSpec, node: StepNode, model_path: str | None) -> ExperimentSpec:
+    """The spec with the path of the model that another step has made, where the task reads it from the spec."""
+    if node.model_use is ModelUse.PRUNED_MODEL_PATH:
+        return spec.model_copy(update={"pruned_model_path": model_path})
+    if node.model_use is ModelUse.CHECKPOINT:
+        return spec.model_copy(update={"checkpoint": model_path})
+    return spec
+
+
+def _given(part: Any) -> dict[str, Any]:
+    # what is a default stays out: it would otherwise count as given
+    dumped: dict[str, Any] = part.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    return dumped
+
+
+def _with_data(spec: ExperimentSpec, experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> ExperimentSpec:
+    data = spec.data_config
+    filled: dict[str, str] = {}
+    sources = [experiment.step(name) for name in graph.nodes[step.name].data]
+    patterns: dict[str, list[str]] = {"train": [], "val": []}
+    annotations = None
+    for source in sources:
+        assert source.dataset_convert is not None  # noqa: S101
+        patterns[source.dataset_convert.split].append(records_pattern(experiment.name, source))
+        if source.dataset_convert.split == "val":
+            annotations = source.dataset_convert.annotations_file
+    if not data.training_file_pattern and patterns["train"]:
+        filled["training_file_pattern"] = ",".join(patterns["train"])
+    if not data.validation_file_pattern and patterns["val"]:
+        filled["validation_file_pattern"] = ",".join(patterns["val"])
+    if not data.val_json_file and annotations:
+        filled["val_json_file"] = annotations
+    return spec.model_copy(update={"data_config": data.model_copy(update=filled)}) if filled else spec
+
+
+def _without_model(spec: ExperimentSpec, node: StepNode) -> ExperimentSpec:
+    """What the graph says about the model is nearer than what the whole experiment says."""
+    if node.model_use in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
+        return spec.model_copy(update=dict.fromkeys(MODEL_FIELDS))
+    return spec
+
+
+def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem]:
+    problems = []
+    for path, value in spec_paths(spec).items():
+        relative = [part for part in _parts(path, value) if not part.startswith("/")]
+        if relative:
+            problems.append(
+                Problem(
+                    f"{field}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
+                )
+            )
+    for name in _required_files(step):
+        if not getattr(spec.data_config, name):
+            camel = dotted(("data_config", name))
+            problems.append(
+                Problem(
+                    f"{field}.{camel}",
+                    f"step {step.name} needs it: give it in spec.experiment, or put a datasetConvert step "
+                    f"(split {'train' if name == 'training_file_pattern' else 'val'}) before",
+                )
+            )
+    return problems
+
+
+def _required_files(step: Step) -> tuple[str, ...]:
+    if step.task_name is TaskName.TRAIN:
+        return FILE_FIELDS
+    if step.task_name is TaskName.EVALUATE:
+        return FILE_FIELDS[1:]
+    task = step.task
+    if isinstance(task, Export) and task.data_type == "int8" and task.calibration.image_dir is None:
+        return FILE_FIELDS[:1]
+    return ()
+
+
+def spec_paths(spec: ExperimentSpec) -> Mapping[str, str]:
+    """The file paths of a spec that are set, by camelCase field; patterns as they are, commas and all."""
+    found = {dotted((name,)): getattr(spec, name) for name in MODEL_FIELDS}
+    found |= {dotted(("data_config", name)): getattr(spec.data_config, name) for name in FILE_FIELDS}
+    return {field: value for field, value in found.items() if value}
+
+
+def _parts(field: str, value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()] if field.endswith("Pattern") else [value]
+
+
+def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
+    """Whether a path or pattern (comma-separated ones too) points into the results directory of a step."""
+    wanted = PurePosixPath(results_directory(experiment, step)).parts
+    for part in pattern.split(","):
+        found = PurePosixPath(part.strip()).parts
+        if len(found) >= len(wanted) and all(
+            fnmatch.fnmatchcase(have, glob) for have, glob in zip(wanted, found, strict=False)
+        ):
+            return True
+    return False
