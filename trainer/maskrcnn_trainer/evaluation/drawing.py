@@ -1,0 +1,238 @@
+"""Objects drawn into pictures: boxes, masks, class names and scores, legible on small images and on large ones."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+Image = NDArray[Any]  # uint8 RGB [H, W, 3]
+Colour = tuple[int, int, int]
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+MASK_OPACITY = 0.45
+GOLDEN_RATIO = 0.618033988749895
+GAP = 8
+BACKGROUND = 255
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """One object to draw.
+
+    Attributes:
+        box: y1, x1, y2, x2 in pixels of the image.
+        class_id: decides the colour; name: what is written.
+        score: 0..1, or None for ground truth.
+        mask: bool [H, W], or COCO run lengths, or None.
+        crowd: a region of many objects, drawn as an outline in grey.
+    """
+
+    box: tuple[float, float, float, float]
+    class_id: int
+    name: str
+    score: float | None = None
+    mask: NDArray[np.bool_] | Mapping[str, Any] | None = None
+    crowd: bool = False
+
+
+def class_colour(class_id: int) -> Colour:
+    """A vivid RGB colour that is always the same for a class; neighbouring ids are far apart in hue."""
+    hue = (0.02 + (class_id - 1) * GOLDEN_RATIO) % 1.0
+    level = ((class_id - 1) // 7) % 3
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.95, 0.7, 0.95)[level], (1.0, 1.0, 0.75)[level])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def objects_of_results(
+    results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, min_score: float = 0.0
+) -> list[DrawnObject]:
+    """COCO results or annotations (``score`` or none) of one image as objects to draw."""
+    drawn = []
+    for result in results:
+        score = result.get("score")
+        if score is not None and score < min_score:
+            continue
+        x, y, width, height = result["bbox"]
+        category = int(result["category_id"])
+        drawn.append(
+            DrawnObject(
+                box=(y, x, y + height, x + width),
+                class_id=category,
+                name=names.get(category, str(category)),
+                score=score,
+                mask=result.get("segmentation") or None,
+                crowd=bool(result.get("iscrowd")),
+            )
+        )
+    return drawn
+
+
+def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int | None = None) -> Image:
+    """A copy of an image with objects drawn into it, the best on top.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        objects: in any order; those with the highest scores are drawn last.
+        min_side: an image whose shorter side is less is enlarged by a whole factor first, so that labels can be read.
+
+    Returns:
+        uint8 RGB [H * factor, W * factor, 3].
+    """
+    height, width = image.shape[:2]
+    factor = 1 if min_side is None else max(1, -(-min_side // max(1, min(height, width))))
+    canvas = np.ascontiguousarray(image)
+    if factor > 1:
+        canvas = cv2.resize(canvas, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
+    else:
+        canvas = canvas.copy()
+    ordered = sorted(objects, key=lambda item: 2.0 if item.score is None else item.score)
+    for item in ordered:
+        _draw_mask(canvas, item, height, width, factor)
+    thickness = max(1, round(min(canvas.shape[:2]) / 300))
+    occupied: list[tuple[int, int, int, int]] = []
+    for item in ordered:
+        y1, x1, y2, x2 = (round(value * factor) for value in item.box)
+        colour = (128, 128, 128) if item.crowd else class_colour(item.class_id)
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, thickness, cv2.LINE_8)
+    for item in reversed(ordered):
+        _draw_label(canvas, item, factor, occupied)
+    return canvas
+
+
+def _draw_mask(canvas: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
+    if item.mask is None:
+        return
+    mask = _mask_array(item.mask, height, width)
+    if factor > 1:
+        mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return
+    part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    colour = (128, 128, 128) if item.crowd else class_colour(item.class_id)
+    inside = mask[part] > 0
+    if not item.crowd:
+        mixed = canvas[part][inside] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
+        canvas[part][inside] = mixed.astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, contours, -1, colour, 1)
+
+
+def _mask_array(mask: Any, height: int, width: int) -> Image:
+    if not isinstance(mask, Mapping) and not isinstance(mask, list):
+        return np.ascontiguousarray(mask, dtype=np.uint8)
+    if isinstance(mask, list):
+        mask = coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
+    elif isinstance(mask["counts"], list):
+        mask = coco_mask.frPyObjects(dict(mask), height, width)
+    return np.ascontiguousarray(coco_mask.decode(dict(mask)))
+
+
+def _draw_label(canvas: Image, item: DrawnObject, factor: int, occupied: list[tuple[int, int, int, int]]) -> None:
+    text = item.name + (" (crowd)" if item.crowd else "") + ("" if item.score is None else f" {item.score:.2f}")
+    scale = min(1.2, max(0.38, min(canvas.shape[:2]) / 1100))
+    (width, ascent), descent = cv2.getTextSize(text, FONT, scale, 1)
+    label_height = ascent + descent + 2
+    y1, x1, y2, _ = (round(value * factor) for value in item.box)
+    left = int(np.clip(x1, 0, max(0, canvas.shape[1] - width - 4)))
+    # above the box, else inside at its top, else below it: the first place that no better object's label has taken
+    candidates = [y1 - label_height, y1, y2, y2 - label_height]
+    places = [(left, int(np.clip(top, 0, max(0, canvas.shape[0] - label_height)))) for top in candidates]
+    free = [
+        place for place in places if not any(_overlap((*place, width + 4, label_height), other) for other in occupied)
+    ]
+    x, y = free[0] if free else places[0]
+    occupied.append((x, y, width + 4, label_height))
+    colour = (128, 128, 128) if item.crowd else class_colour(item.class_id)
+    cv2.rectangle(canvas, (x, y), (x + width + 3, y + label_height - 1), colour, cv2.FILLED)
+    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    cv2.putText(
+        canvas, text, (x + 2, y + ascent + 1), FONT, scale, (0, 0, 0) if dark else (255, 255, 255), 1, cv2.LINE_AA
+    )
+
+
+def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return (
+        one[0] < other[0] + other[2]
+        and other[0] < one[0] + one[2]
+        and one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+    )
+
+
+def comparison_picture(
+    rows: Sequence[tuple[Image, Sequence[DrawnObject], Sequence[DrawnObject]]],
+    *,
+    min_side: int = 384,
+    pairs_per_row: int = 2,
+    titles: tuple[str, str] = ("ground truth", "detections"),
+) -> Image:
+    """One picture of several images, each with its ground truth at the left and its detections at the right.
+
+    Args:
+        rows: (image uint8 RGB [H, W, 3], ground truth, detections) of each image.
+        min_side: images are enlarged to at least this many pixels.
+
+    Returns:
+        uint8 RGB.
+    """
+    if not rows:
+        raise ValueError("a comparison needs at least one image")
+    pairs = []
+    for image, truth, detections in rows:
+        sides = [_titled(draw_objects(image, side, min_side=min_side), title)
+                 for side, title in zip((truth, detections), titles, strict=True)]  # fmt: skip
+        pairs.append(_beside(sides, GAP // 2))
+    lines = [_beside(pairs[start : start + pairs_per_row], 2 * GAP) for start in range(0, len(pairs), pairs_per_row)]
+    width = max(line.shape[1] for line in lines)
+    padded = [
+        np.pad(line, ((0, GAP), (0, width - line.shape[1]), (0, 0)), constant_values=BACKGROUND) for line in lines
+    ]
+    return np.concatenate(padded)
+
+
+def _titled(image: Image, title: str) -> Image:
+    band = np.full((24, image.shape[1], 3), BACKGROUND, np.uint8)
+    cv2.putText(band, title, (2, 17), FONT, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([band, image])
+
+
+def _beside(images: Sequence[Image], gap: int) -> Image:
+    height = max(image.shape[0] for image in images)
+    padded = [
+        np.pad(
+            image,
+            ((0, height - image.shape[0]), (0, gap if index < len(images) - 1 else 0), (0, 0)),
+            constant_values=BACKGROUND,
+        )
+        for index, image in enumerate(images)
+    ]
+    return np.concatenate(padded, axis=1)
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write an RGB image as PNG or JPEG by its name, aside first and then renamed."""
+    target = Path(path)
+    done, encoded = cv2.imencode(target.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError(f"{target}: the image could not be encoded")
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_bytes(encoded.tobytes())
+    partial.replace(target)
+
+
+def read_image(path: str | Path) -> Image:
+    """An image file as uint8 RGB, in stored pixels (an EXIF rotation is ignored)."""
+    encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise OSError(f"{path}: not an image that can be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
