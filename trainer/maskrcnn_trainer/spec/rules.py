@@ -4,43 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from pydantic.alias_generators import to_camel
 
+from maskrcnn_trainer.spec.errors import Path, Problem
+
 if TYPE_CHECKING:
     from maskrcnn_trainer.spec.experiment import ExperimentSpec
-
-Path = tuple[str | int, ...]
-"""Where a value stands: snake_case names of fields, and positions in lists."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        path: the field, in snake_case names.
-        value: what was found there.
-        message: what would be right, in words that follow the field and the value.
-        field: the field as the user wrote it; camelCase unless told otherwise.
-    """
-
-    path: Path
-    value: Any
-    message: str
-    field: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.field or dotted(self.path)}: {self.message}"
-
-
-def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
-    """``dataConfig.imageSize[0]`` of ("data_config", "image_size", 0)."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else ("." if text else "") + spelling(part)
-    return text
 
 
 @dataclass(frozen=True)
@@ -70,7 +42,7 @@ def rate_lists_match(spec: ExperimentSpec) -> Iterator[Problem]:
 def rate_steps_rise(spec: ExperimentSpec) -> Iterator[Problem]:
     """The steps at which the rate changes come one after another."""
     steps = spec.learning_rate_steps
-    if any(after <= before for before, after in zip(steps, steps[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(steps)):
         message = f"{list(steps)} does not rise; right would be, for example, {sorted(set(steps))}"
         yield Problem(("learning_rate_steps",), list(steps), message)
 
@@ -124,7 +96,9 @@ def blocks_differ(spec: ExperimentSpec) -> Iterator[Problem]:
 def mask_is_included(spec: ExperimentSpec) -> Iterator[Problem]:
     """There is no model without masks."""
     if not spec.maskrcnn_config.include_mask:
-        message = "false: specifies whether to include a mask head, and currently only True is supported"
+        message = (
+            "false is not supported: it specifies whether to include a mask head, and currently only True is supported"
+        )
         yield Problem(("maskrcnn_config", "include_mask"), False, message)
 
 

@@ -1,0 +1,77 @@
+"""What is wrong with a spec, all of it at once, in the user's own spelling."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from maskrcnn_trainer.errors import InvalidInput
+
+Path = tuple[str | int, ...]
+"""Where a value stands: snake_case names of fields, and positions in lists."""
+
+
+def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
+    """``dataConfig.imageSize[0]`` of ("data_config", "image_size", 0)."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else ("." if text else "") + spelling(part)
+    return text
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """A value as it may stand in a message: as JSON, on one line, not endless."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        path: the field, in snake_case names.
+        value: what was found there; None where nothing was.
+        message: the value again where it helps, and what would be right.
+        field: the field as the user wrote it; empty: its camelCase name.
+    """
+
+    path: Path
+    value: Any
+    message: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        field = self.field or dotted(self.path)
+        return f"{field}: {self.message}" if field else self.message
+
+
+class SpecError(InvalidInput):
+    """An experiment spec that cannot be used (exit code 64).
+
+    Args:
+        problems: everything that is wrong with it, at least one.
+        source: what was read, such as a file name.
+    """
+
+    default_reason = "InvalidSpec"
+
+    def __init__(self, problems: Iterable[Problem], source: str = "the experiment spec") -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.source = source
+        if len(self.problems) == 1:
+            message = f"{source}: {self.problems[0]}"
+        else:
+            message = f"{source}: {len(self.problems)} problems:" + "".join(f"\n  {item}" for item in self.problems)
+        super().__init__(message)
+
+
+def snake_names(text: str, names: Iterable[str]) -> str:
+    """A message in which the camelCase names of these fields are written in snake_case."""
+    spellings = {to_camel(name): name for name in names}
+    return re.sub(r"\b[a-z]+[A-Za-z0-9]*[A-Z]\w*\b", lambda word: spellings.get(word[0], word[0]), text)

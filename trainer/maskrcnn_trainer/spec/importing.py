@@ -1,0 +1,173 @@
+"""``maskrcnn spec import``: a spec of the original toolkit as a MaskRCNNExperiment manifest."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec.base import SpecModel
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.notes import notes
+from maskrcnn_trainer.spec.partial import nested_model
+from maskrcnn_trainer.spec.prototxt import OURS
+from maskrcnn_trainer.spec.reading import KIND, SpecText, read_spec, read_text
+
+API_VERSION = "maskrcnn.dev/v1alpha1"
+NAME_LENGTH = 32
+_CLAIM = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A spec turned into a manifest.
+
+    Attributes:
+        name: the experiment's name.
+        manifest: YAML of the MaskRCNNExperiment.
+        spec: the spec that it holds.
+        report: what the user should know, a sentence each: values filled in, warnings, notes.
+    """
+
+    name: str
+    manifest: str
+    spec: ExperimentSpec
+    report: tuple[str, ...]
+
+
+def experiment_name(path: str | os.PathLike[str]) -> str:
+    """A name from a file's: a DNS label that starts with a letter, at most 32 characters."""
+    label = re.sub(r"[^a-z0-9]+", "-", Path(path).stem.lower()).strip("-")
+    if not label[:1].isalpha():
+        label = f"experiment-{label}"
+    return label[:NAME_LENGTH].rstrip("-")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists and mappings on one line, texts in quotes where another reader of YAML might see something else."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if re.fullmatch(r"[A-Za-z/][\w./-]*", value) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _scalar(value: Any) -> str:
+    dumped: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False
+    )
+    return dumped.removesuffix("\n").removesuffix("\n...")
+
+
+def _lines(spec: SpecModel, filled: Mapping[str, Any], indent: int, at: str = "") -> list[str]:
+    """A part of the spec, a field a line; fields that the file left out are marked."""
+    lines = []
+    plain = spec.model_dump(mode="json", by_alias=True)
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        unset = name in OURS and value == field.default
+        if value is None or unset:
+            continue
+        if isinstance(value, SpecModel) and nested_model(field) is not None:
+            inner = _lines(value, filled, indent + 2, f"{at}{name}.")
+            lines += [f"{' ' * indent}{field.alias}:{'' if inner else ' {}'}", *inner]
+            continue
+        mark = "  # filled in" if f"{at}{name}" in filled else ""
+        lines.append(f"{' ' * indent}{field.alias}: {_scalar(plain[str(field.alias)])}{mark}")
+    return lines
+
+
+def manifest_of(read: SpecText, name: str, claim: str, source: str) -> str:
+    """A manifest that trains and evaluates as a spec says.
+
+    Args:
+        read: the spec.
+        name: the experiment's name.
+        claim: the PersistentVolumeClaim that is mounted at /workspace.
+        source: where it comes from, for the comment at its top.
+    """
+    experiment = "\n".join(_lines(read.spec, dict(read.filled), 4))
+    remark = "" if not read.filled else " Fields marked as filled in are absent there."
+    return f"""\
+# Imported from {json.dumps(source)}.{remark}
+apiVersion: {API_VERSION}
+kind: {KIND}
+metadata:
+  name: {name}
+spec:
+  workspace:
+    persistentVolumeClaim:
+      claimName: {claim}
+  experiment:
+{experiment}
+  steps:
+  - name: train
+    train: {{}}
+    gpusPerNode: 1
+  - name: evaluate
+    evaluate: {{}}
+    gpusPerNode: 1
+"""
+
+
+def _outside(spec: ExperimentSpec) -> list[str]:
+    """Paths that a pod would not find, since only /workspace is mounted."""
+    paths = {
+        "checkpoint": spec.checkpoint,
+        "prunedModelPath": spec.pruned_model_path,
+        "dataConfig.trainingFilePattern": spec.data_config.training_file_pattern,
+        "dataConfig.validationFilePattern": spec.data_config.validation_file_pattern,
+        "dataConfig.valJsonFile": spec.data_config.val_json_file,
+    }
+    missing = [name for name, path in paths.items() if path is None and name.startswith("dataConfig.")]
+    found = [f"{name} is absent: training and evaluation need it" for name in missing]
+    for name, value in paths.items():
+        for path in (value or "").split(","):
+            if path and not path.strip().startswith("/workspace/"):
+                found.append(f"{name}: {path.strip()} is not under /workspace, where the claim is mounted")
+    return found
+
+
+def import_text(text: str, *, source: str, claim: str = "maskrcnn") -> Imported:
+    """A manifest from the text of a spec (a prototxt, or YAML of the spec).
+
+    Args:
+        text: the spec.
+        source: its file name, from which the experiment's name is made.
+        claim: the PersistentVolumeClaim that holds the workspace.
+
+    Raises:
+        SpecError: a field is wrong.
+        InvalidInput: it is no spec, is a manifest already, or the claim's name cannot be one.
+    """
+    if len(claim) > 253 or not _CLAIM.fullmatch(claim):
+        raise InvalidInput(
+            f"--claim {claim!r} is no name of a PersistentVolumeClaim: lower case letters, digits, - and ."
+        )
+    read = read_spec(text, source)
+    if read.form == "manifest":
+        raise InvalidInput(f"{source} is a {KIND} manifest already")
+    name = experiment_name(source)
+    filled = [f"filled in: {field} = {_scalar(_plain(value))}" for field, value in read.filled]
+    report = (*filled, *read.warnings, *notes(read.spec), *_outside(read.spec))
+    return Imported(name, manifest_of(read, name, claim, Path(source).name), read.spec, report)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def import_spec(path: str | os.PathLike[str], *, claim: str = "maskrcnn") -> Imported:
+    """A manifest from a spec file; see :func:`import_text`."""
+    return import_text(read_text(path), source=os.fspath(path), claim=claim)

@@ -1,0 +1,111 @@
+"""What is allowed in a spec but probably not meant, in sentences; and which paths a task needs."""
+
+from __future__ import annotations
+
+from maskrcnn_trainer.spec.data_config import DataConfig
+from maskrcnn_trainer.spec.errors import Problem, SpecError
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.steps import StepPlan
+
+_WITHOUT_EFFECT = {
+    "save_checkpoints_steps": "saveCheckpointsSteps has no effect: numStepsPerEval decides when checkpoints are saved",
+    "wandb_config": "wandbConfig has no effect: reports to Weights & Biases are not supported",
+    "clearml_config": "clearmlConfig has no effect: reports to ClearML are not supported",
+}
+
+
+def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
+    """Sentences for the log about a valid spec.
+
+    Args:
+        spec: the spec.
+        plan: its steps, once the records are counted; without it, they are known only from ``total_steps``.
+    """
+    found = [text for name, text in _WITHOUT_EFFECT.items() if getattr(spec, name) is not None]
+    return found + _about_steps(spec, plan) + _about_model(spec)
+
+
+def _about_steps(spec: ExperimentSpec, plan: StepPlan | None) -> list[str]:
+    found = []
+    if spec.num_epochs is not None and spec.total_steps is not None:
+        found.append(f"numEpochs ({spec.num_epochs}) wins over totalSteps ({spec.total_steps}): both are set")
+    total = plan.total_steps if plan is not None else spec.total_steps if spec.num_epochs is None else None
+    late = [step for step in spec.learning_rate_steps if total is not None and step >= total]
+    if late:
+        found.append(f"learningRateSteps {late} are never reached: the training ends at step {total}")
+    early = [step for step in spec.learning_rate_steps if step < spec.warmup_steps]
+    if early:
+        found.append(f"learningRateSteps {early} lie within the warm-up, which lasts until step {spec.warmup_steps}")
+    if total is not None and spec.warmup_steps >= total:
+        found.append(f"warmupSteps ({spec.warmup_steps}) is not less than the {total} steps of the training")
+    if spec.warmup_steps and spec.warmup_learning_rate > spec.init_learning_rate:
+        found.append(
+            f"the learning rate falls during the warm-up: warmupLearningRate ({spec.warmup_learning_rate:g}) is more "
+            f"than initLearningRate ({spec.init_learning_rate:g})"
+        )
+    return found
+
+
+def _about_model(spec: ExperimentSpec) -> list[str]:
+    found = []
+    model = spec.maskrcnn_config
+    if model.freeze_bn and spec.checkpoint is None and spec.pruned_model_path is None:
+        found.append(
+            "maskrcnnConfig.freezeBn is true without a checkpoint: the stored statistics are those of new layers and "
+            "normalise nothing; set it to false, or give a checkpoint"
+        )
+    if model.freeze_blocks and spec.checkpoint is None and spec.pruned_model_path is None:
+        found.append(
+            f"maskrcnnConfig.freezeBlocks {list(model.freeze_blocks)} without a checkpoint: these blocks keep their "
+            "random weights; set it to [], or give a checkpoint"
+        )
+    if spec.checkpoint is not None and spec.pruned_model_path is not None:
+        found.append("prunedModelPath takes the place of checkpoint: both are set")
+    if spec.skip_checkpoint_variables is not None and spec.checkpoint is None:
+        found.append("skipCheckpointVariables has no effect without a checkpoint")
+    if spec.l1_weight_decay >= 1e-4:
+        found.append(
+            f"l1WeightDecay {spec.l1_weight_decay:g} shrinks most weights to nothing unless the training is short; "
+            "0 is usual"
+        )
+    if model.gt_mask_size < model.mrcnn_resolution:
+        found.append(
+            f"maskrcnnConfig.gtMaskSize ({model.gt_mask_size}) is less than mrcnnResolution "
+            f"({model.mrcnn_resolution}): masks are learned from coarser ones"
+        )
+    return found
+
+
+_PATHS_OF = {
+    "train": ("training_file_pattern", "validation_file_pattern", "val_json_file"),
+    "evaluate": ("validation_file_pattern", "val_json_file"),
+}
+
+
+def _first_sentence(name: str) -> str:
+    return (DataConfig.model_fields[name].description or "").split(". ")[0]
+
+
+def require_paths(spec: ExperimentSpec, task: str, *, calibrates_on_records: bool = False) -> None:
+    """Check that the files which a task reads are named in ``dataConfig``.
+
+    Args:
+        spec: with everything filled in that is going to be.
+        task: ``train``, ``evaluate``, ``export`` or any other task (which needs none of them).
+        calibrates_on_records: an int8 export without a directory of images.
+
+    Raises:
+        SpecError: names every missing one.
+    """
+    names = ("training_file_pattern",) if task == "export" and calibrates_on_records else _PATHS_OF.get(task, ())
+    problems = [
+        Problem(
+            ("data_config", name),
+            None,
+            f"is required by {task}. {type(spec.data_config).model_fields[name].description}",
+        )
+        for name in names
+        if getattr(spec.data_config, name) is None
+    ]
+    if problems:
+        raise SpecError(problems)

@@ -1,0 +1,278 @@
+"""From a plain mapping to a checked :class:`ExperimentSpec`, or to a list of everything that is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from maskrcnn_trainer.spec.base import SpecModel
+from maskrcnn_trainer.spec.errors import Path, Problem, SpecError, dotted, shown, snake_names
+from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
+from maskrcnn_trainer.spec.partial import camel_case, nested_model
+from maskrcnn_trainer.spec.rules import check_rules
+
+_STAND_INS: dict[Path, Any] = {
+    ("init_learning_rate",): 0.01,
+    ("data_config", "image_size"): [128, 128],
+    ("data_config", "num_classes"): 2,
+}
+"""Values for required fields that are missing or wrong, so that the rules on the others can still speak."""
+
+
+def field_names(model: type[SpecModel] = ExperimentSpec) -> Iterator[str]:
+    """The snake_case names of all fields, those of the nested parts included."""
+    for name, field in model.model_fields.items():
+        yield name
+        if (nested := nested_model(field)) is not None:
+            yield from field_names(nested)
+
+
+_ALL_NAMES = tuple(dict.fromkeys(field_names()))
+
+
+class Spelling:
+    """How the user writes field names: as they stand in the raw mapping, else in its prevailing style.
+
+    Args:
+        raw: what was read.
+        prefix: what stands before a field in the file, such as ``spec.experiment.``.
+        renamed: other names under which fields were written, by their path.
+        snake: whether the prevailing style is snake_case; None: as the names at the top level are.
+    """
+
+    def __init__(
+        self,
+        raw: Mapping[str, Any],
+        *,
+        prefix: str = "",
+        renamed: Mapping[Path, str] | None = None,
+        snake: bool | None = None,
+    ) -> None:
+        self._raw = raw
+        self._prefix = prefix
+        self._renamed = renamed or {}
+        if snake is None:
+            keys = [key for key in raw if isinstance(key, str)]
+            snake = any("_" in key for key in keys) and not any(key != key.lower() for key in keys)
+        self.snake = snake
+
+    def style(self, name: str) -> str:
+        """A field's name in the prevailing style."""
+        return name if self.snake else to_camel(name)
+
+    def field(self, path: Path) -> str:
+        """The field at a path of snake_case names, as the user wrote it or would write it."""
+        names: list[str | int] = []
+        node: Any = self._raw
+        for position, part in enumerate(path):
+            if isinstance(part, int):
+                names.append(part)
+                continue
+            written = self._renamed.get(path[: position + 1])
+            if written is None:
+                present = isinstance(node, Mapping)
+                written = next((key for key in (part, to_camel(part)) if present and key in node), self.style(part))
+            names.append(written)
+            node = node.get(written) if isinstance(node, Mapping) else None
+        return self._prefix + dotted(tuple(names), str)
+
+    def problem(self, problem: Problem) -> Problem:
+        """The same problem in the user's spelling."""
+        message = snake_names(problem.message, _ALL_NAMES) if self.snake else problem.message
+        return Problem(problem.path, problem.value, message, self.field(problem.path))
+
+
+def parse_spec(
+    data: object,
+    *,
+    source: str = "the experiment spec",
+    prefix: str = "",
+    renamed: Mapping[Path, str] | None = None,
+    snake: bool | None = None,
+    found: Sequence[Problem] = (),
+) -> ExperimentSpec:
+    """A checked spec from a plain mapping with camelCase or snake_case names.
+
+    Args:
+        data: the mapping, as YAML or JSON gives it; a null is a field not given.
+        source: what messages call it, such as a file name.
+        prefix: what stands before its fields in the file, such as ``spec.experiment.``.
+        renamed: names under which fields were written that are neither of the two, by path.
+        snake: whether messages use snake_case names; None: if the mapping does.
+        found: problems that the reader met already; their fields count as given.
+
+    Raises:
+        SpecError: names every field that is wrong.
+    """
+    if not isinstance(data, Mapping):
+        raise SpecError([Problem((), data, f"{shown(data)} is not a mapping of fields", prefix.rstrip("."))], source)
+    spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=snake)
+    problems = [*found, *_given_twice(data)]
+    bad = {_field_of(problem.path) for problem in found}
+    fields = {key: value for key, value in camel_case(data).items() if value is not None}
+    fields.setdefault("dataConfig", {})
+    try:
+        spec: ExperimentSpec | None = ExperimentSpec.model_validate(fields, context=WITHOUT_RULES)
+    except ValidationError as error:
+        invalid = {
+            (problem.path, problem.message): problem
+            for problem in _field_problems(error, spelling)
+            if _field_of(problem.path) not in bad
+        }
+        problems += invalid.values()
+        bad |= {_field_of(problem.path) for problem in invalid.values()}
+        spec = _without(fields, bad)
+    if spec is not None:
+        problems += check_rules(spec, frozenset(bad))
+    if spec is None or problems:
+        raise SpecError([spelling.problem(problem) for problem in problems], source)
+    return spec
+
+
+def _given_twice(data: Mapping[str, Any], model: type[SpecModel] = ExperimentSpec, at: Path = ()) -> Iterator[Problem]:
+    for name, field in model.model_fields.items():
+        camel = to_camel(name)
+        if camel != name and name in data and camel in data:
+            yield Problem((*at, name), data[name], f"given twice, as {camel} and as {name}; one of them must go")
+        nested = nested_model(field)
+        inner = data.get(name, data.get(camel))
+        if nested is not None and isinstance(inner, Mapping):
+            yield from _given_twice(inner, nested, (*at, name))
+
+
+def _field_of(path: Path) -> Path:
+    """The field that a path is in, without positions in lists."""
+    return tuple(part for part in path if isinstance(part, str))
+
+
+def _without(fields: dict[str, Any], bad: set[Path]) -> ExperimentSpec | None:
+    """The spec without its bad fields, with stand-ins for those that must be there."""
+    for path in sorted(bad, key=len):
+        node: Any = fields
+        for part in path[:-1]:
+            node = node.get(to_camel(str(part)), {}) if isinstance(node, dict) else {}
+        if path and isinstance(node, dict):
+            node.pop(to_camel(str(path[-1])), None)
+            node.pop(path[-1], None)
+    if not isinstance(fields.get("dataConfig"), dict):
+        fields["dataConfig"] = {}
+    for stand_in, value in _STAND_INS.items():
+        if any(path == stand_in[: len(path)] for path in bad):
+            parent = fields["dataConfig"] if len(stand_in) > 1 else fields
+            parent[to_camel(str(stand_in[-1]))] = value
+    try:
+        return ExperimentSpec.model_validate(fields, context=WITHOUT_RULES)
+    except ValidationError:
+        return None
+
+
+def _snake_path(loc: tuple[str | int, ...]) -> tuple[Path, type[SpecModel] | None]:
+    """Pydantic's location in snake_case names, and the type of the part it ends in."""
+    model: type[SpecModel] | None = ExperimentSpec
+    path: list[str | int] = []
+    owner: type[SpecModel] | None = ExperimentSpec
+    for part in loc:
+        owner, known = model, None
+        if model is not None:
+            known = next((name for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        path.append(known if known is not None else part)
+        model = nested_model(model.model_fields[known]) if model is not None and known is not None else None
+    return tuple(path), owner
+
+
+def _field_problems(error: ValidationError, spelling: Spelling) -> Iterator[Problem]:
+    details = error.errors(include_url=False)
+    for detail in details:
+        path, owner = _snake_path(detail["loc"])
+        # A list whose entries are wrong is also called too short, since the wrong ones do not count.
+        if detail["type"] == "too_short" and any(
+            other is not detail and other["loc"][: len(detail["loc"])] == detail["loc"] for other in details
+        ):
+            continue
+        if detail["type"] == "missing" and path and isinstance(path[-1], int):
+            path = path[:-1]
+            yield Problem(path, list(detail["input"]), f"{shown(detail['input'])} has too few entries{_shape(path)}")
+        elif detail["type"] == "missing" and owner is not None:
+            description = owner.model_fields[str(path[-1])].description or ""
+            yield Problem(path, None, f"is required: {description.rstrip('.').split('. ')[0]}")
+        elif detail["type"] == "extra_forbidden":
+            yield Problem(path, detail["input"], unknown_field(path, owner, spelling))
+        else:
+            yield Problem(path, detail["input"], _in_words(detail, path))
+
+
+_SHAPES = {
+    "image_size": "[height, width]",
+    "bbox_reg_weights": "[dy, dx, dh, dw]",
+    "aspect_ratios": "a list of [width, height]",
+    "scale_jitter": "[min, max]",
+    "learning_rate_steps": "a list of whole numbers",
+    "learning_rate_decay_levels": "a list of numbers",
+    "freeze_blocks": "a list of whole numbers from 0 to 4",
+    "tags": "a list of texts",
+}
+
+
+def _shape(path: Path) -> str:
+    name = _field_of(path)[-1] if path else ""
+    return f"; it must be {_SHAPES[str(name)]}" if name in _SHAPES else ""
+
+
+def _bound(number: object) -> str:
+    return f"{number:g}" if isinstance(number, float) and abs(number) < 1e6 else str(number)
+
+
+_RIGHT = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text; put it in quotes",
+    "string_too_long": "is too long; at most {max_length} characters",
+    "literal_error": "must be one of {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "tuple_type": "is not a list",
+    "too_long": "has too many entries; at most {max_length}",
+    "too_short": "has too few entries; at least {min_length}",
+    "model_type": "must be a mapping of fields",
+    "dict_type": "must be a mapping of fields",
+    "invalid_key": "must be a text, as every field's name",
+}
+"""What would be right, by Pydantic's type of error; in braces what its context says."""
+
+
+def _in_words(detail: ErrorDetails, path: Path) -> str:
+    """Pydantic's error in plain words: the value and what would be right."""
+    context = {key: _bound(value) for key, value in detail.get("ctx", {}).items()}
+    right = _RIGHT.get(detail["type"], detail["msg"].replace("{", "{{").replace("}", "}}")).format(**context)
+    if detail["type"] in ("tuple_type", "too_long", "too_short"):
+        right += _shape(path)
+    if path and path[-1] in ("min_level", "max_level"):
+        right += "; levels other than minLevel 2 and maxLevel 5 or 6 are not supported"
+    return f"{shown(detail['input'])} {right}"
+
+
+def unknown_field(path: Path, owner: type[SpecModel] | None, spelling: Spelling) -> str:
+    """Why a name is no field of a part of the spec, with the nearest name that is."""
+    name = str(path[-1])
+    where = f"of {spelling.field(path[:-1])}" if len(path) > 1 else "of the experiment spec"
+    message = f"is not a field {where}"
+    for section, field in ExperimentSpec.model_fields.items():
+        nested = nested_model(field)
+        if nested is not None and any(name in (key, to_camel(key)) for key in nested.model_fields):
+            return f"{message}; it belongs in {spelling.field((section,))}"
+    if any(name in (key, to_camel(key)) for key in ExperimentSpec.model_fields):
+        return f"{message}; it belongs at the top level"
+    names = [spelling.style(key) for key in (owner.model_fields if owner is not None else ())]
+    folded = {key.lower().replace("_", ""): key for key in names}
+    near = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
+    return f"{message}; did you mean {folded[near[0]]}?" if near else message

@@ -1,0 +1,101 @@
+"""Where the fields of a protobuf text message stand, so that an error can be pinned to one and the rest read on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|\#[^\n]*)
+      |(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
+      |(?P<word>[A-Za-z0-9_.+\-]+)
+      |(?P<mark>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """A field in the text.
+
+    Attributes:
+        path: its name, after those of the messages around it.
+        start, end: offsets of the field with its value.
+        value_start: offset of its value (for a message, of the opening brace).
+    """
+
+    path: tuple[str, ...]
+    start: int
+    end: int
+    value_start: int
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def _tokens(text: str) -> list[_Token]:
+    return [
+        _Token(str(match.lastgroup), match[0], match.start(), match.end())
+        for match in _TOKEN.finditer(text)
+        if match.lastgroup != "space"
+    ]
+
+
+def occurrences(text: str) -> list[Occurrence]:
+    """All fields of a text, outer ones before those in them; of a malformed text, as many as can be told."""
+    tokens = _tokens(text)
+    return sorted(_fields(tokens, 0, ())[0], key=lambda item: (item.start, -item.end))
+
+
+def _fields(tokens: list[_Token], at: int, outer: tuple[str, ...]) -> tuple[list[Occurrence], int]:
+    """The fields from token ``at`` to the brace that closes the message, and the position of that brace."""
+    found: list[Occurrence] = []
+    while at < len(tokens) and tokens[at].text not in ("}", ">"):
+        name = tokens[at]
+        at += 1
+        if name.kind != "word":
+            continue
+        if at < len(tokens) and tokens[at].text == ":":
+            at += 1
+        if at >= len(tokens):
+            break
+        value, path = tokens[at], (*outer, name.text)
+        if value.text in ("{", "<"):
+            inside, at = _fields(tokens, at + 1, path)
+            found += inside
+            at += 1
+        elif value.text == "[":
+            while at < len(tokens) and tokens[at].text != "]":
+                at += 1
+            at += 1
+        elif value.kind == "string":
+            while at < len(tokens) and tokens[at].kind == "string":
+                at += 1
+        elif value.text not in ("}", ">"):
+            at += 1
+        last = tokens[min(at, len(tokens)) - 1]
+        found.append(Occurrence(path, name.start, last.end, value.start))
+    return found, at
+
+
+def at_position(found: list[Occurrence], offset: int) -> Occurrence | None:
+    """The innermost field that covers an offset."""
+    covering = [item for item in found if item.start <= offset < item.end]
+    return min(covering, key=lambda item: item.end - item.start, default=None)
+
+
+def blanked(text: str, field: Occurrence) -> str:
+    """The text without a field, everything else at its old offset."""
+    return text[: field.start] + re.sub(r"[^\n]", " ", text[field.start : field.end]) + text[field.end :]
+
+
+def repeated(found: list[Occurrence]) -> Iterator[tuple[str, ...]]:
+    """Paths that stand more than once."""
+    paths = [item.path for item in found]
+    yield from dict.fromkeys(path for path in paths if paths.count(path) > 1)

@@ -1,0 +1,183 @@
+"""Reading a spec file: YAML of the spec, a whole MaskRCNNExperiment manifest, or a prototxt, told apart by content."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.notes import notes
+from maskrcnn_trainer.spec.parsing import parse_spec
+from maskrcnn_trainer.spec.prototxt import parse_prototxt
+
+LOG = logging.getLogger(__name__)
+
+KIND = "MaskRCNNExperiment"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as an API server reads it: 1e-4 is a number (YAML 1.1 has it as a text), a key stands once."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    loader.flatten_mapping(node)
+    seen: set[Hashable] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def load_yaml(text: str) -> list[Any]:
+    """The documents of a YAML text, empty ones left out.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or a key stands twice in a mapping.
+    """
+    return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+
+
+@dataclass(frozen=True)
+class SpecText:
+    """A spec read from a text.
+
+    Attributes:
+        spec: the checked spec.
+        form: how it was written.
+        filled: from a prototxt: the fields it leaves out, in snake_case and dotted, with the value taken for each.
+        warnings: what the reader of the log should know about the reading itself.
+    """
+
+    spec: ExperimentSpec
+    form: Literal["yaml", "manifest", "prototxt"]
+    filled: tuple[tuple[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+_PROTOTXT_MESSAGE = re.compile(r"(?<![\w.])(data_config|maskrcnn_config|wandb_config|clearml_config)\s*:?\s*[{<]")
+
+
+def looks_like_prototxt(text: str) -> bool:
+    """Whether a text that is no YAML mapping opens one of the messages of the original's spec."""
+    return _PROTOTXT_MESSAGE.search(re.sub(r"#[^\n]*", "", text)) is not None
+
+
+def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
+    """A spec from the text of a file.
+
+    Args:
+        text: YAML of the spec, a manifest with one MaskRCNNExperiment (other documents are passed over), or a
+            prototxt of the original toolkit.
+        source: what messages call it.
+
+    Raises:
+        SpecError: a field is wrong.
+        InvalidInput: it is none of the three.
+    """
+    try:
+        documents = load_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if looks_like_prototxt(text):
+            return _from_prototxt(text, source)
+        raise InvalidInput(f"{source} is neither YAML nor a prototxt spec: {_one_line(error)}") from None
+    if len(documents) != 1 or not isinstance(documents[0], dict) or _is_resource(documents[0]):
+        if any(isinstance(document, dict) and _is_resource(document) for document in documents):
+            return _from_manifest(documents, source)
+        if looks_like_prototxt(text):
+            return _from_prototxt(text, source)
+        found = "is empty" if not documents else "holds several documents" if len(documents) > 1 else "is no mapping"
+        raise InvalidInput(f"{source} {found}; it must be the YAML of an experiment, a {KIND} manifest or a prototxt")
+    if _holds_text_lists(documents[0]):
+        return _from_prototxt(text, source)
+    return SpecText(parse_spec(documents[0], source=source), "yaml")
+
+
+def _holds_text_lists(document: dict[Any, Any]) -> bool:
+    """Whether what YAML reads as a mapping is a short prototxt: only there is an image size a text."""
+    data = document.get("data_config")
+    return isinstance(data, dict) and isinstance(data.get("image_size"), str)
+
+
+def _from_prototxt(text: str, source: str) -> SpecText:
+    parsed = parse_prototxt(text, source)
+    return SpecText(parsed.spec, "prototxt", parsed.filled, parsed.warnings)
+
+
+def _is_resource(document: dict[Any, Any]) -> bool:
+    return "kind" in document or "apiVersion" in document
+
+
+def _from_manifest(documents: list[Any], source: str) -> SpecText:
+    resources = [item for item in documents if isinstance(item, dict) and item.get("kind") == KIND]
+    if len(resources) != 1:
+        kinds = [item.get("kind") if isinstance(item, dict) else None for item in documents]
+        raise InvalidInput(f"{source} must hold one {KIND}; its documents are of kind {kinds}")
+    body = resources[0].get("spec")
+    experiment = body.get("experiment") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(experiment, dict):
+        raise InvalidInput(f"{source}: the {KIND} has no spec.experiment, which must be a mapping of fields")
+    steps = body.get("steps")
+    changed = [
+        str(step.get("name"))
+        for step in (steps if isinstance(steps, list) else [])
+        if isinstance(step, dict) and step.get("experiment")
+    ]
+    warnings = (f"what the steps {', '.join(changed)} change of the experiment is not applied",) if changed else ()
+    return SpecText(parse_spec(experiment, source=source, prefix="spec.experiment."), "manifest", (), warnings)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a spec file.
+
+    Raises:
+        InvalidInput: it cannot be read, or is no UTF-8 text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidInput(f"the experiment spec {os.fspath(path)} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"the experiment spec {os.fspath(path)} is no text in UTF-8") from None
+
+
+def load_spec(path: str | os.PathLike[str]) -> ExperimentSpec:
+    """The spec in a file, whichever way it is written; notes about it are logged as warnings.
+
+    Raises:
+        SpecError: a field is wrong.
+        InvalidInput: the file cannot be read or is no spec.
+    """
+    read = read_spec(read_text(path), os.fspath(path))
+    for warning in (*read.warnings, *notes(read.spec)):
+        LOG.warning("%s: %s", os.fspath(path), warning)
+    for field, value in read.filled:
+        LOG.info("%s: %s is absent, taken as %s", os.fspath(path), field, value)
+    return read.spec
