@@ -11,7 +11,9 @@ from maskrcnn_trainer.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-e", "--experiment-spec-file", "--experiment-spec", required=True, metavar="SPEC", help="the spec")
+    parser.add_argument(
+        "-e", "--experiment-spec-file", "--experiment-spec", required=True, metavar="SPEC", help="the spec"
+    )
     parser.add_argument(
         "-d", "--results-dir", "--model-dir", "-r", metavar="DIR", help="checkpoints, logs and the result go here"
     )

@@ -1,0 +1,164 @@
+"""What is shown while training goes on: the progress line, TensorBoard, and the records of ``status.json``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.progress import ProgressMeter
+from maskrcnn_trainer.report import Reporter
+from maskrcnn_trainer.spec import StepPlan
+
+# Names on the screen, short enough for one line.
+SHOWN = {
+    "total_loss": "loss",
+    "rpn_score_loss": "rpn score",
+    "rpn_box_loss": "rpn box",
+    "fast_rcnn_class_loss": "class",
+    "fast_rcnn_box_loss": "box",
+    "mask_loss": "mask",
+    "learning_rate": "lr",
+}
+NOT_AVERAGED = ("learning_rate", "loss_scale")
+SECONDS_BETWEEN_RECORDS = 5.0
+
+
+class Telemetry:
+    """Rank 0's account of a training.
+
+    Args:
+        directory: of the TensorBoard events; None keeps this rank silent.
+        reporter: takes the records.
+        plan: total steps and epochs.
+        images_per_step: over all ranks.
+        logging_frequency: steps that one report is the mean of.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        reporter: Reporter,
+        plan: StepPlan,
+        *,
+        images_per_step: int,
+        logging_frequency: int,
+    ) -> None:
+        self._writer = tf.summary.create_file_writer(str(directory)) if directory is not None else None
+        self._reporter = reporter
+        self._plan = plan
+        self._images_per_step = images_per_step
+        self._frequency = logging_frequency
+        self._window: list[dict[str, float]] = []
+        self._seconds = 0.0
+        self._training_seconds = 0.0
+        self._steps_seen = 0
+        self._last_record = float("-inf")
+        self._epoch_started = time.monotonic()
+        self._seconds_per_epoch: float | None = None
+
+    def step(
+        self, step: int, epoch: int, measured: Mapping[str, tf.Tensor], seconds: float, meter: ProgressMeter
+    ) -> None:
+        """Takes in one step (counted from 1) that lasted ``seconds``, input included."""
+        self._window.append({name: float(value) for name, value in measured.items() if value.shape.rank == 0})
+        self._seconds += seconds
+        self._training_seconds += seconds
+        self._steps_seen += 1
+        if step % self._frequency and step != self._plan.total_steps:
+            meter.advance(1)
+            return
+        means = self._means()
+        speed = len(self._window) * self._images_per_step / max(self._seconds, 1e-9)
+        self._window, self._seconds = [], 0.0
+        shown = {label: means[name] for name, label in SHOWN.items()}
+        meter.advance(1, **shown, **{"images/s": speed})
+        self.scalars(
+            step, {**{f"train/{name}": value for name, value in means.items()}, "train/images_per_second": speed}
+        )
+        now = time.monotonic()
+        if now - self._last_record >= SECONDS_BETWEEN_RECORDS or step == self._plan.total_steps:
+            self._last_record = now
+            self._reporter.running(
+                epoch=epoch,
+                max_epoch=self._plan.num_epochs,
+                step=step,
+                total_steps=self._plan.total_steps,
+                eta=self.eta(step),
+                time_per_epoch=self._seconds_per_epoch,
+                graphical={**self._graphical(means), "images_per_second": speed},
+            )
+
+    def epoch_finished(self, epoch: int, step: int) -> None:
+        """Says that an epoch is over, and how long it took."""
+        now = time.monotonic()
+        self._seconds_per_epoch = now - self._epoch_started
+        self._epoch_started = now
+        self._reporter.running(
+            f"Epoch {epoch} finished.",
+            epoch=epoch,
+            max_epoch=self._plan.num_epochs,
+            step=step,
+            total_steps=self._plan.total_steps,
+            eta=self.eta(step),
+            time_per_epoch=self._seconds_per_epoch,
+        )
+
+    def evaluated(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Reports the metrics of a checkpoint."""
+        self.scalars(step, {f"evaluation/{name}": value for name, value in metrics.items()})
+        self._reporter.running(
+            "Evaluation metrics generated.",
+            epoch=epoch,
+            max_epoch=self._plan.num_epochs,
+            step=step,
+            total_steps=self._plan.total_steps,
+            eta=self.eta(step),
+            kpi=metrics,
+            checkpoint_step=step,
+        )
+
+    def eta(self, step: int) -> float | None:
+        """Seconds of training left, evaluations not counted; None before the first step."""
+        if not self._steps_seen:
+            return None
+        return (self._plan.total_steps - step) * self._training_seconds / self._steps_seen
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes TensorBoard scalars."""
+        if self._writer is None:
+            return
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes TensorBoard images, uint8 [H, W, 3] each."""
+        if self._writer is None:
+            return
+        with self._writer.as_default(step=step):
+            for name, picture in pictures.items():
+                tf.summary.image(name, picture[None])
+        self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _means(self) -> dict[str, float]:
+        last = self._window[-1]
+        return {
+            name: last[name] if name in NOT_AVERAGED else float(np.mean([entry[name] for entry in self._window]))
+            for name in last
+            if name not in ("updated", "finite")
+        }
+
+    @staticmethod
+    def _graphical(means: Mapping[str, float]) -> dict[str, float]:
+        """``loss`` and ``learning_rate`` under their documented names, the parts of the loss beside them."""
+        parts = {name: value for name, value in means.items() if name.endswith("_loss") and name != "total_loss"}
+        return {"loss": means["total_loss"], "learning_rate": means["learning_rate"], **parts}

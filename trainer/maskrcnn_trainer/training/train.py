@@ -1,0 +1,332 @@
+"""The train task, from the spec to the last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from maskrcnn_trainer.data.pipeline import training_dataset
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped
+from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
+from maskrcnn_trainer.model.anchors import generate_anchors
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.listing import variable_listing
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.restore import assign_variables
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.progress import ProgressMeter, progress_bar
+from maskrcnn_trainer.report import Reporter, task_report
+from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
+from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.training.checkpoint import CheckpointStore
+from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.failures import explained_failures
+from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
+from maskrcnn_trainer.training.pretrained import load_checkpoint
+from maskrcnn_trainer.training.resume import check_resumable
+from maskrcnn_trainer.training.settings import TrainSettings
+from maskrcnn_trainer.training.step import TrainStep
+from maskrcnn_trainer.training.stopping import StopRequest
+from maskrcnn_trainer.training.telemetry import Telemetry
+from maskrcnn_trainer.workspace import manifest_paths
+
+log = logging.getLogger(__name__)
+
+UPDATES_OF_STATISTICS = "moving_average_updates"
+
+
+def train_task(
+    *,
+    spec_path: str,
+    results_dir: str,
+    key: str | None,
+    use_amp: bool,
+    output: str,
+    environment: TaskEnvironment,
+) -> int:
+    """``maskrcnn train`` as one rank of its gang (or as the only one).
+
+    Args:
+        spec_path: the experiment spec.
+        results_dir: of checkpoints, logs and the result.
+        key: encrypts and opens model files when given.
+        use_amp: mixed precision, whatever the spec says.
+        output: ``last`` or ``best``: which checkpoint is the result.
+        environment: of the task.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+    """
+    ranks = Ranks.from_environ()
+    directory = Path(results_dir)
+    guard = ownership_guard(directory, os.environ.get(TOKEN_VARIABLE))
+    with (
+        StopRequest() as stop,
+        task_report(
+            "train",
+            directory,
+            environment,
+            started="Starting Mask R-CNN training.",
+            rank=ranks.rank,
+            processes=ranks.size,
+            threads=ranks.threads,
+            before_write=guard,
+        ) as reporter,
+        explained_failures(),
+    ):
+        spec = load_spec(spec_path)
+        require_paths(spec, "train")
+        if use_amp:
+            spec = spec.model_copy(update={"use_amp": True})
+        prepare_tensorflow(
+            threads=ranks.threads, local_rank=ranks.local_rank, deterministic=spec.deterministic, seed=spec.seed
+        )
+        ranks.initialise()
+        # Files are rank 0's business; the others see what it found.
+        store = (
+            CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if ranks.rank == 0 else None
+        )
+        training = Training(spec, ranks, store, reporter, stop, key=key, fingerprint=environment.fingerprint)
+        training.run()
+        if store is not None:
+            _conclude(training, store, reporter, output)
+    return EXIT_OK
+
+
+def _conclude(training: Training, store: CheckpointStore, reporter: Reporter, output: str) -> None:
+    last = training.data.plan.total_steps
+    chosen = store.best() if output == "best" else last
+    if chosen is None:
+        log.warning("No checkpoint has a mask AP to be the best by; the last one is the result")
+        chosen = last
+    model = manifest_paths(str(store.path(chosen)))
+    reporter.succeeded(
+        "Training finished successfully.",
+        metrics=store.evaluations.get(chosen, {}),
+        artifacts={"model": model},
+        model_path=model,
+        checkpoint_step=last,
+    )
+
+
+class Training:
+    """One training, resumed where its results directory left off.
+
+    Attributes:
+        data: records, classes, plan.
+        network: the network being trained.
+    """
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        ranks: Ranks,
+        store: CheckpointStore | None,
+        reporter: Reporter,
+        stop: StopRequest,
+        *,
+        key: str | None,
+        fingerprint: str | None,
+    ) -> None:
+        self.spec = spec
+        self.ranks = ranks
+        self.data: TrainingData = prepare_data(spec, ranks=ranks.size)
+        self._store = store
+        self._reporter = reporter
+        self._stop = stop
+        self._fingerprint = fingerprint
+        self._experiment: dict[str, Any] = manifest_paths(
+            spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        )
+        stop.check()
+
+        resumed = self._find_checkpoint()
+        pruned = _pruned_model(spec, key)
+        architecture = (
+            Architecture.from_json(pruned.architecture)
+            if pruned is not None
+            else Architecture.from_spec(spec, num_classes=self.data.class_map.num_classes)
+        )
+        self.network = MaskRCNN(
+            architecture,
+            freeze_bn=spec.maskrcnn_config.freeze_bn,
+            freeze_blocks=spec.maskrcnn_config.freeze_blocks,
+            dtype=compute_dtype(spec.use_amp),
+            reduce_moments=ranks.reduce_moments,
+            seed=spec.seed,
+        )
+        self._canvas = spec.data_config.image_size
+        self._anchors = generate_anchors(architecture, self._canvas)
+        self._step = TrainStep(
+            self.network,
+            TrainSettings.from_spec(spec, ranks=ranks.size),
+            self._anchors,
+            self._canvas,
+            average=ranks.reduce_gradients,
+        )
+        for line in ("================ TRAINABLE VARIABLES ==================", *variable_listing(self.network)):
+            log.info("%s", line)
+        self._load_weights(resumed, pruned, key)
+        self._validation = Validation(spec, self.network, self.data.class_map, ranks)
+
+    @property
+    def images_per_step(self) -> int:
+        return self.spec.train_batch_size * self.ranks.size
+
+    def run(self) -> None:
+        """Trains to the last step; every ``num_steps_per_eval`` steps a checkpoint, then its evaluation.
+
+        Raises:
+            Stopped: on request, after a checkpoint of the step reached.
+            InvalidInput: the loss is no number any more.
+        """
+        plan, done = self.data.plan, int(self._step.step.numpy())
+        events = self._store.directory / "logs" / "tensorboard" if self._store is not None else None
+        telemetry = Telemetry(
+            events,
+            self._reporter,
+            plan,
+            images_per_step=self.images_per_step,
+            logging_frequency=self.spec.logging_frequency,
+        )
+        try:
+            # A run that was cut off between a checkpoint and its evaluation makes up for it.
+            if done and self._is_evaluated_at(done):
+                self._evaluate(done, telemetry)
+            with progress_bar("Training", plan.total_steps, "steps", initial=done, log=log) as meter:
+                batches = self._batches(done) if done < plan.total_steps else iter(())
+                while done < plan.total_steps:
+                    done = self._train_one_step(done, batches, telemetry, meter)
+                    if self._is_evaluated_at(done):
+                        self._write_checkpoint(done)
+                        self._evaluate(done, telemetry)
+        finally:
+            telemetry.close()
+
+    def _batches(self, start_step: int) -> Any:
+        return iter(
+            training_dataset(
+                self.data.records,
+                self.spec,
+                self.data.class_map,
+                self._anchors,
+                start_step=start_step,
+                rank=self.ranks.rank,
+                ranks=self.ranks.size,
+            )
+        )
+
+    def _train_one_step(self, done: int, batches: Any, telemetry: Telemetry, meter: ProgressMeter) -> int:
+        started = time.monotonic()
+        # The request to stop travels with the gradients: all ranks see it after the same step.
+        flags = tf.constant([1.0 if self._stop.asked else 0.0])
+        measured = self._step(next(batches), flags)
+        if not bool(measured["finite"]):
+            raise InvalidInput(
+                f"The loss is not a number at step {done + 1} (total {float(measured['total_loss'])}); lower "
+                "initLearningRate, lengthen the warm-up, or set globalGradientClipRatio",
+                reason="LossNotFinite",
+            )
+        done += 1
+        epoch = self.data.epoch_of(done, self.images_per_step)
+        telemetry.step(done, epoch, measured, time.monotonic() - started, meter)
+        if self.data.epoch_of(done + 1, self.images_per_step) != epoch:
+            telemetry.epoch_finished(epoch, done)
+        if float(measured["flags"][0]) > 0 and done < self.data.plan.total_steps:
+            self._write_checkpoint(done)
+            raise Stopped(f"Training was stopped on request after step {done}; it goes on from there")
+        return done
+
+    def _is_evaluated_at(self, step: int) -> bool:
+        plan = self.data.plan
+        return step == plan.total_steps or step % plan.steps_per_eval == 0
+
+    def _evaluate(self, step: int, telemetry: Telemetry) -> None:
+        known = self.ranks.share(self._store.evaluations.get(step) if self._store is not None else None)
+        if known is not None:
+            return
+        evaluated = self._validation.run(check_stop=self._stop.check)
+        if evaluated is None or self._store is None:
+            return
+        self._store.record_evaluation(step, evaluated.metrics)
+        telemetry.evaluated(step, self.data.epoch_of(step, self.images_per_step), evaluated.metrics)
+        if self.spec.visualize_images_summary:
+            telemetry.images(step, self._validation.previews())
+
+    def _write_checkpoint(self, step: int) -> None:
+        if self._store is None:
+            return
+        state = self._step.state()
+        path = self._store.write(
+            ModelFile(
+                architecture=self.network.architecture.to_json(),
+                experiment=self._experiment,
+                class_map=self.data.class_map.to_json(),
+                step=step,
+                variables={name: variable.numpy() for name, variable in self.network.named_variables.items()},
+                optimizer={**state, UPDATES_OF_STATISTICS: self.network.moving_average_updates.numpy()},
+                state={"fingerprint": self._fingerprint, "ranks": self.ranks.size, "records": len(self.data.records)},
+            )
+        )
+        self._reporter.running(f"Checkpoint {path.name} written.", step=step, checkpoint_step=step)
+        log.info("Checkpoint %s written", path)
+
+    def _find_checkpoint(self) -> ModelFile | None:
+        """The checkpoint to go on from (rank 0; the others get its content by broadcast)."""
+        if self._store is None:
+            return None
+        model = self._store.newest()
+        if model is None:
+            return None
+        for note in check_resumable(
+            model.experiment,
+            self._experiment,
+            saved_fingerprint=model.state.get("fingerprint"),
+            fingerprint=self._fingerprint,
+        ):
+            log.warning("Resuming with another schedule: %s", note)
+        if model.step > self.data.plan.total_steps:
+            raise InvalidInput(
+                f"the results directory holds a checkpoint of step {model.step}, past totalSteps "
+                f"{self.data.plan.total_steps}; give another results directory or a larger totalSteps"
+            )
+        return model
+
+    def _load_weights(self, resumed: ModelFile | None, pruned: ModelFile | None, key: str | None) -> None:
+        if resumed is not None:
+            log.info("Going on from step %d", resumed.step)
+            assign_variables(self.network, resumed)
+        elif pruned is not None:
+            if self.spec.checkpoint:
+                log.warning("prunedModelPath is set: checkpoint %s is not used", self.spec.checkpoint)
+            assign_variables(self.network, pruned)
+        elif self.ranks.rank == 0 and self.spec.checkpoint:
+            load_checkpoint(self.spec.checkpoint, self.network, skip=self.spec.skip_checkpoint_variables, key=key)
+        self.ranks.broadcast(self.network.variables)
+        state: Mapping[str, Any] | None = self.ranks.share(dict(resumed.optimizer) if resumed is not None else None)
+        if state is not None:
+            self._step.restore(state)
+            self.network.moving_average_updates.assign(state[UPDATES_OF_STATISTICS])
+
+
+def _pruned_model(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
+    """The pruned model to train again; its widths, and all else that the architecture fixes, win.
+
+    Raises:
+        InvalidInput: the spec contradicts it, by field name.
+    """
+    if spec.pruned_model_path is None:
+        return None
+    model = read_model_file(spec.pruned_model_path, key, with_optimizer=False)
+    contradictions = Architecture.from_json(model.architecture).contradictions(spec)
+    if contradictions:
+        raise InvalidInput(f"prunedModelPath {spec.pruned_model_path} was built otherwise: {'; '.join(contradictions)}")
+    return model
