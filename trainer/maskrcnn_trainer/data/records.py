@@ -1,0 +1,238 @@
+"""Where the records of a data set are: shard files found, checked for completeness, and indexed by offset.
+
+The TFRecord format frames a record as: length (8 bytes, little endian), masked CRC-32C of the length (4), payload,
+masked CRC-32C of the payload (4). An index walks the lengths only, so it reads 12 bytes a record, whatever the images weigh.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import mmap
+import os
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.data.crc32c import masked_crc32c, masked_crc32c_of_lengths
+from maskrcnn_trainer.errors import InvalidInput
+
+log = logging.getLogger(__name__)
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+
+SHARD = re.compile(r"(?P<tag>.+)-(?P<shard>\d{5})-of-(?P<total>\d{5})(?P<suffix>\.[^/]*)?")
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class RecordIndex:
+    """Positions of all records of a data set: files in sorted order, then position in the file.
+
+    Attributes:
+        files: paths.
+        file_ids: int32 [N], index into ``files``.
+        offsets: int64 [N], first byte of the payload.
+        lengths: int64 [N], bytes of the payload.
+    """
+
+    files: tuple[str, ...]
+    file_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+def shard_name(tag: str, shard: int, num_shards: int) -> str:
+    """The file name of a shard, such as ``train-00000-of-00256.tfrecord``."""
+    return f"{tag}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def index_records(patterns: str) -> RecordIndex:
+    """Finds and indexes the records of one or more file patterns.
+
+    Args:
+        patterns: paths with wildcards, separated by commas.
+
+    Raises:
+        InvalidInput: a pattern matches nothing, a set of shards is incomplete or two sets of one tag are mixed (by
+            name), a file is damaged or cut off, or there is no record at all.
+    """
+    files = find_files(patterns)
+    check_shards(files)
+    offsets, lengths = [], []
+    for name in files:
+        one_offsets, one_lengths = index_file(name)
+        offsets.append(one_offsets)
+        lengths.append(one_lengths)
+    file_ids = np.repeat(np.arange(len(files), dtype=np.int32), [len(one) for one in offsets])
+    index = RecordIndex(tuple(files), file_ids, np.concatenate(offsets), np.concatenate(lengths))
+    if not len(index):
+        raise InvalidInput(f"{patterns}: {len(files)} files without a single record; convert the data set again")
+    return index
+
+
+def find_files(patterns: str) -> list[str]:
+    """The files of comma-separated patterns, sorted, each once.
+
+    Raises:
+        InvalidInput: a pattern matches no file.
+    """
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    if not wanted:
+        raise InvalidInput("no file pattern for records; give a path such as /data/train-*.tfrecord")
+    found: set[str] = set()
+    for pattern in wanted:
+        matched = [name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207
+        if not matched:
+            folder = Path(pattern).parent
+            hint = "" if glob.has_magic(str(folder)) or folder.is_dir() else f" (there is no directory {folder})"
+            raise InvalidInput(f"{pattern}: no file matches{hint}; convert the data set first, or correct the pattern")
+        found.update(matched)
+    return sorted(found)
+
+
+def check_shards(files: Iterable[str]) -> None:
+    """Refuses shards that do not make one whole set for each tag.
+
+    A file whose name is not that of a shard stands for itself. Shards that exist but that the pattern leaves out are
+    somebody's choice, which is warned about.
+
+    Raises:
+        InvalidInput: names the set, the shards missing, or the two totals found.
+    """
+    sets: dict[tuple[str, str, str], dict[int, set[int]]] = {}
+    for name in files:
+        path = Path(name)
+        match = SHARD.fullmatch(path.name)
+        if match:
+            key = (str(path.parent), match["tag"], match["suffix"] or "")
+            sets.setdefault(key, {}).setdefault(int(match["total"]), set()).add(int(match["shard"]))
+    for (folder, tag, suffix), totals in sorted(sets.items()):
+        if len(totals) > 1:
+            sizes = " and ".join(
+                f"{tag}-*-of-{total:05d}{suffix} ({len(found)} files)" for total, found in sorted(totals.items())
+            )
+            raise InvalidInput(
+                f"{folder}: two sets are mixed under one tag: {sizes}; remove the older one, or convert again",
+                reason="InvalidData",
+            )
+        total, found = next(iter(totals.items()))
+        beyond = sorted(one for one in found if one >= total)
+        if beyond:
+            raise InvalidInput(
+                f"{folder}/{tag}-{beyond[0]:05d}-of-{total:05d}{suffix}: "
+                f"shard numbers of this set go from 0 to {total - 1}",
+                reason="InvalidData",
+            )
+        absent = [one for one in range(total) if one not in found]
+        lost = [one for one in absent if not (Path(folder) / f"{tag}-{one:05d}-of-{total:05d}{suffix}").is_file()]
+        if lost:
+            raise InvalidInput(
+                f"{folder}/{tag}-*-of-{total:05d}{suffix}: incomplete, "
+                f"{len(lost)} of {total} shards are missing: {_list(lost)}; "
+                "convert the data set again",
+                reason="InvalidData",
+            )
+        if absent:
+            log.warning(
+                "%s/%s-*-of-%05d%s: the pattern leaves out %d of %d shards",
+                folder,
+                tag,
+                total,
+                suffix,
+                len(absent),
+                total,
+            )
+
+
+def index_file(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets and lengths, int64 [n] each, of the payloads in one file; an empty file has none.
+
+    Raises:
+        InvalidInput: not a TFRecord file, damaged, or cut off; the message says where.
+    """
+    offsets: list[int] = []
+    lengths: list[int] = []
+    checks: list[int] = []
+    try:
+        with Path(name).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                return np.zeros(0, np.int64), np.zeros(0, np.int64)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                unpack = struct.Struct("<QI").unpack_from
+                position = 0
+                while position + HEADER_BYTES <= size:
+                    length, check = unpack(data, position)
+                    end = position + HEADER_BYTES + length + FOOTER_BYTES
+                    offsets.append(position + HEADER_BYTES)
+                    lengths.append(length)
+                    checks.append(check)
+                    if end > size:
+                        break
+                    position = end
+    except OSError as error:
+        raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
+    found = np.asarray(lengths, np.uint64)
+    bad = np.flatnonzero(masked_crc32c_of_lengths(found) != np.asarray(checks, np.uint32))
+    if len(bad):
+        number = int(bad[0])
+        what = "is not a TFRecord file" if number == 0 else f"is damaged at record {number}"
+        raise InvalidInput(
+            f"{name}: {what} (byte {offsets[number] - HEADER_BYTES}: the checksum of the record's length is wrong); "
+            "convert the data set again",
+            reason="InvalidData",
+        )
+    if position != size:
+        raise InvalidInput(
+            f"{name}: is cut off in record {max(0, len(offsets) - (position + HEADER_BYTES <= size))} "
+            f"(byte {position} of {size}); convert the data set again",
+            reason="InvalidData",
+        )
+    return np.asarray(offsets, np.int64), found.astype(np.int64)
+
+
+def read_record(index: RecordIndex, number: int) -> bytes:
+    """The payload of a record, its checksum verified.
+
+    Raises:
+        InvalidInput: the file changed since it was indexed, or is damaged.
+    """
+    name = index.files[index.file_ids[number]]
+    length = int(index.lengths[number])
+    try:
+        with Path(name).open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), length + FOOTER_BYTES, int(index.offsets[number]))
+    except OSError as error:
+        raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
+    payload, check = data[:length], data[length:]
+    if len(check) != FOOTER_BYTES or masked_crc32c(payload) != struct.unpack("<I", check)[0]:
+        raise InvalidInput(
+            f"{name}: the record at byte {index.offsets[number]} is damaged (its checksum is wrong); "
+            "convert the data set again",
+            reason="InvalidData",
+        )
+    return payload
+
+
+def frame(payload: bytes) -> bytes:
+    """A payload as it stands in a TFRecord file: length, its checksum, payload, its checksum."""
+    length = struct.pack("<Q", len(payload))
+    return b"".join(
+        (length, struct.pack("<I", masked_crc32c(length)), payload, struct.pack("<I", masked_crc32c(payload)))
+    )
+
+
+def _list(numbers: Sequence[int]) -> str:
+    text = ", ".join(map(str, numbers[:_SHOWN]))
+    return f"{text}, ..." if len(numbers) > _SHOWN else text
