@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from maskrcnn_trainer.data.order import DataOrder, window_shuffle
 
 SIZES = st.integers(1, 200)

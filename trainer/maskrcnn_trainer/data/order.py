@@ -1,8 +1,8 @@
 """The order in which training reads records: a window shuffle of every epoch, computed instead of streamed.
 
-A streaming shuffle holds a window of records and emits a random one of them while the next record takes its place. Its
+A streaming shuffle holds a window of records and emits a random one of them while the next takes its place. Its
 state is the whole window, so a run that resumes has to replay everything before. The same order can be written down
-beforehand: the record that leaves slot ``s`` is the one that the previous draw of ``s`` put there. The order of an epoch
+beforehand: the record that leaves slot ``s`` is the one that the previous draw of ``s`` put there. An epoch's order
 is then a function of (seed, epoch) alone, and a position in the global stream is one integer.
 
 Random bits are Philox words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) seeded through

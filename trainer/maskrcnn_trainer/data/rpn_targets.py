@@ -1,0 +1,235 @@
+"""What the region proposal network should say for each anchor: object, background or don't care, and which box.
+
+Faster R-CNN (Ren et al., arXiv:1506.01497, section 3.1.2). The functions take boxes of a dynamic number (in the input
+pipeline) or boxes padded to a static number (in a training step, also under XLA): a box without area takes no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.data.randomness import Stream, uniform
+from maskrcnn_trainer.model.boxes import encode
+from maskrcnn_trainer.spec import MaskRCNNConfig
+
+_NO_BOX = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class RpnTargetSettings:
+    """How anchors are matched and sampled.
+
+    Attributes:
+        positive_overlap: an anchor with at least this intersection over union is an object, in [0, 1].
+        negative_overlap: an anchor with less is background, in [0, positive_overlap].
+        batch_size_per_im: anchors sampled of an image.
+        fg_fraction: at most this part of them are objects, in [0, 1].
+    """
+
+    positive_overlap: float
+    negative_overlap: float
+    batch_size_per_im: int
+    fg_fraction: float
+
+    @classmethod
+    def from_config(cls, config: MaskRCNNConfig) -> RpnTargetSettings:
+        """The ``rpn_*`` fields of a spec."""
+        return cls(
+            config.rpn_positive_overlap,
+            config.rpn_negative_overlap,
+            config.rpn_batch_size_per_im,
+            config.rpn_fg_fraction,
+        )
+
+    @property
+    def max_positives(self) -> int:
+        return int(self.fg_fraction * self.batch_size_per_im)
+
+
+class Matches(NamedTuple):
+    """The box of each anchor before sampling.
+
+    Attributes:
+        labels: int32 [A], 1 object, 0 background, -1 neither.
+        boxes: int32 [A], index of the box that the anchor is nearest to; meaningful where labels is 1.
+    """
+
+    labels: tf.Tensor
+    boxes: tf.Tensor
+
+
+def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSettings, chunk: int = 1) -> Matches:
+    """Matches anchors with boxes by intersection over union.
+
+    An anchor goes to the box that it overlaps most (the first of equals) and is an object from ``positive_overlap`` on,
+    background below ``negative_overlap``. Besides, the best anchor of every box (the first of equals) becomes an object
+    of that box; boxes that share their best anchor leave it to the first. Without boxes all anchors are background.
+
+    Args:
+        anchors: float32 [A, 4], y1 x1 y2 x2 in pixels.
+        boxes: float32 [n, 4], y1 x1 y2 x2 in pixels; n may be dynamic, rows without area (padding) are skipped.
+        settings: the two overlaps are read.
+        chunk: boxes compared at once. Memory is A x chunk, never A x n. One box is fastest on a CPU, where the
+            comparison then stays in the cache and every operand but the anchors is a scalar; a GPU wants more.
+    """
+    anchors = tf.convert_to_tensor(anchors, tf.float32)
+    boxes = tf.convert_to_tensor(boxes, tf.float32)
+    num_anchors = tf.shape(anchors)[0]
+    num_boxes = tf.shape(boxes)[0] if boxes.shape[0] is None else int(boxes.shape[0])
+    num_chunks = -(-num_boxes // chunk)
+    if chunk > 1:
+        boxes = tf.pad(boxes, [[0, num_chunks * chunk - num_boxes], [0, 0]])
+    boxes = tf.reshape(boxes, [num_chunks, chunk, 4])
+    a_y1, a_x1, a_y2, a_x2 = tf.unstack(tf.transpose(anchors)[:, None, :], num=4)
+    a_area = (a_y2 - a_y1) * (a_x2 - a_x1)
+
+    def compare(
+        number: tf.Tensor, best: tf.Tensor, nearest: tf.Tensor, champions: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
+        y1, x1, y2, x2 = tf.unstack(tf.transpose(boxes[number])[:, :, None], num=4)
+        height = tf.maximum(tf.minimum(a_y2, y2) - tf.maximum(a_y1, y1), 0.0)
+        width = tf.maximum(tf.minimum(a_x2, x2) - tf.maximum(a_x1, x1), 0.0)
+        intersection = height * width
+        area = tf.maximum(y2 - y1, 0.0) * tf.maximum(x2 - x1, 0.0)
+        # Anchors have an area, so the denominator has one.
+        overlap = intersection / (a_area + area - intersection)
+        if chunk == 1:
+            chunk_best, chunk_nearest = overlap[0], number
+        else:
+            chunk_best = tf.reduce_max(overlap, axis=0)
+            chunk_nearest = number * chunk + tf.argmax(overlap, axis=0, output_type=tf.int32)
+        champion = tf.argmax(overlap, axis=1, output_type=tf.int32)
+        touches = tf.reduce_max(overlap, axis=1) > 0.0
+        champions = champions.write(number, tf.where(touches, champion, num_anchors))
+        closer = chunk_best > best
+        return number + 1, tf.maximum(best, chunk_best), tf.where(closer, chunk_nearest, nearest), champions
+
+    _, best, nearest, champions = tf.while_loop(
+        lambda number, *_: number < num_chunks,
+        compare,
+        (
+            tf.constant(0, tf.int32),
+            tf.zeros([num_anchors], tf.float32),
+            tf.zeros([num_anchors], tf.int32),
+            tf.TensorArray(tf.int32, size=num_chunks, element_shape=[chunk]),
+        ),
+        # One chunk at a time bounds the memory; images are the unit of parallelism.
+        parallel_iterations=1,
+    )
+    champion_of = tf.reshape(champions.stack(), [num_chunks * chunk])
+    forced = tf.math.unsorted_segment_min(tf.range(num_chunks * chunk), champion_of, num_anchors + 1)[:-1]
+    is_forced = forced < _NO_BOX
+
+    # What touches no box is background, whatever the thresholds.
+    touched = best > 0.0
+    labels = tf.where(touched & (best >= settings.negative_overlap), -1, 0)
+    labels = tf.where(is_forced | (touched & (best >= settings.positive_overlap)), 1, labels)
+    return Matches(labels, tf.where(is_forced, forced, nearest))
+
+
+def sample_anchors(labels: tf.Tensor, position: tf.Tensor, seed: int, settings: RpnTargetSettings) -> tf.Tensor:
+    """Draws the anchors that the score loss sees.
+
+    At most int(fg_fraction * batch_size_per_im) objects, then background up to batch_size_per_im; fewer where there are
+    not enough. Each subset of that size is equally likely. The draw is a function of seed and position alone.
+
+    Args:
+        labels: int32 [A], static A, as ``match_anchors`` gives.
+        position: int64 scalar, the image's global position.
+        seed: the experiment's seed, 0 .. 2^32 - 1.
+        settings: batch_size_per_im and fg_fraction are read.
+
+    Returns:
+        int32 [A], as ``labels`` with -1 where the anchor was not drawn.
+    """
+    num_anchors = int(labels.shape[0])
+    keys = uniform(seed, position, Stream.ANCHORS, [num_anchors])
+    positive, negative = labels == 1, labels == 0
+    sampled = tf.fill([num_anchors], -1)
+
+    num_positives = tf.minimum(settings.max_positives, tf.reduce_sum(tf.cast(positive, tf.int32)))
+    for wanted, most, count, value in (
+        (positive, settings.max_positives, num_positives, 1),
+        (negative, settings.batch_size_per_im, settings.batch_size_per_im - num_positives, 0),
+    ):
+        # The best keys among the wanted; top_k gives indices, so equal keys cannot let one too many in.
+        ranked = tf.math.top_k(tf.where(wanted, keys, -1.0), min(most, num_anchors), sorted=True)
+        chosen = (tf.range(tf.size(ranked.indices)) < count) & (ranked.values >= 0.0)
+        sampled = tf.tensor_scatter_nd_max(sampled, ranked.indices[:, None], tf.where(chosen, value, -1))
+    return sampled
+
+
+def rpn_targets(
+    anchors: tf.Tensor,
+    boxes: tf.Tensor,
+    position: tf.Tensor,
+    seed: int,
+    settings: RpnTargetSettings,
+    *,
+    chunk: int = 1,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Targets of one image.
+
+    Args:
+        anchors: float32 [A, 4], static A.
+        boxes: float32 [n, 4], n static or dynamic; rows without area are skipped.
+        position: int64 scalar, the image's global position.
+        seed: the experiment's seed.
+        settings: how anchors are matched and sampled.
+        chunk: as for ``match_anchors``.
+
+    Returns:
+        labels int32 [A]: 1 object, 0 background, -1 not drawn; box targets float32 [A, 4]: dy dx dh dw for all
+        anchors that match a box, whether drawn or not, zero elsewhere.
+    """
+    anchors = tf.convert_to_tensor(anchors, tf.float32)
+    boxes = tf.convert_to_tensor(boxes, tf.float32)
+    num_anchors = int(anchors.shape[0])
+    matches = match_anchors(anchors, boxes, settings, chunk)
+    matched_labels = tf.ensure_shape(matches.labels, [num_anchors])
+    # One more row, so that an image without boxes has something to gather.
+    candidates = tf.concat([boxes, tf.ones([1, 4]) * [[0.0, 0.0, 1.0, 1.0]]], axis=0)
+    if boxes.shape[0] is None:
+        # Few anchors match, and logarithms of all of them would cost more than finding those few.
+        matched = tf.where(matched_labels == 1)
+        rows = matched[:, 0]
+        targets = encode(tf.gather(candidates, tf.gather(matches.boxes, rows)), tf.gather(anchors, rows))
+        box_targets = tf.scatter_nd(matched, targets, tf.constant([num_anchors, 4], tf.int64))
+    else:
+        targets = encode(tf.gather(candidates, matches.boxes), anchors)
+        box_targets = tf.where(matched_labels[:, None] == 1, targets, 0.0)
+    return sample_anchors(matched_labels, position, seed, settings), box_targets
+
+
+def rpn_targets_of_batch(
+    anchors: tf.Tensor,
+    boxes: tf.Tensor,
+    positions: tf.Tensor,
+    seed: int,
+    settings: RpnTargetSettings,
+    *,
+    chunk: int = 16,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Targets of a batch of padded boxes, for a training step: static shapes, compiles under XLA.
+
+    Args:
+        anchors: float32 [A, 4].
+        boxes: float32 [B, N, 4], padded with -1.
+        positions: int64 [B].
+        seed, settings, chunk: as for ``rpn_targets``.
+
+    Returns:
+        int32 [B, A] and float32 [B, A, 4].
+    """
+    images = [
+        rpn_targets(anchors, image_boxes, position, seed, settings, chunk=chunk)
+        for image_boxes, position in zip(
+            tf.unstack(boxes, num=boxes.shape[0]), tf.unstack(positions, num=boxes.shape[0]), strict=True
+        )
+    ]
+    labels, targets = zip(*images, strict=True)
+    return tf.stack(labels), tf.stack(targets)
