@@ -14,9 +14,9 @@ from pydantic_core import ErrorDetails
 from maskrcnn_operator.api.base import ABSOLUTE_PATH_PATTERN, API_VERSION, GROUP, KIND
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
-from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
+from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
 from maskrcnn_trainer.spec.rules import check_rules
 
 
@@ -59,7 +59,7 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
         ManifestError: with every problem found, each with its field as the user wrote it.
     """
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]  # noqa: S506
+        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ManifestError((Problem(where, f"is no YAML: {error.problem or error}"),)) from error

@@ -1,0 +1,37 @@
+"""Events: only where something changed between two statuses."""
+
+from __future__ import annotations
+
+from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.core.plan import Event
+
+
+def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[Event, ...]:
+    """What is worth telling of the step from one status to the next."""
+    found: list[Event] = []
+    for step in after.steps:
+        found += _of_step(before.step(step.name) or StepStatus(name=step.name), step)
+    old, new = before.condition(ConditionType.READY), after.condition(ConditionType.READY)
+    if new is not None and (old is None or old.reason != new.reason):
+        stalled = after.is_true(ConditionType.STALLED)
+        if stalled or new.reason in (Reason.SUCCEEDED, Reason.SUSPENDED):
+            found.append(Event("Warning" if stalled else "Normal", new.reason, new.message))
+    if before.is_true(ConditionType.SUSPENDED) and not after.is_true(ConditionType.SUSPENDED):
+        found.append(Event("Normal", Reason.RESUMED, "Resumed"))
+    return tuple(found)
+
+
+def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
+    if after.state is StepState.STARTING and after.attempt != before.attempt:
+        return [Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")]
+    if after.state is before.state:
+        return []
+    if after.state is StepState.SUCCEEDED:
+        return [Event("Normal", Reason.STEP_SUCCEEDED, f"step {after.name}: {after.reason}")]
+    if after.state is StepState.FAILED:
+        return [Event("Warning", Reason.STEP_FAILED, f"step {after.name}: {after.reason}: {after.message}")]
+    if before.state in LIVE_STATES and after.state is StepState.PENDING and after.next_attempt_time:
+        return [Event("Warning", Reason.STEP_RESTARTING, f"step {after.name}: {after.reason}: {after.message}")]
+    return []

@@ -1,0 +1,150 @@
+"""What an observed run makes of its step's status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.restart import after_failure, failed, uncounted
+from maskrcnn_operator.core.runs import Run, RunState
+from maskrcnn_trainer.errors import EXIT_INVALID
+
+RUNNING_REASONS: dict[TaskName, Reason] = {
+    TaskName.DATASET_CONVERT: Reason.CONVERTING,
+    TaskName.TRAIN: Reason.TRAINING,
+    TaskName.EVALUATE: Reason.EVALUATING,
+    TaskName.PRUNE: Reason.PRUNING,
+    TaskName.INFERENCE: Reason.INFERRING,
+    TaskName.EXPORT: Reason.EXPORTING,
+}
+
+
+def adopted(step: StepStatus, run: Run) -> StepStatus:
+    """The step with a run that is newer than its status: it was started, but the status could not be written."""
+    kept = step if step.fingerprint == run.fingerprint else StepStatus(name=step.name)
+    return kept.model_copy(
+        update={
+            "state": StepState.STARTING,
+            "reason": Reason.STARTING.value,
+            "message": "",
+            "attempt": run.attempt,
+            "fingerprint": run.fingerprint or None,
+            "image": run.image,
+            "start_time": kept.start_time or run.started,
+            "completion_time": None,
+            "next_attempt_time": None,
+        }
+    )
+
+
+def observed(
+    step: StepStatus,
+    run: Run | None,
+    task: TaskName | None,
+    *,
+    max_restarts: int,
+    now: datetime,
+    settings: Settings,
+) -> StepStatus:
+    """The step after a look at the run of its newest attempt.
+
+    Args:
+        run: None where the executor made sure that there is none.
+        task: None where the step is no longer in the spec.
+    """
+    if step.state not in LIVE_STATES:
+        return step
+    asked = step.state is StepState.STOPPING
+    if run is None:
+        return _stopped(step, now) if asked else uncounted(step, Reason.RUN_LOST, "the run vanished", now, settings)
+    step = _with_checkpoint(step, run)
+    step = step.model_copy(
+        update={"job_name": run.name or step.job_name, "start_time": step.start_time or run.started or now}
+    )
+    if run.live:
+        return _live(step, run, task, asked)
+    ended = run.ended or now
+    code = run.exit_code if run.exit_code is not None else run.result.code if run.result else None
+    step = step.model_copy(update={"exit_code": code})
+    if run.state is RunState.SUCCEEDED:
+        return _succeeded(step, run, ended, settings)
+    said, message = (run.result.reason, run.result.message) if run.result else ("", "")
+    message = message or run.message or (f"exit code {code}" if code is not None else "the run failed")
+    if asked and code != EXIT_INVALID:
+        return _stopped(step, ended)
+    return after_failure(
+        step,
+        code=code,
+        said=said,
+        message=message,
+        disrupted=run.disrupted,
+        max_restarts=max_restarts,
+        ended=ended,
+        settings=settings,
+    )
+
+
+def _with_checkpoint(step: StepStatus, run: Run) -> StepStatus:
+    seen = [run.checkpoint_step, run.result.checkpoint_step if run.result else None]
+    newest = max((value for value in seen if value is not None), default=None)
+    if newest is None or newest <= (step.checkpoint_step or 0):
+        return step
+    return step.model_copy(update={"checkpoint_step": newest, "disruptions": 0})
+
+
+def _live(step: StepStatus, run: Run, task: TaskName | None, asked: bool) -> StepStatus:
+    if asked:
+        return step
+    state = StepState(run.state.value)
+    if state is StepState.RUNNING:
+        reason, message = RUNNING_REASONS[task].value if task else Reason.RUNNING.value, ""
+    else:
+        reason, message = run.waiting_reason or state.value, run.message
+    return step.model_copy(update={"state": state, "reason": reason, "message": message})
+
+
+def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) -> StepStatus:
+    result = run.result
+    if result is None or (result.fingerprint and result.fingerprint != step.fingerprint):
+        return uncounted(step, Reason.RESULT_UNREADABLE, "its result cannot be read", ended, settings)
+    return step.model_copy(
+        update={
+            "state": StepState.SUCCEEDED,
+            "reason": (Reason.UP_TO_DATE if run.adopted else Reason.COMPLETED).value,
+            "message": "",
+            "completion_time": ended,
+            "next_attempt_time": None,
+            "model_path": result.model_path,
+            "artifacts": dict(result.artifacts),
+            "metrics": result.metrics,
+            "exit_code": 0,
+        }
+    )
+
+
+def _stopped(step: StepStatus, ended: datetime) -> StepStatus:
+    if step.reason in (Reason.DEADLINE_EXCEEDED, Reason.PRE_RUNNING_DEADLINE_EXCEEDED):
+        return failed(step, step.reason, step.message, ended)
+    return step.model_copy(
+        update={
+            "state": StepState.PENDING,
+            "reason": Reason.STOPPED.value,
+            "message": "",
+            "next_attempt_time": None,
+        }
+    )
+
+
+def stopping(step: StepStatus, reason: Reason, message: str) -> StepStatus:
+    """The step while the run that it has is being stopped; a reason given before stays."""
+    if step.state is StepState.STOPPING:
+        return step
+    return step.model_copy(update={"state": StepState.STOPPING, "reason": reason.value, "message": message})
+
+
+def without_results(step: StepStatus) -> StepStatus:
+    """A changed step: nothing that came of its old fingerprint stays but the number of its newest attempt."""
+    return StepStatus(name=step.name, attempt=step.attempt, reason=Reason.SPEC_CHANGED.value)

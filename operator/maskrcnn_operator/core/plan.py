@@ -1,0 +1,89 @@
+"""What a reconciliation decides, and what it is told beside the experiment and its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.core.available_tasks import NOT_YET_AVAILABLE
+from maskrcnn_operator.core.runs import RunKey
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+
+
+def _no_name(step: str, attempt: int) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What depends on where steps run, not on the experiment.
+
+    Attributes:
+        default_image: trainer image of experiments that name none.
+        max_parallel_steps: how many steps may run at a time; None for any number.
+        workspace_shared: whether several nodes can mount the workspace.
+        missing_tasks: tasks that are refused.
+        keep_last_run: how long the last run of a step is kept once its result stands in the status.
+        back_off_base, back_off_limit: first and longest wait before another attempt.
+        run_name: name of an attempt's Job, by step and attempt.
+    """
+
+    default_image: str | None = None
+    max_parallel_steps: int | None = None
+    workspace_shared: bool = True
+    missing_tasks: frozenset[TaskName] = NOT_YET_AVAILABLE
+    keep_last_run: timedelta = timedelta(hours=3)
+    back_off_base: timedelta = timedelta(seconds=10)
+    back_off_limit: timedelta = timedelta(minutes=5)
+    run_name: Callable[[str, int], str | None] = _no_name
+
+
+@dataclass(frozen=True)
+class StartRun:
+    """An attempt to start.
+
+    Attributes:
+        spec: merged spec with every path in it, in the manifest's form; None for tasks that read none.
+        model_path: what the task takes with -m; None for tasks that take none.
+    """
+
+    step: str
+    attempt: int
+    fingerprint: str
+    image: str | None
+    spec: ExperimentSpec | None
+    model_path: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something worth telling, once, when it happened."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do now.
+
+    Attributes:
+        start: attempts to start.
+        stop: live runs to stop; asking again does no harm.
+        forget: ended runs whose outcome stands in ``status``: what is left of them may be removed.
+        status: the new status; equal to the old one where nothing is to be written.
+        events: to be told after the status is written.
+        wake_at: when to look again even if nothing happens; None for never.
+    """
+
+    status: ExperimentStatus
+    start: tuple[StartRun, ...] = ()
+    stop: tuple[RunKey, ...] = ()
+    forget: tuple[RunKey, ...] = ()
+    events: tuple[Event, ...] = ()
+    wake_at: datetime | None = None

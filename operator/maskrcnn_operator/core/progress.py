@@ -1,0 +1,56 @@
+"""Progress of a running step, from the records that its task writes to status.json and posts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from maskrcnn_operator.api.status import Progress
+from maskrcnn_operator.core.result import metrics_of
+
+_ETA = re.compile(r"^(?:(\d+) days?, )?(\d+):(\d{2}):(\d{2})$")
+
+
+def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:
+    """The progress after one more record; ``before`` where the record says nothing of it.
+
+    Metrics of earlier records stay until a record gives the same ones anew. Nothing is raised, whatever a record holds.
+    """
+    done, total = _whole(record.get("step")), _whole(record.get("total_steps"))
+    metrics = {**_numbers(record.get("graphical")), **_numbers(record.get("kpi"))}
+    if done is None and not metrics:
+        return before
+    old = before if before is not None and before.step == step else Progress(step=step)
+    eta = str(record["eta"]) if isinstance(record.get("eta"), str) and record["eta"] else old.eta
+    done, total = (old.iteration if done is None else done), (old.total_iterations if total is None else total)
+    checkpoint = _whole(record.get("checkpoint_step"))
+    merged = {metric.name: metric for metric in (*old.metrics, *metrics_of(metrics))}
+    return Progress(
+        step=step,
+        iteration=done,
+        total_iterations=total,
+        percentage=min(100, 100 * done // total) if done is not None and total else None,
+        checkpoint_step=old.checkpoint_step if checkpoint is None else checkpoint,
+        estimated_remaining_seconds=_seconds(eta),
+        eta=eta,
+        metrics=tuple(merged.values()),
+        last_updated_time=now,
+    )
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _numbers(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _seconds(eta: str | None) -> int | None:
+    found = _ETA.match(eta or "")
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -1,0 +1,115 @@
+"""When an attempt that did not succeed is made again: what counts, how long to wait, when it is enough."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_trainer.errors import (
+    EXIT_INVALID,
+    EXIT_KILLED,
+    EXIT_STOPPED,
+    EXIT_TRY_AGAIN,
+    EXIT_WORKSPACE_FULL,
+)
+
+MAX_DISRUPTIONS = 20
+"""Uncounted attempts without a newer checkpoint after which a step fails."""
+
+
+def back_off(failures: int, settings: Settings) -> timedelta:
+    """The wait before another attempt after ``failures`` (at least 1) that did not succeed: base x 2^(n-1), bounded."""
+    factor: int = 2 ** min(max(failures, 1) - 1, 30)
+    return min(settings.back_off_limit, settings.back_off_base * factor)
+
+
+def exit_reason(code: int | None, said: str) -> str:
+    """The reason of a failed attempt: the task's own word where it gave one, else what the exit code means."""
+    if code == EXIT_KILLED:
+        return Reason.OUT_OF_MEMORY
+    if code == EXIT_WORKSPACE_FULL:
+        return Reason.WORKSPACE_FULL
+    meanings = {EXIT_INVALID: Reason.INVALID_INPUT, EXIT_TRY_AGAIN: Reason.TRY_AGAIN, EXIT_STOPPED: Reason.STOPPED}
+    return said or meanings.get(code or 0, Reason.ERROR)
+
+
+def after_failure(
+    step: StepStatus,
+    *,
+    code: int | None,
+    said: str,
+    message: str,
+    disrupted: bool,
+    max_restarts: int,
+    ended: datetime,
+    settings: Settings,
+) -> StepStatus:
+    """The step after an attempt that ended without a result and that nobody asked to stop.
+
+    64 is permanent. A disruption, or a stop (143) that we did not ask for, does not count against ``max_restarts``;
+    everything else does.
+    """
+    reason = exit_reason(code, said)
+    if code == EXIT_INVALID:
+        return failed(step, reason, message, ended)
+    if disrupted or code == EXIT_STOPPED:
+        return uncounted(step, Reason.DISRUPTED, message, ended, settings)
+    if step.restarts >= max_restarts:
+        tries = f"attempt {step.attempt} failed and maxRestarts ({max_restarts}) is used up"
+        return failed(step, reason, f"{message} ({tries})" if message else tries, ended)
+    restarts = step.restarts + 1
+    return _again(
+        step.model_copy(update={"restarts": restarts}), Reason.BACK_OFF, f"{reason}: {message}", ended, settings
+    )
+
+
+def uncounted(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
+    """The step after an attempt that does not count, which is bounded all the same."""
+    disruptions = step.disruptions + 1
+    if disruptions >= MAX_DISRUPTIONS:
+        text = f"{disruptions} attempts were disrupted without a newer checkpoint; the last: {message or reason.value}"
+        return failed(step, Reason.DISRUPTED_TOO_OFTEN, text, ended)
+    return _again(step.model_copy(update={"disruptions": disruptions}), reason, message, ended, settings)
+
+
+def failed(step: StepStatus, reason: str, message: str, ended: datetime) -> StepStatus:
+    """The step as failed for good."""
+    return step.model_copy(
+        update={
+            "state": StepState.FAILED,
+            "reason": str(reason),
+            "message": message,
+            "completion_time": ended,
+            "next_attempt_time": None,
+        }
+    )
+
+
+def forgiven(step: StepStatus) -> StepStatus:
+    """A failed step with a new budget, as after a resume; any other step as it is."""
+    if step.state is not StepState.FAILED:
+        return step
+    return step.model_copy(
+        update={
+            "state": StepState.PENDING,
+            "reason": Reason.RESUMED.value,
+            "message": "",
+            "restarts": 0,
+            "disruptions": 0,
+            "completion_time": None,
+            "next_attempt_time": None,
+        }
+    )
+
+
+def _again(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
+    return step.model_copy(
+        update={
+            "state": StepState.PENDING,
+            "reason": reason.value,
+            "message": message,
+            "next_attempt_time": ended + back_off(step.restarts + step.disruptions, settings),
+        }
+    )

@@ -1,0 +1,78 @@
+"""Runs: what was observed of one attempt at a step, a Job with its pods in a cluster or a process on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from maskrcnn_operator.core.result import TaskResult
+
+
+class RunState(StrEnum):
+    """How far an attempt has come, as its executor sees it."""
+
+    QUEUED = "Queued"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED})
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Which attempt of which step."""
+
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt as observed.
+
+    Attributes:
+        step, attempt: which; attempts count from 1 and only rise.
+        state: how far it has come; an ended one never changes.
+        fingerprint: what it was started for; empty where it cannot be read.
+        name: of the Job, or of the process.
+        image: trainer image; None on this machine.
+        waiting_reason: why it does not run yet, such as ImagePullBackOff.
+        disrupted: something outside ended it (preemption, eviction, a lost node): it does not count.
+        exit_code: of the process that tells most; None where there is none.
+        result: its last word; None where there is none or it cannot be read.
+        message: what the executor has to add, such as a reason from the pod.
+        adopted: it was not started: the result was there already.
+        started, ended: when.
+        checkpoint_step: newest checkpoint that it has reported.
+    """
+
+    step: str
+    attempt: int
+    state: RunState
+    fingerprint: str = ""
+    name: str = ""
+    image: str | None = None
+    waiting_reason: str = ""
+    disrupted: bool = False
+    exit_code: int | None = None
+    result: TaskResult | None = None
+    message: str = ""
+    adopted: bool = False
+    started: datetime | None = None
+    ended: datetime | None = None
+    checkpoint_step: int | None = None
+
+    @property
+    def key(self) -> RunKey:
+        """Which attempt it is."""
+        return RunKey(self.step, self.attempt)
+
+    @property
+    def live(self) -> bool:
+        """Whether it may still do something."""
+        return self.state not in ENDED

@@ -1,0 +1,76 @@
+"""What the status says of the experiment as a whole, from its steps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.core.conditions import Phase, Verdict, conditions
+from maskrcnn_operator.core.deadlines import active_time
+from maskrcnn_operator.core.graph import StepGraph
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+ACTIVE_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
+"""States that count as active time; a queued step holds no resources."""
+
+
+def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
+    """The running train step, else the first running step in the order of the spec."""
+    running = [step.name for step in steps if step.state in ACTIVE_STATES]
+    training = [name for name in running if experiment.step(name).task_name is TaskName.TRAIN]
+    return next(iter(training or running), None)
+
+
+def assemble(
+    experiment: MaskRCNNExperiment,
+    graph: StepGraph,
+    steps: tuple[StepStatus, ...],
+    verdict: Verdict,
+    now: datetime,
+) -> ExperimentStatus:
+    """The status of an experiment whose steps stand as ``steps`` says, in the order of the spec."""
+    old = experiment.status
+    active = any(step.state in ACTIVE_STATES for step in steps)
+    finished = verdict.phase in (Phase.DONE, Phase.FAILED)
+    current = current_step(experiment, steps)
+    starts = [step.start_time for step in steps if step.start_time]
+    evaluated = _newest(experiment, steps, TaskName.EVALUATE, graph)
+    trained = _newest(experiment, steps, TaskName.TRAIN)
+    exported = _newest(experiment, steps, TaskName.EXPORT)
+    return ExperimentStatus(
+        observed_generation=experiment.metadata.generation,
+        conditions=conditions(verdict, old.conditions, experiment.metadata.generation, now),
+        steps=steps,
+        current_step=current,
+        restarts=sum(step.restarts for step in steps),
+        active_seconds=old.active_seconds if active else int(active_time(old, now).total_seconds()),
+        active_since=(old.active_since or now) if active else None,
+        start_time=old.start_time or min(starts, default=None),
+        completion_time=(old.completion_time or now) if finished else None,
+        progress=_progress(old.progress, steps, current),
+        metrics=evaluated.metrics if evaluated else (),
+        model_path=trained.model_path if trained else None,
+        export_path=exported.model_path if exported else None,
+    )
+
+
+def _newest(
+    experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...], task: TaskName, graph: StepGraph | None = None
+) -> StepStatus | None:
+    """The last finished step of a task; with ``graph``, those whose model is an export's are passed over."""
+    finished = []
+    for step in steps:
+        if step.state is not StepState.SUCCEEDED or experiment.step(step.name).task_name is not task:
+            continue
+        maker = graph.nodes[step.name].model if graph and step.name in graph.nodes else None
+        if maker is None or experiment.step(maker).task_name is not TaskName.EXPORT:
+            finished.append(step)
+    # finished in the same second: the later one in the spec
+    return max(reversed(finished), key=lambda step: step.completion_time or _LONG_AGO, default=None)
+
+
+def _progress(progress: Progress | None, steps: tuple[StepStatus, ...], current: str | None) -> Progress | None:
+    return progress if progress is not None and progress.step == current else None

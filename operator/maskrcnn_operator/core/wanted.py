@@ -1,0 +1,65 @@
+"""What an experiment asks for: graph, merged specs and fingerprints, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.core.available_tasks import unavailable_tasks
+from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
+from maskrcnn_operator.core.graph import StepGraph, build_graph
+from maskrcnn_operator.core.merge import merge_step
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be done, or ``problems`` why it cannot be.
+
+    Attributes:
+        specs: merged spec by step; None for tasks that read none.
+        prints: fingerprints by version of the algorithm, then by step.
+    """
+
+    graph: StepGraph
+    specs: Mapping[str, ExperimentSpec | None] = field(default_factory=dict)
+    prints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def fingerprint(self, step: str) -> str:
+        """The fingerprint of ``step`` by the current version of the algorithm."""
+        return self.prints[CURRENT_VERSION][step]
+
+    def recognises(self, step: str, recorded: str | None) -> bool:
+        """Whether a recorded fingerprint, perhaps of an older release, is that of the step as it is wanted now."""
+        version = fingerprint_version(recorded) if recorded else None
+        return version is not None and self.prints[version][step] == recorded
+
+
+def understand(experiment: MaskRCNNExperiment, settings: Settings) -> Wanted:
+    """Everything that follows from the spec alone; all of its problems at once."""
+    graph = build_graph(experiment)
+    problems = [*graph.problems, *unavailable_tasks(experiment, settings.missing_tasks)]
+    if not settings.workspace_shared:
+        problems += [
+            Problem(
+                f"spec.steps[{index}].nodes",
+                f"found {step.nodes}, but the workspace can be mounted by one node only: use a ReadWriteMany claim",
+                Reason.WORKSPACE_NOT_SHARED,
+            )
+            for index, step in enumerate(experiment.spec.steps)
+            if step.nodes > 1
+        ]
+    if graph.problems:
+        return Wanted(graph, problems=tuple(problems))
+    merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}
+    problems += [problem for step in merged.values() for problem in step.problems]
+    if problems:
+        return Wanted(graph, problems=tuple(problems))
+    specs = {name: step.spec for name, step in merged.items()}
+    prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
+    return Wanted(graph, specs, prints)
