@@ -133,8 +133,7 @@ def test_every_candidate_is_drawn_about_equally_often() -> None:
     assert counts.max() < 1.4 * expected
 
 
-def test_compiled_code_keeps_the_rules() -> None:
-    """XLA's generator gives other numbers than TensorFlow's, so only the rules can be compared."""
+def test_compiled_code_draws_the_same() -> None:
     near = [strip(0.01 * i, 10) for i in range(9)]
     arguments = (
         tf.constant(padded(near + GROUND, 40, 0.0)[None]),
@@ -142,9 +141,7 @@ def test_compiled_code_keeps_the_rules() -> None:
         tf.constant([[5, -1, -1, -1]]),
         tf.constant([3], tf.int64),
     )
-    compiled = tf.function(lambda *a: sample_rois(*a, seed=5, settings=SETTINGS), jit_compile=True)
-    rois = compiled(*arguments)
-    np.testing.assert_array_equal(rois.classes[0], [5] * 4 + [0] * 12)
-    assert (rois.boxes[0, 4:, 0].numpy() >= 100).all()
-    assert len(np.unique(rois.boxes[0, 4:, 0])) == 12
-    np.testing.assert_array_equal(rois.boxes, compiled(*arguments).boxes)
+    plain = sample_rois(*arguments, seed=5, settings=SETTINGS)
+    compiled = tf.function(lambda *a: sample_rois(*a, seed=5, settings=SETTINGS), jit_compile=True)(*arguments)
+    for one, two in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)

@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from maskrcnn_trainer.data.randomness import Stream, uniform
 from maskrcnn_trainer.model.boxes import area, encode, iou
-
-_STREAM = 0x4D01 << 32
-"""Keeps this draw apart from the other draws of the same image (flip, jitter, anchors): seeds are below 2^32."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def sample_rois(
     ground_found = tf.reduce_sum(tf.cast(is_ground, tf.int32), axis=1, keepdims=True)
 
     # One sort puts foreground, ground and the rest one behind the other, each in random order.
-    key = _random_keys(position, seed, rows)
+    key = uniform(seed, position, Stream.ROIS, [rows])
     tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_ground, tf.float32)
     order = tf.argsort(tier + 0.5 * key, axis=1, direction="DESCENDING", stable=True)
 
@@ -134,17 +132,4 @@ def sample_rois(
         classes=tf.cast(classes, tf.int32),
         box_targets=tf.stop_gradient(tf.where(takes_class[..., None], targets, 0.0)),
         gt_index=gt_index,
-    )
-
-
-def _random_keys(position: tf.Tensor, seed: int, rows: int) -> tf.Tensor:
-    """float32 [B, rows] in [0, 1), from the seed and each image's position alone."""
-    # A named algorithm: the automatic choice differs between devices and under XLA.
-    return tf.stack(
-        [
-            tf.random.stateless_uniform(
-                [rows], seed=tf.stack([tf.constant(_STREAM + seed, tf.int64), one]), alg="philox"
-            )
-            for one in tf.unstack(tf.cast(position, tf.int64))
-        ]
     )

@@ -1,0 +1,248 @@
+"""One training step: forward, losses, gradients, reduction over ranks, update; a single ``tf.function``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.model.anchors import anchors_per_level
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.proposals import propose
+from maskrcnn_trainer.model.roi_align import roi_align
+from maskrcnn_trainer.training import losses
+from maskrcnn_trainer.training.decay import WeightDecay
+from maskrcnn_trainer.training.loss_scale import LossScale
+from maskrcnn_trainer.training.mask_branch import mask_gradients
+from maskrcnn_trainer.training.mask_targets import mask_targets
+from maskrcnn_trainer.training.optimizer import MomentumOptimizer, learning_rate_at, squared_norm
+from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
+from maskrcnn_trainer.training.settings import TrainSettings
+
+Average = Callable[[list[tf.Tensor]], list[tf.Tensor]]
+
+LOSSES = ("rpn_score_loss", "rpn_box_loss", "fast_rcnn_class_loss", "fast_rcnn_box_loss", "mask_loss")
+"""Names of the losses in the order in which they are reduced; foreground_rois follows them."""
+
+
+class TrainStep:
+    """Trains a network by one batch a call.
+
+    The order of an update: gradients are averaged over ranks in float32, unscaled, checked; the decay's gradients are
+    added; those of biases and betas are doubled; clipping; momentum. A step whose gradients are not finite changes
+    no variable but counts as a step.
+
+    Args:
+        network: its trainable variables are updated in place.
+        settings: see ``TrainSettings.from_spec``.
+        anchors: float32 [A, 4] of ``canvas``, as ``generate_anchors`` makes them.
+        canvas: (height, width) of the batch's images in pixels.
+        average: reduces a list of float32 tensors to their means over all ranks; None = one rank.
+        jit_compile: compile forward and backward with XLA. The reduction and the update stay outside.
+
+    Attributes:
+        step: int64 variable, steps done; the learning rate of the next one is ``settings.schedule.at(step)``.
+    """
+
+    def __init__(
+        self,
+        network: MaskRCNN,
+        settings: TrainSettings,
+        anchors: np.ndarray,
+        canvas: tuple[int, int],
+        *,
+        average: Average | None = None,
+        jit_compile: bool = False,
+    ) -> None:
+        self.network = network
+        self.settings = settings
+        self.canvas = canvas
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="global_step")
+        self._anchors = tf.constant(anchors, tf.float32)
+        self._level_sizes = tuple(anchors_per_level(network.architecture, canvas).values())
+        self._average = average
+
+        self._variables = list(network.trainable_variables)
+        names = [network.variable_name(variable) for variable in self._variables]
+        self._in_mask_head = [network.network_path(name).startswith("mask_head/") for name in names]
+        self._decay = WeightDecay(names, l1=settings.l1_weight_decay, l2=settings.l2_weight_decay)
+        self._optimizer = MomentumOptimizer(
+            self._variables, names, momentum=settings.momentum, clip_norm=settings.global_gradient_clip_ratio
+        )
+        self._loss_scale = LossScale() if network.dtype == "mixed_float16" else None
+        self._gradients = tf.function(self._forward_backward, jit_compile=jit_compile or None, autograph=False)
+        self._run = tf.function(self._train, autograph=False)
+
+    def __call__(self, batch: Mapping[str, tf.Tensor], flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Does one step.
+
+        Args:
+            batch: one element of ``training_dataset``, static shapes.
+            flags: float32 [F], reduced over ranks with the gradients and given back as ``flags``.
+
+        Returns:
+            float32 scalars, means over ranks: ``total_loss`` (with decay), the five of ``LOSSES``, ``l1_loss``,
+            ``l2_loss``, ``foreground_rois`` (rows of the batch with a mask loss), ``learning_rate``, ``loss_scale``
+            (1 without scaling); bool scalars ``updated`` (False where gradients were not finite) and ``finite``
+            (False: training cannot go on; with loss scaling, overflowing gradients alone don't count); ``flags``.
+        """
+        return self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint keeps beside the network's variables: step, velocities, loss scale."""
+        scale = self._loss_scale.state() if self._loss_scale else {}
+        return {"global_step": self.step.numpy(), **self._optimizer.state(), **scale}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what ``state`` returned.
+
+        Raises:
+            KeyError: an entry is missing (a loss scale may be: training in 16 bits then starts with a new one).
+            ValueError: a velocity has another shape than its variable.
+        """
+        self._optimizer.restore(state)
+        if self._loss_scale and "loss_scale/scale" in state:
+            self._loss_scale.restore(state)
+        self.step.assign(state["global_step"])
+
+    def _train(self, batch: dict[str, tf.Tensor], flags: tf.Tensor) -> dict[str, tf.Tensor]:
+        scale = self._loss_scale.scale.read_value() if self._loss_scale else None
+        measured, gradients = self._gradients(batch, tf.constant(1.0) if scale is None else scale)
+        vector = tf.concat([measured, flags], axis=0)
+        if self._average is not None:
+            *gradients, vector = self._average([*gradients, vector])
+        if scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
+
+        values = [variable.read_value() for variable in self._variables]
+        l1, l2 = self._decay.losses(values)
+        named = dict(zip((*LOSSES, "foreground_rois"), tf.unstack(vector[: len(LOSSES) + 1]), strict=True))
+        total = tf.add_n([*(named[name] for name in LOSSES), l1, l2])
+        updated = tf.math.is_finite(total) & tf.math.is_finite(squared_norm(gradients))
+        finite = tf.math.is_finite(total) if self._loss_scale else updated
+        rate = learning_rate_at(self.settings.schedule, self.step)
+
+        def update() -> tf.Tensor:
+            self._optimizer.apply(self._decay.add_gradients(gradients, values), rate)
+            return tf.constant(True)
+
+        tf.cond(updated, update, lambda: tf.constant(False))
+        if self._loss_scale:
+            self._loss_scale.update(updated)
+        self.step.assign_add(1)
+        return {
+            "total_loss": total,
+            **named,
+            "l1_loss": l1,
+            "l2_loss": l2,
+            "learning_rate": rate,
+            "loss_scale": tf.constant(1.0) if scale is None else scale,
+            "updated": updated,
+            "finite": finite,
+            "flags": vector[len(LOSSES) + 1 :],
+        }
+
+    def _forward_backward(self, batch: dict[str, tf.Tensor], scale: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Losses and foreground rows, float32 [6], and the gradients of the scaled loss, decay left out."""
+        network, settings = self.network, self.settings
+        images = batch["images"]
+        others = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if not masked]
+        own = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if masked]
+        with tf.GradientTape() as tape:
+            features, logits, deltas = network.trunk_outputs(images, training=True)
+            score = losses.rpn_score_loss(
+                logits,
+                batch["rpn_labels"],
+                batch_size=int(images.shape[0]),
+                anchors_per_image=settings.rpn_batch_size_per_im,
+            )
+            rpn_box = settings.rpn_box_loss_weight * losses.rpn_box_loss(
+                deltas, batch["rpn_box_targets"], self._level_sizes
+            )
+            rois = self._sample(batch, tf.stop_gradient(logits), tf.stop_gradient(deltas))
+            class_logits, box_deltas = network.box_outputs(
+                self._cut(features, rois.boxes, settings.mask_resolution // 4)
+            )
+            classes = tf.reshape(rois.classes, [-1])
+            class_loss = losses.class_loss(class_logits, classes)
+            box = settings.fast_rcnn_box_loss_weight * losses.box_loss(
+                box_deltas, classes, tf.reshape(rois.box_targets, [-1, 4])
+            )
+            scaled = (score + rpn_box + class_loss + box) * scale
+
+        mask_weight = settings.mrcnn_weight_loss_mask
+        levels = sorted(features)
+        maps = [features[level] for level in levels]
+        rows, forward = self._mask_rows(batch, rois, levels)
+        masks = mask_gradients(
+            features=maps, variables=own, is_foreground=rows, rows_forward=forward, weight=mask_weight * scale
+        )
+        rest = tape.gradient(
+            [scaled, *maps],
+            others,
+            output_gradients=[tf.ones_like(scaled), *masks.features],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        by_place = {True: iter(masks.variables), False: iter(rest)}
+        gradients = [tf.cast(next(by_place[masked]), tf.float32) for masked in self._in_mask_head]
+        foreground = tf.reduce_sum(tf.cast(rows, tf.float32))
+        return tf.stack([score, rpn_box, class_loss, box, mask_weight * masks.loss, foreground]), gradients
+
+    def _sample(self, batch: dict[str, tf.Tensor], logits: tf.Tensor, deltas: tf.Tensor) -> SampledRois:
+        settings = self.settings
+        proposals, _ = propose(
+            logits,
+            deltas,
+            self._anchors,
+            self._level_sizes,
+            self.canvas,
+            pre_nms_topn=settings.pre_nms_topn,
+            post_nms_topn=settings.post_nms_topn,
+            nms_threshold=settings.nms_threshold,
+            min_size=settings.rpn_min_size,
+        )
+        return sample_rois(
+            proposals,
+            batch["gt_boxes"],
+            batch["gt_classes"],
+            batch["position"],
+            seed=settings.seed,
+            settings=settings.sampling,
+        )
+
+    def _cut(self, features: Mapping[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+        """Feature patches [B * R, size, size, C] of regions [B, R, 4]."""
+        architecture = self.network.architecture
+        patches = roi_align(features, boxes, size, architecture.min_level, architecture.max_level)
+        return tf.reshape(patches, [-1, size, size, patches.shape[-1]])
+
+    def _mask_rows(
+        self, batch: dict[str, tf.Tensor], rois: SampledRois, levels: list[int]
+    ) -> tuple[tf.Tensor, Callable[[list[tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+        """Which of the B * k rows that can be foreground are, and the forward pass of some of them."""
+        limit = self.settings.sampling.foreground_limit
+        images = int(batch["images"].shape[0])
+        boxes = tf.reshape(rois.boxes[:, :limit], [-1, 4])
+        classes = tf.reshape(rois.classes[:, :limit], [-1])
+        gt_index = tf.reshape(rois.gt_index[:, :limit], [-1])
+        image_index = tf.repeat(tf.range(images, dtype=tf.int32), limit)
+        instance = tf.gather(batch["gt_boxes"], rois.gt_index[:, :limit], axis=1, batch_dims=1)
+        instance = tf.reshape(instance, [-1, 4])
+
+        def forward(maps: list[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            row_boxes, row_images = tf.gather(boxes, rows), tf.gather(image_index, rows)
+            patches = self._cut_rows(dict(zip(levels, maps, strict=True)), row_boxes, row_images)
+            logits = self.network.mask_outputs(patches, tf.maximum(tf.gather(classes, rows), 0))
+            targets = mask_targets(
+                row_boxes,
+                tf.gather(instance, rows),
+                batch["cropped_gt_masks"],
+                row_images,
+                tf.gather(gt_index, rows),
+                resolution=self.settings.mask_resolution,
+            )
+            return logits, targets
+
+        return classes > 0, forward
