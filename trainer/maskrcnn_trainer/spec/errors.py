@@ -26,7 +26,10 @@ def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
 
 def shown(value: Any, limit: int = 80) -> str:
     """A value as it may stand in a message: as JSON, on one line, not endless."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (TypeError, ValueError):  # keys that JSON does not know, or a list within itself
+        text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -104,11 +104,11 @@ def manifest_of(read: SpecText, name: str, claim: str, source: str) -> str:
 apiVersion: {API_VERSION}
 kind: {KIND}
 metadata:
-  name: {name}
+  name: {_scalar(name)}
 spec:
   workspace:
     persistentVolumeClaim:
-      claimName: {claim}
+      claimName: {_scalar(claim)}
   experiment:
 {experiment}
   steps:

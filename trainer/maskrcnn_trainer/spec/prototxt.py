@@ -58,6 +58,9 @@ ZERO_IS_ABSENT = frozenset({"shuffle_buffer_size", "n_workers", "max_num_instanc
 OURS = frozenset({"deterministic", "scale_learning_rate", "keep_checkpoints", "augmentation"})
 """Fields that the original does not have; their absence from a prototxt is no news."""
 
+WITHOUT_EFFECT = frozenset({"save_checkpoints_steps", "wandb_config", "clearml_config"})
+"""Fields of the original that do nothing here."""
+
 
 @dataclass(frozen=True)
 class Prototxt:
@@ -156,7 +159,7 @@ def _merge(text: str) -> tuple[Message, list[Problem]]:
             return message, problems
         except text_format.ParseError as error:
             line, column = error.GetLine() or 1, error.GetColumn() or 1
-            offset = sum(len(row) for row in text.splitlines(keepends=True)[: line - 1]) + column - 1
+            offset = sum(len(row) + 1 for row in text.split("\n")[: line - 1]) + column - 1
             field = at_position(found, offset)
             words = str(error).partition(" : ")[2] or str(error)
             # Anywhere else in a field it is the text that is malformed, and what follows cannot be told apart.
@@ -276,11 +279,13 @@ def _fill(raw: dict[str, Any]) -> list[str]:
 def _absent(spec: SpecModel, given: Mapping[str, Any], at: Path = ()) -> Iterator[tuple[str, Any]]:
     """Fields that the file does not give, with the value that the spec has."""
     for name, field in type(spec).model_fields.items():
+        if name in OURS or name in WITHOUT_EFFECT:
+            continue
         value = getattr(spec, name)
         inner = given.get(name)
         if isinstance(value, SpecModel) and nested_model(field) is not None:
             yield from _absent(value, inner if isinstance(inner, dict) else {}, (*at, name))
-        elif name not in given and value is not None and name not in OURS:
+        elif name not in given and value is not None:
             yield dotted((*at, name), str), value
 
 

@@ -14,6 +14,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+MAX_DEPTH = 32
+
 
 @dataclass(frozen=True)
 class Occurrence:
@@ -56,6 +58,8 @@ def occurrences(text: str) -> list[Occurrence]:
 def _fields(tokens: list[_Token], at: int, outer: tuple[str, ...]) -> tuple[list[Occurrence], int]:
     """The fields from token ``at`` to the brace that closes the message, and the position of that brace."""
     found: list[Occurrence] = []
+    if len(outer) > MAX_DEPTH:
+        return found, len(tokens)
     while at < len(tokens) and tokens[at].text not in ("}", ">"):
         name = tokens[at]
         at += 1

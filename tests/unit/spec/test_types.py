@@ -1,0 +1,93 @@
+"""The types themselves: strictness, spelling, and the schema that an API server gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from maskrcnn_trainer.spec import Augmentation, DataConfig, ExperimentSpec, MaskRCNNConfig
+from maskrcnn_trainer.spec.experiment import ClearmlConfig, WandbConfig
+
+PARTS = [ExperimentSpec, DataConfig, MaskRCNNConfig, Augmentation, WandbConfig, ClearmlConfig]
+
+
+def test_both_spellings_give_the_same_spec(minimal: dict[str, Any]) -> None:
+    snake = ExperimentSpec(
+        init_learning_rate=0.02, total_steps=1000, data_config=DataConfig(image_size=(128, 192), num_classes=3)
+    )
+    assert ExperimentSpec.model_validate(minimal) == snake
+
+
+def test_a_spec_is_frozen_and_hashable(minimal: dict[str, Any]) -> None:
+    spec = ExperimentSpec.model_validate(minimal)
+    with pytest.raises(ValidationError):
+        spec.seed = 4  # type: ignore[misc]
+    assert hash(spec) == hash(ExperimentSpec.model_validate(minimal))
+
+
+def test_the_rules_hold_for_a_spec_made_in_python(minimal: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="multiples of 64"):
+        ExperimentSpec.model_validate({**minimal, "dataConfig": {"imageSize": [128, 160], "numClasses": 3}})
+
+
+def test_zero_and_empty_stand_for_absent(minimal: dict[str, Any]) -> None:
+    spec = ExperimentSpec.model_validate(
+        {**minimal, "numEpochs": 0, "numExamplesPerEpoch": 0, "numStepsPerEval": 0, "checkpoint": "", "momentum": None}
+    )
+    assert (spec.num_epochs, spec.num_examples_per_epoch, spec.num_steps_per_eval, spec.checkpoint) == (None,) * 4
+    assert spec.momentum == 0.9
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_field_has_a_description_and_a_plain_schema(part: type[BaseModel]) -> None:
+    schema = part.model_json_schema()
+    for name, field in schema["properties"].items():
+        assert len(field["description"]) > 15, name
+        assert not {"anyOf", "prefixItems", "title", "oneOf"} & field.keys(), name
+        assert field.get("default", 0) is not None, name
+        assert "$ref" in field or field["type"] in ("integer", "number", "boolean", "string", "array"), name
+        if field.get("type") == "array":
+            assert field["items"]["type"] in ("integer", "number", "string", "array"), name
+        if field.get("type") in ("integer", "number") and "enum" not in field:
+            assert {"minimum", "exclusiveMinimum"} & field.keys(), name
+            assert {"maximum", "exclusiveMaximum"} & field.keys(), name
+
+
+def test_required_fields_of_the_schema_are_the_four_that_cannot_be_guessed() -> None:
+    assert sorted(ExperimentSpec.model_json_schema()["required"]) == ["dataConfig", "initLearningRate"]
+    assert sorted(DataConfig.model_json_schema()["required"]) == ["imageSize", "numClasses"]
+    assert "required" not in MaskRCNNConfig.model_json_schema()
+
+
+def test_lists_of_fixed_length_say_so_in_the_schema() -> None:
+    data, model = DataConfig.model_json_schema()["properties"], MaskRCNNConfig.model_json_schema()["properties"]
+    assert data["imageSize"] | {"description": ""} == {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 128, "maximum": 8192},
+        "minItems": 2,
+        "maxItems": 2,
+        "description": "",
+    }
+    assert (model["bboxRegWeights"]["minItems"], model["bboxRegWeights"]["default"]) == (4, [10.0, 10.0, 5.0, 5.0])
+    assert model["aspectRatios"]["items"]["maxItems"] == 2
+    assert model["nlayers"]["enum"] == [10, 18, 34, 50, 101]
+    assert ExperimentSpec.model_json_schema()["properties"]["maskrcnnConfig"]["default"] == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("totalSteps", "5"), ("totalSteps", 5.0), ("useAmp", 1), ("momentum", True), ("checkpoint", 3), ("seed", True)],
+)
+def test_another_type_is_refused_as_an_api_server_does(minimal: dict[str, Any], field: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        ExperimentSpec.model_validate({**minimal, field: value})
+
+
+def test_a_whole_number_will_do_where_a_fraction_is_meant(minimal: dict[str, Any]) -> None:
+    spec = ExperimentSpec.model_validate(
+        {**minimal, "initLearningRate": 1, "maskrcnnConfig": {"bboxRegWeights": [1] * 4}}
+    )
+    assert spec.init_learning_rate == 1.0
+    assert spec.maskrcnn_config.bbox_reg_weights == (1.0,) * 4
