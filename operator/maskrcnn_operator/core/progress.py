@@ -25,7 +25,7 @@ def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, n
     old = before if before is not None and before.step == step else Progress(step=step)
     eta = str(record["eta"]) if isinstance(record.get("eta"), str) and record["eta"] else old.eta
     done, total = (old.iteration if done is None else done), (old.total_iterations if total is None else total)
-    checkpoint = _whole(record.get("checkpoint_step"))
+    checkpoint = _whole(record.get("checkpointStep"))
     merged = {metric.name: metric for metric in (*old.metrics, *metrics_of(metrics))}
     return Progress(
         step=step,

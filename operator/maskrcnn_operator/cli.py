@@ -1,0 +1,37 @@
+"""``maskrcnn-operator``: the operator's commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from maskrcnn_operator.local import command as run_command
+from maskrcnn_trainer.errors import EXIT_INVALID
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_INVALID, f"{self.prog}: {message}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; a command line that cannot work ends with 64."""
+    parser = _Parser(prog="maskrcnn-operator", description="Mask R-CNN experiments, declared.", allow_abbrev=False)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    run = commands.add_parser("run", help="run an experiment on this machine, without a cluster", allow_abbrev=False)
+    run_command.add_arguments(run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    parsed = build_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    return command(parsed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

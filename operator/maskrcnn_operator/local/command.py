@@ -1,0 +1,167 @@
+"""``maskrcnn-operator run``: an experiment on this machine, from the manifest to the final tables."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_manifest
+from maskrcnn_operator.api.problems import ManifestError
+from maskrcnn_operator.core.command import KEY_VARIABLE
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
+from maskrcnn_operator.local.notes import crowding, ignored_fields
+from maskrcnn_operator.local.paths import LocalWorkspace
+from maskrcnn_operator.local.process import trainer_command
+from maskrcnn_operator.local.runner import LOCAL_SETTINGS, Outcome, run_experiment
+from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``run``."""
+    parser.add_argument("manifest", type=Path, help="YAML file with a MaskRCNNExperiment")
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        default=Path("workspace"),
+        metavar="DIR",
+        help="directory that stands for /workspace (default: ./workspace)",
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="steps that may run at a time (default: 1)"
+    )
+    parser.set_defaults(command=run)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Returns:
+        0 Succeeded; 64 the manifest, the spec or the data cannot work; 1 a step failed otherwise; 130 after Ctrl-C and
+        143 after SIGTERM.
+    """
+    console = Console()
+    with _logging(console):
+        return run_manifest(
+            arguments.manifest, arguments.workspace, jobs=arguments.jobs, console=console, trainer=trainer_command()
+        )
+
+
+def run_manifest(
+    manifest: Path,
+    workspace: Path,
+    *,
+    jobs: int,
+    console: Console,
+    trainer: Sequence[str],
+    settings: Settings = LOCAL_SETTINGS,
+) -> int:
+    """Reads a manifest and runs it; everything that is wrong with it is logged (64)."""
+    try:
+        experiment = read_manifest(manifest.read_text(encoding="utf-8"))
+        place = LocalWorkspace(workspace)
+        key = _key(experiment)
+        _refuse_suspended(experiment)
+        _tell_notes(experiment)
+        outcome = run_experiment(
+            experiment,
+            place,
+            _display(console, experiment),
+            trainer=trainer,
+            key=key,
+            settings=replace(settings, max_parallel_steps=jobs),
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        log.error("%s cannot be read: %s", manifest, error)
+        return EXIT_INVALID
+    except ManifestError as error:
+        for problem in error.problems:
+            log.error("%s: %s", manifest, problem)
+        return EXIT_INVALID
+    except InvalidInput as error:
+        log.error("%s", error)
+        return EXIT_INVALID
+    _show_end(console, experiment, outcome, place)
+    return outcome.code
+
+
+def _key(experiment: MaskRCNNExperiment) -> str | None:
+    key = os.environ.get(KEY_VARIABLE) or None
+    if experiment.spec.encryption_key_secret_ref is None:
+        if key is not None:
+            log.warning("%s is set, but spec.encryptionKeySecretRef is not: models are written plain", KEY_VARIABLE)
+        return None
+    if key is None:
+        raise InvalidInput(f"spec.encryptionKeySecretRef: set {KEY_VARIABLE} to the key, since there is no Secret here")
+    return key
+
+
+def _refuse_suspended(experiment: MaskRCNNExperiment) -> None:
+    if experiment.spec.suspend:
+        raise InvalidInput("spec.suspend is true, so nothing would run: set it to false")
+
+
+def _tell_notes(experiment: MaskRCNNExperiment) -> None:
+    for note in ignored_fields(experiment):
+        log.info("%s", note)
+    for warning in crowding(experiment, len(os.sched_getaffinity(0))):
+        log.warning("%s", warning)
+
+
+def _display(console: Console, experiment: MaskRCNNExperiment) -> Display:
+    return LiveDisplay(console, f"experiment {experiment.name}") if console.is_terminal else PlainDisplay()
+
+
+def _show_end(console: Console, experiment: MaskRCNNExperiment, outcome: Outcome, place: LocalWorkspace) -> None:
+    paths = [artifact.path for step in outcome.status.steps for artifact in step.artifacts.values()]
+    for table in final_tables(
+        experiment, outcome.status, outcome.logs, {path: _shown(place.to_local(path)) for path in paths}
+    ):
+        console.print(table)
+    stalled = outcome.status.condition("Stalled")
+    if stalled is not None:
+        for line in stalled.message.splitlines():
+            log.error("%s", line)
+
+
+def _shown(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+class _logging:  # noqa: N801 - used as a function
+    """Log lines on the console, above a live table where there is one."""
+
+    def __init__(self, console: Console) -> None:
+        handler: Callable[[], logging.Handler] = (
+            (lambda: RichHandler(console=console, show_path=False, markup=False))
+            if console.is_terminal
+            else logging.StreamHandler
+        )
+        self._handler = handler()
+        if not console.is_terminal:
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        self._logger = logging.getLogger("maskrcnn_operator")
+
+    def __enter__(self) -> None:
+        self._logger.addHandler(self._handler)
+        self._logger.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self._handler)

@@ -1,0 +1,190 @@
+"""What a run shows: a live table on a terminal, plain lines elsewhere, and the final tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.status import ExperimentStatus, Metric, Progress, StepState, StepStatus
+from maskrcnn_operator.core.plan import Event
+
+log = logging.getLogger(__name__)
+
+PLAIN_INTERVAL = timedelta(seconds=10)
+
+_STYLES: Mapping[StepState, str] = {
+    StepState.SUCCEEDED: "green",
+    StepState.FAILED: "bold red",
+    StepState.RUNNING: "cyan",
+    StepState.STARTING: "cyan",
+    StepState.STOPPING: "yellow",
+}
+
+
+class Display(Protocol):
+    """Shows how an experiment goes on."""
+
+    def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
+        """Shows the newest status and progress of running steps."""
+
+    def tell(self, event: Event) -> None:
+        """Shows that something happened."""
+
+    def close(self) -> None:
+        """Ends showing."""
+
+
+class PlainDisplay:
+    """A line for each event, and one for each running step at most every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[datetime, Progress]] = {}
+
+    def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
+        for name, current in progress.items():
+            shown = self._last.get(name)
+            if shown is None or (current != shown[1] and now - shown[0] >= PLAIN_INTERVAL):
+                self._last[name] = (now, current)
+                log.info("%s: %s", name, progress_text(current))
+
+    def tell(self, event: Event) -> None:
+        log.log(logging.WARNING if event.type == "Warning" else logging.INFO, "%s", event.message)
+
+    def close(self) -> None:
+        self._last.clear()
+
+
+class LiveDisplay:
+    """A table of the steps that is drawn anew as they go on."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._title = title
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
+        table = Table(title=self._title, box=box.SIMPLE_HEAD, title_justify="left")
+        for column in ("step", "state", "progress", "metrics"):
+            table.add_column(column)
+        for step in status.steps:
+            current = progress.get(step.name)
+            table.add_row(
+                step.name, _state(step), _bar(current), _metrics(current.metrics if current else step.metrics)
+            )
+        self._live.update(table)
+
+    def tell(self, event: Event) -> None:
+        if event.type == "Warning":
+            log.warning("%s", event.message)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def progress_text(progress: Progress) -> str:
+    """One line: ``300/1000 (30 %), 0:12:30 left, loss 0.61``."""
+    parts = []
+    if progress.iteration is not None:
+        total = f"/{progress.total_iterations}" if progress.total_iterations else ""
+        share = f" ({progress.percentage} %)" if progress.percentage is not None else ""
+        parts.append(f"{progress.iteration}{total}{share}")
+    if progress.eta:
+        parts.append(f"{progress.eta} left")
+    parts += [f"{metric.name} {_short(metric.value)}" for metric in progress.metrics]
+    return ", ".join(parts) or "running"
+
+
+def _state(step: StepStatus) -> Text:
+    text = step.state.value
+    if step.reason and step.reason != step.state.value:
+        text += f" ({step.reason})"
+    if step.attempt > 1:
+        text += f", attempt {step.attempt}"
+    return Text(text, style=_STYLES.get(step.state, ""))
+
+
+def _bar(progress: Progress | None) -> RenderableType:
+    if progress is None or progress.iteration is None:
+        return ""
+    if not progress.total_iterations:
+        return str(progress.iteration)
+    left = f", {progress.eta} left" if progress.eta else ""
+    caption = Text(f"{progress.iteration}/{progress.total_iterations}{left}")
+    return Group(ProgressBar(total=progress.total_iterations, completed=progress.iteration, width=24), caption)
+
+
+def _metrics(metrics: tuple[Metric, ...], most: int = 6) -> str:
+    return "  ".join(f"{metric.name} {_short(metric.value)}" for metric in metrics[:most])
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
+def final_tables(
+    experiment: MaskRCNNExperiment, status: ExperimentStatus, logs: Mapping[str, Path], show_path: Mapping[str, str]
+) -> list[RenderableType]:
+    """Steps, then metrics, then artifacts; nothing where there are none.
+
+    Args:
+        logs: newest log by step; shown for failed steps.
+        show_path: local path by path of the manifest.
+    """
+    shown: list[RenderableType] = [_steps_table(experiment, status, logs)]
+    metrics = Table(title="metrics", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("step", "metric", "value"):
+        metrics.add_column(column)
+    artifacts = Table(title="artifacts", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("step", "artifact", "size", "path"):
+        artifacts.add_column(column, overflow="fold")
+    for step in status.steps:
+        for metric in step.metrics:
+            metrics.add_row(step.name, metric.name, _short(metric.value))
+        for name, artifact in step.artifacts.items():
+            size = _size(artifact.size_bytes) if artifact.size_bytes is not None else ""
+            artifacts.add_row(step.name, name, size, show_path.get(artifact.path, artifact.path))
+    shown += [table for table in (metrics, artifacts) if table.row_count]
+    return shown
+
+
+def _steps_table(experiment: MaskRCNNExperiment, status: ExperimentStatus, logs: Mapping[str, Path]) -> Table:
+    table = Table(title=f"experiment {experiment.name}", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("step", "task", "state", "time", "message"):
+        table.add_column(column, overflow="fold")
+    for step in status.steps:
+        message = step.message
+        if step.state is StepState.FAILED and step.name in logs and str(logs[step.name]) not in message:
+            message = f"{message}; log: {logs[step.name]}"
+        table.add_row(
+            step.name, experiment.step(step.name).task_name.value, _state(step), _duration(step), Text(message)
+        )
+    return table
+
+
+def _duration(step: StepStatus) -> str:
+    if step.start_time is None or step.completion_time is None:
+        return ""
+    return str(step.completion_time - step.start_time)
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,181 @@
+"""Carries plans out with processes, and tells what became of them as runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.core.command import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.plan import StartRun
+from maskrcnn_operator.core.runs import Run, RunKey, RunState
+from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, without_ours
+from maskrcnn_operator.local.process import AttemptProcess, Files
+from maskrcnn_operator.local.results import TERMINATION_FILE, finished_result, last_word
+from maskrcnn_trainer.errors import EXIT_OK
+
+log = logging.getLogger(__name__)
+
+STAGING = ".staging"
+
+
+class LocalExecutor:
+    """The processes of one experiment.
+
+    Args:
+        trainer: the command that stands for ``maskrcnn``.
+        key: the encryption key, where the experiment uses one.
+    """
+
+    def __init__(
+        self,
+        experiment: MaskRCNNExperiment,
+        workspace: LocalWorkspace,
+        *,
+        uid: str,
+        trainer: Sequence[str],
+        key: str | None,
+    ) -> None:
+        self.experiment, self.workspace, self.uid = experiment, workspace, uid
+        self.trainer, self.key = tuple(trainer), key
+        self._started: dict[RunKey, tuple[StartRun, AttemptProcess]] = {}
+        self._ended: dict[RunKey, Run] = {}
+        self.logs: dict[str, Path] = {}
+
+    def start(self, wanted: StartRun) -> None:
+        """Starts an attempt, or takes the result that is already there."""
+        key = RunKey(wanted.step, wanted.attempt)
+        directory = self.workspace.step_directory(self.experiment.name, wanted.step)
+        result = finished_result(directory, wanted.fingerprint, self.workspace)
+        now = datetime.now(UTC).replace(microsecond=0)
+        if result is not None:
+            self._ended[key] = Run(
+                step=wanted.step,
+                attempt=wanted.attempt,
+                state=RunState.SUCCEEDED,
+                fingerprint=wanted.fingerprint,
+                result=result,
+                exit_code=EXIT_OK,
+                adopted=True,
+                started=now,
+                ended=now,
+            )
+            return
+        try:
+            process = self._process(wanted, directory)
+        except OSError as error:
+            self._ended[key] = Run(
+                step=wanted.step,
+                attempt=wanted.attempt,
+                state=RunState.FAILED,
+                fingerprint=wanted.fingerprint,
+                message=f"the process could not be started: {error}",
+                started=now,
+                ended=now,
+            )
+            return
+        self._started[key] = (wanted, process)
+        self.logs[wanted.step] = process.log
+
+    def _process(self, wanted: StartRun, directory: Path) -> AttemptProcess:
+        step = self.experiment.step(wanted.step)
+        home = self.workspace.experiment_directory(self.experiment.name)
+        files = Files(directory, home / STAGING / f"{wanted.step}-{wanted.attempt}", wanted.attempt)
+        files.staging.mkdir(parents=True, exist_ok=True)
+        if wanted.spec is not None:
+            content = yaml.safe_dump(self.workspace.localised(wanted.spec), sort_keys=False)
+            files.spec.write_text(content, encoding="utf-8")
+        placement = Placement(
+            results_dir=str(directory),
+            spec_file=str(files.spec) if wanted.spec is not None else None,
+            model_path=wanted.model_path,
+            termination_log=str(directory / TERMINATION_FILE),
+            encrypted=self.key is not None,
+            path=self.workspace.to_local,
+        )
+        arguments = launch_arguments(step, task_arguments(step, placement), nodes=1, processes_per_node=step.processes)
+        environment = without_ours(os.environ) | task_environment(
+            placement, fingerprint=wanted.fingerprint, attempt=wanted.attempt, experiment_uid=self.uid
+        )
+        environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
+        if self.key is not None:
+            environment[KEY_VARIABLE] = self.key
+        return AttemptProcess(
+            (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=wanted.fingerprint
+        )
+
+    def observe(self) -> list[Run]:
+        """Every attempt that was started and not forgotten."""
+        for key, (wanted, process) in list(self._started.items()):
+            code = process.poll()
+            self.logs[key.step] = process.log
+            if code is not None:
+                self._ended[key] = self._ended_run(wanted, process, code)
+                del self._started[key]
+        live = [
+            Run(
+                step=key.step,
+                attempt=key.attempt,
+                state=RunState.STOPPING if process.stopping else RunState.RUNNING,
+                fingerprint=wanted.fingerprint,
+                started=process.started,
+            )
+            for key, (wanted, process) in self._started.items()
+        ]
+        return [*live, *self._ended.values()]
+
+    def _ended_run(self, wanted: StartRun, process: AttemptProcess, code: int) -> Run:
+        directory = process.files.directory
+        if code == EXIT_OK:
+            result = finished_result(directory, wanted.fingerprint, self.workspace)
+            result = result or last_word(
+                directory, attempt=wanted.attempt, fingerprint=wanted.fingerprint, workspace=self.workspace
+            )
+        else:
+            result = last_word(
+                directory, attempt=wanted.attempt, fingerprint=wanted.fingerprint, workspace=self.workspace
+            )
+        return Run(
+            step=wanted.step,
+            attempt=wanted.attempt,
+            state=RunState.SUCCEEDED if code == EXIT_OK else RunState.FAILED,
+            fingerprint=wanted.fingerprint,
+            exit_code=code,
+            result=result,
+            message=f"exit code {code}; see {process.log}" if code != EXIT_OK else "",
+            started=process.started,
+            ended=process.ended,
+        )
+
+    def new_records(self) -> list[tuple[str, dict[str, Any]]]:
+        """What running steps have written to their status.json since the last call, by step."""
+        return [
+            (key.step, record)
+            for key, (_, process) in self._started.items()
+            for record in process.records.new_records()
+        ]
+
+    def stop(self, key: RunKey) -> None:
+        """Asks an attempt to stop after a checkpoint."""
+        if key in self._started:
+            self._started[key][1].stop()
+
+    def kill(self) -> None:
+        """Ends everything at once."""
+        for _, process in self._started.values():
+            process.kill()
+
+    def forget(self, key: RunKey) -> None:
+        """An attempt whose outcome stands in the status."""
+        self._ended.pop(key, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any process is alive, or any outcome has not been taken yet."""
+        return bool(self._started or self._ended)

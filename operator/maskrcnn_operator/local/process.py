@@ -1,0 +1,144 @@
+"""One attempt at a step as a process of this machine, in a process group of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from maskrcnn_operator.local.records import RecordFollower
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def trainer_command() -> tuple[str, ...]:
+    """The ``maskrcnn`` of this environment: beside the interpreter, else as a module."""
+    beside = Path(sys.executable).with_name("maskrcnn")
+    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "maskrcnn_trainer.cli")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one attempt.
+
+    Attributes:
+        directory: the step's results directory.
+        staging: where the log is until the task has claimed that directory, which may move what is in it aside.
+        attempt: its number.
+    """
+
+    directory: Path
+    staging: Path
+    attempt: int
+
+    @property
+    def spec(self) -> Path:
+        """The merged spec."""
+        return self.staging / "spec.yaml"
+
+    @property
+    def staged_log(self) -> Path:
+        """The log until the directory is claimed."""
+        return self.staging / "output.log"
+
+    @property
+    def log(self) -> Path:
+        """The log after that."""
+        return self.directory / "logs" / f"attempt-{self.attempt}.log"
+
+
+class AttemptProcess:
+    """A started attempt. Its output goes to a log, its status.json is followed.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], files: Files, *, uid: str, fingerprint: str
+    ) -> None:
+        self.files, self.uid, self.fingerprint = files, uid, fingerprint
+        self.records = RecordFollower(files.directory / "status.json")
+        self.started = datetime.now(UTC).replace(microsecond=0)
+        self.ended: datetime | None = None
+        self.stopping = False
+        self._published = False
+        with files.staged_log.open("wb") as output:
+            self._process = subprocess.Popen(
+                list(arguments),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                preexec_fn=_die_with_parent if _libc else None,  # noqa: PLW1509 - no thread of ours holds a lock here
+            )
+
+    def poll(self) -> int | None:
+        """The exit code (128 + signal where one ended it) once it has ended, else None."""
+        code = self._process.poll()
+        self._publish_log(ended=code is not None)
+        if code is None:
+            return None
+        if self.ended is None:
+            self.ended = datetime.now(UTC).replace(microsecond=0)
+            # whoever of the group outlived its leader has nobody left to report to
+            self._signal_group(signal.SIGKILL)
+            shutil.rmtree(self.files.staging, ignore_errors=True)
+        return code if code >= 0 else 128 - code
+
+    def stop(self) -> None:
+        """Asks it to stop, once: the launcher hands the signal on to its processes."""
+        if not self.stopping and self._process.poll() is None:
+            self.stopping = True
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the whole process group at once."""
+        self.stopping = True
+        if self._process.poll() is None:
+            self._signal_group(signal.SIGKILL)
+
+    @property
+    def log(self) -> Path:
+        """Where the log is now."""
+        return self.files.log if self._published else self.files.staged_log
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+    def _publish_log(self, *, ended: bool) -> None:
+        if self._published or not (ended or self._claimed()):
+            return
+        self.files.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.files.staged_log.exists():
+            self.files.staged_log.replace(self.files.log)
+        if self.files.spec.exists():
+            shutil.copyfile(self.files.spec, self.files.log.with_suffix(".spec.yaml"))
+        self._published = True
+
+    def _claimed(self) -> bool:
+        try:
+            run = json.loads((self.files.directory / "run.json").read_text(encoding="utf-8"))
+            found = (run["experimentUid"], run["attempt"], run["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return bool(found == (self.uid, self.files.attempt, self.fingerprint))
+
+
+def _die_with_parent() -> None:
+    # a run that is killed must not leave a training behind that nobody watches
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

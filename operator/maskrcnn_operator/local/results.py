@@ -1,0 +1,61 @@
+"""What a task has left in its results directory: its last word, its result and whether its artifacts are there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from maskrcnn_operator.api.status import Artifact
+from maskrcnn_operator.core.result import TaskResult, parse_result
+from maskrcnn_operator.local.paths import LocalWorkspace
+from maskrcnn_trainer.errors import EXIT_OK
+
+RESULT_FILE = "result.json"
+TERMINATION_FILE = "termination.json"
+
+
+def last_word(directory: Path, *, attempt: int, fingerprint: str, workspace: LocalWorkspace) -> TaskResult | None:
+    """The termination message of one attempt; None where it left none, or an older one is still there."""
+    result = _read(directory / TERMINATION_FILE, workspace)
+    if result is None or (result.attempt, result.fingerprint) != (attempt, fingerprint):
+        return None
+    return result
+
+
+def finished_result(directory: Path, fingerprint: str, workspace: LocalWorkspace) -> TaskResult | None:
+    """The result of a finished step, when it is of ``fingerprint`` and all of its artifacts stand with their sizes."""
+    result = _read(directory / RESULT_FILE, workspace)
+    if result is None or result.code != EXIT_OK or result.fingerprint != fingerprint:
+        return None
+    return result if all(_stands(artifact, workspace) for artifact in result.artifacts.values()) else None
+
+
+def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
+    try:
+        result = parse_result(file.read_bytes())
+    except OSError:
+        return None
+    if result is None:
+        return None
+    return replace(
+        result,
+        model_path=workspace.to_manifest(result.model_path) if result.model_path else None,
+        artifacts={
+            name: artifact.model_copy(update={"path": workspace.to_manifest(artifact.path)})
+            for name, artifact in result.artifacts.items()
+        },
+    )
+
+
+def _stands(artifact: Artifact, workspace: LocalWorkspace) -> bool:
+    """Whether a file, the files of a directory or those that a pattern matches have the recorded size together."""
+    path = Path(workspace.to_local(artifact.path))
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file()]
+    elif path.is_file():
+        files = [path]
+    else:
+        files = list(path.parent.glob(path.name))
+        if not files:
+            return False
+    return artifact.size_bytes is None or sum(file.stat().st_size for file in files) == artifact.size_bytes

@@ -1,0 +1,236 @@
+"""The loop of a local run: observe, reconcile, carry out, show; until nothing is left to do."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.core.plan import Plan, Settings
+from maskrcnn_operator.core.progress import progress_of
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.restart import forgiven
+from maskrcnn_operator.core.runs import Run
+from maskrcnn_operator.core.wanted import understand
+from maskrcnn_operator.local.display import Display
+from maskrcnn_operator.local.executor import STAGING, LocalExecutor
+from maskrcnn_operator.local.paths import LocalWorkspace
+from maskrcnn_operator.local.results import finished_result
+from maskrcnn_operator.local.store import StatusStore
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED
+
+log = logging.getLogger(__name__)
+
+EXIT_STEP_FAILED = 1
+EXIT_INTERRUPTED = 130
+POLL_SECONDS = 0.1
+PROGRESS_INTERVAL = timedelta(seconds=2)
+
+LOCAL_SETTINGS = Settings(max_parallel_steps=1, keep_last_run=timedelta())
+
+
+@dataclass
+class Interrupts:
+    """SIGINT and SIGTERM while a run goes on: the first stops after a checkpoint, a second Ctrl-C kills."""
+
+    first: signal.Signals | None = None
+    kill: bool = False
+    _previous: dict[int, object] = field(default_factory=dict)
+
+    def __enter__(self) -> Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.first is not None and number == signal.SIGINT:
+            self.kill = True
+        self.first = self.first or signal.Signals(number)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        code: exit code of the command.
+        logs: newest log by step.
+    """
+
+    code: int
+    status: ExperimentStatus
+    logs: dict[str, Path]
+
+
+def run_experiment(
+    experiment: MaskRCNNExperiment,
+    workspace: LocalWorkspace,
+    display: Display,
+    *,
+    trainer: Sequence[str],
+    key: str | None = None,
+    settings: Settings = LOCAL_SETTINGS,
+) -> Outcome:
+    """Runs an experiment on this machine until it has succeeded, cannot go on, or is interrupted.
+
+    Args:
+        trainer: the command that stands for ``maskrcnn``.
+        key: the encryption key, where the experiment uses one.
+
+    Raises:
+        InvalidInput: another run works on the experiment, or its status file is none.
+    """
+    directory = workspace.experiment_directory(experiment.name)
+    with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
+        shutil.rmtree(directory / STAGING, ignore_errors=True)
+        executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
+        status = _status_to_go_on_from(experiment, store.status, workspace, settings)
+        loop = _Loop(experiment.with_status(status), executor, store, display, interrupts, settings)
+        try:
+            final = loop.run()
+        finally:
+            executor.kill()
+            shutil.rmtree(directory / STAGING, ignore_errors=True)
+            display.close()
+        return Outcome(exit_code(final, interrupts.first), final, dict(executor.logs))
+
+
+def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> int:
+    """0 Succeeded; 64 by manifest, spec or data; 1 a step failed otherwise; 130 and 143 after a signal."""
+    if status.is_true(ConditionType.SUCCEEDED):
+        return EXIT_OK
+    if interrupted is not None:
+        return EXIT_INTERRUPTED if interrupted is signal.SIGINT else EXIT_STOPPED
+    failed = [step for step in status.steps if step.state is StepState.FAILED]
+    succeeded = status.condition(ConditionType.SUCCEEDED)
+    if succeeded is None or succeeded.status == "Unknown":
+        return EXIT_INVALID
+    return EXIT_INVALID if all(step.exit_code == EXIT_INVALID for step in failed) else EXIT_STEP_FAILED
+
+
+def _status_to_go_on_from(
+    experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace, settings: Settings
+) -> ExperimentStatus:
+    """The recorded status, where the directory still holds what it says; failed steps get a new budget."""
+    wanted = understand(experiment, settings)
+    steps: list[StepStatus] = []
+    for step in status.steps:
+        kept = forgiven(step)
+        known = not wanted.problems and step.name in wanted.specs
+        if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
+            directory = workspace.step_directory(experiment.name, step.name)
+            if finished_result(directory, kept.fingerprint, workspace) is None:
+                log.warning("%s: its recorded result is gone from %s, so it is made again", step.name, directory)
+                kept = StepStatus(name=step.name, attempt=step.attempt)
+        elif kept.state in LIVE_STATES:
+            # the process of an earlier run has ended with it
+            kept = kept.model_copy(update={"state": StepState.PENDING, "next_attempt_time": None})
+        elif kept.state is StepState.PENDING:
+            kept = kept.model_copy(update={"next_attempt_time": None})
+        steps.append(kept)
+    return status.model_copy(update={"steps": tuple(steps), "active_since": None, "progress": None})
+
+
+class _Loop:
+    def __init__(
+        self,
+        experiment: MaskRCNNExperiment,
+        executor: LocalExecutor,
+        store: StatusStore,
+        display: Display,
+        interrupts: Interrupts,
+        settings: Settings,
+    ) -> None:
+        self.experiment, self.executor, self.store = experiment, executor, store
+        self.display, self.interrupts, self.settings = display, interrupts, settings
+        self.progress: dict[str, Progress] = {}
+        self.written = datetime.min.replace(tzinfo=UTC)
+        self.told = False
+
+    def run(self) -> ExperimentStatus:
+        wake_at: datetime | None = None
+        seen: object = None
+        while True:
+            now = datetime.now(UTC)
+            self._heed_signals()
+            runs = self._observe(now)
+            signature = (tuple(runs), self.interrupts.first)
+            if signature != seen or (wake_at is not None and wake_at <= now):
+                plan = self._reconcile(runs, now)
+                wake_at, seen = plan.wake_at, signature
+                if self._finished(plan):
+                    return plan.status
+                if plan.start or plan.forget:
+                    seen = None
+                    continue
+            self.display.update(self.experiment.status, self.progress, now)
+            time.sleep(POLL_SECONDS)
+
+    def _heed_signals(self) -> None:
+        if self.interrupts.first is not None and not self.told:
+            self.told = True
+            log.warning("Stopping after a checkpoint; press Ctrl-C again to end at once")
+        if self.interrupts.kill:
+            self.executor.kill()
+
+    def _observe(self, now: datetime) -> list[Run]:
+        runs = self.executor.observe()
+        live = {run.step for run in runs if run.live}
+        for step, record in self.executor.new_records():
+            newer = progress_of(step, record, self.progress.get(step), now.replace(microsecond=0))
+            if newer is not None:
+                self.progress[step] = newer
+        self.progress = {step: progress for step, progress in self.progress.items() if step in live}
+        status = self.experiment.status
+        shown = self.progress.get(status.current_step or "")
+        if shown is not None and shown != status.progress and now - self.written >= PROGRESS_INTERVAL:
+            self._write(status.model_copy(update={"progress": shown}), now)
+        return [
+            replace(run, checkpoint_step=self.progress[run.step].checkpoint_step) if run.step in self.progress else run
+            for run in runs
+        ]
+
+    def _reconcile(self, runs: list[Run], now: datetime) -> Plan:
+        wanted = self.experiment.suspended(True) if self.interrupts.first is not None else self.experiment
+        plan = reconcile(wanted, runs, now, self.settings)
+        # the status first: a run that is killed in between finds the attempt's number taken
+        if plan.status != self.store.status:
+            self._write(plan.status, now)
+        self.experiment = self.experiment.with_status(plan.status)
+        for start in plan.start:
+            self.executor.start(start)
+        for key in plan.stop:
+            self.executor.stop(key)
+        for key in plan.forget:
+            self.executor.forget(key)
+        for event in plan.events:
+            self.display.tell(event)
+        return plan
+
+    def _finished(self, plan: Plan) -> bool:
+        if self.executor.busy or plan.start:
+            return False
+        status = plan.status
+        if any(step.state in LIVE_STATES for step in status.steps):
+            return False
+        return any(
+            status.is_true(kind) for kind in (ConditionType.SUCCEEDED, ConditionType.STALLED, ConditionType.SUSPENDED)
+        )
+
+    def _write(self, status: ExperimentStatus, now: datetime) -> None:
+        self.store.write(status)
+        self.experiment = self.experiment.with_status(status)
+        self.written = now

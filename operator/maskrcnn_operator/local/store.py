@@ -1,0 +1,95 @@
+"""``experiment-status.json``: the experiment's status as it would stand on the resource, and the lock beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import ValidationError
+
+from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_trainer.errors import InvalidInput
+
+STATUS_FILE = "experiment-status.json"
+LOCK_FILE = ".lock"
+
+
+class StatusStore:
+    """The status of one experiment in its directory; a context in which no other process runs the experiment.
+
+    Raises:
+        InvalidInput: another process runs it, or the file that is there is no status.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory, self.name = directory, name
+        self.uid = str(uuid.uuid4())
+        self.status = ExperimentStatus()
+        self._lock: int | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where the status stands."""
+        return self.directory / STATUS_FILE
+
+    def __enter__(self) -> StatusStore:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.__exit__(None, None, None)
+            raise InvalidInput(f"{self.directory}: another maskrcnn-operator run works on this experiment") from None
+        self._load()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _load(self) -> None:
+        try:
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+            self.uid = str(content["metadata"]["uid"])
+            self.status = ExperimentStatus.model_validate_json(json.dumps(content["status"]), strict=True)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            raise InvalidInput(f"{self.file} is no status of an experiment ({error}): move it away") from error
+
+    def write(self, status: ExperimentStatus) -> None:
+        """Puts the status in place of the old one, all at once."""
+        content = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": self.name, "uid": self.uid},
+            "status": status.to_json(),
+        }
+        write_atomically(self.file, json.dumps(content, indent=2) + "\n")
+        self.status = status
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a text file beside its place, then renames it."""
+    with _beside(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+
+
+@contextlib.contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
