@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, 
 from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
-from maskrcnn_operator.local.runner import LOCAL_SETTINGS, Outcome, run_experiment
+from maskrcnn_operator.local.runner import EXIT_STEP_FAILED, LOCAL_SETTINGS, Outcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
 
 log = logging.getLogger(__name__)
@@ -74,22 +75,25 @@ def run_manifest(
 ) -> int:
     """Reads a manifest and runs it; everything that is wrong with it is logged (64)."""
     try:
-        experiment = read_manifest(manifest.read_text(encoding="utf-8"))
+        text = manifest.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        log.error("%s cannot be read: %s", manifest, error)
+        return EXIT_INVALID
+    try:
+        experiment = read_manifest(text)
         place = LocalWorkspace(workspace)
         key = _key(experiment)
         _refuse_suspended(experiment)
         _tell_notes(experiment)
-        outcome = run_experiment(
-            experiment,
-            place,
-            _display(console, experiment),
-            trainer=trainer,
-            key=key,
-            settings=replace(settings, max_parallel_steps=jobs),
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        log.error("%s cannot be read: %s", manifest, error)
-        return EXIT_INVALID
+        with contextlib.closing(_display(console, experiment)) as display:
+            outcome = run_experiment(
+                experiment,
+                place,
+                display,
+                trainer=trainer,
+                key=key,
+                settings=replace(settings, max_parallel_steps=jobs),
+            )
     except ManifestError as error:
         for problem in error.problems:
             log.error("%s: %s", manifest, problem)
@@ -97,6 +101,9 @@ def run_manifest(
     except InvalidInput as error:
         log.error("%s", error)
         return EXIT_INVALID
+    except OSError as error:
+        log.error("the workspace %s cannot be used: %s", workspace, error)
+        return EXIT_STEP_FAILED
     _show_end(console, experiment, outcome, place)
     return outcome.code
 

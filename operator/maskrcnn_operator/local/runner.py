@@ -98,13 +98,19 @@ def run_experiment(
         shutil.rmtree(directory / STAGING, ignore_errors=True)
         executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
         status = _status_to_go_on_from(experiment, store.status, workspace, settings)
-        loop = _Loop(experiment.with_status(status), executor, store, display, interrupts, settings)
+        loop = _Loop(
+            experiment.with_status(status),
+            executor=executor,
+            store=store,
+            display=display,
+            interrupts=interrupts,
+            settings=settings,
+        )
         try:
             final = loop.run()
         finally:
             executor.kill()
             shutil.rmtree(directory / STAGING, ignore_errors=True)
-            display.close()
         return Outcome(exit_code(final, interrupts.first), final, dict(executor.logs))
 
 
@@ -148,6 +154,7 @@ class _Loop:
     def __init__(
         self,
         experiment: MaskRCNNExperiment,
+        *,
         executor: LocalExecutor,
         store: StatusStore,
         display: Display,

@@ -1,0 +1,347 @@
+"""A local run against a small trainer that honours the environment contract."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from maskrcnn_operator.local.command import run_manifest
+from maskrcnn_operator.local.runner import LOCAL_SETTINGS
+
+FAKE = Path(__file__).with_name("fake_trainer.py")
+FAST = replace(LOCAL_SETTINGS, back_off_base=timedelta(milliseconds=10))
+
+MANIFEST: dict[str, Any] = {
+    "apiVersion": "maskrcnn.dev/v1alpha1",
+    "kind": "MaskRCNNExperiment",
+    "metadata": {"name": "shapes"},
+    "spec": {
+        "workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}},
+        "maxRestarts": 2,
+        "experiment": {
+            "initLearningRate": 0.01,
+            "totalSteps": 10,
+            "checkpoint": "/workspace/weights/resnet.npz",
+            "dataConfig": {"imageSize": [128, 128], "numClasses": 4},
+        },
+        "steps": [
+            {
+                "name": "convert",
+                "datasetConvert": {"imageDir": "/workspace/raw", "annotationsFile": "/data/train.json"},
+            },
+            {
+                "name": "convert-val",
+                "datasetConvert": {
+                    "imageDir": "/workspace/raw",
+                    "annotationsFile": "/workspace/raw/val.json",
+                    "split": "val",
+                },
+            },
+            {"name": "train", "train": {}, "nodes": 2},
+            {"name": "evaluate", "evaluate": {}},
+        ],
+    },
+}
+
+
+class Bench:
+    """A workspace with a manifest in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workspace = folder / "ws"
+        self.manifest = json.loads(json.dumps(MANIFEST))
+
+    @property
+    def home(self) -> Path:
+        return self.workspace / "shapes"
+
+    def write(self) -> Path:
+        file = self.folder / "experiment.yaml"
+        file.write_text(yaml.safe_dump(self.manifest))
+        return file
+
+    def run(self, *, jobs: int = 1, **behaviour: list[object]) -> int:
+        os.environ["FAKE_TRAINER"] = json.dumps(behaviour)
+        self.output = io.StringIO()
+        console = Console(file=self.output, width=200)
+        return run_manifest(
+            self.write(),
+            self.workspace,
+            jobs=jobs,
+            console=console,
+            trainer=(sys.executable, str(FAKE)),
+            settings=FAST,
+        )
+
+    def status(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.home / "experiment-status.json").read_text())
+        return content["status"]
+
+    def step(self, name: str) -> dict[str, Any]:
+        return next(step for step in self.status()["steps"] if step["name"] == name)
+
+    def conditions(self) -> dict[str, str]:
+        return {condition["type"]: condition["status"] for condition in self.status()["conditions"]}
+
+    def calls(self) -> list[dict[str, Any]]:
+        file = self.home / "calls.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def started(self) -> list[str]:
+        return [call["step"] for call in self.calls()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("FAKE_TRAINER", "{}")
+    monkeypatch.delenv("MASKRCNN_KEY", raising=False)
+    return Bench(tmp_path)
+
+
+def test_an_experiment_runs_to_its_end(bench: Bench) -> None:
+    assert bench.run() == 0
+    assert bench.started() == ["convert", "convert-val", "train", "evaluate"]
+    status = bench.status()
+    assert bench.conditions() == {"Succeeded": "True", "Ready": "True"}
+    assert status["metrics"] == [{"name": "AP", "value": "0.25"}]
+    assert status["modelPath"] == "/workspace/shapes/train/train.bin"
+    assert status["steps"][2]["artifacts"]["model"] == {"path": "/workspace/shapes/train/train.bin", "bytes": 10}
+    assert (bench.home / "train" / "logs" / "attempt-1.log").read_text() == "attempt 1 of train\n"
+    assert not (bench.home / ".staging").exists()
+    shown = bench.output.getvalue()
+    assert "evaluate" in shown
+    assert "0.25" in shown
+    assert "train.bin" in shown
+
+
+def test_a_process_sees_this_machines_paths(bench: Bench) -> None:
+    bench.run()
+    convert, _, train, evaluate = bench.calls()
+    ws = str(bench.workspace)
+    assert convert["arguments"] == [
+        *("launch", "--nodes", "1", "--node-rank", "0", "--processes-per-node", "1", "--", "dataset_convert"),
+        *("-i", f"{ws}/raw", "-a", "/data/train.json", "-o", f"{ws}/shapes/convert", "-s", "256", "--include_mask"),
+    ]
+    assert train["arguments"][:7] == ["launch", "--nodes", "1", "--node-rank", "0", "--processes-per-node", "2"]
+    spec = yaml.safe_load((bench.home / "train" / "logs" / "attempt-1.spec.yaml").read_text())
+    assert spec["checkpoint"] == f"{ws}/weights/resnet.npz"
+    assert spec["dataConfig"]["trainingFilePattern"] == f"{ws}/shapes/convert/train-*.tfrecord"
+    assert spec["dataConfig"]["valJsonFile"] == f"{ws}/raw/val.json"
+    at = evaluate["arguments"].index("-m")
+    assert evaluate["arguments"][at + 1] == f"{ws}/shapes/train/train.bin"
+    environment = train["environment"]
+    assert environment["MASKRCNN_WORKSPACE"] == ws
+    assert environment["MASKRCNN_ATTEMPT"] == "1"
+    assert environment["MASKRCNN_FINGERPRINT"] == bench.step("train")["fingerprint"]
+    assert "MASKRCNN_KEY" not in environment
+
+
+def test_what_is_up_to_date_is_not_run_again(bench: Bench) -> None:
+    bench.run()
+    assert bench.run() == 0
+    assert len(bench.calls()) == 4
+    bench.manifest["spec"]["experiment"]["evalBatchSize"] = 9
+    bench.manifest["spec"]["steps"][3]["revision"] = "again"
+    assert bench.run() == 0
+    assert bench.started()[4:] == ["evaluate"]
+
+
+def test_results_are_found_without_the_status(bench: Bench) -> None:
+    bench.run()
+    (bench.home / "experiment-status.json").unlink()
+    assert bench.run() == 0
+    assert len(bench.calls()) == 4
+    assert {step["reason"] for step in bench.status()["steps"]} == {"UpToDate"}
+    (bench.home / "train" / "train.bin").write_bytes(b"damaged")
+    assert bench.run() == 0
+    assert bench.started()[4:] == ["train"]
+
+
+def test_a_permanent_failure_stops_what_depends_on_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    assert bench.run(train=[64]) == 64
+    assert bench.started() == ["convert", "convert-val", "train"]
+    assert bench.step("train")["state"] == "Failed"
+    assert bench.step("train")["reason"] == "InvalidData"
+    assert bench.step("evaluate")["reason"] == "UpstreamFailed"
+    assert bench.step("evaluate")["message"] == "step train failed, so this one cannot run"
+    assert bench.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
+    assert "train says InvalidData" in caplog.text
+    assert bench.run() == 0
+    assert bench.started()[3:] == ["train", "evaluate"]
+
+
+def test_failures_are_tried_again_within_the_budget(bench: Bench) -> None:
+    assert bench.run(train=[1, 75, "ok"]) == 0
+    assert bench.step("train")["attempt"] == 3
+    assert bench.step("train")["restarts"] == 2
+    assert (bench.home / "train" / "logs" / "attempt-3.log").exists()
+
+
+def test_the_budget_ends(bench: Bench) -> None:
+    assert bench.run(train=[1]) == 1
+    assert bench.started().count("train") == 3
+    assert "maxRestarts (2) is used up" in bench.step("train")["message"]
+
+
+def test_a_run_without_a_word_is_started_again(bench: Bench) -> None:
+    assert bench.run(train=["silent", "ok"]) == 0
+    assert bench.step("train")["attempt"] == 2
+    assert bench.step("train")["restarts"] == 0
+
+
+def test_steps_that_need_each_other_not_run_side_by_side(bench: Bench) -> None:
+    bench.manifest["spec"]["steps"] = bench.manifest["spec"]["steps"][:2]
+    process = start(bench, {"convert": ["wait"], "convert-val": ["wait"]}, "--jobs", "2")
+    wait_for(bench.home / "convert" / "ready", process)
+    wait_for(bench.home / "convert-val" / "ready", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+
+
+def start(bench: Bench, behaviour: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
+    """The command as a process of its own, which may be sent signals."""
+    program = (
+        "import sys, pathlib;"
+        "from maskrcnn_operator.local import command;"
+        f"command.trainer_command = lambda: ({sys.executable!r}, {str(FAKE)!r});"
+        "from maskrcnn_operator.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "run", str(bench.write()), "--workspace", str(bench.workspace), *options],
+        env={**os.environ, "FAKE_TRAINER": json.dumps(behaviour), "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    while not file.exists():
+        if process.poll() is not None:
+            assert process.stdout is not None
+            pytest.fail(f"ended with {process.returncode}: {process.stdout.read().decode()}")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_goes_on(bench: Bench, number: signal.Signals, code: int) -> None:
+    process = start(bench, {"train": ["wait"]})
+    wait_for(bench.home / "train" / "ready", process)
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert bench.conditions() == {"Suspended": "True", "Succeeded": "Unknown", "Ready": "True"}
+    assert bench.step("train")["checkpointStep"] == 7
+    assert bench.step("train")["restarts"] == 0
+    assert bench.run() == 0
+    assert bench.started() == ["convert", "convert-val", "train", "train", "evaluate"]
+    assert bench.step("train")["attempt"] == 2
+
+
+def test_a_second_ctrl_c_kills(bench: Bench) -> None:
+    process = start(bench, {"train": ["stubborn"]})
+    wait_for(bench.home / "train" / "ready", process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert bench.step("train")["state"] == "Pending"
+
+
+def test_a_killed_run_leaves_no_process_and_goes_on(bench: Bench) -> None:
+    process = start(bench, {"train": ["wait"]})
+    wait_for(bench.home / "train" / "ready", process)
+    process.kill()
+    process.wait()
+    assert bench.step("train")["state"] in ("Running", "Starting")
+    while not (bench.home / "train" / "termination.json").exists():
+        time.sleep(0.02)
+    assert bench.run() == 0
+    assert bench.step("train")["attempt"] == 2
+
+
+def test_one_run_of_an_experiment_at_a_time(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    process = start(bench, {"train": ["wait"]})
+    wait_for(bench.home / "train" / "ready", process)
+    assert bench.run() == 64
+    assert "another maskrcnn-operator run" in caplog.text
+    process.terminate()
+    assert process.wait(30) == 143
+
+
+def test_the_key_comes_from_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.manifest["spec"]["encryptionKeySecretRef"] = {"name": "model-key"}
+    assert bench.run() == 64
+    assert not bench.calls()
+    monkeypatch.setenv("MASKRCNN_KEY", "secret")
+    assert bench.run() == 0
+    assert {call["environment"]["MASKRCNN_KEY"] for call in bench.calls()} == {"secret"}
+    assert all("secret" not in " ".join(call["arguments"]) for call in bench.calls())
+
+
+def test_a_key_that_the_manifest_does_not_use_is_not_used(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_KEY", "secret")
+    assert bench.run() == 0
+    assert all("MASKRCNN_KEY" not in call["environment"] for call in bench.calls())
+
+
+def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="maskrcnn_operator")
+    spec = bench.manifest["spec"]
+    spec["queueName"] = "gpus"
+    spec["podOverrides"] = {"nodeSelector": {"gpu": "a100"}}
+    spec["steps"][2].update(nodes=999, resources={"requests": {"cpu": 4}})
+    bench.run()
+    for field in ("spec.workspace", "spec.queueName", "spec.podOverrides", "spec.steps[2].resources"):
+        assert f"{field} is ignored here" in caplog.text
+    assert "step train runs 999 processes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda m: m["spec"]["steps"].append({"name": "prune", "prune": {}}),
+            "the task prune is not part of this release",
+        ),
+        (
+            lambda m: m["spec"]["steps"][3].update(modelFrom="nobody"),
+            "spec.steps[3].modelFrom: no step is called nobody",
+        ),
+        (lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"), "spec.steps[2].experiment.checkpoint"),
+        (lambda m: m["spec"]["experiment"].update(totalStep=3), "spec.experiment.totalStep"),
+        (lambda m: m["spec"].update(suspend=True), "spec.suspend is true"),
+        (lambda m: m.update(kind="Experiment"), "exactly one MaskRCNNExperiment"),
+    ],
+)
+def test_what_cannot_work_starts_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture, change: Any, message: str
+) -> None:
+    change(bench.manifest)
+    assert bench.run() == 64
+    assert message in caplog.text
+    assert not bench.calls()
+
+
+def test_a_workspace_that_patterns_would_misread_is_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.workspace = bench.folder / "a,b"
+    assert bench.run() == 64
+    assert "--workspace" in caplog.text
+
+
+def test_a_manifest_that_is_not_there(bench: Bench, tmp_path: Path) -> None:
+    console = Console(file=io.StringIO())
+    assert run_manifest(tmp_path / "no.yaml", tmp_path, jobs=1, console=console, trainer=("false",)) == 64
