@@ -1,0 +1,97 @@
+"""Final detections of the box head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from maskrcnn_trainer.model import nms
+from maskrcnn_trainer.model.boxes import area, clip_to_canvas, decode
+
+MAX_CANDIDATES = 1000
+"""(box, class) pairs of an image that enter non-maximum suppression."""
+
+
+class Detections(NamedTuple):
+    """Detections of a batch, best first; missing rows have score 0, class 0 and a box of zeros."""
+
+    boxes: tf.Tensor
+    """float32 [B, D, 4], y1 x1 y2 x2 in canvas pixels."""
+    classes: tf.Tensor
+    """int32 [B, D], model ids >= 1."""
+    scores: tf.Tensor
+    """float32 [B, D] in 0..1."""
+
+
+def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
+    class_logits: tf.Tensor,
+    box_deltas: tf.Tensor,
+    proposals: tf.Tensor,
+    proposal_scores: tf.Tensor,
+    canvas: tuple[int, int],
+    bbox_reg_weights: Sequence[float],
+    detections_per_image: int,
+    nms_threshold: float,
+    *,
+    compiled: bool = False,
+    nms_implementation: nms.Implementation = "auto",
+) -> Detections:
+    """The best boxes with their classes after suppression within each class.
+
+    The 1 000 best (box, class) pairs of an image by softmax score, background aside, are decoded and clipped to the
+    canvas; of what class-wise non-maximum suppression leaves, the best are returned. There is no score threshold. Of
+    equal scores the pair with the lower proposal, then the lower class, wins.
+
+    Args:
+        class_logits: [B, R, K] of static shape, class 0 is the background.
+        box_deltas: [B, R, K, 4], dy dx dh dw of each class times ``bbox_reg_weights``.
+        proposals: [B, R, 4], y1 x1 y2 x2 in canvas pixels.
+        proposal_scores: [B, R]; a proposal with score 0 or without an area is padding and never detected.
+        canvas: (height, width) in pixels.
+        bbox_reg_weights: weights of dy, dx, dh, dw.
+        detections_per_image: D.
+        nms_threshold: a box overlapping a better one of its class by more than this goes.
+        compiled: whether the caller is traced for XLA.
+        nms_implementation: see ``nms.greedy_nms``.
+    """
+    batch, rois, num_classes = class_logits.shape[0], class_logits.shape[1], class_logits.shape[2]
+    foreground = num_classes - 1
+    proposals = tf.cast(proposals, tf.float32)
+    scores = tf.nn.softmax(tf.cast(class_logits, tf.float32), axis=-1)[..., 1:]
+    real = (proposal_scores > 0.0) & (area(proposals) > 0.0)
+    scores = tf.where(real[..., None] & ~tf.math.is_nan(scores), scores, -1.0)
+
+    candidates = min(MAX_CANDIDATES, rois * foreground)
+    scores, pair = tf.math.top_k(tf.reshape(scores, [batch, rois * foreground]), k=candidates)
+    roi = pair // foreground
+    class_index = pair % foreground
+    deltas = tf.gather(
+        tf.reshape(box_deltas, [batch, rois * num_classes, 4]), roi * num_classes + class_index + 1, batch_dims=1
+    )
+    boxes = decode(deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights)
+    boxes = clip_to_canvas(boxes, *canvas)
+
+    kept = nms.greedy_nms(
+        boxes,
+        (scores > 0.0) & (area(boxes) > 0.0),
+        nms_threshold,
+        max_output=detections_per_image,
+        classes=class_index,
+        num_classes=foreground,
+        compiled=compiled,
+        implementation=nms_implementation,
+    )
+    rows = min(detections_per_image, candidates)
+    rank = tf.range(candidates, 0, -1, dtype=tf.float32)
+    best, index = tf.math.top_k(tf.where(kept, rank, 0.0), k=rows)
+    found = best > 0.0
+    missing = detections_per_image - rows
+    return Detections(
+        boxes=tf.pad(
+            tf.where(found[..., None], tf.gather(boxes, index, batch_dims=1), 0.0), [[0, 0], [0, missing], [0, 0]]
+        ),
+        classes=tf.pad(tf.where(found, tf.gather(class_index, index, batch_dims=1) + 1, 0), [[0, 0], [0, missing]]),
+        scores=tf.pad(tf.where(found, tf.gather(scores, index, batch_dims=1), 0.0), [[0, 0], [0, missing]]),
+    )

@@ -1,0 +1,123 @@
+"""Greedy non-maximum suppression with static shapes.
+
+A box is dropped when its intersection over union with a better kept box exceeds the threshold (strictly). Boxes come
+sorted, best first, so that their rank alone decides and equal scores cannot be ordered differently by CPU, GPU and XLA.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import tensorflow as tf
+
+from maskrcnn_trainer.model.boxes import area, iou
+
+Implementation = Literal["auto", "kernel", "loop", "matrix"]
+
+
+def greedy_nms(
+    boxes: tf.Tensor,
+    valid: tf.Tensor,
+    iou_threshold: float,
+    *,
+    max_output: int,
+    classes: tf.Tensor | None = None,
+    num_classes: int = 1,
+    compiled: bool = False,
+    implementation: Implementation = "auto",
+) -> tf.Tensor:
+    """Which boxes survive, for several independent rows of boxes at once.
+
+    Args:
+        boxes: float32 [G, N, 4] of static shape, y1 x1 y2 x2, the best of each row first.
+        valid: bool [G, N]; rows that are not valid neither survive nor suppress.
+        iou_threshold: a box overlapping a better one by more than this is dropped.
+        max_output: of every row (with ``classes``: of every class of it) at least the first ``max_output`` survivors
+            are marked; whether later ones are marked is not defined.
+        classes: int32 [G, N] in 0..num_classes - 1; only boxes of one class suppress each other.
+        num_classes: number of classes, with ``classes``.
+        compiled: whether the caller is traced for XLA (``jit_compile=True``).
+        implementation: "kernel" is TensorFlow's CombinedNonMaxSuppression, which runs on a CPU outside of XLA;
+            "loop" goes over the boxes, all rows together; "matrix" holds all N * N pairs of a row and repeats
+            products with them until nothing changes. "auto": "matrix" where there is a GPU, else "loop" under XLA,
+            else "kernel". All give the same answer.
+
+    Returns:
+        bool [G, N].
+    """
+    if implementation == "auto":
+        on_cpu: Implementation = "loop" if compiled else "kernel"
+        implementation = "matrix" if tf.config.list_logical_devices("GPU") else on_cpu
+    boxes = tf.cast(boxes, tf.float32)
+    if implementation == "kernel":
+        return _kernel(boxes, valid, iou_threshold, max_output=max_output, classes=classes, num_classes=num_classes)
+    return (_loop if implementation == "loop" else _matrix)(boxes, valid, iou_threshold, classes)
+
+
+def _kernel(
+    boxes: tf.Tensor,
+    valid: tf.Tensor,
+    iou_threshold: float,
+    *,
+    max_output: int,
+    classes: tf.Tensor | None,
+    num_classes: int,
+) -> tf.Tensor:
+    groups, count = boxes.shape[0], boxes.shape[1]
+    # Small integers are exact in float32 and all different: the kernel's rule for equal scores is never asked.
+    rank_scores = tf.range(count, 0, -1, dtype=tf.float32)
+    scores = tf.where(valid, rank_scores, -1.0)[..., None]
+    if classes is not None:
+        scores = tf.where(classes[..., None] == tf.range(num_classes), scores, -1.0)
+    per_class = min(max_output, count)
+    result = tf.raw_ops.CombinedNonMaxSuppression(
+        boxes=boxes[:, :, None, :],
+        scores=scores,
+        max_output_size_per_class=per_class,
+        max_total_size=min(count, per_class * (1 if classes is None else num_classes)),
+        iou_threshold=iou_threshold,
+        score_threshold=0.0,
+        pad_per_class=False,
+        clip_boxes=False,
+    )
+    rank = count - tf.cast(result.nmsed_scores, tf.int32)
+    # Missing rows have score 0, rank ``count``: they fall into one more column, which is cut off.
+    row = tf.broadcast_to(tf.range(groups)[:, None], tf.shape(rank))
+    marks = tf.scatter_nd(tf.stack([row, rank], axis=-1), tf.ones_like(rank), [groups, count + 1])
+    return marks[:, :count] > 0
+
+
+def _loop(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: tf.Tensor | None) -> tf.Tensor:
+    count = boxes.shape[1]
+    y1, x1, y2, x2 = tf.unstack(boxes, num=4, axis=-1)
+    areas = area(boxes)
+    positions = tf.range(count)
+
+    def suppress(index: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        box = boxes[:, index]
+        height = tf.maximum(tf.minimum(y2, box[:, 2:3]) - tf.maximum(y1, box[:, 0:1]), 0.0)
+        width = tf.maximum(tf.minimum(x2, box[:, 3:4]) - tf.maximum(x1, box[:, 1:2]), 0.0)
+        intersection = height * width
+        union = areas + areas[:, index, None] - intersection
+        drop = (tf.math.divide_no_nan(intersection, union) > iou_threshold) & (positions > index)
+        if classes is not None:
+            drop &= classes == classes[:, index, None]
+        return index + 1, kept & ~(drop & kept[:, index, None])
+
+    return tf.while_loop(lambda index, _: index < count, suppress, (0, valid), maximum_iterations=count)[1]
+
+
+def _matrix(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: tf.Tensor | None) -> tf.Tensor:
+    """After k rounds every box is decided whose chain of better overlapping boxes is at most k long."""
+    positions = tf.range(boxes.shape[1])
+    suppresses = (iou(boxes, boxes) > iou_threshold) & (positions[:, None] > positions)
+    if classes is not None:
+        suppresses &= classes[:, :, None] == classes[:, None, :]
+    by = tf.cast(suppresses, tf.float32)
+
+    def refine(kept: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        suppressed = tf.linalg.matvec(by, tf.cast(kept, tf.float32)) > 0.5
+        refined = valid & ~suppressed
+        return refined, tf.reduce_any(refined != kept)
+
+    return tf.while_loop(lambda _, changed: changed, refine, (valid, tf.constant(True)))[0]

@@ -1,0 +1,99 @@
+"""Proposals of the region proposal network (Ren et al., arXiv:1506.01497, section 3.3), level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from maskrcnn_trainer.model import nms
+from maskrcnn_trainer.model.boxes import clip_to_canvas, decode
+
+
+def propose(
+    logits: tf.Tensor,
+    deltas: tf.Tensor,
+    anchors: Any,
+    level_sizes: Mapping[int, int] | Sequence[int],
+    canvas: tuple[int, int],
+    *,
+    pre_nms_topn: int,
+    post_nms_topn: int,
+    nms_threshold: float,
+    min_size: float = 0.0,
+    compiled: bool = False,
+    nms_implementation: nms.Implementation = "auto",
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The best boxes of an image, after suppression within each level.
+
+    Each level gives its ``pre_nms_topn`` best anchors by logit; these are decoded and clipped to the canvas, boxes
+    without an area or with a side below ``min_size`` go, and what non-maximum suppression leaves of all levels is
+    sorted by logit. Of equal logits the anchor that comes first wins. No gradient flows through any of it.
+
+    Args:
+        logits: [B, A] of static shape.
+        deltas: [B, A, 4], dy dx dh dw.
+        anchors: [A, 4], y1 x1 y2 x2 in canvas pixels, levels ascending.
+        level_sizes: number of anchors of each level, as ``anchors_per_level`` gives it; they sum to A.
+        canvas: (height, width) in pixels.
+        pre_nms_topn: anchors of a level that are decoded, at most.
+        post_nms_topn: rows of the result.
+        nms_threshold: a box overlapping a better one of its level by more than this goes.
+        min_size: smallest height and width in canvas pixels.
+        compiled: whether the caller is traced for XLA.
+        nms_implementation: see ``nms.greedy_nms``.
+
+    Returns:
+        (boxes float32 [B, post_nms_topn, 4], scores float32 [B, post_nms_topn] in 0..1), best first; missing rows are
+        boxes of zeros with score 0.
+
+    Raises:
+        ValueError: the level sizes do not sum to A.
+    """
+    sizes = list(level_sizes.values()) if isinstance(level_sizes, Mapping) else list(level_sizes)
+    batch, num_anchors = logits.shape[0], logits.shape[1]
+    if sum(sizes) != num_anchors:
+        raise ValueError(f"level sizes {sizes} sum to {sum(sizes)}, but there are {num_anchors} anchors")
+    logits = tf.stop_gradient(tf.cast(logits, tf.float32))
+    logits = tf.where(tf.math.is_nan(logits), -float("inf"), logits)
+    deltas = tf.stop_gradient(deltas)
+    anchors = tf.convert_to_tensor(anchors, tf.float32)
+
+    longest = min(pre_nms_topn, max(sizes))
+    level_logits, level_deltas, level_anchors = [], [], []
+    first = 0
+    for size in sizes:
+        count = min(pre_nms_topn, size)
+        best, index = tf.math.top_k(logits[:, first : first + size], k=count)
+        index += first
+        pad = longest - count
+        level_logits.append(tf.pad(best, [[0, 0], [0, pad]], constant_values=-float("inf")))
+        level_deltas.append(tf.pad(tf.gather(deltas, index, batch_dims=1), [[0, 0], [0, pad], [0, 0]]))
+        level_anchors.append(tf.pad(tf.gather(anchors, index), [[0, 0], [0, pad], [0, 0]]))
+        first += size
+
+    candidates = tf.stack(level_logits, axis=1)
+    boxes = decode(tf.stack(level_deltas, axis=1), tf.stack(level_anchors, axis=1))
+    boxes = clip_to_canvas(boxes, *canvas)
+    side = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
+    # Sigmoid of a logit below about -100 is 0 in float32, the mark of a missing row.
+    valid = (side > 0.0) & (side >= min_size) & (tf.sigmoid(candidates) > 0.0)
+
+    rows = batch * len(sizes)
+    kept = nms.greedy_nms(
+        tf.reshape(boxes, [rows, longest, 4]),
+        tf.reshape(valid, [rows, longest]),
+        nms_threshold,
+        max_output=post_nms_topn,
+        compiled=compiled,
+        implementation=nms_implementation,
+    )
+    total = len(sizes) * longest
+    remaining = tf.where(tf.reshape(kept, [batch, total]), tf.reshape(candidates, [batch, total]), -float("inf"))
+    best, index = tf.math.top_k(remaining, k=min(post_nms_topn, total))
+    scores = tf.sigmoid(best)
+    boxes = tf.gather(tf.reshape(boxes, [batch, total, 4]), index, batch_dims=1)
+    boxes = tf.where(scores[..., None] > 0.0, boxes, 0.0)
+    missing = post_nms_topn - min(post_nms_topn, total)
+    return tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]), tf.pad(scores, [[0, 0], [0, missing]])

@@ -1,0 +1,186 @@
+"""ROIAlign over a feature pyramid (He et al., arXiv:1703.06870; level of a box: Lin et al., arXiv:1612.03144, eq. 1).
+
+Values are those of ONNX RoiAlign-16 with coordinate_transformation_mode half_pixel, mode avg and sampling_ratio 2:
+each of n x n bins is the mean of 2 x 2 bilinear samples; a sample further than one cell outside of the map counts as
+zero, one closer than that is moved onto the border.
+
+A bin is thus a weighted sum of at most 16 cells: two samples with two neighbours each, along y and along x. Both
+implementations start from those indices and weights and differ in how they sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.model.boxes import area
+
+SAMPLES = 2
+"""Samples of a bin along each axis (ONNX: sampling_ratio)."""
+
+TAPS = (2 * SAMPLES) ** 2
+"""Cells that a bin reads, repeated ones included."""
+
+CANONICAL_SIZE = 224.0
+CANONICAL_LEVEL = 4
+
+Implementation = Literal["auto", "sparse", "gather"]
+
+
+def pyramid_level(boxes: tf.Tensor, min_level: int, max_level: int) -> tf.Tensor:
+    """Level int32 [..] whose features describe boxes [.., 4]: floor(log2(sqrt(area) / 224)) + 4, clamped.
+
+    The logarithm is replaced by comparisons of areas with powers of two times 224**2, which are exact: a box of
+    448 x 448 pixels is on level 5 on every device, and one without an area on min_level.
+    """
+    bounds = [(CANONICAL_SIZE * 2.0 ** (level - CANONICAL_LEVEL)) ** 2 for level in range(min_level + 1, max_level + 1)]
+    reached = area(boxes)[..., None] >= tf.constant(bounds, tf.float32, shape=[len(bounds)])
+    return min_level + tf.reduce_sum(tf.cast(reached, tf.int32), axis=-1)
+
+
+def roi_align(
+    features: Mapping[int, tf.Tensor],
+    boxes: tf.Tensor,
+    output_size: int,
+    min_level: int,
+    max_level: int,
+    *,
+    compiled: bool = False,
+    implementation: Implementation = "auto",
+) -> tf.Tensor:
+    """Pools each box to ``output_size`` x ``output_size`` bins from the pyramid level that fits its size.
+
+    Args:
+        features: level -> [B, h, w, C] of static shape, float32 or a 16-bit type; the level's stride is 2**level.
+        boxes: [B, R, 4], y1 x1 y2 x2 in canvas pixels. No gradient flows into them. Positions and weights are
+            computed in float32; a box with a coordinate that is not finite is pooled as the box of zeros.
+        output_size: n, bins along each side.
+        min_level, max_level: levels to use; both must be in ``features``.
+        compiled: whether the caller is traced for XLA (``jit_compile=True``).
+        implementation: "sparse" is one product of a sparse matrix with the table of all cells (it has no XLA
+            kernel); "gather" works everywhere. "auto" takes "gather" under XLA or where there is a GPU, otherwise
+            "sparse", which is the fastest on a CPU (see benchmarks/roi_align.py).
+
+    Returns:
+        [B, R, n, n, C] in the dtype of the features; sums are made in float32.
+
+    Raises:
+        ValueError: a level is missing, or "sparse" is asked for under XLA.
+    """
+    levels = range(min_level, max_level + 1)
+    missing = [level for level in levels if level not in features]
+    if missing:
+        raise ValueError(f"features of level {missing[0]} are missing: levels {min_level} to {max_level} are used")
+    if implementation == "auto":
+        implementation = "gather" if compiled or tf.config.list_logical_devices("GPU") else "sparse"
+    elif implementation == "sparse" and compiled:
+        raise ValueError('roi_align: implementation "sparse" has no XLA kernel, "gather" has')
+
+    maps = [features[level] for level in levels]
+    batch, rois, channels = boxes.shape[0], boxes.shape[1], maps[0].shape[-1]
+    cells, weights = _taps(tf.stop_gradient(boxes), [(m.shape[1], m.shape[2]) for m in maps], min_level, output_size)
+    table = tf.concat([tf.reshape(m, [-1, channels]) for m in maps], axis=0)
+    pooled = (_sparse_sum if implementation == "sparse" else _gathered_sum)(table, cells, weights)
+    return tf.reshape(pooled, [batch, rois, output_size, output_size, channels])
+
+
+def _taps(
+    boxes: tf.Tensor, sizes: list[tuple[int, int]], min_level: int, output_size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The cells that each bin reads and their weights: int32 and float32 [B * R * n * n, 16].
+
+    A cell is a row of the table in which all images of the first level come first, then all of the next, and so on.
+    """
+    batch, rois = boxes.shape[0], boxes.shape[1]
+    boxes = tf.cast(boxes, tf.float32)
+    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1, keepdims=True)
+    boxes = tf.where(finite, boxes, 0.0)
+
+    max_level = min_level + len(sizes) - 1
+    index = pyramid_level(boxes, min_level, max_level) - min_level
+    first_cells = np.cumsum([0] + [batch * height * width for height, width in sizes[:-1]])
+    strides = 2.0 ** np.arange(min_level, max_level + 1)
+    height = tf.gather(tf.constant([size[0] for size in sizes], tf.int32), index)
+    width = tf.gather(tf.constant([size[1] for size in sizes], tf.int32), index)
+    first_cell = tf.gather(tf.constant(first_cells, tf.int32), index) + tf.range(batch)[:, None] * height * width
+    boxes = boxes * tf.gather(tf.constant(1.0 / strides, tf.float32), index)[..., None]
+
+    y1, x1, y2, x2 = tf.unstack(boxes, num=4, axis=-1)
+    rows, row_weights = _axis_taps(y1, y2, height, output_size)
+    columns, column_weights = _axis_taps(x1, x2, width, output_size)
+    rows = first_cell[..., None, None] + rows * width[..., None, None]
+    cells = rows[:, :, :, None, :, None] + columns[:, :, None, :, None, :]
+    weights = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
+    bins = batch * rois * output_size * output_size
+    return tf.reshape(cells, [bins, TAPS]), tf.reshape(weights, [bins, TAPS])
+
+
+def _axis_taps(start: tf.Tensor, end: tf.Tensor, size: tf.Tensor, output_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Along one axis: positions int32 and weights float32 [B, R, n, 4] of boxes [B, R] on maps of ``size`` [B, R].
+
+    The weights of a bin sum to one, or to less where samples are outside.
+    """
+    samples = SAMPLES * output_size
+    fractions = (tf.range(samples, dtype=tf.float32) + 0.5) / samples
+    position = (start - 0.5)[..., None] + (end - start)[..., None] * fractions
+    limit = tf.cast(size, tf.float32)[..., None]
+    inside = tf.cast((position >= -1.0) & (position <= limit), tf.float32) / SAMPLES
+    position = tf.clip_by_value(position, 0.0, limit - 1.0)
+    below = tf.floor(position)
+    fraction = position - below
+    low = tf.cast(below, tf.int32)
+    high = tf.minimum(low + 1, size[..., None] - 1)
+    shape = [*start.shape, output_size, 2 * SAMPLES]
+    taps = tf.reshape(tf.stack([low, high], axis=-1), shape)
+    weights = tf.reshape(tf.stack([(1.0 - fraction) * inside, fraction * inside], axis=-1), shape)
+    return taps, weights
+
+
+def _sparse_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Weighted sums [bins, C] of rows of ``table`` as a product with a sparse matrix; its transpose is the gradient."""
+    bins = cells.shape[0]
+    rows = tf.repeat(tf.range(bins, dtype=tf.int64), TAPS)
+    indices = tf.stack([rows, tf.cast(tf.reshape(cells, [-1]), tf.int64)], axis=-1)
+    values = tf.reshape(weights, [-1])
+    shape = tf.constant([bins, table.shape[0]], tf.int64)
+    dtype = table.dtype
+
+    # TensorFlow's own gradient would also be taken of the weights, which costs as much again when run eagerly.
+    def product(dense: tf.Tensor) -> tuple[tf.Tensor, object]:
+        result = tf.raw_ops.SparseTensorDenseMatMul(
+            a_indices=indices, a_values=values, a_shape=shape, b=tf.cast(dense, tf.float32)
+        )
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            back = tf.raw_ops.SparseTensorDenseMatMul(
+                a_indices=indices, a_values=values, a_shape=shape, b=tf.cast(upstream, tf.float32), adjoint_a=True
+            )
+            return tf.cast(back, dtype)
+
+        return tf.cast(result, dtype), gradient
+
+    return tf.custom_gradient(product)(table)
+
+
+def _gathered_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The same sums, one tap of all bins after another: memory for one [bins, C], not for sixteen."""
+    dtype, num_cells = table.dtype, table.shape[0]
+
+    def total(dense: tf.Tensor) -> tuple[tf.Tensor, object]:
+        result = tf.zeros([cells.shape[0], dense.shape[-1]], tf.float32)
+        for tap in range(TAPS):
+            result += tf.cast(tf.gather(dense, cells[:, tap]), tf.float32) * weights[:, tap, None]
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            upstream = tf.cast(upstream, tf.float32)
+            back = tf.zeros([num_cells, upstream.shape[-1]], tf.float32)
+            for tap in range(TAPS):
+                back += tf.math.unsorted_segment_sum(upstream * weights[:, tap, None], cells[:, tap], num_cells)
+            return tf.cast(back, dtype)
+
+        return tf.cast(result, dtype), gradient
+
+    return tf.custom_gradient(total)(table)
