@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.data.randomness import Stream, uniform
 
 pytestmark = pytest.mark.trainer

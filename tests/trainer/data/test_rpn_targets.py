@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.data.rpn_targets import (
     RpnTargetSettings,
     match_anchors,
@@ -87,7 +88,7 @@ def test_equal_overlaps_go_to_the_first(chunk: int) -> None:
     ("shift", "label"), [(0.0, 1), (3.0, -1), (9.0, 0)], ids=["at the upper", "between", "below the lower"]
 )
 def test_thresholds(shift: float, label: int) -> None:
-    # Overlap of the second anchor: 0.5 exactly at shift 0. The first anchor is the box, so that it takes the forced match.
+    # The second anchor overlaps 0.5 exactly at shift 0. The first one is the box, so that it takes the forced match.
     anchors = np.array([[0, 0, 10, 20], [0, 0 - shift, 10, 10 - shift]], np.float32)
     settings = RpnTargetSettings(0.5, 0.3, 8, 0.5)
     found = match_anchors(anchors, np.array([[0, 0, 10, 20]], np.float32), settings)

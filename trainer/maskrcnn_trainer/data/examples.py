@@ -1,0 +1,114 @@
+"""One record as tensors, and the objects of it that training uses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.transforms import PlacedBoxes
+
+
+class Objects(NamedTuple):
+    """The annotated objects of one image, n of them.
+
+    Attributes:
+        boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of the image.
+        classes: int32 [n], category ids as stored.
+        crowd: bool [n].
+        masks: string [n], a PNG each; [0] where the record has none.
+    """
+
+    boxes: tf.Tensor
+    classes: tf.Tensor
+    crowd: tf.Tensor
+    masks: tf.Tensor
+
+
+_IMAGE = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),
+    "image/source_id": tf.io.FixedLenFeature([], tf.string, ""),
+}
+
+
+def _many(dtype: tf.DType) -> tf.io.FixedLenSequenceFeature:
+    return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
+
+
+_OBJECTS = {
+    "image/object/bbox/ymin": _many(tf.float32),
+    "image/object/bbox/xmin": _many(tf.float32),
+    "image/object/bbox/ymax": _many(tf.float32),
+    "image/object/bbox/xmax": _many(tf.float32),
+    "image/object/class/label": _many(tf.int64),
+    "image/object/is_crowd": _many(tf.int64),
+    "image/object/mask": _many(tf.string),
+}
+
+
+def parse_image(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The encoded image and ``image/source_id``, both string scalars, of a serialised ``tf.train.Example``."""
+    parsed = tf.io.parse_single_example(record, _IMAGE)
+    return parsed["image/encoded"], parsed["image/source_id"]
+
+
+def parse_example(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Objects]:
+    """The encoded image, its source id and its objects; a record without ``is_crowd`` has no crowds."""
+    parsed = tf.io.parse_single_example(record, {**_IMAGE, **_OBJECTS})
+    boxes = tf.stack([parsed[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")], axis=-1)
+    crowd = parsed["image/object/is_crowd"] > 0
+    crowd = tf.cond(tf.size(crowd) > 0, lambda: crowd, lambda: tf.zeros(tf.shape(boxes)[:1], tf.bool))
+    classes = tf.cast(parsed["image/object/class/label"], tf.int32)
+    return (
+        parsed["image/encoded"],
+        parsed["image/source_id"],
+        Objects(boxes, classes, crowd, parsed["image/object/mask"]),
+    )
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """uint8 [h, w, 3] RGB of a JPEG, PNG, BMP or GIF (its first frame), in stored pixels: EXIF rotation is not applied.
+
+    Grey becomes three equal channels, 16 bits become 8, alpha is dropped.
+    """
+    image = tf.io.decode_image(encoded, channels=3, dtype=tf.uint8, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def class_mapper(class_map: ClassMap) -> tuple[np.ndarray, np.ndarray]:
+    """The category ids in rising order and the model's id of each, both int32 [K]."""
+    raw = np.asarray(sorted(class_map.to_model), np.int32)
+    return raw, np.asarray([class_map.to_model[int(one)] for one in raw], np.int32)
+
+
+def map_classes(classes: tf.Tensor, raw: np.ndarray, model: np.ndarray) -> tf.Tensor:
+    """Model ids int32 [n] of stored category ids; an id that the map lacks is an InvalidArgumentError that names it."""
+    places = tf.minimum(tf.searchsorted(raw, classes), len(raw) - 1)
+    known = tf.gather(raw, places) == classes
+    unknown = tf.boolean_mask(classes, ~known)
+    with tf.control_dependencies(
+        [tf.debugging.Assert(tf.reduce_all(known), ["category ids that the class map lacks:", unknown])]
+    ):
+        return tf.gather(model, places)
+
+
+def choose(objects: Objects, placed: PlacedBoxes, skip_crowd: bool, most: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which objects training uses.
+
+    Those that are visible and, with ``skip_crowd``, no crowd; of more than ``most`` the largest by the area of their
+    boxes on the canvas (the first of equals).
+
+    Returns:
+        int32 [k], their indices in stored order; int32 scalar, how many were left out for being too many.
+    """
+    wanted = placed.visible
+    if skip_crowd:
+        wanted &= ~objects.crowd
+    indices = tf.cast(tf.where(wanted)[:, 0], tf.int32)
+    sides = placed.canvas[:, 2:] - placed.canvas[:, :2]
+    areas = tf.gather(sides[:, 0] * sides[:, 1], indices)
+    count = tf.size(indices)
+    largest = tf.math.top_k(areas, tf.minimum(count, most)).indices
+    return tf.gather(indices, tf.sort(largest)), count - tf.minimum(count, most)

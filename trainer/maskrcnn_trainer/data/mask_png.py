@@ -1,0 +1,89 @@
+"""Decoding the part of a stored mask that is needed.
+
+A mask is a single-channel PNG as large as its image, and nearly all of it is background. Inflating is what a mask
+costs, so it stops below the object; and rows of the simple filters are restored by themselves. PNG, 2nd edition (W3C,
+ISO/IEC 15948:2003), sections 9 (filtering) and 10 (compression).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY_8_BIT = (8, 0, 0, 0, 0)  # bit depth, colour type, compression, filter method, no interlace
+_NONE, _SUB, _UP = 0, 1, 2
+
+
+class MaskPng:
+    """One mask, decoded on demand.
+
+    Args:
+        png: the bytes of a PNG file.
+
+    Raises:
+        ValueError: the bytes are no PNG that can be decoded (also by ``rows``).
+    """
+
+    def __init__(self, png: bytes) -> None:
+        if png[:8] != _SIGNATURE or png[12:16] != b"IHDR" or len(png) < 33:
+            raise ValueError("a mask is not a PNG")
+        self._png = png
+        self.width, self.height = struct.unpack_from(">II", png, 16)
+        self._simple = struct.unpack_from(">5B", png, 24) == _GREY_8_BIT
+
+    def rows(self, first: int, last: int) -> npt.NDArray[np.uint8]:
+        """Rows first to last (inclusive), uint8 [last - first + 1, width]; not 0 is inside the object."""
+        rows = self._restored(first, last) if self._simple else None
+        return self._decoded()[first : last + 1] if rows is None else rows
+
+    def _restored(self, first: int, last: int) -> npt.NDArray[np.uint8] | None:
+        """The rows, or None where a filter mixes both directions (Average, Paeth)."""
+        pitch = self.width + 1
+        wanted = (last + 1) * pitch
+        try:
+            inflated = zlib.decompressobj().decompress(self._data(), wanted)
+        except zlib.error as error:
+            raise ValueError(f"a mask's PNG is damaged: {error}") from error
+        if len(inflated) != wanted:
+            raise ValueError("a mask's PNG is truncated")
+        lines = np.frombuffer(inflated, np.uint8).reshape(last + 1, pitch)
+        filters, values = lines[:, 0], lines[:, 1:]
+        needed = filters[first:]
+        if not needed.any():
+            return values[first:]
+        if (needed == _SUB).all():
+            return np.cumsum(values[first:], axis=1, dtype=np.uint8)
+        # A row of filter Up adds to the row above: start at the last row that stands for itself.
+        standing = np.flatnonzero(filters[: first + 1] <= _SUB)
+        start = int(standing[-1]) if len(standing) else 0
+        if (filters[start:] > _UP).any():
+            return None
+        rows = values[start:].copy()
+        subtracted = np.flatnonzero(filters[start:] == _SUB)
+        rows[subtracted] = np.cumsum(rows[subtracted], axis=1, dtype=np.uint8)
+        for row in np.flatnonzero(filters[start:] == _UP):
+            if row > 0:
+                rows[row] += rows[row - 1]
+        return rows[first - start :]
+
+    def _data(self) -> bytes:
+        parts, position = [], 8
+        while position + 8 <= len(self._png):
+            length, kind = struct.unpack_from(">I4s", self._png, position)
+            if kind == b"IDAT":
+                parts.append(self._png[position + 8 : position + 8 + length])
+            elif parts:
+                break
+            position += 12 + length
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _decoded(self) -> npt.NDArray[np.uint8]:
+        image = cv2.imdecode(np.frombuffer(self._png, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise ValueError("a mask's PNG cannot be decoded")
+        return np.asarray(image, np.uint8)

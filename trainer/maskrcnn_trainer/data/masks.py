@@ -1,0 +1,82 @@
+"""Ground-truth masks for training: each instance's mask inside its box, resampled to one small square.
+
+One instance after another is decoded and cropped: there is never a stack of masks as large as the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from maskrcnn_trainer.data.mask_png import MaskPng
+
+BORDER = 2
+"""Rows and columns of zeros around a crop, so that what samples beyond the box finds background."""
+
+
+def crop_masks(
+    pngs: Sequence[bytes], boxes: npt.NDArray[np.float32], flipped: bool, size: int
+) -> npt.NDArray[np.uint8]:
+    """Crops the masks of one image to their boxes.
+
+    Cell (i, j) of a crop holds the mask, bilinearly interpolated, at the centre of that cell when the box is divided
+    into size x size cells; pixel values stand for pixel centres and the mask goes on unchanged beyond the edge of the
+    image. The stored mask is sampled directly: scaling it to the canvas first, by nearest neighbour, would shift its
+    outline by up to half a canvas pixel and cost a mask of the canvas' size.
+
+    Args:
+        pngs: one single-channel PNG for each instance, as large as the stored image, not 0 inside the object.
+        boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of the (flipped) image, with area.
+        flipped: whether the image is mirrored left to right; the stored masks are not.
+        size: cells on a side.
+
+    Returns:
+        uint8 [n, size + 4, size + 4], 255 inside the object, 0 outside, fractions at the outline; 2 cells of border.
+
+    Raises:
+        ValueError: a mask cannot be decoded.
+    """
+    crops = np.zeros((len(pngs), size + 2 * BORDER, size + 2 * BORDER), np.uint8)
+    for crop, png, box in zip(crops, pngs, boxes.astype(np.float64), strict=True):
+        mask = MaskPng(png)
+        y1, x1, y2, x2 = box
+        if flipped:
+            # Sampling from the right edge to the left mirrors the object back.
+            x1, x2 = 1.0 - x1, 1.0 - x2
+        top, bottom, down = _taps(y1, y2, mask.height, size)
+        left, right, across = _taps(x1, x2, mask.width, size)
+        first_row, last_row = top[0], bottom[-1]
+        first_column, last_column = min(left[0], left[-1]), max(right[0], right[-1])
+        part = mask.rows(int(first_row), int(last_row))[:, first_column : last_column + 1]
+        inside = (part != 0).astype(np.float32)
+        rows = _between(inside, top - first_row, bottom - first_row, down[:, None], axis=0)
+        cells = _between(rows, left - first_column, right - first_column, across[None, :], axis=1)
+        crop[BORDER:-BORDER, BORDER:-BORDER] = cells * 255.0 + 0.5
+    return crops
+
+
+def _taps(
+    start: float, end: float, length: int, size: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The two pixels that each cell lies between, and how far it is from the first to the second."""
+    centres = (start + (end - start) * (np.arange(size) + 0.5) / size) * length - 0.5
+    centres = np.clip(centres, 0.0, length - 1.0)
+    before = centres.astype(np.int64)
+    return before, np.minimum(before + 1, length - 1), (centres - before).astype(np.float32)
+
+
+def _between(
+    values: npt.NDArray[np.float32],
+    before: npt.NDArray[np.int64],
+    after: npt.NDArray[np.int64],
+    fraction: npt.NDArray[np.float32],
+    axis: int,
+) -> npt.NDArray[np.float32]:
+    low = values.take(before, axis=axis)
+    high = values.take(after, axis=axis)
+    high -= low
+    high *= fraction
+    high += low
+    return high

@@ -1,0 +1,285 @@
+"""From records to batches of static shape, for training and for evaluation.
+
+Elements come in a fixed order whatever the number of workers, and everything random about an image is a function of the
+seed and of its position in the global stream: two runs, or one that was interrupted, see the same batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.data import examples, transforms
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.masks import BORDER, crop_masks
+from maskrcnn_trainer.data.order import DataOrder
+from maskrcnn_trainer.data.reader import RecordReader
+from maskrcnn_trainer.data.records import RecordIndex
+from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
+from maskrcnn_trainer.data.summary import record_summary
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec import ExperimentSpec
+
+_LOG = logging.getLogger(__name__)
+
+_PROBED = 64
+"""Records looked at for masks before training starts: a data set is converted with masks or without."""
+
+_BAD_DATA = "bad training data: "
+
+
+def training_dataset(
+    index: RecordIndex,
+    spec: ExperimentSpec,
+    class_map: ClassMap,
+    anchors: np.ndarray,
+    *,
+    start_step: int,
+    rank: int,
+    ranks: int,
+    with_rpn_targets: bool = True,
+) -> tf.data.Dataset:
+    """Batches for training, without end: element k belongs to step ``start_step + k``.
+
+    Every element is a dict of static shapes, with B = train_batch_size, (H, W) = image_size, N = max_num_instances,
+    M = gt_mask_size and A anchors:
+
+    - ``images`` float32 [B, H, W, 3], RGB, (x / 255 - mean) / .224, zeros below and to the right of the image
+    - ``image_info`` float32 [B, 5]: shown height and width, 1 / scale, stored height and width
+    - ``position`` int64 [B], place in the global stream
+    - ``gt_boxes`` float32 [B, N, 4], y1 x1 y2 x2 in canvas pixels; ``gt_classes`` int32 [B, N], from 1; padded with -1
+    - ``cropped_gt_masks`` uint8 [B, N, M + 4, M + 4], 255 inside, two cells of zero border, padded with 0
+    - ``rpn_labels`` int32 [B, A]: 1, 0, or -1 for not drawn; ``rpn_box_targets`` float32 [B, A, 4]
+
+    Args:
+        index: the training records.
+        spec: the experiment.
+        class_map: from stored category ids to the model's.
+        anchors: float32 [A, 4], y1 x1 y2 x2 in canvas pixels.
+        start_step: the first step, from 0.
+        rank, ranks: whose share of each step.
+        with_rpn_targets: false leaves the two ``rpn_`` entries out, for a training step that computes them itself.
+
+    Raises:
+        InvalidInput: there are no records, or they have objects without masks. What is wrong with a single record shows
+            when it is read, as a ``tf.errors.OpError`` that ``data_error`` explains.
+    """
+    if len(index) == 0:
+        raise InvalidInput(f"trainingFilePattern: {spec.data_config.training_file_pattern}: holds no records")
+    probed = np.unique(np.linspace(0, len(index) - 1, _PROBED).astype(np.int64))
+    record_summary(index, records=probed).require_masks()
+
+    reader = RecordReader(index)
+    order = DataOrder(len(index), spec.data_config.shuffle_buffer_size, spec.seed)
+    batch_size = spec.train_batch_size
+
+    def read(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        batch = order.batch(int(step), rank, ranks, batch_size)
+        return np.array(reader.read_many(batch.records), dtype=object), batch.positions
+
+    def read_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        payloads, positions = tf.numpy_function(_explained(read), [step], (tf.string, tf.int64))
+        return tf.ensure_shape(payloads, [batch_size]), tf.ensure_shape(positions, [batch_size])
+
+    workers = parallel_calls(spec.data_config.n_workers)
+    dataset = tf.data.Dataset.counter(start_step)
+    dataset = dataset.map(read_step, num_parallel_calls=2, deterministic=True).unbatch()
+    dataset = dataset.map(
+        _training_example(spec, class_map, anchors, with_rpn_targets), num_parallel_calls=workers, deterministic=True
+    )
+    return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+
+
+def evaluation_dataset(
+    index: RecordIndex,
+    spec: ExperimentSpec,
+    class_map: ClassMap,
+    *,
+    rank: int,
+    ranks: int,
+    limit: int,
+) -> tf.data.Dataset:
+    """Batches for evaluation: every image once, over all ranks.
+
+    Rank r of R takes records r, r + R, ... Ranks may have a different number of batches, none where there are fewer
+    records than ranks. Elements are dicts with B = eval_batch_size: ``images`` and ``image_info`` as in training (no
+    augmentation), ``source_id`` string [B], ``valid`` bool [B]: false for the rows that fill up the last batch.
+
+    Args:
+        index: the validation records.
+        spec: the experiment.
+        class_map: not read; both data sets are made from the same arguments.
+        rank, ranks: whose share.
+        limit: the first so many records are used; 0 for all.
+    """
+    del class_map
+    total = min(limit, len(index)) if limit else len(index)
+    mine = np.arange(rank, total, ranks, dtype=np.int64)
+    reader = RecordReader(index)
+    canvas = spec.data_config.image_size
+    batch_size = spec.eval_batch_size
+
+    def read(record: np.int64) -> np.ndarray:
+        return np.array(reader.read(int(record)), dtype=object)
+
+    def image(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        payload = tf.ensure_shape(tf.numpy_function(_explained(read), [record], tf.string), [])
+        encoded, source_id = examples.parse_image(payload)
+        pixels = examples.decode(encoded)
+        placement = transforms.place(tf.shape(pixels)[:2], canvas)
+        return {
+            "images": transforms.to_canvas(pixels, placement, canvas),
+            "image_info": transforms.image_info(placement),
+            "source_id": source_id,
+            "valid": tf.constant(True),
+        }
+
+    def filling(_: tf.Tensor) -> dict[str, tf.Tensor]:
+        height, width = canvas
+        return {
+            "images": tf.zeros([height, width, 3]),
+            "image_info": tf.constant([height, width, 1.0, height, width], tf.float32),
+            "source_id": tf.constant(b""),
+            "valid": tf.constant(False),
+        }
+
+    def example(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        return tf.cond(record >= 0, lambda: image(record), lambda: filling(record))
+
+    padded = np.concatenate([mine, np.full(-len(mine) % batch_size, -1, np.int64)])
+    dataset = tf.data.Dataset.from_tensor_slices(padded)
+    dataset = dataset.map(example, num_parallel_calls=parallel_calls(spec.data_config.n_workers), deterministic=True)
+    return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+
+
+def parallel_calls(n_workers: int, cpus: int | None = None) -> int:
+    """Images prepared at once: ``n_workers``, at most two for each CPU of this process.
+
+    Args:
+        n_workers: from the spec.
+        cpus: CPUs of this process; when None, TensorFlow's number of threads where it was set (``maskrcnn launch``
+            divides the machine over the ranks), else the CPUs that the process may run on.
+    """
+    if cpus is None:
+        cpus = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    return max(1, min(n_workers, 2 * cpus))
+
+
+def data_error(error: tf.errors.OpError) -> InvalidInput | None:
+    """What was wrong with a record, for an error that an element raised; None where the data was not the cause."""
+    _, marked, message = str(error.message).partition(_BAD_DATA)
+    return InvalidInput(message.splitlines()[0], reason="InvalidData") if marked else None
+
+
+def _training_example(
+    spec: ExperimentSpec, class_map: ClassMap, anchors: np.ndarray, with_rpn_targets: bool
+) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+    config, model_config = spec.data_config, spec.maskrcnn_config
+    canvas, most = config.image_size, config.max_num_instances
+    jitter = config.augmentation.scale_jitter if config.augmentation else None
+    raw_ids, model_ids = examples.class_mapper(class_map)
+    settings = RpnTargetSettings.from_config(model_config)
+    mask_size = model_config.gt_mask_size
+    oversize = _OversizeLog(most)
+
+    def crop(
+        masks: np.ndarray, boxes: np.ndarray, flipped: np.bool_, left_out: np.int32, source_id: bytes
+    ) -> np.ndarray:
+        image = source_id.decode(errors="replace")
+        if left_out:
+            oversize.count(image, len(boxes) + int(left_out))
+        if len(masks) != len(boxes):
+            raise InvalidInput(f"image {image}: {len(boxes)} objects but {len(masks)} masks: convert it again")
+        try:
+            crops = crop_masks(list(masks), boxes, bool(flipped), mask_size)
+        except ValueError as error:
+            raise InvalidInput(f"image {image}: {error}") from error
+        return np.pad(crops, [(0, most - len(crops)), (0, 0), (0, 0)])
+
+    def example(record: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoded, source_id, objects = examples.parse_example(record)
+        image = examples.decode(encoded)
+        boxes = objects.boxes
+        flipped = tf.constant(False)
+        if config.augment_input_data:
+            flipped = transforms.draw_flip(spec.seed, position)
+            image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
+            boxes = tf.cond(flipped, lambda: transforms.flip_boxes(boxes), lambda: boxes)
+        placement = transforms.place(tf.shape(image)[:2], canvas, jitter=jitter, seed=spec.seed, position=position)
+        placed = transforms.place_boxes(boxes, placement)
+        chosen, left_out = examples.choose(objects, placed, config.skip_crowd_during_training, most)
+        gt_boxes = tf.gather(placed.canvas, chosen)
+        classes = examples.map_classes(tf.gather(objects.classes, chosen), raw_ids, model_ids)
+        # Without masks there is nothing to gather; crop then says so by name.
+        has_masks = tf.size(objects.masks) == tf.shape(boxes)[0]
+        masks = tf.cond(has_masks, lambda: tf.gather(objects.masks, chosen), lambda: objects.masks[:0])
+        crops = tf.numpy_function(
+            _explained(crop), [masks, tf.gather(placed.fractions, chosen), flipped, left_out, source_id], tf.uint8
+        )
+        side = mask_size + 2 * BORDER
+        rest = most - tf.size(chosen)
+        element = {
+            "images": transforms.to_canvas(image, placement, canvas),
+            "image_info": transforms.image_info(placement),
+            "position": position,
+            "gt_boxes": tf.ensure_shape(tf.pad(gt_boxes, [[0, rest], [0, 0]], constant_values=-1.0), [most, 4]),
+            "gt_classes": tf.ensure_shape(tf.pad(classes, [[0, rest]], constant_values=-1), [most]),
+            "cropped_gt_masks": tf.ensure_shape(crops, [most, side, side]),
+        }
+        if with_rpn_targets:
+            element["rpn_labels"], element["rpn_box_targets"] = rpn_targets(
+                anchors, gt_boxes, position, spec.seed, settings
+            )
+        return element
+
+    return example
+
+
+def _finish(dataset: tf.data.Dataset, spec: ExperimentSpec) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.prefetch(spec.data_config.prefetch_buffer_size or tf.data.AUTOTUNE).with_options(options)
+
+
+class _OversizeLog:
+    """Counts images with too many objects; says so at the 1st, 2nd, 4th, 8th, ... of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._images = 0
+        self._left_out = 0
+        self._lock = threading.Lock()
+
+    def count(self, image: str, objects: int) -> None:
+        with self._lock:
+            self._images += 1
+            self._left_out += objects - self._most
+            images, left_out = self._images, self._left_out
+        if images & (images - 1) == 0:
+            _LOG.warning(
+                "Image %s has %d objects: the %d largest are used (maxNumInstances). So far %d objects of %d images "
+                "were left out.",
+                image,
+                objects,
+                self._most,
+                left_out,
+                images,
+            )
+
+
+def _explained(function: Callable[..., object]) -> Callable[..., object]:
+    """Marks a message of ours, so that ``data_error`` finds it in what TensorFlow makes of an exception."""
+
+    def wrapped(*arguments: object) -> object:
+        try:
+            return function(*arguments)
+        except InvalidInput as error:
+            raise ValueError(f"{_BAD_DATA}{error}") from error
+
+    return wrapped

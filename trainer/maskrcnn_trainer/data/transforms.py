@@ -1,0 +1,153 @@
+"""Geometry and pixels of one image: flip, aspect-preserving resize with scale jitter, normalisation, boxes.
+
+Pixel convention: the pixel of index i covers [i, i + 1). A box is y1 x1 y2 x2, either as fractions of the image's sides
+(in records) or in canvas pixels. The resize is bilinear with half-pixel centres and without antialiasing, as
+``tf.image.resize`` defines them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from maskrcnn_trainer.data.randomness import Stream, uniform
+
+MEAN = (0.485, 0.456, 0.406)
+"""Mean of the ImageNet images, RGB of 0..1."""
+
+STD = 0.224
+"""One deviation for the three channels: inference runtimes such as DeepStream take one scale factor."""
+
+_SLACK = 1e-6
+"""Keeps rounding of s * side from truncating a whole number to the one below, for sides up to 10^6 pixels."""
+
+
+class Placement(NamedTuple):
+    """Where the image lands on the canvas: scaled to ``scaled``, then ``size`` pixels from ``offset`` on are shown.
+
+    Attributes:
+        scaled: int32 [2], height and width of the whole scaled image.
+        offset: int32 [2], first row and column shown; zero unless the scaled image is larger than the canvas.
+        size: int32 [2], height and width of the part shown, at the canvas' top left.
+        scale: float32 scalar, scaled pixels per stored pixel.
+        original: int32 [2], height and width of the stored image.
+    """
+
+    scaled: tf.Tensor
+    offset: tf.Tensor
+    size: tf.Tensor
+    scale: tf.Tensor
+    original: tf.Tensor
+
+
+def draw_flip(seed: int, position: tf.Tensor) -> tf.Tensor:
+    """Bool scalar, true for half of the positions."""
+    return uniform(seed, position, Stream.FLIP, []) > 0.5
+
+
+def place(
+    original: tf.Tensor,
+    canvas: tuple[int, int],
+    *,
+    jitter: tuple[float, float] | None = None,
+    seed: int = 0,
+    position: tf.Tensor | None = None,
+) -> Placement:
+    """Decides how an image is scaled into the canvas.
+
+    The factor is the largest with which the image fits; sizes are truncated. With ``jitter`` the factor is multiplied
+    by a number drawn uniformly from the range; what is then larger than the canvas is cut at a random offset.
+
+    Args:
+        original: int32 [2], height and width of the stored image.
+        canvas: height and width of the network's input.
+        jitter: smallest and largest multiplier, None for none.
+        seed: the experiment's seed.
+        position: int64 scalar, the image's global position; needed with ``jitter``.
+    """
+    sides = tf.cast(original, tf.float64)
+    scale = tf.reduce_min(tf.constant(canvas, tf.float64) / sides)
+    if jitter is not None:
+        if position is None:
+            raise ValueError("jitter needs the position of the image")
+        drawn = tf.cast(uniform(seed, position, Stream.JITTER, [3]), tf.float64)
+        scale *= jitter[0] + drawn[0] * (jitter[1] - jitter[0])
+    scaled = tf.maximum(tf.cast(tf.floor(scale * sides + _SLACK), tf.int32), 1)
+    excess = tf.maximum(scaled - tf.constant(canvas, tf.int32), 0)
+    if jitter is None:
+        offset = tf.zeros([2], tf.int32)
+    else:
+        offset = tf.cast(tf.floor(drawn[1:] * tf.cast(excess + 1, tf.float64)), tf.int32)
+    return Placement(scaled, offset, scaled - excess, tf.cast(scale, tf.float32), tf.cast(original, tf.int32))
+
+
+def image_info(placement: Placement) -> tf.Tensor:
+    """float32 [5]: shown height and width, 1 / scale, stored height and width."""
+    size = tf.cast(placement.size, tf.float32)
+    original = tf.cast(placement.original, tf.float32)
+    return tf.stack([size[0], size[1], 1.0 / placement.scale, original[0], original[1]])
+
+
+def normalise(image: tf.Tensor) -> tf.Tensor:
+    """float32 of the same shape, (x / 255 - mean) / deviation, from RGB values of 0..255."""
+    return (tf.cast(image, tf.float32) / 255.0 - tf.constant(MEAN)) / STD
+
+
+def to_canvas(image: tf.Tensor, placement: Placement, canvas: tuple[int, int]) -> tf.Tensor:
+    """Resizes, normalises and pads one image.
+
+    Args:
+        image: uint8 [h, w, 3], RGB, already flipped.
+        placement: from ``place``.
+        canvas: height and width of the network's input.
+
+    Returns:
+        float32 [H, W, 3], normalised; zeros (the mean colour, to the network) below and to the right of the image.
+    """
+    resized = tf.image.resize(image, placement.scaled, method=tf.image.ResizeMethod.BILINEAR, antialias=False)
+    top, left = placement.offset[0], placement.offset[1]
+    height, width = placement.size[0], placement.size[1]
+    shown = normalise(resized[top : top + height, left : left + width])
+    padded = tf.pad(shown, [[0, canvas[0] - height], [0, canvas[1] - width], [0, 0]])
+    return tf.ensure_shape(padded, [*canvas, 3])
+
+
+def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
+    """Boxes [n, 4] in fractions of the image, mirrored left to right."""
+    y1, x1, y2, x2 = tf.unstack(boxes, num=4, axis=-1)
+    return tf.stack([y1, 1.0 - x2, y2, 1.0 - x1], axis=-1)
+
+
+class PlacedBoxes(NamedTuple):
+    """Boxes on the canvas.
+
+    Attributes:
+        canvas: float32 [n, 4], in canvas pixels, clipped to the part of the image that is shown.
+        fractions: float32 [n, 4], the same boxes in fractions of the whole image.
+        visible: bool [n], false where nothing of the object is shown.
+    """
+
+    canvas: tf.Tensor
+    fractions: tf.Tensor
+    visible: tf.Tensor
+
+
+def place_boxes(boxes: tf.Tensor, placement: Placement) -> PlacedBoxes:
+    """Moves boxes with their image.
+
+    A box without area is not visible, nor is one of which the cut left less than a pixel on a side.
+
+    Args:
+        boxes: float32 [n, 4], in fractions of the image, already flipped; clipped to it here.
+        placement: from ``place``.
+    """
+    scaled = tf.cast(tf.tile(placement.scaled, [2]), tf.float32)
+    offset = tf.cast(tf.tile(placement.offset, [2]), tf.float32)
+    size = tf.cast(tf.tile(placement.size, [2]), tf.float32)
+    whole = tf.clip_by_value(boxes, 0.0, 1.0) * scaled - offset
+    clipped = tf.clip_by_value(whole, 0.0, size)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    cut = tf.reduce_any(clipped != whole, axis=-1)
+    visible = tf.reduce_all(sides > 0.0, axis=-1) & (~cut | tf.reduce_all(sides >= 1.0, axis=-1))
+    return PlacedBoxes(clipped, (clipped + offset) / scaled, visible)
