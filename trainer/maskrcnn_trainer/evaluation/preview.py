@@ -40,7 +40,9 @@ def image_of_canvas(canvas: NDArray[np.floating[Any]], image_info: NDArray[np.fl
     pixels = (np.asarray(canvas, np.float32)[:height, :width] * CHANNEL_STD + CHANNEL_MEAN) * 255.0
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     original = (round(float(image_info[4])), round(float(image_info[3])))
-    return pixels if original == (width, height) else cv2.resize(pixels, original, interpolation=cv2.INTER_LINEAR)
+    if original != (width, height):
+        pixels = cv2.resize(pixels, original, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(pixels)
 
 
 def write_previews(writer: Any, previews: Sequence[Preview], names: Mapping[int, str], step: int) -> None:
