@@ -319,7 +319,7 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
         ),
         (
             lambda m: m["spec"]["steps"][3].update(modelFrom="nobody"),
-            "spec.steps[3].modelFrom: no step is called nobody",
+            "steps[3].modelFrom: no step is called nobody",
         ),
         (lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"), "spec.steps[2].experiment.checkpoint"),
         (lambda m: m["spec"]["experiment"].update(totalStep=3), "spec.experiment.totalStep"),

@@ -1,0 +1,32 @@
+"""The nine-step experiment, and ways to change it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_object
+
+Change = Callable[[dict[str, Any]], object]
+Make = Callable[..., MaskRCNNExperiment]
+
+MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text())
+
+
+@pytest.fixture
+def make() -> Make:
+    """Makes the nine-step experiment after some changes of its spec (a dictionary, changed in place)."""
+
+    def build(*changes: Change) -> MaskRCNNExperiment:
+        manifest = copy.deepcopy(MANIFEST)
+        for change in changes:
+            change(manifest["spec"])
+        return read_object(manifest)
+
+    return build

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.core import fields_read
+from maskrcnn_operator.core.fingerprint import CURRENT_VERSION, fingerprint_version
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.wanted import Wanted, understand
+from maskrcnn_trainer.spec import ExperimentSpec
+
+GOLDEN = Path(__file__).with_name("fingerprints-v1.json")
+SETTINGS = Settings(missing_tasks=frozenset())
+MODELS = {"train", "evaluate", "prune", "retrain", "evaluate-pruned", "inference", "export"}
+AFTER_TRAIN = MODELS - {"train"}
+AFTER_PRUNE = {"retrain", "evaluate-pruned", "inference", "export"}
+
+
+def wanted(experiment: MaskRCNNExperiment) -> Wanted:
+    found = understand(experiment, SETTINGS)
+    assert found.problems == ()
+    return found
+
+
+def changed(make: Any, *changes: Any) -> set[str]:
+    before, after = wanted(make()).prints["v1"], wanted(make(*changes)).prints["v1"]
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_fingerprints_are_what_they_were(make: Any) -> None:
+    """A release that finds others here would train everything again."""
+    assert wanted(make()).prints["v1"] == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        # how a task runs, not what it gives
+        ({"evalBatchSize": 8}, set()),
+        ({"loggingFrequency": 50, "reportFrequency": 2, "keepCheckpoints": 0}, set()),
+        ({"numStepsPerEval": 500, "visualizeImagesSummary": True}, set()),
+        ({"warmupLearningRate": 0.5}, set()),
+        ({"numExamplesPerEpoch": 100}, set()),
+        ({"dataConfig": {"nWorkers": 2, "prefetchBufferSize": 3}}, set()),
+        # defaults that are written out, other spellings of the same value
+        ({"momentum": 0.9, "useAmp": False, "initLearningRate": 2e-2}, set()),
+        ({"maskrcnnConfig": {"bboxRegWeights": [10, 10, 5, 5], "maxLevel": 6}}, set()),
+        # evaluation alone
+        ({"dataConfig": {"evalSamples": 10}}, {"evaluate", "evaluate-pruned"}),
+        # detection, not training
+        ({"maskrcnnConfig": {"testNms": 0.6}}, {"evaluate", "evaluate-pruned", "inference", "export"}),
+        # training
+        ({"seed": 7}, MODELS),
+        ({"trainBatchSize": 4}, MODELS),
+        ({"warmupSteps": 10}, MODELS),
+        ({"deterministic": True}, MODELS),
+        ({"numEpochs": 3}, MODELS),
+        ({"dataConfig": {"shuffleBufferSize": 10}}, MODELS),
+        ({"dataConfig": {"augmentation": {"scaleJitter": [0.5, 2]}}}, MODELS),
+        ({"maskrcnnConfig": {"trainRpnNmsThreshold": 0.8}}, MODELS),
+        ({"maskrcnnConfig": {"nlayers": 18}}, MODELS),
+        # the retraining takes its weights from the pruned model, which comes of the training all the same
+        ({"checkpoint": "/workspace/other.hdf5"}, MODELS),
+        ({"skipCheckpointVariables": "head"}, MODELS),
+    ],
+)
+def test_what_a_field_of_the_experiment_changes(make: Any, change: dict[str, Any], expected: set[str]) -> None:
+    def apply(spec: dict[str, Any]) -> None:
+        for name, value in change.items():
+            if isinstance(value, dict):
+                spec["experiment"].setdefault(name, {}).update(value)
+            else:
+                spec["experiment"][name] = value
+
+    assert changed(make, apply) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "change", "expected"),
+    [
+        (8, {"export": {"dataType": "fp16"}}, {"export"}),
+        (8, {"export": {"dataType": "int8", "batchSize": 8, "engine": {"build": True}}}, {"export"}),
+        (8, {"export": {"dataType": "int8", "batchSize": 8}}, set()),
+        (7, {"inference": {"imageDir": "/workspace/other", "threshold": 0.5, "includeMask": True}}, {"inference"}),
+        (4, {"prune": {"pruningThreshold": 0.6}}, {"prune", *AFTER_PRUNE}),
+        (4, {"prune": {"pruningThreshold": 0.5}}, set()),
+        (5, {"revision": "again"}, AFTER_PRUNE),
+        (5, {"experiment": {"l1WeightDecay": 0, "l2WeightDecay": 0, "totalSteps": 60001}}, AFTER_PRUNE),
+        (2, {"gpusPerNode": 4}, MODELS),
+        (2, {"nodes": 1, "gpusPerNode": 16}, set()),
+        (2, {"threadsPerProcess": 3, "resources": {}}, set()),
+        (2, {"train": {"output": "best"}}, MODELS),
+        (3, {"dependsOn": ["convert-val"]}, set()),
+        (3, {"modelPath": "/workspace/m.tlt"}, {"evaluate"}),
+    ],
+)
+def test_what_a_field_of_a_step_changes(make: Any, step: int, change: dict[str, Any], expected: set[str]) -> None:
+    assert changed(make, lambda spec: spec["steps"][step].update(change)) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "change", "expected"),
+    [
+        (0, {"numShards": 8}, {"convert-train", *MODELS}),
+        (1, {"numShards": 8}, {"convert-val", "evaluate", "evaluate-pruned"}),
+        (0, {"split": "train"}, set()),
+        (0, {"tag": None}, set()),
+    ],
+)
+def test_what_a_field_of_a_conversion_changes(make: Any, step: int, change: dict[str, Any], expected: set[str]) -> None:
+    assert changed(make, lambda spec: spec["steps"][step]["datasetConvert"].update(change)) == expected
+
+
+def test_how_it_runs_is_no_part(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec.update(image="trainer:2", maxRestarts=9, queueName="q", activeDeadlineSeconds=5, suspend=True)
+        spec["podOverrides"] = {"nodeSelector": {"a": "b"}}
+
+    assert changed(make, change) == set()
+
+
+def test_a_key_changes_what_is_written_with_it(make: Any) -> None:
+    assert changed(make, lambda spec: spec.update(encryptionKeySecretRef={"name": "k"})) == MODELS
+
+
+def test_the_best_model_depends_on_its_evaluation(make: Any) -> None:
+    def best(spec: dict[str, Any]) -> None:
+        spec["steps"][2]["train"]["output"] = "best"
+
+    def fewer(spec: dict[str, Any]) -> None:
+        spec["experiment"]["dataConfig"]["evalSamples"] = 10
+
+    before, after = wanted(make(best)).prints["v1"], wanted(make(best, fewer)).prints["v1"]
+    assert before["train"] != after["train"]
+
+
+def test_data_that_the_user_names_is_not_that_of_a_conversion(make: Any) -> None:
+    def own(spec: dict[str, Any]) -> None:
+        spec["experiment"]["dataConfig"]["trainingFilePattern"] = "/data/t-*"
+
+    def shards(spec: dict[str, Any]) -> None:
+        spec["steps"][0]["datasetConvert"]["numShards"] = 8
+
+    before, after = wanted(make(own)).prints["v1"], wanted(make(own, shards)).prints["v1"]
+    assert {name for name in before if before[name] != after[name]} == {"convert-train"}
+
+
+def test_form_and_recognition(make: Any) -> None:
+    found = wanted(make())
+    print_ = found.fingerprint("train")
+    assert print_.endswith(f"-{CURRENT_VERSION}")
+    assert len(print_) == 35
+    assert int(print_[:8], 16) >= 0
+    assert fingerprint_version(print_) == "v1"
+    assert found.recognises("train", print_)
+    assert not found.recognises("retrain", print_)
+    for other in (None, "", print_[:-3], print_[:-1] + "9"):
+        assert not found.recognises("train", other)
+
+
+def test_the_tables_name_fields_that_exist() -> None:
+    known = set(ExperimentSpec.model_fields)
+    for part in ("data_config", "maskrcnn_config"):
+        model: Any = ExperimentSpec.model_fields[part].annotation
+        known |= {f"{part}.{name}" for name in model.model_fields}
+    tables = [value for value in vars(fields_read).values() if isinstance(value, frozenset)]
+    named = {name for table in tables for name in table if isinstance(name, str) and name not in ("train", "prune")}
+    named -= {"export"}
+    assert named <= known
+
+
+NOT_READ = {
+    "eval_batch_size",
+    "keep_checkpoints",
+    "logging_frequency",
+    "report_frequency",
+    "visualize_images_summary",
+    "save_checkpoints_steps",
+    "wandb_config",
+    "clearml_config",
+    "data_config",
+    "maskrcnn_config",
+    "data_config.n_workers",
+    "data_config.prefetch_buffer_size",
+}
+
+
+def test_every_field_is_read_by_some_task_or_known_to_change_nothing() -> None:
+    """A new field of the spec must be put into a table, or here."""
+    known = set(ExperimentSpec.model_fields)
+    for part in ("data_config", "maskrcnn_config"):
+        model: Any = ExperimentSpec.model_fields[part].annotation
+        known |= {f"{part}.{name}" for name in model.model_fields}
+    read = fields_read.TRAINING | fields_read.BEST_CHECKPOINT | fields_read.EVALUATION | fields_read.EXPORT
+    assert known - read == NOT_READ

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.core.graph import build_graph
+from maskrcnn_operator.core.merge import MergedStep, merge_step, names_directory_of, with_model
+
+
+def merged(experiment: Any, name: str) -> MergedStep:
+    graph = build_graph(experiment)
+    assert graph.problems == ()
+    return merge_step(experiment, graph, name)
+
+
+def spec_of(experiment: Any, name: str) -> Any:
+    found = merged(experiment, name)
+    assert found.problems == ()
+    assert found.spec is not None
+    return found.spec
+
+
+def test_missing_data_paths_are_filled_in(make: Any) -> None:
+    data = spec_of(make(), "train").data_config
+    assert data.training_file_pattern == "/workspace/nuclei/convert-train/train-*.tfrecord"
+    assert data.validation_file_pattern == "/workspace/nuclei/convert-val/val-*.tfrecord"
+    assert data.val_json_file == "/workspace/raw/val.json"
+
+
+def test_several_train_sets_and_the_tag_of_the_annotation_file(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        del spec["steps"][0]["datasetConvert"]["tag"]
+        more = {"name": "more", "datasetConvert": {"imageDir": "/i", "annotationsFile": "/d/more.v2.json"}}
+        spec["steps"].insert(0, more)
+
+    pattern = spec_of(make(change), "train").data_config.training_file_pattern
+    assert pattern == "/workspace/nuclei/more/more.v2-*.tfrecord,/workspace/nuclei/convert-train/train-*.tfrecord"
+
+
+def test_what_the_user_gives_wins(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["experiment"]["dataConfig"]["trainingFilePattern"] = "/data/t-*"
+        spec["steps"][3]["experiment"] = {"dataConfig": {"valJsonFile": "/data/val.json"}}
+
+    experiment = make(change)
+    assert spec_of(experiment, "train").data_config.training_file_pattern == "/data/t-*"
+    assert spec_of(experiment, "train").data_config.val_json_file == "/workspace/raw/val.json"
+    assert spec_of(experiment, "evaluate").data_config.val_json_file == "/data/val.json"
+
+
+def test_a_steps_fields_are_merged_by_field(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["steps"][5]["experiment"]["learningRateSteps"] = [10]
+        spec["steps"][5]["experiment"]["learningRateDecayLevels"] = [0.1]
+        spec["steps"][5]["experiment"]["maskrcnnConfig"] = {"freezeBn": False}
+
+    spec = spec_of(make(change), "retrain")
+    assert (spec.total_steps, spec.l2_weight_decay, spec.init_learning_rate) == (60000, 0.0, 0.02)
+    assert spec.learning_rate_steps == (10,)
+    assert (spec.maskrcnn_config.freeze_bn, spec.maskrcnn_config.freeze_blocks) == (False, (0, 1))
+
+
+def test_the_model_of_another_step_takes_the_place_of_the_experiments(make: Any) -> None:
+    experiment = make()
+    graph = build_graph(experiment)
+    assert spec_of(experiment, "train").checkpoint == "/workspace/pretrained/resnet50.hdf5"
+    retrain = spec_of(experiment, "retrain")
+    assert (retrain.checkpoint, retrain.pruned_model_path) == (None, None)
+    final = with_model(retrain, graph.nodes["retrain"], "/workspace/nuclei/prune/model.tlt")
+    assert (final.checkpoint, final.pruned_model_path) == (None, "/workspace/nuclei/prune/model.tlt")
+    evaluate = spec_of(experiment, "evaluate")
+    assert with_model(evaluate, graph.nodes["evaluate"], "/m.tlt") == evaluate
+
+
+def test_model_from_a_train_step_gives_the_checkpoint(make: Any) -> None:
+    experiment = make(lambda spec: spec["steps"][5].update(modelFrom="train"))
+    final = with_model(spec_of(experiment, "retrain"), build_graph(experiment).nodes["retrain"], "/m.tlt")
+    assert (final.checkpoint, final.pruned_model_path) == ("/m.tlt", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "field"),
+    [
+        (lambda s: s["steps"].pop(1), "train", "spec.steps[1].experiment.dataConfig.validationFilePattern"),
+        (lambda s: s["steps"].pop(1), "train", "spec.steps[1].experiment.dataConfig.valJsonFile"),
+        (lambda s: s["steps"].pop(0), "export", "spec.steps[7].experiment.dataConfig.trainingFilePattern"),
+        (lambda s: s["experiment"].update(checkpoint="c.hdf5"), "train", "spec.steps[2].experiment.checkpoint"),
+        (
+            lambda s: s["experiment"]["dataConfig"].update(trainingFilePattern="/a-*,b-*"),
+            "train",
+            "spec.steps[2].experiment.dataConfig.trainingFilePattern",
+        ),
+        (
+            lambda s: s["steps"][5]["experiment"].update(learningRateSteps=[1]),
+            "retrain",
+            "spec.steps[5].experiment.learningRateDecayLevels",
+        ),
+    ],
+)
+def test_problems_name_step_and_field(make: Any, change: Any, step: str, field: str) -> None:
+    found = merged(make(change), step)
+    assert found.spec is None
+    assert field in [problem.field for problem in found.problems]
+
+
+def test_tasks_without_a_spec(make: Any) -> None:
+    assert merged(make(), "convert-train") == MergedStep(None)
+    assert merged(make(), "prune") == MergedStep(None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "inside"),
+    [
+        ("/workspace/nuclei/train/model.tlt", True),
+        ("/workspace/nuclei/t*/model.tlt", True),
+        ("/data/x,/workspace/nuclei/train", True),
+        ("/workspace/nuclei/train2/model.tlt", False),
+        ("/workspace/other/train/model.tlt", False),
+        ("/workspace/nuclei", False),
+    ],
+)
+def test_paths_into_a_steps_directory(pattern: str, inside: bool) -> None:
+    assert names_directory_of(pattern, "nuclei", "train") is inside
