@@ -1,0 +1,112 @@
+"""Suppression in all its implementations against a plain loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskrcnn_trainer.model.nms import Implementation, greedy_nms
+
+pytestmark = pytest.mark.trainer
+
+WAYS: list[tuple[Implementation, bool]] = [
+    ("kernel", False),
+    ("loop", False),
+    ("loop", True),
+    ("matrix", False),
+    ("matrix", True),
+]
+
+
+def kept_one_by_one(
+    boxes: np.ndarray, valid: np.ndarray, threshold: float, classes: np.ndarray | None = None
+) -> np.ndarray:
+    kept: list[int] = []
+    for i, box in enumerate(boxes):
+        if not valid[i]:
+            continue
+        for j in kept:
+            if classes is not None and classes[i] != classes[j]:
+                continue
+            other = boxes[j]
+            height = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+            width = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+            union = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1])
+            if height * width > threshold * (union - height * width):
+                break
+        else:
+            kept.append(i)
+    mask = np.zeros(len(boxes), bool)
+    mask[kept] = True
+    return mask
+
+
+def crowded(seed: int, groups: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes around few centres, every ninth invalid, and three classes."""
+    generator = np.random.default_rng(seed)
+    centre = generator.integers(0, 4, (groups, count, 2)) * 30 + generator.normal(0, 4, (groups, count, 2))
+    size = generator.uniform(15, 40, (groups, count, 2))
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1).astype(np.float32)
+    return boxes, generator.random((groups, count)) > 1 / 9, generator.integers(0, 3, (groups, count)).astype(np.int32)
+
+
+@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
+@pytest.mark.parametrize("by_class", [False, True])
+def test_the_same_boxes_as_one_by_one(implementation: Implementation, jit_compile: bool, by_class: bool) -> None:
+    @tf.function(jit_compile=jit_compile)
+    def run(boxes: tf.Tensor, valid: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        return greedy_nms(
+            boxes,
+            valid,
+            0.5,
+            max_output=80,
+            classes=classes if by_class else None,
+            num_classes=3 if by_class else 1,
+            implementation=implementation,
+        )
+
+    for seed in range(4):
+        boxes, valid, classes = crowded(seed, groups=3, count=80)
+        kept = run(boxes, valid, classes).numpy()
+        expected = [
+            kept_one_by_one(b, v, 0.5, c if by_class else None) for b, v, c in zip(boxes, valid, classes, strict=True)
+        ]
+        np.testing.assert_array_equal(kept, expected)
+        assert 0 < kept.sum() < valid.sum()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.3, 0.7, 1.0]), limit=st.integers(1, 30))
+def test_the_first_survivors_are_the_same_with_a_limit(seed: int, threshold: float, limit: int) -> None:
+    boxes, valid, classes = crowded(seed, groups=1, count=30)
+    expected = np.flatnonzero(kept_one_by_one(boxes[0], valid[0], threshold, classes[0]))
+    for implementation in ("kernel", "loop", "matrix"):
+        kept = greedy_nms(
+            boxes, valid, threshold, max_output=limit, classes=classes, num_classes=3, implementation=implementation
+        )
+        np.testing.assert_array_equal(np.flatnonzero(kept[0])[:limit], expected[:limit])
+
+
+@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
+def test_edges(implementation: Implementation, jit_compile: bool) -> None:
+    """A box suppressed by a dropped one stays; an overlap equal to the threshold stays; twins lose the second."""
+
+    @tf.function(jit_compile=jit_compile)
+    def run(boxes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        return greedy_nms(boxes, valid, 0.5, max_output=4, implementation=implementation)
+
+    chain = [[0.0, 0.0, 10.0, 10.0], [0.0, 3.0, 10.0, 13.0], [0.0, 6.0, 10.0, 16.0], [50.0, 50.0, 60.0, 60.0]]
+    half = [[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [50.0, 50.0, 60.0, 60.0], [50.0, 50.0, 60.0, 60.0]]
+    none = [[0.0, 0.0, 0.0, 0.0]] * 4
+    boxes = tf.constant([chain, half, half, none])
+    valid = tf.constant([[True] * 4, [True] * 4, [False, True, False, True], [False] * 4])
+    expected = [
+        [True, False, True, True],
+        [True, True, True, False],
+        [False, True, False, True],
+        [False, False, False, False],
+    ]
+    np.testing.assert_array_equal(run(boxes, valid), expected)
