@@ -161,7 +161,8 @@ def _merge(text: str) -> tuple[Message, list[Problem]]:
             line, column = error.GetLine() or 1, error.GetColumn() or 1
             offset = sum(len(row) + 1 for row in text.split("\n")[: line - 1]) + column - 1
             field = at_position(found, offset)
-            words = str(error).partition(" : ")[2] or str(error)
+            row = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
+            words = (str(error).partition(" : ")[2] or str(error)).removeprefix(f"'{row}': ")
             # Anywhere else in a field it is the text that is malformed, and what follows cannot be told apart.
             if field is None or offset not in (field.start, field.value_start) or "ending quote" in words:
                 return message, [*problems, Problem((), None, f"line {line}, column {column}: {words}")]

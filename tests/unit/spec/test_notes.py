@@ -1,0 +1,89 @@
+"""What is allowed but told, and the paths that tasks need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from maskrcnn_trainer.spec import SpecError, merge_experiment, notes, parse_spec, plan_steps, require_paths
+
+
+@pytest.fixture
+def quiet(minimal: dict[str, Any]) -> dict[str, Any]:
+    """A spec about which nothing is to be said."""
+    return {**minimal, "checkpoint": "/workspace/resnet50.hdf5"}
+
+
+def test_an_ordinary_spec_needs_no_words(quiet: dict[str, Any]) -> None:
+    assert notes(parse_spec(quiet)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learningRateSteps": [999, 1000], "learningRateDecayLevels": [0.1, 0.01]}, "[1000] are never reached"),
+        ({"numEpochs": 2}, "numEpochs (2) wins over totalSteps (1000)"),
+        ({"warmupSteps": 1000}, "warmupSteps (1000) is not less than the 1000 steps"),
+        (
+            {"warmupSteps": 100, "learningRateSteps": [99], "learningRateDecayLevels": [0.1]},
+            "[99] lie within the warm-up, which lasts until step 100",
+        ),
+        ({"warmupSteps": 10, "warmupLearningRate": 1}, "the learning rate falls during the warm-up"),
+        ({"prunedModelPath": "/workspace/model.tlt"}, "prunedModelPath takes the place of checkpoint"),
+        ({"l1WeightDecay": 0.0001}, "l1WeightDecay 0.0001 shrinks"),
+        ({"maskrcnnConfig": {"gtMaskSize": 14}}, "gtMaskSize (14) is less than mrcnnResolution (28)"),
+        ({"saveCheckpointsSteps": 5}, "saveCheckpointsSteps has no effect"),
+        ({"wandbConfig": {"project": "p"}}, "wandbConfig has no effect"),
+        ({"clearmlConfig": {}}, "clearmlConfig has no effect"),
+    ],
+)
+def test_what_is_probably_not_meant_is_told(quiet: dict[str, Any], change: dict[str, Any], words: str) -> None:
+    (note,) = notes(parse_spec(merge_experiment(quiet, change)))
+    assert words in note
+
+
+def test_freezing_without_a_checkpoint_is_told(minimal: dict[str, Any]) -> None:
+    told = notes(parse_spec({**minimal, "skipCheckpointVariables": "head"}))
+    assert [text.split()[0] for text in told] == [
+        "maskrcnnConfig.freezeBn",
+        "maskrcnnConfig.freezeBlocks",
+        "skipCheckpointVariables",
+    ]
+    free = merge_experiment(minimal, {"maskrcnnConfig": {"freezeBn": False, "freezeBlocks": []}})
+    assert notes(parse_spec(free)) == []
+
+
+def test_with_a_plan_the_end_is_known_from_epochs(quiet: dict[str, Any]) -> None:
+    spec = parse_spec(
+        {**quiet, "totalSteps": 0, "numEpochs": 1, "learningRateSteps": [60], "learningRateDecayLevels": [0.1]}
+    )
+    assert notes(spec) == []
+    (note,) = notes(spec, plan_steps(spec, num_records=100, ranks=1))
+    assert note == "learningRateSteps [60] are never reached: the training ends at step 50"
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "missing"),
+    [
+        ("train", {}, ["trainingFilePattern", "validationFilePattern", "valJsonFile"]),
+        ("evaluate", {}, ["validationFilePattern", "valJsonFile"]),
+        ("export", {"calibrates_on_records": True}, ["trainingFilePattern"]),
+        ("export", {}, []),
+        ("inference", {}, []),
+        ("prune", {}, []),
+    ],
+)
+def test_each_task_needs_its_paths(
+    minimal: dict[str, Any], task: str, options: dict[str, bool], missing: list[str]
+) -> None:
+    spec = parse_spec(minimal)
+    if missing:
+        with pytest.raises(SpecError) as caught:
+            require_paths(spec, task, **options)
+        assert [str(problem).split(":")[0] for problem in caught.value.problems] == [
+            f"dataConfig.{name}" for name in missing
+        ]
+        assert all(f"is required by {task}" in problem.message for problem in caught.value.problems)
+    filled = merge_experiment(minimal, {"dataConfig": dict.fromkeys(missing, "/workspace/x")})
+    require_paths(parse_spec(filled), task, **options)

@@ -1,0 +1,315 @@
+"""The original's prototxt: what is read, what is filled in, what is refused, and that nothing in it is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, SpecError, read_spec
+from maskrcnn_trainer.spec.base import SpecModel
+from maskrcnn_trainer.spec.prototxt import LIST_FIELDS, OURS, literal_list, message_class, parse_prototxt
+from maskrcnn_trainer.spec.prototxt_text import blanked, occurrences
+
+
+def problems(text: str) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse_prototxt(text)
+    return {problem.field: problem.message for problem in caught.value.problems}
+
+
+def test_a_complete_prototxt_gives_its_values(prototxt: str) -> None:
+    spec = parse_prototxt(prototxt).spec
+    assert (spec.seed, spec.use_amp, spec.warmup_steps, spec.warmup_learning_rate) == (7, True, 100, 0.0005)
+    assert (spec.learning_rate_steps, spec.learning_rate_decay_levels) == ((600, 800), (0.1, 0.02))
+    assert (spec.num_epochs, spec.total_steps, spec.num_examples_per_epoch) == (3, None, 101)
+    assert (spec.train_batch_size, spec.eval_batch_size, spec.momentum) == (4, 2, 0.8)
+    assert spec.skip_checkpoint_variables == "head"
+    assert spec.data_config.image_size == (128, 192)
+    assert spec.data_config.val_json_file == "/workspace/data/val.json"
+    model = spec.maskrcnn_config
+    assert (model.nlayers, model.freeze_bn, model.freeze_blocks) == (18, False, ())
+    assert model.aspect_ratios == ((1.0, 1.0), (2.0, 0.5))
+    assert model.bbox_reg_weights == (10.0, 10.0, 5.0, 5.0)
+    assert model.test_rpn_nms_threshold == 0.6
+
+
+def test_absent_fields_are_what_the_original_took_where_zero_means_something() -> None:
+    read = parse_prototxt(
+        "init_learning_rate: 0.01 total_steps: 5 data_config { image_size: '(128, 128)' num_classes: 2 }"
+    )
+    spec, filled = read.spec, dict(read.filled)
+    assert (spec.momentum, spec.l1_weight_decay, spec.l2_weight_decay) == (0, 0, 0)
+    assert (spec.use_amp, spec.visualize_images_summary) == (False, False)
+    assert (spec.data_config.augment_input_data, spec.data_config.skip_crowd_during_training) == (False, False)
+    assert spec.maskrcnn_config.freeze_bn is False
+    # everything else as the sample has it
+    assert (spec.seed, spec.train_batch_size, spec.maskrcnn_config.rpn_positive_overlap) == (123, 2, 0.7)
+    assert spec.maskrcnn_config.freeze_blocks == (0, 1)
+    assert read.warnings == ("momentum is absent and taken as 0, as in the original; 0.9 is usual",)
+    assert filled["momentum"] == 0
+    assert filled["maskrcnn_config.freeze_bn"] is False
+    assert filled["maskrcnn_config.aspect_ratios"] == ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+    given_fields = {"init_learning_rate", "total_steps", "data_config.image_size", "data_config.num_classes"}
+    assert not given_fields & filled.keys()
+    assert len(filled) > 50
+
+
+def test_an_absent_field_is_told_from_a_zero(prototxt: str) -> None:
+    read = parse_prototxt(prototxt + "\nmomentum: 0\nl1_weight_decay: 0\nseed: 0")
+    assert (read.spec.momentum, read.spec.seed) == (0, 0)
+    assert not {"momentum", "l1_weight_decay", "seed"} & dict(read.filled).keys()
+    assert read.warnings == (
+        "seed is given more than once; the last one counts",
+        "momentum is given more than once; the last one counts",
+    )
+
+
+def test_zero_stands_for_the_default_where_the_original_read_it_so(prototxt: str) -> None:
+    zeros = "\nlogging_frequency: 0 total_steps: 0 checkpoint: '' data_config { n_workers: 0 shuffle_buffer_size: 0 }"
+    spec = parse_prototxt(prototxt + zeros).spec
+    assert (spec.logging_frequency, spec.total_steps, spec.checkpoint) == (10, None, None)
+    assert (spec.data_config.n_workers, spec.data_config.shuffle_buffer_size) == (16, 4096)
+
+
+@pytest.mark.parametrize("name", ["test_rpn_nms_thresh", "test_rpn_nms_threshold"])
+def test_both_spellings_of_the_test_threshold(prototxt: str, name: str) -> None:
+    text = prototxt.replace("test_rpn_nms_thresh: 0.6", f"{name}: 0.65")
+    assert parse_prototxt(text).spec.maskrcnn_config.test_rpn_nms_threshold == 0.65
+    wrong = problems(text.replace("0.65", "1.65"))
+    assert wrong == {f"maskrcnn_config.{name}": "1.65 must be at most 1"}
+
+
+def test_both_spellings_together_are_refused(prototxt: str) -> None:
+    found = problems(
+        prototxt.replace("test_rpn_nms_thresh: 0.6", "test_rpn_nms_thresh: 0.6 test_rpn_nms_threshold: 0.7")
+    )
+    assert found == {
+        "maskrcnn_config.test_rpn_nms_threshold": "given twice, also as test_rpn_nms_thresh; one of them must go"
+    }
+
+
+def test_unused_fields_of_the_original_are_accepted(prototxt: str) -> None:
+    text = prototxt + 'save_checkpoints_steps: 5 wandb_config { project: "p" tags: "a" tags: "b" } clearml_config { }'
+    read = parse_prototxt(text)
+    assert read.spec.save_checkpoints_steps == 5
+    assert read.spec.wandb_config is not None
+    assert read.spec.wandb_config.tags == ("a", "b")
+    assert read.spec.clearml_config is not None
+    assert not [name for name, _ in read.filled if name.startswith(("wandb", "clearml", "save"))]
+
+
+def test_clipping_that_the_original_ignored_is_told(prototxt: str) -> None:
+    assert "gradients are clipped" in parse_prototxt(prototxt + "global_gradient_clip_ratio: 5.0").warnings[0]
+
+
+def test_numbers_keep_all_their_digits(prototxt: str) -> None:
+    assert parse_prototxt(prototxt.replace("0.0002", "0.0001")).spec.l2_weight_decay == 0.0001
+
+
+def test_all_problems_of_a_prototxt_at_once(prototxt: str) -> None:
+    text = (
+        prototxt.replace("seed: 7", "seed: -7")
+        .replace("use_amp: True", "use_amp: perhaps")
+        .replace("momentum", "momentun")
+        .replace("(128, 192)", "(128, 200)")
+        .replace('arch: "resnet"', "arch: resnet")
+        .replace("nlayers: 18", "nlayers: 19")
+        .replace("[600, 800]", "600, eight")
+        .replace("num_classes: 3", "num_classes: 3 nlayers: 5")
+    )
+    assert problems(text) == {
+        "seed": "-7 must be a whole number from 0 to 4294967295 (line 2)",
+        "use_amp": "perhaps must be True or False (line 3)",
+        "momentun": "is not a field of the experiment spec; did you mean momentum? (line 13)",
+        "learning_rate_steps": '"600, eight" is not a list of whole numbers, such as "[60000, 80000]"',
+        "data_config.image_size": "[128, 200]: both sides must be multiples of 64 (2^max_level, max_level is 6); the "
+        "next larger size is [128, 256]",
+        "data_config.nlayers": "is not a field of data_config; it belongs in maskrcnn_config (line 19)",
+        "maskrcnn_config.arch": "resnet must be a text in quotes (line 24)",
+        "maskrcnn_config.nlayers": "19 must be one of 10, 18, 34, 50 or 101",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('data_config { image_size: "(128', "line 1, column 27"),
+        ("data_config { } }", "line 1, column 17"),
+        ("seed: 1\nseed 5", "needs a colon"),
+        ("data_config: 5", "must be a message of fields in braces"),
+        ("{" * 5000, "line 1, column 1"),
+    ],
+)
+def test_malformed_text_is_told_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        parse_prototxt(text)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "__import__('pathlib').Path('{path}').touch()",
+        "[__import__('pathlib').Path('{path}').touch()]",
+        "(lambda: open('{path}', 'w'))()",
+        "[x for x in [open('{path}', 'w')]]",
+    ],
+)
+@pytest.mark.parametrize("field", sorted(LIST_FIELDS))
+def test_nothing_in_a_list_is_executed(prototxt: str, tmp_path: Path, code: str, field: str) -> None:
+    proof = tmp_path / "executed"
+    where = next(
+        section for section in ("", "data_config", "maskrcnn_config", "augmentation") if field in _names(section)
+    )
+    inner = f'{field}: "{code.format(path=proof)}"'
+    line = {"": inner, "augmentation": f"data_config {{ augmentation {{ {inner} }} }}"}.get(
+        where, f"{where} {{ {inner} }}"
+    )
+    found = problems(f"{prototxt}\n{line}")
+    assert any(name.endswith(field) and "is not a list of" in text for name, text in found.items())
+    assert not proof.exists()
+
+
+def _names(section: str) -> set[str]:
+    if section == "augmentation":
+        return {"scale_jitter"}
+    parts: dict[str, type[SpecModel]] = {"data_config": DataConfig, "maskrcnn_config": MaskRCNNConfig}
+    return set(parts.get(section, ExperimentSpec).model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "value"),
+    [
+        ("[60000, 80000]", int, [60000, 80000]),
+        ("(832, 1344)", int, [832, 1344]),
+        (" 832, 1344 ", int, [832, 1344]),
+        ("[6e4]", int, [60000]),
+        ("[1, .5]", float, [1, 0.5]),
+        ("[(1.0, 1.0), [1.4, 0.7]]", float, [[1.0, 1.0], [1.4, 0.7]]),
+        ("", int, None),
+        ("None", int, None),
+        ("[]", int, []),
+    ],
+)
+def test_lists_in_texts(text: str, number: type, value: object) -> None:
+    assert literal_list(text, number) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "'ab'", "{1: 2}", "[True]", "['a']", "[1", "[1]*9", "[" * 4000, "[1," * 9000, "[None]"]
+)
+def test_what_is_no_list_of_numbers_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        literal_list(text, int)
+
+
+def test_an_empty_list_of_blocks_is_no_absent_one(prototxt: str) -> None:
+    for empty in ('""', '"None"', '"[]"'):
+        text = prototxt.replace('freeze_blocks: "[]"', f"freeze_blocks: {empty}")
+        assert parse_prototxt(text).spec.maskrcnn_config.freeze_blocks == ()
+
+
+def test_the_message_knows_every_field_of_the_types() -> None:
+    message = message_class().DESCRIPTOR
+    assert {field.name for field in message.fields} == set(ExperimentSpec.model_fields)
+    model = message.fields_by_name["maskrcnn_config"].message_type
+    assert {field.name for field in model.fields} == {*MaskRCNNConfig.model_fields, "test_rpn_nms_thresh"}
+    assert all(field.has_presence for field in model.fields)
+
+
+def test_fields_are_found_where_they_stand() -> None:
+    text = "a: 1 # b: 2\nc { d: 'x}' e < f: -3 > }\ng: [1, 2]"
+    found = {".".join(item.path): text[item.start : item.end] for item in occurrences(text)}
+    assert found == {
+        "a": "a: 1",
+        "c": "c { d: 'x}' e < f: -3 > }",
+        "c.d": "d: 'x}'",
+        "c.e": "e < f: -3 >",
+        "c.e.f": "f: -3",
+        "g": "g: [1, 2]",
+    }
+    field = next(item for item in occurrences(text) if item.path == ("c",))
+    assert blanked(text, field) == "a: 1 # b: 2\n" + " " * 25 + "\ng: [1, 2]"
+
+
+def _written(spec: SpecModel) -> str:
+    """A spec as protobuf text, as the original would write it."""
+    lines = []
+    for name in type(spec).model_fields:
+        value: Any = getattr(spec, name)
+        if value is None or name in OURS:
+            continue
+        if isinstance(value, SpecModel):
+            lines.append(f"{name} {{\n{_written(value)}\n}}")
+        elif isinstance(value, tuple):
+            lines.append(f'{name}: "{value if name == "image_size" else [*value]}"')
+        elif isinstance(value, str):
+            lines.append(f'{name}: "{value}"')
+        else:
+            lines.append(f"{name}: {value}")
+    return "\n".join(lines)
+
+
+def _data(**fields: Any) -> DataConfig:
+    return DataConfig(**fields)
+
+
+def _model(**fields: Any) -> MaskRCNNConfig:
+    return MaskRCNNConfig(**fields)
+
+
+FRACTION = st.floats(0.01, 1)
+STEPS = st.lists(st.integers(1, 10**6), max_size=4, unique=True).map(lambda steps: tuple(sorted(steps)))
+SPECS = st.builds(
+    lambda steps, data, **rest: ExperimentSpec(
+        learning_rate_steps=steps, learning_rate_decay_levels=(0.1,) * len(steps), data_config=data, **rest
+    ),
+    steps=STEPS,
+    data=st.builds(
+        _data,
+        image_size=st.tuples(st.integers(2, 128), st.integers(2, 128)).map(lambda size: (size[0] * 64, size[1] * 64)),
+        num_classes=st.integers(2, 91),
+        augment_input_data=st.booleans(),
+        skip_crowd_during_training=st.booleans(),
+        training_file_pattern=st.just("/workspace/a*,b"),
+    ),
+    init_learning_rate=FRACTION,
+    num_epochs=st.integers(1, 99),
+    momentum=st.floats(0, 0.99),
+    use_amp=st.booleans(),
+    maskrcnn_config=st.builds(
+        _model,
+        nlayers=st.sampled_from([10, 18, 34, 50, 101]),
+        freeze_bn=st.booleans(),
+        freeze_blocks=st.lists(st.integers(0, 4), unique=True).map(tuple),
+        bbox_reg_weights=st.tuples(FRACTION, FRACTION, FRACTION, FRACTION),
+        aspect_ratios=st.lists(st.tuples(FRACTION, FRACTION), min_size=1, max_size=3).map(tuple),
+        test_rpn_nms_threshold=FRACTION,
+    ),
+)
+
+
+@given(SPECS)
+def test_a_spec_written_as_prototxt_is_read_back_the_same(spec: ExperimentSpec) -> None:
+    assert parse_prototxt(_written(spec)).spec == spec
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_prototxt_is_read_or_refused_but_never_a_traceback(prototxt: str, data: st.DataObject) -> None:
+    text = prototxt
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        length = data.draw(st.integers(0, 30))
+        piece = data.draw(st.text(max_size=3) | st.sampled_from(list("{}<>[]:\"'#,;\n\\")))
+        text = text[:at] + piece + text[at + length :]
+    try:
+        spec = read_spec(text).spec
+    except InvalidInput as error:
+        assert str(error)
+    else:
+        assert spec.data_config.num_classes >= 2

@@ -1,0 +1,134 @@
+"""Which of the three forms a text is, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec import SpecError, load_spec, load_yaml, parse_spec, read_spec
+
+
+def manifest(minimal: dict[str, Any], **step: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "maskrcnn.dev/v1alpha1",
+        "kind": "MaskRCNNExperiment",
+        "metadata": {"name": "shapes"},
+        "spec": {"experiment": minimal, "steps": [{"name": "train", "train": {}, **step}]},
+    }
+
+
+def test_the_three_forms_are_told_apart_by_content(minimal: dict[str, Any], prototxt: str) -> None:
+    assert read_spec(yaml.safe_dump(minimal)).form == "yaml"
+    assert read_spec(json.dumps(minimal, indent=1)).form == "yaml"
+    assert read_spec(yaml.safe_dump(manifest(minimal))).form == "manifest"
+    assert read_spec(prototxt).form == "prototxt"
+    assert read_spec(yaml.safe_dump(manifest(minimal))).spec == read_spec(yaml.safe_dump(minimal)).spec
+
+
+def test_snake_case_yaml_is_no_prototxt() -> None:
+    text = "init_learning_rate: 1\ntotal_steps: 2\ndata_config: {image_size: [128, 128], num_classes: 2}\n"
+    read = read_spec(text)
+    assert (read.form, read.spec.momentum) == ("yaml", 0.9)
+
+
+def test_a_prototxt_on_one_line_that_yaml_could_read_is_still_a_prototxt() -> None:
+    text = 'data_config: { image_size: "(128, 128)", num_classes: 2 }\ninit_learning_rate: 1\nnum_epochs: 2'
+    assert isinstance(yaml.safe_load(text), dict)
+    read = read_spec(text)
+    assert (read.form, read.spec.data_config.image_size) == ("prototxt", (128, 128))
+
+
+def test_a_manifest_among_other_documents(minimal: dict[str, Any]) -> None:
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "maskrcnn"}}
+    text = yaml.safe_dump_all([claim, manifest(minimal), None])
+    assert read_spec(text).spec == parse_spec(minimal)
+    with pytest.raises(InvalidInput, match=r"a.yaml must hold one MaskRCNNExperiment; .*PersistentVolumeClaim"):
+        read_spec(yaml.safe_dump(claim), "a.yaml")
+    with pytest.raises(InvalidInput, match="must hold one MaskRCNNExperiment"):
+        read_spec(yaml.safe_dump_all([manifest(minimal)] * 2))
+
+
+def test_a_manifest_names_its_fields_from_the_top(minimal: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=r"spec.experiment.dataConfig.numClasses: 1 must be at least 2"):
+        read_spec(yaml.safe_dump(manifest({**minimal, "dataConfig": {"imageSize": [128, 128], "numClasses": 1}})))
+    with pytest.raises(InvalidInput, match=r"no spec.experiment"):
+        read_spec("kind: MaskRCNNExperiment\nspec: {}")
+
+
+def test_changes_of_steps_are_not_applied_silently(minimal: dict[str, Any]) -> None:
+    read = read_spec(yaml.safe_dump(manifest(minimal, experiment={"seed": 5})))
+    assert read.spec.seed == 123
+    assert read.warnings == ("what the steps train change of the experiment is not applied",)
+
+
+def test_numbers_are_read_as_an_api_server_reads_them(minimal: dict[str, Any]) -> None:
+    (document,) = load_yaml("[1e-4, 2E+3, .5e1, -1.e2, 1e5x, 0.1, 12, 2024-01-01]")
+    assert document == [0.0001, 2000.0, 5.0, -100.0, "1e5x", 0.1, 12, "2024-01-01"]
+    text = yaml.safe_dump(minimal) + "l2WeightDecay: 1e-4\n"
+    assert read_spec(text).spec.l2_weight_decay == 0.0001
+
+
+def test_a_key_that_stands_twice_is_refused(minimal: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="the key 'seed' stands twice.*line"):
+        read_spec(yaml.safe_dump(minimal) + "seed: 1\n" if "seed" in minimal else "seed: 1\nseed: 2\n")
+
+
+def test_anchors_and_merge_keys_work() -> None:
+    (document,) = load_yaml("a: &x {p: 1, q: 2}\nb:\n  <<: *x\n  q: 3\n")
+    assert document["b"] == {"p": 1, "q": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("# nothing\n", "is empty"),
+        ("- 1\n- 2\n", "is no mapping"),
+        ("a: [", "neither YAML nor a prototxt"),
+        ("just words", "is no mapping"),
+        ("a: 1\n---\nb: 2\n", "holds several documents"),
+        ("a: !!python/object/apply:os.system ['true']", "neither YAML nor a prototxt"),
+        ("[" * 3000, "neither YAML nor a prototxt"),
+        ("a: \x00", "neither YAML nor a prototxt"),
+    ],
+)
+def test_what_is_no_spec_is_refused_by_name(text: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        read_spec(text, "my.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"none.yaml cannot be read: No such file"):
+        load_spec(tmp_path / "none.yaml")
+    with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
+        load_spec(tmp_path)
+    (tmp_path / "model.tlt").write_bytes(b"\x80\xff\xfe")
+    with pytest.raises(InvalidInput, match="no text in UTF-8"):
+        load_spec(tmp_path / "model.tlt")
+
+
+def test_windows_files_are_read(tmp_path: Path, prototxt: str, minimal: dict[str, Any]) -> None:
+    (tmp_path / "spec.txt").write_bytes(b"\xef\xbb\xbf" + prototxt.replace("\n", "\r\n").encode())
+    assert load_spec(tmp_path / "spec.txt") == read_spec(prototxt).spec
+    (tmp_path / "spec.yaml").write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(minimal).replace("\n", "\r\n").encode())
+    assert load_spec(tmp_path / "spec.yaml") == parse_spec(minimal)
+
+
+def test_loading_logs_what_is_filled_in_and_what_may_not_be_meant(
+    tmp_path: Path, prototxt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "spec.txt"
+    path.write_text(prototxt.replace("momentum: 0.8\n", "").replace("freeze_bn: False", "freeze_bn: True"))
+    with caplog.at_level(logging.INFO):
+        load_spec(path)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("momentum is absent and taken as 0" in text for text in warnings)
+    assert any("freezeBn is true without a checkpoint" in text for text in warnings)
+    infos = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert f"{path}: momentum is absent, taken as 0.0" in infos
