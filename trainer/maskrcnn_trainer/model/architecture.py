@@ -44,7 +44,8 @@ class Architecture:
         anchor_scale: side of a square anchor, in strides of its level.
         num_classes: classes with the background as class 0.
         fast_rcnn_mlp_head_dim: units of ``fc6`` and ``fc7``.
-        mrcnn_resolution: side of a predicted mask in pixels; ROIs are pooled to a quarter (boxes) and a half (masks) of it.
+        mrcnn_resolution: side of a predicted mask in pixels; ROIs are pooled to a quarter of it for boxes and to a half
+            for masks.
         bbox_reg_weights: factors of (dy, dx, dh, dw) in the box head's targets.
         filters: output filters of pruned layers by layer name; a layer that is absent has its full width.
 
@@ -119,7 +120,7 @@ class Architecture:
         )
 
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
-        """Where a spec asks for another network than this one: one sentence a field, named as in YAML; empty when none."""
+        """Where a spec asks for another network than this one: a sentence for each field, named as in YAML."""
         try:
             wanted = Architecture.from_spec(spec)
         except InvalidInput as error:

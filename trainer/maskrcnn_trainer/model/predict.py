@@ -1,0 +1,117 @@
+"""From images to detections with masks: the whole network at test time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import tensorflow as tf
+
+from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
+from maskrcnn_trainer.model.detections import detect
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.proposals import propose
+from maskrcnn_trainer.model.roi_align import roi_align
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.spec import ExperimentSpec
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """What of an experiment spec changes predictions; none of it is kept in a model file.
+
+    Attributes:
+        pre_nms_topn: anchors of a level that are decoded, at most.
+        post_nms_topn: proposals an image.
+        rpn_nms_threshold: overlap above which a proposal gives way to a better one of its level, 0..1.
+        nms_threshold: the same for final boxes of a class.
+        detections_per_image: D, rows of the result.
+        rpn_min_size: smallest side of a proposal in canvas pixels.
+    """
+
+    __test__ = False  # its name does not make it a test of pytest's
+
+    pre_nms_topn: int = 1000
+    post_nms_topn: int = 1000
+    rpn_nms_threshold: float = 0.7
+    nms_threshold: float = 0.5
+    detections_per_image: int = 100
+    rpn_min_size: float = 0.0
+
+    @classmethod
+    def from_spec(cls, spec: ExperimentSpec) -> TestSettings:
+        """The settings of an experiment spec."""
+        config = spec.maskrcnn_config
+        return cls(
+            pre_nms_topn=config.test_rpn_pre_nms_topn,
+            post_nms_topn=config.test_rpn_post_nms_topn,
+            rpn_nms_threshold=config.test_rpn_nms_threshold,
+            nms_threshold=config.test_nms,
+            detections_per_image=config.test_detections_per_image,
+            rpn_min_size=config.rpn_min_size,
+        )
+
+
+class Predictions(NamedTuple):
+    """Detections of a batch, best first; a missing row has score 0."""
+
+    boxes: tf.Tensor
+    """float32 [B, D, 4], y1 x1 y2 x2 in canvas pixels."""
+    classes: tf.Tensor
+    """int32 [B, D], model ids from 1; 0 where a row is missing."""
+    scores: tf.Tensor
+    """float32 [B, D], 0..1."""
+    mask_logits: tf.Tensor
+    """float32 [B, D, m, m], m = mrcnn_resolution, of the detected class within its box; inside where > 0."""
+
+
+def predict(network: MaskRCNN, images: tf.Tensor, settings: TestSettings, *, compiled: bool = False) -> Predictions:
+    """Detect and segment; pure, so that it can be traced by ``tf.function``.
+
+    Args:
+        network: the network, with its stored batch-norm statistics.
+        images: float32 [B, H, W, 3] of static shape, normalised, H and W multiples of 2^max_level.
+        settings: of proposals and suppression.
+        compiled: whether the caller is traced for XLA (``jit_compile=True``).
+    """
+    architecture = network.architecture
+    batch, height, width = (int(side) for side in images.shape[:3])
+    canvas = (height, width)
+    features, logits, deltas = network.trunk_outputs(images, training=False)
+    proposals, proposal_scores = propose(
+        logits,
+        deltas,
+        generate_anchors(architecture, canvas),
+        anchors_per_level(architecture, canvas),
+        canvas,
+        pre_nms_topn=settings.pre_nms_topn,
+        post_nms_topn=settings.post_nms_topn,
+        nms_threshold=settings.rpn_nms_threshold,
+        min_size=settings.rpn_min_size,
+        compiled=compiled,
+    )
+
+    def pooled(boxes: tf.Tensor, size: int) -> tf.Tensor:
+        patches = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
+        return tf.reshape(patches, (-1, size, size, patches.shape[-1]))
+
+    rows = settings.post_nms_topn
+    classes = architecture.num_classes
+    class_logits, box_deltas = network.box_outputs(pooled(proposals, architecture.mrcnn_resolution // 4))
+    found = detect(
+        tf.reshape(class_logits, (batch, rows, classes)),
+        tf.reshape(box_deltas, (batch, rows, classes, 4)),
+        proposals,
+        proposal_scores,
+        canvas,
+        architecture.bbox_reg_weights,
+        settings.detections_per_image,
+        settings.nms_threshold,
+        compiled=compiled,
+    )
+    side = architecture.mrcnn_resolution
+    masks = network.mask_outputs(pooled(found.boxes, side // 2), tf.reshape(found.classes, (-1,)))
+    return Predictions(
+        found.boxes, found.classes, found.scores, tf.reshape(masks, (batch, settings.detections_per_image, side, side))
+    )

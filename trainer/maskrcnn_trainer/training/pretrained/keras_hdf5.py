@@ -1,0 +1,42 @@
+"""Keras HDF5 files: the original's pretrained backbones, whole models or weights alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.training.pretrained.source import Source, variable_name
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def read_hdf5(path: Path) -> Source:
+    """Read the arrays; the model that the file describes is never deserialised, so nothing in it is executed.
+
+    Both layouts are understood: ``model_weights/<layer>/<layer>/kernel:0`` (``Model.save``) and
+    ``<layer>/<layer>/kernel:0`` (``Model.save_weights``).
+
+    Raises:
+        InvalidInput: the file is damaged.
+    """
+    values: dict[str, np.ndarray] = {}
+    unused: dict[str, str] = {}
+
+    def visit(name: str, item: object) -> None:
+        if not isinstance(item, h5py.Dataset) or name.startswith("optimizer_weights"):
+            return
+        variable = variable_name(name)
+        if variable is None or not np.issubdtype(item.dtype, np.floating):
+            unused[name] = "no variable of a network"
+        else:
+            values[variable] = np.asarray(item[()])
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InvalidInput(f"checkpoint: {path} is a damaged HDF5 file: {error}") from error
+    return Source("Keras HDF5", values, unused=unused)

@@ -1,0 +1,174 @@
+"""Give a network the values of a file, whichever of the known kinds the file's content shows it to be."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.training.pretrained.keras_hdf5 import MAGIC as HDF5_MAGIC
+from maskrcnn_trainer.training.pretrained.keras_hdf5 import read_hdf5
+from maskrcnn_trainer.training.pretrained.model_file import read_our_model
+from maskrcnn_trainer.training.pretrained.report import LoadReport
+from maskrcnn_trainer.training.pretrained.source import Source
+from maskrcnn_trainer.training.pretrained.tf_checkpoint import read_original_tlt, read_tf_checkpoint
+from maskrcnn_trainer.training.pretrained.torch_names import read_torch_file
+
+log = logging.getLogger(__name__)
+
+# The last eight bytes of a table file, the form of a TensorFlow checkpoint's index.
+_TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
+_HEADS = "class-predict|box-predict|mask_fcn_logits"
+
+
+def load_checkpoint(
+    path: str | Path, network: MaskRCNN, *, skip: str | None = None, key: str | None = None
+) -> LoadReport:
+    """Load the values of a file into a network, by variable name.
+
+    The kind is told by content, not by the file's ending: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with the
+    ResNet names of torchvision or timm; a model file of ours (``key`` where it is encrypted); an unencrypted ``.tlt``
+    of the original toolkit; a TensorFlow checkpoint (its prefix, one of its files, or its directory). The outcome is
+    logged.
+
+    Args:
+        skip: regular expression, searched in each variable's name (``fc6/kernel``) and its path in the network
+            (``box_head/fc6/kernel``); what matches is not loaded.
+
+    Raises:
+        InvalidInput: no such file, an unknown or encrypted kind, a damaged file, a bad expression, a variable of
+            another shape that ``skip`` does not match, or nothing that fits.
+    """
+    pattern = _compile(skip)
+    source = read_source(Path(path), network, key)
+    report = assign(network, source, pattern, str(path))
+    log.info("checkpoint: %s", report.table())
+    for note in report.notes:
+        log.warning("checkpoint: %s", note)
+    return report
+
+
+def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:
+    """Read a file by what its content says it is; see `load_checkpoint`."""
+    from maskrcnn_trainer.modelfile import is_model_file
+
+    prefix = _tf_prefix(path)
+    if prefix is not None:
+        return read_tf_checkpoint(prefix, str(path))
+    if not path.is_file():
+        raise InvalidInput(f"checkpoint: {path} does not exist")
+    if is_model_file(path):
+        return read_our_model(path, key, network.architecture)
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    if head.startswith(HDF5_MAGIC):
+        return read_hdf5(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if names and all(name.endswith(".npy") for name in names):
+            return read_torch_file(path, network.architecture)
+        return read_original_tlt(path)
+    if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
+        return read_torch_file(path, network.architecture)
+    raise InvalidInput(
+        f"checkpoint: {path} is no Keras .hdf5, .safetensors, .npz, .tlt or TensorFlow checkpoint. If it is a .tlt "
+        "that the original toolkit encrypted, it cannot be read here: save it unencrypted there (its releases since "
+        "5.0 do), or start from the pretrained .hdf5"
+    )
+
+
+def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path: str) -> LoadReport:
+    """Put a source's values into a network's variables; nothing is changed when it raises. See `load_checkpoint`."""
+    fitting: list[tuple[str, np.ndarray]] = []
+    skipped: dict[str, str] = {}
+    not_found: dict[str, str] = {}
+    mismatched: dict[str, str] = {}
+    variables = network.named_variables
+    for name, variable in variables.items():
+        value = source.values.get(name)
+        differs = value is not None and tuple(value.shape) != tuple(variable.shape)
+        if differs:
+            mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(variable.shape)} here"  # type: ignore[union-attr]
+        matched = _match(skip, name, network.network_path(name))
+        if matched is not None:
+            skipped[name] = f"skipCheckpointVariables matches {matched}"
+        elif value is None:
+            not_found[name] = "not in the file"
+        elif not differs:
+            if not np.all(np.isfinite(value)):
+                raise InvalidInput(f"checkpoint: {path}: {name} holds values that are not finite")
+            fitting.append((name, value))
+    _refuse_mismatches({name: text for name, text in mismatched.items() if name not in skipped}, path)
+    if not fitting and not skipped:
+        listed = ", ".join(list(source.values)[:5]) or "nothing"
+        raise InvalidInput(
+            f"checkpoint: {path} ({source.kind}) has no variable of this network; it holds {listed}, "
+            f"wanted are {', '.join(list(variables)[:3])}, ..."
+        )
+    for name, value in fitting:
+        variables[name].assign(np.asarray(value, np.float32))
+    unused = {
+        **{name: "no such variable in this network" for name in source.values if name not in variables},
+        **source.unused,
+    }
+    return LoadReport(
+        path, source.kind, tuple(name for name, _ in fitting), skipped, not_found, mismatched, unused, source.notes
+    )
+
+
+def _compile(skip: str | None) -> re.Pattern[str] | None:
+    if not skip:
+        return None
+    try:
+        return re.compile(skip)
+    except re.error as error:
+        raise InvalidInput(f"skipCheckpointVariables: {skip!r} is no regular expression: {error}") from error
+
+
+def _match(skip: re.Pattern[str] | None, name: str, network_path: str) -> str | None:
+    if skip is None:
+        return None
+    return next((text for text in (name, network_path) if skip.search(text)), None)
+
+
+def _refuse_mismatches(wrong: Mapping[str, str], path: str) -> None:
+    if not wrong:
+        return
+    listed = "; ".join(f"{name}: {text}" for name, text in list(wrong.items())[:6])
+    more = f"; and {len(wrong) - 6} more" if len(wrong) > 6 else ""
+    heads = all(re.search(_HEADS, name) for name in wrong)
+    advice = (
+        f'with other classes, set skipCheckpointVariables to "{_HEADS}"'
+        if heads
+        else "change the network to fit, or leave these out with skipCheckpointVariables"
+    )
+    raise InvalidInput(f"checkpoint: {path} has other shapes than this network ({listed}{more}): {advice}")
+
+
+def _tf_prefix(path: Path) -> str | None:
+    """The prefix of the TensorFlow checkpoint that a path stands for, or None."""
+    if path.is_dir():
+        latest = tf.train.latest_checkpoint(str(path))
+        if latest is None:
+            raise InvalidInput(f"checkpoint: {path} is a directory without a TensorFlow checkpoint")
+        return str(latest)
+    if Path(f"{path}.index").is_file():
+        return str(path)
+    part = re.fullmatch(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})", str(path))
+    if part and Path(f"{part[1]}.index").is_file():
+        return part[1]
+    if path.is_file() and path.stat().st_size > 48:
+        with path.open("rb") as stream:
+            stream.seek(-8, 2)
+            if stream.read() == _TABLE_MAGIC:
+                return str(path)
+    return None

@@ -1,0 +1,76 @@
+"""TensorFlow checkpoints: the original's unencrypted ``.tlt`` (a zip of one) and plain ``.ckpt`` files."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.training.pretrained.source import Source, variable_name
+
+NOTE = (
+    "the model was trained by the original toolkit, which codes boxes with one pixel more and samples ROIs at other "
+    "points: fine-tune it before you judge its accuracy"
+)
+_MEMBER = re.compile(r"(.*\.ckpt[^/]*)\.(index|data-\d{5}-of-\d{5})")
+
+
+def read_original_tlt(path: Path) -> Source:
+    """Read the checkpoint in a ``.tlt`` of the original, ``model.ckpt-<step>.{index,data-...}`` in a zip archive.
+
+    Raises:
+        InvalidInput: a pruned model, no whole checkpoint, or a damaged archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="maskrcnn-tlt-") as folder:
+            members = [m for m in archive.namelist() if _MEMBER.fullmatch(Path(m).name)]
+            if any(Path(m).name.startswith("pruned.ckpt") for m in members):
+                raise InvalidInput(
+                    f"checkpoint: {path} is a pruned model of the original toolkit, whose widths only its own files "
+                    "tell; prune an unpruned model here instead and give the result as prunedModelPath"
+                )
+            prefixes = {Path(m).name.removesuffix(".index") for m in members if m.endswith(".index")}
+            if len(prefixes) != 1:
+                found = ", ".join(sorted(prefixes)) or "none"
+                raise InvalidInput(f"checkpoint: {path} should hold one checkpoint model.ckpt-<step>, found: {found}")
+            for member in members:
+                # The name alone: a path inside an archive must not lead out of the folder.
+                with archive.open(member) as stream, (Path(folder) / Path(member).name).open("wb") as copy:
+                    while chunk := stream.read(1 << 20):
+                        copy.write(chunk)
+            source = read_tf_checkpoint(str(Path(folder) / prefixes.pop()), shown=str(path))
+    except zipfile.BadZipFile as error:
+        raise InvalidInput(f"checkpoint: {path} is a damaged archive: {error}") from error
+    return Source("unencrypted .tlt of the original toolkit", source.values, source.notes, source.unused)
+
+
+def read_tf_checkpoint(prefix: str, shown: str | None = None) -> Source:
+    """Read a TensorFlow checkpoint by variable name; slots of optimisers and counters are left out.
+
+    Args:
+        prefix: path without ``.index`` or ``.data-...``.
+        shown: name of the file in messages.
+
+    Raises:
+        InvalidInput: the checkpoint is damaged or a part is missing.
+    """
+    values: dict[str, np.ndarray] = {}
+    unused: dict[str, str] = {}
+    depths: dict[str, int] = {}
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in sorted(reader.get_variable_to_shape_map()):
+            variable = variable_name(name)
+            if variable is None:
+                unused[name] = "optimiser state or counter"
+            elif depths.setdefault(variable, name.count("/")) >= name.count("/"):
+                depths[variable] = name.count("/")
+                values[variable] = np.asarray(reader.get_tensor(name))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"checkpoint: {shown or prefix} cannot be read: {error}") from error
+    return Source("TensorFlow checkpoint", values, (NOTE,), unused)
