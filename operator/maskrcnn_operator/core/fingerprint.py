@@ -19,6 +19,7 @@ again. A later version is added beside this one, and a recorded fingerprint is c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -183,13 +184,18 @@ def _spec_fields(item: FingerprintInput) -> dict[str, Any]:
 
 def _without_defaults(model: BaseModel) -> dict[str, Any]:
     """Fields that differ from their default, as JSON values under their Python names; sequences as lists."""
-    found: dict[str, Any] = {}
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
-        if value != default:
-            found[name] = _plain(value)
-    return found
+    defaults = _defaults(type(model))
+    given = {name: getattr(model, name) for name in type(model).model_fields}
+    return {name: _plain(value) for name, value in given.items() if name not in defaults or value != defaults[name]}
+
+
+@functools.cache
+def _defaults(model: type[BaseModel]) -> Mapping[str, Any]:
+    return {
+        name: field.get_default(call_default_factory=True, validated_data={})
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -29,6 +29,7 @@ def reconcile(
     runs: Sequence[Run],
     now: datetime,
     settings: Settings = Settings(),  # noqa: B008 - frozen
+    wanted: Wanted | None = None,
 ) -> Plan:
     """What is to be done now.
 
@@ -37,9 +38,11 @@ def reconcile(
         runs: every run of the experiment that exists. A run that the status knows and this lacks has vanished: the
             caller made sure of that.
         now: aware, taken once; times in the status are whole seconds.
+        wanted: what ``understand(experiment, settings)`` gives, for a caller that keeps it as long as the spec stands;
+            it is most of the work.
     """
     now = now.replace(microsecond=0)
-    wanted = understand(experiment, settings)
+    wanted = wanted or understand(experiment, settings)
     if wanted.problems:
         return _stalled(experiment, runs, wanted, now, settings)
     if experiment.status.observed_generation is None and not runs:

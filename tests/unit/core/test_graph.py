@@ -92,7 +92,9 @@ def test_a_model_user_without_a_model(make: Any) -> None:
 
 
 def test_one_validation_set(make: Any) -> None:
-    problems = build_graph(make(lambda spec: find(spec, "convert-train")["datasetConvert"].update(split="val"))).problems
+    problems = build_graph(
+        make(lambda spec: find(spec, "convert-train")["datasetConvert"].update(split="val"))
+    ).problems
     assert [problem.field for problem in problems] == ["spec.steps[1].datasetConvert.split"]
 
 

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_manifest, read_object
+from maskrcnn_operator.api.problems import ManifestError
+from maskrcnn_operator.api.tasks import TASK_TYPES, TaskName
+
+TEXT = (Path(__file__).parent.parent / "core" / "nine_steps.yaml").read_text()
+
+
+def manifest() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(TEXT)
+    return found
+
+
+def problems(value: dict[str, Any] | str) -> dict[str, str]:
+    with pytest.raises(ManifestError) as raised:
+        read_manifest(value if isinstance(value, str) else yaml.safe_dump(value))
+    return {problem.field: problem.message for problem in raised.value.problems}
+
+
+def test_the_nine_steps() -> None:
+    experiment = read_manifest(TEXT)
+    assert [step.task_name for step in experiment.spec.steps] == [
+        TaskName.DATASET_CONVERT,
+        TaskName.DATASET_CONVERT,
+        TaskName.TRAIN,
+        TaskName.EVALUATE,
+        TaskName.PRUNE,
+        TaskName.TRAIN,
+        TaskName.EVALUATE,
+        TaskName.INFERENCE,
+        TaskName.EXPORT,
+    ]
+    train = experiment.step("train")
+    assert (train.processes_on_node, train.processes) == (8, 16)
+    assert train.resources.requests == {"cpu": "32", "memory": "256Gi"}
+    assert experiment.step("retrain").experiment is not None
+    with pytest.raises(KeyError):
+        experiment.step("nobody")
+
+
+def test_it_reads_what_it_writes() -> None:
+    experiment = read_manifest(TEXT)
+    assert read_object(experiment.to_object()) == experiment
+
+
+def test_defaults() -> None:
+    experiment = read_manifest(TEXT)
+    spec = experiment.spec
+    assert (spec.suspend, spec.image, spec.queue_name, spec.max_restarts) == (False, "", "", 3)
+    assert spec.pod_overrides.gpu_resource == "nvidia.com/gpu"
+    assert TASK_TYPES[TaskName.PRUNE]().model_dump() == {
+        "normalizer": "max",
+        "equalization_criterion": "union",
+        "pruning_granularity": 8,
+        "pruning_threshold": 0.1,
+        "min_num_filters": 16,
+        "excluded_layers": (),
+    }
+    assert TASK_TYPES[TaskName.EXPORT]().model_dump(by_alias=True) == {
+        "dataType": "fp32",
+        "batchSize": 16,
+        "maxBatchSize": 1,
+        "maxWorkspaceSize": 2147483648,
+        "preprocessing": False,
+        "genDsConfig": False,
+        "calibration": {"batches": 10, "imageDir": None},
+        "engine": {"build": False},
+    }
+
+
+def test_a_steps_experiment_has_no_defaults() -> None:
+    value = manifest()
+    value["spec"]["steps"][5]["experiment"] = {"totalSteps": 5}
+    step = read_manifest(yaml.safe_dump(value)).to_object()["spec"]["steps"][5]
+    assert step["experiment"] == {"totalSteps": 5}
+
+
+def test_processes() -> None:
+    value = manifest()
+    value["spec"]["steps"][2] = {"name": "train", "train": {}, "nodes": 2, "processesPerNode": 3, "gpusPerNode": 8}
+    value["spec"]["steps"][3]["gpusPerNode"] = 4
+    experiment = read_manifest(yaml.safe_dump(value))
+    assert experiment.step("train").processes == 6
+    assert experiment.step("evaluate").processes == 1
+    assert experiment.step("retrain").processes == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "message"),
+    [
+        ("metadata.name", "9lives", "metadata.name", "pattern"),
+        ("metadata.name", "x" * 33, "metadata.name", "32"),
+        ("spec.steps.0.name", "x" * 17, "spec.steps[0].name", "16"),
+        ("spec.steps.0.name", "Convert", "spec.steps[0].name", "pattern"),
+        ("spec.steps", [], "spec.steps", "at least 1"),
+        ("spec.steps.3.evaluate", None, "spec.steps[3]", "found none"),
+        ("spec.steps.3.train", {}, "spec.steps[3]", "found train and evaluate"),
+        ("spec.steps.3.nodes", 2, "spec.steps[3]", "nodes: 2 is for train steps only"),
+        ("spec.steps.3.processesPerNode", 2, "spec.steps[3]", "processesPerNode: 2 is for train steps only"),
+        ("spec.steps.2.nodes", 1000, "spec.steps[2].nodes", "999"),
+        ("spec.steps.2.train.output", "worst", "spec.steps[2].train.output", "'last' or 'best'"),
+        ("spec.steps.0.datasetConvert.numShards", 0, "spec.steps[0].datasetConvert.numShards", "greater than or equal"),
+        ("spec.steps.0.datasetConvert.numShards", "8", "spec.steps[0].datasetConvert.numShards", "valid integer"),
+        ("spec.steps.0.datasetConvert.imageDir", "raw", "spec.steps[0].datasetConvert.imageDir", "absolute path"),
+        ("spec.steps.0.datasetConvert.imageDir", None, "spec.steps[0].datasetConvert.imageDir", "is required"),
+        ("spec.steps.0.datasetConvert.shards", 8, "spec.steps[0].datasetConvert.shards", "is no field here"),
+        ("spec.steps.0.datasetConvert.tag", "a*", "spec.steps[0].datasetConvert.tag", "pattern"),
+        ("spec.steps.7.inference.threshold", 1.0, "spec.steps[7].inference.threshold", "less than 1"),
+        ("spec.steps.8.export.dataType", "int4", "spec.steps[8].export.dataType", "int4"),
+        ("spec.steps.5.experiment.totalStep", 4, "spec.steps[5].experiment.totalStep", "is no field here"),
+        ("spec.steps.5.experiment.totalSteps", "4", "spec.steps[5].experiment.totalSteps", "valid integer"),
+        ("spec.workspace", None, "spec.workspace", "is required"),
+        ("spec.workspace.subPath", "../x", "spec.workspace.subPath", "'..'"),
+        ("spec.activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds", "greater than or equal to 1"),
+        ("spec.experiment.dataConfig.numClasses", None, "spec.experiment.dataConfig.numClasses", "is required"),
+        ("spec.experiment.dataConfig.imageSize", [100, 1344], "spec.experiment.dataConfig.imageSize[0]", "128"),
+        ("spec.experiment.learningRateSteps", [1], "spec.experiment.learningRateDecayLevels", "same length"),
+        ("spec.experiment.dataConfig.imageSize", [832, 1000], "spec.experiment.dataConfig.imageSize", "multiple"),
+        ("spec.podOverrides", {"labels": {"maskrcnn.dev/x": "1"}}, "spec.podOverrides.labels", "belong to controllers"),
+        (
+            "spec.podOverrides",
+            {"annotations": {"batch.kubernetes.io/x": "1"}},
+            "spec.podOverrides.annotations",
+            "belong to controllers",
+        ),
+        ("spec.podOverrides", {"env": [{"name": "MASKRCNN_KEY"}]}, "spec.podOverrides.env[0].name", "by the operator"),
+        (
+            "spec.podOverrides",
+            {"securityContext": {"runAsUser": 0}},
+            "spec.podOverrides.securityContext.runAsUser",
+            "greater than or equal to 1",
+        ),
+        ("apiVersion", "maskrcnn.dev/v9", "apiVersion", "v1alpha1"),
+        ("kind", "Pod", "kind", "found Pod"),
+    ],
+)
+def test_problems_name_the_field(path: str, value: object, field: str, message: str) -> None:
+    changed = manifest()
+    *parents, last = path.split(".")
+    target: Any = changed
+    for part in parents:
+        target = target[int(part)] if isinstance(target, list) else target[part]
+    target[last] = value
+    found = problems(changed)
+    at = next((name for name in found if name.startswith(field)), None)
+    assert at is not None, found
+    assert message in found[at]
+
+
+def test_all_problems_at_once() -> None:
+    changed = manifest()
+    changed["spec"]["maxRestarts"] = -1
+    changed["spec"]["steps"][2]["train"]["output"] = "worst"
+    changed["spec"]["experiment"]["seed"] = "x"
+    assert set(problems(changed)) == {"spec.maxRestarts", "spec.steps[2].train.output", "spec.experiment.seed"}
+
+
+def test_pod_overrides_in_full() -> None:
+    changed = manifest()
+    overrides = {
+        "nodeSelector": {"gpu": "a100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "serviceAccountName": "trainer",
+        "imagePullSecrets": [{"name": "registry"}],
+        "env": [{"name": "NCCL_DEBUG", "value": "INFO"}],
+        "labels": {"team": "a"},
+        "annotations": {"note": "2026-11-22"},
+        "runtimeClassName": "nvidia",
+        "schedulerName": "volcano",
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+        "terminationGracePeriodSeconds": 600,
+        "securityContext": {"runAsUser": 1000, "fsGroup": 2000, "supplementalGroups": [5]},
+        "gpuResource": "amd.com/gpu",
+    }
+    changed["spec"]["podOverrides"] = overrides
+    assert read_manifest(yaml.safe_dump(changed)).to_object()["spec"]["podOverrides"] == overrides
+
+
+def test_null_is_absent() -> None:
+    changed = manifest()
+    changed["spec"].update(activeDeadlineSeconds=None, encryptionKeySecretRef=None, maxRestarts=None)
+    assert read_manifest(yaml.safe_dump(changed)).spec.max_restarts == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "message"),
+    [
+        ("a: [1", "line 1", "is no YAML"),
+        ("a: 1\nb: 2\na: 3\n", "line 3", "'a' stands twice (first in line 1)"),
+        ("", "kind", "found nothing"),
+        ("- 1", "kind", "no object"),
+        (f"{TEXT}\n---\n{TEXT}", "kind", "MaskRCNNExperiment, MaskRCNNExperiment"),
+    ],
+)
+def test_texts_that_are_no_manifest(text: str, field: str, message: str) -> None:
+    found = problems(text)
+    assert message in found[field]
+
+
+def test_other_documents_are_passed_over() -> None:
+    text = f"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: maskrcnn}}\n---\n{TEXT}"
+    assert read_manifest(text).name == "nuclei"
+
+
+def test_yaml_as_kubectl_reads_it() -> None:
+    text = TEXT.replace("initLearningRate: 0.02", "initLearningRate: 2e-2")
+    text = text.replace("metadata: {name: nuclei}", "metadata: {name: nuclei, labels: {day: 2026-11-22}}")
+    experiment = read_manifest(text)
+    assert experiment.spec.experiment.init_learning_rate == 0.02
+    assert experiment.metadata.labels == {"day": "2026-11-22"}
+
+
+def test_a_servers_object_is_read_with_its_metadata_and_status() -> None:
+    value = copy.deepcopy(manifest())
+    value["metadata"] |= {
+        "uid": "u",
+        "generation": 4,
+        "managedFields": [{}],
+        "creationTimestamp": "2026-11-22T12:00:00Z",
+    }
+    value["status"] = {"observedGeneration": 3, "steps": [{"name": "train", "state": "Running"}], "later": 1}
+    experiment = read_object(value)
+    assert (experiment.metadata.uid, experiment.metadata.generation) == ("u", 4)
+    assert experiment.status.observed_generation == 3
+    step = experiment.status.step("train")
+    assert step is not None
+    assert (step.state, step.attempt) == ("Running", 0)
+
+
+def test_every_field_is_described() -> None:
+    def check(model: Any, path: str) -> None:
+        for name, field in model.model_fields.items():
+            assert field.description, f"{path}.{name}"
+            for inner in nested(field.annotation):
+                check(inner, f"{path}.{name}")
+
+    def nested(annotation: Any) -> list[Any]:
+        if isinstance(annotation, type):
+            return [annotation] if hasattr(annotation, "model_fields") else []
+        return [inner for part in getattr(annotation, "__args__", ()) for inner in nested(part)]
+
+    check(MaskRCNNExperiment, "")

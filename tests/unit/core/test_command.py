@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.core.command import Placement, launch_arguments, task_arguments, task_environment
+
+
+def placement(**changes: Any) -> Placement:
+    given: dict[str, Any] = {
+        "results_dir": "/workspace/nuclei/x",
+        "spec_file": "/etc/spec.yaml",
+        "model_path": "/workspace/m.tlt",
+        "termination_log": "/dev/termination-log",
+    }
+    return Placement(**(given | changes))
+
+
+R = "/workspace/nuclei/x"
+
+COMMANDS = [
+    (
+        "convert-val",
+        f"dataset_convert -i /workspace/raw/val -a /workspace/raw/val.json -o {R} -t val -s 32 --include_mask",
+    ),
+    ("train", f"train -e /etc/spec.yaml -d {R}"),
+    ("evaluate", f"evaluate -e /etc/spec.yaml -m /workspace/m.tlt -r {R}"),
+    ("prune", f"prune -m /workspace/m.tlt -o {R} -n max -eq union -pg 8 -pth 0.5 -nf 16"),
+    (
+        "inference",
+        f"inference -e /etc/spec.yaml -m /workspace/m.tlt -i /workspace/samples -r {R} -t 0.5 --include_mask",
+    ),
+    (
+        "export",
+        f"export -e /etc/spec.yaml -m /workspace/m.tlt -o {R}/model.onnx --data_type int8 --batch_size 8 "
+        f"--max_batch_size 1 --max_workspace_size 2147483648 --batches 10 --cal_cache_file {R}/cal.bin",
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "expected"), COMMANDS)
+def test_command_lines(make: Any, step: str, expected: str) -> None:
+    assert " ".join(task_arguments(make().step(step), placement())) == expected
+
+
+def test_every_field_of_a_task_reaches_its_command_line(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        steps = {step["name"]: step for step in spec["steps"]}
+        steps["convert-train"]["datasetConvert"]["includeMask"] = False
+        steps["train"]["train"]["output"] = "best"
+        steps["prune"]["prune"]["excludedLayers"] = ["fc6", "l2"]
+        steps["inference"]["inference"].update(classMap="/workspace/names.txt", exif=True)
+        steps["export"]["export"].update(
+            calibration={"imageDir": "/workspace/cal"}, engine={"build": True}, genDsConfig=True, preprocessing=True
+        )
+
+    experiment = make(change)
+    lines = {step.name: " ".join(task_arguments(step, placement(encrypted=True))) for step in experiment.spec.steps}
+    assert lines["convert-train"].endswith("--no-include_mask")
+    assert lines["train"].endswith("--output best")
+    assert lines["prune"].endswith("-el fc6 l2")
+    assert lines["inference"].endswith("-c /workspace/names.txt --include_mask --exif")
+    for part in (
+        f"-o {R}/model.etlt",
+        "--cal_image_dir /workspace/cal",
+        f"--engine_file {R}/model.engine",
+        "--gen_ds_config",
+        "--preprocessing",
+    ):
+        assert part in lines["export"]
+
+
+def test_paths_are_mapped(make: Any) -> None:
+    def local(path: str) -> str:
+        return path.replace("/workspace", "/home/me/ws")
+
+    line = task_arguments(make().step("inference"), placement(path=local))
+    assert "/home/me/ws/m.tlt" in line
+    assert "/home/me/ws/samples" in line
+
+
+@pytest.mark.parametrize(("step", "missing"), [("train", "spec_file"), ("prune", "model_path")])
+def test_what_a_task_needs(make: Any, step: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=f"step {step}: the task {step} needs"):
+        task_arguments(make().step(step), placement(**{missing: None}))
+
+
+def test_launch(make: Any) -> None:
+    step = make(lambda spec: spec["steps"][2].update(threadsPerProcess=4)).step("train")
+    line = launch_arguments(
+        step, ("train", "-e", "S"), nodes=2, processes_per_node=8, node_rank="$(INDEX)", rendezvous="train-0:29500"
+    )
+    expected = (
+        "launch --nodes 2 --node-rank $(INDEX) --processes-per-node 8 --rendezvous train-0:29500 "
+        "--threads-per-process 4 -- train -e S"
+    )
+    assert " ".join(line) == expected
+
+
+def test_environment_holds_no_key() -> None:
+    found = task_environment(placement(), fingerprint="f", attempt=3, experiment_uid="u")
+    assert found == {
+        "MASKRCNN_RESULTS_DIR": R,
+        "MASKRCNN_FINGERPRINT": "f",
+        "MASKRCNN_ATTEMPT": "3",
+        "MASKRCNN_EXPERIMENT_UID": "u",
+        "MASKRCNN_TERMINATION_LOG": "/dev/termination-log",
+    }

@@ -1,0 +1,188 @@
+"""Random histories: whatever happens, reconcile rests at a fixed point, never runs a step twice and loses no result."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.api.status import StepState
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.result import TaskResult
+from maskrcnn_operator.core.runs import Run, RunKey, RunState
+from maskrcnn_operator.core.wanted import Wanted, understand
+
+MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text())
+SETTINGS = Settings(missing_tasks=frozenset())
+
+
+def edited(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
+    manifest = copy.deepcopy(MANIFEST)
+    manifest["spec"]["experiment"]["seed"] = seed
+    manifest["spec"]["steps"][3]["revision"] = str(revision)
+    if broken:
+        manifest["spec"]["steps"][3]["modelFrom"] = "nobody"
+    return read_object(manifest)
+
+
+# reading a manifest takes milliseconds, so each variant is read once
+VARIANTS = [edited(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
+# suspending keeps the same steps
+UNDERSTOOD = {id(variant.spec.steps): understand(variant, SETTINGS) for variant in VARIANTS}
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 64, 70, 75, 137, 143])),
+    st.tuples(st.just("progress"), st.integers(0, 8), st.integers(1, 100)),
+    st.tuples(st.just("disrupt"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("mute"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("vanish"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("suspend"), st.just(0), st.integers(0, 1)),
+    st.tuples(st.just("edit"), st.just(0), st.integers(0, len(VARIANTS) - 1)),
+    st.tuples(st.just("wait"), st.just(0), st.sampled_from([1, 11, 301, 11000])),
+    st.tuples(st.just("lose status"), st.just(0), st.just(0)),
+)
+
+
+class Machine:
+    def __init__(self) -> None:
+        self.experiment = VARIANTS[0]
+        self.runs: dict[RunKey, Run] = {}
+        self.now = datetime(2026, 11, 22, tzinfo=UTC)
+        self.lose_next_status = False
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the spec asks for; worked out once for each variant, as a long-lived caller does."""
+        return UNDERSTOOD[id(self.experiment.spec.steps)]
+
+    def look(self) -> bool:
+        """One reconciliation, carried out; whether anything changed."""
+        before = self.experiment.status
+        plan = reconcile(self.experiment, list(self.runs.values()), self.now, SETTINGS, self.wanted)
+        for start in plan.start:
+            key = RunKey(start.step, start.attempt)
+            assert not any(run.live for run in self.runs.values() if run.step == start.step), "two live runs of a step"
+            assert key not in self.runs, "an attempt's number was used twice"
+            self.runs[key] = Run(start.step, start.attempt, RunState.STARTING, start.fingerprint, started=self.now)
+        for key in plan.stop:
+            if self.runs[key].live:
+                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING)
+        if self.lose_next_status and plan.start:
+            # the operator was killed after it had created the Jobs
+            self.lose_next_status = False
+            return True
+        for key in plan.forget:
+            run = self.runs.pop(key)
+            assert not run.live
+        self.experiment = self.experiment.with_status(plan.status)
+        return bool(plan.start) or plan.status != before
+
+    def settle(self) -> None:
+        for _ in range(30):
+            if not self.look():
+                break
+        else:
+            raise AssertionError("no fixed point")
+        self.check()
+
+    def check(self) -> None:
+        status = self.experiment.status
+        wanted = self.wanted
+        for step in status.steps:
+            mine = [run for run in self.runs.values() if run.step == step.name]
+            assert sum(run.live for run in mine) <= 1
+            assert step.attempt >= max((run.attempt for run in mine), default=0)
+            if step.state is StepState.SUCCEEDED and not wanted.problems:
+                assert wanted.recognises(step.name, step.fingerprint)
+        kinds = {condition.type for condition in status.conditions}
+        resting = not any(run.live for run in self.runs.values())
+        waiting = any(step.next_attempt_time for step in status.steps)
+        if resting and not waiting:
+            assert kinds & {"Succeeded"}
+            assert status.is_true("Succeeded") or status.is_true("Stalled") or status.is_true("Suspended")
+
+    def act(self, action: str, which: int, value: int) -> None:
+        live = [run for run in self.runs.values() if run.live]
+        run = live[which % len(live)] if live else None
+        if action == "suspend":
+            self.experiment = self.experiment.suspended(bool(value))
+        elif action == "edit":
+            variant = VARIANTS[value]
+            self.experiment = variant.with_status(self.experiment.status).suspended(self.experiment.spec.suspend)
+        elif action == "wait":
+            self.now += timedelta(seconds=value)
+        elif action == "lose status":
+            self.lose_next_status = True
+        elif run is None:
+            return
+        elif action == "vanish":
+            del self.runs[run.key]
+        elif action == "progress":
+            self.runs[run.key] = replace(run, state=RunState.RUNNING, checkpoint_step=value)
+        elif action == "end":
+            self.end(run, value)
+        elif action == "disrupt":
+            self.end(run, 143, disrupted=True)
+        elif action == "mute":
+            self.runs[run.key] = replace(run, state=RunState.SUCCEEDED, exit_code=0, ended=self.now)
+
+    def end(self, run: Run, code: int, **fields: Any) -> None:
+        result = TaskResult(code, run.fingerprint, run.attempt, f"/workspace/{run.step}.tlt") if code == 0 else None
+        state = RunState.FAILED if code else RunState.SUCCEEDED
+        self.runs[run.key] = replace(run, state=state, exit_code=code, result=result, ended=self.now, **fields)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ACTIONS, max_size=40))
+def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
+    machine = Machine()
+    machine.settle()
+    for action in actions:
+        before = {step.name: step for step in machine.experiment.status.steps}
+        succeeding = [run.key for run in machine.runs.values() if run.live and action[0] == "end" and action[2] == 0]
+        machine.act(*action)
+        machine.settle()
+        ended = [key for key in succeeding if key in machine.runs and not machine.runs[key].live]
+        wanted = machine.wanted
+        for key in ended:
+            run, step = machine.runs[key], machine.experiment.status.step(key.step)
+            assert step is not None
+            if not wanted.problems and wanted.recognises(key.step, run.fingerprint):
+                assert step.state is StepState.SUCCEEDED, "a result was lost"
+        if action[0] in ("wait", "progress", "vanish", "disrupt", "lose status"):
+            for step in machine.experiment.status.steps:
+                if before[step.name].state is StepState.SUCCEEDED:
+                    assert step.state is StepState.SUCCEEDED
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(ACTIONS, max_size=20))
+def test_every_history_can_still_end_well(actions: list[tuple[str, int, int]]) -> None:
+    machine = Machine()
+    machine.settle()
+    for action in actions:
+        machine.act(*action)
+        machine.settle()
+    # the user puts right what is wrong, suspends, resumes; then every attempt succeeds
+    machine.experiment = VARIANTS[0].with_status(machine.experiment.status).suspended(True)
+    machine.settle()
+    for run in [run for run in machine.runs.values() if run.live]:
+        machine.end(run, 143)
+    machine.settle()
+    machine.experiment = machine.experiment.suspended(False)
+    for _ in range(40):
+        machine.settle()
+        for run in [run for run in machine.runs.values() if run.live]:
+            machine.end(run, 0)
+        machine.now += timedelta(minutes=5)
+    machine.settle()
+    assert machine.experiment.status.is_true("Succeeded")

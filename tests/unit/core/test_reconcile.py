@@ -1,0 +1,526 @@
+"""Tables for reconcile, driven by an executor that does what it is told and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.status import Artifact, Condition, ExperimentStatus, Metric, StepState, StepStatus
+from maskrcnn_operator.core.plan import Plan, Settings
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.result import TaskResult
+from maskrcnn_operator.core.runs import Run, RunKey, RunState
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SETTINGS = Settings(missing_tasks=frozenset(), default_image="trainer:1")
+
+
+class World:
+    """An experiment, its runs and a clock."""
+
+    def __init__(self, experiment: MaskRCNNExperiment, settings: Settings = SETTINGS) -> None:
+        self.experiment, self.settings, self.now = experiment, settings, START
+        self.runs: dict[RunKey, Run] = {}
+        self.events: list[str] = []
+
+    def look(self) -> Plan:
+        plan = reconcile(self.experiment, list(self.runs.values()), self.now, self.settings)
+        self.experiment = self.experiment.with_status(plan.status)
+        for start in plan.start:
+            key = RunKey(start.step, start.attempt)
+            assert key not in self.runs
+            state = RunState.STARTING
+            self.runs[key] = Run(start.step, start.attempt, state, start.fingerprint, started=self.now)
+        for key in plan.stop:
+            if self.runs[key].live:
+                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING)
+        for key in plan.forget:
+            del self.runs[key]
+        self.events += [event.reason for event in plan.events]
+        return plan
+
+    def settle(self) -> Plan:
+        """Looks until nothing changes; a fixed point costs no write."""
+        for _ in range(20):
+            before = self.experiment.status
+            plan = self.look()
+            if not plan.start and plan.status == before:
+                assert not plan.events
+                return plan
+        raise AssertionError("no fixed point")
+
+    def step(self, name: str) -> StepStatus:
+        found = self.experiment.status.step(name)
+        assert found is not None
+        return found
+
+    def live(self) -> set[str]:
+        return {run.step for run in self.runs.values() if run.live}
+
+    def newest(self, name: str) -> Run:
+        return self.runs[max((key for key in self.runs if key.step == name), key=lambda key: key.attempt)]
+
+    def change(self, name: str, **fields: Any) -> None:
+        run = self.newest(name)
+        self.runs[run.key] = replace(run, **fields)
+
+    def succeed(self, *names: str) -> None:
+        for name in names:
+            run = self.newest(name)
+            model = f"/workspace/nuclei/{name}/model.tlt"
+            makes_model = name in ("train", "prune", "retrain", "export")
+            self.now += timedelta(seconds=5)
+            self.change(
+                name,
+                state=RunState.SUCCEEDED,
+                exit_code=0,
+                ended=self.now,
+                result=TaskResult(
+                    code=0,
+                    fingerprint=run.fingerprint,
+                    attempt=run.attempt,
+                    model_path=model if makes_model else None,
+                    metrics=(Metric(name="AP", value=f"0.{len(name)}"),),
+                    artifacts={"model": Artifact(path=model, bytes=1)} if makes_model else {},
+                ),
+            )
+            self.settle()
+
+    def fail(self, name: str, code: int | None, **fields: Any) -> None:
+        self.change(name, state=RunState.FAILED, exit_code=code, ended=self.now, **fields)
+        self.settle()
+
+    def conditions(self) -> dict[str, str]:
+        return {condition.type: condition.status for condition in self.experiment.status.conditions}
+
+    def edit(self, experiment: MaskRCNNExperiment) -> None:
+        generation = self.experiment.metadata.generation + 1
+        metadata = experiment.metadata.model_copy(update={"generation": generation})
+        self.experiment = experiment.model_copy(update={"status": self.experiment.status, "metadata": metadata})
+
+    def suspend(self, value: bool) -> None:
+        self.edit(self.experiment.suspended(value))
+
+
+@pytest.fixture
+def world(make: Any) -> World:
+    return World(make())
+
+
+@pytest.fixture
+def training(world: World) -> World:
+    """The training runs; the conversions have succeeded."""
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    world.change("train", state=RunState.RUNNING)
+    world.settle()
+    return world
+
+
+def test_the_first_write_starts_nothing(world: World) -> None:
+    plan = world.look()
+    assert plan.start == ()
+    assert plan.wake_at == START
+    assert world.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "Unknown"}
+    assert [step.name for step in plan.status.steps] == [step.name for step in world.experiment.spec.steps]
+
+
+def test_the_nine_steps_to_their_end(world: World) -> None:
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+    assert world.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
+    world.succeed("convert-train")
+    assert world.step("train").reason == "WaitingForSteps"
+    assert world.step("train").message == "waits for convert-val"
+    world.succeed("convert-val")
+    assert world.live() == {"train"}
+    world.succeed("train")
+    assert world.live() == {"evaluate", "prune"}
+    world.succeed("evaluate", "prune")
+    assert world.live() == {"retrain"}
+    world.succeed("retrain")
+    assert world.live() == {"evaluate-pruned", "inference", "export"}
+    world.succeed("evaluate-pruned", "inference", "export")
+    status = world.experiment.status
+    assert world.conditions() == {"Succeeded": "True", "Ready": "True"}
+    assert status.model_path == "/workspace/nuclei/retrain/model.tlt"
+    assert status.export_path == "/workspace/nuclei/export/model.tlt"
+    assert status.metrics == (Metric(name="AP", value="0.15"),)
+    assert (status.restarts, status.current_step, status.active_since) == (0, None, None)
+    assert status.active_seconds == 45
+    assert status.completion_time == world.now
+    assert world.events.count("StepSucceeded") == 9
+    assert world.events[-1] == "Succeeded"
+
+
+def test_what_is_started(world: World) -> None:
+    world.settle()
+    world.succeed("convert-train")
+    started = {}
+    for name in ("convert-val", "train", "evaluate", "prune"):
+        run = world.newest(name)
+        world.change(
+            name,
+            state=RunState.SUCCEEDED,
+            ended=world.now,
+            result=TaskResult(0, run.fingerprint, model_path=f"/workspace/{name}.tlt"),
+        )
+        started |= {start.step: start for start in world.look().start}
+    assert started["train"].spec is not None
+    assert started["train"].spec.checkpoint == "/workspace/pretrained/resnet50.hdf5"
+    assert (started["train"].model_path, started["train"].image) == (None, "trainer:1")
+    assert (started["evaluate"].model_path, started["prune"].model_path) == ("/workspace/train.tlt",) * 2
+    assert started["prune"].spec is None
+    retrain = started["retrain"].spec
+    assert retrain is not None
+    assert (retrain.pruned_model_path, retrain.checkpoint) == ("/workspace/prune.tlt", None)
+
+
+def test_a_step_at_a_time(make: Any) -> None:
+    world = World(make(), replace(SETTINGS, max_parallel_steps=1))
+    world.settle()
+    assert world.live() == {"convert-train"}
+    assert world.step("convert-val").reason == "WaitingForTurn"
+    world.succeed("convert-train")
+    assert world.live() == {"convert-val"}
+
+
+def test_running_and_current_step(training: World) -> None:
+    step = training.step("train")
+    assert (step.state, step.reason, step.attempt, step.image) == (StepState.RUNNING, "Training", 1, "trainer:1")
+    assert training.experiment.status.current_step == "train"
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "state", "reason", "restarts", "disruptions"),
+    [
+        (64, {}, StepState.FAILED, "InvalidInput", 0, 0),
+        (64, {"disrupted": True}, StepState.FAILED, "InvalidInput", 0, 0),
+        (64, {"result": TaskResult(64, reason="InvalidData")}, StepState.FAILED, "InvalidData", 0, 0),
+        (75, {}, StepState.PENDING, "BackOff", 1, 0),
+        (70, {}, StepState.PENDING, "BackOff", 1, 0),
+        (137, {}, StepState.PENDING, "BackOff", 1, 0),
+        (1, {}, StepState.PENDING, "BackOff", 1, 0),
+        (None, {}, StepState.PENDING, "BackOff", 1, 0),
+        (143, {}, StepState.PENDING, "Disrupted", 0, 1),
+        (75, {"disrupted": True}, StepState.PENDING, "Disrupted", 0, 1),
+        (None, {"disrupted": True}, StepState.PENDING, "Disrupted", 0, 1),
+    ],
+)
+def test_failed_attempts(
+    training: World,
+    code: int | None,
+    fields: dict[str, Any],
+    state: StepState,
+    reason: str,
+    restarts: int,
+    disruptions: int,
+) -> None:
+    training.fail("train", code, **fields)
+    step = training.step("train")
+    assert (step.state, step.reason, step.restarts, step.disruptions) == (state, reason, restarts, disruptions)
+    assert step.exit_code == code
+    waits = state is StepState.PENDING
+    assert step.next_attempt_time == (training.now + timedelta(seconds=10) if waits else None)
+
+
+def test_the_next_attempt_waits_its_time(training: World) -> None:
+    training.fail("train", 75)
+    assert training.look().wake_at == training.now + timedelta(seconds=10)
+    training.now += timedelta(seconds=9)
+    assert training.look().start == ()
+    training.now += timedelta(seconds=1)
+    assert [(start.step, start.attempt) for start in training.look().start] == [("train", 2)]
+    assert RunKey("train", 1) not in training.runs or not training.runs[RunKey("train", 1)].live
+    training.fail("train", 75)
+    assert training.step("train").next_attempt_time == training.now + timedelta(seconds=20)
+
+
+def test_the_budget_of_restarts(training: World) -> None:
+    for attempt in range(1, 5):
+        assert training.step("train").attempt == attempt
+        training.fail("train", 1)
+        training.now += timedelta(minutes=5)
+        training.settle()
+    step = training.step("train")
+    assert (step.state, step.restarts, step.attempt) == (StepState.FAILED, 3, 4)
+    assert "maxRestarts (3) is used up" in step.message
+    assert training.step("evaluate").reason == "UpstreamFailed"
+    assert training.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
+
+
+def test_disruptions_are_bounded_and_a_newer_checkpoint_counts_anew(training: World) -> None:
+    for attempt in range(19):
+        training.change("train", checkpoint_step=100)
+        training.fail("train", 143)
+        training.now += timedelta(minutes=5)
+        training.settle()
+        # the first one has brought a checkpoint
+        assert training.step("train").disruptions == attempt + 1
+    training.change("train", checkpoint_step=200)
+    training.settle()
+    assert training.step("train").disruptions == 0
+    for _ in range(20):
+        training.fail("train", 143)
+        training.now += timedelta(minutes=5)
+        training.settle()
+    assert training.step("train").reason == "DisruptedTooOften"
+
+
+def test_a_run_that_vanished_is_made_again_and_not_counted(training: World) -> None:
+    del training.runs[RunKey("train", 1)]
+    training.settle()
+    step = training.step("train")
+    assert (step.state, step.reason, step.restarts) == (StepState.PENDING, "RunLost", 0)
+    training.now += timedelta(seconds=10)
+    training.settle()
+    assert training.step("train").attempt == 2
+
+
+def test_a_result_that_cannot_be_read_is_asked_for_again(training: World) -> None:
+    training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=None)
+    training.settle()
+    assert training.step("train").reason == "ResultUnreadable"
+    assert training.step("train").restarts == 0
+
+
+def test_a_run_that_the_status_does_not_know_is_adopted(training: World) -> None:
+    """The run was started, then the status could not be written."""
+    run = training.newest("train")
+    steps = tuple(
+        StepStatus(name="train", state=StepState.PENDING) if step.name == "train" else step
+        for step in training.experiment.status.steps
+    )
+    training.experiment = training.experiment.with_status(
+        training.experiment.status.model_copy(update={"steps": steps})
+    )
+    assert training.look().start == ()
+    assert (training.step("train").state, training.step("train").attempt) == (StepState.RUNNING, 1)
+    assert training.step("train").fingerprint == run.fingerprint
+
+
+def test_suspend_and_resume(training: World) -> None:
+    training.suspend(True)
+    plan = training.look()
+    assert plan.stop == (RunKey("train", 1),)
+    training.settle()
+    assert training.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
+    training.now += timedelta(seconds=30)
+    training.fail("train", 143, checkpoint_step=50)
+    assert training.conditions() == {"Suspended": "True", "Succeeded": "Unknown", "Ready": "True"}
+    assert (training.step("train").restarts, training.step("train").disruptions) == (0, 0)
+    active = training.experiment.status.active_seconds
+    training.now += timedelta(days=1)
+    training.suspend(False)
+    training.settle()
+    assert training.live() == {"train"}
+    assert training.step("train").attempt == 2
+    assert training.step("train").checkpoint_step == 50
+    assert training.experiment.status.active_seconds == active
+    assert "Resumed" in training.events
+
+
+def test_a_stopped_run_that_vanishes_or_succeeds(training: World) -> None:
+    training.suspend(True)
+    training.settle()
+    other = World(training.experiment)
+    other.runs, other.now = dict(training.runs), training.now
+    del training.runs[RunKey("train", 1)]
+    training.settle()
+    assert (training.step("train").state, training.step("train").disruptions) == (StepState.PENDING, 0)
+    other.succeed("train")
+    assert other.step("train").state is StepState.SUCCEEDED
+
+
+def test_resuming_tries_a_failed_step_again(training: World) -> None:
+    training.fail("train", 64)
+    training.suspend(True)
+    training.settle()
+    assert training.conditions() == {"Suspended": "True", "Succeeded": "Unknown", "Ready": "True"}
+    training.suspend(False)
+    training.settle()
+    assert (training.step("train").attempt, training.step("train").restarts) == (2, 0)
+    assert training.live() == {"train"}
+
+
+def test_a_changed_fingerprint_tries_a_failed_step_again(training: World, make: Any) -> None:
+    training.fail("train", 64)
+    training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    training.settle()
+    assert training.live() == {"train"}
+    assert training.step("train").attempt == 2
+
+
+def test_old_runs_end_before_what_is_upstream_starts(world: World, make: Any) -> None:
+    world.settle()
+    world.succeed("convert-train", "convert-val", "train")
+    world.change("evaluate", state=RunState.RUNNING)
+    world.change("prune", state=RunState.RUNNING)
+    world.settle()
+    before = world.experiment.status
+    assert before.model_path is not None
+    world.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    plan = world.look()
+    assert set(plan.stop) == {RunKey("evaluate", 1), RunKey("prune", 1)}
+    assert plan.start == ()
+    assert plan.status.model_path is None
+    assert (world.step("train").reason, world.step("train").metrics) == ("UpstreamChanged", ())
+    assert world.step("evaluate").reason == "SpecChanged"
+    world.fail("evaluate", 143)
+    assert world.live() == {"prune"}
+    world.fail("prune", 143)
+    assert world.live() == {"train"}
+    assert world.step("train").attempt == 2
+
+
+def test_changing_export_runs_export_alone(world: World, make: Any) -> None:
+    world.settle()
+    for names in (("convert-train", "convert-val"), ("train",), ("evaluate", "prune"), ("retrain",)):
+        world.succeed(*names)
+    world.succeed("evaluate-pruned", "inference", "export")
+    world.edit(make(lambda spec: spec["steps"][8]["export"].update(dataType="fp16")))
+    world.settle()
+    assert world.live() == {"export"}
+    assert world.experiment.status.export_path is None
+    assert world.experiment.status.completion_time is None
+
+
+def test_a_removed_step_leaves_the_status_and_its_run_ends(training: World, make: Any) -> None:
+    training.edit(make(lambda spec: spec.update(steps=spec["steps"][:2])))
+    plan = training.look()
+    assert RunKey("train", 1) in plan.stop
+    assert [step.name for step in plan.status.steps] == ["convert-train", "convert-val"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "field"),
+    [
+        (lambda s: s["steps"][3].update(modelFrom="nobody"), "InvalidSpec", "spec.steps[3].modelFrom"),
+        (lambda s: s["steps"][5]["experiment"].update(totalSteps=0), "InvalidSpec", "spec.steps[5].experiment"),
+    ],
+)
+def test_an_invalid_spec_starts_nothing(make: Any, change: Any, reason: str, field: str) -> None:
+    world = World(make(change))
+    world.settle()
+    assert world.runs == {}
+    assert world.conditions() == {"Stalled": "True", "Succeeded": "Unknown", "Ready": "False"}
+    ready = world.experiment.status.condition("Ready")
+    assert ready is not None
+    assert ready.reason == reason
+    assert field in ready.message
+
+
+def test_an_invalid_edit_loses_no_result(training: World, make: Any) -> None:
+    training.edit(make(lambda spec: spec["steps"][3].update(modelFrom="nobody")))
+    training.settle()
+    assert training.live() == {"train"}
+    training.succeed("train")
+    assert training.step("train").model_path == "/workspace/nuclei/train/model.tlt"
+    training.edit(make())
+    training.settle()
+    assert training.live() == {"evaluate", "prune"}
+
+
+def test_tasks_that_are_missing_are_refused_by_name(make: Any) -> None:
+    world = World(make(), Settings())
+    world.settle()
+    ready = world.experiment.status.condition("Ready")
+    assert ready is not None
+    assert ready.reason == "TaskNotAvailable"
+    assert all(f"the task {task} " in ready.message for task in ("prune", "inference", "export"))
+    assert world.runs == {}
+
+
+def test_several_nodes_need_a_shared_workspace(make: Any) -> None:
+    world = World(make(), replace(SETTINGS, workspace_shared=False))
+    world.settle()
+    ready = world.experiment.status.condition("Ready")
+    assert ready is not None
+    assert (ready.reason, "spec.steps[2].nodes" in ready.message) == ("WorkspaceNotShared", True)
+
+
+def test_the_active_deadline(make: Any) -> None:
+    world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
+    world.settle()
+    assert world.look().wake_at == START + timedelta(seconds=60)
+    world.now += timedelta(seconds=60)
+    assert set(world.look().stop) == {RunKey("convert-train", 1), RunKey("convert-val", 1)}
+    world.fail("convert-train", 143)
+    world.fail("convert-val", 143)
+    assert world.step("convert-val").reason == "DeadlineExceeded"
+    assert world.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
+
+
+def test_the_deadline_until_a_step_runs(make: Any) -> None:
+    world = World(make(lambda spec: spec.update(preRunningDeadlineSeconds=60)))
+    world.settle()
+    world.change("convert-train", state=RunState.RUNNING)
+    world.change("convert-val", waiting_reason="ImagePullBackOff")
+    world.settle()
+    assert world.look().wake_at == START + timedelta(seconds=60)
+    world.now += timedelta(seconds=60)
+    assert world.look().stop == (RunKey("convert-val", 1),)
+    world.fail("convert-val", 143)
+    step = world.step("convert-val")
+    assert (step.state, step.reason) == (StepState.FAILED, "PreRunningDeadlineExceeded")
+    assert "ImagePullBackOff" in step.message
+    assert world.live() == {"convert-train"}
+    assert world.conditions()["Reconciling"] == "True"
+
+
+def test_queued_runs_are_no_active_time(make: Any) -> None:
+    world = World(make())
+    world.settle()
+    for name in ("convert-train", "convert-val"):
+        world.change(name, state=RunState.QUEUED)
+    world.settle()
+    ready = world.experiment.status.condition("Ready")
+    assert ready is not None
+    assert ready.reason == "Queued"
+    assert world.experiment.status.active_since is None
+
+
+def test_runs_are_kept_until_their_time_is_over(training: World) -> None:
+    assert RunKey("convert-train", 1) in training.runs
+    training.now += timedelta(hours=3)
+    training.settle()
+    assert set(training.runs) == {RunKey("train", 1)}
+    assert training.step("convert-train").state is StepState.SUCCEEDED
+
+
+def test_times_of_conditions_stay_while_their_status_does(training: World) -> None:
+    first = training.experiment.status.condition("Ready")
+    training.now += timedelta(minutes=1)
+    training.succeed("train")
+    second = training.experiment.status.condition("Ready")
+    assert first is not None
+    assert second is not None
+    assert second.last_transition_time == first.last_transition_time
+
+
+def test_an_older_fingerprint_is_still_recognised(training: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later release computes v2, and keeps v1 to compare with what is recorded."""
+    from maskrcnn_operator.core import fingerprint, wanted
+
+    algorithms = {**fingerprint.ALGORITHMS, "v2": lambda item: "2" * 32}
+    for module in (fingerprint, wanted):
+        monkeypatch.setattr(module, "ALGORITHMS", algorithms)
+        monkeypatch.setattr(module, "CURRENT_VERSION", "v2")
+    assert training.look().start == ()
+    assert training.live() == {"train"}
+    training.fail("train", 75)
+    training.now += timedelta(minutes=1)
+    (again,) = training.look().start
+    assert again.fingerprint.endswith("-v1")
+    training.succeed("train")
+    assert {training.newest(name).fingerprint for name in ("evaluate", "prune")} == {"2" * 32 + "-v2"}
+
+
+def test_the_status_survives_json(training: World) -> None:
+    text = training.experiment.status.model_dump_json(by_alias=True, exclude_none=True)
+    assert ExperimentStatus.model_validate_json(text, strict=True) == training.experiment.status
+    assert isinstance(training.experiment.status.conditions[0], Condition)
