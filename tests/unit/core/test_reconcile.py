@@ -10,7 +10,7 @@ import pytest
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import Artifact, Condition, ExperimentStatus, Metric, StepState, StepStatus
-from maskrcnn_operator.core.plan import Plan, Settings
+from maskrcnn_operator.core.plan import Plan, Settings, StartRun
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
@@ -160,7 +160,7 @@ def test_the_nine_steps_to_their_end(world: World) -> None:
 def test_what_is_started(world: World) -> None:
     world.settle()
     world.succeed("convert-train")
-    started = {}
+    started: dict[str, StartRun] = {}
     for name in ("convert-val", "train", "evaluate", "prune"):
         run = world.newest(name)
         world.change(
@@ -196,35 +196,29 @@ def test_running_and_current_step(training: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "fields", "state", "reason", "restarts", "disruptions"),
+    ("code", "fields", "after"),
     [
-        (64, {}, StepState.FAILED, "InvalidInput", 0, 0),
-        (64, {"disrupted": True}, StepState.FAILED, "InvalidInput", 0, 0),
-        (64, {"result": TaskResult(64, reason="InvalidData")}, StepState.FAILED, "InvalidData", 0, 0),
-        (75, {}, StepState.PENDING, "BackOff", 1, 0),
-        (70, {}, StepState.PENDING, "BackOff", 1, 0),
-        (137, {}, StepState.PENDING, "BackOff", 1, 0),
-        (1, {}, StepState.PENDING, "BackOff", 1, 0),
-        (None, {}, StepState.PENDING, "BackOff", 1, 0),
-        (143, {}, StepState.PENDING, "Disrupted", 0, 1),
-        (75, {"disrupted": True}, StepState.PENDING, "Disrupted", 0, 1),
-        (None, {"disrupted": True}, StepState.PENDING, "Disrupted", 0, 1),
+        (64, {}, (StepState.FAILED, "InvalidInput", 0, 0)),
+        (64, {"disrupted": True}, (StepState.FAILED, "InvalidInput", 0, 0)),
+        (64, {"result": TaskResult(64, reason="InvalidData")}, (StepState.FAILED, "InvalidData", 0, 0)),
+        (75, {}, (StepState.PENDING, "BackOff", 1, 0)),
+        (70, {}, (StepState.PENDING, "BackOff", 1, 0)),
+        (137, {}, (StepState.PENDING, "BackOff", 1, 0)),
+        (1, {}, (StepState.PENDING, "BackOff", 1, 0)),
+        (None, {}, (StepState.PENDING, "BackOff", 1, 0)),
+        (143, {}, (StepState.PENDING, "Disrupted", 0, 1)),
+        (75, {"disrupted": True}, (StepState.PENDING, "Disrupted", 0, 1)),
+        (None, {"disrupted": True}, (StepState.PENDING, "Disrupted", 0, 1)),
     ],
 )
 def test_failed_attempts(
-    training: World,
-    code: int | None,
-    fields: dict[str, Any],
-    state: StepState,
-    reason: str,
-    restarts: int,
-    disruptions: int,
+    training: World, code: int | None, fields: dict[str, Any], after: tuple[StepState, str, int, int]
 ) -> None:
     training.fail("train", code, **fields)
     step = training.step("train")
-    assert (step.state, step.reason, step.restarts, step.disruptions) == (state, reason, restarts, disruptions)
+    assert (step.state, step.reason, step.restarts, step.disruptions) == after
     assert step.exit_code == code
-    waits = state is StepState.PENDING
+    waits = after[0] is StepState.PENDING
     assert step.next_attempt_time == (training.now + timedelta(seconds=10) if waits else None)
 
 

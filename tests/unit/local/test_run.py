@@ -89,7 +89,7 @@ class Bench:
 
     def status(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.home / "experiment-status.json").read_text())
-        return content["status"]
+        return dict(content["status"])
 
     def step(self, name: str) -> dict[str, Any]:
         return next(step for step in self.status()["steps"] if step["name"] == name)
