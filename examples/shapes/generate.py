@@ -129,7 +129,8 @@ def place_shape(rng: np.random.Generator, shapes: list[Shape], taken: Mask) -> S
     category = int(rng.integers(1, len(CLASSES) + 1))
     side = float(np.exp(rng.uniform(*np.log(SIDES))))
     centre = MARGIN + rng.uniform(side / 2 - side / 6, SIZE - side / 2 + side / 6, 2)
-    polygon = outline(category, side, float(rng.uniform(0, 2 * math.pi))) + centre
+    turned = outline(category, side, float(rng.uniform(0, 2 * math.pi)))
+    polygon = np.asarray(np.round(turned + centre, 2), np.float64)
     mask = rasterise(polygon)
     inside = np.zeros_like(mask)
     inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = mask[MARGIN:-MARGIN, MARGIN:-MARGIN]
@@ -225,16 +226,14 @@ def run_lengths(mask: Mask) -> list[int]:
 def annotation_of(shape: Shape) -> dict[str, Any]:
     """A polygon where the shape is whole, else the run lengths of what is visible."""
     rle = encode(shape.visible)
-    whole = int(shape.visible.sum()) == shape.full_area
-    polygon = np.round(shape.polygon - MARGIN, 2)
-    if whole:
-        rle = coco_mask.merge(coco_mask.frPyObjects([polygon.ravel().tolist()], SIZE, SIZE))
+    polygon = (shape.polygon - MARGIN).ravel().round(2).tolist()
+    whole = coco_mask.frPyObjects([polygon], SIZE, SIZE)[0] == rle
     return {
         "category_id": shape.category,
         "bbox": coco_mask.toBbox(rle).tolist(),
         "area": float(coco_mask.area(rle)),
         "iscrowd": 0,
-        "segmentation": [polygon.ravel().tolist()] if whole else rle | {"counts": rle["counts"].decode("ascii")},
+        "segmentation": [polygon] if whole else rle | {"counts": rle["counts"].decode("ascii")},
     }
 
 

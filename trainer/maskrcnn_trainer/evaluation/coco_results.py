@@ -37,8 +37,8 @@ class PredictedArrays(Protocol):
     mask_logits: Any
 
 
-def boxes_in_image(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Boxes [D, 4] y1 x1 y2 x2 of the canvas, in pixels of the original image and clipped to it.
+def boxes_of_canvas(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Boxes [D, 4] y1 x1 y2 x2 of the canvas in pixels of the original image; not clipped, as masks are on whole boxes.
 
     Args:
         image_info: scaled height, scaled width, 1/scale, original height, original width. The scaled size is a whole
@@ -47,7 +47,12 @@ def boxes_in_image(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floa
     scaled = np.asarray(image_info[:2], np.float64)
     original = np.asarray(image_info[3:5], np.float64)
     ratio = np.tile(original / scaled, 2)
-    return np.clip(np.asarray(boxes, np.float64) * ratio, 0.0, np.tile(original, 2))
+    return np.asarray(boxes, np.float64) * ratio
+
+
+def clip_to_image(boxes: NDArray[np.float64], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Boxes [D, 4] y1 x1 y2 x2 in pixels of the original image, clipped to it."""
+    return np.clip(boxes, 0.0, np.tile(np.asarray(image_info[3:5], np.float64), 2))
 
 
 def image_results(
@@ -75,11 +80,11 @@ def image_results(
     """
     kept = np.flatnonzero(np.asarray(scores) > min_score)
     kept = kept[np.argsort(-np.asarray(scores)[kept], kind="stable")]
-    placed = boxes_in_image(np.asarray(boxes)[kept], image_info)
+    placed = boxes_of_canvas(np.asarray(boxes)[kept], image_info)
     height, width = (round(float(side)) for side in image_info[3:5])
     masks = None if mask_logits is None else encode_masks(np.asarray(mask_logits)[kept], placed, height, width)
     results: list[CocoResult] = []
-    for row, (y1, x1, y2, x2) in enumerate(placed.tolist()):
+    for row, (y1, x1, y2, x2) in enumerate(clip_to_image(placed, image_info).tolist()):
         result: CocoResult = {
             "image_id": image_id,
             "category_id": int(class_map.to_raw(int(classes[kept[row]]))),

@@ -1,0 +1,113 @@
+"""What is drawn stays in the picture, has its class's colour and can be read back."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from maskrcnn_trainer.evaluation.drawing import (
+    DrawnObject,
+    class_colour,
+    comparison_picture,
+    draw_objects,
+    objects_of_results,
+    read_image,
+    write_image,
+)
+from maskrcnn_trainer.evaluation.preview import image_of_canvas
+
+GREY = np.full((100, 120, 3), 90, np.uint8)
+
+
+def test_colours_are_stable_and_differ() -> None:
+    assert class_colour(3) == class_colour(3)
+    colours = [class_colour(number) for number in range(1, 91)]
+    assert len(set(colours)) == 90
+    for one, other in itertools.pairwise(colours):
+        assert np.abs(np.subtract(one, other)).sum() > 100
+
+
+def test_box_and_mask_have_the_colour_of_their_class() -> None:
+    mask = np.zeros((100, 120), bool)
+    mask[40:60, 50:70] = True
+    drawn = draw_objects(GREY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9, mask)])
+    assert drawn.shape == GREY.shape
+    assert (GREY == 90).all(), "the given image is not painted on"
+    colour = np.array(class_colour(2))
+    np.testing.assert_array_equal(drawn[30, 70:90], np.tile(colour, (20, 1)))
+    np.testing.assert_array_equal(drawn[79, 20:90], np.tile(colour, (70, 1)))
+    np.testing.assert_allclose(drawn[50, 60], 90 * 0.55 + colour * 0.45, atol=1)
+    np.testing.assert_array_equal(drawn[70, 60], [90, 90, 90])
+
+
+def test_masks_are_read_in_every_coco_form() -> None:
+    mask = np.zeros((100, 120), np.uint8)
+    mask[40:60, 50:70] = 1
+    compressed = coco_mask.encode(np.asfortranarray(mask))
+    flat = mask.ravel(order="F")
+    runs = np.diff(np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])).tolist()
+    forms = [
+        mask.astype(bool),
+        compressed,
+        {"size": [100, 120], "counts": compressed["counts"].decode()},
+        {"size": [100, 120], "counts": runs},
+        [[50, 40, 70, 40, 70, 60, 50, 60]],
+    ]
+    pictures = [draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=form)]) for form in forms]
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
+
+
+@pytest.mark.parametrize("box", [(-20, -20, 300, 300), (99, 119, 100, 120), (0, 0, 0, 0), (50, 110, 90, 119)])
+def test_boxes_at_and_past_the_border(box: tuple[int, int, int, int]) -> None:
+    drawn = draw_objects(GREY, [DrawnObject(box, 1, "a rather long name", 0.5)], min_side=300)
+    assert drawn.shape == (300, 360, 3)
+    assert (drawn != 90).any()
+
+
+def test_small_images_are_enlarged_by_a_whole_factor_and_large_ones_kept() -> None:
+    assert draw_objects(GREY[:64, :64], [], min_side=200).shape == (256, 256, 3)
+    assert draw_objects(GREY, [], min_side=100).shape == (100, 120, 3)
+    assert draw_objects(GREY, []).shape == (100, 120, 3)
+
+
+def test_results_become_objects() -> None:
+    results = [
+        {"category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.7},
+        {"category_id": 2, "bbox": [0, 0, 5, 5], "score": 0.05},
+        {"category_id": 2, "bbox": [0, 0, 5, 5], "iscrowd": 1},
+    ]
+    assert objects_of_results(results, {1: "one"}, min_score=0.1) == [
+        DrawnObject((20, 10, 60, 40), 1, "one", 0.7),
+        DrawnObject((0, 0, 5, 5), 2, "2", None, crowd=True),
+    ]
+
+
+def test_comparison(tmp_path: Path) -> None:
+    item = DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)
+    picture = comparison_picture([(GREY, [item], []), (GREY[:80], [], [item]), (GREY, [], [])], min_side=100)
+    pair = 120 + 4 + 120
+    assert picture.shape == (24 + 160 + 8 + 24 + 100 + 8, pair + 16 + (240 + 4 + 240), 3)
+    colour = np.array(class_colour(2))
+    np.testing.assert_array_equal(picture[24 + 30, 80], colour)
+    write_image(tmp_path / "comparison.png", picture)
+    np.testing.assert_array_equal(read_image(tmp_path / "comparison.png"), picture)
+    assert [file.name for file in tmp_path.iterdir()] == ["comparison.png"]
+    with pytest.raises(ValueError, match="at least one image"):
+        comparison_picture([])
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(OSError, match="text.jpg"):
+        read_image(tmp_path / "text.jpg")
+
+
+def test_the_networks_input_becomes_an_image_again() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    canvas = np.zeros((32, 32, 3), np.float32)
+    canvas[:20, :30] = (image / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
+    info = np.array([20, 30, 1.0, 20, 30], np.float32)
+    np.testing.assert_array_equal(image_of_canvas(canvas, info), image)
+    assert image_of_canvas(canvas, np.array([20, 30, 2.0, 40, 60], np.float32)).shape == (40, 60, 3)

@@ -1,0 +1,185 @@
+"""Evaluation over batches and ranks with detections that are made, not learnt."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth, evaluate_coco
+from maskrcnn_trainer.evaluation.evaluator import Evaluator, read_detections, write_evaluation
+
+CANVAS = 64
+NUM_IMAGES = 7
+DETECTIONS = 3
+
+
+@dataclass
+class Predictions:
+    boxes: NDArray[Any]
+    classes: NDArray[Any]
+    scores: NDArray[Any]
+    mask_logits: NDArray[Any]
+
+
+class RawIds:
+    def to_raw(self, model_id: int) -> int:
+        return model_id * 10
+
+
+def object_box(image: int) -> tuple[int, int, int, int]:
+    """x, y, width, height of the one object of an image of 32x32 pixels."""
+    return 2 + image, 3, 12, 10 + image
+
+
+@pytest.fixture
+def ground_truth() -> GroundTruth:
+    annotations = []
+    for image in range(NUM_IMAGES):
+        x, y, width, height = object_box(image)
+        polygon = [x, y, x + width, y, x + width, y + height, x, y + height]
+        annotations.append(
+            {"id": image, "image_id": 100 + image, "category_id": 10 + 10 * (image % 2), "bbox": [x, y, width, height],
+             "area": width * height, "iscrowd": 0, "segmentation": [polygon]}
+        )  # fmt: skip
+    return GroundTruth(
+        {
+            "images": [{"id": 100 + image, "width": 32, "height": 32} for image in range(NUM_IMAGES + 2)],
+            "categories": [{"id": 10, "name": "ten"}, {"id": 20, "name": "twenty"}],
+            "annotations": annotations,
+        }
+    )
+
+
+def predict(images: NDArray[Any]) -> Predictions:
+    """Finds the object of the image whose number stands in its first pixel; the other rows are missing."""
+    boxes = np.zeros((len(images), DETECTIONS, 4), np.float32)
+    classes = np.zeros((len(images), DETECTIONS), np.int32)
+    scores = np.zeros((len(images), DETECTIONS), np.float32)
+    for row, image in enumerate(images[:, 0, 0, 0].astype(int)):
+        x, y, width, height = (2 * value for value in object_box(image))
+        boxes[row, 0] = [y, x, y + height, x + width]
+        classes[row, 0] = 1 + image % 2
+        scores[row, 0] = 0.9
+    return Predictions(boxes, classes, scores, np.full((len(images), DETECTIONS, 28, 28), 20.0, np.float32))
+
+
+def batches(numbers: list[int], size: int = 2) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(numbers), size):
+        chosen = numbers[start : start + size]
+        padded = chosen + [chosen[-1]] * (size - len(chosen))
+        images = np.zeros((size, CANVAS, CANVAS, 3), np.float32)
+        images[:, 0, 0, 0] = padded
+        yield {
+            "images": images,
+            "image_info": np.tile(np.array([CANVAS, CANVAS, 0.5, 32, 32], np.float32), (size, 1)),
+            "source_id": np.array([str(100 + number).encode() for number in padded], object),
+            "valid": np.arange(size) < len(chosen),
+        }
+
+
+def test_every_image_counts_once(ground_truth: GroundTruth, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    evaluator = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth)
+    result = evaluator.evaluate()
+    assert result is not None
+    assert result.num_images == len(result.results) == NUM_IMAGES
+    assert {item["category_id"] for item in result.results} == {10, 20}
+    assert result.metrics["AP"] == result.metrics["mask_AP50"] == pytest.approx(1.0)
+    assert set(result.per_class) == {10, 20}
+    assert result.previews == []
+    assert "Evaluating: 7 images" in caplog.text
+    again = evaluator.evaluate()
+    assert again is not None
+    assert again.results == result.results
+
+
+def test_ranks_are_joined_once_and_an_image_seen_twice_counts_once(ground_truth: GroundTruth) -> None:
+    alone = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate()
+    gathered: list[Any] = []
+
+    def other_rank(own: Any) -> list[Any]:
+        gathered.append(own)
+        return [own]
+
+    second = Evaluator(
+        predict, lambda: batches([1, 3, 5, 6]), RawIds(), ground_truth, rank=1, gather=other_rank
+    ).evaluate()
+    assert second is None
+    first = Evaluator(
+        predict, lambda: batches([0, 2, 4, 6]), RawIds(), ground_truth, gather=lambda own: [own, *gathered]
+    ).evaluate()
+    assert alone is not None
+    assert first is not None
+    assert len(gathered) == 1
+    assert first.metrics == alone.metrics
+    assert first.num_images == NUM_IMAGES
+    assert sorted(first.results, key=lambda item: item["image_id"]) == alone.results
+
+
+def test_ground_truth_is_restricted_to_images_seen_not_to_those_with_detections(ground_truth: GroundTruth) -> None:
+    def blind(images: NDArray[Any]) -> Predictions:
+        predictions = predict(images)
+        predictions.scores[images[:, 0, 0, 0] == 2] = 0
+        return predictions
+
+    result = Evaluator(blind, lambda: batches([0, 2]), RawIds(), ground_truth).evaluate()
+    assert result is not None
+    assert result.num_images == 2
+    assert result.metrics["ARmax100"] == pytest.approx(0.5)
+
+
+def test_previews_are_the_first_images(ground_truth: GroundTruth) -> None:
+    result = Evaluator(predict, lambda: batches([4, 1, 2, 3]), RawIds(), ground_truth).evaluate(previews=3)
+    assert result is not None
+    assert [preview.results[0]["image_id"] for preview in result.previews] == [104, 101, 102]
+    assert all(preview.image.shape == (32, 32, 3) for preview in result.previews)
+    drawn = result.previews[0].drawn({10: "ten", 20: "twenty"})
+    assert drawn.dtype == np.uint8
+    assert min(drawn.shape[:2]) >= 512
+
+
+def test_files(ground_truth: GroundTruth, tmp_path: Path) -> None:
+    result = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate()
+    assert result is not None
+    metrics_path, detections_path = write_evaluation(tmp_path / "out", result, ground_truth.category_names, step=40)
+    metrics = json.loads(metrics_path.read_text())
+    assert metrics["step"] == 40
+    assert metrics["metrics"] == result.metrics
+    assert metrics["num_images"] == metrics["num_detections"] == NUM_IMAGES
+    assert [item["name"] for item in metrics["per_class"]] == ["ten", "twenty"]
+    assert metrics["per_class"][0]["mask_AP"] == pytest.approx(1.0)
+    stored = read_detections(detections_path)
+    seen = [100 + image for image in range(NUM_IMAGES)]
+    assert evaluate_coco(ground_truth, stored, seen).values == result.metrics
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["detections.json", "metrics.json"]
+
+
+def test_nothing_is_written_once_another_run_has_taken_over(ground_truth: GroundTruth, tmp_path: Path) -> None:
+    result = Evaluator(predict, lambda: batches([0]), RawIds(), ground_truth).evaluate()
+    assert result is not None
+
+    def taken_over() -> None:
+        raise TryAgain("another run took over")
+
+    with pytest.raises(TryAgain):
+        write_evaluation(tmp_path, result, {}, before_write=taken_over)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_the_ground_truth_lacks(ground_truth: GroundTruth) -> None:
+    with pytest.raises(InvalidInput, match="no image with id '150'"):
+        Evaluator(predict, lambda: batches([50]), RawIds(), ground_truth).evaluate()
+
+
+def test_an_empty_data_set(ground_truth: GroundTruth) -> None:
+    with pytest.raises(InvalidInput, match="no image to evaluate"):
+        Evaluator(predict, lambda: iter(()), RawIds(), ground_truth).evaluate()
