@@ -62,12 +62,12 @@ class Picture:
         if self.with_masks:
             features["image/object/mask"] = [png(thing) for thing in self.things]
         return tf.train.Example(
-            features=tf.train.Features(feature={key: _feature(values) for key, values in features.items()})
+            features=tf.train.Features(feature={key: _feature(key, values) for key, values in features.items()})
         ).SerializeToString()
 
 
-def _feature(values: Sequence[Any]) -> tf.train.Feature:
-    if len(values) and isinstance(values[0], bytes):
+def _feature(key: str, values: Sequence[Any]) -> tf.train.Feature:
+    if key in ("image/encoded", "image/source_id", "image/object/mask"):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     if isinstance(values, np.ndarray):
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))

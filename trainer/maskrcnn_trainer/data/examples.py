@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.transforms import PlacedBoxes
@@ -77,13 +78,13 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def class_mapper(class_map: ClassMap) -> tuple[np.ndarray, np.ndarray]:
+def class_mapper(class_map: ClassMap) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The category ids in rising order and the model's id of each, both int32 [K]."""
     raw = np.asarray(sorted(class_map.to_model), np.int32)
     return raw, np.asarray([class_map.to_model[int(one)] for one in raw], np.int32)
 
 
-def map_classes(classes: tf.Tensor, raw: np.ndarray, model: np.ndarray) -> tf.Tensor:
+def map_classes(classes: tf.Tensor, raw: NDArray[np.int32], model: NDArray[np.int32]) -> tf.Tensor:
     """Model ids int32 [n] of stored category ids; an id that the map lacks is an InvalidArgumentError that names it."""
     places = tf.minimum(tf.searchsorted(raw, classes), len(raw) - 1)
     known = tf.gather(raw, places) == classes

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples, transforms
 from maskrcnn_trainer.data.class_map import ClassMap
@@ -37,7 +38,7 @@ def training_dataset(
     index: RecordIndex,
     spec: ExperimentSpec,
     class_map: ClassMap,
-    anchors: np.ndarray,
+    anchors: NDArray[np.float32],
     *,
     start_step: int,
     rank: int,
@@ -78,7 +79,7 @@ def training_dataset(
     order = DataOrder(len(index), spec.data_config.shuffle_buffer_size, spec.seed)
     batch_size = spec.train_batch_size
 
-    def read(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+    def read(step: np.int64) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         batch = order.batch(int(step), rank, ranks, batch_size)
         return np.array(reader.read_many(batch.records), dtype=object), batch.positions
 
@@ -124,7 +125,7 @@ def evaluation_dataset(
     canvas = spec.data_config.image_size
     batch_size = spec.eval_batch_size
 
-    def read(record: np.int64) -> np.ndarray:
+    def read(record: np.int64) -> NDArray[np.object_]:
         return np.array(reader.read(int(record)), dtype=object)
 
     def image(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -148,7 +149,7 @@ def evaluation_dataset(
             "valid": tf.constant(False),
         }
 
-    def example(record: tf.Tensor) -> dict[str, tf.Tensor]:
+    def example(record: tf.Tensor) -> dict[str, tf.Tensor] | tf.Tensor:
         return tf.cond(record >= 0, lambda: image(record), lambda: filling(record))
 
     padded = np.concatenate([mine, np.full(-len(mine) % batch_size, -1, np.int64)])
@@ -177,7 +178,7 @@ def data_error(error: tf.errors.OpError) -> InvalidInput | None:
 
 
 def _training_example(
-    spec: ExperimentSpec, class_map: ClassMap, anchors: np.ndarray, with_rpn_targets: bool
+    spec: ExperimentSpec, class_map: ClassMap, anchors: NDArray[np.float32], with_rpn_targets: bool
 ) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
     config, model_config = spec.data_config, spec.maskrcnn_config
     canvas, most = config.image_size, config.max_num_instances
@@ -188,8 +189,8 @@ def _training_example(
     oversize = _OversizeLog(most)
 
     def crop(
-        masks: np.ndarray, boxes: np.ndarray, flipped: np.bool_, left_out: np.int32, source_id: bytes
-    ) -> np.ndarray:
+        masks: NDArray[np.object_], boxes: NDArray[np.float32], flipped: np.bool_, left_out: np.int32, source_id: bytes
+    ) -> NDArray[np.uint8]:
         image = source_id.decode(errors="replace")
         if left_out:
             oversize.count(image, len(boxes) + int(left_out))

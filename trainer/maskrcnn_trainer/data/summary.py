@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
@@ -39,8 +40,8 @@ class RecordSummary:
 
     class_ids: frozenset[int]
     source_ids: tuple[bytes, ...]
-    num_instances: np.ndarray
-    has_masks: np.ndarray
+    num_instances: NDArray[np.int64]
+    has_masks: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -59,7 +60,7 @@ class RecordSummary:
 def record_summary(
     index: RecordIndex,
     *,
-    records: Sequence[int] | None = None,
+    records: Sequence[int] | NDArray[np.int64] | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RecordSummary:
@@ -83,7 +84,7 @@ def record_summary(
     counts: list[int] = []
     masks: list[bool] = []
 
-    def scan_block(block: np.ndarray) -> list[tuple[set[int], int, bytes, bool]]:
+    def scan_block(block: NDArray[np.int64]) -> list[tuple[set[int], int, bytes, bool]]:
         return [_scan(reader, int(record)) for record in block]
 
     with ThreadPoolExecutor(threads, thread_name_prefix="record-summary") as pool:
@@ -121,6 +122,9 @@ class _Window:
         return part
 
     def varint_at(self, position: int) -> tuple[int, int]:
+        begin = position - self._start
+        if 0 <= begin < len(self._data) and self._data[begin] < 0x80:
+            return self._data[begin], position + 1
         value, shift = 0, 0
         while True:
             byte = self.bytes_at(position, 1)[0]
