@@ -67,6 +67,7 @@ def sub_blocks(nlayers: int, arch: str) -> Iterator[SubBlock]:
         for index in range(count):
             name = sub_block_name(stage, index)
             stride = 2 if stage > 1 and index == 0 else 1
+            shapes: tuple[tuple[int, int, int], ...]
             if bottleneck:
                 first, second = (stride, 1) if arch == "resnet" else (1, stride)
                 shapes = ((1, first, width), (3, second, width), (1, 1, out))

@@ -1,0 +1,61 @@
+"""The network at test time: shapes, agreement of the traced, compiled and step-by-step forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.predict import TestSettings, predict
+from maskrcnn_trainer.model.roi_align import roi_align
+from maskrcnn_trainer.spec import parse_spec
+
+pytestmark = pytest.mark.trainer
+
+SETTINGS = TestSettings(pre_nms_topn=50, post_nms_topn=20, detections_per_image=6, rpn_nms_threshold=0.7)
+
+
+def test_predictions_are_the_same_traced_and_under_xla() -> None:
+    network = MaskRCNN(Architecture(nlayers=10, num_classes=4, fast_rcnn_mlp_head_dim=16), freeze_bn=False, seed=5)
+    images = tf.constant(np.random.default_rng(0).normal(size=(2, 64, 128, 3)).astype(np.float32))
+    for _ in range(3):
+        network.features(images, training=True)
+
+    eager = predict(network, images, SETTINGS)
+    assert [tuple(t.shape) for t in eager] == [(2, 6, 4), (2, 6), (2, 6), (2, 6, 28, 28)]
+    assert float(tf.reduce_min(eager.scores[:, 0])) > 0.2
+    assert np.all(np.diff(eager.scores, axis=1) <= 0)
+    found = eager.scores.numpy() > 0
+    assert set(np.unique(eager.classes.numpy()[found])) <= {1, 2, 3}
+    boxes = eager.boxes.numpy()
+    assert boxes.min() >= 0
+    assert boxes[..., 2].max() <= 64
+    assert boxes[..., 3].max() <= 128
+
+    # The masks are those of the detected boxes and classes.
+    patches = roi_align(network.features(images), eager.boxes, 14, 2, 6)
+    full = network.mask_outputs(tf.reshape(patches, (12, 14, 14, 256))).numpy()
+    own = np.stack([m[..., c] for m, c in zip(full, eager.classes.numpy().ravel(), strict=True)])
+    np.testing.assert_allclose(eager.mask_logits.numpy().reshape(12, 28, 28), own, atol=1e-5)
+
+    for jit in (False, True):
+        compiled = tf.function(lambda x, jit=jit: predict(network, x, SETTINGS, compiled=jit), jit_compile=jit)(images)
+        np.testing.assert_allclose(compiled.scores, eager.scores, atol=1e-5)
+        np.testing.assert_array_equal(compiled.classes, eager.classes)
+        np.testing.assert_allclose(compiled.boxes, eager.boxes, atol=1e-2)
+        np.testing.assert_allclose(compiled.mask_logits, eager.mask_logits, atol=1e-3)
+
+
+def test_settings_come_from_the_spec() -> None:
+    spec = parse_spec(
+        {
+            "totalSteps": 10,
+            "initLearningRate": 0.01,
+            "dataConfig": {"imageSize": [256, 256], "numClasses": 4},
+            "maskrcnnConfig": {"testRpnPreNmsTopn": 321, "testNms": 0.4, "testDetectionsPerImage": 7},
+        }
+    )
+    settings = TestSettings.from_spec(spec)
+    assert (settings.pre_nms_topn, settings.nms_threshold, settings.detections_per_image) == (321, 0.4, 7)
