@@ -1,7 +1,8 @@
 """Where the records of a data set are: shard files found, checked for completeness, and indexed by offset.
 
 The TFRecord format frames a record as: length (8 bytes, little endian), masked CRC-32C of the length (4), payload,
-masked CRC-32C of the payload (4). An index walks the lengths only, so it reads 12 bytes a record, whatever the images weigh.
+masked CRC-32C of the payload (4). An index walks the lengths only, so it reads 12 bytes a record, whatever the images
+weigh.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""``maskrcnn dataset_convert``: its flags, its progress and its report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from maskrcnn_trainer.data.convert.dataset import MAX_SHARDS, ConversionSummary, convert_dataset
+from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, usable_cpus
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
+from maskrcnn_trainer.progress import ProgressMeter, progress_bar
+from maskrcnn_trainer.report import Reporter, task_report
+
+_REPORT_SECONDS = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the original toolkit; long ones are understood with hyphens and with underscores."""
+    parser.add_argument(
+        "-i", *_spellings("image-dir"), required=True, metavar="DIR", help="images; joined with each file_name"
+    )
+    parser.add_argument(
+        "-a", *_spellings("annotations-file"), required=True, metavar="FILE", help="annotations: COCO instances JSON"
+    )
+    parser.add_argument(
+        "-o", *_spellings("output-dir"), required=True, metavar="DIR", help="TFRecords go here; made where absent"
+    )
+    parser.add_argument(
+        "-r",
+        *_spellings("results-dir"),
+        metavar="DIR",
+        help="status.json and result.json go here (default: output_dir)",
+    )
+    parser.add_argument(
+        "-t", "--tag", help="prefix of the files (default: name of the annotation file without its extension)"
+    )
+    parser.add_argument(
+        "-s", *_spellings("num-shards"), type=int, default=256, metavar="N", help=f"files to write, 1 to {MAX_SHARDS}"
+    )
+    masks = parser.add_mutually_exclusive_group()
+    masks.add_argument(
+        *_spellings("include-mask"),
+        *_spellings("include-masks"),
+        dest="include_mask",
+        action="store_true",
+        default=True,
+        help="write segmentation masks",
+    )
+    masks.add_argument(
+        *_spellings("no-include-mask"),
+        *_spellings("no-include-masks"),
+        dest="include_mask",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="write boxes and classes only (such records cannot train Mask R-CNN)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Converts and reports.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+    """
+    environment = TaskEnvironment.from_environ()
+    results_dir = Path(arguments.results_dir or arguments.output_dir)
+    guard = ownership_guard(results_dir, os.environ.get(TOKEN_VARIABLE))
+    share = os.environ.get(THREADS_VARIABLE, "")
+    processes = int(share) if share.isdecimal() and int(share) else usable_cpus()
+    with (
+        stopping_on_sigterm(),
+        task_report(
+            "dataset_convert",
+            results_dir,
+            environment,
+            started="Starting tfrecords conversion.",
+            threads=processes,
+            before_write=guard,
+        ) as reporter,
+    ):
+        with _ShownProgress(reporter) as shown:
+            summary = convert_dataset(
+                arguments.image_dir,
+                arguments.annotations_file,
+                arguments.output_dir,
+                tag=arguments.tag,
+                num_shards=arguments.num_shards,
+                include_mask=arguments.include_mask,
+                processes=processes,
+                progress=shown.at,
+                before_publish=guard,
+            )
+        reporter.succeeded(
+            "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
+        )
+    return EXIT_OK
+
+
+class _ShownProgress:
+    """A bar (or log lines) and, every ten seconds, a record in status.json."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._stack = contextlib.ExitStack()
+        self._meter: ProgressMeter | None = None
+        self._reported = time.monotonic()
+
+    def __enter__(self) -> _ShownProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def at(self, done: int, total: int) -> None:
+        if self._meter is None:
+            self._meter = self._stack.enter_context(progress_bar("Converting", total, "images"))
+        self._meter.advance(done - self._meter.done)
+        now = time.monotonic()
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            rate = {"images_per_second": self._meter.rate}
+            self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
+
+
+def metrics_of(summary: ConversionSummary) -> dict[str, float]:
+    """The numbers of a conversion under the names that are reported."""
+    return {
+        "images": summary.images,
+        "objects": summary.objects,
+        "skipped_objects": summary.skipped,
+        "warned_images": summary.warned_images,
+        "seconds": round(summary.seconds, 3),
+    }
+
+
+def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
+    """What a conversion left behind."""
+    artifacts = {"records": summary.pattern}
+    if summary.warnings_file is not None:
+        artifacts["warnings"] = summary.warnings_file
+    return artifacts
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    return f"--{name}", "--" + name.replace("-", "_")
