@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskrcnn_trainer.data.coco import CocoDataset, load_coco
+from maskrcnn_trainer.errors import InvalidInput
+
+GOOD: dict[str, Any] = {
+    "images": [
+        {"id": 7, "file_name": "a.jpg", "width": 40, "height": 30},
+        {"id": 3, "file_name": "b.jpg", "width": 20, "height": 10},
+    ],
+    "categories": [{"id": 1, "name": "cat"}, {"id": 90, "name": "dog", "supercategory": "animal"}],
+    "annotations": [
+        {"id": 11, "image_id": 7, "category_id": 90, "bbox": [1, 2, 3.5, 4], "area": 14, "iscrowd": 0,
+         "segmentation": [[1, 2, 4, 2, 4, 6]]},
+        {"id": 12, "image_id": 7, "category_id": 1, "bbox": [0, 0, 4, 4], "area": 9.5, "iscrowd": 1,
+         "segmentation": {"size": [30, 40], "counts": [1200]}},
+    ],
+}  # fmt: skip
+
+
+def load(tmp_path: Path, content: Any, **options: bool) -> CocoDataset:
+    file = tmp_path / "instances.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return load_coco(file, **options)
+
+
+def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    content = copy.deepcopy(GOOD)
+    change(content)
+    return content
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    dataset = load(tmp_path, GOOD, require_masks=True)
+    assert [image.id for image in dataset.images] == [7, 3]
+    assert dataset.categories == {1: "cat", 90: "dog"}
+    assert [one.id for one in dataset.annotations_of(7)] == [11, 12]
+    assert dataset.annotations_of(3) == ()
+    assert dataset.num_annotations == 2
+    first, second = dataset.annotations_of(7)
+    assert (first.bbox, first.area, first.is_crowd) == ((1.0, 2.0, 3.5, 4.0), 14.0, False)
+    assert second.is_crowd
+    assert second.segmentation == {"size": [30, 40], "counts": [1200]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("images"), "images is missing: a list is wanted"),
+        (lambda c: c.update(categories={}), r"categories is \{\}: a list is wanted"),
+        (lambda c: c.update(images=[]), "images is empty"),
+        (lambda c: c["images"].append(5), r"images\[2\]: 5: an object is wanted"),
+        (lambda c: c["images"][1].pop("file_name"), r"images\[1\] \(id 3\): file_name missing"),
+        (lambda c: c["images"][1].update(file_name=""), 'file_name "": the name of a file is wanted'),
+        (lambda c: c["images"][1].update(file_name=3), "file_name 3: the name of a file is wanted"),
+        (lambda c: c["images"][1].update(width=0), r"images\[1\] \(id 3\): width 0: a whole number of pixels from"),
+        (lambda c: c["images"][1].update(height=2.5), r"height 2\.5: a whole number"),
+        (lambda c: c["images"][1].update(id="x"), r'images\[1\] \(id "x"\): id "x": a whole number is wanted'),
+        (lambda c: c["images"][1].update(id=True), "id true: a whole number is wanted"),
+        (lambda c: c["images"][1].update(id=7), "id 7 is used by an earlier entry of images"),
+        (lambda c: c["categories"][0].pop("name"), r"categories\[0\] \(id 1\): name missing"),
+        (lambda c: c["categories"].append({"id": 0, "name": "x"}), "id 0: category ids must start from 1"),
+        (lambda c: c["categories"].append({"id": -2, "name": "x"}), "id -2: category ids must start from 1"),
+        (lambda c: c["categories"].append({"id": 1, "name": "x"}), "id 1 is used by an earlier entry of categories"),
+        (lambda c: c["annotations"][0].update(image_id=8), "image_id 8: no entry of images has this id"),
+        (lambda c: c["annotations"][0].update(image_id=[7]), r"image_id \[7\]: no entry of images"),
+        (lambda c: c["annotations"][0].update(category_id=2), "category_id 2: no entry of categories has this id"),
+        (lambda c: c["annotations"][0].update(category_id=0), r"category_id 0: .* \(ids start from 1\)"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\]: four numbers are wanted"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, None]), "four numbers are wanted"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, float("nan")]), "four numbers are wanted"),
+        (lambda c: c["annotations"][0].pop("area"), r"annotations\[0\] \(id 11\): area missing"),
+        (lambda c: c["annotations"][0].update(area="big"), 'area "big": a number of pixels'),
+        (lambda c: c["annotations"][0].update(area=-1), "area -1: a number of pixels from 0 on"),
+        (lambda c: [c["annotations"][0].pop(key) for key in ("iscrowd", "bbox")], "bbox, iscrowd missing"),
+        (lambda c: c["annotations"][0].update(iscrowd=2), "iscrowd 2: 0 or 1 is wanted"),
+        (lambda c: c["annotations"][0].update(iscrowd=[0]), r"iscrowd \[0\]: 0 or 1 is wanted"),
+        (lambda c: c["annotations"][1].update(id=11), "id 11 is used by an earlier entry of annotations"),
+        (lambda c: c["annotations"][0].update(segmentation="x"), 'segmentation "x": a list of polygons, or run'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as failure:
+        load(tmp_path, broken(change))
+    assert str(failure.value).startswith(str(tmp_path / "instances.json"))
+    assert "\n" not in str(failure.value), "one fault, one problem"
+
+
+def test_a_missing_segmentation_matters_with_masks_only(tmp_path: Path) -> None:
+    content = broken(lambda c: c["annotations"][1].pop("segmentation"))
+    assert load(tmp_path, content).annotations_of(7)[1].segmentation is None
+    with pytest.raises(InvalidInput, match=r"annotations\[1\] \(id 12\): segmentation is missing: .*--no-include_mask"):
+        load(tmp_path, content, require_masks=True)
+
+
+def test_an_entry_with_another_fault_is_no_unknown_id(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["images"][0].update(width=-1)
+        content["categories"][1].update(name=None)
+
+    with pytest.raises(InvalidInput) as failure:
+        load(tmp_path, broken(change))
+    assert str(failure.value).count("\n") == 2
+    assert "no entry of" not in str(failure.value)
+
+
+def test_several_problems_at_once_and_no_more_than_twenty(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["annotations"] = [{**content["annotations"][0], "id": i, "category_id": 5} for i in range(1, 31)]
+
+    with pytest.raises(InvalidInput) as failure:
+        load(tmp_path, broken(change))
+    lines = str(failure.value).splitlines()
+    assert lines[0].endswith("instances.json: 30 problems:")
+    assert lines[20].strip().startswith("annotations[19] (id 20): category_id 5")
+    assert lines[21].strip() == "and 10 more"
+    assert len(lines) == 22
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON: .* at line 1, column 2"),
+        ("[" * 100_000, "not valid JSON"),
+        (
+            "[]",
+            r"holds \[\]: an object with images, annotations and categories is wanted \(a list is the format of res",
+        ),
+        ("", "not valid JSON"),
+    ],
+)
+def test_text_that_is_no_annotation_file(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load(tmp_path, text)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="none.json: cannot be read: No such file"):
+        load_coco(tmp_path / "none.json")
+    with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
+        load_coco(tmp_path)
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidInput, match="b.json: not valid JSON"):
+        load_coco(tmp_path / "b.json")
+
+
+def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text("\ufeff" + json.dumps(GOOD))
+    assert load_coco(tmp_path / "b.json").num_annotations == 2
+
+
+def test_no_annotations_at_all_are_fine(tmp_path: Path) -> None:
+    assert load(tmp_path, broken(lambda c: c.update(annotations=[]))).num_annotations == 0
+
+
+def test_what_is_odd_but_usable_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["annotations"][0]["id"] = 0
+        content["categories"][1]["name"] = "cat"
+
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, broken(change))
+    assert "an annotation has id 0" in caplog.text
+    assert "category names used more than once: cat" in caplog.text
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "images", "objects", "categories"),
+    [("coco/instances_val.json", 52, 378, 80), ("nuclei/instances_val.json", 100, 3944, 1)],
+)
+def test_real_annotations(test_data: Path, name: str, images: int, objects: int, categories: int) -> None:
+    dataset = load_coco(test_data / name, require_masks=True)
+    assert (len(dataset.images), dataset.num_annotations, len(dataset.categories)) == (images, objects, categories)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from maskrcnn_trainer.data.convert.masks import (
+    BrokenSegmentation,
+    decode,
+    is_outside_of_box,
+    pixel_box,
+    to_png,
+    to_rle,
+)
+from maskrcnn_trainer.data.mask_png import MaskPng
+
+SQUARE = [2.0, 1.0, 5.0, 1.0, 5.0, 4.0, 2.0, 4.0]  # columns 2..4, rows 1..3
+
+
+def square() -> np.ndarray:
+    mask = np.zeros((6, 8), np.uint8)
+    mask[1:4, 2:5] = 1
+    return mask
+
+
+def compressed(mask: np.ndarray) -> dict[str, Any]:
+    rle = coco_mask.encode(np.asfortranarray(mask))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
+def uncompressed(mask: np.ndarray) -> dict[str, Any]:
+    flat = mask.T.reshape(-1)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs}
+
+
+@pytest.mark.parametrize("segmentation", [[SQUARE], compressed(square()), uncompressed(square())])
+def test_all_three_forms_give_the_mask(segmentation: Any) -> None:
+    rle, remark = to_rle(segmentation, 6, 8)
+    np.testing.assert_array_equal(decode(rle), square())
+    assert pixel_box(rle) == (2, 1, 3, 3)
+    assert remark == ""
+
+
+def test_polygons_are_joined() -> None:
+    rle, _ = to_rle([SQUARE, [6, 4, 8, 4, 8, 6, 6, 6]], 6, 8)
+    expected = square()
+    expected[4:6, 6:8] = 1
+    np.testing.assert_array_equal(decode(rle), expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
+def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: int, share: float) -> None:
+    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
+    for segmentation in (compressed(mask), uncompressed(mask)):
+        np.testing.assert_array_equal(decode(to_rle(segmentation, height, width)[0]), mask)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ([], "the list of polygons is empty"),
+        (SQUARE, "a flat list of numbers: a list of polygons"),
+        ([[1, 2, 3, 4]], "polygon 0: 2 points: at least 3 are wanted"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "polygon 0: 7 numbers: pairs x, y are wanted"),
+        ([[1, 2, 3, 4, 5, None]], "polygon 0: not a list of numbers"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "polygon 0: not a list of numbers"),
+        ([{"size": [6, 8], "counts": [48]}], "polygon 0: not a list of numbers"),
+        (
+            [[1, 2, 3, 4, 1e9, 6]],
+            r"polygon 0: coordinate 1000000000\.0 is farther from the 8x6 image than its own size",
+        ),
+        ([[1, 2, 3, -7, 4, 6]], "polygon 0: coordinate -7 is farther"),
+        ({"size": [8, 6], "counts": [48]}, r"run lengths have size \[8, 6\]: the image is \[6, 8\] \(height, width\)"),
+        ({"counts": [48]}, "run lengths have size None"),
+        ({"size": [6, 8]}, "counts of run lengths: .* not None"),
+        ({"size": [6, 8], "counts": [40, 7]}, "run lengths cover 47 pixels of 48"),
+        ({"size": [6, 8], "counts": [40, 9]}, "run lengths cover 49 pixels of 48"),
+        ({"size": [6, 8], "counts": [50, -2]}, "a run length is negative"),
+        ({"size": [6, 8], "counts": [4.5, 43.5]}, "a list of whole numbers or COCO's text is wanted"),
+        ({"size": [6, 8], "counts": "~~~"}, "not COCO's compressed run lengths"),
+        ({"size": [6, 8], "counts": "é"}, "not COCO's compressed run lengths"),
+        ({"size": [6, 8], "counts": "o"}, "end too early"),
+        ({"size": [6, 8], "counts": "oooooooooo0"}, "not COCO's compressed run lengths"),
+        ({"size": [6, 8], "counts": ""}, "run lengths cover 0 pixels of 48"),
+        ({"size": [6, 8], "counts": compressed(square())["counts"] + "1"}, "run lengths cover"),
+    ],
+)
+def test_what_cannot_be_a_mask_is_refused(segmentation: Any, reason: str) -> None:
+    with pytest.raises(BrokenSegmentation, match=reason):
+        to_rle(segmentation, 6, 8)
+
+
+def test_one_good_polygon_is_enough() -> None:
+    rle, remark = to_rle([[1, 1, 2, 2], SQUARE], 6, 8)
+    np.testing.assert_array_equal(decode(rle), square())
+    assert remark == "polygon 0: 2 points: at least 3 are wanted"
+
+
+def test_a_polygon_may_reach_out_of_the_image() -> None:
+    rle, remark = to_rle([[-4, -3, 12, -3, 12, 3, -4, 3]], 6, 8)
+    expected = np.zeros((6, 8), np.uint8)
+    expected[:3] = 1
+    np.testing.assert_array_equal(decode(rle), expected)
+    assert remark == ""
+
+
+@pytest.mark.parametrize("segmentation", [[[2, 1, 2, 1, 2, 1]], {"size": [6, 8], "counts": [48]}])
+def test_an_empty_mask_has_no_pixels(segmentation: Any) -> None:
+    assert pixel_box(to_rle(segmentation, 6, 8)[0])[2:] == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "outside"),
+    [
+        # The mask's outline goes from 9.5 to 19.5 in both directions, in an image of 100x100.
+        ((10.0, 10.0, 10.0, 10.0), False),
+        ((10.5, 10.0, 9.0, 10.0), False),  # x - 1 = 9.5 touches
+        ((10.6, 10.0, 9.0, 10.0), True),  # x - 1 = 9.6 > 9.5
+        ((10.0, 10.5, 10.0, 9.0), False),
+        ((10.0, 10.6, 10.0, 9.0), True),
+        ((10.0, 10.0, 8.5, 10.0), False),  # x + w + 1 = 19.5 touches
+        ((10.0, 10.0, 8.4, 10.0), True),
+        ((10.0, 10.0, 10.0, 8.5), False),
+        ((10.0, 10.0, 10.0, 8.4), True),
+        ((0.0, 0.0, 100.0, 100.0), False),
+    ],
+)
+def test_a_mask_may_reach_a_pixel_and_a_half_out_of_its_box(
+    bbox: tuple[float, float, float, float], outside: bool
+) -> None:
+    assert is_outside_of_box((10, 10, 10, 10), bbox, 100, 100) is outside
+
+
+@pytest.mark.parametrize(
+    ("bbox", "outside"),
+    [
+        # The outline ends at the outermost pixels, 0 and 99, not half a pixel beyond them.
+        ((1.0, 1.0, 97.0, 97.0), False),
+        ((1.1, 1.0, 97.0, 97.0), True),
+        ((1.0, 1.0, 96.9, 97.0), True),
+        ((1.0, 1.1, 97.0, 97.0), True),
+        ((1.0, 1.0, 97.0, 96.9), True),
+    ],
+)
+def test_at_the_edge_of_the_image(bbox: tuple[float, float, float, float], outside: bool) -> None:
+    assert is_outside_of_box((0, 0, 100, 100), bbox, 100, 100) is outside
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.integers(1, 50), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+def test_png_holds_the_mask(seed: int, height: int, width: int, share: float) -> None:
+    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
+    png = to_png(mask, pixel_box(coco_mask.encode(np.asfortranarray(mask))))
+    image = Image.open(io.BytesIO(png))
+    assert (image.mode, image.format, image.size) == ("L", "PNG", (width, height))
+    np.testing.assert_array_equal(np.asarray(image), mask)
+    np.testing.assert_array_equal(MaskPng(png).rows(0, height - 1), mask)
