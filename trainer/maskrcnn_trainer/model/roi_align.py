@@ -48,6 +48,7 @@ def roi_align(
     min_level: int,
     max_level: int,
     *,
+    image_index: tf.Tensor | None = None,
     compiled: bool = False,
     implementation: Implementation = "auto",
 ) -> tf.Tensor:
@@ -59,6 +60,8 @@ def roi_align(
             computed in float32; a box with a coordinate that is not finite is pooled as the box of zeros.
         output_size: n, bins along each side.
         min_level, max_level: levels to use; both must be in ``features``.
+        image_index: int32 [1, R], the image of each box, for boxes [1, R, 4] that come from several images; by default
+            boxes [i] belong to image i.
         compiled: whether the caller is traced for XLA (``jit_compile=True``).
         implementation: "sparse" is one product of a sparse matrix with the table of all cells (it has no XLA
             kernel); "gather" works everywhere. "auto" takes "gather" under XLA or where there is a GPU, otherwise
@@ -81,14 +84,26 @@ def roi_align(
 
     maps = [features[level] for level in levels]
     batch, rois, channels = boxes.shape[0], boxes.shape[1], maps[0].shape[-1]
-    cells, weights = _taps(tf.stop_gradient(boxes), [(m.shape[1], m.shape[2]) for m in maps], min_level, output_size)
+    images = maps[0].shape[0]
+    if image_index is None:
+        image_index = tf.range(images)[:, None]
+    sizes = [(m.shape[1], m.shape[2]) for m in maps]
+    cells, weights = _taps(
+        tf.stop_gradient(boxes), image_index, images, sizes, min_level=min_level, output_size=output_size
+    )
     table = tf.concat([tf.reshape(m, [-1, channels]) for m in maps], axis=0)
     pooled = (_sparse_sum if implementation == "sparse" else _gathered_sum)(table, cells, weights)
     return tf.reshape(pooled, [batch, rois, output_size, output_size, channels])
 
 
 def _taps(
-    boxes: tf.Tensor, sizes: list[tuple[int, int]], min_level: int, output_size: int
+    boxes: tf.Tensor,
+    image_index: tf.Tensor,
+    images: int,
+    sizes: list[tuple[int, int]],
+    *,
+    min_level: int,
+    output_size: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The cells that each bin reads and their weights: int32 and float32 [B * R * n * n, 16].
 
@@ -101,11 +116,11 @@ def _taps(
 
     max_level = min_level + len(sizes) - 1
     index = pyramid_level(boxes, min_level, max_level) - min_level
-    first_cells = np.cumsum([0] + [batch * height * width for height, width in sizes[:-1]])
+    first_cells = np.cumsum([0] + [images * height * width for height, width in sizes[:-1]])
     strides = 2.0 ** np.arange(min_level, max_level + 1)
     height = tf.gather(tf.constant([size[0] for size in sizes], tf.int32), index)
     width = tf.gather(tf.constant([size[1] for size in sizes], tf.int32), index)
-    first_cell = tf.gather(tf.constant(first_cells, tf.int32), index) + tf.range(batch)[:, None] * height * width
+    first_cell = tf.gather(tf.constant(first_cells, tf.int32), index) + image_index * height * width
     boxes = boxes * tf.gather(tf.constant(1.0 / strides, tf.float32), index)[..., None]
 
     y1, x1, y2, x2 = tf.unstack(boxes, num=4, axis=-1)
@@ -178,7 +193,8 @@ def _gathered_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.
             upstream = tf.cast(upstream, tf.float32)
             back = tf.zeros([num_cells, upstream.shape[-1]], tf.float32)
             for tap in range(TAPS):
-                back += tf.math.unsorted_segment_sum(upstream * weights[:, tap, None], cells[:, tap], num_cells)
+                # In place: under XLA half the time of a segment sum for each tap.
+                back = tf.tensor_scatter_nd_add(back, cells[:, tap, None], upstream * weights[:, tap, None])
             return tf.cast(back, dtype)
 
         return tf.cast(result, dtype), gradient

@@ -1,0 +1,117 @@
+"""ROIAlign, forward and backward, by every implementation, beside tf.image.crop_and_resize with 2 x 2 average pooling.
+
+    python benchmarks/roi_align.py --image-size 256 256 --batch 2
+
+Times are the best of several rounds in which the candidates alternate: on a busy machine compare ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.model.anchors import feature_size
+from maskrcnn_trainer.model.roi_align import pyramid_level, roi_align
+
+MIN_LEVEL, MAX_LEVEL = 2, 6
+
+Pooling = Callable[[dict[int, tf.Tensor], tf.Tensor, int], tf.Tensor]
+
+
+def crop_and_pool(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+    """The same values from one call of crop_and_resize: levels below each other, each with a repeated border."""
+    batch, rois = boxes.shape[:2]
+    width = features[MIN_LEVEL].shape[2] + 2
+    tops, parts, top = [], [], 0
+    for feature in features.values():
+        bordered = tf.concat([feature[:, :1], feature, feature[:, -1:]], 1)
+        bordered = tf.concat([bordered[:, :, :1], bordered, bordered[:, :, -1:]], 2)
+        parts.append(tf.pad(bordered, [[0, 0], [0, 0], [0, width - bordered.shape[2]], [0, 0]]))
+        tops.append(top)
+        top += bordered.shape[1]
+    level = pyramid_level(boxes, MIN_LEVEL, MAX_LEVEL) - MIN_LEVEL
+    scale = tf.gather(tf.constant([2.0**-level for level in features], tf.float32), level)[..., None]
+    corner = tf.gather(tf.constant([[first + 0.5, 0.5] * 2 for first in tops], tf.float32), level)
+    start, end = tf.split(boxes * scale + corner, 2, axis=-1)
+    half_step = (end - start) / (4 * size)
+    limits = tf.constant([top - 1, width - 1] * 2, tf.float32)
+    samples = tf.concat([start + half_step, end - half_step], -1) / limits
+    images = tf.repeat(tf.range(batch), rois)
+    crops = tf.image.crop_and_resize(
+        tf.concat(parts, 1), tf.stop_gradient(tf.reshape(samples, [-1, 4])), images, [2 * size, 2 * size]
+    )
+    pooled = tf.nn.avg_pool2d(crops, 2, 2, "VALID")
+    return tf.reshape(pooled, [batch, rois, size, size, -1])
+
+
+def by_sparse(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+    return roi_align(features, boxes, size, MIN_LEVEL, MAX_LEVEL, implementation="sparse")
+
+
+def by_gather(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
+    return roi_align(features, boxes, size, MIN_LEVEL, MAX_LEVEL, implementation="gather")
+
+
+CANDIDATES: dict[str, tuple[Pooling, bool]] = {
+    "crop_and_resize": (crop_and_pool, False),
+    "sparse": (by_sparse, False),
+    "gather": (by_gather, False),
+    "gather, XLA": (by_gather, True),
+}
+
+
+def random_inputs(image_size: tuple[int, int], batch: int, rois: int, channels: int) -> tuple[dict, tf.Tensor]:
+    generator = np.random.default_rng(0)
+    features = {
+        level: tf.constant(generator.normal(size=(batch, *feature_size(image_size, level), channels)), tf.float32)
+        for level in range(MIN_LEVEL, MAX_LEVEL + 1)
+    }
+    sides = np.exp(generator.uniform(np.log(12), np.log(min(image_size)), (batch, rois, 1)))
+    sides = sides * np.exp(generator.uniform(-0.5, 0.5, (batch, rois, 2)))
+    centres = generator.uniform(0, 1, (batch, rois, 2)) * image_size
+    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+    return features, tf.constant(np.clip(boxes, 0, [*image_size, *image_size]), tf.float32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-size", type=int, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--channels", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    for size, rois in ((7, 512), (14, 128)):
+        features, boxes = random_inputs(tuple(arguments.image_size), arguments.batch, rois, arguments.channels)
+        functions = {}
+        for name, (pool, jit_compile) in CANDIDATES.items():
+
+            def forward(features: dict, boxes: tf.Tensor, pool: Pooling = pool, size: int = size) -> tf.Tensor:
+                return pool(features, boxes, size)
+
+            def both(features: dict, boxes: tf.Tensor, forward: Callable = forward) -> dict[int, tf.Tensor]:
+                with tf.GradientTape() as tape:
+                    tape.watch(features)
+                    loss = tf.reduce_sum(forward(features, boxes) ** 2)
+                return tape.gradient(loss, features)
+
+            functions[name] = [tf.function(f, jit_compile=jit_compile, autograph=False) for f in (forward, both)]
+        best = {name: [float("inf")] * 2 for name in functions}
+        for _ in range(arguments.rounds + 1):
+            for name, pair in functions.items():
+                for which, function in enumerate(pair):
+                    start = time.perf_counter()
+                    tf.nest.map_structure(lambda tensor: tensor.numpy(), function(features, boxes))
+                    best[name][which] = min(best[name][which], time.perf_counter() - start)
+        for name, (forward_time, both_time) in best.items():
+            print(
+                f"{arguments.batch} x {rois} boxes, {size} x {size}, {name:16s} "
+                f"forward {1e3 * forward_time:7.1f} ms, with backward {1e3 * both_time:7.1f} ms"
+            )
+
+
+if __name__ == "__main__":
+    main()

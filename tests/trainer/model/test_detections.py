@@ -1,0 +1,127 @@
+"""Final detections against plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.model.detections import Detections, detect
+
+pytestmark = pytest.mark.trainer
+
+CANVAS = (128, 160)
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    height, width = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if height <= 0 or width <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return height * width / (sum(areas) - height * width)
+
+
+def detections_of_an_image(
+    logits: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, proposal_scores: np.ndarray, count: int
+) -> list[tuple[float, int, np.ndarray]]:
+    pairs = []
+    for roi, row in enumerate(logits.astype(np.float64)):
+        probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        y1, x1, y2, x2 = (float(c) for c in proposals[roi])
+        if proposal_scores[roi] == 0 or y2 <= y1 or x2 <= x1:
+            continue
+        pairs += [(-probabilities[c], roi, c) for c in range(1, len(row))]
+    kept: list[tuple[float, int, np.ndarray]] = []
+    for negative, roi, c in sorted(pairs)[:1000]:
+        y1, x1, y2, x2 = (float(p) for p in proposals[roi])
+        dy, dx, dh, dw = (float(d) / w for d, w in zip(deltas[roi, c], WEIGHTS, strict=True))
+        y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
+        h, w = (y2 - y1) * math.exp(dh), (x2 - x1) * math.exp(dw)
+        box = np.clip([y - h / 2, x - w / 2, y + h / 2, x + w / 2], 0, [*CANVAS, *CANVAS])
+        if box[2] > box[0] and box[3] > box[1] and all(k[1] != c or overlap(k[2], box) <= 0.5 for k in kept):
+            kept.append((-negative, c, box))
+    return kept[:count]
+
+
+def head_outputs(rois: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, (2, rois, classes)).astype(np.float32)
+    deltas = generator.normal(0, 1, (2, rois, classes, 4)).astype(np.float32)
+    corner, size = generator.uniform(-10, 120, (2, rois, 2)), generator.uniform(8, 60, (2, rois, 2))
+    boxes = np.clip(np.concatenate([corner, corner + size], axis=-1), 0, [*CANVAS, *CANVAS]).astype(np.float32)
+    scores = generator.uniform(0.1, 1, (2, rois)).astype(np.float32)
+    scores[:, ::7] = 0
+    boxes[:, 3::7] = 0
+    return logits, deltas, boxes, scores
+
+
+def check_padding(found: Detections, image: int, used: int) -> None:
+    np.testing.assert_array_equal(found.scores[image, used:], 0)
+    np.testing.assert_array_equal(found.classes[image, used:], 0)
+    np.testing.assert_array_equal(found.boxes[image, used:], 0)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("rois", "classes", "count"), [(60, 4, 100), (300, 6, 100), (5, 3, 20)])
+def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, count: int) -> None:
+    """180 pairs; 1500 pairs, of which 1000 count; 10 pairs for 20 rows."""
+
+    @tf.function(jit_compile=jit_compile)
+    def run(*inputs: tf.Tensor) -> Detections:
+        return detect(*inputs, CANVAS, WEIGHTS, count, 0.5, compiled=jit_compile)
+
+    inputs = head_outputs(rois, classes)
+    found = run(*inputs)
+    assert found.boxes.shape == (2, count, 4)
+    assert found.classes.dtype == tf.int32
+    for image in range(2):
+        expected = detections_of_an_image(*(part[image] for part in inputs), count)
+        used = len(expected)
+        assert used > 0
+        np.testing.assert_array_equal(found.classes[image, :used], [c for _, c, _ in expected])
+        np.testing.assert_allclose(found.scores[image, :used], [score for score, _, _ in expected], atol=1e-6)
+        np.testing.assert_allclose(found.boxes[image, :used], [box for _, _, box in expected], atol=1e-3)
+        check_padding(found, image, used)
+
+
+def test_only_the_thousand_best_pairs_enter() -> None:
+    """The thousand best are one box over and over: the other place, which ranks after them, is not seen."""
+    rois = 1200
+    logits = np.full((1, rois, 2), 0.0, np.float32)
+    logits[0, :, 1] = np.linspace(5, 4, rois)
+    proposals = np.zeros((1, rois, 4), np.float32)
+    proposals[0, :1000] = [10, 10, 50, 50]
+    proposals[0, 1000:] = [60, 60, 100, 100]
+    deltas = np.zeros((1, rois, 2, 4), np.float32)
+    found = detect(logits, deltas, proposals, np.ones((1, rois), np.float32), CANVAS, WEIGHTS, 10, 0.5)
+    np.testing.assert_allclose(found.boxes[0, 0], [10, 10, 50, 50], atol=1e-4)
+    check_padding(found, 0, 1)
+
+
+def test_of_equal_scores_the_first_proposal_then_the_first_class_wins() -> None:
+    proposals = np.array([[[0, 0, 20, 20], [40, 40, 60, 60], [80, 80, 100, 100]]], np.float32)
+    logits, deltas = np.zeros((1, 3, 3), np.float32), np.zeros((1, 3, 3, 4), np.float32)
+    found = detect(logits, deltas, proposals, np.ones((1, 3), np.float32), CANVAS, WEIGHTS, 5, 0.5)
+    np.testing.assert_array_equal(found.classes[0], [1, 2, 1, 2, 1])
+    np.testing.assert_allclose(found.boxes[0, :, 0], [0, 0, 40, 40, 80], atol=1e-5)
+    np.testing.assert_allclose(found.scores[0], np.full(5, 1 / 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_padding_and_broken_numbers_are_never_detected(jit_compile: bool) -> None:
+    @tf.function(jit_compile=jit_compile)
+    def run(*inputs: tf.Tensor) -> Detections:
+        return detect(*inputs, CANVAS, WEIGHTS, 10, 0.5, compiled=jit_compile)
+
+    logits, deltas, boxes, scores = head_outputs(20, 4)
+    for broken in (
+        (logits, deltas, boxes, scores * 0),
+        (logits, deltas, boxes * 0, scores),
+        (logits * np.nan, deltas, boxes, scores),
+    ):
+        found = run(*broken)
+        for image in range(2):
+            check_padding(found, image, 0)

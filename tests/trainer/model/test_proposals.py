@@ -1,0 +1,182 @@
+"""Proposals against plain loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
+from maskrcnn_trainer.model.proposals import propose
+
+pytestmark = pytest.mark.trainer
+
+CANVAS = (64, 96)
+
+
+@dataclass
+class Geometry:
+    min_level: int = 2
+    max_level: int = 5
+    num_scales: int = 1
+    aspect_ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+    anchor_scale: float = 4.0
+
+
+ANCHORS = generate_anchors(Geometry(), CANVAS)
+LEVEL_SIZES = anchors_per_level(Geometry(), CANVAS)
+
+
+def decoded(anchor: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    y1, x1, y2, x2 = (float(c) for c in anchor)
+    dy, dx, dh, dw = (float(d) for d in delta)
+    cap = math.log(1000 / 16)
+    y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
+    h, w = (y2 - y1) * math.exp(min(dh, cap)), (x2 - x1) * math.exp(min(dw, cap))
+    box = np.array([y - h / 2, x - w / 2, y + h / 2, x + w / 2])
+    return np.clip(box, 0, [*CANVAS, *CANVAS])
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    height, width = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if height <= 0 or width <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return height * width / (sum(areas) - height * width)
+
+
+def proposals_of_an_image(
+    logits: np.ndarray, deltas: np.ndarray, *, pre: int, post: int, threshold: float, min_size: float
+) -> tuple[np.ndarray, np.ndarray]:
+    survivors: list[tuple[float, np.ndarray]] = []
+    first = 0
+    for size in LEVEL_SIZES.values():
+        order = sorted(range(first, first + size), key=lambda i: (-logits[i], i))[:pre]
+        kept: list[tuple[float, np.ndarray]] = []
+        for i in order:
+            box = decoded(ANCHORS[i], deltas[i])
+            side = min(box[2] - box[0], box[3] - box[1])
+            if side > 0 and side >= min_size and all(overlap(box, other) <= threshold for _, other in kept):
+                kept.append((float(logits[i]), box))
+        survivors += kept
+        first += size
+    survivors.sort(key=lambda survivor: -survivor[0])
+    boxes, scores = np.zeros((post, 4)), np.zeros(post)
+    for row, (logit, box) in enumerate(survivors[:post]):
+        boxes[row], scores[row] = box, 1 / (1 + math.exp(-logit))
+    return boxes, scores
+
+
+def random_outputs(seed: int, spread: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 3, (2, len(ANCHORS))).astype(np.float32)
+    return logits, generator.normal(0, spread, (2, len(ANCHORS), 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("pre", "post", "min_size", "spread"), [(60, 40, 0.0, 0.3), (1000, 50, 8.0, 0.3), (20, 100, 10.0, 2.0)]
+)
+def test_the_same_as_plain_loops(jit_compile: bool, pre: int, post: int, min_size: float, spread: float) -> None:
+    @tf.function(jit_compile=jit_compile)
+    def run(logits: tf.Tensor, deltas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return propose(
+            logits,
+            deltas,
+            ANCHORS,
+            LEVEL_SIZES,
+            CANVAS,
+            pre_nms_topn=pre,
+            post_nms_topn=post,
+            nms_threshold=0.7,
+            min_size=min_size,
+            compiled=jit_compile,
+        )
+
+    logits, deltas = random_outputs(3, spread)
+    boxes, scores = run(logits, deltas)
+    assert boxes.shape == (2, post, 4)
+    for image in range(2):
+        expected_boxes, expected_scores = proposals_of_an_image(
+            logits[image], deltas[image], pre=pre, post=post, threshold=0.7, min_size=min_size
+        )
+        np.testing.assert_allclose(scores[image], expected_scores, atol=1e-6)
+        np.testing.assert_allclose(boxes[image], expected_boxes, atol=1e-3)
+
+
+def test_limits_are_per_level_before_and_over_all_after_suppression() -> None:
+    """Level 2 holds the best logits, but gives no more than its share."""
+    logits, deltas = random_outputs(0)
+    logits[:, : LEVEL_SIZES[2]] += 50
+    _, scores = propose(
+        logits, deltas * 0, ANCHORS, LEVEL_SIZES, CANVAS, pre_nms_topn=5, post_nms_topn=20, nms_threshold=1.0
+    )
+    np.testing.assert_array_equal((scores > 0.9999).numpy().sum(axis=1), [5, 5])
+
+
+def test_equal_logits_keep_the_order_of_the_anchors() -> None:
+    logits = np.zeros((1, len(ANCHORS)), np.float32)
+    boxes, scores = propose(
+        logits,
+        np.zeros((1, len(ANCHORS), 4), np.float32),
+        ANCHORS,
+        LEVEL_SIZES,
+        CANVAS,
+        pre_nms_topn=6,
+        post_nms_topn=12,
+        nms_threshold=1.0,
+    )
+    second = LEVEL_SIZES[2]
+    expected = np.clip(np.concatenate([ANCHORS[:6], ANCHORS[second : second + 6]]), 0, [*CANVAS, *CANVAS])
+    np.testing.assert_allclose(boxes[0], expected, atol=1e-4)
+    np.testing.assert_array_equal(scores[0], np.full(12, 0.5))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_rows_without_a_proposal_are_zero(jit_compile: bool) -> None:
+    """Everything moved off the canvas, far too small, not a number, or with a score of 0."""
+
+    @tf.function(jit_compile=jit_compile)
+    def run(logits: tf.Tensor, deltas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return propose(
+            logits,
+            deltas,
+            ANCHORS,
+            LEVEL_SIZES,
+            CANVAS,
+            pre_nms_topn=50,
+            post_nms_topn=30,
+            nms_threshold=0.7,
+            min_size=1.0,
+            compiled=jit_compile,
+        )
+
+    logits, deltas = random_outputs(1)
+    off, tiny = np.zeros_like(deltas), np.zeros_like(deltas)
+    off[..., 0] = 100.0
+    tiny[..., 2] = -10.0
+    cases = [(logits, off), (logits, tiny), (logits * np.nan, deltas * np.nan), (logits * 0 - 200, deltas)]
+    for case_logits, case_deltas in cases:
+        boxes, scores = run(case_logits.astype(np.float32), case_deltas)
+        np.testing.assert_array_equal(boxes, np.zeros((2, 30, 4)))
+        np.testing.assert_array_equal(scores, np.zeros((2, 30)))
+
+
+def test_no_gradient_flows() -> None:
+    logits, deltas = (tf.constant(part) for part in random_outputs(2))
+    with tf.GradientTape() as tape:
+        tape.watch([logits, deltas])
+        boxes, scores = propose(
+            logits, deltas, ANCHORS, LEVEL_SIZES, CANVAS, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7
+        )
+        total = tf.reduce_sum(boxes) + tf.reduce_sum(scores)
+    assert tape.gradient(total, [logits, deltas]) == [None, None]
+
+
+def test_level_sizes_that_do_not_fit_are_refused() -> None:
+    logits, deltas = random_outputs(2)
+    with pytest.raises(ValueError, match="sum to 10"):
+        propose(logits, deltas, ANCHORS, [5, 5], CANVAS, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7)

@@ -1,0 +1,232 @@
+"""ROIAlign against loops written from ONNX's description of RoiAlign-16."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskrcnn_trainer.model.roi_align import Implementation, pyramid_level, roi_align
+
+pytestmark = pytest.mark.trainer
+
+CANVAS = (128, 192)
+LEVELS = range(2, 7)
+WAYS: list[tuple[Implementation, bool]] = [("sparse", False), ("gather", False), ("gather", True)]
+
+
+def level_of(box: np.ndarray, min_level: int, max_level: int) -> int:
+    floored = max(float((box[2] - box[0]) * (box[3] - box[1])), 1e-6)
+    return min(max(math.floor(math.log2(math.sqrt(floored) / 224)) + 4, min_level), max_level)
+
+
+def sample(feature: np.ndarray, y: float, x: float) -> np.ndarray:
+    """Bilinear interpolation with ONNX's border rule."""
+    height, width = feature.shape[:2]
+    if y < -1 or y > height or x < -1 or x > width:
+        return np.zeros(feature.shape[2])
+    y, x = max(y, 0.0), max(x, 0.0)
+    y_low, x_low = int(y), int(x)
+    if y_low >= height - 1:
+        y_low = y_high = height - 1
+        y = float(y_low)
+    else:
+        y_high = y_low + 1
+    if x_low >= width - 1:
+        x_low = x_high = width - 1
+        x = float(x_low)
+    else:
+        x_high = x_low + 1
+    down, right = y - y_low, x - x_low
+    return (
+        (1 - down) * (1 - right) * feature[y_low, x_low]
+        + (1 - down) * right * feature[y_low, x_high]
+        + down * (1 - right) * feature[y_high, x_low]
+        + down * right * feature[y_high, x_high]
+    )
+
+
+def onnx_roi_align(feature: np.ndarray, box: np.ndarray, scale: float, size: int) -> np.ndarray:
+    """RoiAlign-16, half_pixel, avg, sampling_ratio 2, for one box of one feature map [h, w, C]."""
+    y1, x1, y2, x2 = (float(c) * scale - 0.5 for c in box)
+    bin_height, bin_width = (y2 - y1) / size, (x2 - x1) / size
+    result = np.zeros((size, size, feature.shape[2]))
+    for row in range(size):
+        for column in range(size):
+            for i in (0.25, 0.75):
+                for j in (0.25, 0.75):
+                    result[row, column] += (
+                        sample(feature, y1 + (row + i) * bin_height, x1 + (column + j) * bin_width) / 4
+                    )
+    return result
+
+
+def pyramid(seed: int = 0, images: int = 2, channels: int = 3) -> dict[int, tf.Tensor]:
+    generator = np.random.default_rng(seed)
+    return {
+        level: tf.constant(
+            generator.normal(size=(images, CANVAS[0] >> level, CANVAS[1] >> level, channels)), tf.float32
+        )
+        for level in LEVELS
+    }
+
+
+def boxes_of_all_kinds() -> np.ndarray:
+    """For two images: on all levels, at all borders, outside of the canvas, thin, tiny and without an area."""
+    generator = np.random.default_rng(7)
+    size = np.exp(generator.uniform(np.log(4), np.log(1000), (2, 20, 1))) * np.exp(
+        generator.uniform(-0.4, 0.4, (2, 20, 2))
+    )
+    centre = generator.uniform(0, 1, (2, 20, 2)) * CANVAS
+    special = [
+        [0, 0, *CANVAS],
+        [0, 0, 0, 0],
+        [50, 60, 50, 90],
+        [CANVAS[0] - 6, CANVAS[1] - 9, *CANVAS],
+        [0, 0, 5, 7],
+        [-40, -40, -4, -4],
+        [-3, -3, 6, 6],
+        [CANVAS[0] + 3, 5, CANVAS[0] + 30, 50],
+        [10, 20, 10.5, 20.25],
+        [-500, -500, 700, 900],
+    ]
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1)
+    return np.concatenate([boxes, np.broadcast_to(np.array(special, float), (2, 10, 4))], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
+@pytest.mark.parametrize(("size", "max_level"), [(7, 6), (14, 5)])
+def test_values_are_those_of_onnx(implementation: Implementation, jit_compile: bool, size: int, max_level: int) -> None:
+    features, boxes = pyramid(), boxes_of_all_kinds()
+
+    @tf.function(jit_compile=jit_compile)
+    def run(features: dict[int, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
+        return roi_align(features, boxes, size, 2, max_level, implementation=implementation)
+
+    pooled = run(features, tf.constant(boxes)).numpy()
+    assert pooled.shape == (2, 30, size, size, 3)
+    levels = set()
+    for image in range(2):
+        for roi, box in enumerate(boxes[image]):
+            level = level_of(box, 2, max_level)
+            levels.add(level)
+            expected = onnx_roi_align(features[level][image].numpy(), box, 2.0**-level, size)
+            np.testing.assert_allclose(pooled[image, roi], expected, atol=1e-5)
+    assert levels == set(range(2, max_level + 1))
+
+
+@pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
+def test_gradient_is_the_adjoint_of_the_pooling(implementation: Implementation, jit_compile: bool) -> None:
+    """Pooling is linear in the features: the gradient of <pool(F), U> is the U-weighted sum of the loops' weights."""
+    features, boxes = pyramid(1, channels=1), boxes_of_all_kinds()[:, ::3]
+    generator = np.random.default_rng(2)
+    upstream = generator.normal(size=(2, boxes.shape[1], 3, 3, 1)).astype(np.float32)
+
+    @tf.function(jit_compile=jit_compile)
+    def gradient(features: dict[int, tf.Tensor], boxes: tf.Tensor) -> dict[int, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            total = tf.reduce_sum(roi_align(features, boxes, 3, 2, 6, implementation=implementation) * upstream)
+        return tape.gradient(total, features)
+
+    found = gradient(features, tf.constant(boxes))
+    expected = {level: np.zeros(feature.shape) for level, feature in features.items()}
+    for image in range(2):
+        for roi, box in enumerate(boxes[image]):
+            level = level_of(box, 2, 6)
+            height, width = features[level].shape[1:3]
+            # One channel a cell, each holding 1 in its own cell: the loops return the weight of every cell.
+            one_each = np.eye(height * width).reshape(height, width, -1)
+            weights = onnx_roi_align(one_each, box, 2.0**-level, 3)
+            share = np.einsum("ijk,ij->k", weights, upstream[image, roi, :, :, 0])
+            expected[level][image, :, :, 0] += share.reshape(height, width)
+    for level in LEVELS:
+        np.testing.assert_allclose(found[level], expected[level], atol=1e-5)
+
+
+def test_no_gradient_flows_into_boxes() -> None:
+    boxes = tf.constant(boxes_of_all_kinds())
+    for implementation in ("sparse", "gather"):
+        with tf.GradientTape() as tape:
+            tape.watch(boxes)
+            total = tf.reduce_sum(roi_align(pyramid(), boxes, 2, 2, 6, implementation=implementation))
+        assert tape.gradient(total, boxes) is None
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("implementation", ["sparse", "gather"])
+def test_sixteen_bit_features_are_summed_in_float32(dtype: str, implementation: Implementation) -> None:
+    """Equal to pooling the rounded features in float32, but for one rounding at the end; gradients likewise."""
+    features = {level: tf.cast(feature, dtype) for level, feature in pyramid().items()}
+    wide = {level: tf.cast(feature, tf.float32) for level, feature in features.items()}
+    boxes = tf.constant(boxes_of_all_kinds())
+    pooled, gradients = [], []
+    for inputs in (features, wide):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            pooled.append(roi_align(inputs, boxes, 7, 2, 6, implementation=implementation))
+            total = tf.reduce_sum(tf.cast(pooled[-1], tf.float32))
+        gradients.append(tape.gradient(total, inputs))
+    assert pooled[0].dtype == dtype
+    np.testing.assert_array_equal(pooled[0], tf.cast(pooled[1], dtype))
+    for level in LEVELS:
+        assert gradients[0][level].dtype == dtype
+        np.testing.assert_array_equal(gradients[0][level], tf.cast(gradients[1][level], dtype))
+
+
+def test_positions_stay_exact_at_1344_pixels_with_sixteen_bit_features() -> None:
+    """A ramp of halves over a wide map: positions in 16 bits would be off by whole cells."""
+    ramp = np.broadcast_to((np.arange(336) % 4)[None, None, :, None], (1, 8, 336, 1)).astype(np.float32)
+    features = {2: tf.constant(ramp, tf.bfloat16)}
+    box = np.array([4.0, 1309.0, 20.0, 1331.0], np.float32)
+    pooled = roi_align(features, tf.constant(box[None, None]), 7, 2, 2)
+    expected = onnx_roi_align(ramp[0], box, 0.25, 7)
+    np.testing.assert_allclose(tf.cast(pooled, tf.float32)[0, 0], expected, atol=0.01)
+
+
+def test_boxes_of_several_images_in_one_row() -> None:
+    features, boxes = pyramid(), boxes_of_all_kinds()
+    images = np.array([1, 0, 0, 1, 1, 0], np.int32)
+    chosen = boxes[images, np.arange(6)]
+    all_pooled = roi_align(features, tf.constant(boxes), 7, 2, 6).numpy()
+    for implementation in ("sparse", "gather"):
+        pooled = roi_align(
+            features, tf.constant(chosen[None]), 7, 2, 6, image_index=images[None], implementation=implementation
+        )
+        np.testing.assert_allclose(pooled[0], all_pooled[images, np.arange(6)], atol=1e-6)
+
+
+def test_boxes_that_are_not_finite_do_not_crash() -> None:
+    boxes = tf.constant([[[math.nan, 0.0, 5.0, 5.0], [0.0, 0.0, math.inf, 5.0], [0.0, 0.0, 0.0, 0.0]]])
+    for implementation in ("sparse", "gather"):
+        pooled = roi_align(pyramid(images=1), boxes, 2, 2, 6, implementation=implementation)
+        np.testing.assert_array_equal(pooled[0, :2], tf.stack([pooled[0, 2]] * 2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(0, 2000).map(float),
+    width=st.integers(0, 2000).map(float),
+    levels=st.sampled_from([(2, 6), (2, 5)]),
+)
+def test_level_of_a_box(height: float, width: float, levels: tuple[int, int]) -> None:
+    box = np.array([0.0, 0.0, height, width], np.float32)
+    assert int(pyramid_level(tf.constant(box), *levels)) == level_of(box, *levels)
+
+
+def test_levels_at_their_limits() -> None:
+    sides = [0.0, 55.9, 111.99, 112.0, 223.99, 224.0, 447.99, 448.0, 895.9, 896.0, 5000.0]
+    boxes = tf.constant([[3.0, 3.0, 3.0 + side, 3.0 + side] for side in sides])
+    assert pyramid_level(boxes, 2, 6).numpy().tolist() == [2, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_what_cannot_work_is_refused() -> None:
+    features, boxes = pyramid(), tf.constant(boxes_of_all_kinds())
+    with pytest.raises(ValueError, match="level 7"):
+        roi_align(features, boxes, 7, 2, 7)
+    with pytest.raises(ValueError, match="no XLA kernel"):
+        roi_align(features, boxes, 7, 2, 6, compiled=True, implementation="sparse")
