@@ -1,0 +1,267 @@
+"""Whole conversions of generated images, their records read back without TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from maskrcnn_trainer.data.convert import convert_dataset
+from maskrcnn_trainer.data.convert.dataset import checked_tag
+from maskrcnn_trainer.data.convert.example import parse_example
+from maskrcnn_trainer.data.records import index_records, read_record
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
+
+RECTANGLE = [[5, 5, 15, 5, 15, 25, 5, 25]]
+
+
+class Source:
+    """Images with annotations in a temporary folder; all of it can be changed before ``write``."""
+
+    def __init__(self, folder: Path, images: int = 5) -> None:
+        self.image_dir = folder / "images"
+        self.annotations_file = folder / "boxes.json"
+        self.output_dir = folder / "out"
+        self.image_dir.mkdir()
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        for i in range(images):
+            pixels = np.random.default_rng(i).integers(0, 256, (30, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(self.image_dir / f"{i}.jpg")
+            self.images.append({"id": 100 + i, "file_name": f"{i}.jpg", "width": 40, "height": 30})
+
+    def annotate(self, image: int, number: int, **changes: Any) -> None:
+        annotation = {"id": number, "image_id": 100 + image, "category_id": 3, "bbox": [5, 5, 10, 20], "area": 200.5,
+                      "iscrowd": 0, "segmentation": RECTANGLE}  # fmt: skip
+        self.annotations.append(annotation | changes)
+
+    def write(self) -> Source:
+        categories = [{"id": 3, "name": "cat"}, {"id": 1, "name": "dög"}]
+        content = {"images": self.images, "annotations": self.annotations, "categories": categories}
+        self.annotations_file.write_text(json.dumps(content))
+        return self
+
+    def convert(self, **options: Any) -> Any:
+        options = {"num_shards": 2, "processes": 1, **options}
+        return convert_dataset(self.image_dir, self.annotations_file, self.output_dir, **options)
+
+    def records(self, pattern: str = "boxes-*") -> list[dict[str, list[Any]]]:
+        index = index_records(f"{self.output_dir}/{pattern}")
+        return [parse_example(read_record(index, i)) for i in range(len(index))]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.output_dir.iterdir())
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(tmp_path)
+
+
+def test_every_key_of_a_record(source: Source) -> None:
+    source.annotate(0, 1)
+    source.annotate(
+        0,
+        2,
+        category_id=1,
+        bbox=[0, 0, 40, 30],
+        iscrowd=1,
+        area=9,
+        segmentation={"size": [30, 40], "counts": [0, 1200]},
+    )
+    summary = source.write().convert(num_shards=1)
+    record = source.records()[0]
+    data = (source.image_dir / "0.jpg").read_bytes()
+    masks = record.pop("image/object/mask")
+    assert record == {
+        "image/height": [30],
+        "image/width": [40],
+        "image/filename": [b"0.jpg"],
+        "image/source_id": [b"100"],
+        "image/key/sha256": [hashlib.sha256(data).hexdigest().encode()],
+        "image/encoded": [data],
+        "image/format": [b"jpeg"],
+        "image/object/bbox/xmin": [0.125, 0.0],
+        "image/object/bbox/xmax": [0.375, 1.0],
+        "image/object/bbox/ymin": pytest.approx([5 / 30, 0.0]),
+        "image/object/bbox/ymax": pytest.approx([25 / 30, 1.0]),
+        "image/object/class/text": [b"cat", "dög".encode()],
+        "image/object/class/label": [3, 1],
+        "image/object/is_crowd": [0, 1],
+        "image/object/area": [200.5, 9.0],
+    }
+    expected = np.zeros((30, 40), np.uint8)
+    expected[5:25, 5:15] = 1
+    first, second = (np.asarray(Image.open(io.BytesIO(mask))) for mask in masks)
+    np.testing.assert_array_equal(first, expected)
+    np.testing.assert_array_equal(second, np.ones((30, 40), np.uint8))
+    assert (summary.images, summary.objects, summary.skipped, summary.warned_images, summary.shards) == (5, 2, 0, 0, 1)
+    assert summary.warnings_file is None
+    assert source.files() == ["boxes-00000-of-00001.tfrecord"]
+
+
+def test_an_image_without_objects_is_written_with_empty_lists(source: Source) -> None:
+    source.write().convert()
+    records = source.records()
+    assert len(records) == 5
+    assert all(record["image/object/class/label"] == [] == record["image/object/mask"] for record in records)
+
+
+def test_image_i_goes_to_shard_i_modulo_the_shards(source: Source) -> None:
+    source.write().convert(num_shards=3, tag="val")
+    assert source.files() == [f"val-0000{shard}-of-00003.tfrecord" for shard in range(3)]
+    for shard, ids in enumerate(([b"100", b"103"], [b"101", b"104"], [b"102"])):
+        assert [record["image/source_id"][0] for record in source.records(f"val-0000{shard}*")] == ids
+
+
+def test_more_shards_than_images(source: Source) -> None:
+    source.write().convert(num_shards=300)
+    assert len(source.files()) == 300
+    assert [record["image/source_id"] for record in source.records()] == [[b"%d" % i] for i in range(100, 105)]
+
+
+def test_without_masks(source: Source) -> None:
+    source.annotate(0, 1, segmentation=None)
+    source.write().convert(include_mask=False)
+    record = source.records("boxes-00000*")[0]
+    assert record["image/object/class/label"] == [3]
+    assert "image/object/mask" not in record
+
+
+def test_warnings(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    source.annotate(1, 11, bbox=[35, 5, 10, 20])
+    source.annotate(1, 12)
+    source.annotate(1, 13, segmentation=[[1, 2, 3]])
+    source.annotate(3, 14, bbox=[5, 5, 5, 20])
+    source.annotate(3, 15, segmentation={"size": [30, 40], "counts": [1200]})
+    source.annotate(4, 16)
+    with caplog.at_level(logging.INFO):
+        summary = source.write().convert(num_shards=1)
+    assert json.loads((source.output_dir / "boxes_warnings.json").read_text()) == {
+        "101": {"box": [11], "mask": [13]},
+        "103": {"box": [], "mask": [14, 15]},
+    }
+    assert [len(record["image/object/mask"]) for record in source.records()] == [0, 1, 0, 2, 1]
+    assert (summary.objects, summary.skipped, summary.warned_images) == (4, 2, 2)
+    assert summary.warnings_file == str(source.output_dir / "boxes_warnings.json")
+    lines = [record.getMessage() for record in caplog.records]
+    assert f"writing to output path: {source.output_dir}/boxes" in lines
+    assert "Building bounding box index." in lines
+    assert "2 images are missing bboxes." in lines
+    assert "On image 0 of 5" in lines
+    assert "Finished writing, skipped 2 annotations." in lines
+    assert "image 101, object 13 (left out): polygon 0: 3 numbers: pairs x, y are wanted" in lines
+    assert "image 103, object 15 (kept): the mask is empty" in lines
+
+
+def test_a_new_run_replaces_the_older_set_of_its_tag_only(source: Source) -> None:
+    source.annotate(0, 1, bbox=[-1, 0, 5, 5])
+    source.write().convert(num_shards=4)
+    source.convert(num_shards=2, tag="boxes2")
+    source.annotations[0]["bbox"] = [5, 5, 10, 20]
+    source.write().convert(num_shards=3)
+    assert source.files() == [
+        *(f"boxes-0000{i}-of-00003.tfrecord" for i in range(3)),
+        *(f"boxes2-0000{i}-of-00002.tfrecord" for i in range(2)),
+        "boxes2_warnings.json",
+    ]
+    assert len(source.records()) == 5
+
+
+def test_the_result_does_not_depend_on_the_number_of_processes(source: Source, tmp_path: Path) -> None:
+    for i in range(5):
+        source.annotate(i, 2 * i + 1)
+        source.annotate(i, 2 * i + 2, bbox=[5, 5, 5, 20])
+    seen: list[tuple[int, int]] = []
+    source.write().convert()
+    one = {path.name: path.read_bytes() for path in source.output_dir.iterdir()}
+    source.convert(processes=3, progress=lambda done, total: seen.append((done, total)))
+    assert {path.name: path.read_bytes() for path in source.output_dir.iterdir()} == one
+    assert len(one) == 3
+    assert seen == [(i, 5) for i in range(1, 6)]
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_all_images_that_cannot_be_used_are_named_and_nothing_is_written(source: Source) -> None:
+    source.write().convert()
+    before = {name: (source.output_dir / name).read_bytes() for name in source.files()}
+    (source.image_dir / "1.jpg").write_bytes(b"no image")
+    source.images[3]["width"] = 41
+    source.write()
+    for processes in (1, 2):
+        with pytest.raises(InvalidInput) as failure:
+            source.convert(processes=processes, num_shards=7)
+        lines = str(failure.value).splitlines()
+        assert lines[0] == f"{source.annotations_file}: 2 problems:"
+        assert (
+            lines[1].strip() == f"images: id 101: {source.image_dir}/1.jpg: not an image in a format that can be read"
+        )
+        assert lines[2].strip().startswith(f"images: id 103: {source.image_dir}/3.jpg: is 40x30 (width x height)")
+    assert {name: (source.output_dir / name).read_bytes() for name in source.files()} == before
+
+
+def test_missing_images_are_named_before_any_work(source: Source) -> None:
+    source.images[2]["file_name"] = "none.jpg"
+    with pytest.raises(InvalidInput, match=r"images: id 102: file_name 'none\.jpg': no such file in .*/images$"):
+        source.write().convert(progress=lambda done, total: pytest.fail("an image was converted"))
+
+
+def test_file_names_may_name_folders(source: Source) -> None:
+    (source.image_dir / "sub").mkdir()
+    (source.image_dir / "0.jpg").rename(source.image_dir / "sub" / "0.jpg")
+    source.images[0]["file_name"] = "sub/0.jpg"
+    source.write().convert()
+    assert source.records()[0]["image/filename"] == [b"sub/0.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_shards": 0}, "--num_shards 0: 1 to 99999 is wanted"),
+        ({"num_shards": 100_000}, "--num_shards 100000: 1 to 99999"),
+        ({"tag": "a/b"}, "--tag 'a/b': a name without"),
+        ({"tag": "a*"}, "a name without"),
+        ({"tag": ".a"}, "a name without"),
+        ({"processes": 0}, "processes 0: at least 1"),
+    ],
+)
+def test_arguments_that_cannot_work(source: Source, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        source.write().convert(**options)
+    assert not source.output_dir.exists()
+
+
+def test_directories_that_cannot_work(source: Source, tmp_path: Path) -> None:
+    source.write()
+    with pytest.raises(InvalidInput, match="--image_dir .*none: there is no such directory"):
+        convert_dataset(tmp_path / "none", source.annotations_file, source.output_dir)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="--output_dir .*file/out: cannot be made: Not a directory"):
+        convert_dataset(source.image_dir, source.annotations_file, tmp_path / "file" / "out")
+
+
+def test_the_tag_is_the_name_of_the_annotation_file() -> None:
+    assert checked_tag(None, "/data/instances_train.v2.json") == "instances_train.v2"
+    assert checked_tag("x", "/data/a.json") == "x"
+    with pytest.raises(InvalidInput, match=r"'a\[1\]' \(the name of the annotation file; give another with --tag\)"):
+        checked_tag(None, "/data/a[1].json")
+
+
+def test_a_refused_publication_changes_nothing(source: Source) -> None:
+    source.write().convert()
+    before = source.files()
+
+    def refuse() -> None:
+        raise TryAgain("another run has taken over")
+
+    with pytest.raises(TryAgain):
+        source.convert(num_shards=9, before_publish=refuse)
+    assert source.files() == before
