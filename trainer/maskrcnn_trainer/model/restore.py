@@ -32,7 +32,7 @@ def assign_variables(network: MaskRCNN, model: StoredModel) -> None:
     strangers = sorted(set(variables) ^ set(model.variables))
     if strangers:
         raise InvalidInput(
-            f"the model file and the network differ in {len(strangers)} variables, {', '.join(strangers[:5])} among them",
+            f"the model file and the network differ in {len(strangers)} variables: {', '.join(strangers[:5])}",
             reason="InvalidModel",
         )
     for name, variable in variables.items():

@@ -1,0 +1,53 @@
+# Every target does its own set-up; a second run sets nothing up again.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv/bin
+# Side by side, a test process a CPU would thrash TensorFlow's thread pools: they are told to share.
+PYTEST := $(VENV)/python -m pytest
+
+.PHONY: help setup demo test test-unit test-trainer lint format lock bench-train-step bench-dataset-convert bench-input-pipeline clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
+	@scripts/setup.sh
+
+demo: setup ## generates pictures, then converts, trains on two processes, evaluates and draws the result
+	@scripts/demo.sh
+
+test: setup ## all tests (unit and trainer tiers)
+	@scripts/test.sh
+
+test-unit: setup ## the tests that need no TensorFlow
+	$(PYTEST) tests/unit
+
+test-trainer: setup ## the tests that need TensorFlow and Horovod
+	$(PYTEST) tests/trainer
+
+lint: setup ## ruff, mypy and the arrows between rooms
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer
+	$(VENV)/lint-imports
+
+format: setup ## lets ruff format and mend
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+lock: setup ## resolves the lock files anew
+	@scripts/lock.sh
+
+bench-train-step: setup ## a training step and inference, beside TensorFlow Model Garden
+	$(VENV)/python benchmarks/train_step.py
+
+bench-dataset-convert: setup ## dataset_convert, beside TensorFlow Model Garden's converter
+	$(VENV)/python benchmarks/dataset_convert.py
+
+bench-input-pipeline: setup ## the input pipeline alone
+	$(VENV)/python benchmarks/input_pipeline.py
+
+clean: ## the environment and everything generated; the user's cache stays
+	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
