@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,14 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.data.convert.masks import (
-    BrokenSegmentation,
-    decode,
-    is_outside_of_box,
-    pixel_box,
-    to_png,
-    to_rle,
-)
+from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, Mask, is_outside_of_box, to_mask
+from maskrcnn_trainer.data.convert.png import to_png
 from maskrcnn_trainer.data.mask_png import MaskPng
 
 SQUARE = [2.0, 1.0, 5.0, 1.0, 5.0, 4.0, 2.0, 4.0]  # columns 2..4, rows 1..3
@@ -43,17 +39,17 @@ def uncompressed(mask: np.ndarray) -> dict[str, Any]:
 
 @pytest.mark.parametrize("segmentation", [[SQUARE], compressed(square()), uncompressed(square())])
 def test_all_three_forms_give_the_mask(segmentation: Any) -> None:
-    rle, remark = to_rle(segmentation, 6, 8)
-    np.testing.assert_array_equal(decode(rle), square())
-    assert pixel_box(rle) == (2, 1, 3, 3)
+    mask, remark = to_mask(segmentation, 6, 8)
+    np.testing.assert_array_equal(mask.full(), square())
+    assert mask.box == (2, 1, 3, 3)
     assert remark == ""
 
 
 def test_polygons_are_joined() -> None:
-    rle, _ = to_rle([SQUARE, [6, 4, 8, 4, 8, 6, 6, 6]], 6, 8)
+    mask, _ = to_mask([SQUARE, [6, 4, 8, 4, 8, 6, 6, 6]], 6, 8)
     expected = square()
     expected[4:6, 6:8] = 1
-    np.testing.assert_array_equal(decode(rle), expected)
+    np.testing.assert_array_equal(mask.full(), expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -61,7 +57,7 @@ def test_polygons_are_joined() -> None:
 def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: int, share: float) -> None:
     mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
     for segmentation in (compressed(mask), uncompressed(mask)):
-        np.testing.assert_array_equal(decode(to_rle(segmentation, height, width)[0]), mask)
+        np.testing.assert_array_equal(to_mask(segmentation, height, width)[0].full(), mask)
 
 
 @pytest.mark.parametrize(
@@ -96,26 +92,26 @@ def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: i
 )
 def test_what_cannot_be_a_mask_is_refused(segmentation: Any, reason: str) -> None:
     with pytest.raises(BrokenSegmentation, match=reason):
-        to_rle(segmentation, 6, 8)
+        to_mask(segmentation, 6, 8)
 
 
 def test_one_good_polygon_is_enough() -> None:
-    rle, remark = to_rle([[1, 1, 2, 2], SQUARE], 6, 8)
-    np.testing.assert_array_equal(decode(rle), square())
+    mask, remark = to_mask([[1, 1, 2, 2], SQUARE], 6, 8)
+    np.testing.assert_array_equal(mask.full(), square())
     assert remark == "polygon 0: 2 points: at least 3 are wanted"
 
 
 def test_a_polygon_may_reach_out_of_the_image() -> None:
-    rle, remark = to_rle([[-4, -3, 12, -3, 12, 3, -4, 3]], 6, 8)
+    mask, remark = to_mask([[-4, -3, 12, -3, 12, 3, -4, 3]], 6, 8)
     expected = np.zeros((6, 8), np.uint8)
     expected[:3] = 1
-    np.testing.assert_array_equal(decode(rle), expected)
+    np.testing.assert_array_equal(mask.full(), expected)
     assert remark == ""
 
 
 @pytest.mark.parametrize("segmentation", [[[2, 1, 2, 1, 2, 1]], {"size": [6, 8], "counts": [48]}])
 def test_an_empty_mask_has_no_pixels(segmentation: Any) -> None:
-    assert pixel_box(to_rle(segmentation, 6, 8)[0])[2:] == (0, 0)
+    assert to_mask(segmentation, 6, 8)[0].pixels.shape == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +133,7 @@ def test_an_empty_mask_has_no_pixels(segmentation: Any) -> None:
 def test_a_mask_may_reach_a_pixel_and_a_half_out_of_its_box(
     bbox: tuple[float, float, float, float], outside: bool
 ) -> None:
-    assert is_outside_of_box((10, 10, 10, 10), bbox, 100, 100) is outside
+    assert is_outside_of_box(Mask(100, 100, 10, 10, np.ones((10, 10), np.uint8)), bbox) is outside
 
 
 @pytest.mark.parametrize(
@@ -152,15 +148,40 @@ def test_a_mask_may_reach_a_pixel_and_a_half_out_of_its_box(
     ],
 )
 def test_at_the_edge_of_the_image(bbox: tuple[float, float, float, float], outside: bool) -> None:
-    assert is_outside_of_box((0, 0, 100, 100), bbox, 100, 100) is outside
+    assert is_outside_of_box(Mask(100, 100, 0, 0, np.ones((100, 100), np.uint8)), bbox) is outside
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.integers(1, 50), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+def random_mask(seed: int, height: int, width: int, share: float) -> np.ndarray:
+    """Pixels set at random within a random rectangle."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), np.uint8)
+    (y1, y2), (x1, x2) = np.sort(rng.integers(0, height + 1, 2)), np.sort(rng.integers(0, width + 1, 2))
+    mask[y1:y2, x1:x2] = rng.random((y2 - y1, x2 - x1)) < share
+    return mask
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 50) | st.integers(300, 900),
+    st.integers(1, 50) | st.integers(300, 900),
+    st.sampled_from([0.0, 0.02, 0.5, 1.0]),
+)
 def test_png_holds_the_mask(seed: int, height: int, width: int, share: float) -> None:
-    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
-    png = to_png(mask, pixel_box(coco_mask.encode(np.asfortranarray(mask))))
+    expected = random_mask(seed, height, width, share)
+    mask, _ = to_mask(compressed(expected), height, width)
+    np.testing.assert_array_equal(mask.full(), expected)
+    png = to_png(mask)
     image = Image.open(io.BytesIO(png))
     assert (image.mode, image.format, image.size) == ("L", "PNG", (width, height))
-    np.testing.assert_array_equal(np.asarray(image), mask)
-    np.testing.assert_array_equal(MaskPng(png).rows(0, height - 1), mask)
+    np.testing.assert_array_equal(np.asarray(image), expected)
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED), expected)
+    np.testing.assert_array_equal(MaskPng(png).rows(0, height - 1), expected)
+    data = png[png.index(b"IDAT") + 4 : -16]
+    assert len(zlib.decompress(data)) == height * (width + 1), "the checksum of the stream is right"
+
+
+def test_the_part_that_is_kept_is_the_smallest() -> None:
+    mask, _ = to_mask(compressed(square()), 6, 8)
+    assert mask.box == (2, 1, 3, 3)
+    assert mask.pixels.shape == (3, 3)

@@ -13,7 +13,7 @@ from maskrcnn_trainer.data.convert.dataset import MAX_SHARDS, ConversionSummary,
 from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK
-from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, usable_cpus
+from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter, task_report
@@ -72,8 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     environment = TaskEnvironment.from_environ()
     results_dir = Path(arguments.results_dir or arguments.output_dir)
     guard = ownership_guard(results_dir, os.environ.get(TOKEN_VARIABLE))
-    share = os.environ.get(THREADS_VARIABLE, "")
-    processes = int(share) if share.isdecimal() and int(share) else usable_cpus()
+    processes = task_threads()
     with (
         stopping_on_sigterm(),
         task_report(

@@ -1,14 +1,14 @@
-"""Segmentations of COCO as masks: checked, rasterised, measured, and written as PNG.
+"""Segmentations of COCO as masks: checked, rasterised and measured.
 
-Polygons and run lengths are turned into masks by pycocotools, the reference implementation of the format. What it would
-crash on, read past, or silently take for something else is refused before.
+Polygons are rasterised by pycocotools, the reference implementation of the format, which gives run lengths; run lengths
+are expanded here, within the columns of the object only. What pycocotools would crash on, or silently take for
+something else, is refused before.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,45 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_trainer.data.coco import is_finite
 
-Rle = dict[str, Any]
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHARACTERS_OF_A_RUN = 7  # 35 bits, more than any image has pixels
 
 
 class BrokenSegmentation(ValueError):  # noqa: N818 - it is a segmentation that is broken
     """Nothing of a segmentation can be used; the text says why."""
 
 
-def to_rle(segmentation: list[Any] | Mapping[str, Any], height: int, width: int) -> tuple[Rle, str]:
-    """The compressed run lengths of a segmentation, and a remark about parts of it that were left out ("" if none).
+@dataclass(frozen=True)
+class Mask:
+    """The smallest part of a mask that holds all its set pixels.
+
+    Attributes:
+        height: of the image; width: the same.
+        row: first row with a set pixel; column: first such column; both 0 for an empty mask.
+        pixels: uint8 [rows, columns] of 0 and 1; [0, 0] for an empty mask.
+    """
+
+    height: int
+    width: int
+    row: int
+    column: int
+    pixels: NDArray[np.uint8]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Column, row, number of columns, number of rows."""
+        rows, columns = self.pixels.shape
+        return self.column, self.row, columns, rows
+
+    def full(self) -> NDArray[np.uint8]:
+        """The whole mask, uint8 [height, width]."""
+        whole = np.zeros((self.height, self.width), np.uint8)
+        rows, columns = self.pixels.shape
+        whole[self.row : self.row + rows, self.column : self.column + columns] = self.pixels
+        return whole
+
+
+def to_mask(segmentation: list[Any] | Mapping[str, Any], height: int, width: int) -> tuple[Mask, str]:
+    """The mask of a segmentation, and a remark about polygons that were left out ("" if none).
 
     Args:
         segmentation: polygons, or run lengths as a list or as COCO's text.
@@ -37,7 +65,7 @@ def to_rle(segmentation: list[Any] | Mapping[str, Any], height: int, width: int)
         BrokenSegmentation: no usable polygon, or run lengths that do not describe an image of this size.
     """
     if isinstance(segmentation, Mapping):
-        return _checked_runs(segmentation, height, width), ""
+        return _expanded(_checked_runs(segmentation, height, width), height, width), ""
     if not segmentation:
         raise BrokenSegmentation("the list of polygons is empty")
     if all(is_finite(value) for value in segmentation):
@@ -47,64 +75,25 @@ def to_rle(segmentation: list[Any] | Mapping[str, Any], height: int, width: int)
     remark = next((f"polygon {number}: {fault}" for number, fault in enumerate(faults) if fault), "")
     if not usable:
         raise BrokenSegmentation(remark)
-    rle: Rle = coco_mask.merge(coco_mask.frPyObjects(usable, height, width))
-    return rle, remark
+    rle = coco_mask.merge(coco_mask.frPyObjects(usable, height, width))
+    return _expanded(_decompressed(rle["counts"]), height, width), remark
 
 
-def decode(rle: Rle) -> NDArray[np.uint8]:
-    """The mask, uint8 [height, width] of 0 and 1."""
-    mask: NDArray[np.uint8] = coco_mask.decode(rle)
-    return mask
-
-
-def pixel_box(rle: Rle) -> tuple[int, int, int, int]:
-    """First column, first row, number of columns and of rows that hold the set pixels; all 0 for an empty mask."""
-    x, y, width, height = (int(value) for value in coco_mask.toBbox(rle))
-    return x, y, width, height
-
-
-def is_outside_of_box(
-    pixels: tuple[int, int, int, int], bbox: tuple[float, float, float, float], height: int, width: int
-) -> bool:
-    """Whether a mask reaches out of its box grown by one pixel on each side.
+def is_outside_of_box(mask: Mask, bbox: tuple[float, float, float, float]) -> bool:
+    """Whether a mask that is not empty reaches out of its box grown by one pixel on each side.
 
     The mask's extent is that of its outline at level 0.5: half a pixel outside of its first and last set pixel, at
     most up to the outermost pixels of the image, where an outline ends. Coordinates count pixel centres from 0.
 
     Args:
-        pixels: of :func:`pixel_box`, not empty.
+        mask: not empty.
         bbox: x, y, width, height.
-        height: of the image; width: the same.
     """
-    column, row, columns, rows = pixels
+    column, row, columns, rows = mask.box
     left, top = max(column - 0.5, 0.0), max(row - 0.5, 0.0)
-    right, bottom = min(column + columns - 0.5, width - 1.0), min(row + rows - 0.5, height - 1.0)
+    right, bottom = min(column + columns - 0.5, mask.width - 1.0), min(row + rows - 0.5, mask.height - 1.0)
     x, y, box_width, box_height = bbox
     return x - 1 > left or y - 1 > top or x + box_width + 1 < right or y + box_height + 1 < bottom
-
-
-def to_png(mask: NDArray[np.uint8], pixels: tuple[int, int, int, int]) -> bytes:
-    """A single-channel 8-bit PNG of a mask, as large as the image, values 0 and 1.
-
-    No row is filtered and the compressor looks for runs only: half the time and half the bytes of an encoder for
-    photographs, and a reader can stop below the object.
-
-    Args:
-        mask: uint8 [height, width] of 0 and 1; pixels: of :func:`pixel_box`.
-    """
-    height, width = mask.shape
-    column, row, columns, rows = pixels
-    lines = np.zeros((height, 1 + width), np.uint8)  # each begins with the number of its filter: 0, none
-    window = slice(column, column + columns)
-    lines[row : row + rows, 1 + window.start : 1 + window.stop] = mask[row : row + rows, window]
-    compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_RLE)
-    data = compressor.compress(lines.data) + compressor.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"".join((_PNG_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))))
 
 
 def _fault_of(polygon: Any, height: int, width: int) -> str:
@@ -125,46 +114,64 @@ def _fault_of(polygon: Any, height: int, width: int) -> str:
     return "" if far is None else f"coordinate {far} is farther from the {width}x{height} image than its own size"
 
 
-def _checked_runs(segmentation: Mapping[str, Any], height: int, width: int) -> Rle:
+def _checked_runs(segmentation: Mapping[str, Any], height: int, width: int) -> Sequence[int] | NDArray[np.int64]:
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
         raise BrokenSegmentation(f"run lengths have size {size}: the image is [{height}, {width}] (height, width)")
+    runs: list[int] | NDArray[np.int64]
     if isinstance(counts, str):
-        runs = _decompressed(counts)
+        runs = _decompressed(counts.encode("utf-8", "replace"))
+        total, least = int(np.sum(runs)), int(np.min(runs, initial=0))
     elif isinstance(counts, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in counts):
-        runs = counts
+        runs, total, least = counts, sum(counts), min(counts, default=0)
     else:
         raise BrokenSegmentation(
             f"counts of run lengths: a list of whole numbers or COCO's text is wanted, not {counts!r:.40}"
         )
-    if any(run < 0 for run in runs):
+    if least < 0:
         raise BrokenSegmentation("a run length is negative")
-    if sum(runs) != height * width:
-        raise BrokenSegmentation(f"run lengths cover {sum(runs)} pixels of {height * width}")
-    if isinstance(counts, str):
-        return {"size": [height, width], "counts": counts.encode("ascii")}
-    rle: Rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
-    return rle
+    if total != height * width:
+        raise BrokenSegmentation(f"run lengths cover {total} pixels of {height * width}")
+    return runs
 
 
-def _decompressed(text: str) -> list[int]:
+def _decompressed(text: bytes) -> NDArray[np.int64]:
     """The run lengths behind COCO's text: 5 bits a character from code 48 on, the sixth says that more follow.
 
-    From the fourth run on, a number is the difference from the run two before.
+    The last character's fifth bit is the sign. From the fourth run on, a number is the difference from the run two
+    before.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for code in text.encode("utf-8"):
-        bits = code - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise BrokenSegmentation(f"counts {text!r:.40}: not COCO's compressed run lengths")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            if bits & 0x10:
-                value -= 1 << shift
-            runs.append(value + runs[-2] if len(runs) > 2 else value)
-            value = shift = 0
-    if shift:
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if ((codes < 0) | (codes > 63)).any():
+        raise BrokenSegmentation(f"counts {text!r:.40}: not COCO's compressed run lengths")
+    if not len(codes):
+        return codes
+    last = np.flatnonzero(codes < 32)
+    if not len(last) or last[-1] != len(codes) - 1:
         raise BrokenSegmentation(f"counts {text!r:.40}: COCO's compressed run lengths end too early")
-    return runs
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - first + 1
+    if lengths.max() > _CHARACTERS_OF_A_RUN:
+        raise BrokenSegmentation(f"counts {text!r:.40}: not COCO's compressed run lengths")
+    position = np.arange(len(codes)) - np.repeat(first, lengths)
+    values = np.add.reduceat((codes & 31) << (5 * position), first)
+    values -= (codes[last] >> 4 & 1) << (5 * lengths)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _expanded(runs: Sequence[int] | NDArray[np.int64], height: int, width: int) -> Mask:
+    """The mask of run lengths, which go down the columns and begin with background."""
+    edges = np.concatenate([[0], np.cumsum(np.asarray(runs, np.int64))])
+    starts, ends = edges[1:-1:2], edges[2::2]
+    filled = np.flatnonzero(ends > starts)
+    if not len(filled):
+        return Mask(height, width, 0, 0, np.zeros((0, 0), np.uint8))
+    column, beyond = int(starts[filled[0]]) // height, int(ends[filled[-1]] - 1) // height + 1
+    within = np.diff(np.clip(edges, column * height, beyond * height))
+    alternating = (np.arange(len(within)) & 1).astype(np.uint8)
+    columns = np.repeat(alternating, within).reshape(beyond - column, height)
+    rows = np.flatnonzero(columns.any(axis=0))
+    row = int(rows[0])
+    return Mask(height, width, row, column, columns[:, row : int(rows[-1]) + 1].T)

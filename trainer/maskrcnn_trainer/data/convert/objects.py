@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
-from maskrcnn_trainer.data.convert import masks
+from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, is_outside_of_box, to_mask
+from maskrcnn_trainer.data.convert.png import to_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,16 @@ def convert_object(
     if not include_mask:
         return None, True, []
     try:
-        rle, remark = masks.to_rle(annotation.segmentation or [], image.height, image.width)
-    except masks.BrokenSegmentation as error:
+        mask, remark = to_mask(annotation.segmentation or [], image.height, image.width)
+    except BrokenSegmentation as error:
         return None, False, [Finding("mask", annotation.id, str(error), dropped=True)]
-    pixels = masks.pixel_box(rle)
     reasons = [f"{remark}; left out"] if remark else []
-    if not pixels[2] or not pixels[3]:
+    if not mask.pixels.size:
         reasons.append("the mask is empty")
-    elif masks.is_outside_of_box(pixels, annotation.bbox, image.height, image.width):
-        reasons.append(f"the mask (pixels {_numbers(pixels)}) reaches out of the box {_numbers(annotation.bbox)}")
+    elif is_outside_of_box(mask, annotation.bbox):
+        reasons.append(f"the mask (pixels {_numbers(mask.box)}) reaches out of the box {_numbers(annotation.bbox)}")
     findings = [Finding("mask", annotation.id, "; ".join(reasons), dropped=False)] if reasons else []
-    return masks.to_png(masks.decode(rle), pixels), True, findings
+    return to_png(mask), True, findings
 
 
 def _numbers(values: tuple[float, ...]) -> str:
