@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.workspace import real_path
 
 RESULT_FILE = "result.json"
 
@@ -38,7 +39,7 @@ def artifact_files(path: PathLike) -> list[Path]:
     Raises:
         FileNotFoundError: nothing is there.
     """
-    root = Path(path)
+    root = real_path(os.fspath(path))
     if root.is_file():
         return [root]
     if root.is_dir():
@@ -56,7 +57,7 @@ def artifact_bytes(path: PathLike) -> int:
 
 def artifact_sha256(path: PathLike) -> str:
     """The SHA-256 of a file, or of the lines ``<hash>  <relative path>`` (as sha256sum prints) of several, as hex."""
-    root = Path(path)
+    root = real_path(os.fspath(path))
     files = artifact_files(path)
     with ThreadPoolExecutor(max_workers=min(4, len(files) or 1)) as pool:
         digests = list(pool.map(_file_sha256, files))

@@ -123,7 +123,10 @@ def _host_and_port(text: str | None) -> tuple[str, int] | None:
 def _import_spec(arguments: argparse.Namespace) -> int:
     from maskrcnn_trainer.spec.importing import import_spec
 
-    sys.stdout.write(import_spec(Path(arguments.spec), claim=arguments.claim))
+    imported = import_spec(Path(arguments.spec), claim=arguments.claim)
+    for line in imported.report:
+        log.info("%s", line)
+    sys.stdout.write(imported.manifest)
     return EXIT_OK
 
 

@@ -30,6 +30,7 @@ from maskrcnn_trainer.artifacts import (
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, EXIT_STOPPED, InvalidInput, Stopped, TaskError, WorkspaceFull
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
+from maskrcnn_trainer.workspace import manifest_path
 
 __all__ = [
     "Reporter",
@@ -91,7 +92,7 @@ def termination_message(
         "code": code,
         "fingerprint": environment.fingerprint,
         "attempt": environment.attempt,
-        "modelPath": None if model_path is None else os.fspath(model_path),
+        "modelPath": None if model_path is None else manifest_path(os.fspath(model_path)),
         "metrics": finite_numbers(metrics),
         "artifacts": {name: dict(artifact) for name, artifact in (artifacts or {}).items()},
         "checkpointStep": checkpoint_step,
@@ -231,12 +232,13 @@ class Reporter:
     ) -> None:
         """Write result.json, the termination message and the last record.
 
-        ``artifacts`` maps names to files, directories or patterns; their paths are kept in the form given.
+        ``artifacts`` maps names to files, directories or patterns; a local workspace stands as ``/workspace`` in the result.
         """
         if self.silent:
             return
         sized: dict[str, dict[str, Any]] = {
-            name: {"path": os.fspath(path), "bytes": artifact_bytes(path)} for name, path in (artifacts or {}).items()
+            name: {"path": manifest_path(os.fspath(path)), "bytes": artifact_bytes(path)}
+            for name, path in (artifacts or {}).items()
         }
         last_word = termination_message(
             self.task,

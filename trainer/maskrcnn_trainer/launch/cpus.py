@@ -32,6 +32,12 @@ def cgroup_quota(root: Path = CGROUP_ROOT) -> float | None:
     return microseconds / period_microseconds if microseconds > 0 else None
 
 
+def task_threads() -> int:
+    """Threads of this process: its share as ``launch`` divided the CPUs, else all that it may use."""
+    share = os.environ.get(THREADS_VARIABLE, "")
+    return int(share) if share.isdecimal() and int(share) else usable_cpus()
+
+
 def threads_per_process(processes: int, wanted: int | None = None, cpus: int | None = None) -> int:
     """Threads of each of ``processes``: what the user wants, else an equal share of the CPUs, at least 1."""
     return wanted or max(1, (cpus or usable_cpus()) // processes)

@@ -6,19 +6,15 @@ One process alone is a gang of one: the same calls, and Horovod is not even impo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, usable_cpus
+from maskrcnn_trainer.failures import lost_peer_is_try_again
+from maskrcnn_trainer.launch.cpus import task_threads, usable_cpus
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-# What UnknownError and InternalError of TensorFlow say when a peer is gone (HorovodInternalError always means that).
-LOST_PEER_WORDS = ("horovod", "gloo", "nccl", "connection closed", "connection reset", "allreduce", "allgather")
 
 
 class Ranks:
@@ -41,8 +37,7 @@ class Ranks:
     def from_environ(cls) -> Ranks:
         """Reads what ``maskrcnn launch`` set; without it the gang is this process alone."""
         number = {name: int(os.environ.get(f"HOROVOD_{name}", default)) for name, default in _DEFAULTS.items()}
-        threads = os.environ.get(THREADS_VARIABLE)
-        return cls(number["RANK"], number["SIZE"], number["LOCAL_RANK"], int(threads) if threads else None)
+        return cls(number["RANK"], number["SIZE"], number["LOCAL_RANK"], task_threads())
 
     def initialise(self) -> None:
         """Joins the gang; returns when all of it has.
@@ -112,31 +107,3 @@ class Ranks:
 
 
 _DEFAULTS = {"RANK": "0", "SIZE": "1", "LOCAL_RANK": "0"}
-
-
-@contextmanager
-def lost_peer_is_try_again() -> Iterator[None]:
-    """Turns what a collective raises when a peer is gone into exit code 75.
-
-    Raises:
-        TryAgain: in place of Horovod's and TensorFlow's errors about the connection.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _speaks_of_a_peer(error):
-            raise
-        raise TryAgain(f"another process of this training was lost: {_first_line(error)}", reason="PeerLost") from error
-
-
-def _speaks_of_a_peer(error: Exception) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if "HorovodInternalError" in names:
-        return True
-    text = str(error).lower()
-    return bool(names & {"UnknownError", "InternalError"}) and any(word in text for word in LOST_PEER_WORDS)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

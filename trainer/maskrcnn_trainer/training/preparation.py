@@ -45,7 +45,7 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     records = index_records(str(config.training_file_pattern))
     summary = record_summary(records)
     summary.require_masks()
-    names = load_coco(str(config.val_json_file)).category_names
+    names = load_coco(str(config.val_json_file)).categories
     class_map = class_map_for(set(summary.class_ids), names, config.num_classes)
     plan = plan_steps(spec, num_records=len(records), ranks=ranks)
     log.info(

@@ -15,6 +15,7 @@ from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
@@ -26,15 +27,14 @@ from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
-from maskrcnn_trainer.training.failures import explained_failures
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.resume import check_resumable
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import TrainStep
-from maskrcnn_trainer.training.stopping import StopRequest
 from maskrcnn_trainer.training.telemetry import Telemetry
 from maskrcnn_trainer.workspace import manifest_paths
 
@@ -107,7 +107,7 @@ def _conclude(training: Training, store: CheckpointStore, reporter: Reporter, ou
     if chosen is None:
         log.warning("No checkpoint has a mask AP to be the best by; the last one is the result")
         chosen = last
-    model = manifest_paths(str(store.path(chosen)))
+    model = store.path(chosen)
     reporter.succeeded(
         "Training finished successfully.",
         metrics=store.evaluations.get(chosen, {}),
@@ -253,13 +253,14 @@ class Training:
         known = self.ranks.share(self._store.evaluations.get(step) if self._store is not None else None)
         if known is not None:
             return
-        evaluated = self._validation.run(check_stop=self._stop.check)
+        previews = self.spec.visualize_images_summary
+        evaluated = self._validation.run(check_stop=self._stop.check, previews=previews)
         if evaluated is None or self._store is None:
             return
         self._store.record_evaluation(step, evaluated.metrics)
         telemetry.evaluated(step, self.data.epoch_of(step, self.images_per_step), evaluated.metrics)
-        if self.spec.visualize_images_summary:
-            telemetry.images(step, self._validation.previews())
+        if previews:
+            telemetry.images(step, self._validation.preview_pictures(evaluated))
 
     def _write_checkpoint(self, step: int) -> None:
         if self._store is None:

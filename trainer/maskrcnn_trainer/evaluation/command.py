@@ -1,0 +1,52 @@
+"""``maskrcnn evaluate``: the COCO metrics of a model on the validation records."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e", "--experiment-spec-file", "--experiment-spec", required=True, metavar="SPEC", help="the spec"
+    )
+    parser.add_argument("-m", "--model-path", "--model", required=True, metavar="MODEL", help="the model file (.tlt)")
+    parser.add_argument(
+        "-r",
+        "--results-dir",
+        metavar="DIR",
+        help="metrics.json and detections.json go here (default: beside the model)",
+    )
+    add_key(parser)
+    parser.add_argument("-i", "--image-dir", "--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; evaluation uses one process")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluates and reports.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+    """
+    if arguments.gpus != 1:
+        raise InvalidInput(f"--gpus {arguments.gpus}: evaluate runs as one process; only train takes several")
+    environment = TaskEnvironment.from_environ()
+    model_path = Path(arguments.model_path)
+    results_dir = Path(arguments.results_dir or environment.results_dir or model_path.parent / "evaluation")
+
+    from maskrcnn_trainer.evaluation.evaluate import evaluate_task
+
+    evaluate_task(
+        spec_path=arguments.experiment_spec_file,
+        model_path=model_path,
+        results_dir=results_dir,
+        key=key_of(arguments, environment),
+        environment=environment,
+        token=os.environ.get("MASKRCNN_RUN_TOKEN"),
+    )
+    return EXIT_OK

@@ -1,0 +1,102 @@
+"""The evaluate task, from the model file to the metrics."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.evaluation.evaluator import write_evaluation
+from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.failures import explained_failures
+from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.ownership import ownership_guard
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.restore import network_of
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.report import task_report
+from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
+from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+RETRAIN_FIRST = (
+    "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
+    "inference or evaluation: give it to train as prunedModelPath"
+)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A gang of one."""
+
+    threads: int
+    rank: int = 0
+    size: int = 1
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
+def evaluate_task(
+    *,
+    spec_path: str,
+    model_path: Path,
+    results_dir: Path,
+    key: str | None,
+    environment: TaskEnvironment,
+    token: str | None,
+) -> None:
+    """``maskrcnn evaluate``: writes ``metrics.json`` and ``detections.json``, and reports the metrics."""
+    guard = ownership_guard(results_dir, token)
+    threads = task_threads()
+    with (
+        StopRequest() as stop,
+        task_report(
+            "evaluate",
+            results_dir,
+            environment,
+            started="Starting Mask R-CNN evaluation.",
+            threads=threads,
+            before_write=guard,
+        ) as reporter,
+        explained_failures(),
+    ):
+        spec = load_spec(spec_path)
+        require_paths(spec, "evaluate")
+        model = open_model(model_path, key, spec)
+        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
+        network = network_of(model, dtype=compute_dtype(spec.use_amp))
+        validation = Validation(spec, network, ClassMap.from_json(model.class_map), Alone(threads))
+        result = validation.run(check_stop=stop.check)
+        if result is None:
+            raise AssertionError("a gang of one has a rank 0")
+        metrics_file, detections_file = write_evaluation(
+            results_dir, result, validation.names, step=model.step, before_write=guard
+        )
+        reporter.succeeded(
+            "Evaluation finished successfully.",
+            metrics=result.metrics,
+            artifacts={"metrics": metrics_file, "detections": detections_file},
+            model_path=model_path,
+        )
+
+
+def open_model(path: Path, key: str | None, spec: ExperimentSpec) -> ModelFile:
+    """A model that is fit for use under ``spec``.
+
+    Raises:
+        InvalidInput: it is pruned and not retrained, or the spec contradicts it, by field name.
+    """
+    model = read_model_file(path, key, with_optimizer=False)
+    if model.retrain_required:
+        raise InvalidInput(RETRAIN_FIRST.format(path=path), reason="RetrainFirst")
+    contradictions = Architecture.from_json(model.architecture).contradictions(spec)
+    if contradictions:
+        raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
+    return model

@@ -1,0 +1,100 @@
+"""A network against the validation records of a spec: what training does between its steps and evaluate does once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.pipeline import evaluation_dataset
+from maskrcnn_trainer.data.records import index_records
+from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
+from maskrcnn_trainer.evaluation.evaluator import EvaluationResult, Evaluator
+from maskrcnn_trainer.evaluation.preview import PREVIEW_IMAGES
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
+from maskrcnn_trainer.spec import ExperimentSpec
+
+
+class Gang(Protocol):
+    """The processes that evaluate together."""
+
+    rank: int
+    size: int
+    threads: int
+
+    def gather(self, value: Any) -> Sequence[Any]: ...
+
+
+class Validation:
+    """Evaluates a network, whose variables may change between two runs, on the validation set.
+
+    Args:
+        spec: names the records, the annotations, and the settings at test time.
+        network: evaluated with its stored batch-norm statistics.
+        class_map: of the model.
+        ranks: share the images by record.
+    """
+
+    def __init__(self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang) -> None:
+        config = spec.data_config
+        self._spec = spec
+        self._class_map = class_map
+        self._ranks = ranks
+        self._records = index_records(str(config.validation_file_pattern))
+        self.ground_truth = GroundTruth.load(str(config.val_json_file))
+        self._check_stop: Callable[[], None] = lambda: None
+        settings = TestSettings.from_spec(spec)
+        height, width = config.image_size
+
+        @tf.function(input_signature=[tf.TensorSpec((spec.eval_batch_size, height, width, 3), tf.float32)])
+        def predictions(images: tf.Tensor) -> Predictions:
+            return predict(network, images, settings)
+
+        total = min(config.eval_samples, len(self._records)) if config.eval_samples else len(self._records)
+        self._evaluator = Evaluator(
+            predictions,
+            self._batches,
+            class_map,
+            self.ground_truth,
+            rank=ranks.rank,
+            gather=ranks.gather,
+            max_detections=settings.detections_per_image,
+            total_images=len(range(ranks.rank, total, ranks.size)),
+            threads=ranks.threads,
+        )
+
+    def run(self, *, check_stop: Callable[[], None] | None = None, previews: bool = False) -> EvaluationResult | None:
+        """Evaluates all images; None on ranks other than 0.
+
+        Args:
+            check_stop: called before each batch; raises to stop.
+            previews: keep the first images for pictures.
+        """
+        self._check_stop = check_stop or (lambda: None)
+        return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0)
+
+    def preview_pictures(self, result: EvaluationResult) -> dict[str, np.ndarray]:
+        """The pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
+        return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Category names by raw id."""
+        return self.ground_truth.category_names
+
+    def _batches(self) -> Iterator[Mapping[str, Any]]:
+        dataset = evaluation_dataset(
+            self._records,
+            self._spec,
+            self._class_map,
+            rank=self._ranks.rank,
+            ranks=self._ranks.size,
+            limit=self._spec.data_config.eval_samples,
+        )
+        for batch in dataset:
+            self._check_stop()
+            yield batch
