@@ -39,32 +39,36 @@ def crop_masks(
         ValueError: a mask cannot be decoded.
     """
     crops = np.zeros((len(pngs), size + 2 * BORDER, size + 2 * BORDER), np.uint8)
-    for crop, png, box in zip(crops, pngs, boxes.astype(np.float64), strict=True):
-        mask = MaskPng(png)
-        y1, x1, y2, x2 = box
-        if flipped:
-            # Sampling from the right edge to the left mirrors the object back.
-            x1, x2 = 1.0 - x1, 1.0 - x2
-        top, bottom, down = _taps(y1, y2, mask.height, size)
-        left, right, across = _taps(x1, x2, mask.width, size)
-        first_row, last_row = top[0], bottom[-1]
-        first_column, last_column = min(left[0], left[-1]), max(right[0], right[-1])
-        part = mask.rows(int(first_row), int(last_row))[:, first_column : last_column + 1]
-        inside = (part != 0).astype(np.float32)
-        rows = _between(inside, top - first_row, bottom - first_row, down[:, None], axis=0)
-        cells = _between(rows, left - first_column, right - first_column, across[None, :], axis=1)
-        crop[BORDER:-BORDER, BORDER:-BORDER] = cells * 255.0 + 0.5
+    masks = [MaskPng(png) for png in pngs]
+    y1, x1, y2, x2 = boxes.astype(np.float64).T
+    if flipped:
+        # Sampling from the right edge to the left mirrors the object back.
+        x1, x2 = 1.0 - x1, 1.0 - x2
+    top, bottom, down = _taps(y1, y2, [mask.height for mask in masks], size)
+    left, right, across = _taps(x1, x2, [mask.width for mask in masks], size)
+    first_rows, last_rows = top[:, 0], bottom[:, -1]
+    first_columns, last_columns = np.minimum(left[:, 0], left[:, -1]), np.maximum(right[:, 0], right[:, -1])
+    top, bottom = top - first_rows[:, None], bottom - first_rows[:, None]
+    left, right = left - first_columns[:, None], right - first_columns[:, None]
+    for k, mask in enumerate(masks):
+        rows = mask.rows(int(first_rows[k]), int(last_rows[k]))
+        inside = (rows[:, first_columns[k] : last_columns[k] + 1] != 0).astype(np.float32)
+        lines = _between(inside, top[k], bottom[k], down[k, :, None], axis=0)
+        cells = _between(lines, left[k], right[k], across[k], axis=1)
+        crops[k, BORDER:-BORDER, BORDER:-BORDER] = cells * 255.0 + 0.5
     return crops
 
 
 def _taps(
-    start: float, end: float, length: int, size: int
+    start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], lengths: Sequence[int], size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The two pixels that each cell lies between, and how far it is from the first to the second."""
-    centres = (start + (end - start) * (np.arange(size) + 0.5) / size) * length - 0.5
+    """[n, size] each: the two pixels that a cell lies between, and how far it is from the first to the second."""
+    length = np.asarray(lengths, np.float64)[:, None]
+    share = (np.arange(size) + 0.5) / size
+    centres = (start[:, None] + (end - start)[:, None] * share) * length - 0.5
     centres = np.clip(centres, 0.0, length - 1.0)
     before = centres.astype(np.int64)
-    return before, np.minimum(before + 1, length - 1), (centres - before).astype(np.float32)
+    return before, np.minimum(before + 1, length.astype(np.int64) - 1), (centres - before).astype(np.float32)
 
 
 def _between(
