@@ -20,7 +20,7 @@ Seen on two shared virtual cores of an AMD EPYC (TensorFlow 2.18.1; other work r
   bytes of a record.
 - RPN targets in the pipeline: 4 ms an image of nuclei at 256, 22 to 25 ms at 512; COCO 2 and 5 to 9. On the same
   processor the training step, which has to take the padded 200 boxes, needs 14 to 17 and 53 to 121 ms (COCO 13 to 25
-  and 42 to 104), compiled or not; a GPU was not tried. The pipeline is the default, and there they run beside the step instead of in it.
+  and 42 to 104), compiled or not; a GPU was not tried. The pipeline is the default: there they run beside the step.
 - Whole pipeline, with RPN targets / without: nuclei 60 / 69 images/s at 256 and 26 / 35 at 512; COCO 155 / 149 and
   114 / 136. Masks written at level 1: nuclei 69 / 65 and 44 / 84; COCO 173 / 205 and 115 / 149.
 """
