@@ -63,6 +63,7 @@ class TrainStep:
         self._anchors = tf.constant(anchors, tf.float32)
         self._level_sizes = tuple(anchors_per_level(network.architecture, canvas).values())
         self._average = average
+        self._compiled = jit_compile
 
         self._variables = list(network.trainable_variables)
         names = [network.variable_name(variable) for variable in self._variables]
@@ -202,6 +203,7 @@ class TrainStep:
             post_nms_topn=settings.post_nms_topn,
             nms_threshold=settings.nms_threshold,
             min_size=settings.rpn_min_size,
+            compiled=self._compiled,
         )
         return sample_rois(
             proposals,
@@ -212,10 +214,20 @@ class TrainStep:
             settings=settings.sampling,
         )
 
-    def _cut(self, features: Mapping[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
-        """Feature patches [B * R, size, size, C] of regions [B, R, 4]."""
+    def _cut(
+        self, features: Mapping[int, tf.Tensor], boxes: tf.Tensor, size: int, *, image_index: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Feature patches [B * R, size, size, C] of regions [B, R, 4] (or [1, R, 4] with the image of each)."""
         architecture = self.network.architecture
-        patches = roi_align(features, boxes, size, architecture.min_level, architecture.max_level)
+        patches = roi_align(
+            features,
+            boxes,
+            size,
+            architecture.min_level,
+            architecture.max_level,
+            image_index=image_index,
+            compiled=self._compiled,
+        )
         return tf.reshape(patches, [-1, size, size, patches.shape[-1]])
 
     def _mask_rows(
@@ -233,7 +245,12 @@ class TrainStep:
 
         def forward(maps: list[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             row_boxes, row_images = tf.gather(boxes, rows), tf.gather(image_index, rows)
-            patches = self._cut_rows(dict(zip(levels, maps, strict=True)), row_boxes, row_images)
+            patches = self._cut(
+                dict(zip(levels, maps, strict=True)),
+                row_boxes[None],
+                self.settings.mask_resolution // 2,
+                image_index=row_images[None],
+            )
             logits = self.network.mask_outputs(patches, tf.maximum(tf.gather(classes, rows), 0))
             targets = mask_targets(
                 row_boxes,
