@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,12 @@ from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, 
 from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
-from maskrcnn_operator.local.runner import EXIT_STEP_FAILED, LOCAL_SETTINGS, Outcome, run_experiment
-from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
+from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, EXIT_STEP_FAILED, LOCAL_SETTINGS, Outcome, run_experiment
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput
 
 log = logging.getLogger(__name__)
+
+PLAIN_WIDTH = 140
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         0 Succeeded; 64 the manifest, the spec or the data cannot work; 1 a step failed otherwise; 130 after Ctrl-C and
         143 after SIGTERM.
     """
-    console = Console()
+    # no terminal, no width: a table in a log file need not be as narrow as 80 columns
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     with _logging(console):
         return run_manifest(
             arguments.manifest, arguments.workspace, jobs=arguments.jobs, console=console, trainer=trainer_command()
@@ -141,6 +145,8 @@ def _show_end(console: Console, experiment: MaskRCNNExperiment, outcome: Outcome
         experiment, outcome.status, outcome.logs, {path: _shown(place.to_local(path)) for path in paths}
     ):
         console.print(table)
+    if outcome.code in (EXIT_INTERRUPTED, EXIT_STOPPED):
+        log.warning("Stopped; the same command goes on from here")
     stalled = outcome.status.condition("Stalled")
     if stalled is not None:
         for line in stalled.message.splitlines():

@@ -21,6 +21,9 @@ from maskrcnn_operator.core.plan import Event
 
 log = logging.getLogger(__name__)
 
+HEADLINE = ("loss", "learning_rate", "images_per_second", "AP", "AP50", "mask_AP", "mask_AP50", "images")
+"""Metrics that fit on a line while a step runs; the final table has them all."""
+
 PLAIN_INTERVAL = timedelta(seconds=10)
 
 _STYLES: Mapping[StepState, str] = {
@@ -49,14 +52,14 @@ class PlainDisplay:
     """A line for each event, and one for each running step at most every ten seconds."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[datetime, Progress]] = {}
+        self._last: dict[str, tuple[datetime, str]] = {}
 
     def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
         for name, current in progress.items():
-            shown = self._last.get(name)
-            if shown is None or (current != shown[1] and now - shown[0] >= PLAIN_INTERVAL):
-                self._last[name] = (now, current)
-                log.info("%s: %s", name, progress_text(current))
+            shown, text = self._last.get(name), progress_text(current)
+            if shown is None or (text != shown[1] and now - shown[0] >= PLAIN_INTERVAL):
+                self._last[name] = (now, text)
+                log.info("%s: %s", name, text)
 
     def tell(self, event: Event) -> None:
         log.log(logging.WARNING if event.type == "Warning" else logging.INFO, "%s", event.message)
@@ -101,7 +104,7 @@ def progress_text(progress: Progress) -> str:
         parts.append(f"{progress.iteration}{total}{share}")
     if progress.eta:
         parts.append(f"{progress.eta} left")
-    parts += [f"{metric.name} {_short(metric.value)}" for metric in progress.metrics]
+    parts += [f"{metric.name} {_short(metric.value)}" for metric in _headline(progress.metrics)]
     return ", ".join(parts) or "running"
 
 
@@ -124,8 +127,13 @@ def _bar(progress: Progress | None) -> RenderableType:
     return Group(ProgressBar(total=progress.total_iterations, completed=progress.iteration, width=24), caption)
 
 
-def _metrics(metrics: tuple[Metric, ...], most: int = 6) -> str:
-    return "  ".join(f"{metric.name} {_short(metric.value)}" for metric in metrics[:most])
+def _metrics(metrics: tuple[Metric, ...]) -> str:
+    return "  ".join(f"{metric.name} {_short(metric.value)}" for metric in _headline(metrics))
+
+
+def _headline(metrics: tuple[Metric, ...]) -> list[Metric]:
+    given = {metric.name: metric for metric in metrics}
+    return [given[name] for name in HEADLINE if name in given]
 
 
 def _short(value: str) -> str:
@@ -145,20 +153,28 @@ def final_tables(
         show_path: local path by path of the manifest.
     """
     shown: list[RenderableType] = [_steps_table(experiment, status, logs)]
-    metrics = Table(title="metrics", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("step", "metric", "value"):
-        metrics.add_column(column)
     artifacts = Table(title="artifacts", box=box.SIMPLE_HEAD, title_justify="left")
     for column in ("step", "artifact", "size", "path"):
         artifacts.add_column(column, overflow="fold")
     for step in status.steps:
-        for metric in step.metrics:
-            metrics.add_row(step.name, metric.name, _short(metric.value))
         for name, artifact in step.artifacts.items():
             size = _size(artifact.size_bytes) if artifact.size_bytes is not None else ""
             artifacts.add_row(step.name, name, size, show_path.get(artifact.path, artifact.path))
-    shown += [table for table in (metrics, artifacts) if table.row_count]
+    shown += [table for table in (_metrics_table(status), artifacts) if table.row_count]
     return shown
+
+
+def _metrics_table(status: ExperimentStatus) -> Table:
+    """A row for each metric, a column for each step that has any."""
+    steps = {step.name: {metric.name: metric.value for metric in step.metrics} for step in status.steps}
+    steps = {name: metrics for name, metrics in steps.items() if metrics}
+    table = Table(title="metrics", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("metric")
+    for name in steps:
+        table.add_column(name, justify="right")
+    for metric in dict.fromkeys(metric for metrics in steps.values() for metric in metrics):
+        table.add_row(metric, *(_short(metrics[metric]) if metric in metrics else "" for metrics in steps.values()))
+    return table
 
 
 def _steps_table(experiment: MaskRCNNExperiment, status: ExperimentStatus, logs: Mapping[str, Path]) -> Table:

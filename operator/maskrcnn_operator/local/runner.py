@@ -14,6 +14,7 @@ from types import FrameType
 
 from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
 from maskrcnn_operator.core.plan import Plan, Settings
 from maskrcnn_operator.core.progress import progress_of
@@ -224,7 +225,9 @@ class _Loop:
         for key in plan.forget:
             self.executor.forget(key)
         for event in plan.events:
-            self.display.tell(event)
+            # here it is this command that is stopped and started again, not the resource
+            if event.reason not in (Reason.SUSPENDED, Reason.RESUMED):
+                self.display.tell(event)
         return plan
 
     def _finished(self, plan: Plan) -> bool:
