@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -124,7 +124,9 @@ def _bar(progress: Progress | None) -> RenderableType:
         return str(progress.iteration)
     left = f", {progress.eta} left" if progress.eta else ""
     caption = Text(f"{progress.iteration}/{progress.total_iterations}{left}")
-    return Group(ProgressBar(total=progress.total_iterations, completed=progress.iteration, width=24), caption)
+    row = Table.grid(padding=(0, 1))
+    row.add_row(ProgressBar(total=progress.total_iterations, completed=progress.iteration, width=16), caption)
+    return row
 
 
 def _metrics(metrics: tuple[Metric, ...]) -> str:
