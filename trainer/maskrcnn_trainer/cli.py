@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.data.convert import command as convert_command
@@ -44,6 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output went away (maskrcnn spec import ... | head); nothing is left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INVALID
+
+
+def entry() -> NoReturn:
+    """``main`` as a process: ends at once when the task has ended.
+
+    TensorFlow's input threads call Python. One that does so while the interpreter is taken down waits for ever, and the
+    process with it; whatever a task writes is written and flushed by then, so nothing is lost by not taking it down.
+    """
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            log.error("%s", end.code)
+    except Exception:
+        log.exception("the task failed")
+        code = 1
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -150,4 +174,4 @@ def _decrypt(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -232,7 +232,7 @@ class Reporter:
     ) -> None:
         """Write result.json, the termination message and the last record.
 
-        ``artifacts`` maps names to files, directories or patterns; a local workspace stands as ``/workspace`` in the result.
+        ``artifacts`` maps names to files, directories or patterns; of a local workspace in the ``/workspace`` form.
         """
         if self.silent:
             return

@@ -22,9 +22,14 @@ from maskrcnn_trainer.spec import ExperimentSpec
 class Gang(Protocol):
     """The processes that evaluate together."""
 
-    rank: int
-    size: int
-    threads: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def threads(self) -> int: ...
 
     def gather(self, value: Any) -> Sequence[Any]: ...
 

@@ -13,7 +13,6 @@ from maskrcnn_trainer.failures import lost_peer_is_try_again
 from maskrcnn_trainer.launch.cpus import task_threads, usable_cpus
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
 
@@ -68,14 +67,14 @@ class Ranks:
 
         return hvd.allreduce(tensor, op=hvd.Average)
 
-    def broadcast(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
+    def broadcast(self, variables: Sequence[tf.Variable]) -> None:
         """Gives every rank the values of rank 0."""
         if self.size == 1:
             return
         import horovod.tensorflow as hvd
 
         with lost_peer_is_try_again():
-            hvd.broadcast_variables([getattr(variable, "value", variable) for variable in variables], root_rank=0)
+            hvd.broadcast_variables(list(variables), root_rank=0)
 
     def share(self, value: Any) -> Any:
         """The value that rank 0 gives (picklable)."""
