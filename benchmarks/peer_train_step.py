@@ -17,6 +17,7 @@ from official.vision.configs import decoders
 from official.vision.configs import maskrcnn as configs
 from official.vision.ops import anchor
 from official.vision.tasks.maskrcnn import MaskRCNNTask
+
 from worker import serve
 
 CLASSES = 91
@@ -27,12 +28,12 @@ ANCHORS = {"num_scales": 1, "aspect_ratios": [0.5, 1.0, 2.0], "anchor_size": 8.0
 class CountingTask(MaskRCNNTask):
     """Keeps how many mask rows of a step are foreground."""
 
-    def build_losses(self, outputs, labels, aux_losses=None):  # noqa: ANN001, ANN201 - as in the parent
+    def build_losses(self, outputs, labels, aux_losses=None):
         rows = tf.reduce_sum(tf.cast(outputs["mask_class_targets"] > 0, tf.int32))
         losses = super().build_losses(outputs, labels, aux_losses)
         return {**losses, "foreground": tf.cast(rows, tf.float32)}
 
-    def build_metrics(self, training: bool = True):  # noqa: ANN201
+    def build_metrics(self, training: bool = True):
         return [*super().build_metrics(training), tf_keras.metrics.Mean("foreground", dtype=tf.float32)]
 
 
@@ -65,9 +66,7 @@ class Peer:
             jit_compile=xla,
         )
         self.predict = tf.function(
-            lambda images, anchors, shape: self.model(
-                images, anchor_boxes=anchors, image_shape=shape, training=False
-            )
+            lambda images, anchors, shape: self.model(images, anchor_boxes=anchors, image_shape=shape, training=False)
         )
         self.batches: dict[str, tuple] = {}
 

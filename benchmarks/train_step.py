@@ -1,0 +1,164 @@
+"""A full training step and inference beside TensorFlow Model Garden's Mask R-CNN, on this machine, in one run.
+
+    python benchmarks/train_step.py [--data DIR] [--sizes 256 512] [--dtypes float32 bfloat16] [--quick]
+
+ResNet-50, 91 classes, batch 2 (inference: 1), 512 regions and at most 128 mask rows an image, batch norm that trains.
+Both systems get the same images and boxes and take turns, step by step; what counts is the median of 8 steps after 3.
+DIR holds ``coco/images`` and ``coco/instances_train.json`` (default: $MASKRCNN_TEST_DATA, else ../shared/data). The
+peer is installed into ``.bench/model-garden`` when it is not there.
+
+(a) "real": photographs, after 200 steps of each system at 256x256 in float32, whose weights the other rows start from.
+    Most mask rows have no weight then.
+(b) "crowded": the same photographs with 200 instances each, so that all 128 mask rows an image carry a loss.
+
+The loss is the sum of the five losses without decay, the mean of the measured steps. The two systems normalise the RPN
+losses differently (ours by images and sampled anchors, the peer's box loss by matched anchors), so they are near each
+other and not equal. bfloat16 rows are left out where the processor has no bfloat16 arithmetic; name it to force them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from batches import write_batches, write_crowded
+from maskrcnn_trainer.launch.cpus import usable_cpus
+from peer_environment import ROOT, model_garden_environ, model_garden_python
+from worker import Worker
+
+HERE = Path(__file__).resolve().parent
+FOLDER = ROOT / ".bench" / "train-step"
+SYSTEMS = ("ours", "peer")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    training_steps: int
+    warm_up: int
+    measured: int
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one system did in one row."""
+
+    seconds: float
+    loss: float
+    foreground: float
+
+
+def start(system: str, size: int, dtype: str, threads: int) -> Worker:
+    """A worker of one system."""
+    flags = [f"--size={size}", f"--dtype={dtype}", f"--threads={threads}"]
+    if system == "peer":
+        command, environ = [str(model_garden_python()), str(HERE / "peer_train_step.py")], model_garden_environ()
+    else:
+        command, environ = [sys.executable, str(HERE / "our_train_step.py")], dict(os.environ)
+    return Worker([*command, *flags], environ, FOLDER / f"{system}.log")
+
+
+def train_weights(system: str, batches: list[Path], plan: Plan, threads: int) -> None:
+    """Trains a system from random weights and saves what it learnt, unless that was done before."""
+    done = plan.weights / f"{system}.done"
+    if done.is_file():
+        return
+    worker = start(system, 256, "float32", threads)
+    for step, batch in enumerate(batches):
+        answer = worker.ask("train", batch=str(batch))
+        if step % 10 == 9 or step + 1 == len(batches):
+            print(f"  {system} step {step + 1}: loss {answer['loss']:.3f}, {answer['foreground']:.0f} rows", flush=True)
+    worker.ask("save", path=str(plan.weights / system))
+    worker.close()
+    done.touch()
+
+
+def measure(workers: dict[str, Worker], request: str, batches: list[Path], plan: Plan) -> dict[str, Row]:
+    """Both systems in turns over the same batches."""
+    answers: dict[str, list[dict[str, float]]] = {system: [] for system in workers}
+    for step in range(plan.warm_up + plan.measured):
+        for system, worker in workers.items():
+            answer = worker.ask(request, batch=str(batches[step % len(batches)]))
+            if step >= plan.warm_up:
+                answers[system].append(answer)
+    return {
+        system: Row(
+            statistics.median(answer["seconds"] for answer in found),
+            statistics.fmean(answer.get("loss", float("nan")) for answer in found),
+            statistics.fmean(answer.get("foreground", float("nan")) for answer in found),
+        )
+        for system, found in answers.items()
+    }
+
+
+def report(title: str, rows: dict[str, Row], images: int) -> None:
+    """One line a system, and the ratio."""
+    for system, row in rows.items():
+        rest = "" if row.loss != row.loss else f"  loss {row.loss:7.3f}  foreground rows {row.foreground:5.1f}"
+        print(f"{title:34s} {system}: {row.seconds:7.3f} s  {images / row.seconds:7.3f} images/s{rest}", flush=True)
+    if len(rows) == len(SYSTEMS):
+        print(f"{title:34s} ours is {rows['peer'].seconds / rows['ours'].seconds:.2f} times as fast", flush=True)
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 (AMX or AVX512-BF16)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = os.environ.get("MASKRCNN_TEST_DATA", ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"])
+    parser.add_argument("--rows", nargs="+", choices=["real", "crowded", "inference"])
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--quick", action="store_true", help="256x256, float32, 2 training steps, 1 + 2 measured ones")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    coco = args.data / "coco"
+    if not (coco / "instances_train.json").is_file():
+        sys.exit(f"no COCO images at {coco}: name the folder with --data or MASKRCNN_TEST_DATA")
+    plan = Plan(200, 3, 8, FOLDER / "weights")
+    sizes, dtypes = args.sizes, args.dtypes or (["float32", "bfloat16"] if has_bfloat16() else ["float32"])
+    if args.quick:
+        plan, sizes, dtypes = Plan(2, 1, 2, FOLDER / "weights-quick"), [256], ["float32"]
+    plan.weights.mkdir(parents=True, exist_ok=True)
+    print(f"{args.threads} threads; {', '.join(dtypes)}; sizes {sizes}", flush=True)
+
+    training = write_batches(coco, FOLDER, size=256, first=0, count=plan.training_steps)
+    for system in args.systems:
+        train_weights(system, training, plan, args.threads)
+
+    rows = args.rows or ["real", "crowded", "inference"]
+    for dtype in dtypes:
+        for size in sizes:
+            real = write_batches(coco, FOLDER, size=size, first=200, count=plan.warm_up + plan.measured)
+            crowded = [write_crowded(file, file.with_name(f"crowded-{file.name}")) for file in real]
+            workers = {system: start(system, size, dtype, args.threads) for system in args.systems}
+            for row in rows:
+                # Every row starts from the same weights; what another row trained is undone.
+                for system, worker in workers.items():
+                    worker.ask("load", path=str(plan.weights / system))
+                title = f"{row} {size}x{size} {dtype}"
+                request, batches = ("infer", real) if row == "inference" else ("train", real)
+                batches = crowded if row == "crowded" else batches
+                report(title, measure(workers, request, batches, plan), 1 if row == "inference" else 2)
+            for worker in workers.values():
+                worker.close()
+
+
+if __name__ == "__main__":
+    main()
