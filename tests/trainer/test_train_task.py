@@ -1,0 +1,199 @@
+"""The train and evaluate tasks as processes: one rank and two, killed and resumed, stopped, encrypted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from maskrcnn_trainer.data.convert.dataset import convert_dataset
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+
+pytestmark = [pytest.mark.trainer, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_SECONDS = 400.0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes")
+    generate = [sys.executable, str(ROOT / "examples/shapes/generate.py"), "--output", str(folder)]
+    subprocess.run([*generate, "--train", "9", "--val", "3"], check=True, capture_output=True)
+    for split in ("train", "val"):
+        convert_dataset(
+            str(folder / "images"),
+            str(folder / f"{split}.json"),
+            str(folder / split),
+            tag=split,
+            num_shards=2,
+            processes=1,
+        )
+    return folder
+
+
+def spec_file(data: Path, path: Path, **fields: Any) -> Path:
+    experiment = {
+        "seed": 3,
+        "deterministic": True,
+        "totalSteps": 4,
+        "numStepsPerEval": 2,
+        "trainBatchSize": 1,
+        "evalBatchSize": 2,
+        "initLearningRate": 0.005,
+        "loggingFrequency": 1,
+        "dataConfig": {
+            "imageSize": [128, 128],
+            "numClasses": 4,
+            "maxNumInstances": 12,
+            "trainingFilePattern": str(data / "train" / "train-*.tfrecord"),
+            "validationFilePattern": str(data / "val" / "val-*.tfrecord"),
+            "valJsonFile": str(data / "val.json"),
+        },
+        "maskrcnnConfig": {
+            "nlayers": 10,
+            "freezeBn": False,
+            "freezeBlocks": [],
+            "gtMaskSize": 28,
+            "batchSizePerIm": 16,
+            "fastRcnnMlpHeadDim": 32,
+            "trainRpnPreNmsTopn": 64,
+            "trainRpnPostNmsTopn": 32,
+            "testRpnPreNmsTopn": 32,
+            "testRpnPostNmsTopn": 16,
+            "testDetectionsPerImage": 8,
+        },
+    }
+    path.write_text(yaml.safe_dump({**experiment, **fields}))
+    return path
+
+
+def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "maskrcnn_trainer.cli", *arguments],
+        env={**environment, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        output, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, output
+
+
+def run(*arguments: str, **variables: str) -> str:
+    code, output = finish(start(*arguments, **variables))
+    assert code == 0, output[-4000:]
+    return output
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0][-4000:]
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def assert_same(first: ModelFile, second: ModelFile) -> None:
+    assert first.step == second.step
+    for kind in ("variables", "optimizer"):
+        left, right = getattr(first, kind), getattr(second, kind)
+        assert set(left) == set(right)
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=f"{kind} {name}")
+
+
+def records(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "status.json").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_killed_and_resumed_ends_with_the_same_bits(data: Path, tmp_path: Path, ranks: int) -> None:
+    spec = spec_file(data, tmp_path / "spec.yaml")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    threads = {"OMP_NUM_THREADS": "1", "MASKRCNN_THREADS": "1"}
+    command = ["train", "-e", str(spec), "--gpus", str(ranks)]
+    output = run(*command, "-d", str(whole), **threads)
+    assert "[#0001] conv1/kernel:0 => (7, 7, 3, 64)" in output
+
+    process = start(*command, "-d", str(cut), **threads)
+    wait_for(cut / "model.step-2.tlt", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (cut / "model.step-4.tlt").exists()
+    assert "Going on from step 2" in run(*command, "-d", str(cut), **threads)
+
+    assert_same(read_model_file(whole / "model.step-4.tlt"), read_model_file(cut / "model.step-4.tlt"))
+    assert sorted(json.loads((cut / "evaluations.json").read_text())) == ["2", "4"]
+    result = json.loads((whole / "result.json").read_text())
+    assert (result["code"], result["checkpointStep"], result["processes"]) == (0, 4, ranks)
+    assert result["modelPath"] == str(whole / "model.step-4.tlt")
+    assert {"AP", "mask_AP50"} <= set(result["metrics"])
+    assert [record["status"] for record in records(whole)][0::1000] == ["STARTED"]
+    assert records(whole)[-1]["status"] == "SUCCESS"
+    assert list((whole / "logs" / "tensorboard").glob("events.*"))
+
+
+def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_evaluates(
+    data: Path, tmp_path: Path
+) -> None:
+    spec = spec_file(data, tmp_path / "spec.yaml", totalSteps=100_000, numStepsPerEval=100_000)
+    results = tmp_path / "results"
+    process = start("train", "-e", str(spec), "-d", str(results), MASKRCNN_KEY="secret")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not ((results / "status.json").exists() and any(entry["step"] for entry in records(results))):
+        assert process.poll() is None, process.communicate()[0][-4000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    code, output = finish(process)
+    assert code == 143, output[-4000:]
+    (checkpoint,) = results.glob("model.step-*.tlt")
+    assert f"stopped on request after step {checkpoint.stem.rpartition('-')[2]}" in records(results)[-1]["message"]
+
+    evaluated = tmp_path / "evaluated"
+    refused, output = finish(start("evaluate", "-e", str(spec), "-m", str(checkpoint), "-r", str(evaluated)))
+    assert refused == 64
+    assert "encrypted" in output
+    run("evaluate", "-e", str(spec), "-m", str(checkpoint), "-r", str(evaluated), "-k", "secret")
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    assert metrics["num_images"] == 3
+    assert 0.0 <= metrics["metrics"]["mask_AP"] <= 1.0
+    assert isinstance(json.loads((evaluated / "detections.json").read_text()), list)
+
+
+def test_a_loss_that_is_no_number_ends_with_64_and_says_where(data: Path, tmp_path: Path) -> None:
+    spec = spec_file(data, tmp_path / "spec.yaml", initLearningRate=100.0, totalSteps=40, numStepsPerEval=40)
+    results = tmp_path / "results"
+    code, output = finish(start("train", "-e", str(spec), "-d", str(results)))
+    assert code == 64, output[-4000:]
+    assert "The loss is not a number at step" in output
+    assert not list(results.glob("*.tlt"))
+
+
+def test_another_experiment_in_the_same_directory_is_refused_by_name(data: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    first = spec_file(data, tmp_path / "first.yaml", totalSteps=1, numStepsPerEval=1)
+    run("train", "-e", str(first), "-d", str(results))
+    second = spec_file(data, tmp_path / "second.yaml", totalSteps=1, numStepsPerEval=1, seed=4)
+    code, output = finish(start("train", "-e", str(second), "-d", str(results)))
+    assert code == 64
+    assert "seed was 3, now 4" in output
