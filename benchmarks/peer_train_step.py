@@ -1,8 +1,8 @@
-"""The peer's part of train_step.py: TensorFlow Model Garden's Mask R-CNN, run by the interpreter of its own environment.
+"""The peer's part of train_step.py: TensorFlow Model Garden's Mask R-CNN, run by its own environment's interpreter.
 
-Configured like ours: ResNet-50, pyramid levels 2 to 6, box head of two fully connected layers and no convolutions, 2 000
-anchors a level before suppression and 1 000 proposals, 512 regions, 128 mask rows, 28x28 masks, 100 detections, fused
-batch norm that trains, L2 of 1e-4, momentum 0.9.
+Configured like ours: ResNet-50, pyramid levels 2 to 6, box head of two fully connected layers and no convolutions,
+2 000 anchors a level before suppression and 1 000 proposals, 512 regions, 128 mask rows, 28x28 masks, 100 detections,
+fused batch norm that trains, L2 of 1e-4, momentum 0.9.
 """
 
 from __future__ import annotations

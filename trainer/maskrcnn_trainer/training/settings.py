@@ -66,7 +66,7 @@ class TrainSettings:
                 fg_thresh=model.fg_thresh,
                 bg_thresh_hi=model.bg_thresh_hi,
                 bg_thresh_lo=model.bg_thresh_lo,
-                bbox_reg_weights=tuple(model.bbox_reg_weights),
+                bbox_reg_weights=model.bbox_reg_weights,
             ),
             mask_resolution=model.mrcnn_resolution,
             rpn_box_loss_weight=model.rpn_box_loss_weight,
