@@ -1,0 +1,81 @@
+"""The command line itself: what it imports, refuses and writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from maskrcnn_trainer.cli import main
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+
+PROTOTXT = """
+total_steps: 10
+init_learning_rate: 0.01
+data_config { image_size: "(128, 128)" num_classes: 4 }
+maskrcnn_config { nlayers: 18 arch: "resnet" }
+"""
+
+
+def test_help_comes_without_tensorflow() -> None:
+    program = (
+        "import sys; from maskrcnn_trainer.cli import build_parser; build_parser().format_help();"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "-d", "x"], "required: -e"),
+        (["train", "-e", "x", "-d", "x", "--gpus", "2", "--num_processes", "3"], "which is it"),
+        (["train", "-e", "x", "-d", "x", "--gpus", "0"], "--gpus 0: must be at least 1"),
+        (["train", "-e", "x"], "-d is missing"),
+        (["paint"], "invalid choice: 'paint'"),
+        (["launch", "--nodes", "2", "--", "train"], "--rendezvous HOST:PORT is needed"),
+        (["launch", "--rendezvous", "here", "--", "train"], "HOST:PORT is wanted"),
+        (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train takes several"),
+        (["launch"], "the task is missing"),
+        (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "cannot be read"),
+        (["spec", "import", "absent.txt"], "absent.txt"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_64(
+    arguments: list[str],
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MASKRCNN_RESULTS_DIR", "MASKRCNN_FINGERPRINT", "MASKRCNN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(arguments) == 64
+    assert message in caplog.text
+
+
+def test_a_prototxt_becomes_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my_spec.txt").write_text(PROTOTXT)
+    assert main(["spec", "import", str(tmp_path / "my_spec.txt"), "--claim", "disk"]) == 0
+    manifest = yaml.safe_load(capsys.readouterr().out)
+    assert manifest["kind"] == "MaskRCNNExperiment"
+    assert manifest["metadata"]["name"] == "my-spec"
+    assert manifest["spec"]["workspace"]["persistentVolumeClaim"]["claimName"] == "disk"
+    assert manifest["spec"]["experiment"]["maskrcnnConfig"]["nlayers"] == 18
+
+
+def test_decrypt_writes_the_plain_model_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = ModelFile(architecture={}, experiment={}, class_map={}, step=1, variables={"w": np.ones(2, np.float32)})
+    write_model_file(tmp_path / "locked.tlt", model, "secret")
+    command = ["decrypt", "-m", str(tmp_path / "locked.tlt"), "-o", str(tmp_path / "plain.tlt"), "-k", "secret"]
+    assert main(command) == 0
+    assert read_model_file(tmp_path / "plain.tlt").step == 1
+    assert main(command) == 64
+    assert "exists already" in caplog.text
+    assert main([*command[:-3], str(tmp_path / "other.tlt"), "-k", "wrong"]) == 64
+    assert not (tmp_path / "other.tlt").exists()
