@@ -1,0 +1,75 @@
+"""A step of two ranks over Horovod equals one process that averages the gradients of the two half-batches."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.launch.rendezvous import RendezvousHost, slots_of
+
+pytestmark = pytest.mark.trainer
+
+SCRIPT = Path(__file__).with_name("gang_step.py")
+
+
+@pytest.fixture(scope="module")
+def gang_step() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("gang_step", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_ranks_are_the_mean_of_their_gradients(gang_step: ModuleType, tmp_path: Path) -> None:
+    output = tmp_path / "two.npz"
+    host = RendezvousHost("127.0.0.1", 0, nodes=1, processes=2)
+    try:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, str(SCRIPT), str(output)],
+                env={**os.environ, **slot.environment("127.0.0.1", host.port, "lo"), "MASKRCNN_THREADS": "1"},
+            )
+            for slot in slots_of(0, nodes=1, processes=2)
+        ]
+        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    finally:
+        host.close()
+    two = np.load(output)
+
+    # The second half-batch's gradients and losses are kept, then mixed into the first one's step.
+    kept: list[tf.Variable] = []
+
+    def keep(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        if not kept:
+            with tf.init_scope():
+                kept.extend(tf.Variable(tf.zeros(tensor.shape)) for tensor in tensors)
+        for variable, tensor in zip(kept, tensors, strict=True):
+            variable.assign(tensor)
+        return tensors
+
+    def mix(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [(tensor + variable) / 2.0 for tensor, variable in zip(tensors, kept, strict=True)]
+
+    gang_step.training_step(keep)(gang_step.half_batch(1), tf.constant([1.0]))
+    alone = gang_step.training_step(mix)
+    before = gang_step.variables_of(alone)
+    measured = alone(gang_step.half_batch(0), tf.constant([0.0]))
+
+    np.testing.assert_allclose(two["loss"], measured["total_loss"].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(two["flags"], [0.5])
+    assert list(two["ranks"]) == [0, 1]
+    moved = 0
+    for name, variable in gang_step.variables_of(alone).items():
+        np.testing.assert_allclose(two[name], variable, atol=1e-5, rtol=1e-5, err_msg=name)
+        moved += not np.array_equal(variable, before[name])
+    assert moved > 50
