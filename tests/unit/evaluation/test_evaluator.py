@@ -137,6 +137,23 @@ def test_ground_truth_is_restricted_to_images_seen_not_to_those_with_detections(
     assert result.metrics["ARmax100"] == pytest.approx(0.5)
 
 
+def test_interim_metrics_are_of_the_images_so_far_and_change_nothing(
+    ground_truth: GroundTruth, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    numbers = list(range(NUM_IMAGES))
+    plain = Evaluator(predict, lambda: batches(numbers), RawIds(), ground_truth).evaluate()
+    assert "After" not in caplog.text
+    told = Evaluator(predict, lambda: batches(numbers), RawIds(), ground_truth, report_frequency=2).evaluate()
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("After")]
+    expected = "AP 1.0000, AP50 1.0000, mask_AP 1.0000, mask_AP50 1.0000"
+    assert lines == [f"After 4 images: {expected}", f"After 7 images: {expected}"]
+    assert plain is not None
+    assert told is not None
+    assert told.results == plain.results
+    assert told.metrics == plain.metrics
+
+
 def test_previews_are_the_first_images(ground_truth: GroundTruth) -> None:
     result = Evaluator(predict, lambda: batches([4, 1, 2, 3]), RawIds(), ground_truth).evaluate(previews=3)
     assert result is not None

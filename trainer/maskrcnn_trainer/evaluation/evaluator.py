@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
+INTERIM_METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
 
 Batch = Mapping[str, Any]
 Gather = Callable[[Any], Sequence[Any]]
@@ -74,6 +75,7 @@ class Evaluator:
         max_detections: D, the detections that the network gives for an image.
         total_images: images of this rank, for the progress bar.
         threads: threads that turn detections into results while the network works on the next batch.
+        report_frequency: rank 0 logs the metrics of its images so far every so many batches; 0 = never.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Evaluator:
         max_detections: int = STANDARD_DETECTIONS,
         total_images: int | None = None,
         threads: int = 2,
+        report_frequency: int = 0,
     ) -> None:
         self._predict = predict
         self._dataset = dataset
@@ -98,6 +101,7 @@ class Evaluator:
         self._max_detections = max_detections
         self._total_images = total_images
         self._threads = max(1, threads)
+        self._report_frequency = report_frequency if rank == 0 else 0
         self._image_ids = json_image_ids(ground_truth.image_ids)
 
     def evaluate(self, *, previews: int = 0) -> EvaluationResult | None:
@@ -151,7 +155,7 @@ class Evaluator:
             ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="paste") as pool,
             progress_bar("Evaluating", self._total_images, "images") as progress,
         ):
-            for batch in self._dataset():
+            for number, batch in enumerate(self._dataset(), start=1):
                 predictions = self._predict(batch["images"])
                 boxes, classes, scores, mask_logits = (
                     np.asarray(part)
@@ -172,9 +176,19 @@ class Evaluator:
                 while len(pending) > 4 * self._threads + len(rows):
                     take_oldest()
                 progress.advance(len(rows))
+                if self._report_frequency and number % self._report_frequency == 0:
+                    while pending:
+                        take_oldest()
+                    self._log_interim(seen, results)
             while pending:
                 take_oldest()
         return seen, results, kept
+
+    def _log_interim(self, seen: list[ImageId], results: list[CocoResult]) -> None:
+        values = evaluate_coco(self._ground_truth, results, seen, max_detections=self._max_detections).values
+        logger.info(
+            "After %d images: %s", len(seen), ", ".join(f"{name} {values[name]:.4f}" for name in INTERIM_METRICS)
+        )
 
 
 def log_metrics(metrics: CocoMetrics, names: Mapping[int, str]) -> None:

@@ -70,6 +70,7 @@ class Validation:
             max_detections=settings.detections_per_image,
             total_images=len(range(ranks.rank, total, ranks.size)),
             threads=ranks.threads,
+            report_frequency=spec.report_frequency,
         )
 
     def run(self, *, check_stop: Callable[[], None] | None = None, previews: bool = False) -> EvaluationResult | None:
