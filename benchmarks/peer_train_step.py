@@ -8,7 +8,6 @@ fused batch norm that trains, L2 of 1e-4, momentum 0.9.
 from __future__ import annotations
 
 import argparse
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +17,7 @@ from official.vision.configs import maskrcnn as configs
 from official.vision.ops import anchor
 from official.vision.tasks.maskrcnn import MaskRCNNTask
 
-from worker import serve
+from worker import Clock, serve
 
 CLASSES = 91
 LEVELS = {"min_level": 2, "max_level": 6}
@@ -105,21 +104,21 @@ class Peer:
         images, labels = self.load_batch(batch)
         for metric in self.metrics:
             metric.reset_state()
-        began = time.perf_counter()
+        began = Clock()
         logs = self.train_step(images, labels)
         float(next(iter(logs.values())))
-        seconds = time.perf_counter() - began
+        spent = began.spent()
         values = {metric.name: float(metric.result()) for metric in self.metrics}
-        return {"seconds": seconds, "loss": values["model_loss"], "foreground": values["foreground"]}
+        return {**spent, "loss": values["model_loss"], "foreground": values["foreground"]}
 
     def infer(self, batch: str) -> dict[str, float]:
         """Detections of the first image."""
         images, labels = self.load_batch(batch)
         anchors = {level: value[:1] for level, value in labels["anchor_boxes"].items()}
-        began = time.perf_counter()
+        began = Clock()
         outputs = self.predict(images[:1], anchors, labels["image_info"][:1, 1])
         outputs["detection_masks"].numpy()
-        return {"seconds": time.perf_counter() - began, "detections": int(outputs["num_detections"][0])}
+        return {**began.spent(), "detections": int(outputs["num_detections"][0])}
 
     def save(self, path: str) -> bool:
         tf.train.Checkpoint(model=self.model).write(path)

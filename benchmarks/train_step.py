@@ -4,6 +4,7 @@
 
 ResNet-50, 91 classes, batch 2 (inference: 1), 512 regions and at most 128 mask rows an image, batch norm that trains.
 Both systems get the same images and boxes and take turns, step by step; what counts is the median of 8 steps after 3.
+CPU seconds, of all threads, tell the work on a machine where others work too.
 DIR holds ``coco/images`` and ``coco/instances_train.json`` (default: $MASKRCNN_TEST_DATA, else ../shared/data). The
 peer is installed into ``.bench/model-garden`` when it is not there.
 
@@ -19,6 +20,7 @@ other and not equal. bfloat16 rows are left out where the processor has no bfloa
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -50,6 +52,7 @@ class Row:
     """What one system did in one row."""
 
     seconds: float
+    cpu: float
     loss: float
     foreground: float
 
@@ -90,6 +93,7 @@ def measure(workers: dict[str, Worker], request: str, batches: list[Path], plan:
     return {
         system: Row(
             statistics.median(answer["seconds"] for answer in found),
+            statistics.median(answer["cpu"] for answer in found),
             statistics.fmean(answer.get("loss", float("nan")) for answer in found),
             statistics.fmean(answer.get("foreground", float("nan")) for answer in found),
         )
@@ -100,10 +104,15 @@ def measure(workers: dict[str, Worker], request: str, batches: list[Path], plan:
 def report(title: str, rows: dict[str, Row], images: int) -> None:
     """One line a system, and the ratio."""
     for system, row in rows.items():
-        rest = "" if row.loss != row.loss else f"  loss {row.loss:7.3f}  foreground rows {row.foreground:5.1f}"
-        print(f"{title:34s} {system}: {row.seconds:7.3f} s  {images / row.seconds:7.3f} images/s{rest}", flush=True)
+        rest = "" if math.isnan(row.loss) else f"  loss {row.loss:6.3f}  foreground rows {row.foreground:5.1f}"
+        speed = f"{row.seconds:7.3f} s  {images / row.seconds:6.3f} images/s  {row.cpu:7.3f} CPU s"
+        print(f"{title:28s} {system}: {speed}{rest}", flush=True)
     if len(rows) == len(SYSTEMS):
-        print(f"{title:34s} ours is {rows['peer'].seconds / rows['ours'].seconds:.2f} times as fast", flush=True)
+        ours, peer = rows["ours"], rows["peer"]
+        print(
+            f"{title:28s} ours is {peer.seconds / ours.seconds:.2f} times as fast ({peer.cpu / ours.cpu:.2f} by CPU)",
+            flush=True,
+        )
 
 
 def has_bfloat16() -> bool:

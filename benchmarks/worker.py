@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,17 @@ class Worker:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
+
+
+class Clock:
+    """Time since it was made: by the clock, and of this process on all CPUs, which hardly depends on what else runs."""
+
+    def __init__(self) -> None:
+        self._seconds, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict[str, float]:
+        """``seconds`` and ``cpu``."""
+        return {"seconds": time.perf_counter() - self._seconds, "cpu": time.process_time() - self._cpu}
 
 
 def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:
