@@ -92,6 +92,8 @@ def test_sizes_rise_to_the_number_of_rows() -> None:
     assert row_sizes(20) == (0, 8, 12, 16, 20)
     assert row_sizes(8) == (0, 8)
     assert row_sizes(4) == (0, 4)
+    assert row_sizes(256, coarse=True) == (0, 16, 64, 256)
+    assert row_sizes(40, coarse=True) == (0, 16, 40)
 
 
 def test_foreground_order_keeps_the_order_of_rows() -> None:

@@ -31,13 +31,17 @@ class MaskGradients(NamedTuple):
     variables: list[tf.Tensor]
 
 
-def row_sizes(rows: int) -> tuple[int, ...]:
-    """The static sizes that foreground rows are padded to: 0, then 8, 12, 16, 24, 32, ... up to ``rows``."""
+def row_sizes(rows: int, *, coarse: bool = False) -> tuple[int, ...]:
+    """The static sizes that foreground rows are padded to.
+
+    0, then 8, 12, 16, 24, 32, ... up to ``rows``; with ``coarse`` 0, 16, 64, 256, ...: XLA compiles every branch, which
+    takes minutes on a CPU.
+    """
     sizes = [0]
-    power = 8
+    power = 16 if coarse else 8
     while power < rows:
-        sizes += [size for size in (power, power * 3 // 2) if size < rows]
-        power *= 2
+        sizes += [size for size in ((power,) if coarse else (power, power * 3 // 2)) if size < rows]
+        power *= 4 if coarse else 2
     return (*sizes, rows)
 
 

@@ -15,7 +15,7 @@ from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.training import losses
 from maskrcnn_trainer.training.decay import WeightDecay
 from maskrcnn_trainer.training.loss_scale import LossScale
-from maskrcnn_trainer.training.mask_branch import mask_gradients
+from maskrcnn_trainer.training.mask_branch import mask_gradients, row_sizes
 from maskrcnn_trainer.training.mask_targets import mask_targets
 from maskrcnn_trainer.training.optimizer import MomentumOptimizer, learning_rate_at, squared_norm
 from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
@@ -178,7 +178,12 @@ class TrainStep:
         maps = [features[level] for level in levels]
         rows, forward = self._mask_rows(batch, rois, levels)
         masks = mask_gradients(
-            features=maps, variables=own, is_foreground=rows, rows_forward=forward, weight=mask_weight * scale
+            features=maps,
+            variables=own,
+            is_foreground=rows,
+            rows_forward=forward,
+            weight=mask_weight * scale,
+            sizes=row_sizes(int(rows.shape[0]), coarse=self._compiled),
         )
         rest = tape.gradient(
             [scaled, *maps],
