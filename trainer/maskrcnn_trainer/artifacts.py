@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.workspace import real_path
 
 RESULT_FILE = "result.json"
@@ -20,17 +21,8 @@ PathLike = str | os.PathLike[str]
 
 def write_json_atomically(path: PathLike, content: Any, *, indent: int | None = None) -> None:
     """Write ``content`` as JSON beside ``path``, flush it to the disk and rename it into place."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=indent, allow_nan=False)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
+    write_atomically(Path(path), text.encode())
 
 
 def artifact_files(path: PathLike) -> list[Path]:

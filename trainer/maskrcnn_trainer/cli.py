@@ -155,7 +155,8 @@ def _import_spec(arguments: argparse.Namespace) -> int:
 
 
 def _decrypt(arguments: argparse.Namespace) -> int:
-    from maskrcnn_trainer.modelfile import MAGIC, decrypt, write_atomically
+    from maskrcnn_trainer.files import write_atomically
+    from maskrcnn_trainer.modelfile import MAGIC, decrypt
 
     source, target = Path(arguments.model), Path(arguments.output)
     if target.exists():

@@ -7,7 +7,6 @@ user's key and a random salt: a wrong key or a changed byte is an error, never a
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -19,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import write_atomically
 
 FORMAT_VERSION = 1
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
@@ -27,7 +27,6 @@ SALT_BYTES = 16
 NONCE_BYTES = 12
 # One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
 LARGEST_PLAINTEXT = 2**31 - 2**16
-DISK_FULL_ERRNOS = (28, 122)
 
 
 @dataclass(frozen=True)
@@ -72,30 +71,6 @@ def write_model_file(
     if key is not None:
         payload = encrypt(payload, key)
     write_atomically(path, payload, before_rename=before_rename)
-
-
-def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
-    """Writes bytes beside ``path``, flushes them to the disk, and renames them into place.
-
-    Raises:
-        WorkspaceFull: no space, or no quota, is left.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if before_rename is not None:
-            before_rename()
-        aside.replace(path)
-    except OSError as error:
-        if error.errno in DISK_FULL_ERRNOS:
-            raise WorkspaceFull(f"{path}: no space left for {len(payload)} bytes: {error.strerror}") from error
-        raise
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            aside.unlink()
 
 
 def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer: bool = True) -> ModelFile:

@@ -9,6 +9,7 @@ from pathlib import Path
 from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
         results_dir=results_dir,
         key=key_of(arguments, environment),
         environment=environment,
-        token=os.environ.get("MASKRCNN_RUN_TOKEN"),
+        token=os.environ.get(TOKEN_VARIABLE),
     )
     return EXIT_OK

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from maskrcnn_trainer.files import write_atomically
+
 Image = NDArray[Any]  # uint8 RGB [H, W, 3]
 Colour = tuple[int, int, int]
 
@@ -224,9 +226,7 @@ def write_image(path: str | Path, image: Image) -> None:
     done, encoded = cv2.imencode(target.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"{target}: the image could not be encoded")
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(target)
+    write_atomically(target, encoded.tobytes())
 
 
 def read_image(path: str | Path) -> Image:

@@ -11,7 +11,7 @@ from maskrcnn_trainer.data.class_map import ClassMap, class_map_for
 from maskrcnn_trainer.data.coco import load_coco
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.data.summary import record_summary
-from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, plan_steps
+from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, notes, plan_steps
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,11 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     names = load_coco(str(config.val_json_file)).categories
     class_map = class_map_for(set(summary.class_ids), names, config.num_classes)
     plan = plan_steps(spec, num_records=len(records), ranks=ranks)
+    known = set(notes(spec))
+    for note in notes(spec, plan):
+        # The length in steps is known only now where the spec gives epochs.
+        if note not in known:
+            log.warning("%s", note)
     log.info(
         "%d training images with %d objects of %d classes; %d steps of %d images (%d epochs), evaluated every %d steps",
         len(records),
