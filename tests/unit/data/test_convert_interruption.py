@@ -66,7 +66,13 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 60) -> N
 def start(folder: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A conversion that has written ten images, and its workers."""
     process = subprocess.Popen(
-        [sys.executable, "convert.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "convert.py"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell that starts the tests in the background ignores SIGINT for them, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
     )
     wait_for("ten images", lambda: (folder / "ready").exists() or process.poll() is not None)
     assert process.poll() is None, process.communicate()[0]
