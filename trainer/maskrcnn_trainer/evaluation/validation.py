@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset
 from maskrcnn_trainer.data.records import index_records
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
@@ -59,7 +60,8 @@ class Validation:
         def predictions(images: tf.Tensor) -> Predictions:
             return predict(network, images, settings)
 
-        total = min(config.eval_samples, len(self._records)) if config.eval_samples else len(self._records)
+        records = len(self._records)
+        self._total = total = min(config.eval_samples, records) if config.eval_samples else records
         self._evaluator = Evaluator(
             predictions,
             self._batches,
@@ -101,6 +103,8 @@ class Validation:
             ranks=self._ranks.size,
             limit=self._spec.data_config.eval_samples,
         )
-        for batch in dataset:
+        rows = range(self._ranks.rank, self._total, self._ranks.size)
+        size = self._spec.eval_batch_size
+        for batch in named_faults(dataset, self._records, lambda k: rows[k * size : (k + 1) * size]):
             self._check_stop()
             yield batch

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from maskrcnn_trainer.data.faults import named_faults
+from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped
@@ -211,20 +213,25 @@ class Training:
         finally:
             telemetry.close()
 
-    def _batches(self, start_step: int) -> Any:
-        return iter(
+    def _batches(self, start_step: int) -> Iterator[Any]:
+        data, ranks = self.data, self.ranks
+        order = DataOrder(len(data.records), self.spec.data_config.shuffle_buffer_size, self.spec.seed)
+        return named_faults(
             training_dataset(
-                self.data.records,
+                data.records,
                 self.spec,
-                self.data.class_map,
+                data.class_map,
                 self._anchors,
                 start_step=start_step,
-                rank=self.ranks.rank,
-                ranks=self.ranks.size,
-            )
+                rank=ranks.rank,
+                ranks=ranks.size,
+            ),
+            data.records,
+            lambda k: order.batch(start_step + k, ranks.rank, ranks.size, self.spec.train_batch_size).records,
+            data.class_map,
         )
 
-    def _train_one_step(self, done: int, batches: Any, telemetry: Telemetry, meter: ProgressMeter) -> int:
+    def _train_one_step(self, done: int, batches: Iterator[Any], telemetry: Telemetry, meter: ProgressMeter) -> int:
         started = time.monotonic()
         # The request to stop travels with the gradients: all ranks see it after the same step.
         flags = tf.constant([1.0 if self._stop.asked else 0.0])
