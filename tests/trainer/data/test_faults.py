@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset, training_dataset
