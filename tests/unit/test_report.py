@@ -34,7 +34,7 @@ from maskrcnn_trainer.report import (
 
 RECORD_KEYS = [
     "date", "time", "status", "message", "epoch", "max_epoch", "step", "total_steps", "eta", "time_per_epoch", "kpi",
-    "graphical",
+    "graphical", "checkpointStep",
 ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_status_records(tmp_path: Path, environment: TaskEnvironment) -> None:
     assert started["kpi"] == started["graphical"] == {}
     assert started["step"] is None
     assert [running[key] for key in RECORD_KEYS[4:]] == [
-        3, 10, 300, 1000, "0:12:30", "0:01:40", {"AP": 0.31}, {"loss": 0.61},
+        3, 10, 300, 1000, "0:12:30", "0:01:40", {"AP": 0.31}, {"loss": 0.61}, None,
     ]  # fmt: skip
 
 
@@ -245,8 +245,9 @@ def test_posted_records_say_whose_they_are(tmp_path: Path) -> None:
     reporter.running(step=6)
     reporter.succeeded()
     assert [record["checkpointStep"] for record in poster.records] == [None, 5, 5, 5]
+    assert [record["checkpointStep"] for record in status_records(tmp_path)] == [None, 5, 5, 5]
     assert poster.records[2] == {
-        "version": 1, "task": "train", "experimentUid": "uid", "fingerprint": "9f2c", "attempt": 2, "checkpointStep": 5,
+        "version": 1, "task": "train", "experimentUid": "uid", "fingerprint": "9f2c", "attempt": 2,
     } | status_records(tmp_path)[2]  # fmt: skip
     assert poster.closed
 

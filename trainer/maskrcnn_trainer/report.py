@@ -203,7 +203,10 @@ class Reporter:
         graphical: Mapping[str, Any] | None = None,
         checkpoint_step: int | None = None,
     ) -> None:
-        """Say how far the task is; ``eta`` and ``time_per_epoch`` in seconds, ``kpi`` metrics, ``graphical`` losses."""
+        """Say how far the task is; ``eta`` and ``time_per_epoch`` in seconds, ``kpi`` metrics, ``graphical`` losses.
+
+        ``checkpoint_step`` is the training step of a checkpoint just written; later records carry it too.
+        """
         if checkpoint_step is not None:
             self._checkpoint_step = checkpoint_step
         if self.silent:
@@ -304,6 +307,7 @@ class Reporter:
             "time_per_epoch": None,
             "kpi": {},
             "graphical": {},
+            "checkpointStep": self._checkpoint_step,
         } | fields
         self._append(record)
         if self._poster is not None:
@@ -314,7 +318,6 @@ class Reporter:
                     "experimentUid": self.environment.experiment_uid,
                     "fingerprint": self.environment.fingerprint,
                     "attempt": self.environment.attempt,
-                    "checkpointStep": self._checkpoint_step,
                 }
                 | record
             )
