@@ -1,0 +1,200 @@
+"""What is known of the cluster: experiments as types, their Jobs and pods as what a run is read from.
+
+Objects come from three sides (watches, full lists, answers to our own writes) in no order. Of two the one with the larger
+resourceVersion stays, which since Kubernetes 1.35 is promised to be an order of one kind of object's versions, and an
+object that was seen to be deleted never comes back: uids are not used twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.cluster.parse import read_experiment
+from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.wanted import Wanted, understand
+from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
+
+WATCHED = (EXPERIMENTS, JOBS, PODS)
+"""The kinds that the cache holds."""
+
+_TOMBSTONES = 20_000
+
+
+class Key(NamedTuple):
+    """Names one experiment; also of its Jobs and pods, whether or not it exists."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An experiment as it was last seen.
+
+    Attributes:
+        version: its resourceVersion.
+        experiment: None where the object cannot be read; ``problems`` says why.
+        raw: the object, only where it cannot be read.
+    """
+
+    uid: str
+    version: int
+    generation: int
+    experiment: MaskRCNNExperiment | None
+    problems: tuple[Problem, ...] = ()
+    raw: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    key: Key
+    version: int
+    value: Entry | JobView | PodView
+
+
+class Cache:
+    """The cluster as it was last seen. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
+        self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._wanted: dict[str, tuple[int, Settings, Wanted]] = {}
+        self.listed = False
+        """Whether every kind has been listed whole at least once."""
+        self.last_listed: float | None = None
+        """When the last full list of all kinds ended, by ``time.monotonic()``."""
+
+    def mark_listed(self) -> None:
+        """Every kind has just been listed whole."""
+        self.listed, self.last_listed = True, time.monotonic()
+
+    def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
+        """The experiment; None where there is none, or none that can be read."""
+        entry = self.entry(Key(namespace, name))
+        return entry.experiment if entry else None
+
+    def entry(self, key: Key) -> Entry | None:
+        """The newest experiment of that name, readable or not."""
+        entries = [seen.value for seen in self._of(EXPERIMENTS, key) if isinstance(seen.value, Entry)]
+        return max(entries, key=lambda entry: entry.version, default=None)
+
+    def experiments(self) -> list[MaskRCNNExperiment]:
+        """All experiments that can be read."""
+        values = (seen.value for seen in self._seen[EXPERIMENTS].values())
+        return [value.experiment for value in values if isinstance(value, Entry) and value.experiment is not None]
+
+    def keys(self) -> set[Key]:
+        """The keys of all experiments, and of those whose Jobs or pods are still there."""
+        return {key for keys in self._by_key.values() for key in keys}
+
+    def jobs_of(self, namespace: str, name: str) -> list[JobView]:
+        """Jobs that carry an experiment's name, of whatever uid it is."""
+        return [seen.value for seen in self._of(JOBS, Key(namespace, name)) if isinstance(seen.value, JobView)]
+
+    def pods_of(self, namespace: str, name: str) -> list[PodView]:
+        """Pods that carry an experiment's name, of whatever uid it is."""
+        return [seen.value for seen in self._of(PODS, Key(namespace, name)) if isinstance(seen.value, PodView)]
+
+    def job(self, uid: str) -> JobView | None:
+        """The Job of that uid."""
+        seen = self._seen[JOBS].get(uid)
+        return seen.value if seen and isinstance(seen.value, JobView) else None
+
+    def pod(self, uid: str) -> PodView | None:
+        """The pod of that uid."""
+        seen = self._seen[PODS].get(uid)
+        return seen.value if seen and isinstance(seen.value, PodView) else None
+
+    def put(self, resource: Resource, item: Mapping[str, Any]) -> Key | None:
+        """Takes an object in; the key of its experiment, None where it says nothing new or belongs to none."""
+        metadata = item["metadata"]
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        old = self._seen[resource].get(uid)
+        if uid in self._gone or (old is not None and old.version >= version):
+            return None
+        key = key_of(resource, metadata)
+        if key is None:
+            return None
+        value: Entry | JobView | PodView
+        if resource is EXPERIMENTS:
+            value = self._entry(item, old.value if old is not None else None)
+        else:
+            value = job_view(item) if resource is JOBS else pod_view(item)
+            if old is not None and value == old.value:
+                self._seen[resource][uid] = _Seen(key, version, old.value)
+                return None
+        self._seen[resource][uid] = _Seen(key, version, value)
+        self._by_key[resource].setdefault(key, set()).add(uid)
+        return key
+
+    def drop(self, resource: Resource, uid: str) -> Key | None:
+        """Forgets an object that is gone for good; the key of its experiment where it was known."""
+        self._gone[uid] = None
+        while len(self._gone) > _TOMBSTONES:
+            self._gone.popitem(last=False)
+        seen = self._seen[resource].pop(uid, None)
+        if seen is None:
+            return None
+        uids = self._by_key[resource][seen.key]
+        uids.discard(uid)
+        if not uids:
+            del self._by_key[resource][seen.key]
+        if resource is EXPERIMENTS:
+            self._wanted.pop(uid, None)
+        return seen.key
+
+    def retain(self, resource: Resource, namespace: str | None, uids: set[str], version: int) -> set[Key]:
+        """Drops what a full list of version ``version`` lacks; the keys that have changed by it.
+
+        An object that is newer than the list stays: it was made while the list was read.
+        """
+        missing = [
+            uid
+            for uid, seen in self._seen[resource].items()
+            if uid not in uids and seen.version <= version and namespace in (None, seen.key.namespace)
+        ]
+        return {key for key in (self.drop(resource, uid) for uid in missing) if key is not None}
+
+    def replace(self, resource: Resource, items: Iterable[Mapping[str, Any]], namespace: str | None = None) -> set[Key]:
+        """Makes ``items`` all that there is of a kind; the keys that have changed by it."""
+        listed = list(items)
+        changed = {key for key in (self.put(resource, item) for item in listed) if key is not None}
+        uids = {item["metadata"]["uid"] for item in listed}
+        newest = max((seen.version for seen in self._seen[resource].values()), default=0)
+        return changed | self.retain(resource, namespace, uids, newest)
+
+    def wanted(self, experiment: MaskRCNNExperiment, settings: Settings) -> Wanted:
+        """``understand(experiment, settings)``, kept as long as the spec and the settings stand."""
+        metadata = experiment.metadata
+        kept = self._wanted.get(metadata.uid)
+        if kept is not None and kept[0] == metadata.generation and kept[1] == settings:
+            return kept[2]
+        wanted = understand(experiment, settings)
+        self._wanted[metadata.uid] = (metadata.generation, settings, wanted)
+        return wanted
+
+    def _of(self, resource: Resource, key: Key) -> list[_Seen]:
+        seen = self._seen[resource]
+        return [seen[uid] for uid in self._by_key[resource].get(key, ())]
+
+    def _entry(self, item: Mapping[str, Any], old: Entry | JobView | PodView | None) -> Entry:
+        metadata = item["metadata"]
+        generation = int(metadata.get("generation") or 1)
+        known = old.experiment if isinstance(old, Entry) and old.generation == generation else None
+        experiment, problems = read_experiment(item, known)
+        raw = None if experiment is not None else item
+        return Entry(metadata["uid"], int(metadata["resourceVersion"]), generation, experiment, problems, raw)
+
+
+def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
+    """The experiment that an object is, or belongs to by its label."""
+    name = metadata["name"] if resource is EXPERIMENTS else (metadata.get("labels") or {}).get(EXPERIMENT_LABEL)
+    return Key(metadata["namespace"], name) if name else None

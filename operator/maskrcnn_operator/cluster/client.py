@@ -1,0 +1,235 @@
+"""A thin asynchronous client: paths, rate limit, deadlines and errors over the official client's connection.
+
+Objects go in and out as JSON values. The official client's model classes are passed over: they are pydantic models whose
+conversion of one Job takes longer than everything else that is done for it, and the resource itself has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, ApiException
+
+from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.cluster.errors import ApiError, api_error
+from maskrcnn_operator.cluster.rate_limit import RateLimit
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, TOKEN_REVIEWS, Resource
+
+STATUS_MANAGER = "maskrcnn-operator"
+"""Field manager of the status."""
+PROGRESS_MANAGER = "maskrcnn-operator-progress"
+"""Field manager of ``status.progress``."""
+
+REQUEST_TIMEOUT = 15.0
+PAGE_SIZE = 500
+
+_APPLY = "application/apply-patch+yaml"
+_JSON = "application/json"
+
+OnCall = Callable[[str, str, int, float], None]
+"""Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
+
+Object = dict[str, Any]
+
+
+class Limit(Protocol):
+    """What holds calls back."""
+
+    async def acquire(self) -> None:
+        """Waits until one more call may be made."""
+
+    def hold_back(self, seconds: float) -> None:
+        """No call for so long."""
+
+
+class Client:
+    """The API server as the operator uses it. All methods raise :class:`ApiError`.
+
+    Args:
+        api: connection of the official client; see :func:`maskrcnn_operator.cluster.connection.connect`.
+        limit: calls of reconciliation wait for it; renewing the Lease does not.
+        on_call: see :data:`OnCall`.
+        timeout: seconds that a call may take in all.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        *,
+        limit: Limit | None = None,
+        on_call: OnCall | None = None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> None:
+        self._api, self._on_call, self.timeout = api, on_call, timeout
+        self._limit: Limit = limit or RateLimit(qps=50.0, burst=100)
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        await self._api.close()
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """One object."""
+        return await self._call("GET", "get", resource, resource.path(namespace, name))
+
+    async def list(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[tuple[Object, int]]:
+        """Every object of a namespace, or of all, with the version of the list that it stands in, page by page.
+
+        Raises:
+            Gone: the list took so long that its version is no longer kept; begin anew.
+        """
+        query = {"limit": str(PAGE_SIZE)}
+        if resource.selector:
+            query["labelSelector"] = resource.selector
+        while True:
+            page = await self._call("GET", "list", resource, resource.path(namespace), query=query)
+            version = int(page["metadata"].get("resourceVersion") or 0)
+            for item in page.pop("items", None) or ():
+                yield item, version
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
+                return
+
+    async def create(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> Object:
+        """Creates an object and returns it. Raises Conflict where one of that name exists."""
+        return await self._call("POST", "create", resource, resource.path(namespace), body=body)
+
+    async def replace(
+        self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any], *, urgent: bool = False
+    ) -> Object:
+        """Puts an object in the place of the one that has ``body``'s resourceVersion (Conflict: it has changed).
+
+        Args:
+            urgent: does not wait for the rate limit.
+        """
+        return await self._call(
+            "PUT", "update", resource, resource.path(namespace, name), body=body, limited=not urgent
+        )
+
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> Object | None:
+        """Deletes the object of that uid, what it owns first; returns it as it is then, None where it is gone at once.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: the object of that name has another uid.
+        """
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Foreground",
+            "preconditions": {"uid": uid},
+        }
+        answer = await self._call("DELETE", "delete", resource, resource.path(namespace, name), body=options)
+        return None if answer.get("kind") == "Status" else answer
+
+    async def apply_status(
+        self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
+    ) -> Object:
+        """Server-side apply of an experiment's status, the progress apart.
+
+        Raises:
+            Conflict: the experiment has changed since ``resource_version``, so the status may be wrong by now.
+        """
+        body = _applied(namespace, name, {"status": dict(status)})
+        # a forced apply of a stale status would otherwise turn what has succeeded back into what runs
+        body["metadata"]["resourceVersion"] = str(resource_version)
+        return await self._apply(namespace, name, body, STATUS_MANAGER)
+
+    async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
+        """Server-side apply of ``status.progress`` under a field manager of its own; None removes it."""
+        status = {"status": {"progress": dict(progress)}} if progress is not None else {}
+        return await self._apply(namespace, name, _applied(namespace, name, status), PROGRESS_MANAGER)
+
+    async def token_review(self, token: str, audience: str) -> Object:
+        """The ``status`` of a TokenReview: authenticated, user, audiences, error."""
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer = await self._call("POST", "create", TOKEN_REVIEWS, TOKEN_REVIEWS.path(), body=review)
+        status: Object = answer.get("status") or {}
+        return status
+
+    async def _apply(self, namespace: str, name: str, body: Object, manager: str) -> Object:
+        return await self._call(
+            "PATCH",
+            "patch",
+            EXPERIMENTS,
+            EXPERIMENTS.path(namespace, name, "status"),
+            body=body,
+            query={"fieldManager": manager, "force": "true"},
+            content_type=_APPLY,
+        )
+
+    async def _call(
+        self,
+        method: str,
+        verb: str,
+        resource: Resource,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = _JSON,
+        limited: bool = True,
+    ) -> Object:
+        if limited:
+            await self._limit.acquire()
+        started, status = time.monotonic(), 0
+        try:
+            async with asyncio.timeout(self.timeout):
+                status, text, retry_after = await self._exchange(method, path, query, body, content_type)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise api_error(0, type(error).__name__, str(error) or f"{method} {path}") from error
+        finally:
+            if self._on_call is not None:
+                self._on_call(verb, resource.plural, status, time.monotonic() - started)
+        if status < 400:
+            answer: Object = json.loads(text)
+            return answer
+        error = _error_of(status, text, retry_after)
+        if status == 429:
+            self._limit.hold_back(error.retry_after or 1.0)
+        raise error
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+    ) -> tuple[int, bytes, float | None]:
+        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": STATUS_MANAGER}
+        await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, None)
+        url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            answer = await self._api.call_api(
+                method, url, header_params=headers, body=body, _request_timeout=self.timeout
+            )
+            text = await answer.read()
+        except ApiException as error:
+            raise aiohttp.ClientError(str(error)) from error
+        wait = answer.getheader("Retry-After")
+        return answer.status, text, float(wait) if wait and wait.isdecimal() else None
+
+
+def _applied(namespace: str, name: str, content: Mapping[str, Any]) -> Object:
+    metadata: Object = {"namespace": namespace, "name": name}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, **content}
+
+
+def _error_of(status: int, text: bytes, retry_after: float | None) -> ApiError:
+    try:
+        answer = json.loads(text)
+        reason, message = str(answer.get("reason") or ""), str(answer.get("message") or "")
+        asked = (answer.get("details") or {}).get("retryAfterSeconds")
+    except (ValueError, AttributeError):
+        reason, message, asked = "", text[:200].decode("utf-8", "replace"), None
+    return api_error(status, reason or "Error", message, retry_after if retry_after is not None else asked)

@@ -1,0 +1,43 @@
+"""The kinds of objects that the operator reads or writes, and their paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskrcnn_operator.api.base import GROUP, PLURAL, VERSION
+
+EXPERIMENT_LABEL = "maskrcnn.dev/experiment"
+"""Carried by every Job, pod and Service of an experiment; watches select on it."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of object as the API server's paths name it.
+
+    Attributes:
+        group: API group; empty for the core group.
+        selector: label selector that lists are narrowed with.
+    """
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+    selector: str = ""
+
+    def path(self, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
+        """The path of one object, of a namespace's objects, or of all (``namespace`` None)."""
+        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
+        parts += ["namespaces", namespace] if self.namespaced and namespace else []
+        return "/".join(part for part in (*parts, self.plural, name, subresource) if part)
+
+
+EXPERIMENTS = Resource(GROUP, VERSION, PLURAL)
+JOBS = Resource("batch", "v1", "jobs", selector=EXPERIMENT_LABEL)
+PODS = Resource("", "v1", "pods", selector=EXPERIMENT_LABEL)
+SERVICES = Resource("", "v1", "services", selector=EXPERIMENT_LABEL)
+EVENTS = Resource("events.k8s.io", "v1", "events")
+CLAIMS = Resource("", "v1", "persistentvolumeclaims")
+SECRETS = Resource("", "v1", "secrets")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
