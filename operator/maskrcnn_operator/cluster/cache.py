@@ -1,8 +1,8 @@
 """What is known of the cluster: experiments as types, their Jobs and pods as what a run is read from.
 
-Objects come from three sides (watches, full lists, answers to our own writes) in no order. Of two the one with the larger
-resourceVersion stays, which since Kubernetes 1.35 is promised to be an order of one kind of object's versions, and an
-object that was seen to be deleted never comes back: uids are not used twice.
+Objects come from three sides (watches, full lists, answers to our own writes) in no order. Of two the one with the
+larger resourceVersion stays: since Kubernetes 1.35 the versions of one kind are promised to be ordered. An object that
+was seen to be deleted never comes back: uids are not used twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A thin asynchronous client: paths, rate limit, deadlines and errors over the official client's connection.
 
-Objects go in and out as JSON values. The official client's model classes are passed over: they are pydantic models whose
-conversion of one Job takes longer than everything else that is done for it, and the resource itself has none.
+Objects go in and out as JSON values. The official client's model classes are passed over: they are pydantic models
+whose conversion of one Job takes longer than all else that is done for it, and the resource itself has none.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Client:
 
     async def close(self) -> None:
         """Ends its connections."""
-        await self._api.close()
+        await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object."""
@@ -193,10 +193,10 @@ class Client:
         if status < 400:
             answer: Object = json.loads(text)
             return answer
-        error = _error_of(status, text, retry_after)
+        refused = _error_of(status, text, retry_after)
         if status == 429:
-            self._limit.hold_back(error.retry_after or 1.0)
-        raise error
+            self._limit.hold_back(refused.retry_after or 1.0)
+        raise refused
 
     async def _exchange(
         self,
@@ -213,10 +213,10 @@ class Client:
             answer = await self._api.call_api(
                 method, url, header_params=headers, body=body, _request_timeout=self.timeout
             )
-            text = await answer.read()
+            text = await answer.read()  # type: ignore[no-untyped-call]
         except ApiException as error:
             raise aiohttp.ClientError(str(error)) from error
-        wait = answer.getheader("Retry-After")
+        wait = answer.headers.get("Retry-After")
         return answer.status, text, float(wait) if wait and wait.isdecimal() else None
 
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from maskrcnn_operator.cluster.errors import ApiError
 
-async def connect(*, pool: int = 64) -> ApiClient:
-    """A connection by the pod's service account, or by KUBECONFIG or ~/.kube/config.
 
-    Args:
-        pool: connections at a time.
+async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
+    """The settings of a connection: of ``kubeconfig``, else of the pod's service account, else by KUBECONFIG.
 
     Raises:
-        kubernetes.aio.config.ConfigException: there is neither, or it cannot be used.
+        ApiError: (status 0) there are none, or they cannot be used.
     """
-    configuration = Configuration()
+    settings = Configuration()
     try:
-        config.load_incluster_config(client_configuration=configuration)
-    except config.ConfigException:
-        await config.load_kube_config(client_configuration=configuration, persist_config=False)
-    configuration.connection_pool_maxsize = pool
-    return ApiClient(configuration)
+        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config"),
+                client_configuration=settings,
+                persist_config=False,
+            )
+    except (config.ConfigException, OSError, RuntimeError) as error:
+        raise ApiError(0, "NoConfiguration", f"neither a service account nor a kubeconfig: {error}") from error
+    return settings
+
+
+def connect(settings: Configuration, *, pool: int = 64) -> ApiClient:
+    """A connection with at most ``pool`` calls at a time; to be made inside the event loop that uses it."""
+    settings.connection_pool_maxsize = pool
+    return ApiClient(settings)

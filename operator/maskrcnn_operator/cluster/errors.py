@@ -17,19 +17,19 @@ class ApiError(Exception):
         self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
 
 
-class NotFound(ApiError):
+class NotFound(ApiError):  # noqa: N818 - the word of the HTTP status
     """404."""
 
 
-class Conflict(ApiError):
+class Conflict(ApiError):  # noqa: N818 - the word of the HTTP status
     """409: the object exists, or has changed since the version that the write was based on."""
 
 
-class Gone(ApiError):
+class Gone(ApiError):  # noqa: N818 - the word of the HTTP status
     """410: the version or the page that was asked for is no longer kept."""
 
 
-class TooManyRequests(ApiError):
+class TooManyRequests(ApiError):  # noqa: N818 - the word of the HTTP status
     """429; :attr:`retry_after` says for how long to hold back."""
 
 
