@@ -1,0 +1,30 @@
+"""Why a report is not taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of 400 and above, for people and for machines.
+
+    Attributes:
+        status: HTTP status.
+        reason: one CamelCase word.
+        message: what is wrong, in a sentence.
+        retry_after: seconds to wait before another try; None where trying again does not help.
+    """
+
+    status: int
+    reason: str
+    message: str
+    retry_after: float | None = None
+
+
+class Refused(Exception):  # noqa: N818 - it is the report that is refused
+    """Carries a :class:`Refusal` to where the answer is made."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal

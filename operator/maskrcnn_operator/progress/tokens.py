@@ -1,0 +1,78 @@
+"""Whose token it is, asked of the API server and remembered for a while by a hash of the token."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
+from maskrcnn_operator.progress.authorise import Peer, peer_of
+from maskrcnn_operator.progress.rate_limit import RateLimit
+from maskrcnn_operator.progress.refusal import Refusal
+
+ACCEPTED_SECONDS = 300.0
+REJECTED_SECONDS = 30.0
+MAX_TOKEN_LENGTH = 16 * 1024
+
+Review = Callable[[str, str], Awaitable[Mapping[str, Any]]]
+"""A TokenReview of a token for an audience; returns its ``status``."""
+
+
+T = TypeVar("T")
+
+
+class TokenChecker:
+    """Proves pods. The token itself is never kept, only its SHA-256.
+
+    Args:
+        review: see :data:`Review`; what it raises goes through.
+        clock: seconds that only rise.
+        limit: of reviews, by address: tokens that nobody has seen before must not keep the API server busy.
+        max_tokens: tokens remembered of each kind, so that rejected ones never push accepted ones out.
+    """
+
+    def __init__(
+        self, review: Review, clock: Callable[[], float], limit: RateLimit | None = None, max_tokens: int = 10_000
+    ) -> None:
+        self._review, self._clock, self._max_tokens = review, clock, max_tokens
+        self._limit = limit or RateLimit(interval=0.2, burst=100, clock=clock)
+        self._accepted: OrderedDict[bytes, tuple[float, Peer]] = OrderedDict()
+        self._rejected: OrderedDict[bytes, tuple[float, Refusal]] = OrderedDict()
+
+    async def check(self, token: str, address: str) -> Peer | Refusal:
+        """The pod that ``token``, sent from ``address``, was made for."""
+        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+            return Refusal(401, "TokenRejected", "the bearer token is none of a Kubernetes API server's")
+        digest = hashlib.sha256(token.encode()).digest()
+        known = _fresh(self._accepted, digest, self._clock()) or _fresh(self._rejected, digest, self._clock())
+        if known is not None:
+            return known
+        wait = self._limit.wait(address)
+        if wait > 0:
+            return Refusal(429, "TooManyTokens", "too many new tokens from this address", retry_after=wait)
+        found = peer_of(await self._review(token, TOKEN_AUDIENCE))
+        if isinstance(found, Peer):
+            self._rejected.pop(digest, None)
+            _remember(self._accepted, digest, (self._clock() + ACCEPTED_SECONDS, found), self._max_tokens)
+        else:
+            _remember(self._rejected, digest, (self._clock() + REJECTED_SECONDS, found), self._max_tokens)
+        return found
+
+
+def _fresh(kept: OrderedDict[bytes, tuple[float, T]], digest: bytes, now: float) -> T | None:
+    found = kept.get(digest)
+    if found is None:
+        return None
+    if found[0] <= now:
+        del kept[digest]
+        return None
+    return found[1]
+
+
+def _remember(kept: OrderedDict[bytes, tuple[float, T]], digest: bytes, value: tuple[float, T], most: int) -> None:
+    kept[digest] = value
+    kept.move_to_end(digest)
+    while len(kept) > most:
+        kept.popitem(last=False)
