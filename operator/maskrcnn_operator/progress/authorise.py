@@ -51,7 +51,7 @@ def peer_of(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Peer |
     user = review.get("user") or {}
     extra = user.get("extra") or {}
     username = str(user.get("username") or "")
-    names, uids = extra.get(_POD_NAME) or (), extra.get(_POD_UID) or ()
+    names, uids = list(extra.get(_POD_NAME) or ()), list(extra.get(_POD_UID) or ())
     if not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
         return Refusal(403, "NotAPod", "the token is not bound to a pod: use the one that is projected into it")
     namespace = username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]

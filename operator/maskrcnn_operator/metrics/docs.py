@@ -1,0 +1,118 @@
+"""``python -m maskrcnn_operator.metrics.docs``: the page on metrics, from the metrics themselves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.metrics import process
+from maskrcnn_operator.metrics.experiments import LEFT_OUT, LEFT_OUT_HELP, SERIES, TOTAL, TOTAL_HELP
+
+_HEAD = """\
+# Metrics
+
+<!-- Generated: python -m maskrcnn_operator.metrics.docs > docs/metrics.md -->
+
+The controller serves `/metrics` on `--metrics-port`, in the Prometheus text format and as OpenMetrics.
+
+## The operator
+
+Every replica exports these. No label grows with the number of experiments.
+
+"""
+
+_EXPERIMENTS = """
+## Experiments
+
+Read from the operator's cache at every scrape: a series vanishes with its experiment. Only the replica that holds the
+Lease exports them. `--experiment-metrics N` gives at most N experiments series of their own (0: none), those that are
+not finished first, then the newest: at most {count} series each. There are no labels for pods, attempts or messages.
+Scrape with `honorLabels: true`, so that `namespace` stays the experiment's.
+
+"""
+
+_API = "maskrcnn_operator_api_requests_total"
+_BAD_STATES = "Failed|InvalidSpec|WorkspaceNotShared|TaskNotAvailable"
+_QUERIES: tuple[tuple[str, str], ...] = (
+    ("Share of API calls that failed:", f'sum(rate({_API}{{code=~"5..|none"}}[5m])) / sum(rate({_API}[5m]))'),
+    (
+        "99th percentile of a reconciliation:",
+        "histogram_quantile(0.99, sum by (le) (rate(maskrcnn_operator_reconcile_duration_seconds_bucket[5m])))",
+    ),
+    ("Experiments that need somebody:", f'maskrcnn_experiment_state{{state=~"{_BAD_STATES}"}}'),
+    ("Age of an experiment, in hours:", "(time() - maskrcnn_experiment_created_timestamp_seconds) / 3600"),
+    (
+        "Progress that has stood still for an hour:",
+        "maskrcnn_experiment_progress_ratio == maskrcnn_experiment_progress_ratio offset 1h",
+    ),
+)
+
+
+def page() -> str:
+    """The page as Markdown."""
+    experiments = _EXPERIMENTS.format(count=len(SERIES))
+    return "".join([_HEAD, _table(_operator()), experiments, _table(_experiments()), _states(), _queries()])
+
+
+def _operator() -> Iterator[tuple[str, str, str, str]]:
+    metrics = [value for value in vars(process).values() if isinstance(value, MetricWrapperBase)]
+    for metric in metrics:
+        family = next(iter(metric.describe()))
+        suffix = "_total" if family.type == "counter" else ""
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        yield f"{family.name}{suffix}", family.type, labels, family.documentation
+    yield "process_*", "gauge, counter", "", "CPU, memory, file descriptors and start time of the process."
+
+
+def _experiments() -> Iterator[tuple[str, str, str, str]]:
+    yield TOTAL, "gauge", "`state`", TOTAL_HELP
+    yield LEFT_OUT, "gauge", "", LEFT_OUT_HELP
+    for series in SERIES:
+        labels = ", ".join(f"`{label}`" for label in ("namespace", "experiment", *series.labels))
+        yield series.name, "gauge", labels, series.help
+
+
+def _states() -> str:
+    named = (
+        Reason.PENDING, Reason.RUNNING, Reason.QUEUED, Reason.STOPPING, Reason.WAITING, Reason.SUSPENDED,
+        Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC, Reason.TASK_NOT_AVAILABLE, Reason.WORKSPACE_NOT_SHARED,
+    )  # fmt: skip
+    return f"\nThe states: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
+
+
+def queries() -> tuple[str, ...]:
+    """The page's queries, in PromQL."""
+    return tuple(query for _, query in _QUERIES)
+
+
+def _queries() -> str:
+    return "\n## Queries\n" + "".join(f"\n{question}\n\n```promql\n{query}\n```\n" for question, query in _QUERIES)
+
+
+def _table(rows: Iterator[tuple[str, str, str, str]]) -> str:
+    lines = ["| name | type | labels | what |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | {kind} | {labels} | {text} |" for name, kind, labels, text in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the page to standard output, or compares it with a file; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m maskrcnn_operator.metrics.docs", description=__doc__)
+    parser.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE holds the page")
+    options = parser.parse_args(arguments)
+    if options.check is None:
+        sys.stdout.write(page())
+        return 0
+    if options.check.is_file() and options.check.read_text(encoding="utf-8") == page():
+        return 0
+    sys.stderr.write(f"{options.check} is stale: python -m maskrcnn_operator.metrics.docs > {options.check}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Series of experiments, read from what is known of the cluster: they vanish with their experiment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import ExperimentStatus
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_FINISHED = frozenset({Reason.SUCCEEDED.value, Reason.FAILED.value})
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of every experiment.
+
+    Attributes:
+        labels: beside namespace and experiment.
+        value: None where the experiment has no such number.
+    """
+
+    name: str
+    help: str
+    value: Callable[[MaskRCNNExperiment], float | None]
+    labels: tuple[str, ...] = ()
+
+
+class Experiments(Protocol):
+    """What is read of :class:`maskrcnn_operator.cluster.cache.Cache`."""
+
+    def experiments(self) -> Iterable[MaskRCNNExperiment]: ...
+
+
+def state_of(status: ExperimentStatus) -> str:
+    """The STATE column: the reason of the condition Ready, one of the documented vocabulary."""
+    ready = status.condition(ConditionType.READY)
+    return ready.reason if ready is not None else Reason.PENDING.value
+
+
+def _progress(experiment: MaskRCNNExperiment) -> float | None:
+    progress = experiment.status.progress
+    if progress is None or progress.iteration is None or not progress.total_iterations:
+        return None
+    return min(1.0, progress.iteration / progress.total_iterations)
+
+
+def _reported(name: str) -> Callable[[MaskRCNNExperiment], float | None]:
+    def value(experiment: MaskRCNNExperiment) -> float | None:
+        progress = experiment.status.progress
+        found = {metric.name: metric.value for metric in progress.metrics} if progress else {}
+        return _number(found.get(name))
+
+    return value
+
+
+def _evaluated(name: str) -> Callable[[MaskRCNNExperiment], float | None]:
+    def value(experiment: MaskRCNNExperiment) -> float | None:
+        found = {metric.name: metric.value for metric in experiment.status.metrics}
+        if name in found:
+            return _number(found[name])
+        return _reported(name)(experiment)
+
+    return value
+
+
+def _created(experiment: MaskRCNNExperiment) -> float | None:
+    created = experiment.metadata.creation_timestamp
+    return created.timestamp() if created else None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+SERIES: tuple[Series, ...] = (
+    Series(
+        "maskrcnn_experiment_state",
+        "Always 1; the label state is what kubectl get shows as STATE.",
+        lambda experiment: 1.0,
+        ("state",),
+    ),
+    Series(
+        "maskrcnn_experiment_progress_ratio",
+        "How far the current step has come, from 0 to 1; absent while none reports.",
+        _progress,
+    ),
+    Series(
+        "maskrcnn_experiment_restarts",
+        "Counted restarts of all steps as they stand in the status; back to 0 when failed steps are tried again.",
+        lambda experiment: float(experiment.status.restarts),
+    ),
+    Series("maskrcnn_experiment_loss", "Newest total training loss; absent while none is reported.", _reported("loss")),
+    Series(
+        "maskrcnn_experiment_images_per_second",
+        "Newest speed of the current step, in images a second; absent while none is reported.",
+        _reported("images_per_second"),
+    ),
+    Series(
+        "maskrcnn_experiment_box_average_precision_ratio",
+        "COCO AP of boxes, 0 to 1: of the last finished evaluation, until then of the training's last checkpoint.",
+        _evaluated("AP"),
+    ),
+    Series(
+        "maskrcnn_experiment_mask_average_precision_ratio",
+        "COCO AP of masks, 0 to 1: of the last finished evaluation, until then of the training's last checkpoint.",
+        _evaluated("mask_AP"),
+    ),
+    Series(
+        "maskrcnn_experiment_created_timestamp_seconds",
+        "When the experiment was created, in seconds since 1970; its age is time() minus this.",
+        _created,
+    ),
+)
+"""What is told of every experiment, one series each."""
+
+TOTAL = "maskrcnn_experiments"
+TOTAL_HELP = "Experiments by state, whether or not they have series of their own."
+LEFT_OUT = "maskrcnn_experiments_without_series"
+LEFT_OUT_HELP = "Experiments past the limit of --experiment-metrics, which have no series of their own."
+
+Row = tuple[tuple[str, ...], float]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every series at one moment: labels and value, by the order of :data:`SERIES`."""
+
+    rows: tuple[Sequence[Row], ...]
+    states: tuple[tuple[str, int], ...]
+    left_out: int
+
+
+class ExperimentCollector(Collector):
+    """Series of the experiments that a cache knows.
+
+    Args:
+        cache: see :class:`Experiments`; it is read in the thread that calls.
+        is_leader: only the replica that reconciles exports, so that no series stands there twice.
+        limit: experiments with series of their own: those that are not finished first, then the newest. 0 for none.
+    """
+
+    def __init__(self, cache: Experiments, is_leader: Callable[[], bool], limit: int) -> None:
+        self._cache, self._is_leader, self._limit = cache, is_leader, limit
+
+    def snapshot(self) -> Snapshot | None:
+        """What is exported now; None unless this replica is the leader. Cheap, for the thread that fills the cache."""
+        if not self._is_leader():
+            return None
+        known = _newest_by_name(self._cache.experiments())
+        states = Counter(state_of(experiment.status) for experiment in known)
+        chosen = known
+        if len(known) > self._limit:
+            chosen = sorted(known, key=_importance, reverse=True)[: self._limit]
+        return Snapshot(
+            rows=tuple(list(_rows(series, chosen)) for series in SERIES),
+            states=tuple(sorted(states.items())),
+            left_out=len(known) - len(chosen),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """The series as prometheus_client wants them."""
+        return families(self.snapshot())
+
+
+def families(snapshot: Snapshot | None) -> Iterator[Metric]:
+    """The series of a snapshot as prometheus_client wants them; nothing for None."""
+    if snapshot is None:
+        return
+    total = GaugeMetricFamily(TOTAL, TOTAL_HELP, labels=("state",))
+    for state, count in snapshot.states:
+        total.add_metric((state,), count)
+    yield total
+    yield GaugeMetricFamily(LEFT_OUT, LEFT_OUT_HELP, value=snapshot.left_out)
+    for series, rows in zip(SERIES, snapshot.rows, strict=True):
+        if rows:
+            family = GaugeMetricFamily(series.name, series.help, labels=("namespace", "experiment", *series.labels))
+            for labels, value in rows:
+                family.add_metric(labels, value)
+            yield family
+
+
+def _rows(series: Series, experiments: Iterable[MaskRCNNExperiment]) -> Iterator[Row]:
+    for experiment in experiments:
+        value = series.value(experiment)
+        if value is not None:
+            more = (state_of(experiment.status),) if series.labels else ()
+            yield (experiment.metadata.namespace, experiment.name, *more), value
+
+
+def _newest_by_name(experiments: Iterable[MaskRCNNExperiment]) -> list[MaskRCNNExperiment]:
+    """One experiment a name: one that was deleted and made again may still be known, and a series must be one."""
+    found: dict[tuple[str, str], MaskRCNNExperiment] = {}
+    for experiment in sorted(experiments, key=_created_at):
+        found[experiment.metadata.namespace, experiment.name] = experiment
+    return list(found.values())
+
+
+def _created_at(experiment: MaskRCNNExperiment) -> datetime:
+    return experiment.metadata.creation_timestamp or _LONG_AGO
+
+
+def _importance(experiment: MaskRCNNExperiment) -> tuple[bool, datetime, str, str]:
+    active = state_of(experiment.status) not in _FINISHED
+    return active, _created_at(experiment), experiment.metadata.namespace, experiment.name

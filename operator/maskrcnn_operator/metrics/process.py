@@ -1,0 +1,100 @@
+"""Numbers of the operator's own process, counted where things happen."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+REGISTRY = CollectorRegistry()
+"""Holds what this module counts, and the process' CPU, memory and files."""
+
+ProcessCollector(registry=REGISTRY)
+
+_RECONCILE = Histogram(
+    "maskrcnn_operator_reconcile_duration_seconds",
+    "Time that one reconciliation of an experiment took, its writes included.",
+    ["result"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
+    registry=REGISTRY,
+)
+_QUEUE_DEPTH = Gauge("maskrcnn_operator_queue_depth", "Experiments that wait to be reconciled.", registry=REGISTRY)
+_QUEUE_WAIT = Histogram(
+    "maskrcnn_operator_queue_wait_seconds",
+    "Time that an experiment waited to be reconciled after it was due.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0),
+    registry=REGISTRY,
+)
+_API_CALLS = Counter(
+    "maskrcnn_operator_api_requests",
+    "Calls of the Kubernetes API; the code is none where no answer came.",
+    ["verb", "resource", "code"],
+    registry=REGISTRY,
+)
+_API_SECONDS = Histogram(
+    "maskrcnn_operator_api_request_duration_seconds",
+    "Time until the Kubernetes API answered, waiting for the rate limit excluded.",
+    ["verb", "resource"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
+    registry=REGISTRY,
+)
+_STEPS = Counter(
+    "maskrcnn_operator_steps_finished",
+    "Steps that ended for good; the result is Succeeded or Failed.",
+    ["task", "result"],
+    registry=REGISTRY,
+)
+_RESTARTS = Counter(
+    "maskrcnn_operator_step_restarts",
+    "Attempts of steps that ended and are made again, counted or not, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+_REPORTS = Counter(
+    "maskrcnn_operator_reports",
+    "Progress reports of running steps that were answered, by HTTP status.",
+    ["code"],
+    registry=REGISTRY,
+)
+_LEADER = Gauge(
+    "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
+)
+
+
+def observe_reconcile(seconds: float, result: str) -> None:
+    """One reconciliation ended; ``result`` is a word of a small vocabulary, such as ``success`` or ``conflict``."""
+    _RECONCILE.labels(result).observe(seconds)
+
+
+def queue_depth(waiting: int) -> None:
+    """So many experiments wait now."""
+    _QUEUE_DEPTH.set(waiting)
+
+
+def queue_wait(seconds: float) -> None:
+    """An experiment was taken from the queue after so long."""
+    _QUEUE_WAIT.observe(seconds)
+
+
+def api_call(verb: str, resource: str, code: int, seconds: float) -> None:
+    """A call of the API server ended; ``code`` 0 where no answer came."""
+    _API_CALLS.labels(verb, resource, str(code) if code else "none").inc()
+    _API_SECONDS.labels(verb, resource).observe(seconds)
+
+
+def step_ended(task: str, result: str) -> None:
+    """A step ended for good: ``Succeeded`` or ``Failed``."""
+    _STEPS.labels(task, result).inc()
+
+
+def step_restarted(reason: str) -> None:
+    """A step's attempt ended and is made again; ``reason`` is one of the documented vocabulary."""
+    _RESTARTS.labels(reason).inc()
+
+
+def report_answered(code: int) -> None:
+    """A progress report was answered with an HTTP status."""
+    _REPORTS.labels(str(code)).inc()
+
+
+def leading(holds_lease: bool) -> None:
+    """Whether this replica reconciles."""
+    _LEADER.set(1 if holds_lease else 0)
