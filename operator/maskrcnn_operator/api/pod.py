@@ -12,9 +12,13 @@ ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]
 Quantity = Annotated[
-    str, StringConstraints(pattern=r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$")
+    str,
+    StringConstraints(
+        pattern=r"^\+?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$", max_length=64
+    ),
 ]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)]
 
 
 class ClaimReference(ApiModel):
@@ -62,7 +66,7 @@ class ResourceRequirements(ApiModel):
         if not isinstance(value, dict):
             return value
         return {
-            key: str(amount) if isinstance(amount, int | float) and not isinstance(amount, bool) else amount
+            key: str(amount) if isinstance(amount, int) and not isinstance(amount, bool) else amount
             for key, amount in value.items()
         }
 
@@ -70,13 +74,20 @@ class ResourceRequirements(ApiModel):
 class Toleration(ApiModel):
     """A taint that the pods tolerate."""
 
-    key: str | None = Field(default=None, description="Key of the taint; every key when absent (operator Exists).")
+    key: str | None = Field(
+        default=None, max_length=317, description="Key of the taint; every key when absent (operator Exists)."
+    )
     operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Equal when absent.")
-    value: str | None = Field(default=None, description="Value of the taint.")
+    value: LabelValue | None = Field(default=None, description="Value of the taint.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="Effect of the taint; every effect when absent."
     )
-    toleration_seconds: int | None = Field(default=None, description="How long NoExecute is tolerated, in seconds.")
+    toleration_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="How long NoExecute is tolerated, in seconds; for good when absent.",
+    )
 
 
 class LocalObjectReference(ApiModel):
@@ -91,7 +102,7 @@ class EnvVar(ApiModel):
     name: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", max_length=253)] = Field(
         description="Name; names that begin with MASKRCNN_ belong to the operator."
     )
-    value: str | None = Field(default=None, description="Value.")
+    value: str | None = Field(default=None, max_length=131072, description="Value.")
     value_from: dict[str, Any] | None = Field(default=None, description="Source of the value, as in a pod.")
 
     @field_validator("name")
@@ -116,7 +127,9 @@ class PodSecurityContext(ApiModel):
 class PodOverrides(ApiModel):
     """What the cluster wants of the pods; counts from the next attempt of a step."""
 
-    node_selector: dict[str, str] = Field(default={}, max_length=64, description="Labels that a node must have.")
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default={}, max_length=64, description="Labels that a node must have."
+    )
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=64, description="Taints that the pods tolerate.")
     affinity: dict[str, Any] | None = Field(default=None, description="Affinity of the pods, as in a pod.")
     priority_class_name: str | None = Field(default=None, max_length=253, description="PriorityClass of the pods.")
@@ -125,8 +138,10 @@ class PodOverrides(ApiModel):
         default=(), max_length=16, description="Secrets to pull the trainer image with."
     )
     env: tuple[EnvVar, ...] = Field(default=(), max_length=64, description="Further environment variables.")
-    labels: dict[LabelKey, str] = Field(default={}, max_length=64, description="Further labels of the pods.")
-    annotations: dict[LabelKey, str] = Field(default={}, max_length=64, description="Further annotations of the pods.")
+    labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=64, description="Further labels of the pods.")
+    annotations: dict[LabelKey, Annotated[str, StringConstraints(max_length=65536)]] = Field(
+        default={}, max_length=64, description="Further annotations of the pods."
+    )
     runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the pods.")
     scheduler_name: str | None = Field(default=None, max_length=253, description="Scheduler of the pods.")
     volumes: tuple[dict[str, Any], ...] = Field(default=(), max_length=32, description="Further volumes, as in a pod.")
@@ -143,6 +158,15 @@ class PodOverrides(ApiModel):
     gpu_resource: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = Field(
         default="nvidia.com/gpu", description="Extended resource that gpusPerNode asks for."
     )
+
+    @field_validator("env", "image_pull_secrets")
+    @classmethod
+    def _each_once(cls, value: tuple[EnvVar | LocalObjectReference, ...]) -> tuple[EnvVar | LocalObjectReference, ...]:
+        names = [entry.name for entry in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: given twice; every name stands there once")
+        return value
 
     @field_validator("labels", "annotations")
     @classmethod

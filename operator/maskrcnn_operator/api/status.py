@@ -53,7 +53,7 @@ class Artifact(StatusModel):
 class Condition(StatusModel):
     """A condition as Kubernetes and kstatus define it."""
 
-    type: str = Field(description="Reconciling, Stalled, Suspended, Succeeded or Ready.")
+    type: str = Field(max_length=64, description="Reconciling, Stalled, Suspended, Succeeded or Ready.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="One word of the documented vocabulary.")
     message: str = Field(default="", max_length=32768, description="What happened, and what can be done about it.")
@@ -105,7 +105,7 @@ class ExperimentStatus(StatusModel):
 
     observed_generation: int | None = Field(default=None, description="The generation that this status is about.")
     conditions: tuple[Condition, ...] = Field(
-        default=(), description="Reconciling, Stalled, Suspended, Succeeded, Ready."
+        default=(), max_length=16, description="Reconciling, Stalled, Suspended, Succeeded, Ready."
     )
     steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
     current_step: str | None = Field(default=None, description="The running train step, else the first running step.")

@@ -70,10 +70,14 @@ class Prune(ApiModel):
         default=8, ge=1, le=1024, description="Filters are kept in multiples of this number."
     )
     pruning_threshold: float = Field(
-        default=0.1, ge=0.0, allow_inf_nan=False, description="Filters whose normalised norm is above it are kept."
+        default=0.1,
+        ge=0.0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Filters whose normalised norm is above it are kept.",
     )
     min_num_filters: int = Field(default=16, ge=1, le=65536, description="Filters kept in every layer at least.")
-    excluded_layers: tuple[str, ...] = Field(
+    excluded_layers: tuple[Annotated[str, StringConstraints(max_length=256)], ...] = Field(
         default=(), max_length=512, description="Names of layers that are not pruned."
     )
 

@@ -115,4 +115,9 @@ Blocks = Annotated[
     tuple[_Block, ...], Field(max_length=5), _AS_TUPLE, _array({"type": "integer", "minimum": 0, "maximum": 4}, None, 5)
 ]
 ScaleRange = Annotated[tuple[_Scale, _Scale], _AS_TUPLE, _array({"type": "number", "minimum": 0.1, "maximum": 3}, 2, 2)]
-Tags = Annotated[tuple[str, ...], _AS_TUPLE, _array({"type": "string"})]
+Tags = Annotated[
+    tuple[Annotated[str, Field(max_length=256)], ...],
+    Field(max_length=64),
+    _AS_TUPLE,
+    _array({"type": "string", "maxLength": 256}, None, 64),
+]

@@ -17,18 +17,18 @@ WITHOUT_RULES = {"rules": False}
 class WandbConfig(SpecModel):
     """Weights & Biases settings of the original toolkit; accepted, without effect."""
 
-    project: str = Field(default="", description="Project name; without effect.")
-    entity: str = Field(default="", description="Entity name; without effect.")
-    name: str = Field(default="", description="Run name; without effect.")
-    notes: str = Field(default="", description="Notes; without effect.")
+    project: str = Field(default="", max_length=1024, description="Project name; without effect.")
+    entity: str = Field(default="", max_length=1024, description="Entity name; without effect.")
+    name: str = Field(default="", max_length=1024, description="Run name; without effect.")
+    notes: str = Field(default="", max_length=65536, description="Notes; without effect.")
     tags: Tags = Field(default=(), description="Tags; without effect.")
 
 
 class ClearmlConfig(SpecModel):
     """ClearML settings of the original toolkit; accepted, without effect."""
 
-    project: str = Field(default="", description="Project name; without effect.")
-    task: str = Field(default="", description="Task name; without effect.")
+    project: str = Field(default="", max_length=1024, description="Project name; without effect.")
+    task: str = Field(default="", max_length=1024, description="Task name; without effect.")
     tags: Tags = Field(default=(), description="Tags; without effect.")
 
 

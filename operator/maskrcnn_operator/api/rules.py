@@ -1,0 +1,153 @@
+"""The CEL rules of the resource, by the type (and field) that they stand at.
+
+Each says on the API server what the types, the step graph and the trainer's rules say in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maskrcnn_operator.api.base import EXPERIMENT_NAME_LENGTH, EXPERIMENT_NAME_PATTERN, RESERVED_PREFIXES
+from maskrcnn_operator.api.cel import Rule, quoted, unchanged
+from maskrcnn_operator.api.step_rules import STEP_RULES, STEPS_RULES
+
+_SUSPENDED = (
+    "(oldSelf.spec.suspend && has(self.status) && has(self.status.conditions) && "
+    "self.status.conditions.exists(c, c.type == 'Suspended' && c.status == 'True'))"
+)
+
+
+def _only_suspended(field: str, *, optional: bool = False) -> Rule:
+    return Rule(
+        f"({unchanged(field, optional=optional)}) || {_SUSPENDED}",
+        f"spec.{field} can change only while the condition Suspended is True: set spec.suspend to true and wait for it "
+        "before",
+        field=f".spec.{field}",
+        kind="FieldValueForbidden",
+    )
+
+
+def _at_most(low: str, high: str) -> Rule:
+    return Rule(
+        f"self.{low} <= self.{high}",
+        f"{low} must be at most {high}",
+        told=f"'{low}: ' + string(self.{low}) + ' is more than {high} (' + string(self.{high}) + '); it must be at "
+        "most that'",
+        field=f".{low}",
+    )
+
+
+_ABSOLUTE = Rule("self == '' || self.startsWith('/')", "must be an absolute path, such as /workspace/...")
+_ABSOLUTE_EACH = Rule(
+    r"!self.matches('(^|,)\\s*[^/,\\s]')",
+    "must be an absolute path or pattern, such as /workspace/...; of several, separated by commas, each",
+)
+_RESERVED = Rule(
+    f"self.all(key, !({' || '.join(f'key.startsWith({quoted(prefix)})' for prefix in RESERVED_PREFIXES)}))",
+    f"keys under {', '.join(RESERVED_PREFIXES)} belong to controllers: choose another",
+)
+_KEY_LENGTH = Rule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key has 1 to 317 characters")
+_STRIDE = "(self.maskrcnnConfig.maxLevel == 5 ? 32 : 64)"
+_SIDES = "self.dataConfig.imageSize"
+
+TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
+    "MaskRCNNExperiment": (
+        Rule(
+            f"self.metadata.name.size() <= {EXPERIMENT_NAME_LENGTH} && "
+            f"self.metadata.name.matches({quoted(EXPERIMENT_NAME_PATTERN)})",
+            f"metadata.name must be a DNS label that starts with a letter (lower case letters, digits and -), at most "
+            f"{EXPERIMENT_NAME_LENGTH} characters",
+            field=".metadata.name",
+        ),
+        _only_suspended("workspace"),
+        _only_suspended("encryptionKeySecretRef", optional=True),
+        _only_suspended("queueName"),
+    ),
+    "ExperimentBody": STEPS_RULES,
+    "Step": STEP_RULES,
+    "ExperimentSpec": (
+        Rule(
+            "self.?learningRateSteps.orValue([]).size() == self.?learningRateDecayLevels.orValue([]).size()",
+            "learningRateSteps and learningRateDecayLevels need the same length",
+            told="'learningRateDecayLevels: ' + string(self.?learningRateDecayLevels.orValue([]).size()) + "
+            "' entries, but learningRateSteps has ' + string(self.?learningRateSteps.orValue([]).size()) + "
+            "': the two lists need the same length'",
+            field=".learningRateDecayLevels",
+        ),
+        Rule(
+            "self.?totalSteps.orValue(0) > 0 || self.?numEpochs.orValue(0) > 0",
+            "one of totalSteps and numEpochs is required, at least 1",
+            field=".totalSteps",
+            kind="FieldValueRequired",
+        ),
+        Rule(
+            f"{_SIDES}.all(side, side % {_STRIDE} == 0)",
+            "imageSize: both sides must be multiples of 2^maxLevel",
+            told=f"'imageSize: both sides must be multiples of ' + string({_STRIDE}) + ' (2^maxLevel); the next larger "
+            f"size is [' + {_SIDES}.map(side, string((side + {_STRIDE} - 1) / {_STRIDE} * {_STRIDE})).join(', ') + ']'",
+            field=".dataConfig.imageSize",
+        ),
+    ),
+    "MaskRCNNConfig": (
+        _at_most("rpnNegativeOverlap", "rpnPositiveOverlap"),
+        _at_most("bgThreshLo", "bgThreshHi"),
+        _at_most("bgThreshHi", "fgThresh"),
+    ),
+}
+"""Rules between the fields of a type."""
+
+FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
+    ("ExperimentSpec", "learningRateSteps"): (
+        Rule(
+            "self.all(i, step, i == 0 || self[i - 1] < step)",
+            "learningRateSteps must rise, each step more than the one before",
+        ),
+    ),
+    ("ExperimentSpec", "checkpoint"): (_ABSOLUTE,),
+    ("ExperimentSpec", "prunedModelPath"): (_ABSOLUTE,),
+    ("DataConfig", "valJsonFile"): (_ABSOLUTE,),
+    ("DataConfig", "trainingFilePattern"): (_ABSOLUTE_EACH,),
+    ("DataConfig", "validationFilePattern"): (_ABSOLUTE_EACH,),
+    ("Augmentation", "scaleJitter"): (
+        Rule("self[0] <= self[1]", "scaleJitter must be [min, max], the smaller number first"),
+    ),
+    ("MaskRCNNConfig", "mrcnnResolution"): (
+        Rule(
+            "self % 4 == 0",
+            "mrcnnResolution must be a multiple of 4",
+            told="'mrcnnResolution: ' + string(self) + ' is not a multiple of 4; the nearest are ' + "
+            "string(self / 4 * 4) + ' and ' + string(self / 4 * 4 + 4)",
+        ),
+    ),
+    ("MaskRCNNConfig", "freezeBlocks"): (
+        Rule(
+            "self.all(block, self.exists_one(other, other == block))",
+            "freezeBlocks names a block twice: name each once",
+        ),
+    ),
+    ("MaskRCNNConfig", "includeMask"): (
+        Rule("self", "includeMask: only true is supported, there is no model without masks"),
+    ),
+    ("Workspace", "subPath"): (
+        Rule(
+            "!self.startsWith('/') && !('..' in self.split('/'))",
+            "subPath is a path inside the volume: relative, and without '..'",
+        ),
+    ),
+    ("EnvVar", "name"): (
+        Rule(
+            "!self.startsWith('MASKRCNN_')", "names that begin with MASKRCNN_ are set by the operator: choose another"
+        ),
+    ),
+    ("PodOverrides", "nodeSelector"): (_KEY_LENGTH,),
+    ("PodOverrides", "labels"): (_RESERVED, _KEY_LENGTH),
+    ("PodOverrides", "annotations"): (_RESERVED, _KEY_LENGTH),
+}
+"""Rules of a single field; in a step's experiment, which has the same fields, they hold, too."""
+
+
+def rules_of(type_name: str, field: str | None = None) -> tuple[Rule, ...]:
+    """The rules at a type, or at one of its fields by camelCase name."""
+    if field is None:
+        return TYPE_RULES.get(type_name, ())
+    return FIELD_RULES.get((type_name.removeprefix("Partial"), field), ())

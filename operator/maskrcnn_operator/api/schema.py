@@ -1,0 +1,177 @@
+"""The types of the resource as structural OpenAPI schemas, each type by its name, and one type written out in full.
+
+A CustomResourceDefinition knows no ``$ref``, no ``null`` and no choice of types, and prunes what it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.rules import rules_of
+
+Schema = dict[str, Any]
+
+_REF = "#/$defs/"
+INT32_MAX = 2**31 - 1
+
+LIST_KEYS: Mapping[tuple[str, str], str] = {
+    ("ExperimentBody", "steps"): "name",
+    ("PodOverrides", "imagePullSecrets"): "name",
+    ("PodOverrides", "env"): "name",
+    ("ExperimentStatus", "conditions"): "type",
+    ("ExperimentStatus", "steps"): "name",
+    ("ExperimentStatus", "metrics"): "name",
+    ("StepStatus", "metrics"): "name",
+    ("Progress", "metrics"): "name",
+}
+"""Lists whose entries server-side apply merges by a key; every other list is replaced as a whole."""
+
+QUANTITIES = frozenset({("ResourceRequirements", "requests"), ("ResourceRequirements", "limits")})
+"""Maps whose values are Kubernetes quantities: texts or whole numbers."""
+
+_KEPT = (
+    "type",
+    "format",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+)
+
+
+def definitions(model: type[BaseModel] = MaskRCNNExperiment) -> dict[str, Schema]:
+    """Every type that ``model`` is made of, by name; a field of another type is ``{"$ref": its name}``."""
+    whole = model.model_json_schema(by_alias=True)
+    parts = {**whole.pop("$defs", {}), model.__name__: whole}
+    return {name: _type(name, part) for name, part in parts.items()}
+
+
+def _type(name: str, part: Schema) -> Schema:
+    if "properties" not in part and part.get("type") != "object":
+        return _plain(part)
+    found: Schema = {"type": "object"}
+    if part.get("description"):
+        found["description"] = " ".join(part["description"].split())
+    if part.get("required"):
+        found["required"] = list(part["required"])
+    if rules := rules_of(name):
+        found["x-kubernetes-validations"] = [rule.to_schema() for rule in rules]
+    properties = {field: _field(name, field, schema) for field, schema in part.get("properties", {}).items()}
+    if properties:
+        found["properties"] = properties
+    return found
+
+
+def _field(owner: str, name: str, schema: Schema) -> Schema:
+    found: Schema = {"description": schema["description"]} if "description" in schema else {}
+    if "default" in schema and not _says_nothing(schema["default"]):
+        found["default"] = schema["default"]
+    found |= _plain(_without_null(schema))
+    if "$ref" in found and "default" in found:
+        found["default"] = {}  # the server fills in the defaults of the fields
+    if (owner, name) in QUANTITIES:
+        found["additionalProperties"] = {
+            "x-kubernetes-int-or-string": True,
+            **{key: value for key, value in found["additionalProperties"].items() if key != "type"},
+        }
+    if found.get("type") == "array":
+        _name_list_type(owner, name, found)
+    if rules := rules_of(owner, name):
+        found["x-kubernetes-validations"] = [rule.to_schema() for rule in rules]
+    return found
+
+
+def _says_nothing(default: Any) -> bool:
+    """Whether a default is what an absent field means anyway: the server need not write it into every object."""
+    return default is None or default == []
+
+
+def _name_list_type(owner: str, name: str, found: Schema) -> None:
+    key = LIST_KEYS.get((owner, name))
+    found["x-kubernetes-list-type"] = "map" if key else "atomic"
+    if key:
+        found["x-kubernetes-list-map-keys"] = [key]
+    if found["items"].get("type") == "array":
+        found["items"]["x-kubernetes-list-type"] = "atomic"
+
+
+def _without_null(schema: Schema) -> Schema:
+    """The schema of what a field holds when it is there."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    if not choices:
+        return rest
+    empty = {"const": "", "type": "string"}
+    if empty in choices and len(choices) == 2:
+        other = next(choice for choice in choices if choice != empty)
+        return rest | {
+            **{key: value for key, value in other.items() if key != "minLength"},
+            "pattern": f"^({other['pattern'].removeprefix('^').removesuffix('$')})?$",
+        }
+    if len(choices) > 1:
+        raise TypeError(f"a field of a custom resource has one type, not {choices}")
+    return {**rest, **choices[0]}
+
+
+def _plain(schema: Schema) -> Schema:
+    if "$ref" in schema:
+        return {"$ref": schema["$ref"].removeprefix(_REF)}
+    found: Schema = {key: schema[key] for key in _KEPT if key in schema}
+    if "const" in schema:
+        found["enum"] = [schema["const"]]
+    if "enum" in schema:
+        found["enum"] = list(schema["enum"])
+    for bound in ("Minimum", "Maximum"):
+        limit = schema.get(f"exclusive{bound}")
+        if limit is not None:
+            found[bound.lower()] = limit
+            found[f"exclusive{bound}"] = True
+    if found.get("type") == "integer" and "enum" not in found and found.get("maximum", INT32_MAX + 1) > INT32_MAX:
+        found["format"] = "int64"
+    if found.get("type") == "array":
+        found["items"] = _plain(schema["items"])
+    if found.get("type") == "object":
+        values = schema.get("additionalProperties", True)
+        if values is True:
+            found["x-kubernetes-preserve-unknown-fields"] = True
+        else:
+            found["additionalProperties"] = _plain(values)
+    return found
+
+
+def written_out(types: Mapping[str, Schema], name: str) -> Schema:
+    """One type with all types that it is made of in place of their names."""
+    return _expanded(types, {"$ref": name})
+
+
+def _expanded(types: Mapping[str, Schema], schema: Schema) -> Schema:
+    if "$ref" in schema:
+        outer = {key: value for key, value in schema.items() if key != "$ref"}
+        return _expanded(types, types[schema["$ref"]] | outer)
+    found = dict(schema)
+    if "items" in found:
+        found["items"] = _expanded(types, found["items"])
+    if "additionalProperties" in found:
+        found["additionalProperties"] = _expanded(types, found["additionalProperties"])
+    if "properties" in found:
+        found["properties"] = {field: _expanded(types, value) for field, value in found["properties"].items()}
+    return found
+
+
+def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """A schema that is written out, and every schema in it, with the path of each, such as ``spec.steps[].name``."""
+    yield path, schema
+    for field, value in schema.get("properties", {}).items():
+        yield from walk(value, f"{path}.{field}" if path else field)
+    if "items" in schema:
+        yield from walk(schema["items"], f"{path}[]")
+    if "additionalProperties" in schema:
+        yield from walk(schema["additionalProperties"], f"{path}{{}}")
