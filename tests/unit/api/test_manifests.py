@@ -1,0 +1,70 @@
+"""What the API server refuses, the types or the step graph refuse, too; what it accepts can be carried out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maskrcnn_operator.api.manifest import read_manifest
+from maskrcnn_operator.api.problems import ManifestError, Problem
+from maskrcnn_operator.core.graph import build_graph
+from maskrcnn_operator.core.merge import merge_step
+
+FOLDER = Path(__file__).resolve().parents[2] / "apiserver" / "manifests"
+ACCEPTED = sorted((FOLDER / "accepted").glob("*.yaml"))
+REFUSED = sorted((FOLDER / "refused").glob("*.yaml"))
+
+
+def problems(text: str) -> list[Problem]:
+    """What this release says is wrong with a manifest."""
+    try:
+        experiment = read_manifest(text)
+    except ManifestError as error:
+        return list(error.problems)
+    graph = build_graph(experiment)
+    if graph.problems:
+        return list(graph.problems)
+    return [problem for step in experiment.spec.steps for problem in merge_step(experiment, graph, step.name).problems]
+
+
+def test_there_are_manifests() -> None:
+    assert len(ACCEPTED) >= 5
+    assert len(REFUSED) >= 80
+
+
+@pytest.mark.parametrize("file", ACCEPTED, ids=lambda file: file.stem)
+def test_accepted(file: Path) -> None:
+    assert problems(file.read_text()) == []
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.stem)
+def test_refused(file: Path) -> None:
+    assert problems(file.read_text()), "the API server refuses it, but the operator would run it"
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.stem)
+def test_a_refused_manifest_says_what_it_expects(file: Path) -> None:
+    assert file.read_text().startswith("# refused: ")
+
+
+def test_every_field_of_the_spec_stands_in_an_accepted_manifest() -> None:
+    from maskrcnn_operator.api.schema import definitions, walk, written_out
+
+    given: set[str] = set()
+
+    def collect(value: object, path: str) -> None:
+        given.add(path)
+        if isinstance(value, dict):
+            for key, item in value.items():
+                collect(item, f"{path}.{key}")
+        elif isinstance(value, list):
+            for item in value:
+                collect(item, f"{path}[]")
+
+    for file in ACCEPTED:
+        collect(yaml.safe_load(file.read_text())["spec"], "spec")
+    known = [path for path, _ in walk(written_out(definitions(), "ExperimentBody"), "spec") if not path.endswith("{}")]
+    whole = [path for path in known if not path.startswith("spec.steps[].experiment.")]
+    assert [path for path in whole if path not in given] == []
