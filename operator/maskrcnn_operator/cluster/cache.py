@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
@@ -25,6 +25,7 @@ WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
 
 _TOMBSTONES = 20_000
+_KEPT_WANTED = 1_000
 
 
 class Key(NamedTuple):
@@ -56,7 +57,7 @@ class Entry:
 class _Seen:
     key: Key
     version: int
-    value: Entry | JobView | PodView
+    value: Any
 
 
 class Cache:
@@ -66,7 +67,7 @@ class Cache:
         self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
         self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self._wanted: dict[str, tuple[int, Settings, Wanted]] = {}
+        self._wanted: OrderedDict[str, tuple[int, Wanted]] = OrderedDict()
         self.listed = False
         """Whether every kind has been listed whole at least once."""
         self.last_listed: float | None = None
@@ -128,8 +129,9 @@ class Cache:
             value = self._entry(item, old.value if old is not None else None)
         else:
             value = job_view(item) if resource is JOBS else pod_view(item)
-            if old is not None and value == old.value:
-                self._seen[resource][uid] = _Seen(key, version, old.value)
+            if old is not None and replace(value, resource_version=old.value.resource_version) == old.value:
+                # much of a Job's and a pod's status decides nothing
+                self._seen[resource][uid] = _Seen(key, version, value)
                 return None
         self._seen[resource][uid] = _Seen(key, version, value)
         self._by_key[resource].setdefault(key, set()).add(uid)
@@ -172,14 +174,16 @@ class Cache:
         return changed | self.retain(resource, namespace, uids, newest)
 
     def wanted(self, experiment: MaskRCNNExperiment, settings: Settings) -> Wanted:
-        """``understand(experiment, settings)``, kept as long as the spec and the settings stand."""
+        """``understand(experiment, settings)``, kept as long as the spec stands; ``settings`` must stay the same."""
         metadata = experiment.metadata
         kept = self._wanted.get(metadata.uid)
-        if kept is not None and kept[0] == metadata.generation and kept[1] == settings:
-            return kept[2]
-        wanted = understand(experiment, settings)
-        self._wanted[metadata.uid] = (metadata.generation, settings, wanted)
-        return wanted
+        if kept is None or kept[0] != metadata.generation:
+            kept = metadata.generation, understand(experiment, settings)
+            self._wanted[metadata.uid] = kept
+            while len(self._wanted) > _KEPT_WANTED:
+                self._wanted.popitem(last=False)
+        self._wanted.move_to_end(metadata.uid)
+        return kept[1]
 
     def _of(self, resource: Resource, key: Key) -> list[_Seen]:
         seen = self._seen[resource]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
@@ -36,6 +36,14 @@ OnCall = Callable[[str, str, int, float], None]
 """Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
 
 Object = dict[str, Any]
+Propagation = Literal["Foreground", "Background"]
+
+
+class Page(NamedTuple):
+    """A part of a list, and the version of the whole."""
+
+    items: Sequence[Object]
+    version: int
 
 
 class Limit(Protocol):
@@ -73,46 +81,49 @@ class Client:
         """Ends its connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
-        """One object."""
-        return await self._call("GET", "get", resource, resource.path(namespace, name))
+    async def get(self, resource: Resource, namespace: str | None, name: str, *, urgent: bool = False) -> Object:
+        """One object; an ``urgent`` call does not wait for the rate limit."""
+        return await self._call("GET", "get", resource, resource.path(namespace, name), limited=not urgent)
 
-    async def list(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[tuple[Object, int]]:
-        """Every object of a namespace, or of all, with the version of the list that it stands in, page by page.
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, page_size: int = PAGE_SIZE
+    ) -> AsyncIterator[Page]:
+        """Every object of a namespace, or of all, page by page; at least one page.
 
         Raises:
             Gone: the list took so long that its version is no longer kept; begin anew.
         """
-        query = {"limit": str(PAGE_SIZE)}
+        query = {"limit": str(page_size)}
         if resource.selector:
             query["labelSelector"] = resource.selector
         while True:
             page = await self._call("GET", "list", resource, resource.path(namespace), query=query)
-            version = int(page["metadata"].get("resourceVersion") or 0)
-            for item in page.pop("items", None) or ():
-                yield item, version
+            yield Page(page.get("items") or [], int(page["metadata"].get("resourceVersion") or 0))
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 return
 
-    async def create(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> Object:
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Mapping[str, Any], *, urgent: bool = False
+    ) -> Object:
         """Creates an object and returns it. Raises Conflict where one of that name exists."""
-        return await self._call("POST", "create", resource, resource.path(namespace), body=body)
+        return await self._call("POST", "create", resource, resource.path(namespace), body=body, limited=not urgent)
 
     async def replace(
         self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any], *, urgent: bool = False
     ) -> Object:
-        """Puts an object in the place of the one that has ``body``'s resourceVersion (Conflict: it has changed).
-
-        Args:
-            urgent: does not wait for the rate limit.
-        """
+        """Puts an object in the place of the one that has ``body``'s resourceVersion (Conflict: it has changed)."""
         return await self._call(
             "PUT", "update", resource, resource.path(namespace, name), body=body, limited=not urgent
         )
 
-    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> Object | None:
-        """Deletes the object of that uid, what it owns first; returns it as it is then, None where it is gone at once.
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: Propagation = "Foreground"
+    ) -> Object | None:
+        """Deletes the object of that uid; returns it as it is then, None where it is gone at once.
+
+        Args:
+            propagation: Foreground removes what it owns first, Background after it.
 
         Raises:
             NotFound: there is none.
@@ -121,7 +132,7 @@ class Client:
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Foreground",
+            "propagationPolicy": propagation,
             "preconditions": {"uid": uid},
         }
         answer = await self._call("DELETE", "delete", resource, resource.path(namespace, name), body=options)

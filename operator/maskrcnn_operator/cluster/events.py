@@ -1,0 +1,131 @@
+"""Events: told after the status, one object for repeats, never in the way of anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
+from maskrcnn_operator.cluster.resources import EVENTS
+from maskrcnn_operator.core.plan import Event
+
+log = logging.getLogger(__name__)
+
+CONTROLLER = "maskrcnn.dev/maskrcnn-operator"
+NOTE_BYTES = 1024
+SERIES_SECONDS = 360.0
+"""A repeat within so long is counted on the first one's object."""
+BURST = 25
+"""Events of one experiment at once, as the Go client's spam filter has it; then one in :data:`REFILL_SECONDS`."""
+REFILL_SECONDS = 12.0
+_QUEUE = 10_000
+_KEPT = 4_000
+
+
+class _Series(NamedTuple):
+    at: float
+    times: int
+    posted: Mapping[str, Any]
+
+
+class EventRecorder:
+    """Posts events in the background, in order. What cannot be posted is dropped: the status says the same.
+
+    Args:
+        instance: name of this process, such as its pod's.
+    """
+
+    def __init__(self, client: Client, instance: str) -> None:
+        self._client, self._instance = client, instance
+        self._waiting: deque[tuple[str, Event, dict[str, Any]]] = deque(maxlen=_QUEUE)
+        self._wake = asyncio.Event()
+        self._series: OrderedDict[tuple[str, Event], _Series] = OrderedDict()
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def tell(self, experiment: MaskRCNNExperiment, events: tuple[Event, ...]) -> None:
+        """Takes events of an experiment to post; those beyond its share are dropped."""
+        for event in events:
+            if self._allowed(experiment.metadata.uid):
+                now = datetime.now(UTC)
+                self._waiting.append((experiment.metadata.uid, event, self._body(experiment, event, now)))
+        if events:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Posts until it is cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Posts all that waits."""
+        while self._waiting:
+            uid, event, body = self._waiting.popleft()
+            try:
+                await self._post((uid, event), body)
+            except ApiError as error:
+                log.warning("An event could not be posted: %s", error, extra={"reason": event.reason})
+
+    async def _post(self, key: tuple[str, Event], body: dict[str, Any]) -> None:
+        now, namespace = time.monotonic(), body["metadata"]["namespace"]
+        series = self._series.pop(key, None)
+        if series is not None and now - series.at < SERIES_SECONDS:
+            times = series.times + 1
+            repeated = {**series.posted, "series": {"count": times, "lastObservedTime": body["eventTime"]}}
+            try:
+                posted = await self._client.replace(EVENTS, namespace, series.posted["metadata"]["name"], repeated)
+                self._series[key] = _Series(now, times, posted)
+                return
+            except (NotFound, Conflict):
+                pass  # it has expired, or somebody else has changed it: begin a new series
+        self._series[key] = _Series(now, 1, await self._client.create(EVENTS, namespace, body))
+        while len(self._series) > _KEPT:
+            self._series.popitem(last=False)
+
+    def _allowed(self, uid: str) -> bool:
+        now = time.monotonic()
+        full_at = max(self._full_at.get(uid, now), now)
+        if full_at - now > REFILL_SECONDS * (BURST - 1):
+            return False
+        self._full_at[uid] = full_at + REFILL_SECONDS
+        self._full_at.move_to_end(uid)
+        while len(self._full_at) > _KEPT:
+            self._full_at.popitem(last=False)
+        return True
+
+    def _body(self, experiment: MaskRCNNExperiment, event: Event, now: datetime) -> dict[str, Any]:
+        metadata = experiment.metadata
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"namespace": metadata.namespace, "name": f"{metadata.name}.{time.time_ns():x}"},
+            "eventTime": micro_time(now),
+            "type": event.type,
+            "reason": event.reason,
+            "action": "Reconcile",
+            "note": event.message.encode()[:NOTE_BYTES].decode("utf-8", "ignore"),
+            "reportingController": CONTROLLER,
+            "reportingInstance": self._instance,
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "namespace": metadata.namespace,
+                "name": metadata.name,
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+            },
+        }
+
+
+def micro_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, as Kubernetes writes a MicroTime."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
