@@ -1,0 +1,319 @@
+"""The resource on a real API server: which manifests it takes, what it says to others, what may change and when."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import yaml
+from tests.apiserver.bed import Bed
+from tests.apiserver.rest import RestError
+
+from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.api.manifest import read_manifest, read_object
+from maskrcnn_trainer.spec.importing import import_text
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(__file__).with_name("manifests")
+ACCEPTED = sorted((FOLDER / "accepted").glob("*.yaml"))
+REFUSED = sorted((FOLDER / "refused").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "examples").glob("*/experiment.yaml"))
+RESOURCE = f"/apis/{API_VERSION}/namespaces/{{}}/maskrcnnexperiments"
+SEED = Path(os.environ.get("MASKRCNN_SEED", ROOT.parent / "shared" / "seed"))
+
+Kubectl = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(bed: Bed, crd: None) -> Iterator[str]:
+    """One namespace for dry runs, which leave nothing behind."""
+    name = bed.create_namespace("manifests")
+    yield name
+    bed.delete_namespace(name)
+
+
+@pytest.fixture(scope="module")
+def refusals(kubectl: Kubectl, shared_namespace: str) -> dict[str, str]:
+    """What kubectl says to each refused manifest, by file name; the folder is applied as a dry run in one call."""
+    done = kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", str(FOLDER / "refused"), check=False)
+    found: dict[str, str] = {}
+    for part in re.split(r"(?m)^(?=Error from server|error: |The MaskRCNNExperiment |Warning: )", done.stderr):
+        if name := re.search(r"([a-z0-9-]+\.yaml)\"", part):
+            found[name[1]] = found.get(name[1], "") + part
+        elif part.startswith("The MaskRCNNExperiment") and (kept := re.search(r'"([^"]+)" is invalid', part)):
+            found[kept[1]] = found.get(kept[1], "") + part
+    found[""] = done.stdout
+    return found
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.stem)
+def test_refused(file: Path, refusals: dict[str, str]) -> None:
+    text = file.read_text()
+    name = yaml.safe_load(text)["metadata"]["name"]
+    said = refusals.get(file.name, "") + refusals.get(name, "")
+    for fragment in re.findall(r"(?m)^# refused: (.*)$", text):
+        assert fragment in said, f"{said or 'accepted'}\n{refusals['']}"
+
+
+@pytest.mark.parametrize("file", ACCEPTED, ids=lambda file: file.stem)
+def test_accepted(file: Path, bed: Bed, kubectl: Kubectl, namespace: str) -> None:
+    assert "created" in kubectl("apply", "-n", namespace, "-f", str(file)).stdout
+    assert "unchanged" in kubectl("apply", "-n", namespace, "-f", str(file)).stdout
+    kubectl("apply", "-n", namespace, "--server-side", "--field-manager=gitops", "-f", str(file))
+    manifest = yaml.safe_load(kubectl("create", "--dry-run=client", "-o", "yaml", "-f", str(file)).stdout)
+    live = bed.api("GET", f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}")
+    assert live["metadata"]["generation"] == 1
+    assert missing(manifest["spec"], live["spec"]) == []
+    assert read_object(live).spec == read_manifest(file.read_text()).spec
+
+
+def missing(wanted: Any, found: Any, path: str = "spec") -> list[str]:
+    """Where what the user wrote is not what the server keeps."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return [at for key, item in wanted.items() for at in missing(item, found.get(key), f"{path}.{key}")]
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        return [at for i, item in enumerate(wanted) for at in missing(item, found[i], f"{path}[{i}]")]
+    return [] if wanted == found else [f"{path}: {wanted!r} became {found!r}"]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
+def test_the_examples_are_accepted(file: Path, kubectl: Kubectl, shared_namespace: str) -> None:
+    assert "created" in kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", str(file)).stdout
+
+
+def test_the_sample_spec_of_the_documentation_is_accepted_once_imported(
+    kubectl: Kubectl, shared_namespace: str
+) -> None:
+    pages = [page.read_text(encoding="utf-8") for page in sorted(SEED.glob("*.txt"))]
+    page = next((text for text in pages if "\nseed: 123\n" in text), None)
+    if page is None:
+        pytest.skip(f"the documentation page of the original toolkit is not in {SEED}: set MASKRCNN_SEED")
+    start = page.index("\nseed: 123\n") + 1
+    imported = import_text(page[start : page.index("\n}\nField |", start) + 3], source="sample.txt")
+    done = kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", "-", input=imported.manifest)
+    assert "sample created" in done.stdout
+
+
+def example(name: str = "minimal") -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "accepted" / f"{name}.yaml").read_text())
+    return found
+
+
+def test_one_overridden_field_comes_back_alone(bed: Bed, namespace: str) -> None:
+    live = bed.api("POST", RESOURCE.format(namespace), example("one-overridden-field"))
+    steps = live["spec"]["steps"]
+    assert "experiment" not in steps[0]
+    assert steps[1]["experiment"] == {"totalSteps": 500}
+    assert steps[2]["experiment"] == {"dataConfig": {"evalSamples": 100}, "maskrcnnConfig": {}}
+    assert live["spec"]["experiment"]["momentum"] == 0.9
+    assert live["spec"]["experiment"]["maskrcnnConfig"]["nlayers"] == 50
+    assert steps[1]["train"] == {"output": "last"}
+    assert (steps[1]["nodes"], steps[1]["gpusPerNode"], steps[1]["revision"]) == (1, 0, "")
+
+
+def test_the_definition_is_structural(bed: Bed) -> None:
+    found = bed.api("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/maskrcnnexperiments.maskrcnn.dev")
+    conditions = {condition["type"]: condition["status"] for condition in found["status"]["conditions"]}
+    assert conditions.get("NonStructuralSchema", "False") == "False"
+    assert (conditions["NamesAccepted"], conditions["Established"]) == ("True", "True")
+    assert len(json.dumps(found["spec"])) < 200_000
+
+
+def test_explain_reads_like_a_table(kubectl: Kubectl) -> None:
+    text = kubectl("explain", "mrx.spec.experiment.dataConfig").stdout
+    flat = " ".join(text.split())
+    assert "imageSize <[]integer> -required- Size [height, width] in pixels" in flat
+    assert "2 entries, each 128 to 8192." in flat
+    assert (
+        "shuffleBufferSize <integer> Number of records within which the order of training is shuffled: the window that "
+        "slides over the records of an epoch. Default 4096, 1 to 4294967295."
+    ) in flat
+    assert "numClasses <integer> -required-" in flat
+    every = kubectl("explain", "mrx", "--recursive").stdout
+    assert "freezeBlocks" in every
+    for field in ("spec", "spec.steps", "spec.steps.experiment", "spec.podOverrides", "status", "status.steps"):
+        assert "<no description>" not in kubectl("explain", f"mrx.{field}").stdout
+
+
+def test_the_largest_experiment_is_within_the_cost_of_the_rules(bed: Bed, namespace: str) -> None:
+    manifest = example()
+    names = [f"step-of-names-{number:02}" for number in range(32)]
+    manifest["spec"]["steps"] = [
+        {"name": name, "evaluate": {}, "modelFrom": names[0], "dependsOn": [other for other in names if other != name]}
+        for name in names
+    ]
+    manifest["spec"]["steps"][0] = {"name": names[0], "train": {}}
+    patterns = ",".join(f"/workspace/{'x' * 200}/{number:03}-*.tfrecord" for number in range(280))
+    manifest["spec"]["experiment"]["dataConfig"]["trainingFilePattern"] = patterns
+    manifest["spec"]["experiment"] |= {
+        "learningRateSteps": list(range(1, 65)),
+        "learningRateDecayLevels": [0.5] * 64,
+    }
+    assert bed.api("POST", RESOURCE.format(namespace), manifest)["metadata"]["generation"] == 1
+
+
+def test_a_generated_name_is_checked_too(bed: Bed, namespace: str) -> None:
+    manifest = example()
+    manifest["metadata"] = {"generateName": "nuclei-"}
+    assert re.fullmatch("nuclei-[a-z0-9]{5}", bed.api("POST", RESOURCE.format(namespace), manifest)["metadata"]["name"])
+    manifest["metadata"] = {"generateName": "a" * 28}
+    with pytest.raises(RestError, match="at most 32 characters"):
+        bed.api("POST", RESOURCE.format(namespace), manifest)
+
+
+def condition(kind: str, status: str, reason: str) -> dict[str, str]:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": "",
+        "lastTransitionTime": "2026-11-22T12:00:00Z",
+    }
+
+
+RUNNING = {"conditions": [condition("Reconciling", "True", "Running"), condition("Ready", "False", "Running")]}
+SUSPENDED = {"conditions": [condition("Suspended", "True", "Suspended"), condition("Ready", "True", "Suspended")]}
+
+ONLY_SUSPENDED = {
+    "workspace": {"workspace": {"persistentVolumeClaim": {"claimName": "other"}}},
+    "workspace.subPath": {"workspace": {"subPath": "elsewhere"}},
+    "key added": {"encryptionKeySecretRef": {"name": "model-key"}},
+    "queueName": {"queueName": "team-b"},
+}
+AT_ANY_TIME = {
+    "suspend": {"suspend": True},
+    "image": {"image": "trainer:2"},
+    "maxRestarts": {"maxRestarts": 9},
+    "deadlines": {"activeDeadlineSeconds": 60, "preRunningDeadlineSeconds": 60, "ttlSecondsAfterFinished": 60},
+    "podOverrides": {"podOverrides": {"priorityClassName": "high"}},
+    "experiment": {"experiment": {"totalSteps": 5}},
+    "steps": {"steps": [{"name": "other", "train": {}, "gpusPerNode": 1, "resources": {"requests": {"cpu": 1}}}]},
+}
+
+
+def edited(bed: Bed, namespace: str, *, suspend: bool, status: dict[str, Any], change: dict[str, Any]) -> Any:
+    """What the server answers to a change of the spec of an experiment with that status."""
+    manifest = example()
+    manifest["spec"]["suspend"] = suspend
+    path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
+    bed.api("POST", RESOURCE.format(namespace), manifest)
+    bed.api("PATCH", f"{path}/status", {"status": status})
+    return bed.api("PATCH", path, {"spec": change})
+
+
+@pytest.mark.parametrize("change", AT_ANY_TIME.values(), ids=AT_ANY_TIME)
+def test_may_change_while_running(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
+    assert edited(bed, namespace, suspend=False, status=RUNNING, change=change)["metadata"]["generation"] == 2
+
+
+@pytest.mark.parametrize("change", ONLY_SUSPENDED.values(), ids=ONLY_SUSPENDED)
+def test_may_not_change_while_running(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
+    field = next(iter(change))
+    with pytest.raises(RestError, match=f"spec.{field} can change only while the condition Suspended is True"):
+        edited(bed, namespace, suspend=False, status=RUNNING, change=change)
+
+
+@pytest.mark.parametrize("change", ONLY_SUSPENDED.values(), ids=ONLY_SUSPENDED)
+def test_may_not_change_before_the_operator_has_suspended_it(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
+    with pytest.raises(RestError, match="set spec.suspend to true and wait for it before"):
+        edited(bed, namespace, suspend=True, status=RUNNING, change=change)
+
+
+@pytest.mark.parametrize("change", ONLY_SUSPENDED.values(), ids=ONLY_SUSPENDED)
+def test_may_change_while_suspended(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
+    assert edited(bed, namespace, suspend=True, status=SUSPENDED, change=change)["metadata"]["generation"] == 2
+
+
+def test_may_change_and_resume_at_once(bed: Bed, namespace: str) -> None:
+    change = {**ONLY_SUSPENDED["workspace"], "suspend": False}
+    assert edited(bed, namespace, suspend=True, status=SUSPENDED, change=change)["metadata"]["generation"] == 2
+
+
+def test_may_not_change_once_resumed_although_the_condition_still_stands(bed: Bed, namespace: str) -> None:
+    with pytest.raises(RestError, match="spec.workspace can change only"):
+        edited(bed, namespace, suspend=False, status=SUSPENDED, change=ONLY_SUSPENDED["workspace"])
+
+
+@pytest.mark.parametrize("change", [{"encryptionKeySecretRef": None}, {"encryptionKeySecretRef": {"key": "other"}}])
+def test_a_key_may_be_changed_or_removed_only_while_suspended(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
+    manifest = example()
+    manifest["spec"] |= {"encryptionKeySecretRef": {"name": "model-key"}, "suspend": True}
+    path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
+    assert bed.api("POST", RESOURCE.format(namespace), manifest)["spec"]["encryptionKeySecretRef"]["key"] == "key"
+    with pytest.raises(RestError, match="spec.encryptionKeySecretRef can change only"):
+        bed.api("PATCH", path, {"spec": change})
+    bed.api("PATCH", f"{path}/status", {"status": SUSPENDED})
+    assert bed.api("PATCH", path, {"spec": change})["metadata"]["generation"] == 2
+
+
+def test_spec_and_status_are_written_apart(bed: Bed, namespace: str) -> None:
+    manifest = example()
+    path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
+    live = bed.api("POST", RESOURCE.format(namespace), {**manifest, "status": RUNNING})
+    assert "status" not in live
+    live = bed.api("PATCH", f"{path}/status", {"spec": {"image": "other"}, "status": RUNNING})
+    assert (live["spec"]["image"], live["metadata"]["generation"]) == ("", 1)
+    assert live["status"] == RUNNING  # the server fills nothing in
+
+
+def applied(bed: Bed, namespace: str, manager: str, status: dict[str, Any]) -> dict[str, Any]:
+    name = example()["metadata"]["name"]
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "status": status}
+    path = f"{RESOURCE.format(namespace)}/{name}/status?fieldManager={manager}&force=true"
+    found: dict[str, Any] = bed.api("PATCH", path, body, "application/apply-patch+yaml")["status"]
+    return found
+
+
+def test_two_managers_of_the_status(bed: Bed, namespace: str) -> None:
+    bed.api("POST", RESOURCE.format(namespace), example())
+    box, mask = {"name": "AP", "value": "0.3"}, {"name": "mask_AP", "value": "0.2"}
+    steps = [{"name": "train", "state": "Running", "metrics": [box, mask]}, {"name": "evaluate", "state": "Pending"}]
+    status = {**RUNNING, "steps": steps, "metrics": [box, mask], "currentStep": "train"}
+    progress = {
+        "progress": {"step": "train", "iteration": 5, "percentage": 50, "metrics": [{"name": "loss", "value": "1"}]}
+    }
+    assert applied(bed, namespace, "one", status) == status
+    assert applied(bed, namespace, "two", progress) == {**status, **progress}
+    fewer = copy.deepcopy(status)
+    fewer["metrics"], fewer["steps"] = [mask], list(reversed(steps))
+    fewer["conditions"] = [condition("Ready", "True", "Succeeded")]
+    del fewer["currentStep"]
+    assert applied(bed, namespace, "one", fewer) == {**fewer, **progress}
+    assert applied(bed, namespace, "two", {}) == fewer
+
+
+def test_columns_and_names(bed: Bed, kubectl: Kubectl, namespace: str) -> None:
+    bed.api("POST", RESOURCE.format(namespace), example())
+    path = f"{RESOURCE.format(namespace)}/minimal/status"
+    status = {
+        **RUNNING,
+        "currentStep": "train",
+        "restarts": 2,
+        "metrics": [
+            {"name": "AP50", "value": "0.5"},
+            {"name": "AP", "value": "0.377"},
+            {"name": "mask_AP", "value": "0.342"},
+        ],
+        "modelPath": "/workspace/minimal/train/model.step-50.tlt",
+        "progress": {"step": "train", "percentage": 42, "eta": "2:32:00"},
+    }
+    bed.api("PATCH", path, {"status": status})
+    head, row = kubectl("get", "mrx", "-n", namespace, "-o", "wide").stdout.splitlines()
+    assert head.split() == ["NAME", "STATE", "STEP", "PROGRESS", "ETA", "AP", "MASK-AP", "AGE", "RESTARTS", "MODEL"]
+    *shown, _age, restarts, model = row.split()
+    assert shown == ["minimal", "Running", "train", "42", "2:32:00", "0.377", "0.342"]
+    assert (restarts, model) == ("2", status["modelPath"])
+    assert kubectl("get", "mrx", "-n", namespace).stdout.split()[:8] == head.split()[:8]
+    assert "maskrcnnexperiment.maskrcnn.dev/minimal" in kubectl("get", "all", "-n", namespace, "-o", "name").stdout
+    done = {"conditions": [condition("Succeeded", "True", "Succeeded"), condition("Ready", "True", "Succeeded")]}
+    bed.api("PATCH", path, {"status": done})
+    kubectl("wait", "-n", namespace, "mrx/minimal", "--for=condition=Succeeded", "--timeout=60s")
