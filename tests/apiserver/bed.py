@@ -1,0 +1,273 @@
+"""A real control plane on the loopback: etcd, kube-apiserver and kube-controller-manager, for tests and by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from tests.apiserver import servers
+from tests.apiserver.certificates import Pair
+from tests.apiserver.rest import Rest, RestError
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+READY_SECONDS = 120.0
+POLL_SECONDS = 0.05
+LONGEST_SOCKET_FOLDER = 80  # a Unix socket's whole path has 107 bytes at most
+LOG_LINES = 15
+DEFAULT_QPS = 200
+
+
+class BedError(Exception):
+    """A server of the bed did not start; the message has the end of its log."""
+
+
+class Bed:
+    """A running control plane; ``start`` makes it, ``stop`` leaves nothing behind, as does the death of this process.
+
+    Args:
+        binaries: the folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
+        controller_manager_qps: calls a second that the controllers may make; Kubernetes' default of 20 lets the Job
+            controller start some 17 Jobs a second.
+        controller_manager_options: more flags for kube-controller-manager.
+    """
+
+    def __init__(
+        self,
+        binaries: Path,
+        *,
+        controller_manager_qps: int = DEFAULT_QPS,
+        controller_manager_options: tuple[str, ...] = (),
+    ) -> None:
+        self.binaries = binaries
+        self._qps = controller_manager_qps
+        self._options = controller_manager_options
+        self._lock = threading.Lock()
+
+    def start(self) -> Bed:
+        """Start the servers and wait until the API is ready.
+
+        Raises:
+            BedError: one of them ended, or was not ready within READY_SECONDS.
+        """
+        temporary = tempfile.gettempdir()
+        parent = temporary if len(temporary) < LONGEST_SOCKET_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes it private
+        self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-bed-", dir=parent))
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-S", "-E", str(SUPERVISOR), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in the terminal is for the test run, which then ends the bed
+        )
+        # The port is held, deaf, for as long as the bed lives: nobody takes it between two API servers.
+        self._held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._held.bind((servers.LOOPBACK, 0))
+        self.port = int(self._held.getsockname()[1])
+        self.server = f"https://{servers.LOOPBACK}:{self.port}"
+        self.audit_log = self.folder / "audit.log"
+        self.kubeconfig = self.folder / "admin.kubeconfig"
+        try:
+            self.credentials = servers.Credentials.make(self.folder)
+            self.ca = self.credentials.authority
+            self.rest = Rest(servers.LOOPBACK, self.port, self.ca, self.credentials.admin)
+            self._write_kubeconfig(self.kubeconfig, self._client_identity(self.credentials.admin))
+            controllers = self.folder / "controllers.kubeconfig"
+            self._write_kubeconfig(controllers, self._client_identity(self.credentials.controller_manager))
+            self._command(start="etcd", argv=servers.etcd(self.binaries, self.folder))
+            self.start_apiserver()
+            manager = servers.kube_controller_manager(
+                self.binaries, controllers, self.credentials, self._qps, self._options
+            )
+            self._command(start="kube-controller-manager", argv=manager)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the servers and remove every file."""
+        assert self._supervisor.stdin and self._supervisor.stdout
+        self._supervisor.stdin.close()
+        self._supervisor.wait()
+        self._supervisor.stdout.close()
+        self._held.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Bed:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop_apiserver(self, grace: float = 0.0) -> None:
+        """End kube-apiserver: by SIGKILL, or with ``grace`` seconds for SIGTERM. Its port stays taken but deaf."""
+        self._command(stop="kube-apiserver", grace=grace)
+
+    def start_apiserver(self) -> None:
+        """Start kube-apiserver on the bed's port and wait until it is ready.
+
+        Raises:
+            BedError: it ended, or was not ready within READY_SECONDS.
+        """
+        argv = servers.kube_apiserver(self.binaries, self.folder, self.port, self.credentials)
+        self._command(start="kube-apiserver", argv=argv)
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                self.rest.call("GET", "/readyz")
+            except (OSError, RestError) as error:
+                for name in ("etcd", "kube-apiserver"):
+                    if (code := self._command(poll=name)["code"]) is not None:
+                        raise BedError(f"{name} ended with {code}:\n{self.log(name)}") from error
+                if time.monotonic() > deadline:
+                    raise BedError(f"kube-apiserver is not ready: {error}\n{self.log('kube-apiserver')}") from error
+                time.sleep(POLL_SECONDS)
+            else:
+                return
+
+    def api(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:
+        """Call the API as admin and return its answer, decoded; PATCH is a merge patch unless ``content_type`` differs.
+
+        Raises:
+            RestError: with the HTTP status, from 400 on.
+        """
+        return self.rest.call(method, path, body, content_type)
+
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as admin.
+
+        Raises:
+            AssertionError: it failed, unless ``check`` is false; the message is what it printed.
+        """
+        done = subprocess.run(
+            [str(self.binaries / "kubectl"), *args],
+            input=input,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl-cache")},
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def create_namespace(self, prefix: str = "test") -> str:
+        """A new namespace in which pods can be created: its default service account is there."""
+        name = f"{prefix[:50].strip('-')}-{secrets.token_hex(3)}"
+        self.api("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                self.api("GET", f"/api/v1/namespaces/{name}/serviceaccounts/default")
+            except RestError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise BedError(
+                        f"no service account in {name}: {error}\n{self.log('kube-controller-manager')}"
+                    ) from error
+                time.sleep(POLL_SECONDS)
+            else:
+                return name
+
+    def delete_namespace(self, name: str) -> None:
+        """Delete a namespace without waiting; its pods go at once, since no kubelet may be left to end them."""
+        pods = f"/api/v1/namespaces/{name}/pods"
+        self.api("DELETE", f"/api/v1/namespaces/{name}")
+        self.api("DELETE", pods, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0})
+
+    def token_for(
+        self,
+        service_account: str,
+        namespace: str,
+        *,
+        audience: str | None = None,
+        pod: tuple[str, str] | None = None,
+        seconds: int = 3600,
+    ) -> str:
+        """A token of a service account, which is created where it is absent.
+
+        Args:
+            audience: default: the API server's own.
+            pod: name and uid of the pod that the token is bound to, as a projected one is.
+            seconds: its lifetime, at least 600.
+        """
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        try:
+            self.api("POST", accounts, {"metadata": {"name": service_account}})
+        except RestError as error:
+            if error.status != 409:
+                raise
+        spec: dict[str, Any] = {"expirationSeconds": seconds, "audiences": [audience] if audience else []}
+        if pod:
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": pod[0], "uid": pod[1]}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        answer = self.api("POST", f"{accounts}/{service_account}/token", request)
+        return cast(str, answer["status"]["token"])
+
+    def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
+        """A kubeconfig by which a client is that service account."""
+        path = self.folder / f"{namespace}.{service_account}.kubeconfig"
+        self._write_kubeconfig(path, {"token": self.token_for(service_account, namespace)}, namespace)
+        return path
+
+    @contextmanager
+    def apiserver_down(self) -> Iterator[None]:
+        """Without an API server inside the ``with`` block."""
+        self.stop_apiserver()
+        try:
+            yield
+        finally:
+            self.start_apiserver()
+
+    def log(self, name: str) -> str:
+        """The end of a server's log."""
+        return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def pids(self) -> list[int]:
+        """The processes that belong to the bed, the supervisor first."""
+        children = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}/children").read_text()
+        return [self._supervisor.pid, *map(int, children.split())]
+
+    def _command(self, **command: Any) -> dict[str, Any]:
+        assert self._supervisor.stdin and self._supervisor.stdout
+        with self._lock:
+            self._supervisor.stdin.write(json.dumps(command).encode() + b"\n")
+            self._supervisor.stdin.flush()
+            line = self._supervisor.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the supervisor of the servers is gone"}
+        if "error" in answer:
+            raise BedError(answer["error"])
+        return answer
+
+    @staticmethod
+    def _client_identity(pair: Pair) -> dict[str, str]:
+        return {
+            "client-certificate-data": base64.b64encode(pair.certificate.read_bytes()).decode(),
+            "client-key-data": base64.b64encode(pair.key.read_bytes()).decode(),
+        }
+
+    def _write_kubeconfig(self, path: Path, user: dict[str, str], namespace: str = "default") -> None:
+        authority = base64.b64encode(self.ca.read_bytes()).decode()
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "bed", "cluster": {"server": self.server, "certificate-authority-data": authority}}],
+            "users": [{"name": "user", "user": user}],
+            "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "user", "namespace": namespace}}],
+            "current-context": "bed",
+        }
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(content))

@@ -1,0 +1,324 @@
+"""Somebody who plays scheduler and kubelet: binds pods and writes their status by a script, on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
+
+import aiohttp
+from tests.apiserver import pod_status
+from tests.apiserver.plays import Play, PodFacts, pod_facts, termination_message
+from tests.apiserver.rest import JSON, STRATEGIC_MERGE_PATCH, Rest
+
+Answer = TypeVar("Answer")
+logger = logging.getLogger(__name__)
+
+NODE = "played-node"
+RETRY_SECONDS = 0.2
+POLL_SECONDS = 0.02
+WAIT_SECONDS = 60.0
+CONNECTIONS = 32
+LINE_BYTES = 1 << 22
+SUCCEEDS = Play()
+NODE_CAPACITY = {"cpu": "128", "memory": "1Ti", "pods": "100000", "nvidia.com/gpu": "64"}
+
+
+class _Life:
+    """One pod between being seen and being gone."""
+
+    def __init__(self, facts: PodFacts) -> None:
+        self.facts = facts
+        self.pod: Mapping[str, Any] = facts.pod
+        self.deleted = asyncio.Event()
+        self.told: asyncio.Future[Play] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+        self.lost = False
+
+
+class PlayedKubelet:
+    """A thread that plays every pod of a namespace (``None``: of all).
+
+    A pod goes by what ``play`` was told for its step, attempt and index (the most specific; told last wins among
+    equals), else by ``default``. Pods that were created before it are played as well. Leaving the ``with`` block removes
+    pods that a lost node holds.
+
+    Args:
+        rest: the API server and who speaks to it.
+        namespace: whose pods are played.
+        default: for whatever no ``play`` names.
+    """
+
+    def __init__(self, rest: Rest, namespace: str | None, default: Play = SUCCEEDS) -> None:
+        self.rest = rest
+        self.namespace = namespace
+        self.default = default
+        self.started: list[PodFacts] = []
+        """Every pod that began to run, in order."""
+        self._plays: list[tuple[str, int | None, int | None, Play]] = []
+        self._lives: dict[str, _Life] = {}
+        self._nodes: set[str] = set()
+        self._addresses = itertools.count(1)
+        self._base = "/api/v1/pods" if namespace is None else f"/api/v1/namespaces/{namespace}/pods"
+        self._thread = threading.Thread(target=self._run, name="played-kubelet", daemon=True)
+        self._ready = threading.Event()
+
+    def __enter__(self) -> PlayedKubelet:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._main.cancel)
+        self._thread.join()
+
+    def play(self, step: str, play: Play, *, attempt: int | None = None, index: int | None = None) -> None:
+        """Let pods of ``step`` (of one attempt or index where given) go by ``play``; running ones don't change."""
+        self._plays.append((step, attempt, index, play))
+
+    def finish(
+        self,
+        step: str,
+        play: Play = SUCCEEDS,
+        *,
+        attempt: int | None = None,
+        index: int | None = None,
+    ) -> int:
+        """End the running pods of ``step`` as ``play`` ends (its ``seconds`` do not count); returns how many."""
+
+        def tell() -> int:
+            lives = [life for life in self._running() if _matches(life.facts, step, attempt, index)]
+            for life in lives:
+                life.told.set_result(play)
+            return len(lives)
+
+        return self._in_loop(tell)
+
+    def running(self, step: str, *, attempt: int | None = None) -> list[PodFacts]:
+        """The pods of ``step`` that run now."""
+        return self._in_loop(
+            lambda: [life.facts for life in self._running() if _matches(life.facts, step, attempt, None)]
+        )
+
+    def wait_running(
+        self, step: str, *, attempt: int | None = None, pods: int = 1, seconds: float = WAIT_SECONDS
+    ) -> list[PodFacts]:
+        """Wait until ``pods`` pods of ``step`` run, and return them.
+
+        Raises:
+            TimeoutError: they do not after ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        while len(found := self.running(step, attempt=attempt)) < pods:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(found)} of {pods} pods of step {step!r} run; started so far: {self.started}")
+            time.sleep(POLL_SECONDS)
+        return found
+
+    def _running(self) -> list[_Life]:
+        ids = {facts.uid for facts in self.started}
+        return [
+            life
+            for life in self._lives.values()
+            if life.facts.uid in ids
+            and not life.told.done()
+            and not life.deleted.is_set()
+            and life.task is not None
+            and not life.task.done()
+        ]
+
+    def _in_loop(self, call: Callable[[], Answer]) -> Answer:
+        async def run() -> Answer:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def _choose(self, facts: PodFacts) -> Play:
+        best, chosen = -1, self.default
+        for step, attempt, index, play in self._plays:
+            weight = (attempt is not None) + (index is not None)
+            if _matches(facts, step, attempt, index) and weight >= best:
+                best, chosen = weight, play
+        return chosen
+
+    def _run(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        self._main = task
+        self._ready.set()
+        async with aiohttp.ClientSession(
+            base_url=f"https://{self.rest.host}:{self.rest.port}",
+            connector=aiohttp.TCPConnector(ssl=self.rest.context, limit=CONNECTIONS),
+            read_bufsize=LINE_BYTES,
+        ) as self._http:
+            try:
+                await self._follow()
+            finally:
+                for life in self._lives.values():
+                    if life.task:
+                        life.task.cancel()
+                lost = [life.facts for life in self._lives.values() if life.lost]
+                await asyncio.gather(*(self._remove(facts, retry=False) for facts in lost), return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for kind, pod in self._events():
+                    self._see(kind, pod)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                logger.info("The watch of the played kubelet broke: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _events(self) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+        """All pods, then what happens to them; ends when the server ends the watch."""
+        async with self._http.get(self._base) as answer:
+            answer.raise_for_status()
+            listed = await answer.json()
+        uids = {pod["metadata"]["uid"] for pod in listed["items"]}
+        for uid in [uid for uid in self._lives if uid not in uids]:
+            yield "DELETED", self._lives[uid].pod
+        for pod in listed["items"]:
+            yield "ADDED", pod
+        query = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"], "allowWatchBookmarks": "true"}
+        forever = aiohttp.ClientTimeout(total=None)
+        async with self._http.get(self._base, params=query, timeout=forever) as answer:
+            answer.raise_for_status()
+            async for line in answer.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    return
+                if event["type"] != "BOOKMARK":
+                    yield event["type"], event["object"]
+
+    def _see(self, kind: str, pod: Mapping[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        life = self._lives.get(uid)
+        if kind == "DELETED":
+            if life is not None:
+                del self._lives[uid]
+                if life.task:
+                    life.task.cancel()
+            return
+        if life is None:
+            life = self._lives[uid] = _Life(pod_facts(pod))
+            if pod["status"].get("phase") not in ("Succeeded", "Failed"):
+                life.task = asyncio.create_task(self._live(life))
+        life.pod = pod
+        if "deletionTimestamp" in pod["metadata"]:
+            life.deleted.set()
+
+    async def _live(self, life: _Life) -> None:
+        try:
+            await self._play(life, self._choose(life.facts))
+        except _GoneError:
+            pass
+        except Exception:
+            logger.exception("The played kubelet failed on pod %s", life.facts.name)
+
+    async def _play(self, life: _Life, play: Play) -> None:
+        facts = life.facts
+        path = self._path(facts)
+        if play.unschedulable is not None:
+            await self._write("PATCH", f"{path}/status", pod_status.unschedulable(play.unschedulable))
+            return  # a pod without a node is deleted by the API server alone
+        await self._bind(facts, play.node or NODE)
+        if play.waiting is not None:
+            await self._write("PATCH", f"{path}/status", pod_status.waiting(facts.pod, play.waiting))
+            await life.deleted.wait()
+        else:
+            number = next(self._addresses)
+            address = f"10.244.{number // 250 % 250}.{number % 250 + 1}"
+            status = pod_status.running(facts.pod, ready=play.ready, address=address)
+            life.pod = await self._write("PATCH", f"{path}/status", status)
+            self.started.append(facts)
+            play = await self._until_end(life, play)
+        if life.deleted.is_set() and play.lost:
+            life.lost = True
+            return
+        code, reason = play.exit_code, play.reason
+        if life.deleted.is_set():
+            await asyncio.sleep(play.stop_seconds)
+            code, reason = play.stop_exit_code, None
+        message = termination_message(facts, play, code)
+        life.pod = await self._write("PATCH", f"{path}/status", pod_status.ended(life.pod, code, reason, message))
+        if life.deleted.is_set():
+            await self._remove(facts)
+
+    async def _until_end(self, life: _Life, play: Play) -> Play:
+        """Wait for the end of the play, for ``finish``, or for the pod's deletion; the play that holds from there."""
+        deleted = asyncio.ensure_future(life.deleted.wait())
+        waiters: set[asyncio.Future[Any]] = {deleted, life.told}
+        try:
+            await asyncio.wait(waiters, timeout=play.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if life.told.done():
+                play = life.told.result()
+            if play.disrupted and not life.deleted.is_set():
+                body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": life.facts.name}}
+                await self._write("POST", f"{self._path(life.facts)}/eviction", body)
+                await deleted
+        finally:
+            deleted.cancel()
+        return play
+
+    async def _bind(self, facts: PodFacts, node: str) -> None:
+        if facts.pod["spec"].get("nodeName"):
+            return
+        if node not in self._nodes:
+            await self._write("POST", "/api/v1/nodes", {"metadata": {"name": node}}, accept=(409,))
+            ready = {"type": "Ready", "status": "True", "reason": "Played", "message": "a test plays this node"}
+            status = {"conditions": [ready], "capacity": NODE_CAPACITY, "allocatable": NODE_CAPACITY}
+            await self._write("PATCH", f"/api/v1/nodes/{node}/status", {"status": status})
+            self._nodes.add(node)
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        await self._write(
+            "POST", f"{self._path(facts)}/binding", {"metadata": {"name": facts.name}, "target": target}, accept=(409,)
+        )
+
+    async def _remove(self, facts: PodFacts, *, retry: bool = True) -> None:
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": facts.uid}}
+        await self._write("DELETE", self._path(facts), options, accept=(409,), retry=retry)
+
+    async def _write(
+        self, method: str, path: str, body: Any, *, accept: tuple[int, ...] = (), retry: bool = True
+    ) -> Mapping[str, Any]:
+        """One call, again and again while the server is away or cannot cope."""
+        headers = {"Content-Type": STRATEGIC_MERGE_PATCH if method == "PATCH" else JSON}
+        while True:
+            try:
+                async with self._http.request(method, path, data=json.dumps(body), headers=headers) as answer:
+                    content: Mapping[str, Any] = await answer.json()
+                    if answer.status == 404:
+                        raise _GoneError
+                    if answer.status < 400 or answer.status in accept:
+                        return content
+                    if answer.status not in (409, 429) and answer.status < 500:
+                        raise RuntimeError(f"{method} {path}: {answer.status} {content.get('message')}")
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                if not retry:
+                    raise
+            if not retry:
+                raise RuntimeError(f"{method} {path}: {answer.status}")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    @staticmethod
+    def _path(facts: PodFacts) -> str:
+        return f"/api/v1/namespaces/{facts.namespace}/pods/{facts.name}"
+
+
+class _GoneError(Exception):
+    """The pod is no more."""
+
+
+def _matches(facts: PodFacts, step: str, attempt: int | None, index: int | None) -> bool:
+    return facts.step == step and attempt in (None, facts.attempt) and index in (None, facts.index)

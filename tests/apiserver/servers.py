@@ -1,0 +1,106 @@
+"""Command lines of a bed's three servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from tests.apiserver.certificates import Authority, Pair, token_keys
+
+LOOPBACK = "127.0.0.1"
+SERVICE_RANGE = "10.0.0.0/16"
+SERVICE_ADDRESS = "10.0.0.1"
+ISSUER = "https://kubernetes.default.svc"
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "nonResourceURLs": ["/readyz*", "/livez*", "/healthz*", "/version*", "/openapi*", "/api*"]},
+        {"level": "None", "users": ["system:apiserver"]},
+        {"level": "Metadata"},
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Every file that the servers prove themselves with."""
+
+    authority: Path
+    serving: Pair
+    admin: Pair
+    controller_manager: Pair
+    tokens: Pair
+
+    @classmethod
+    def make(cls, folder: Path) -> Credentials:
+        """Make them all in ``folder``."""
+        authority = Authority(folder)
+        names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+        return cls(
+            authority=authority.certificate,
+            serving=authority.server("kube-apiserver", names, (LOOPBACK, SERVICE_ADDRESS)),
+            admin=authority.client("admin", ("system:masters",)),
+            controller_manager=authority.client("system:kube-controller-manager"),
+            tokens=token_keys(folder),
+        )
+
+
+def etcd(binaries: Path, folder: Path) -> list[str]:
+    """etcd on Unix sockets in ``folder``, without the disk's guarantees: its data lives as long as the bed."""
+    peer = f"unix://{folder}/etcd-peer.sock"
+    return [
+        *(str(binaries / "etcd"), "--name=bed", f"--data-dir={folder}/etcd", "--unsafe-no-fsync=true"),
+        *(f"--listen-client-urls=unix://{folder}/etcd.sock", f"--advertise-client-urls=unix://{folder}/etcd.sock"),
+        *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=bed={peer}"),
+        *("--log-level=warn", "--quota-backend-bytes=4294967296", "--snapshot-count=100000"),
+    ]
+
+
+def kube_apiserver(binaries: Path, folder: Path, port: int, credentials: Credentials) -> list[str]:
+    """kube-apiserver on the loopback with RBAC and an audit log at metadata level; the port may be held by the bed."""
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(yaml.safe_dump(AUDIT_POLICY))
+    return [
+        str(binaries / "kube-apiserver"),
+        f"--etcd-servers=unix://{folder}/etcd.sock",
+        f"--bind-address={LOOPBACK}",
+        f"--secure-port={port}",
+        "--permit-port-sharing=true",
+        f"--advertise-address={LOOPBACK}",
+        "--endpoint-reconciler-type=none",
+        f"--tls-cert-file={credentials.serving.certificate}",
+        f"--tls-private-key-file={credentials.serving.key}",
+        f"--client-ca-file={credentials.authority}",
+        "--authorization-mode=Node,RBAC",
+        f"--service-cluster-ip-range={SERVICE_RANGE}",
+        f"--service-account-issuer={ISSUER}",
+        f"--service-account-key-file={credentials.tokens.certificate}",
+        f"--service-account-signing-key-file={credentials.tokens.key}",
+        "--allow-privileged=true",
+        "--profiling=false",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={folder}/audit.log",
+        "--audit-log-maxsize=100000",
+    ]
+
+
+def kube_controller_manager(
+    binaries: Path, kubeconfig: Path, credentials: Credentials, qps: int, options: tuple[str, ...] = ()
+) -> list[str]:
+    """kube-controller-manager with every controller but the one that judges nodes by leases that nobody renews here."""
+    return [
+        str(binaries / "kube-controller-manager"),
+        f"--kubeconfig={kubeconfig}",
+        "--secure-port=0",
+        "--leader-elect=false",
+        "--controllers=*,-node-lifecycle-controller",
+        "--use-service-account-credentials=true",
+        f"--service-account-private-key-file={credentials.tokens.key}",
+        f"--root-ca-file={credentials.authority}",
+        f"--kube-api-qps={qps}",
+        f"--kube-api-burst={2 * qps}",
+        *options,
+    ]

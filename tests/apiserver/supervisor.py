@@ -1,0 +1,113 @@
+"""Starts and stops the servers of a bed, and ends them all when whoever asked for them is gone, however it went.
+
+Run as ``python supervisor.py FOLDER``. Each line of standard input is a JSON command, answered by a JSON line:
+``{"start": NAME, "argv": [...]}`` -> ``{"pid": N}``; ``{"stop": NAME, "grace": SECONDS}`` -> ``{"code": N}`` (SIGTERM,
+after ``grace`` SIGKILL; 0 kills at once); ``{"poll": NAME}`` -> ``{"code": N or null}``. At the end of its input, at
+SIGTERM, or when its parent dies, every server is killed and FOLDER removed. A server dies with its supervisor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: a child of a fork loads nothing
+
+
+def _die_with_supervisor() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Servers:
+    """The processes of one bed, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, argv: list[str]) -> dict[str, Any]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                argv,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_supervisor,  # noqa: PLW1509 - one thread, and the function loads nothing
+            )
+        self.processes[name] = process
+        return {"pid": process.pid}
+
+    def stop(self, name: str, grace: float) -> dict[str, Any]:
+        process = self.processes.pop(name)
+        if grace > 0:
+            process.terminate()
+            try:
+                return {"code": process.wait(grace)}
+            except subprocess.TimeoutExpired:
+                pass
+        process.kill()
+        return {"code": process.wait()}
+
+    def poll(self, name: str) -> dict[str, Any]:
+        process = self.processes.get(name)
+        return {"code": process.poll() if process else None}
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if "start" in command:
+                return self.start(command["start"], command["argv"])
+            if "stop" in command:
+                return self.stop(command["stop"], command.get("grace", 0))
+            return self.poll(command["poll"])
+        except (OSError, KeyError) as error:
+            return {"error": repr(error)}
+
+
+def main() -> None:
+    """Obey until the input ends, then end everything."""
+    parent = os.getppid()
+    servers = Servers(Path(sys.argv[1]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    buffer = b""
+    try:
+        while True:
+            # A process that was forked off the parent may hold the other end open: the parent's death is seen as well.
+            readable, _, _ = select.select([0], [], [], 1.0)
+            if os.getppid() != parent:
+                return
+            if not readable:
+                continue
+            chunk = os.read(0, 65536)
+            if not chunk:
+                return
+            buffer += chunk
+            *lines, buffer = buffer.split(b"\n")
+            for line in lines:
+                sys.stdout.write(json.dumps(servers.obey(json.loads(line))) + "\n")
+                sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        servers.end()
+
+
+if __name__ == "__main__":
+    main()
