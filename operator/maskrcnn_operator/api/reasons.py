@@ -31,10 +31,18 @@ class Reason(StrEnum):
     INFERRING = "Inferring"
     EXPORTING = "Exporting"
     STARTING = "Starting"
+    # a step whose pods cannot start
+    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULING_GATED = "SchedulingGated"
+    IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
+    INVALID_IMAGE_NAME = "InvalidImageName"
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    CREATE_CONTAINER_ERROR = "CreateContainerError"
     # a step that waits
     WAITING_FOR_STEPS = "WaitingForSteps"
     WAITING_FOR_TURN = "WaitingForTurn"
     WAITING_FOR_PODS = "WaitingForPods"
+    WAITING_FOR_CLAIM = "WaitingForClaim"
     UPSTREAM_FAILED = "UpstreamFailed"
     UPSTREAM_CHANGED = "UpstreamChanged"
     BACK_OFF = "BackOff"
@@ -43,6 +51,7 @@ class Reason(StrEnum):
     RESULT_UNREADABLE = "ResultUnreadable"
     SPEC_CHANGED = "SpecChanged"
     NAME_TAKEN = "NameTaken"
+    JOB_REFUSED = "JobRefused"
     NODE_LOST = "NodeLost"
     # a step that ended
     COMPLETED = "Completed"
@@ -83,9 +92,19 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.INFERRING: "Nothing: the model runs on the images.",
     Reason.EXPORTING: "Nothing: the model is being exported.",
     Reason.STARTING: "Nothing; if it lasts, look at the pods: scheduling, image, volume.",
+    Reason.UNSCHEDULABLE: "Give the cluster what the message says it lacks, or ask for less: resources, nodeSelector, "
+    "affinity, tolerations; the claim must be bound.",
+    Reason.SCHEDULING_GATED: "Nothing, or look at who put a scheduling gate on the pods.",
+    Reason.IMAGE_PULL_BACK_OFF: "Correct spec.image, or give podOverrides.imagePullSecrets, then suspend and resume.",
+    Reason.INVALID_IMAGE_NAME: "Correct spec.image, then suspend and resume.",
+    Reason.CREATE_CONTAINER_CONFIG_ERROR: "Look for the Secret and key that the message names; the pod goes on by "
+    "itself once it is there.",
+    Reason.CREATE_CONTAINER_ERROR: "Look at the message: the node could not make the container (mounts, "
+    "subPath, runtime).",
     Reason.WAITING_FOR_STEPS: "Nothing: the steps that the message names have to succeed first.",
     Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs locally.",
     Reason.WAITING_FOR_PODS: "Nothing; if it lasts, look at the pods that do not end.",
+    Reason.WAITING_FOR_CLAIM: "Create the claim that spec.workspace names, or let the operator read claims.",
     Reason.UPSTREAM_FAILED: "Correct the failed step that the message names.",
     Reason.UPSTREAM_CHANGED: "Nothing: steps that consume an old result end before it is made again.",
     Reason.BACK_OFF: "Nothing, or read the message of the last attempt: the next starts at nextAttemptTime.",
@@ -94,6 +113,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.RESULT_UNREADABLE: "Nothing: the step is started again and finds its result.",
     Reason.SPEC_CHANGED: "Nothing: the attempt of the old spec ends before the new one starts.",
     Reason.NAME_TAKEN: "Remove the object of that name, which belongs to somebody else.",
+    Reason.JOB_REFUSED: "Correct what the message names (podOverrides, quota, an admission policy) and apply it again.",
     Reason.NODE_LOST: "Remove the node, or set its out-of-service taint.",
     Reason.COMPLETED: "Nothing: the step has succeeded.",
     Reason.UP_TO_DATE: "Nothing: the result was there already. Change the step's revision to make it again.",

@@ -81,12 +81,24 @@ def invalid(problems: tuple[Problem, ...], *, suspended: bool = False) -> Verdic
     return Verdict(Phase.INVALID, str(problems[0].reason), lines, suspended=suspended)
 
 
-def judge(steps: tuple[StepStatus, ...], *, suspend: bool) -> Verdict:
-    """Where an experiment with a valid spec stands."""
+NAMED_WAITS = frozenset(
+    {Reason.WAITING_FOR_PODS, Reason.WAITING_FOR_CLAIM, Reason.NAME_TAKEN, Reason.JOB_REFUSED, Reason.UPSTREAM_CHANGED}
+)
+"""What a step that could start waits for, outside of the experiment's own steps."""
+
+
+def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...] = ()) -> Verdict:
+    """Where an experiment with a valid spec stands.
+
+    Args:
+        alive: what has not ended although no step says so, such as pods that linger; a suspension waits for it.
+    """
     live = [step for step in steps if step.state in LIVE_STATES]
     broken = [step for step in steps if step.state is StepState.FAILED]
     if all(step.state is StepState.SUCCEEDED for step in steps):
         return Verdict(Phase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend)
+    if suspend and not live and alive:
+        return Verdict(Phase.ACTIVE, Reason.STOPPING, f"waits until they have ended: {'; '.join(alive)}")
     if suspend and not live:
         return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to go on")
     waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
@@ -104,15 +116,24 @@ def _activity(live: list[StepStatus], waiting: list[StepStatus]) -> str:
         return Reason.STOPPING
     if StepState.QUEUED in states:
         return Reason.QUEUED
-    return Reason.WAITING if any(step.next_attempt_time for step in waiting) else Reason.PENDING
+    return Reason.WAITING if any(map(_waits_for_something, waiting)) else Reason.PENDING
+
+
+def _waits_for_something(step: StepStatus) -> bool:
+    return step.next_attempt_time is not None or step.reason in NAMED_WAITS
 
 
 def _told(live: list[StepStatus], waiting: list[StepStatus], broken: list[StepStatus]) -> str:
-    parts = [f"step {step.name}: {step.reason}" for step in live]
+    parts = [_why(step) for step in live]
     parts += [f"step {step.name} failed: {step.message or step.reason}" for step in broken]
     if not live:
-        parts += [f"step {step.name}: {step.reason}" for step in waiting if step.next_attempt_time]
+        parts += [_why(step) for step in waiting if _waits_for_something(step)]
     return "; ".join(parts) or "Steps are about to start"
+
+
+def _why(step: StepStatus) -> str:
+    said = f"step {step.name}: {step.reason}"
+    return f"{said}: {step.message}" if step.message else said
 
 
 def conditions(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.experiment import ExperimentBody
-from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.core.outcome import stopping
 from maskrcnn_operator.core.runs import Run, RunState
+
+_GETTING_READY = LIVE_STATES - {StepState.STOPPING}
 
 
 def active_time(status: ExperimentStatus, now: datetime) -> timedelta:
@@ -31,3 +36,23 @@ def pre_running_deadline(spec: ExperimentBody, run: Run, now: datetime) -> tuple
         return False, None
     over = run.started + timedelta(seconds=spec.pre_running_deadline_seconds)
     return over <= now, over if over > now else None
+
+
+def stop_what_is_not_ready_in_time(
+    steps: Mapping[str, StepStatus], runs: Sequence[Run], spec: ExperimentBody, now: datetime
+) -> tuple[dict[str, StepStatus], datetime | None]:
+    """The steps, those too late by preRunningDeadlineSeconds stopping, and when the next one will be."""
+    found = dict(steps)
+    later: list[datetime] = []
+    for run in runs:
+        step = steps.get(run.step)
+        if step is None or run.attempt != step.attempt or step.state not in _GETTING_READY:
+            continue
+        late, at = pre_running_deadline(spec, run, now)
+        later += [at] if at is not None else []
+        if late:
+            limit = f"not ready within preRunningDeadlineSeconds ({spec.pre_running_deadline_seconds})"
+            why = ": ".join(part for part in (run.waiting_reason, run.message) if part)
+            said = f"{limit}: {why}" if why else limit
+            found[run.step] = stopping(step, Reason.PRE_RUNNING_DEADLINE_EXCEEDED, said)
+    return found, min(later, default=None)

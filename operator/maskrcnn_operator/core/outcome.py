@@ -7,9 +7,11 @@ from datetime import datetime
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.core.node_lost import stopping_without_its_lost_node, tried_again_elsewhere
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.restart import after_failure, failed, uncounted
 from maskrcnn_operator.core.runs import Run, RunState
+from maskrcnn_operator.core.vanished import made_again_after_vanishing
 from maskrcnn_trainer.errors import EXIT_INVALID
 
 RUNNING_REASONS: dict[TaskName, Reason] = {
@@ -57,16 +59,21 @@ def observed(
     """
     if step.state not in LIVE_STATES:
         return step
-    asked = step.state is StepState.STOPPING
+    # a run may be seen stopping that nobody asked to: its Job fails, or was deleted behind our back
+    asked = step.state is StepState.STOPPING and step.reason != Reason.STOPPING
     if run is None:
-        return _stopped(step, now) if asked else uncounted(step, Reason.RUN_LOST, "the run vanished", now, settings)
-    step = _with_checkpoint(step, run)
+        return _stopped(step, now, settings) if asked else made_again_after_vanishing(step, now, settings)
     step = step.model_copy(
         update={"job_name": run.name or step.job_name, "start_time": step.start_time or run.started or now}
     )
     if run.live:
-        return _live(step, run, task, asked)
-    ended = run.ended or now
+        return stopping_without_its_lost_node(step if asked else _live(step, run, task), run)
+    return _ended(step, run, asked, max_restarts=max_restarts, ended=run.ended or now, settings=settings)
+
+
+def _ended(
+    step: StepStatus, run: Run, asked: bool, *, max_restarts: int, ended: datetime, settings: Settings
+) -> StepStatus:
     code = run.exit_code if run.exit_code is not None else run.result.code if run.result else None
     step = step.model_copy(update={"exit_code": code})
     if run.state is RunState.SUCCEEDED:
@@ -74,7 +81,9 @@ def observed(
     said, message = (run.result.reason, run.result.message) if run.result else ("", "")
     message = message or run.message or (f"exit code {code}" if code is not None else "the run failed")
     if asked and code != EXIT_INVALID:
-        return _stopped(step, ended)
+        return _stopped(step, ended, settings)
+    if run.lost and code != EXIT_INVALID:
+        return tried_again_elsewhere(step, run.lost, ended, settings)
     return after_failure(
         step,
         code=code,
@@ -87,17 +96,7 @@ def observed(
     )
 
 
-def _with_checkpoint(step: StepStatus, run: Run) -> StepStatus:
-    seen = [run.checkpoint_step, run.result.checkpoint_step if run.result else None]
-    newest = max((value for value in seen if value is not None), default=None)
-    if newest is None or newest <= (step.checkpoint_step or 0):
-        return step
-    return step.model_copy(update={"checkpoint_step": newest, "disruptions": 0})
-
-
-def _live(step: StepStatus, run: Run, task: TaskName | None, asked: bool) -> StepStatus:
-    if asked:
-        return step
+def _live(step: StepStatus, run: Run, task: TaskName | None) -> StepStatus:
     state = StepState(run.state.value)
     if state is StepState.RUNNING:
         reason, message = RUNNING_REASONS[task].value if task else Reason.RUNNING.value, ""
@@ -125,7 +124,9 @@ def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) 
     )
 
 
-def _stopped(step: StepStatus, ended: datetime) -> StepStatus:
+def _stopped(step: StepStatus, ended: datetime, settings: Settings) -> StepStatus:
+    if step.reason == Reason.NODE_LOST:
+        return tried_again_elsewhere(step, step.message, ended, settings)
     if step.reason in (Reason.DEADLINE_EXCEEDED, Reason.PRE_RUNNING_DEADLINE_EXCEEDED):
         return failed(step, step.reason, step.message, ended)
     return step.model_copy(
@@ -140,7 +141,7 @@ def _stopped(step: StepStatus, ended: datetime) -> StepStatus:
 
 def stopping(step: StepStatus, reason: Reason, message: str) -> StepStatus:
     """The step while the run that it has is being stopped; a reason given before stays."""
-    if step.state is StepState.STOPPING:
+    if step.state is StepState.STOPPING and step.reason != Reason.STOPPING:
         return step
     return step.model_copy(update={"state": StepState.STOPPING, "reason": reason.value, "message": message})
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.core.available_tasks import NOT_YET_AVAILABLE
@@ -14,7 +16,7 @@ from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
-def _no_name(step: str, attempt: int) -> str | None:
+def _no_name(experiment: MaskRCNNExperiment, step: str, attempt: int) -> str | None:
     return None
 
 
@@ -25,21 +27,24 @@ class Settings:
     Attributes:
         default_image: trainer image of experiments that name none.
         max_parallel_steps: how many steps may run at a time; None for any number.
-        workspace_shared: whether several nodes can mount the workspace.
+        workspace_shared: whether several nodes can mount the workspace; None where its claim is not there or could not
+            be read, and then nothing is started.
+        queueing: whether a run of an experiment with a queueName waits for admission.
         missing_tasks: tasks that are refused.
         keep_last_run: how long the last run of a step is kept once its result stands in the status.
         back_off_base, back_off_limit: first and longest wait before another attempt.
-        run_name: name of an attempt's Job, by step and attempt.
+        run_name: name of an attempt's Job, by experiment, step and attempt.
     """
 
     default_image: str | None = None
     max_parallel_steps: int | None = None
-    workspace_shared: bool = True
+    workspace_shared: bool | None = True
+    queueing: bool = False
     missing_tasks: frozenset[TaskName] = NOT_YET_AVAILABLE
     keep_last_run: timedelta = timedelta(hours=3)
     back_off_base: timedelta = timedelta(seconds=10)
     back_off_limit: timedelta = timedelta(minutes=5)
-    run_name: Callable[[str, int], str | None] = _no_name
+    run_name: Callable[[MaskRCNNExperiment, str, int], str | None] = _no_name
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,19 @@ class StartRun:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """An attempt that its executor was told to start and could not.
+
+    Attributes:
+        reason: NameTaken where an object of that name belongs to somebody else, JobRefused where it is not accepted.
+        message: names the object, or what is wrong with it.
+    """
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
 class Event:
     """Something worth telling, once, when it happened."""
 
@@ -70,15 +88,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do now.
+    """What to do now, in this order: start, write the status, drop the progress, tell events, stop, forget, delete.
 
     Attributes:
-        start: attempts to start.
+        status: the new status. Its progress belongs to another writer, and is only what that one has left.
+        start: attempts to start. Where one cannot be, the plan is dropped and made again with a :class:`Refusal`.
         stop: live runs to stop; asking again does no harm.
         forget: ended runs whose outcome stands in ``status``: what is left of them may be removed.
-        status: the new status; equal to the old one where nothing is to be written.
         events: to be told after the status is written.
         wake_at: when to look again even if nothing happens; None for never.
+        write_status: whether ``status``, its progress aside, differs from the one that the plan was made from.
+        drop_progress: whether the progress is to be removed; what it knew of a checkpoint stands in ``status``.
+        delete_experiment: whether the time of ttlSecondsAfterFinished is over.
     """
 
     status: ExperimentStatus
@@ -87,3 +108,6 @@ class Plan:
     forget: tuple[RunKey, ...] = ()
     events: tuple[Event, ...] = ()
     wake_at: datetime | None = None
+    write_status: bool = True
+    drop_progress: bool = False
+    delete_experiment: bool = False

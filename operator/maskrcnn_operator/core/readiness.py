@@ -37,14 +37,14 @@ def waits_for(
     graph: StepGraph,
     *,
     held_back: frozenset[str],
-    haunted: frozenset[str],
+    occupied: Mapping[str, str],
     now: datetime,
 ) -> Wait | None:
     """What the pending step ``name`` waits for; None where it may start, the number of running steps aside.
 
     Args:
         held_back: see :func:`blocked_by_old_runs`.
-        haunted: steps of which some run is still alive although their status knows of none.
+        occupied: what of a step is still alive although its status knows of no run, in words.
     """
     broken = _broken_upstream(name, steps, graph)
     if broken:
@@ -52,13 +52,13 @@ def waits_for(
     missing = [need for need in graph.nodes[name].needs if steps[need].state is not StepState.SUCCEEDED]
     if missing:
         return Wait(Reason.WAITING_FOR_STEPS, f"waits for {', '.join(missing)}")
-    if name in haunted:
-        return Wait(Reason.WAITING_FOR_PODS, "waits until an earlier run of it has ended")
-    if name in held_back:
-        return Wait(Reason.UPSTREAM_CHANGED, "waits until steps that still use its old result have stopped")
     step = steps[name]
     if step.next_attempt_time is not None and step.next_attempt_time > now:
         return Wait(step.reason, step.message, step.next_attempt_time)
+    if name in occupied:
+        return Wait(Reason.WAITING_FOR_PODS, f"waits until they have ended: {occupied[name]}")
+    if name in held_back:
+        return Wait(Reason.UPSTREAM_CHANGED, "waits until steps that still use its old result have stopped")
     return None
 
 
@@ -67,6 +67,16 @@ def _broken_upstream(name: str, steps: Mapping[str, StepStatus], graph: StepGrap
     return [other for other in graph.nodes if other in upstream and steps[other].state is StepState.FAILED]
 
 
-def running(steps: Mapping[str, StepStatus]) -> int:
-    """How many steps have a run."""
-    return sum(step.state in LIVE_STATES for step in steps.values())
+def waits_for_its_turn(steps: Mapping[str, StepStatus], limit: int | None) -> Wait | None:
+    """What a step waits for while ``limit`` others have a run; None where there is room, or no limit."""
+    if limit is None or sum(step.state in LIVE_STATES for step in steps.values()) < limit:
+        return None
+    return Wait(Reason.WAITING_FOR_TURN, f"{limit} step(s) run at a time")
+
+
+def waiting(step: StepStatus, wait: Wait) -> StepStatus:
+    """The pending step with what it waits for; a back-off ends where steps before it have to run again first."""
+    update: dict[str, object] = {"reason": str(wait.reason), "message": wait.message}
+    if wait.reason in (Reason.WAITING_FOR_STEPS, Reason.UPSTREAM_FAILED):
+        update["next_attempt_time"] = None
+    return step.model_copy(update=update)

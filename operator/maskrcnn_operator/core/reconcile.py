@@ -6,22 +6,38 @@ forgotten, and calls again when something changes or at ``wake_at``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from maskrcnn_operator.api.conditions import ConditionType
-from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
+from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
-from maskrcnn_operator.core.deadlines import active_deadline, pre_running_deadline
+from maskrcnn_operator.core.changed import drop_what_changed
+from maskrcnn_operator.core.checkpoint import progress_is_to_be_dropped, with_newest_checkpoint
+from maskrcnn_operator.core.deadlines import active_deadline, stop_what_is_not_ready_in_time
 from maskrcnn_operator.core.events import events_between
-from maskrcnn_operator.core.graph import ModelUse
-from maskrcnn_operator.core.merge import with_model
-from maskrcnn_operator.core.plan import Plan, Settings, StartRun
-from maskrcnn_operator.core.runs import Run, RunKey, RunState
+from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
+from maskrcnn_operator.core.refusal import tried_at_once_after_an_edit, waiting_after_a_refusal
+from maskrcnn_operator.core.retention import runs_to_forget
+from maskrcnn_operator.core.runs import Run, RunKey
+from maskrcnn_operator.core.sharing import problems_of_sharing, steps_at_a_time, waits_for_the_claim
+from maskrcnn_operator.core.starting import next_attempt
+from maskrcnn_operator.core.stopping import (
+    runs_to_stop,
+    steps_still_read_by_old_runs,
+    stop_every_live_step,
+    what_is_still_alive,
+)
 from maskrcnn_operator.core.summary import assemble
+from maskrcnn_operator.core.ttl import deleted_at
 from maskrcnn_operator.core.wanted import Wanted, understand
+
+Steps = dict[str, StepStatus]
+_NOTHING: Mapping[str, str] = {}
+_NO_REFUSALS: Mapping[str, Refusal] = {}
 
 
 def reconcile(
@@ -30,6 +46,9 @@ def reconcile(
     now: datetime,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     wanted: Wanted | None = None,
+    *,
+    lingering: Mapping[str, str] = _NOTHING,
+    refused: Mapping[str, Refusal] = _NO_REFUSALS,
 ) -> Plan:
     """What is to be done now.
 
@@ -40,15 +59,20 @@ def reconcile(
         now: aware, taken once; times in the status are whole seconds.
         wanted: what ``understand(experiment, settings)`` gives, for a caller that keeps it as long as the spec stands;
             it is most of the work.
+        lingering: by step, what has its labels and has not ended although it belongs to no live run, in words.
+        refused: by step, attempts that an earlier plan wanted to start and that could not be.
     """
     now = now.replace(microsecond=0)
+    if experiment.metadata.deletion_timestamp is not None:
+        return Plan(experiment.status, write_status=False)
     wanted = wanted or understand(experiment, settings)
-    if wanted.problems:
-        return _stalled(experiment, runs, wanted, now, settings)
+    problems = (*wanted.problems, *problems_of_sharing(experiment, settings.workspace_shared))
+    look = _Look(experiment, runs, wanted, now=now, settings=settings, lingering=lingering, refused=refused)
+    if problems:
+        return look.stalled(problems)
     if experiment.status.observed_generation is None and not runs:
-        steps = tuple(StepStatus(name=step.name, reason=Reason.PENDING.value) for step in experiment.spec.steps)
-        return _plan(experiment, wanted, steps, conditions.seen(), now=now, wake_at=now)
-    return _Reconciliation(experiment, runs, wanted, now, settings).plan()
+        return look.first()
+    return look.plan()
 
 
 def observe_steps(
@@ -56,233 +80,146 @@ def observe_steps(
 ) -> dict[str, StepStatus]:
     """Each step of the spec after a look at its runs, whatever the spec now wants of it."""
     resumed = experiment.status.is_true(ConditionType.SUSPENDED) and not experiment.spec.suspend
+    edited = experiment.status.observed_generation != experiment.metadata.generation
     steps: dict[str, StepStatus] = {}
     for wanted in experiment.spec.steps:
         step = experiment.status.step(wanted.name) or StepStatus(name=wanted.name)
+        step = restart.forgiven(step) if resumed else step
+        step = tried_at_once_after_an_edit(step, edited=edited)
         mine = {run.attempt: run for run in runs if run.step == wanted.name}
         newest = max(mine, default=0)
         if newest > step.attempt:
             step = outcome.adopted(step, mine[newest])
-        step = outcome.observed(
-            step,
-            mine.get(step.attempt),
-            wanted.task_name,
-            max_restarts=experiment.spec.max_restarts,
-            now=now,
-            settings=settings,
+        run = mine.get(step.attempt)
+        step = with_newest_checkpoint(step, run, experiment.status.progress)
+        steps[step.name] = outcome.observed(
+            step, run, wanted.task_name, max_restarts=experiment.spec.max_restarts, now=now, settings=settings
         )
-        reported = experiment.status.progress
-        if reported and reported.step == step.name and (reported.checkpoint_step or 0) > (step.checkpoint_step or 0):
-            step = step.model_copy(update={"checkpoint_step": reported.checkpoint_step, "disruptions": 0})
-        steps[step.name] = restart.forgiven(step) if resumed else step
     return steps
 
 
-class _Reconciliation:
-    """One pass over an experiment whose spec is valid."""
+class _Look:
+    """One look at an experiment: its steps go through one policy after the other."""
 
     def __init__(
-        self, experiment: MaskRCNNExperiment, runs: Sequence[Run], wanted: Wanted, now: datetime, settings: Settings
+        self,
+        experiment: MaskRCNNExperiment,
+        runs: Sequence[Run],
+        wanted: Wanted,
+        *,
+        now: datetime,
+        settings: Settings,
+        lingering: Mapping[str, str],
+        refused: Mapping[str, Refusal],
     ) -> None:
         self.experiment, self.runs, self.wanted, self.now, self.settings = experiment, runs, wanted, now, settings
-        self.steps = observe_steps(experiment, runs, now, settings)
-        self.live_runs = {run.key: run for run in runs if run.live}
-        self.stop: list[RunKey] = []
-        self.start: list[StartRun] = []
+        self.lingering, self.refused = lingering, refused
         self.wake: list[datetime] = []
 
-    def plan(self) -> Plan:
-        unwanted = self._drop_what_changed()
-        self._stop_old_runs(unwanted)
-        if self.experiment.spec.suspend:
-            self._stop_live(Reason.SUSPENDED, "spec.suspend is true")
-        over = self._keep_deadlines()
-        self._start_or_wait(unwanted, over)
-        steps = tuple(self.steps[step.name] for step in self.experiment.spec.steps)
-        verdict = conditions.judge(steps, suspend=self.experiment.spec.suspend)
-        forget = _forgettable(self.runs, steps, self.now, self.settings)
-        later = _forget_later(self.runs, forget, self.settings, self.now)
-        return _plan(
-            self.experiment,
-            self.wanted,
-            steps,
-            verdict,
-            now=self.now,
-            start=tuple(self.start),
-            stop=tuple(dict.fromkeys(self.stop)),
-            forget=forget,
-            wake_at=min([*self.wake, *([later] if later else [])], default=None),
+    def first(self) -> Plan:
+        """The first write says that the experiment has been seen, and starts nothing."""
+        steps = {step.name: StepStatus(name=step.name, reason=Reason.PENDING.value) for step in self._spec_steps}
+        self.wake.append(self.now)
+        return self._conclude(steps, conditions.seen())
+
+    def stalled(self, problems: tuple[Problem, ...]) -> Plan:
+        """A spec that cannot be carried out: what runs goes on and is accounted for, nothing is started."""
+        steps, suspend = (
+            observe_steps(self.experiment, self.runs, self.now, self.settings),
+            self.experiment.spec.suspend,
         )
+        steps = self._suspended(steps) if suspend else steps
+        ended = not any(run.live for run in self.runs) and not self.lingering
+        stop = tuple(run.key for run in self.runs if run.live) if suspend else ()
+        return self._conclude(steps, conditions.invalid(problems, suspended=suspend and ended), stop=stop)
 
-    def _drop_what_changed(self) -> frozenset[str]:
-        """Steps whose recorded fingerprint is no longer wanted lose their results; returns those that still run."""
-        cleared: dict[str, object] = {"model_path": None, "artifacts": {}, "metrics": (), "checkpoint_step": None}
-        running = set()
-        for name, step in self.steps.items():
-            if step.fingerprint is None or self.wanted.recognises(name, step.fingerprint):
-                continue
-            if step.state in LIVE_STATES:
-                running.add(name)
-                halted = outcome.stopping(step, Reason.SPEC_CHANGED, "the step was changed")
-                self.steps[name] = halted.model_copy(update=cleared)
-            else:
-                self.steps[name] = outcome.without_results(step)
-        return frozenset(running)
+    def plan(self) -> Plan:
+        """A spec that can be carried out."""
+        steps = observe_steps(self.experiment, self.runs, self.now, self.settings)
+        steps, changed = drop_what_changed(steps, self.wanted)
+        steps = self._suspended(steps) if self.experiment.spec.suspend else steps
+        steps, over = self._within_deadlines(steps)
+        steps, start = self._started(steps, changed, over=over)
+        alive = what_is_still_alive(self.runs, steps, self.lingering)
+        verdict = conditions.judge(tuple(steps.values()), suspend=self.experiment.spec.suspend, alive=alive)
+        forget, later = runs_to_forget(self.runs, steps, self.now, self.settings)
+        self.wake += [later] if later else []
+        return self._conclude(steps, verdict, start=start, stop=runs_to_stop(self.runs, steps), forget=forget)
 
-    def _stop_old_runs(self, unwanted: frozenset[str]) -> None:
-        """Stops runs of changed steps, of steps that left the spec, and of attempts that are not the newest."""
-        for key in self.live_runs:
-            step = self.steps.get(key.step)
-            if step is None or key.step in unwanted or key.attempt != step.attempt or step.state not in LIVE_STATES:
-                self.stop.append(key)
+    @property
+    def _spec_steps(self) -> Sequence[Step]:
+        return self.experiment.spec.steps
 
-    def _stop_live(self, reason: Reason, message: str) -> None:
-        for name, step in self.steps.items():
-            if step.state in LIVE_STATES:
-                self.steps[name] = outcome.stopping(step, reason, message)
-                key = RunKey(name, step.attempt)
-                if key in self.live_runs:
-                    self.stop.append(key)
+    def _suspended(self, steps: Steps) -> Steps:
+        return stop_every_live_step(steps, Reason.SUSPENDED, "spec.suspend is true")
 
-    def _keep_deadlines(self) -> bool:
+    def _within_deadlines(self, steps: Steps) -> tuple[Steps, bool]:
         spec = self.experiment.spec
         over, at = active_deadline(spec, self.experiment.status, self.now)
-        if at is not None:
-            self.wake.append(at)
+        self.wake += [at] if at else []
         if over:
-            limit = f"activeDeadlineSeconds ({spec.active_deadline_seconds}) is over"
-            self._stop_live(Reason.DEADLINE_EXCEEDED, limit)
-        for key, run in self.live_runs.items():
-            step = self.steps.get(key.step)
-            if step is None or step.state in (StepState.STOPPING, StepState.SUCCEEDED) or key.attempt != step.attempt:
-                continue
-            late, at = pre_running_deadline(spec, run, self.now)
-            if at is not None:
-                self.wake.append(at)
-            if late:
-                limit = f"not ready within preRunningDeadlineSeconds ({spec.pre_running_deadline_seconds})"
-                said = f"{limit}: {run.waiting_reason or run.message}" if run.waiting_reason or run.message else limit
-                self.steps[key.step] = outcome.stopping(step, Reason.PRE_RUNNING_DEADLINE_EXCEEDED, said)
-                self.stop.append(key)
-        # a run that was stopped earlier and has not ended is asked again, which does no harm
-        self.stop += [
-            key
-            for key, run in self.live_runs.items()
-            if key.step in self.steps
-            and self.steps[key.step].state is StepState.STOPPING
-            and run.state is not RunState.STOPPING
-        ]
-        return over
+            steps = stop_every_live_step(steps, Reason.DEADLINE_EXCEEDED, _over(spec.active_deadline_seconds))
+        steps, at = stop_what_is_not_ready_in_time(steps, self.runs, spec, self.now)
+        self.wake += [at] if at else []
+        return steps, over
 
-    def _start_or_wait(self, unwanted: frozenset[str], over: bool) -> None:
-        old = frozenset(key.step for key in self.stop if key.step in unwanted or key.step not in self.steps)
-        held_back = readiness.blocked_by_old_runs(self.wanted.graph, old | unwanted)
-        haunted = frozenset(key.step for key in self.live_runs if key.step in self.steps)
-        limit = self.settings.max_parallel_steps
-        for name in self.steps:
-            if self.steps[name].state is not StepState.PENDING:
-                continue
+    def _started(self, steps: Steps, changed: frozenset[str], *, over: bool) -> tuple[Steps, tuple[StartRun, ...]]:
+        old = steps_still_read_by_old_runs(self.runs, steps, changed, self.lingering)
+        held_back = readiness.blocked_by_old_runs(self.wanted.graph, old)
+        occupied = {run.step: f"attempt {run.attempt}" for run in self.runs if run.live} | dict(self.lingering)
+        start: list[StartRun] = []
+        for name in [name for name, step in steps.items() if step.state is StepState.PENDING]:
             if self.experiment.spec.suspend:
-                suspended = {"reason": Reason.SUSPENDED.value, "message": "", "next_attempt_time": None}
-                self.steps[name] = self.steps[name].model_copy(update=suspended)
+                steps[name] = restart.resting(steps[name])
                 continue
             wait = readiness.waits_for(
-                name, self.steps, self.wanted.graph, held_back=held_back, haunted=haunted, now=self.now
+                name, steps, self.wanted.graph, held_back=held_back, occupied=occupied, now=self.now
             )
             if wait is None and over:
-                message = f"activeDeadlineSeconds ({self.experiment.spec.active_deadline_seconds}) is over"
-                self.steps[name] = restart.failed(self.steps[name], Reason.DEADLINE_EXCEEDED, message, self.now)
+                message = _over(self.experiment.spec.active_deadline_seconds)
+                steps[name] = restart.failed(steps[name], Reason.DEADLINE_EXCEEDED, message, self.now)
                 continue
-            if wait is None and limit is not None and readiness.running(self.steps) >= limit:
-                wait = readiness.Wait(Reason.WAITING_FOR_TURN, f"{limit} step(s) run at a time")
-            if wait is None:
-                self._start(name)
-                continue
-            if wait.until is not None:
-                self.wake.append(wait.until)
-            self.steps[name] = self.steps[name].model_copy(update={"reason": str(wait.reason), "message": wait.message})
+            wait = wait or waits_for_the_claim(self.experiment, self.settings, self.now)
+            wait = wait or readiness.waits_for_its_turn(steps, steps_at_a_time(self.settings))
+            if wait is None and name in self.refused:
+                steps[name] = waiting_after_a_refusal(steps[name], self.refused[name], self.now, self.settings)
+                self.wake += [steps[name].next_attempt_time or self.now]
+            elif wait is None:
+                steps[name], run = next_attempt(
+                    name, steps, self.experiment, self.wanted, now=self.now, settings=self.settings
+                )
+                start += [run] if run else []
+            else:
+                self.wake += [wait.until] if wait.until else []
+                steps[name] = readiness.waiting(steps[name], wait)
+        return steps, tuple(start)
 
-    def _start(self, name: str) -> None:
-        step, wanted = self.steps[name], self.wanted
-        node, manifest = wanted.graph.nodes[name], self.experiment.step(name)
-        maker = self.steps[node.model] if node.model else None
-        if maker is not None and maker.model_path is None:
-            message = f"step {maker.name} has succeeded without naming a model: change its revision to run it again"
-            self.steps[name] = restart.failed(step, Reason.ERROR, message, self.now)
-            return
-        spec = wanted.specs[name]
-        if spec is not None and maker is not None:
-            spec = with_model(spec, node, maker.model_path)
-        argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
-        known = step.fingerprint if wanted.recognises(name, step.fingerprint) else None
-        attempt = step.attempt + 1
-        image = self.experiment.spec.image or step.image or self.settings.default_image
-        self.steps[name] = step.model_copy(
-            update={
-                "state": StepState.STARTING,
-                "reason": Reason.STARTING.value,
-                "message": "",
-                "attempt": attempt,
-                "job_name": self.settings.run_name(name, attempt),
-                "image": image,
-                "fingerprint": known or wanted.fingerprint(name),
-                "start_time": step.start_time or self.now,
-                "completion_time": None,
-                "next_attempt_time": None,
-            }
+    def _conclude(
+        self,
+        steps: Mapping[str, StepStatus],
+        verdict: conditions.Verdict,
+        *,
+        start: tuple[StartRun, ...] = (),
+        stop: tuple[RunKey, ...] = (),
+        forget: tuple[RunKey, ...] = (),
+    ) -> Plan:
+        before = self.experiment.status
+        ordered = tuple(steps[step.name] for step in self._spec_steps)
+        status = assemble(self.experiment, self.wanted.graph, ordered, verdict, self.now)
+        end = deleted_at(self.experiment.spec, status)
+        self.wake += [end] if end and end > self.now else []
+        return Plan(
+            status,
+            start,
+            stop,
+            forget,
+            events_between(before, status),
+            min(self.wake, default=None),
+            write_status=status != before.model_copy(update={"progress": status.progress}),
+            drop_progress=progress_is_to_be_dropped(before.progress, status.progress),
+            delete_experiment=end is not None and end <= self.now,
         )
-        self.start.append(StartRun(name, attempt, known or wanted.fingerprint(name), image, spec, argument))
 
 
-def _stalled(
-    experiment: MaskRCNNExperiment, runs: Sequence[Run], wanted: Wanted, now: datetime, settings: Settings
-) -> Plan:
-    """A spec that cannot be carried out: what runs goes on and is accounted for, nothing is started."""
-    steps = tuple(observe_steps(experiment, runs, now, settings).values())
-    live = any(run.live for run in runs)
-    verdict = conditions.invalid(wanted.problems, suspended=experiment.spec.suspend and not live)
-    stop = tuple(run.key for run in runs if run.live) if experiment.spec.suspend else ()
-    if experiment.spec.suspend:
-        steps = tuple(
-            outcome.stopping(step, Reason.SUSPENDED, "spec.suspend is true") if step.state in LIVE_STATES else step
-            for step in steps
-        )
-    return _plan(experiment, wanted, steps, verdict, now=now, stop=stop)
-
-
-def _plan(
-    experiment: MaskRCNNExperiment,
-    wanted: Wanted,
-    steps: tuple[StepStatus, ...],
-    verdict: conditions.Verdict,
-    *,
-    now: datetime,
-    start: tuple[StartRun, ...] = (),
-    stop: tuple[RunKey, ...] = (),
-    forget: tuple[RunKey, ...] = (),
-    wake_at: datetime | None = None,
-) -> Plan:
-    status = assemble(experiment, wanted.graph, steps, verdict, now)
-    return Plan(status, start, stop, forget, events_between(experiment.status, status), wake_at)
-
-
-def _forgettable(
-    runs: Sequence[Run], steps: tuple[StepStatus, ...], now: datetime, settings: Settings
-) -> tuple[RunKey, ...]:
-    """Ended runs that are not their step's newest attempt, and newest ones whose time is over."""
-    attempts = {step.name: step.attempt for step in steps}
-    return tuple(
-        run.key
-        for run in runs
-        if not run.live
-        and (
-            run.attempt < attempts.get(run.step, run.attempt + 1) or (run.ended or now) + settings.keep_last_run <= now
-        )
-    )
-
-
-def _forget_later(
-    runs: Sequence[Run], forgotten: tuple[RunKey, ...], settings: Settings, now: datetime
-) -> datetime | None:
-    moments = [run.ended + settings.keep_last_run for run in runs if run.ended and run.key not in forgotten]
-    return min((moment for moment in moments if moment > now), default=None)
+def _over(seconds: int | None) -> str:
+    return f"activeDeadlineSeconds ({seconds}) is over"

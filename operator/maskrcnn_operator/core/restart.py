@@ -104,6 +104,11 @@ def forgiven(step: StepStatus) -> StepStatus:
     )
 
 
+def resting(step: StepStatus) -> StepStatus:
+    """A pending step while the experiment is suspended."""
+    return step.model_copy(update={"reason": Reason.SUSPENDED.value, "message": "", "next_attempt_time": None})
+
+
 def _again(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
     return step.model_copy(
         update={

@@ -49,6 +49,8 @@ class Run:
         adopted: it was not started: the result was there already.
         started, ended: when.
         checkpoint_step: newest checkpoint that it has reported.
+        lost: which of its pods are on a node that is lost, in a sentence; empty where none is.
+        deleted: its removal was asked for already.
     """
 
     step: str
@@ -66,6 +68,8 @@ class Run:
     started: datetime | None = None
     ended: datetime | None = None
     checkpoint_step: int | None = None
+    lost: str = ""
+    deleted: bool = False
 
     @property
     def key(self) -> RunKey:

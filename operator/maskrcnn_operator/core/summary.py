@@ -50,7 +50,7 @@ def assemble(
         active_since=(old.active_since or now) if active else None,
         start_time=old.start_time or min(starts, default=None),
         completion_time=(old.completion_time or now) if finished else None,
-        progress=_progress(old.progress, steps, current),
+        progress=_progress(old, steps, current),
         metrics=evaluated.metrics if evaluated else (),
         model_path=trained.model_path if trained else None,
         export_path=exported.model_path if exported else None,
@@ -72,5 +72,10 @@ def _newest(
     return max(reversed(finished), key=lambda step: step.completion_time or _LONG_AGO, default=None)
 
 
-def _progress(progress: Progress | None, steps: tuple[StepStatus, ...], current: str | None) -> Progress | None:
-    return progress if progress is not None and progress.step == current else None
+def _progress(old: ExperimentStatus, steps: tuple[StepStatus, ...], current: str | None) -> Progress | None:
+    """The progress as long as it speaks of the attempt that runs."""
+    if old.progress is None or old.progress.step != current:
+        return None
+    before = old.step(current)
+    after = next(step for step in steps if step.name == current)
+    return old.progress if before is not None and before.attempt == after.attempt else None

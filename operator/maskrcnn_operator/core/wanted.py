@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.core.available_tasks import unavailable_tasks
 from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
@@ -44,16 +43,6 @@ def understand(experiment: MaskRCNNExperiment, settings: Settings) -> Wanted:
     """Everything that follows from the spec alone; all of its problems at once."""
     graph = build_graph(experiment)
     problems = [*graph.problems, *unavailable_tasks(experiment, settings.missing_tasks)]
-    if not settings.workspace_shared:
-        problems += [
-            Problem(
-                f"spec.steps[{index}].nodes",
-                f"found {step.nodes}, but the workspace can be mounted by one node only: use a ReadWriteMany claim",
-                Reason.WORKSPACE_NOT_SHARED,
-            )
-            for index, step in enumerate(experiment.spec.steps)
-            if step.nodes > 1
-        ]
     if graph.problems:
         return Wanted(graph, problems=tuple(problems))
     merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}

@@ -1,0 +1,28 @@
+"""Steps whose wanted fingerprint is no longer the recorded one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
+from maskrcnn_operator.core.outcome import stopping, without_results
+from maskrcnn_operator.core.wanted import Wanted
+
+_NO_RESULTS: Mapping[str, object] = {"model_path": None, "artifacts": {}, "metrics": (), "checkpoint_step": None}
+
+
+def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> tuple[dict[str, StepStatus], frozenset[str]]:
+    """The steps without results that are no longer wanted, and those whose old run is still being stopped."""
+    found = dict(steps)
+    running = set()
+    for name, step in steps.items():
+        if step.fingerprint is None or wanted.recognises(name, step.fingerprint):
+            continue
+        if step.state in LIVE_STATES:
+            running.add(name)
+            halted = stopping(step, Reason.SPEC_CHANGED, "the step was changed")
+            found[name] = halted.model_copy(update=dict(_NO_RESULTS))
+        else:
+            found[name] = without_results(step)
+    return found, frozenset(running)

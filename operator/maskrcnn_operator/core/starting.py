@@ -1,0 +1,60 @@
+"""An attempt that starts now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core import restart
+from maskrcnn_operator.core.graph import ModelUse
+from maskrcnn_operator.core.merge import with_model
+from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.wanted import Wanted
+
+
+def next_attempt(
+    name: str,
+    steps: Mapping[str, StepStatus],
+    experiment: MaskRCNNExperiment,
+    wanted: Wanted,
+    *,
+    now: datetime,
+    settings: Settings,
+) -> tuple[StepStatus, StartRun | None]:
+    """The step with one attempt more, and what is to be started; a failed step and None where its model has no file.
+
+    The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised, and the image
+    of the first attempt as long as the user names no other.
+    """
+    step, node, manifest = steps[name], wanted.graph.nodes[name], experiment.step(name)
+    maker = steps[node.model] if node.model else None
+    if maker is not None and maker.model_path is None:
+        message = f"step {maker.name} has succeeded without naming a model: change its revision to run it again"
+        return restart.failed(step, Reason.ERROR, message, now), None
+    spec = wanted.specs[name]
+    if spec is not None and maker is not None:
+        spec = with_model(spec, node, maker.model_path)
+    argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
+    known = step.fingerprint if step.fingerprint and wanted.recognises(name, step.fingerprint) else None
+    fingerprint = known or wanted.fingerprint(name)
+    image = experiment.spec.image or step.image or settings.default_image
+    queued = settings.queueing and bool(experiment.spec.queue_name)
+    state, reason = (StepState.QUEUED, Reason.QUEUED) if queued else (StepState.STARTING, Reason.STARTING)
+    started = step.model_copy(
+        update={
+            "state": state,
+            "reason": reason.value,
+            "message": "",
+            "attempt": step.attempt + 1,
+            "job_name": settings.run_name(experiment, name, step.attempt + 1),
+            "image": image,
+            "fingerprint": fingerprint,
+            "start_time": step.start_time or now,
+            "completion_time": None,
+            "next_attempt_time": None,
+        }
+    )
+    return started, StartRun(name, step.attempt + 1, fingerprint, image, spec, argument)

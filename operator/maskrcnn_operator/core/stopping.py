@@ -1,0 +1,57 @@
+"""Which live runs are to be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.core.outcome import stopping
+from maskrcnn_operator.core.runs import Run, RunKey, RunState
+
+
+def stop_every_live_step(steps: Mapping[str, StepStatus], reason: Reason, message: str) -> dict[str, StepStatus]:
+    """The steps after everything that runs was told to stop."""
+    return {
+        name: stopping(step, reason, message) if step.state in LIVE_STATES else step for name, step in steps.items()
+    }
+
+
+def runs_to_stop(runs: Iterable[Run], steps: Mapping[str, StepStatus]) -> tuple[RunKey, ...]:
+    """Runs of steps that left the spec, of attempts that are not the newest, and of steps that are being stopped.
+
+    One that is stopping already is not asked again; one that was asked and has not heard is.
+    """
+    return tuple(
+        run.key
+        for run in runs
+        if run.live and run.state is not RunState.STOPPING and not _wanted(run, steps.get(run.step))
+    )
+
+
+def _wanted(run: Run, step: StepStatus | None) -> bool:
+    return (
+        step is not None
+        and step.state in LIVE_STATES
+        and step.state is not StepState.STOPPING
+        and run.attempt == step.attempt
+    )
+
+
+def steps_still_read_by_old_runs(
+    runs: Sequence[Run], steps: Mapping[str, StepStatus], changed: frozenset[str], lingering: Mapping[str, str]
+) -> frozenset[str]:
+    """Steps, of the spec or not, of which something is alive that may still read what is upstream of it."""
+    gone = {run.step for run in runs if run.live and run.step not in steps}
+    return frozenset(gone) | changed | frozenset(lingering)
+
+
+def what_is_still_alive(
+    runs: Sequence[Run], steps: Mapping[str, StepStatus], lingering: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What runs although no step says so, in words: pods that linger, and runs that are being stopped."""
+    known = {(step.name, step.attempt) for step in steps.values() if step.state in LIVE_STATES}
+    old = [
+        f"attempt {run.attempt} of step {run.step}" for run in runs if run.live and (run.step, run.attempt) not in known
+    ]
+    return (*lingering.values(), *old)

@@ -1,0 +1,19 @@
+"""ttlSecondsAfterFinished: when the experiment itself is to be deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.api.experiment import ExperimentBody
+from maskrcnn_operator.api.status import ExperimentStatus
+
+
+def deleted_at(spec: ExperimentBody, status: ExperimentStatus) -> datetime | None:
+    """When the experiment's time is over; None while Succeeded is neither True nor False, and without a limit."""
+    succeeded = status.condition(ConditionType.SUCCEEDED)
+    if spec.ttl_seconds_after_finished is None or status.completion_time is None:
+        return None
+    if succeeded is None or succeeded.status == "Unknown":
+        return None
+    return status.completion_time + timedelta(seconds=spec.ttl_seconds_after_finished)
