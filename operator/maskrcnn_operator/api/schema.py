@@ -72,11 +72,12 @@ def _type(name: str, part: Schema) -> Schema:
 
 def _field(owner: str, name: str, schema: Schema) -> Schema:
     found: Schema = {"description": schema["description"]} if "description" in schema else {}
-    if "default" in schema and not _says_nothing(schema["default"]):
-        found["default"] = schema["default"]
     found |= _plain(_without_null(schema))
-    if "$ref" in found and "default" in found:
+    default = schema.get("default")
+    if "$ref" in found and default is not None:
         found["default"] = {}  # the server fills in the defaults of the fields
+    elif default not in (None, [], {}):  # an absent list or map is an empty one: the server need not write it down
+        found["default"] = default
     if (owner, name) in QUANTITIES:
         found["additionalProperties"] = {
             "x-kubernetes-int-or-string": True,
@@ -87,11 +88,6 @@ def _field(owner: str, name: str, schema: Schema) -> Schema:
     if rules := rules_of(owner, name):
         found["x-kubernetes-validations"] = [rule.to_schema() for rule in rules]
     return found
-
-
-def _says_nothing(default: Any) -> bool:
-    """Whether a default is what an absent field means anyway: the server need not write it into every object."""
-    return default is None or default == []
 
 
 def _name_list_type(owner: str, name: str, found: Schema) -> None:
@@ -156,7 +152,7 @@ def _expanded(types: Mapping[str, Schema], schema: Schema) -> Schema:
     if "$ref" in schema:
         outer = {key: value for key, value in schema.items() if key != "$ref"}
         return _expanded(types, types[schema["$ref"]] | outer)
-    found = dict(schema)
+    found = {key: schema[key] for key in sorted(schema, key=_position)}
     if "items" in found:
         found["items"] = _expanded(types, found["items"])
     if "additionalProperties" in found:
@@ -164,6 +160,13 @@ def _expanded(types: Mapping[str, Schema], schema: Schema) -> Schema:
     if "properties" in found:
         found["properties"] = {field: _expanded(types, value) for field, value in found["properties"].items()}
     return found
+
+
+def _position(key: str) -> int:
+    """Where a key of a schema stands: a field's words first, what is inside it last."""
+    first = ("description", "type", "format", "enum", "default")
+    last = ("x-kubernetes-validations", "required", "properties", "items", "additionalProperties")
+    return first.index(key) if key in first else 2 * len(first) + last.index(key) if key in last else len(first)
 
 
 def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
