@@ -62,7 +62,7 @@ class ServerCertificate:
         if self._leaf is not None and self._leaf.serves(self._authority, self._now()):
             return False
         leaf = issue(self._authority, self._names, self._now())
-        _load(self.context, leaf)
+        load(self.context, leaf)
         self._leaf = leaf
         log.info("Reports are served with a certificate until %s", leaf.not_after.isoformat(timespec="seconds"))
         return True
@@ -81,7 +81,8 @@ class ServerCertificate:
                 failing = True
 
 
-def _load(context: ssl.SSLContext, leaf: Leaf) -> None:
+def load(context: ssl.SSLContext, leaf: Leaf) -> None:
+    """Makes a context show ``leaf`` to connections from now on."""
     # OpenSSL reads files only: one that exists in memory alone keeps the key off every disk
     descriptor = os.memfd_create("report-certificate", os.MFD_CLOEXEC)
     try:

@@ -42,8 +42,8 @@ class FakeTime:
 
     async def advance(self, seconds: float) -> None:
         """Moves the time on, and lets everything run that became due."""
-        self.seconds += seconds
         await self.settle()
+        self.seconds += seconds
         for until, future in [item for item in self._sleepers if item[0] <= self.seconds]:
             self._sleepers.remove((until, future))
             if not future.done():

@@ -1,0 +1,174 @@
+"""Series of experiments: what each says, how many there are, and that they vanish."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition, parser
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, Progress
+from maskrcnn_operator.metrics.experiments import SERIES, ExperimentCollector
+
+MANIFEST = yaml.safe_load((Path(__file__).parents[1] / "core" / "nine_steps.yaml").read_text())
+CREATED = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BASE = read_object({**MANIFEST, "metadata": {"name": "nuclei", "namespace": "lab", "uid": "1", "generation": 1}})
+
+TRAINING = ExperimentStatus(
+    restarts=2,
+    progress=Progress(
+        step="train", iteration=50_400, total_iterations=120_000, percentage=42,
+        metrics=(
+            Metric(name="loss", value="0.61"), Metric(name="images_per_second", value="112.4"),
+            Metric(name="AP", value="0.3"), Metric(name="mask_AP", value="0.28"), Metric(name="AP50", value="0.5"),
+        ),
+    ),
+)  # fmt: skip
+
+
+def experiment(
+    name: str = "nuclei",
+    state: str = "Running",
+    status: ExperimentStatus = TRAINING,
+    *,
+    minutes: int = 0,
+    uid: str = "",
+) -> MaskRCNNExperiment:
+    ready = Condition(type="Ready", status="False", reason=state, last_transition_time=CREATED)
+    metadata = BASE.metadata.model_copy(
+        update={"name": name, "uid": uid or name, "creation_timestamp": CREATED + timedelta(minutes=minutes)}
+    )
+    return BASE.model_copy(update={"metadata": metadata, "status": status.model_copy(update={"conditions": (ready,)})})
+
+
+class Cache:
+    def __init__(self, *experiments: MaskRCNNExperiment) -> None:
+        self.kept = list(experiments)
+
+    def experiments(self) -> list[MaskRCNNExperiment]:
+        return self.kept
+
+
+def samples(collector: ExperimentCollector) -> dict[tuple[str, ...], float]:
+    """Values by name and labels; a series that stands there twice is an error."""
+    found: dict[tuple[str, ...], float] = {}
+    for family in collector.collect():
+        for sample in family.samples:
+            key = (sample.name, *sample.labels.values())
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], float]:
+    return {key: value for key, value in samples(collector).items() if key[0].startswith("maskrcnn_experiment_")}
+
+
+def test_a_training_has_eight_series() -> None:
+    assert samples(ExperimentCollector(Cache(experiment()), lambda: True, 10)) == {
+        ("maskrcnn_experiments", "Running"): 1,
+        ("maskrcnn_experiments_without_series",): 0,
+        ("maskrcnn_experiment_state", "lab", "nuclei", "Running"): 1,
+        ("maskrcnn_experiment_progress_ratio", "lab", "nuclei"): 0.42,
+        ("maskrcnn_experiment_restarts", "lab", "nuclei"): 2,
+        ("maskrcnn_experiment_loss", "lab", "nuclei"): 0.61,
+        ("maskrcnn_experiment_images_per_second", "lab", "nuclei"): 112.4,
+        ("maskrcnn_experiment_box_average_precision_ratio", "lab", "nuclei"): 0.3,
+        ("maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"): 0.28,
+        ("maskrcnn_experiment_created_timestamp_seconds", "lab", "nuclei"): CREATED.timestamp(),
+    }
+    assert len(SERIES) == 8
+
+
+def test_no_series_has_a_label_for_a_pod_an_attempt_or_a_message() -> None:
+    labels = {label for series in SERIES for label in ("namespace", "experiment", *series.labels)}
+    assert labels == {"namespace", "experiment", "state"}
+
+
+def test_what_an_experiment_does_not_have_has_no_series() -> None:
+    found = of_experiments(ExperimentCollector(Cache(experiment(status=ExperimentStatus())), lambda: True, 10))
+    assert {key[0] for key in found} == {
+        "maskrcnn_experiment_state", "maskrcnn_experiment_restarts", "maskrcnn_experiment_created_timestamp_seconds",
+    }  # fmt: skip
+
+
+def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
+    status = TRAINING.model_copy(update={"metrics": (Metric(name="AP", value="0.377"),)})
+    found = samples(ExperimentCollector(Cache(experiment(status=status)), lambda: True, 10))
+    assert found["maskrcnn_experiment_box_average_precision_ratio", "lab", "nuclei"] == 0.377
+    assert found["maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"] == 0.28
+
+
+def test_an_experiment_that_nobody_has_looked_at_is_pending() -> None:
+    fresh = experiment().with_status(ExperimentStatus())
+    found = samples(ExperimentCollector(Cache(fresh), lambda: True, 10))
+    assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending"] == 1
+    assert found["maskrcnn_experiments", "Pending"] == 1
+
+
+@pytest.mark.parametrize("value", ["", "none", "1.2.3"])
+def test_a_metric_that_is_no_number_has_no_series(value: str) -> None:
+    progress = Progress(step="train", metrics=(Metric(name="loss", value=value),))
+    found = of_experiments(
+        ExperimentCollector(Cache(experiment(status=ExperimentStatus(progress=progress))), lambda: True, 10)
+    )
+    assert "maskrcnn_experiment_loss" not in {key[0] for key in found}
+
+
+def test_series_vanish_with_their_experiment() -> None:
+    cache = Cache(experiment("a"), experiment("b"))
+    collector = ExperimentCollector(cache, lambda: True, 10)
+    assert {key[2] for key in of_experiments(collector)} == {"a", "b"}
+    del cache.kept[0]
+    assert {key[2] for key in of_experiments(collector)} == {"b"}
+
+
+def test_only_the_leader_exports() -> None:
+    leader = [False]
+    collector = ExperimentCollector(Cache(experiment()), lambda: leader[0], 10)
+    assert samples(collector) == {}
+    leader[0] = True
+    assert samples(collector)
+
+
+def test_the_limit_keeps_unfinished_and_new_ones_and_counts_the_rest() -> None:
+    cache = Cache(
+        experiment("old-running", minutes=0),
+        experiment("new-done", "Succeeded", minutes=90),
+        experiment("failed", "Failed", minutes=80),
+        experiment("new-running", minutes=70),
+        experiment("suspended", "Suspended", minutes=10),
+    )
+    for limit, kept in (
+        (0, set()),
+        (2, {"new-running", "suspended"}),
+        (4, {"new-running", "suspended", "old-running", "new-done"}),
+        (5, {"new-running", "suspended", "old-running", "new-done", "failed"}),
+    ):
+        collector = ExperimentCollector(cache, lambda: True, limit)
+        assert {key[2] for key in of_experiments(collector)} == kept
+        found = samples(collector)
+        assert found["maskrcnn_experiments_without_series",] == 5 - len(kept)
+        assert found["maskrcnn_experiments", "Running"] == 2
+        assert len(of_experiments(collector)) <= 8 * limit
+
+
+def test_an_experiment_made_again_under_its_name_has_one_set_of_series() -> None:
+    cache = Cache(experiment(uid="new", minutes=5, state="Pending"), experiment(uid="old", state="Failed"))
+    found = samples(ExperimentCollector(cache, lambda: True, 10))
+    assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending"] == 1
+    assert found["maskrcnn_experiments", "Pending"] == 1
+
+
+def test_both_text_formats_can_be_read() -> None:
+    registry = CollectorRegistry()
+    registry.register(ExperimentCollector(Cache(experiment(), experiment("b", "Failed")), lambda: True, 10))
+    families: list[Any] = list(parser.text_string_to_metric_families(exposition.generate_latest(registry).decode()))
+    assert {family.name for family in families} >= {series.name for series in SERIES}
+    assert b'maskrcnn_experiment_state{experiment="b",namespace="lab",state="Failed"} 1.0' in generate_latest(registry)

@@ -1,0 +1,154 @@
+"""What the process counts, served over HTTP; names by Prometheus' conventions; the page is fresh."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.openmetrics import parser
+
+from maskrcnn_operator.metrics import docs, process
+from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
+from maskrcnn_operator.metrics.server import serve
+
+from .test_experiments import Cache, experiment
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = ROOT / "docs" / "metrics.md"
+
+
+def value(name: str, **labels: str) -> float:
+    return process.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def count_everything() -> None:
+    """One of everything, so that every metric has a series."""
+    process.observe_reconcile(0.003, "success")
+    process.queue_depth(3)
+    process.queue_wait(0.2)
+    process.api_call("patch", "maskrcnnexperiments", 200, 0.004)
+    process.api_call("get", "jobs", 0, 15.0)
+    process.step_ended("train", "Succeeded")
+    process.step_restarted("Disrupted")
+    process.report_answered(429)
+    process.leading(True)
+
+
+def test_each_call_counts_where_it_says() -> None:
+    counted = (
+        ("maskrcnn_operator_reconcile_duration_seconds_count", {"result": "success"}),
+        ("maskrcnn_operator_queue_wait_seconds_count", {}),
+        ("maskrcnn_operator_api_requests_total", {"verb": "patch", "resource": "maskrcnnexperiments", "code": "200"}),
+        ("maskrcnn_operator_api_requests_total", {"verb": "get", "resource": "jobs", "code": "none"}),
+        ("maskrcnn_operator_api_request_duration_seconds_count", {"verb": "get", "resource": "jobs"}),
+        ("maskrcnn_operator_steps_finished_total", {"task": "train", "result": "Succeeded"}),
+        ("maskrcnn_operator_step_restarts_total", {"reason": "Disrupted"}),
+        ("maskrcnn_operator_reports_total", {"code": "429"}),
+    )
+    before = [value(name, **labels) for name, labels in counted]
+    count_everything()
+    assert [value(name, **labels) for name, labels in counted] == [number + 1 for number in before]
+    assert (value("maskrcnn_operator_queue_depth"), value("maskrcnn_operator_leader")) == (3, 1)
+    process.queue_depth(0)
+    process.leading(False)
+    assert (value("maskrcnn_operator_queue_depth"), value("maskrcnn_operator_leader")) == (0, 0)
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    count_everything()
+    collector = ExperimentCollector(Cache(experiment(), experiment("b", "Failed")), lambda: True, 10)
+    runner = await serve(0, collector, host="127.0.0.1")
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    await runner.cleanup()
+
+
+async def fetch(url: str, accept: str = "") -> tuple[str, str]:
+    async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": accept}) as answer:
+        assert answer.status == 200
+        return answer.headers["Content-Type"], await answer.text()
+
+
+async def test_metrics_are_served_as_openmetrics_that_its_parser_accepts(url: str) -> None:
+    kind, text = await fetch(url, "application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    families: dict[str, Any] = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    assert {series.name for series in SERIES} | {TOTAL, LEFT_OUT} <= set(families)
+    assert families["maskrcnn_operator_reconcile_duration_seconds"].type == "histogram"
+    assert families["maskrcnn_operator_steps_finished"].type == "counter"
+    assert "process_resident_memory_bytes" in families
+
+
+async def test_the_cache_is_read_where_it_is_filled(url: str) -> None:
+    threads = []
+
+    class Watched(Cache):
+        def experiments(self) -> Any:
+            threads.append(threading.current_thread())
+            return super().experiments()
+
+    runner = await serve(0, ExperimentCollector(Watched(experiment()), lambda: True, 10), host="127.0.0.1")
+    await fetch(f"http://127.0.0.1:{runner.addresses[0][1]}/metrics")
+    await runner.cleanup()
+    assert threads == [threading.main_thread()]
+
+
+async def test_a_process_without_experiments_serves_its_own(url: str) -> None:
+    runner = await serve(0, host="127.0.0.1")
+    _, text = await fetch(f"http://127.0.0.1:{runner.addresses[0][1]}/metrics")
+    await runner.cleanup()
+    assert "maskrcnn_operator_queue_depth" in text
+    assert "maskrcnn_experiment" not in text
+
+
+async def test_names_and_help_pass_promtool(url: str) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on the PATH (Debian's package prometheus has it)")
+    _, text = await fetch(url)
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    # Python's own process_* metrics are not ours to name
+    complaints = [line for line in (checked.stdout + checked.stderr).splitlines() if not line.startswith("process_")]
+    assert complaints == []
+    wrong = subprocess.run(
+        [promtool, "check", "metrics"], input="# TYPE loss_total gauge\nloss_total 1\n", capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert wrong.returncode != 0
+
+
+def test_the_pages_queries_are_promql(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on the PATH (Debian's package prometheus has it)")
+    for index, query in enumerate(docs.queries()):
+        rules = tmp_path / f"{index}.yaml"
+        rules.write_text(f"groups:\n- name: page\n  rules:\n  - record: page\n    expr: |\n      {query}\n")
+        checked = subprocess.run([promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+async def test_the_page_names_everything_that_is_served(url: str) -> None:
+    _, text = await fetch(url)
+    served = set(re.findall(r"^# TYPE (maskrcnn_\w+) ", text, re.MULTILINE))
+    served = {name for name in served if not name.endswith("_created")}
+    named = set(re.findall(r"^\| `(maskrcnn_\w+)`", PAGE.read_text(), re.MULTILINE))
+    assert served == named
+    asked = set(re.findall(r"maskrcnn_\w+", " ".join(docs.queries())))
+    assert {name.removesuffix("_bucket") for name in asked} <= named
+
+
+def test_the_page_is_fresh(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert docs.main(["--check", str(PAGE)]) == 0
+    assert docs.main([]) == 0
+    assert capsys.readouterr().out == PAGE.read_text()
+    (tmp_path / "stale.md").write_text("# Metrics\n")
+    assert docs.main(["--check", str(tmp_path / "stale.md")]) == 1
+    assert "is stale" in capsys.readouterr().err
