@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from maskrcnn_operator.local import command as run_command
+from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
 
 
@@ -23,6 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     run = commands.add_parser("run", help="run an experiment on this machine, without a cluster", allow_abbrev=False)
     run_command.add_arguments(run)
+    controller = commands.add_parser("controller", help="run experiments of a Kubernetes cluster", allow_abbrev=False)
+    controller_command.add_arguments(controller)
     return parser
 
 

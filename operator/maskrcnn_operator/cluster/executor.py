@@ -1,6 +1,6 @@
 """Carries a plan out, in the order that survives a crash between any two writes.
 
-Jobs before the status: a Job that the status does not know yet is found by its attempt and taken for what it is, while a
+Jobs before the status: a Job that the status does not know is found by its attempt and taken for what it is, while a
 status that promises a Job which was never made would read as a lost one. The status before anything is removed: what is
 removed has been accounted for.
 """

@@ -42,7 +42,6 @@ class LeaderElection:
 
     Args:
         identity: name of this replica, unlike any other's.
-        on_change: told of every gain (True) and loss (False).
     """
 
     def __init__(
@@ -56,7 +55,9 @@ class LeaderElection:
         on_change: Callable[[bool], None] = lambda held: None,
     ) -> None:
         self._client, self._namespace, self._name = client, namespace, name
-        self.identity, self._times, self._on_change = identity, times, on_change
+        self.identity, self._times = identity, times
+        self.on_change: Callable[[bool], None] = lambda held: None
+        """Told of every gain (True) and loss (False)."""
         self._renewed = float("-inf")
         self._told = False
         self._seen: tuple[Any, float] = (None, 0.0)
@@ -101,7 +102,7 @@ class LeaderElection:
         if self.held != self._told:
             self._told = self.held
             log.info("%s the Lease %s/%s", "Holds" if self._told else "Lost", self._namespace, self._name)
-            self._on_change(self._told)
+            self.on_change(self._told)
 
     async def _take_or_renew(self) -> bool:
         now = micro_time(datetime.now(UTC))

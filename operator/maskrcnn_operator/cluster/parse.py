@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, ObjectMeta
 from maskrcnn_operator.api.manifest import read_object
-from maskrcnn_operator.api.problems import ManifestError, Problem
+from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.status import ExperimentStatus
 
 _NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations")
@@ -23,14 +25,16 @@ def read_experiment(
         known: the same experiment at the same generation, whose spec is not read again.
     """
     metadata = {key: value for key, value in item["metadata"].items() if key not in _NOT_KEPT}
-    if known is not None:
-        return known.model_copy(
-            update={
+    try:
+        if known is not None:
+            newer = {
                 "metadata": ObjectMeta.model_validate_json(json.dumps(metadata)),
                 "status": ExperimentStatus.model_validate_json(json.dumps(item.get("status") or {})),
             }
-        ), ()
-    try:
+            return known.model_copy(update=newer), ()
         return read_object({**item, "metadata": metadata}), ()
     except ManifestError as error:
         return None, error.problems
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return None, tuple(Problem(f"status.{field_path(item['loc'])}", item["msg"]) for item in details)

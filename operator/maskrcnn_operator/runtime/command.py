@@ -1,0 +1,128 @@
+"""``maskrcnn-operator controller``: the operator in, or beside, a cluster.
+
+What it needs is imported when it runs: ``maskrcnn-operator run`` works without a client of Kubernetes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from maskrcnn_trainer.errors import EXIT_INVALID
+
+N = TypeVar("N", int, float)
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``controller``."""
+    watched = parser.add_argument_group("what is watched")
+    watched.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NS",
+        help="namespace to watch, may be repeated (default: all)",
+    )
+    watched.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="default: the pod's service account, else KUBECONFIG"
+    )
+    steps = parser.add_argument_group("steps")
+    steps.add_argument("--trainer-image", metavar="I", help="trainer image of experiments that name none")
+    steps.add_argument("--report-port", type=_port, metavar="P", help="serve reports of running steps here (HTTPS)")
+    steps.add_argument(
+        "--report-url", metavar="U", help="address under which steps reach it, such as https://NAME.NS.svc"
+    )
+    speed = parser.add_argument_group("speed")
+    speed.add_argument("--workers", type=_number(int, 1), default=8, metavar="N", help="reconciliations at a time (8)")
+    speed.add_argument(
+        "--qps", type=_number(float, 0), default=50.0, metavar="Q", help="API calls a second; 0 for no limit (50)"
+    )
+    speed.add_argument("--burst", type=_number(int, 1), default=100, metavar="B", help="API calls at once (100)")
+    lease = parser.add_argument_group("the Lease that one of several replicas holds")
+    lease.add_argument("--lease-namespace", default=_own_namespace(), metavar="NS", help="(the pod's own)")
+    lease.add_argument("--lease-name", default="maskrcnn-operator", metavar="NAME", help="(maskrcnn-operator)")
+    ports = parser.add_argument_group("health, metrics, logs")
+    ports.add_argument("--health-port", type=_port, metavar="P", help="serve /healthz and /readyz")
+    ports.add_argument("--metrics-port", type=_port, metavar="P", help="serve /metrics")
+    ports.add_argument(
+        "--experiment-metrics",
+        type=_number(int, 0),
+        default=0,
+        metavar="N",
+        help="export series of at most N experiments, eight each (0)",
+    )
+    ports.add_argument("--log-format", choices=("json", "text"), default="json", help="(json)")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the operator until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a signal; 1 where it cannot run; 64 where the arguments do not fit together.
+    """
+    import asyncio
+    import logging
+
+    from maskrcnn_operator.jobs.config import JobConfig
+    from maskrcnn_operator.runtime.logs import set_up_logging
+    from maskrcnn_operator.runtime.operator import Operator
+    from maskrcnn_operator.runtime.options import Options, cluster_settings
+
+    set_up_logging(arguments.log_format)
+    if (arguments.report_port is None) != (arguments.report_url is None):
+        logging.getLogger(__name__).error("--report-port and --report-url go together")
+        return EXIT_INVALID
+    options = Options(
+        namespaces=tuple(dict.fromkeys(arguments.namespace)),
+        kubeconfig=arguments.kubeconfig,
+        settings=cluster_settings(arguments.trainer_image),
+        jobs=JobConfig(default_image=arguments.trainer_image, report_url=arguments.report_url),
+        workers=arguments.workers,
+        qps=arguments.qps,
+        burst=arguments.burst,
+        lease_namespace=arguments.lease_namespace,
+        lease_name=arguments.lease_name,
+        health_port=arguments.health_port,
+        metrics_port=arguments.metrics_port,
+        report_port=arguments.report_port,
+        experiment_metrics=arguments.experiment_metrics,
+    )
+
+    async def operate() -> int:
+        return await Operator(options).run()
+
+    return asyncio.run(operate())
+
+
+def _own_namespace() -> str:
+    if os.environ.get("POD_NAMESPACE"):
+        return os.environ["POD_NAMESPACE"]
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or "default"
+    except OSError:
+        return "default"
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+def _number(kind: Callable[[str], N], least: float) -> Callable[[str], N]:
+    def parse(text: str) -> N:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least:g}")
+        return value
+
+    return parse

@@ -1,0 +1,8 @@
+"""Which experiment the code that runs now is about, for log lines."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+EXPERIMENT: ContextVar[str] = ContextVar("experiment", default="")
+"""``namespace/name``; empty outside of a reconciliation."""

@@ -1,0 +1,68 @@
+"""Log lines: JSON objects with experiment and step for machines, plain lines for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+from maskrcnn_operator.runtime.context import EXPERIMENT
+
+LogFormat = Literal["json", "text"]
+
+_EXTRA = ("step", "attempt", "reason", "seconds", "wait")
+"""Attributes of a record that become fields of its line."""
+
+
+class _Context(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.experiment = EXPERIMENT.get()
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what is known of experiment, step and attempt."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        experiment = getattr(record, "experiment", "")
+        if experiment:
+            line["experiment"] = experiment
+        line |= {name: value for name in _EXTRA if (value := getattr(record, name, None)) is not None}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """``time LEVEL experiment: message``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(experiment)s%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        experiment = getattr(record, "experiment", "")
+        record.experiment = f"{experiment}: " if experiment else ""
+        text = super().format(record)
+        record.experiment = experiment
+        return text
+
+
+def set_up_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
+    """Every logger of the process writes to standard error; kopf's own are heard from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Context())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("maskrcnn_operator").setLevel(level)

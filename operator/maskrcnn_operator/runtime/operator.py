@@ -1,0 +1,240 @@
+"""One replica of the operator: its parts, put together, started in order and stopped in the reverse of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from maskrcnn_operator.cluster.access_modes import AccessModes
+from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.connection import connect, load_configuration
+from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.events import EventRecorder
+from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.lease import LeaderElection
+from maskrcnn_operator.cluster.rate_limit import RateLimit
+from maskrcnn_operator.cluster.resources import EXPERIMENTS
+from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.metrics import process as metrics
+from maskrcnn_operator.metrics import server as metrics_server
+from maskrcnn_operator.metrics.experiments import ExperimentCollector
+from maskrcnn_operator.progress import server as report_server
+from maskrcnn_operator.progress.tls import ServerCertificate
+from maskrcnn_operator.progress.tokens import TokenChecker
+from maskrcnn_operator.progress.writer import ProgressWriter
+from maskrcnn_operator.runtime import health as health_server
+from maskrcnn_operator.runtime.handlers import make_registry
+from maskrcnn_operator.runtime.health import Health
+from maskrcnn_operator.runtime.leading import Leading, require_lease
+from maskrcnn_operator.runtime.options import Options
+from maskrcnn_operator.runtime.queue import WorkQueue
+from maskrcnn_operator.runtime.reconciler import Reconciler
+from maskrcnn_operator.runtime.relisting import Relisting
+from maskrcnn_operator.runtime.watching import connection_info, watch
+from maskrcnn_operator.runtime.worker import Workers
+
+log = logging.getLogger(__name__)
+
+EXIT_CANNOT_RUN = 1
+_UNREACHABLE_SECONDS = 3.0
+
+
+class Operator:
+    """One replica.
+
+    Args:
+        client: in place of one made from ``options``, for tests of what the API server may do.
+    """
+
+    def __init__(self, options: Options, client: Client | None = None) -> None:
+        self.options, self._client = options, client
+        self.cache = Cache()
+        self.stop = asyncio.Event()
+        """Set it to end :meth:`run`."""
+        self.ports: dict[str, int] = {}
+        """Ports listened at, by health, metrics and reports."""
+        self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self._tasks: list[asyncio.Task[None]] = []
+        self._certificate: ServerCertificate | None = None
+
+    async def run(self) -> int:
+        """Runs until :attr:`stop` is set, or SIGTERM or SIGINT comes; an exit code.
+
+        Returns:
+            0 after a stop; 1 where it cannot run: no configuration, no permission, or the resource is not served.
+        """
+        async with AsyncExitStack() as stack:
+            self._take_signals()
+            try:
+                client = self._client or await self._connect()
+                stack.push_async_callback(client.close)
+                await self._serve_health(stack)
+                if not await self._can_run(client):
+                    return 0 if self.stop.is_set() else EXIT_CANNOT_RUN
+                await self._run(client, stack)
+            except ApiError as error:
+                log.error("Cannot run: %s", error)
+                return EXIT_CANNOT_RUN
+        return 0
+
+    async def _connect(self) -> Client:
+        settings = await load_configuration(self.options.kubeconfig)
+        limit = RateLimit(self.options.qps, self.options.burst)
+        return Client(connect(settings), limit=limit, on_call=metrics.api_call)
+
+    async def _can_run(self, client: Client) -> bool:
+        """Whether the resource is served and may be listed; waits for an API server that does not answer."""
+        namespace = next(iter(self.options.namespaces), None)
+        while not self.stop.is_set():
+            try:
+                async for _ in client.list(EXPERIMENTS, namespace, page_size=1):
+                    return True
+            except ApiError as error:
+                if error.status == 404:
+                    log.error(
+                        "The API server does not serve %s.%s: apply the CustomResourceDefinition of this release first",
+                        EXPERIMENTS.plural,
+                        EXPERIMENTS.group,
+                    )
+                    return False
+                if error.status in (401, 403):
+                    log.error("The experiments may not be listed: %s", error)
+                    return False
+                log.warning("The API server does not answer yet: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), _UNREACHABLE_SECONDS)
+        return False
+
+    async def _run(self, client: Client, stack: AsyncExitStack) -> None:
+        options, cache = self.options, self.cache
+        events = EventRecorder(client, self._identity)
+        election = LeaderElection(
+            client, options.lease_namespace, options.lease_name, self._identity, times=options.lease_times
+        )
+        fence = partial(require_lease, election)
+        executor = Executor(client, cache, events, config=self._job_config, fence=fence)
+        reconciler = Reconciler(cache, executor, AccessModes(client), options.settings)
+        queue: WorkQueue[Key] = WorkQueue(on_depth=metrics.queue_depth, on_wait=metrics.queue_wait)
+        workers = Workers(queue, reconciler.reconcile, options.workers)
+
+        def heard(key: Key) -> None:
+            # a replica that does not lead has it in its cache, and looks at all of them when it does
+            if workers.running:
+                queue.add(key)
+
+        relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds)
+        leading = Leading(election, cache, queue, workers, relisting=relisting, resync_seconds=options.resync_seconds)
+        if options.report_port is not None:
+            await self._serve_reports(client, stack)
+        if options.metrics_port is not None:
+            collector = ExperimentCollector(cache, lambda: election.held, options.experiment_metrics)
+            self._listening(
+                stack, "metrics", await metrics_server.serve(options.metrics_port, collector, host=options.host)
+            )
+        registry = make_registry(
+            cache,
+            lambda: connection_info(lambda: load_configuration(options.kubeconfig)),
+            heard,
+            relisting.ask,
+        )
+
+        def watches_began() -> None:
+            self._take_signals()
+            relisting.watches_began()
+
+        await self._until_stopped(relisting.once())
+        if self.stop.is_set():
+            return
+        kopf_stop = asyncio.Event()
+        self._spawn(events.run(), election.run(), leading.run(), relisting.run())
+        watches = asyncio.create_task(watch(registry, options.namespaces, self._identity, kopf_stop, watches_began))
+        log.info("Watching %s", ", ".join(options.namespaces) or "all namespaces")
+        try:
+            await self._until_stopped(asyncio.shield(watches))
+        finally:
+            await workers.stop()
+            await self._end_tasks()
+            await election.release()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(events.flush(), 2.0)
+            kopf_stop.set()
+            await asyncio.gather(watches, return_exceptions=True)
+
+    async def _serve_health(self, stack: AsyncExitStack) -> None:
+        health = Health(lambda: self.cache.last_listed, max_age=3 * self.options.relist_seconds)
+        self._spawn(health.run())
+        stack.push_async_callback(self._end_tasks)
+        if self.options.health_port is not None:
+            runner = await health_server.serve(health, self.options.health_port, self.options.host)
+            self._listening(stack, "health", runner)
+
+    async def _serve_reports(self, client: Client, stack: AsyncExitStack) -> None:
+        options = self.options
+        host = urlsplit(options.jobs.report_url or "").hostname or "localhost"
+        certificate = ServerCertificate(client, options.lease_namespace, (host,))
+        await certificate.refresh()
+        self._certificate = certificate
+        self._spawn(certificate.keep())
+
+        async def apply(*arguments: Any) -> Any:
+            answer = await client.apply_progress(*arguments)
+            self.cache.put(EXPERIMENTS, answer)
+            return answer
+
+        writer = ProgressWriter(apply, self.cache.experiment)
+        stack.push_async_callback(writer.close)
+        tokens = TokenChecker(client.token_review, time.monotonic)
+        application = report_server.progress_app(self.cache, tokens, writer, on_report=metrics.report_answered)
+        runner = await report_server.serve(application, options.report_port or 0, certificate.context, options.host)
+        self._listening(stack, "reports", runner)
+
+    def _job_config(self) -> JobConfig:
+        jobs = self.options.jobs
+        return replace(jobs, report_ca=self._certificate.ca_pem) if self._certificate is not None else jobs
+
+    def _listening(self, stack: AsyncExitStack, name: str, runner: web.AppRunner) -> None:
+        stack.push_async_callback(runner.cleanup)
+        self.ports[name] = runner.addresses[0][1]
+
+    def _take_signals(self) -> None:
+        """SIGTERM and SIGINT stop this replica in order; kopf would take them to end everything at once."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
+        """Waits for ``work``, which a stop gives up."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not task.done():
+                task.cancel()
+        if task.done() and not task.cancelled():
+            task.result()
+
+    def _spawn(self, *work: Coroutine[Any, Any, None]) -> None:
+        self._tasks += [asyncio.create_task(item) for item in work]
+
+    async def _end_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,52 @@
+"""What an operator process is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maskrcnn_operator.cluster.lease import LeaseTimes
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.jobs.config import JobConfig, run_name
+
+
+def cluster_settings(default_image: str | None = None) -> Settings:
+    """How steps are planned where they are Jobs."""
+    return Settings(default_image=default_image, queueing=True, run_name=run_name)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one replica runs.
+
+    Attributes:
+        namespaces: the ones to watch; none for all.
+        kubeconfig: None for the pod's service account, or what KUBECONFIG names.
+        settings: what steps are planned by.
+        jobs: what Jobs have in common; its report_ca is filled in where reports are served here.
+        workers: reconciliations at a time.
+        qps, burst: calls of the API server a second on average, and at once after a quiet time; qps 0 for no limit.
+        relist_seconds: between two full lists.
+        resync_seconds: between two looks at every experiment though nothing happened.
+        health_port, metrics_port, report_port: None for none, 0 for any free one.
+        experiment_metrics: experiments with series of their own; 0 for none.
+        host: address that is listened at; all of them when None.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    kubeconfig: Path | None = None
+    settings: Settings = field(default_factory=cluster_settings)
+    jobs: JobConfig = field(default_factory=JobConfig)
+    workers: int = 8
+    qps: float = 50.0
+    burst: int = 100
+    lease_namespace: str = "default"
+    lease_name: str = "maskrcnn-operator"
+    lease_times: LeaseTimes = field(default_factory=LeaseTimes)
+    relist_seconds: float = 300.0
+    resync_seconds: float = 1800.0
+    health_port: int | None = None
+    metrics_port: int | None = None
+    report_port: int | None = None
+    experiment_metrics: int = 0
+    host: str | None = None

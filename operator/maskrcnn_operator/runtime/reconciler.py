@@ -1,0 +1,124 @@
+"""One look at one experiment: what is known of it, what is to be done, and the doing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState
+from maskrcnn_operator.cluster.access_modes import AccessModes
+from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.unreadable import status_of_unreadable
+from maskrcnn_operator.core.plan import Plan, Refusal, Settings
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.jobs.observe import missing_jobs, observe
+from maskrcnn_operator.metrics import process as metrics
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """The time of day, aware."""
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Brings experiments from what is there towards what is wanted.
+
+    Args:
+        settings: what :func:`maskrcnn_operator.core.reconcile.reconcile` is told; the sharing of the workspace apart.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        executor: Executor,
+        access_modes: AccessModes,
+        settings: Settings,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._cache, self._executor, self._access_modes = cache, executor, access_modes
+        self._settings, self._now = settings, now
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Does what is to be done now; seconds until it is worth to look again though nothing happens, None for never.
+
+        Raises:
+            ApiError: something could not be done; Conflict where the cache was behind.
+        """
+        entry = self._cache.entry(key)
+        if entry is None:
+            return None
+        if entry.experiment is None:
+            status = status_of_unreadable(entry, self._now())
+            if status is not None:
+                await self._executor.write_status(key.namespace, key.name, status, str(entry.version))
+            return None
+        experiment = entry.experiment
+        if experiment.metadata.deletion_timestamp is not None:
+            return None
+        missing = missing_jobs(experiment, self._cache.jobs_of(*key))
+        if missing:
+            await self._executor.look_for(key.namespace, missing)
+        plan, wake_at = await self._start(key, experiment)
+        await self._executor.conclude(experiment, plan)
+        _tell(experiment, plan)
+        return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
+
+    async def _start(self, key: Key, experiment: MaskRCNNExperiment) -> tuple[Plan, datetime | None]:
+        """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
+        settings = replace(self._settings, workspace_shared=await self._shared(experiment))
+        wanted = self._cache.wanted(experiment, self._settings)
+        refused: dict[str, Refusal] = {}
+        while True:
+            now = self._now()
+            seen = observe(experiment, self._cache.jobs_of(*key), self._cache.pods_of(*key), now)
+            plan = reconcile(experiment, seen.runs, now, settings, wanted, lingering=seen.lingering, refused=refused)
+            more = await self._executor.start(experiment, plan.start)
+            if not more:
+                return plan, min((at for at in (plan.wake_at, seen.wake_at) if at is not None), default=None)
+            refused |= more
+
+    async def _shared(self, experiment: MaskRCNNExperiment) -> bool | None:
+        if _finished(experiment):
+            return True
+        claim = experiment.spec.workspace.persistent_volume_claim.claim_name
+        return await self._access_modes.shared(experiment.metadata.namespace, claim)
+
+
+def _finished(experiment: MaskRCNNExperiment) -> bool:
+    """Whether nothing is started any more, so that nobody need know how the workspace can be mounted."""
+    succeeded = experiment.status.condition(ConditionType.SUCCEEDED)
+    current = experiment.status.observed_generation == experiment.metadata.generation
+    return current and succeeded is not None and succeeded.status == "True"
+
+
+def _tell(experiment: MaskRCNNExperiment, plan: Plan) -> None:
+    """Metrics and log lines of what has changed."""
+    if not plan.write_status:
+        return
+    before: ExperimentStatus = experiment.status
+    tasks = {step.name: step.task_name.value for step in experiment.spec.steps}
+    for step in plan.status.steps:
+        old = before.step(step.name)
+        was = old.state if old is not None else StepState.PENDING
+        if step.state is was:
+            continue
+        if step.state in (StepState.SUCCEEDED, StepState.FAILED):
+            metrics.step_ended(tasks[step.name], step.state.value)
+        elif was in LIVE_STATES and step.state is StepState.PENDING and step.next_attempt_time is not None:
+            metrics.step_restarted(step.reason)
+        log.info(
+            "Step %s: %s -> %s (%s)%s",
+            step.name,
+            was.value,
+            step.state.value,
+            step.reason,
+            f": {step.message}" if step.message else "",
+            extra={"step": step.name, "attempt": step.attempt},
+        )

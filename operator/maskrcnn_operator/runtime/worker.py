@@ -1,0 +1,89 @@
+"""Workers: they take keys from the queue and reconcile, as long as this replica holds the Lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from maskrcnn_operator.cluster.cache import Key
+from maskrcnn_operator.cluster.errors import ApiError, Conflict
+from maskrcnn_operator.metrics import process as metrics
+from maskrcnn_operator.runtime.context import EXPERIMENT
+from maskrcnn_operator.runtime.queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[Key], Awaitable[float | None]]
+
+
+class NotLeading(Exception):  # noqa: N818 - no error: another replica goes on
+    """This replica may not write any more."""
+
+
+class Workers:
+    """So many reconciliations at a time."""
+
+    def __init__(self, queue: WorkQueue[Key], reconcile: Reconcile, number: int) -> None:
+        self._queue, self._reconcile, self._number = queue, reconcile, number
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: set[asyncio.Task[None]] = set()
+
+    @property
+    def running(self) -> bool:
+        """Whether they take keys."""
+        return bool(self._tasks)
+
+    def start(self) -> None:
+        """Begins to take keys."""
+        if not self._tasks:
+            self._tasks = {asyncio.create_task(self._work(), name=f"worker {i}") for i in range(self._number)}
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Takes no more keys; what is being worked on may go on for ``grace`` seconds."""
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks - self._busy:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        while me in self._tasks:
+            key = await self._queue.get()
+            self._busy.add(me)
+            try:
+                await self._work_on(key)
+            finally:
+                self._busy.discard(me)
+                self._queue.done(key)
+
+    async def _work_on(self, key: Key) -> None:
+        started, result = time.monotonic(), "success"
+        token = EXPERIMENT.set(f"{key.namespace}/{key.name}")
+        try:
+            wait = await self._reconcile(key)
+            self._queue.forgive(key)
+            if wait is not None:
+                self._queue.add_later(key, wait)
+        except NotLeading:
+            result = "not_leading"
+        except Conflict as error:
+            result = "conflict"
+            log.debug("Looked at an old state, and looks again: %s", error)
+            self._queue.retry(key)
+        except ApiError as error:
+            result = "api_error"
+            wait = self._queue.retry(key, error.retry_after or 0.0)
+            log.warning("The API server: %s", error, extra={"wait": round(wait, 1)})
+        except Exception:
+            result = "error"
+            wait = self._queue.retry(key, 1.0)
+            log.exception("Reconciling failed", extra={"wait": round(wait, 1)})
+        finally:
+            metrics.observe_reconcile(time.monotonic() - started, result)
+            EXPERIMENT.reset(token)
