@@ -46,7 +46,7 @@ class PlayedKubelet:
     """A thread that plays every pod of a namespace (``None``: of all).
 
     A pod goes by what ``play`` was told for its step, attempt and index (the most specific; told last wins among
-    equals), else by ``default``. Pods that were created before it are played as well. Leaving the ``with`` block removes
+    equals), else by ``default``. Pods that were created before it are played, too. Leaving the ``with`` block removes
     pods that a lost node holds.
 
     Args:
