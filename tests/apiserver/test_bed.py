@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,15 +135,19 @@ def test_a_deleted_pod_exits_143_and_counts_as_failed(here: Namespace, kubelet: 
 
 
 def test_a_pod_of_a_lost_node_stays_terminating(bed: Bed, here: Namespace, namespace: str) -> None:
-    with PlayedKubelet(bed.rest, namespace, default=Play(seconds=None, lost=True)) as kubelet:
+    with PlayedKubelet(bed.rest, namespace) as kubelet:
+        kubelet.play("train", Play(seconds=None, lost=True))
         here.start(job("lost"))
         (pod,) = kubelet.wait_running("train")
         bed.api("DELETE", f"{here.jobs}/lost", {"propagationPolicy": "Background"})
         eventually(lambda: "deletionTimestamp" in here.list_pods()[0]["metadata"])
-        with PlayedKubelet(bed.rest, namespace, default=Play()) as other:
-            other.play("train", Play(lost=True))
-            assert here.list_pods()[0]["status"]["phase"] == "Running"
-        assert pod.name == here.list_pods()[0]["metadata"]["name"]
+        kubelet.play("train", Play())
+        here.start(job("next"))
+        eventually(lambda: here.condition("next", "Complete"))
+        lost = bed.api("GET", f"{here.pods}/{pod.name}")
+        assert lost["status"]["phase"] == "Running"
+        assert "deletionTimestamp" in lost["metadata"]
+        bed.api("DELETE", f"{here.jobs}/next", {"propagationPolicy": "Background"})
     eventually(lambda: not here.list_pods())
 
 
@@ -252,3 +257,4 @@ def test_killing_the_test_process_or_its_supervisor_leaves_no_process_behind(bed
         holder.kill()
         holder.wait()
         holder.stdout.close()
+        shutil.rmtree(folder, ignore_errors=True)

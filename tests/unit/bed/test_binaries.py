@@ -185,9 +185,8 @@ def test_what_did_not_build_is_told_with_all_that_was_tried(
     home: Path, monkeypatch: pytest.MonkeyPatch, closed_site: str
 ) -> None:
     fake_go(home, monkeypatch, code=1)
-    with pytest.raises(
-        BinariesError, match=r"(?s)download: .*refused.*; build: kube did not build \(1\):\na compiler says"
-    ):
+    everything = r"(?s)download: .*refused.*; build: kube did not build \(1\):\na compiler says"
+    with pytest.raises(BinariesError, match=everything):
         find_binaries(lambda _: None, closed_site)
     assert not cached_folder().exists()
     assert not list(cached_folder().parent.glob("*.partial-*"))
