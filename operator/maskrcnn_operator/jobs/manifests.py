@@ -4,16 +4,105 @@ from __future__ import annotations
 
 from typing import Any
 
+from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core.plan import StartRun
-from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, JobConfig
+from maskrcnn_operator.jobs.names import (
+    ANNOTATION_EXPERIMENT_UID,
+    ANNOTATION_FINGERPRINT,
+    LABEL_QUEUE,
+    job_name,
+    labels,
+    service_name,
+)
+from maskrcnn_operator.jobs.pod import pod_template
+from maskrcnn_operator.jobs.views import CONTAINER_NAME
+from maskrcnn_trainer.errors import EXIT_INVALID
 
 
 def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> dict[str, Any]:
-    """The Job of an attempt, to be created by POST."""
-    raise NotImplementedError
+    """The Job of an attempt, to be created by POST and never changed.
+
+    It fails with its first pod; whether there is another attempt is decided by whoever watches it. A single pod that is
+    disrupted is replaced within the attempt, a gang is not.
+    """
+    nodes, queue = experiment.step(start.step).nodes, experiment.spec.queue_name
+    job_labels = labels(experiment.name, start.step, start.attempt)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(experiment.name, start.step, start.attempt, experiment.metadata.uid),
+            "namespace": experiment.metadata.namespace,
+            "labels": {**job_labels, LABEL_QUEUE: queue} if queue else job_labels,
+            "annotations": {
+                ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
+                ANNOTATION_FINGERPRINT: start.fingerprint,
+            },
+            "ownerReferences": [owner_reference(experiment)],
+        },
+        "spec": {
+            "suspend": bool(queue),
+            "parallelism": nodes,
+            "completions": nodes,
+            "completionMode": "Indexed" if nodes > 1 else "NonIndexed",
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                # no rule matches 137 or 143: a Job that Kueue suspends would fail of it
+                "rules": [
+                    {
+                        "action": "FailJob" if nodes > 1 else "Ignore",
+                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                    },
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": CONTAINER_NAME,
+                            "operator": "In",
+                            "values": [EXIT_INVALID],
+                        },
+                    },
+                ]
+            },
+            "template": pod_template(experiment, start, config),
+        },
+    }
 
 
 def service_manifest(experiment: MaskRCNNExperiment, step: str, config: JobConfig) -> dict[str, Any] | None:
-    """The headless Service of a step of several nodes; None for one of one node."""
-    raise NotImplementedError
+    """The headless Service of a step of several nodes, one for all of its attempts; None for a step of one node."""
+    if experiment.step(step).nodes == 1:
+        return None
+    ours = labels(experiment.name, step)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": service_name(experiment.name, step, experiment.metadata.uid),
+            "namespace": experiment.metadata.namespace,
+            "labels": ours,
+            "annotations": {ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid},
+            "ownerReferences": [owner_reference(experiment)],
+        },
+        "spec": {
+            "clusterIP": "None",
+            # pods look for each other before they are ready
+            "publishNotReadyAddresses": True,
+            "selector": ours,
+            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT, "targetPort": RENDEZVOUS_PORT}],
+        },
+    }
+
+
+def owner_reference(experiment: MaskRCNNExperiment) -> dict[str, Any]:
+    """The experiment as controller: its children are collected with it, and never hold it back."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": experiment.name,
+        "uid": experiment.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.status import LIVE_STATES
 from maskrcnn_operator.core.runs import Run
+from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 
@@ -32,13 +35,61 @@ def observe(
 ) -> Observation:
     """The runs of an experiment.
 
+    A pod that was deleted after it had ended is best kept among ``pods`` as long as its Job exists: the Job controller
+    deletes the other pods of a gang that fails, and with them what index 0 has said.
+
     Args:
         jobs, pods: everything of its namespace that carries its name as a label, whatever its uid.
         now: aware.
     """
-    raise NotImplementedError
+    runs: list[Run] = []
+    claimed: set[str] = set()
+    wake: list[datetime] = []
+    for attempt in _attempts(experiment, jobs, pods):
+        run, at = run_of(attempt, now)
+        runs.append(run)
+        wake += [at] if at else []
+        if run.live:
+            claimed.update(pod.uid for pod in attempt.pods)
+    lingering: dict[str, list[PodView]] = defaultdict(list)
+    for pod in pods:
+        if not pod.terminal and pod.uid not in claimed and not is_lost(pod, now):
+            lingering[pod.step].append(pod)
+    at = lost_later([pod for found in lingering.values() for pod in found], now)
+    wake += [at] if at else []
+    runs.sort(key=lambda run: (run.step, run.attempt))
+    told = {step: _named(sorted(found, key=lambda pod: pod.name)) for step, found in sorted(lingering.items())}
+    return Observation(tuple(runs), told, min(wake, default=None))
 
 
 def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tuple[str, ...]:
     """Names of the Jobs that the status counts on and ``jobs`` lacks: to be asked for before they count as vanished."""
-    raise NotImplementedError
+    known = {job.name for job in jobs if job.experiment_uid == experiment.metadata.uid}
+    return tuple(
+        step.job_name
+        for step in experiment.status.steps
+        if step.state in LIVE_STATES and step.job_name and step.job_name not in known
+    )
+
+
+def _attempts(experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView]) -> list[Attempt]:
+    """Our Jobs with their pods, then pods that say that they are ours and whose Job is gone."""
+    uid = experiment.metadata.uid
+    ours = [job for job in jobs if job.experiment_uid == uid and job.step and job.attempt > 0]
+    by_job: dict[str, list[PodView]] = defaultdict(list)
+    for pod in sorted(pods, key=lambda pod: (pod.index, pod.name)):
+        by_job[pod.job_uid].append(pod)
+    found = [Attempt(job.step, job.attempt, job, tuple(by_job.get(job.uid, ()))) for job in ours]
+    taken = {(attempt.step, attempt.number) for attempt in found}
+    known = {job.uid for job in jobs}
+    orphans: dict[tuple[str, int], list[PodView]] = defaultdict(list)
+    for job_uid, left in by_job.items():
+        for pod in left if job_uid and job_uid not in known else ():
+            if pod.experiment_uid == uid and pod.step and pod.attempt > 0 and (pod.step, pod.attempt) not in taken:
+                orphans[pod.step, pod.attempt].append(pod)
+    return found + [Attempt(step, number, None, tuple(left)) for (step, number), left in orphans.items()]
+
+
+def _named(pods: Sequence[PodView]) -> str:
+    names = [f"pod {pod.name} on node {pod.node}" if pod.node else f"pod {pod.name}" for pod in pods[:3]]
+    return ", ".join(names) + (f" and {len(pods) - 3} more" if len(pods) > 3 else "")

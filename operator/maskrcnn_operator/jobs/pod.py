@@ -1,0 +1,235 @@
+"""The pod of a step: command line, environment, volumes, security."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from maskrcnn_operator.api.base import WORKSPACE_MOUNT
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
+from maskrcnn_operator.core.command import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.merge import results_directory
+from maskrcnn_operator.core.plan import StartRun
+from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, TOKEN_AUDIENCE, JobConfig
+from maskrcnn_operator.jobs.names import (
+    ANNOTATION_EXPERIMENT_UID,
+    ANNOTATION_FINGERPRINT,
+    ANNOTATION_REPORT_CA,
+    ANNOTATION_SPEC,
+    job_name,
+    labels,
+    service_name,
+)
+from maskrcnn_operator.jobs.views import CONTAINER_NAME
+
+FILES_DIRECTORY = "/etc/maskrcnn"
+SPEC_FILE = "spec.yaml"
+REPORT_CA_FILE = "report-ca.crt"
+TOKEN_DIRECTORY = "/var/run/secrets/maskrcnn"  # noqa: S105 - a directory
+TOKEN_FILE = "token"  # noqa: S105
+HOME = "/home/maskrcnn"
+TERMINATION_LOG = "/dev/termination-log"
+GRACE_SECONDS = 120
+"""Time to write a checkpoint after SIGTERM, where the user gives none."""
+
+Object = dict[str, Any]
+
+
+def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> Object:
+    """The pod template of an attempt's Job; it passes the restricted Pod Security Standard."""
+    overrides, step = experiment.spec.pod_overrides, experiment.step(start.step)
+    files = _files(start, config)
+    metadata = {
+        "labels": {**overrides.labels, **labels(experiment.name, start.step, start.attempt)},
+        "annotations": {
+            **overrides.annotations,
+            ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
+            ANNOTATION_FINGERPRINT: start.fingerprint,
+            **dict(files.values()),
+        },
+    }
+    wanted = overrides.to_json()
+    spec: Object = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds or GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _pod_security(experiment, config),
+        "containers": [_container(experiment, step, start, config, files)],
+        "volumes": [*_volumes(experiment, config, files), *wanted.get("volumes", ())],
+    }
+    if step.nodes > 1:
+        spec["subdomain"] = service_name(experiment.name, step.name, experiment.metadata.uid)
+    for field in (
+        "serviceAccountName",
+        "nodeSelector",
+        "tolerations",
+        "affinity",
+        "priorityClassName",
+        "imagePullSecrets",
+        "runtimeClassName",
+        "schedulerName",
+    ):
+        if wanted.get(field):
+            spec[field] = wanted[field]
+    return {"metadata": metadata, "spec": spec}
+
+
+def _files(start: StartRun, config: JobConfig) -> dict[str, tuple[str, str]]:
+    """Files that travel in annotations: by file name, the annotation and its content."""
+    files = {}
+    if start.spec is not None:
+        content = start.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+        files[SPEC_FILE] = (ANNOTATION_SPEC, yaml.safe_dump(content, sort_keys=False))
+    if config.report_url and config.report_ca:
+        files[REPORT_CA_FILE] = (ANNOTATION_REPORT_CA, config.report_ca)
+    return files
+
+
+def _container(
+    experiment: MaskRCNNExperiment,
+    step: Step,
+    start: StartRun,
+    config: JobConfig,
+    files: dict[str, tuple[str, str]],
+) -> Object:
+    encrypted = experiment.spec.encryption_key_secret_ref is not None
+    placement = Placement(
+        results_dir=results_directory(experiment.name, step.name),
+        spec_file=f"{FILES_DIRECTORY}/{SPEC_FILE}" if start.spec is not None else None,
+        model_path=start.model_path,
+        termination_log=TERMINATION_LOG,
+        encrypted=encrypted,
+    )
+    container: Object = {
+        "name": CONTAINER_NAME,
+        "image": start.image or config.default_image or "",
+        "command": ["maskrcnn"],
+        "args": _arguments(experiment, step, start, placement),
+        "workingDir": HOME,
+        "env": _environment(experiment, start, config, placement, files),
+        "resources": _resources(experiment, step),
+        "volumeMounts": [*_mounts(experiment, config, files), *map(dict, experiment.spec.pod_overrides.volume_mounts)],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": TERMINATION_LOG,
+        # index 0 alone writes a message; of another pod that failed the end of its log is told
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if config.image_pull_policy:
+        container["imagePullPolicy"] = config.image_pull_policy
+    if step.nodes > 1:
+        container["ports"] = [{"name": "rendezvous", "containerPort": RENDEZVOUS_PORT}]
+    return container
+
+
+def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, placement: Placement) -> list[str]:
+    task = tuple(_literal(argument) for argument in task_arguments(step, placement))
+    uid = experiment.metadata.uid
+    gang = step.nodes > 1
+    first = f"{job_name(experiment.name, step.name, start.attempt, uid)}-0"
+    return list(
+        launch_arguments(
+            step,
+            task,
+            nodes=step.nodes,
+            processes_per_node=step.processes_on_node,
+            node_rank="$(JOB_COMPLETION_INDEX)" if gang else "0",
+            rendezvous=f"{first}.{service_name(experiment.name, step.name, uid)}:{RENDEZVOUS_PORT}" if gang else None,
+        )
+    )
+
+
+def _literal(argument: str) -> str:
+    """An argument in which the kubelet expands nothing: it reads $(NAME), and $$ as $."""
+    return argument.replace("$", "$$")
+
+
+def _environment(
+    experiment: MaskRCNNExperiment,
+    start: StartRun,
+    config: JobConfig,
+    placement: Placement,
+    files: dict[str, tuple[str, str]],
+) -> list[Object]:
+    values = task_environment(
+        placement, fingerprint=start.fingerprint, attempt=start.attempt, experiment_uid=experiment.metadata.uid
+    )
+    if config.report_url:
+        values["MASKRCNN_REPORT_URL"] = config.report_url
+        values["MASKRCNN_REPORT_TOKEN_FILE"] = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
+    if REPORT_CA_FILE in files:
+        values["MASKRCNN_REPORT_CA_FILE"] = f"{FILES_DIRECTORY}/{REPORT_CA_FILE}"
+    # a user id without a passwd entry has neither
+    values |= {"HOME": HOME, "USER": "maskrcnn"}
+    found: list[Object] = [{"name": name, "value": value} for name, value in values.items()]
+    secret = experiment.spec.encryption_key_secret_ref
+    if secret is not None:
+        reference = {"name": secret.name, "key": secret.key}
+        found.append({"name": KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}})
+    return found + [variable.to_json() for variable in experiment.spec.pod_overrides.env]
+
+
+def _resources(experiment: MaskRCNNExperiment, step: Step) -> Object:
+    found: Object = step.resources.to_json()
+    if step.gpus_per_node:
+        # of an extended resource the limit is the request too
+        name = experiment.spec.pod_overrides.gpu_resource
+        found["limits"] = {**found.get("limits", {}), name: str(step.gpus_per_node)}
+    return {name: amounts for name, amounts in found.items() if amounts}
+
+
+def _pod_security(experiment: MaskRCNNExperiment, config: JobConfig) -> Object:
+    wanted = experiment.spec.pod_overrides.security_context
+    given = wanted.to_json() if wanted else {}
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": given.get("runAsUser", config.run_as_user),
+        "runAsGroup": given.get("runAsGroup", config.run_as_group),
+        "fsGroup": given.get("fsGroup", config.fs_group),
+        **({"supplementalGroups": given["supplementalGroups"]} if given.get("supplementalGroups") else {}),
+        # a workspace of millions of files is not walked at every start
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _volumes(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[Object]:
+    claim = experiment.spec.workspace.persistent_volume_claim.claim_name
+    volumes: list[Object] = [
+        {"name": "maskrcnn-workspace", "persistentVolumeClaim": {"claimName": claim}},
+        {"name": "maskrcnn-shm", "emptyDir": {"medium": "Memory"}},
+        {"name": "maskrcnn-home", "emptyDir": {}},
+        {"name": "maskrcnn-tmp", "emptyDir": {}},
+    ]
+    if files:
+        items = [
+            {"path": name, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}}
+            for name, (annotation, _) in files.items()
+        ]
+        volumes.append({"name": "maskrcnn-files", "downwardAPI": {"items": items}})
+    if config.report_url:
+        token = {"audience": TOKEN_AUDIENCE, "expirationSeconds": config.token_seconds, "path": TOKEN_FILE}
+        volumes.append({"name": "maskrcnn-token", "projected": {"sources": [{"serviceAccountToken": token}]}})
+    return volumes
+
+
+def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, tuple[str, str]]) -> list[Object]:
+    workspace: Object = {"name": "maskrcnn-workspace", "mountPath": WORKSPACE_MOUNT}
+    if experiment.spec.workspace.sub_path:
+        workspace["subPath"] = experiment.spec.workspace.sub_path
+    mounts: list[Object] = [
+        workspace,
+        {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108
+        {"name": "maskrcnn-home", "mountPath": HOME},
+        {"name": "maskrcnn-tmp", "mountPath": "/tmp"},  # noqa: S108
+    ]
+    if files:
+        mounts.append({"name": "maskrcnn-files", "mountPath": FILES_DIRECTORY, "readOnly": True})
+    if config.report_url:
+        mounts.append({"name": "maskrcnn-token", "mountPath": TOKEN_DIRECTORY, "readOnly": True})
+    return mounts
