@@ -1,0 +1,125 @@
+"""Flux's health check expressions in the API server's own CEL, over recorded objects of every kind of status.
+
+A definition made for this test has the three expressions as its validation rules, so that what the API server refuses
+about an object is which of them are false for it. Flux asks them in order: in progress, failed, current; an object of
+which none is true is in progress.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.apiserver
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDED = ROOT / "tests" / "unit" / "gitops" / "recorded"
+KUSTOMIZATION = yaml.safe_load((ROOT / "docs" / "gitops" / "flux" / "kustomization.yaml").read_text())
+PLURAL = "healthprobes"
+GROUP = "test.maskrcnn.dev"
+
+WANTED = {
+    "just-seen": "inProgress",
+    "running": "inProgress",
+    "stopping": "inProgress",
+    "queued": "inProgress",
+    "waiting": "inProgress",
+    "one-failed-others-run": "inProgress",
+    "suspended": "none",
+    "invalid": "failed",
+    "failed": "failed",
+    "done": "current",
+}
+ORDER = ("inProgress", "failed", "current")
+
+
+def expressions() -> dict[str, str]:
+    (found,) = KUSTOMIZATION["spec"]["healthCheckExprs"]
+    assert (found["apiVersion"], found["kind"]) == ("maskrcnn.dev/v1alpha1", "MaskRCNNExperiment")
+    return {name: found[name] for name in ORDER}
+
+
+def of_self(expression: str) -> str:
+    """The expression over an object's fields as one over ``self``."""
+    return re.sub(r"(?<![.\w])(status|metadata)\.", r"self.\1.", expression)
+
+
+def definition() -> dict[str, Any]:
+    text = {"type": "string", "maxLength": 64}
+    condition = {"type": "object", "properties": {"type": text, "status": text}}
+    # the status stands in spec, where one write brings it; a definition's rules do not see metadata.generation
+    seen = {
+        "type": "object",
+        "properties": {
+            "observedGeneration": {"type": "integer"},
+            "conditions": {"type": "array", "maxItems": 16, "items": condition},
+        },
+    }
+    properties = {"status": seen, "metadata": {"type": "object", "properties": {"generation": {"type": "integer"}}}}
+    rules = [{"rule": of_self(expression), "message": name} for name, expression in expressions().items()]
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": properties, "x-kubernetes-validations": rules}},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {"plural": PLURAL, "singular": "healthprobe", "kind": "HealthProbe"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def probe(kubectl: Callable[..., CompletedProcess[str]]) -> Callable[[dict[str, Any]], str]:
+    """What Flux makes of an object: the first of its expressions that is true."""
+    kubectl("apply", "-f", "-", input=json.dumps(definition()))
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{GROUP}")
+
+    def evaluate(experiment: dict[str, Any]) -> str:
+        status = experiment["status"]
+        conditions = [{"type": item["type"], "status": item["status"]} for item in status.get("conditions", ())]
+        seen = {key: status[key] for key in ("observedGeneration",) if key in status}
+        spec = {
+            "metadata": {"generation": experiment["metadata"]["generation"]},
+            "status": seen | ({"conditions": conditions} if "conditions" in status else {}),
+        }
+        value = {"apiVersion": f"{GROUP}/v1", "kind": "HealthProbe", "metadata": {"name": "probe"}, "spec": spec}
+        answer = kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(value), check=False)
+        false = [name for name in ORDER if f": {name}" in answer.stderr]
+        assert false or answer.returncode == 0, answer.stderr
+        assert "evaluat" not in answer.stderr, answer.stderr
+        return next((name for name in ORDER if name not in false), "none")
+
+    return evaluate
+
+
+def recorded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((RECORDED / f"{name}.yaml").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_each_recorded_object(probe: Callable[[dict[str, Any]], str], name: str) -> None:
+    assert probe(recorded(name)) == WANTED[name]
+
+
+def test_a_status_that_is_not_written_or_is_of_an_older_spec(probe: Callable[[dict[str, Any]], str]) -> None:
+    done = recorded("done")
+    assert probe({**done, "status": {}}) == "inProgress"
+    assert probe({**done, "metadata": {"generation": 2}}) == "inProgress"
+
+
+def test_every_recorded_object_is_a_row() -> None:
+    assert {path.stem for path in RECORDED.glob("*.yaml")} == set(WANTED)
