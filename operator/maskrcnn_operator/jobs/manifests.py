@@ -90,7 +90,7 @@ def service_manifest(experiment: MaskRCNNExperiment, step: str, config: JobConfi
             "clusterIP": "None",
             # pods look for each other before they are ready
             "publishNotReadyAddresses": True,
-            "selector": ours,
+            "selector": dict(ours),
             "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT, "targetPort": RENDEZVOUS_PORT}],
         },
     }

@@ -1,0 +1,266 @@
+"""The Jobs and the Service of the nine-step experiment, whole, and what changes them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.result import TaskResult
+from maskrcnn_operator.core.runs import Run, RunState
+from maskrcnn_operator.jobs.config import JobConfig, run_name
+from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
+from maskrcnn_trainer.spec.reading import load_spec
+
+from .conftest import Make, at
+
+GOLDEN = Path(__file__).with_name("golden")
+CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+CONFIG = JobConfig(
+    default_image="example.org/maskrcnn-trainer:0.1.0",
+    report_url="https://maskrcnn-operator.maskrcnn.svc:8443/v1/report",
+    report_ca=CA,
+)
+SETTINGS = Settings(missing_tasks=frozenset(), default_image=CONFIG.default_image, run_name=run_name)
+MODELS = {"train", "prune", "retrain", "export"}
+
+
+def starts(experiment: MaskRCNNExperiment) -> dict[str, StartRun]:
+    """Every attempt of an experiment whose steps succeed one after the other."""
+    found: dict[str, StartRun] = {}
+    runs: list[Run] = []
+    for _ in range(20):
+        plan = reconcile(experiment, runs, at(0), SETTINGS)
+        experiment = experiment.with_status(plan.status)
+        for start in plan.start:
+            found[start.step] = start
+            model = f"/workspace/nuclei/{start.step}/model.tlt" if start.step in MODELS else None
+            result = TaskResult(0, start.fingerprint, start.attempt, model)
+            run = Run(start.step, start.attempt, RunState.SUCCEEDED, start.fingerprint, result=result, ended=at(0))
+            runs.append(run)
+    return found
+
+
+def container(job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def pod(job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = job["spec"]["template"]["spec"]
+    return found
+
+
+def the_job(experiment: MaskRCNNExperiment, step: str = "train", config: JobConfig = CONFIG) -> dict[str, Any]:
+    return job_manifest(experiment, starts(experiment)[step], config)
+
+
+def test_the_nine_jobs_and_the_service(make: Make) -> None:
+    """Run with MASKRCNN_WRITE_GOLDEN=1 to write them anew, then read the difference."""
+    experiment = make()
+    made = {f"{name}.yaml": job_manifest(experiment, start, CONFIG) for name, start in starts(experiment).items()}
+    service = service_manifest(experiment, "train", CONFIG)
+    assert service is not None
+    made["train-service.yaml"] = service
+    if os.environ.get("MASKRCNN_WRITE_GOLDEN"):
+        for name, manifest in made.items():
+            (GOLDEN / name).write_text(yaml.safe_dump(manifest, sort_keys=False, width=120))
+    assert {file.name for file in GOLDEN.iterdir()} == set(made)
+    for name, manifest in made.items():
+        assert yaml.safe_load((GOLDEN / name).read_text()) == manifest, name
+
+
+def test_the_spec_that_a_pod_finds_is_one_that_the_trainer_reads(make: Make, tmp_path: Path) -> None:
+    experiment = make()
+    for name, start in starts(experiment).items():
+        annotations = job_manifest(experiment, start, CONFIG)["spec"]["template"]["metadata"]["annotations"]
+        if start.spec is None:
+            assert name in ("convert-train", "convert-val", "prune")
+            assert "maskrcnn.dev/spec" not in annotations
+            continue
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(annotations["maskrcnn.dev/spec"])
+        assert load_spec(file) == start.spec
+
+
+def test_only_several_nodes_have_a_service_and_an_index(make: Make) -> None:
+    experiment = make(lambda spec: spec["steps"][2].update(nodes=1))
+    assert service_manifest(experiment, "train", CONFIG) is None
+    job = the_job(experiment)
+    assert job["spec"]["completionMode"] == "NonIndexed"
+    assert (job["spec"]["parallelism"], job["spec"]["completions"]) == (1, 1)
+    assert "subdomain" not in pod(job)
+    assert "ports" not in container(job)
+    arguments = container(job)["args"]
+    assert arguments[:7] == ["launch", "--nodes", "1", "--node-rank", "0", "--processes-per-node", "8"]
+    assert "--rendezvous" not in arguments
+
+
+def test_a_disruption_is_ignored_for_one_pod_and_fails_a_gang(make: Make) -> None:
+    gang, single = the_job(make()), the_job(make(), "evaluate")
+    for job, action in ((gang, "FailJob"), (single, "Ignore")):
+        rules = job["spec"]["podFailurePolicy"]["rules"]
+        assert [rule["action"] for rule in rules] == [action, "FailJob"]
+        assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+        assert rules[1]["onExitCodes"] == {"containerName": "trainer", "operator": "In", "values": [64]}
+
+
+def test_a_queue_suspends_the_job(make: Make) -> None:
+    plain, queued = the_job(make()), the_job(make(lambda spec: spec.update(queueName="gpus")))
+    assert plain["spec"]["suspend"] is False
+    assert "kueue.x-k8s.io/queue-name" not in plain["metadata"]["labels"]
+    assert queued["spec"]["suspend"] is True
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert "kueue.x-k8s.io/queue-name" not in queued["spec"]["template"]["metadata"]["labels"]
+
+
+def test_the_key_comes_from_the_secret(make: Make) -> None:
+    job = the_job(make(lambda spec: spec.update(encryptionKeySecretRef={"name": "model-key"})), "export")
+    (key,) = [variable for variable in container(job)["env"] if variable["name"] == "MASKRCNN_KEY"]
+    assert key == {"name": "MASKRCNN_KEY", "valueFrom": {"secretKeyRef": {"name": "model-key", "key": "key"}}}
+    assert "/workspace/nuclei/export/model.etlt" in container(job)["args"]
+    assert "MASKRCNN_KEY" not in {variable["name"] for variable in container(the_job(make()))["env"]}
+
+
+def test_without_a_report_address_there_is_no_token(make: Make) -> None:
+    job = the_job(make(), config=JobConfig(default_image="i"))
+    names = {variable["name"] for variable in container(job)["env"]}
+    assert not {name for name in names if name.startswith("MASKRCNN_REPORT")}
+    assert "maskrcnn-token" not in {volume["name"] for volume in pod(job)["volumes"]}
+    assert "maskrcnn.dev/report-ca" not in job["spec"]["template"]["metadata"]["annotations"]
+
+
+def test_an_authority_of_the_image_needs_no_certificate(make: Make) -> None:
+    job = the_job(make(), "prune", replace(CONFIG, report_ca=None))
+    names = {variable["name"] for variable in container(job)["env"]}
+    assert {"MASKRCNN_REPORT_URL", "MASKRCNN_REPORT_TOKEN_FILE"} <= names
+    assert "MASKRCNN_REPORT_CA_FILE" not in names
+    assert "maskrcnn-files" not in {volume["name"] for volume in pod(job)["volumes"]}
+
+
+def test_pod_overrides(make: Make) -> None:
+    overrides = {
+        "nodeSelector": {"gpu": "a100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"podAntiAffinity": {}},
+        "priorityClassName": "high",
+        "serviceAccountName": "trainer",
+        "imagePullSecrets": [{"name": "pull"}],
+        "runtimeClassName": "nvidia",
+        "schedulerName": "volcano",
+        "env": [
+            {"name": "NCCL_DEBUG", "value": "INFO"},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        ],
+        "labels": {"team": "vision"},
+        "annotations": {"sidecar.istio.io/inject": "false"},
+        "volumes": [{"name": "raw", "nfs": {"server": "nas", "path": "/raw"}}],
+        "volumeMounts": [{"name": "raw", "mountPath": "/raw", "readOnly": True}],
+        "terminationGracePeriodSeconds": 600,
+        "securityContext": {"runAsUser": 4711, "fsGroup": 0, "supplementalGroups": [7]},
+        "gpuResource": "amd.com/gpu",
+    }
+    job = the_job(make(lambda spec: spec.update(podOverrides=overrides)))
+    spec, template = pod(job), job["spec"]["template"]
+    for name in (
+        "nodeSelector",
+        "tolerations",
+        "affinity",
+        "priorityClassName",
+        "serviceAccountName",
+        "imagePullSecrets",
+        "runtimeClassName",
+        "schedulerName",
+        "terminationGracePeriodSeconds",
+    ):
+        assert spec[name] == overrides[name], name
+    assert container(job)["env"][-2:] == overrides["env"]
+    assert spec["volumes"][-1] == {"name": "raw", "nfs": {"server": "nas", "path": "/raw"}}
+    assert container(job)["volumeMounts"][-1] == {"name": "raw", "mountPath": "/raw", "readOnly": True}
+    assert template["metadata"]["labels"]["team"] == "vision"
+    assert template["metadata"]["labels"]["maskrcnn.dev/step"] == "train"
+    assert template["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert container(job)["resources"]["limits"] == {"amd.com/gpu": "8"}
+    security = spec["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (4711, 1000, 0)
+    assert security["supplementalGroups"] == [7]
+    assert security["runAsNonRoot"] is True
+
+
+def test_resources_and_gpus(make: Make) -> None:
+    limits = {"requests": {"cpu": 4}, "limits": {"memory": "8Gi"}}
+    job = the_job(make(lambda spec: spec["steps"][2].update(resources=limits)))
+    assert container(job)["resources"] == {
+        "requests": {"cpu": "4"},
+        "limits": {"memory": "8Gi", "nvidia.com/gpu": "8"},
+    }
+    assert container(the_job(make(), "prune"))["resources"] == {}
+
+
+def test_a_directory_inside_the_volume(make: Make) -> None:
+    job = the_job(make(lambda spec: spec["workspace"].update(subPath="teams/vision")))
+    assert container(job)["volumeMounts"][0] == {
+        "name": "maskrcnn-workspace",
+        "mountPath": "/workspace",
+        "subPath": "teams/vision",
+    }
+
+
+def test_no_argument_is_expanded_by_the_kubelet(make: Make) -> None:
+    experiment = make(lambda spec: spec["steps"][7]["inference"].update(imageDir="/workspace/$(HOME)/a$$b"))
+    assert "/workspace/$$(HOME)/a$$$$b" in container(the_job(experiment, "inference"))["args"]
+    assert "$(JOB_COMPLETION_INDEX)" in container(the_job(experiment))["args"]
+
+
+def test_the_users_image_wins(make: Make) -> None:
+    job = the_job(make(lambda spec: spec.update(image="mine:2")), config=replace(CONFIG, image_pull_policy="Always"))
+    assert (container(job)["image"], container(job)["imagePullPolicy"]) == ("mine:2", "Always")
+    assert "imagePullPolicy" not in container(the_job(make()))
+
+
+@pytest.mark.parametrize("step", ["convert-train", "train"])
+def test_the_restricted_standard(make: Make, step: str) -> None:
+    """What Pod Security's restricted profile asks for, field by field."""
+    job = the_job(make(), step)
+    spec, main = pod(job), container(job)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] != 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert main["securityContext"]["allowPrivilegeEscalation"] is False
+    assert main["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert main["securityContext"]["readOnlyRootFilesystem"] is True
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(spec)
+    allowed = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+    for volume in spec["volumes"]:
+        assert set(volume) - {"name"} <= allowed
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_children_are_collected_and_hold_nothing_back(make: Make) -> None:
+    experiment = make()
+    service = service_manifest(experiment, "train", CONFIG)
+    assert service is not None
+    for child in (the_job(experiment), service):
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == (
+            "MaskRCNNExperiment",
+            experiment.metadata.uid,
+            True,
+        )
+        assert owner["blockOwnerDeletion"] is False
