@@ -43,3 +43,121 @@ def at(seconds: float) -> datetime:
 def written(seconds: float) -> str:
     """The same as an API server writes it."""
     return at(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def job_object(
+    step: str = "train",
+    attempt: int = 1,
+    *,
+    uid: str | None = None,
+    owner: str = UID,
+    nodes: int = 1,
+    suspend: bool = False,
+    queue: str = "",
+    start: float | None = 1,
+    complete: float | None = None,
+    failed: tuple[str, str] | None = None,
+    conditions: tuple[tuple[str, str, str, float], ...] = (),
+    deleted: float | None = None,
+) -> dict[str, Any]:
+    """A Job; ``conditions`` are (type, reason, message, time)."""
+    told = list(conditions)
+    if complete is not None:
+        told.append(("Complete", "CompletionsReached", "Reached expected number of succeeded pods", complete))
+    if failed is not None:
+        told.append(("Failed", *failed, 100))
+    labels = {
+        "maskrcnn.dev/experiment": "nuclei",
+        "maskrcnn.dev/step": step,
+        "maskrcnn.dev/attempt": str(attempt),
+        **({"kueue.x-k8s.io/queue-name": queue} if queue else {}),
+    }
+    status: dict[str, Any] = {
+        "conditions": [
+            {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": written(time)}
+            for kind, reason, message, time in told
+        ]
+    }
+    if start is not None:
+        status["startTime"] = written(start)
+    if complete is not None:
+        status["completionTime"] = written(complete)
+    metadata: dict[str, Any] = {
+        "name": f"nuclei-{step}-{attempt}-abcde",
+        "namespace": "lab",
+        "uid": uid or f"job-{step}-{attempt}",
+        "resourceVersion": "7",
+        "creationTimestamp": written(0),
+        "labels": labels,
+        "annotations": {"maskrcnn.dev/fingerprint": f"{step}-v1", "maskrcnn.dev/experiment-uid": owner},
+        "ownerReferences": [{"kind": "MaskRCNNExperiment", "name": "nuclei", "uid": owner, "controller": True}],
+    }
+    if deleted is not None:
+        metadata["deletionTimestamp"] = written(deleted)
+    container = {"name": "trainer", "image": "trainer:1"}
+    return {
+        "metadata": metadata,
+        "spec": {"suspend": suspend, "parallelism": nodes, "template": {"spec": {"containers": [container]}}},
+        "status": status,
+    }
+
+
+def pod_object(
+    step: str = "train",
+    attempt: int = 1,
+    index: int = 0,
+    *,
+    job: str | None = None,
+    owner: str = UID,
+    name: str | None = None,
+    node: str = "node-a",
+    phase: str = "Running",
+    code: int | None = None,
+    said: str = "",
+    ended: float | None = None,
+    container_reason: str = "",
+    waiting: tuple[str, str] | None = None,
+    unschedulable: str = "",
+    pod_reason: tuple[str, str] | None = None,
+    disrupted: bool = False,
+    ready: bool | None = None,
+    deleted: float | None = None,
+) -> dict[str, Any]:
+    """A pod; ``waiting`` and ``pod_reason`` are (reason, message)."""
+    conditions = [{"type": "Ready", "status": str(phase == "Running" if ready is None else ready)}]
+    if unschedulable:
+        conditions.append(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
+        )
+    if disrupted:
+        conditions.append({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"})
+    state: dict[str, Any] = {}
+    if code is not None:
+        reason = container_reason or ("Completed" if code == 0 else "Error")
+        state["terminated"] = {"exitCode": code, "reason": reason, "message": said, "finishedAt": written(ended or 50)}
+    elif waiting is not None:
+        state["waiting"] = {"reason": waiting[0], "message": waiting[1]}
+    elif phase == "Running":
+        state["running"] = {"startedAt": written(2)}
+    status: dict[str, Any] = {"phase": phase, "conditions": conditions}
+    if state:
+        status["containerStatuses"] = [{"name": "sidecar", "state": {}}, {"name": "trainer", "state": state}]
+    if pod_reason is not None:
+        status |= {"reason": pod_reason[0], "message": pod_reason[1]}
+    metadata: dict[str, Any] = {
+        "name": name or f"nuclei-{step}-{attempt}-{index}",
+        "namespace": "lab",
+        "uid": f"pod-{name or ''}-{step}-{attempt}-{index}",
+        "creationTimestamp": written(1),
+        "labels": {
+            "maskrcnn.dev/experiment": "nuclei",
+            "maskrcnn.dev/step": step,
+            "maskrcnn.dev/attempt": str(attempt),
+            "batch.kubernetes.io/job-completion-index": str(index),
+        },
+        "annotations": {"maskrcnn.dev/experiment-uid": owner, "maskrcnn.dev/fingerprint": f"{step}-v1"},
+        "ownerReferences": [{"kind": "Job", "uid": job or f"job-{step}-{attempt}", "controller": True}],
+    }
+    if deleted is not None:
+        metadata["deletionTimestamp"] = written(deleted)
+    return {"metadata": metadata, "spec": {"nodeName": node} if node else {}, "status": status}

@@ -1,0 +1,108 @@
+"""Whose error counts, what index 0 said, and whether an attempt was disrupted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.jobs.ending import ending, last_word, pod_whose_error_counts, succeeded_all_the_same
+from maskrcnn_operator.jobs.views import job_view, pod_view
+
+from .conftest import job_object, pod_object
+
+
+def said(code: int, **fields: Any) -> str:
+    return json.dumps({"version": 1, "task": "train", "code": code, "fingerprint": "train-v1", "attempt": 1, **fields})
+
+
+def pods(*ends: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(
+        pod_view(pod_object(index=index, **({"phase": "Failed"} | fields))) for index, fields in enumerate(ends)
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "index", "code", "disrupted"),
+    [
+        ([{"code": 75, "ended": 50}, {"code": 64, "ended": 60}, {"code": 1, "ended": 40}], 1, 64, False),
+        ([{"code": 1, "ended": 40}, {"code": 137, "ended": 60, "container_reason": "OOMKilled"}], 1, 137, False),
+        ([{"code": 75, "ended": 50}, {"code": 2, "ended": 60}, {"code": 1, "ended": 70}], 1, 2, False),
+        ([{"code": 75, "ended": 50}, {"code": 75, "ended": 40}], 1, 75, False),
+        # the other pods are deleted when the first has failed
+        ([{"code": 143, "ended": 60}, {"code": 1, "ended": 50}], 1, 1, False),
+        ([{"code": 143, "ended": 60}, {"code": 75, "ended": 50}], 1, 75, False),
+        ([{"code": 143, "ended": 60}, {"code": 75, "ended": 50}, {"code": 1, "ended": 70}], 2, 1, False),
+        ([{"code": 143, "ended": 50}, {"code": 1, "ended": 50}], 1, 1, False),
+        # a drain: the first one stopped, the others lost a peer
+        ([{"code": 75, "ended": 60}, {"code": 143, "ended": 50}], 1, 143, True),
+        ([{"code": 75, "ended": 50}, {"code": 75, "ended": 60, "disrupted": True}], 0, 75, True),
+        # it was asked to stop and had to be killed
+        ([{"code": 137, "ended": 50, "deleted": 50}], 0, 143, True),
+        ([{"code": 137, "ended": 50}], 0, 137, False),
+        ([{"code": 137, "ended": 50, "deleted": 50, "container_reason": "OOMKilled"}], 0, 137, False),
+        # no container of it ever ran
+        ([{"pod_reason": ("UnexpectedAdmissionError", "no GPU")}], 0, None, False),
+        ([{"code": 1, "ended": 90}, {"pod_reason": ("Evicted", "low on memory")}], 0, 1, False),
+    ],
+)
+def test_which_error_counts(ends: list[dict[str, Any]], index: int, code: int | None, disrupted: bool) -> None:
+    found = pods(*ends)
+    counted = pod_whose_error_counts(found)
+    assert counted is not None
+    assert counted.index == index
+    how = ending(None, found)
+    assert (how.code, how.disrupted) == (code, disrupted)
+
+
+def test_a_job_that_failed_by_the_rule_of_disruptions() -> None:
+    message = "Pod lab/nuclei-train-1-1 has condition DisruptionTarget matching FailJob rule at index 0"
+    job = job_view(job_object(failed=("PodFailurePolicy", message)))
+    assert ending(job, pods({"code": 75})).disrupted
+    message = "Container trainer for pod lab/x failed with exit code 64 matching FailJob rule at index 1"
+    other = job_view(job_object(failed=("PodFailurePolicy", message)))
+    assert not ending(other, pods({"code": 64})).disrupted
+
+
+def test_the_error_of_index_0_is_told_in_its_own_words() -> None:
+    error = {"reason": "InvalidData", "message": "train.json: no images"}
+    how = ending(None, pods({"code": 64, "said": said(64, error=error)}, {"code": 75}))
+    assert how.result is not None
+    assert (how.result.reason, how.result.message) == ("InvalidData", "train.json: no images")
+
+
+def test_the_error_of_another_pod_is_told_with_where_it_was() -> None:
+    """Index 0 only says that it lost a peer, but it knows of the checkpoint."""
+    lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
+    log = "Traceback\n  somewhere\nValueError: broken"
+    how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, {"code": 1, "said": log, "ended": 50}))
+    assert how.code == 1
+    assert how.message == "pod nuclei-train-1-1 on node node-a: exit code 1: ValueError: broken"
+    assert how.result is not None
+    assert (how.result.checkpoint_step, how.result.reason, how.result.message) == (500, "", "")
+
+
+def test_what_the_kubelet_did_is_told() -> None:
+    how = ending(None, pods({"pod_reason": ("Evicted", "The node was low on memory"), "disrupted": True}))
+    assert how.message == ("pod nuclei-train-1-0 on node node-a: did not run (Evicted): The node was low on memory")
+    how = ending(None, pods({"code": 137, "container_reason": "OOMKilled"}))
+    assert how.message == "pod nuclei-train-1-0 on node node-a: ran out of memory (OOMKilled)"
+
+
+def test_without_any_pod_the_job_tells() -> None:
+    how = ending(job_view(job_object(failed=("BackoffLimitExceeded", "limit reached"))), ())
+    assert (how.code, how.message) == (None, "BackoffLimitExceeded: limit reached")
+
+
+def test_the_last_word_of_a_replaced_pod() -> None:
+    stopped = pod_view(pod_object(name="a", phase="Failed", code=143, said=said(143, checkpointStep=5), ended=40))
+    done = pod_view(pod_object(name="b", phase="Succeeded", code=0, said=said(0, checkpointStep=9), ended=80))
+    mute = pod_view(pod_object(name="c", phase="Failed", code=1, said="Killed", ended=60))
+    first, second = last_word((stopped, done)), last_word((stopped, mute))
+    assert first is not None
+    assert second is not None
+    assert (first.checkpoint_step, second.checkpoint_step) == (9, 5)
+    assert succeeded_all_the_same((stopped, done))
+    assert not succeeded_all_the_same((stopped, mute))
+    assert last_word((mute,)) is None

@@ -1,0 +1,262 @@
+"""Jobs with their pods as runs, one situation each."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.runs import Run
+from maskrcnn_operator.jobs.observe import Observation, missing_jobs, observe
+from maskrcnn_operator.jobs.views import job_view, pod_view
+
+from .conftest import Make, at, job_object, pod_object
+
+DONE = json.dumps({"version": 1, "task": "train", "code": 0, "fingerprint": "train-v1", "checkpointStep": 100})
+ANOTHER = "another-experiment"
+SOON = at(10)
+
+
+class See:
+    """Looks at objects of an experiment."""
+
+    def __init__(self, make: Make) -> None:
+        self.experiment = make()
+
+    def all(self, *objects: dict[str, Any], now: datetime = SOON) -> Observation:
+        jobs = [job_view(item) for item in objects if "template" in item["spec"]]
+        pods = [pod_view(item) for item in objects if "template" not in item["spec"]]
+        return observe(self.experiment, jobs, pods, now)
+
+    def one(self, *objects: dict[str, Any], now: datetime = SOON) -> Run:
+        (run,) = self.all(*objects, now=now).runs
+        return run
+
+
+@pytest.fixture
+def see(make: Make) -> See:
+    return See(make)
+
+
+def gang(**second: Any) -> list[dict[str, Any]]:
+    return [pod_object(index=0), pod_object(index=1, **second)]
+
+
+def test_a_job_whose_pods_are_not_all_there_starts(see: See) -> None:
+    for pods in ([], [pod_object()], gang(phase="Pending", waiting=("ContainerCreating", ""))):
+        run = see.one(job_object(nodes=2), *pods)
+        assert (run.state, run.waiting_reason, run.message, run.started) == ("Starting", "", "", at(1))
+    assert (run.name, run.image, run.fingerprint) == ("nuclei-train-1-abcde", "trainer:1", "train-v1")
+    assert (run.step, run.attempt, run.live, run.deleted) == ("train", 1, True, False)
+
+
+def test_a_job_whose_pods_all_run_runs(see: See) -> None:
+    assert see.one(job_object(nodes=2), *gang()).state == "Running"
+    # its node does not answer
+    assert see.one(job_object(nodes=2), *gang(ready=False)).state == "Running"
+    # one has ended well before the other
+    assert see.one(job_object(nodes=2), *gang(phase="Succeeded", code=0)).state == "Running"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "message"),
+    [
+        (
+            {"waiting": ("ImagePullBackOff", 'Back-off pulling image "x": ErrImagePull: x: not found')},
+            "ImagePullBackOff",
+            "1 of 2 pods: x: not found",
+        ),
+        ({"waiting": ("ErrImagePull", "x: not found")}, "ImagePullBackOff", "1 of 2 pods: x: not found"),
+        ({"waiting": ("InvalidImageName", "bad")}, "InvalidImageName", "1 of 2 pods: bad"),
+        (
+            {"waiting": ("CreateContainerConfigError", 'secret "model-key" not found')},
+            "CreateContainerConfigError",
+            '1 of 2 pods: secret "model-key" not found',
+        ),
+        ({"waiting": ("RunContainerError", "")}, "CreateContainerError", "1 of 2 pods"),
+        ({"node": "", "unschedulable": "0/3 nodes"}, "Unschedulable", "1 of 2 pods: 0/3 nodes"),
+        ({"waiting": ("PodInitializing", "whatever")}, "", ""),
+    ],
+)
+def test_why_it_does_not_run(see: See, fields: dict[str, Any], reason: str, message: str) -> None:
+    run = see.one(job_object(nodes=2), *gang(phase="Pending", **fields))
+    assert (run.state, run.waiting_reason, run.message) == ("Starting", reason, message)
+
+
+def test_a_suspended_job_is_queued(see: See) -> None:
+    ours = see.one(job_object(suspend=True, queue="gpus", start=None))
+    assert (ours.state, ours.message, ours.started) == ("Queued", "waits for LocalQueue gpus", None)
+    theirs = see.one(job_object(suspend=True, start=None), pod_object(deleted=9))
+    assert (theirs.state, theirs.message) == ("Queued", "its Job was suspended by somebody else")
+
+
+def test_a_complete_job(see: See) -> None:
+    run = see.one(job_object(complete=90), pod_object(phase="Succeeded", code=0, said=DONE, ended=80), now=at(200))
+    assert (run.state, run.exit_code, run.ended, run.disrupted) == ("Succeeded", 0, at(90), False)
+    assert run.result is not None
+    assert run.result.checkpoint_step == 100
+
+
+def test_jobs_and_pods_are_watched_apart(see: See) -> None:
+    """The Job is seen to be complete before its pods are."""
+    late = see.all(job_object(complete=90), pod_object(), now=at(91))
+    assert [run.state for run in late.runs] == ["Running"]
+    unseen = see.all(job_object(complete=90), now=at(91))
+    assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Running"], at(105))
+    (never,) = see.all(job_object(complete=90), now=at(105)).runs
+    assert (never.state, never.result) == ("Succeeded", None)
+    # of a gang, another pod than index 0 is not enough
+    (run,) = see.all(job_object(complete=90, nodes=2), pod_object(index=1, phase="Succeeded", code=0), now=at(91)).runs
+    assert run.state == "Running"
+
+
+def test_a_failed_job(see: See) -> None:
+    job = job_object(nodes=2, failed=("BackoffLimitExceeded", "limit"))
+    run = see.one(
+        job, pod_object(index=0, phase="Failed", code=75, ended=60), pod_object(index=1, phase="Failed", code=1)
+    )
+    assert (run.state, run.exit_code, run.ended, run.disrupted, run.live) == ("Failed", 1, at(60), False, False)
+    assert run.message == "pod nuclei-train-1-1 on node node-a: exit code 1"
+
+
+def test_a_job_that_is_about_to_fail_stops(see: See) -> None:
+    job = job_object(nodes=2, conditions=(("FailureTarget", "BackoffLimitExceeded", "limit", 60),))
+    pods = [pod_object(index=0, deleted=180), pod_object(index=1, phase="Failed", code=1, ended=59)]
+    stopping = see.all(job, *pods, now=at(61))
+    assert [(run.state, run.message) for run in stopping.runs] == [
+        ("Stopping", "pod nuclei-train-1-1 on node node-a: exit code 1")
+    ]
+    assert stopping.wake_at == at(240)
+    # the pods have ended: what is to be known is known
+    pods[0] = pod_object(index=0, phase="Failed", code=143, ended=65, deleted=180)
+    ended = see.one(job, *pods, now=at(66))
+    assert (ended.state, ended.exit_code, ended.ended) == ("Failed", 1, at(65))
+
+
+def test_the_pods_of_a_failed_job_are_waited_for_a_little(see: See) -> None:
+    job = job_object(failed=("BackoffLimitExceeded", "limit"))
+    unseen = see.all(job, now=at(101))
+    assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Stopping"], at(115))
+    (run,) = see.all(job, now=at(115)).runs
+    assert (run.state, run.exit_code, run.ended) == ("Failed", None, at(100))
+
+
+def test_a_pod_that_is_replaced_within_the_attempt(see: See) -> None:
+    """Evicted, then made again by the Job controller: getting ready counts from then on."""
+    old = pod_object(name="a", phase="Failed", code=143, ended=300, disrupted=True)
+    between = see.one(job_object(), old, now=at(310))
+    assert (between.state, between.started) == ("Starting", at(300))
+    again = see.one(job_object(), old, pod_object(name="b"), now=at(330))
+    assert (again.state, again.started, again.live) == ("Running", at(300), True)
+
+
+def test_a_job_that_is_being_deleted_stops(see: See) -> None:
+    stopping = see.all(job_object(deleted=50), pod_object(deleted=170), now=at(60))
+    assert [(run.state, run.deleted) for run in stopping.runs] == [("Stopping", True)]
+    assert (stopping.lingering, stopping.wake_at) == ({}, at(230))
+    word = json.dumps({"code": 143, "fingerprint": "train-v1", "checkpointStep": 7, "error": {"reason": "Stopped"}})
+    ended = see.one(
+        job_object(deleted=50), pod_object(phase="Failed", code=143, said=word, ended=70, deleted=170), now=at(71)
+    )
+    assert (ended.state, ended.exit_code, ended.disrupted, ended.ended) == ("Failed", 143, True, at(70))
+    assert ended.result is not None
+    assert ended.result.checkpoint_step == 7
+    without = see.one(job_object(deleted=50), now=at(71))
+    assert (without.state, without.message, without.disrupted) == ("Failed", "its Job was deleted", True)
+
+
+def test_a_result_that_came_before_the_deletion_is_kept(see: See) -> None:
+    done = pod_object(phase="Succeeded", code=0, said=DONE, ended=49, deleted=170)
+    for objects in ([job_object(deleted=50), done], [done], [job_object(complete=49, deleted=50), done]):
+        run = see.one(*objects, now=at(60))
+        assert (run.state, run.ended, run.deleted) == ("Succeeded", at(49), True)
+        assert run.result is not None
+
+
+def test_pods_that_a_deleted_job_has_left(see: See) -> None:
+    left = see.all(pod_object(deleted=170), now=at(60))
+    assert [(run.step, run.attempt, run.state, run.fingerprint) for run in left.runs] == [
+        ("train", 1, "Stopping", "train-v1")
+    ]
+    assert left.lingering == {}
+
+
+def test_pods_of_another_uid_linger(see: See) -> None:
+    """Deleted and applied again while pods are still ending."""
+    old = pod_object(owner=ANOTHER, job="gone", deleted=130)
+    seen = see.all(old, now=at(60))
+    assert seen.runs == ()
+    assert seen.lingering == {"train": "pod nuclei-train-1-0 on node node-a"}
+    assert seen.wake_at == at(190)
+    # its Job is not ours either
+    theirs = job_object(owner=ANOTHER, uid="gone", deleted=50)
+    assert see.all(theirs, old, now=at(60)).runs == ()
+    lost = see.all(old, now=at(190))
+    assert (lost.lingering, lost.wake_at) == ({}, None)
+    assert see.all(pod_object(owner=ANOTHER, job="gone", phase="Failed", code=143)).lingering == {}
+
+
+def test_pods_that_only_bear_our_labels_linger(see: See) -> None:
+    seen = see.all(*(pod_object(job="x", owner="", name=f"stray-{index}", node="") for index in range(5)))
+    assert seen.runs == ()
+    assert seen.lingering == {"train": "pod stray-0, pod stray-1, pod stray-2 and 2 more"}
+
+
+def test_a_job_of_somebody_else_is_no_run(see: See) -> None:
+    stranger = job_object()
+    stranger["metadata"]["ownerReferences"] = []
+    assert see.all(stranger, pod_object()).runs == ()
+
+
+def test_a_lost_node_under_a_single_pod(see: See) -> None:
+    pod = pod_object(deleted=100, ready=False, disrupted=True)
+    waiting = see.all(job_object(), pod, now=at(159))
+    assert ([run.state for run in waiting.runs], waiting.wake_at) == (["Running"], at(160))
+    lost = see.all(job_object(), pod, now=at(160))
+    (run,) = lost.runs
+    assert (run.state, run.disrupted, run.ended, lost.wake_at) == ("Failed", True, at(160), None)
+    assert "node-a" in run.lost
+    assert "node.kubernetes.io/out-of-service" in run.lost
+    # and it does not hold the next attempt back
+    assert lost.lingering == {}
+
+
+def test_a_lost_node_under_a_gang(see: See) -> None:
+    lost = pod_object(index=1, node="node-b", deleted=100)
+    first = see.one(job_object(nodes=2), pod_object(index=0), lost, now=at(160))
+    assert (first.state, first.live) == ("Running", True)
+    assert "nuclei-train-1-1 did not end on node-b" in first.lost
+    failing = job_object(nodes=2, conditions=(("FailureTarget", "BackoffLimitExceeded", "limit", 130),))
+    for job in (job_object(nodes=2), failing, job_object(nodes=2, deleted=165)):
+        gone = see.one(job, pod_object(index=0, phase="Failed", code=75, ended=170), lost, now=at(171))
+        assert (gone.state, gone.exit_code, gone.disrupted) == ("Failed", 75, True)
+        assert "node-b" in gone.lost
+
+
+def test_several_attempts_stand_in_order(see: See) -> None:
+    older = job_object(attempt=1, failed=("BackoffLimitExceeded", "limit"))
+    seen = see.all(
+        job_object("train", 2), older, pod_object(attempt=1, phase="Failed", code=1), job_object("convert-val", 1)
+    )
+    assert [(run.step, run.attempt, run.state) for run in seen.runs] == [
+        ("convert-val", 1, "Starting"),
+        ("train", 1, "Failed"),
+        ("train", 2, "Starting"),
+    ]
+
+
+def test_jobs_that_the_status_counts_on(see: See) -> None:
+    steps = (
+        StepStatus(name="train", state=StepState.RUNNING, job_name="nuclei-train-1-abcde"),
+        StepStatus(name="evaluate", state=StepState.SUCCEEDED, job_name="nuclei-evaluate-1-abcde"),
+        StepStatus(name="prune", state=StepState.STARTING, job_name="nuclei-prune-1-abcde"),
+    )
+    experiment = see.experiment.with_status(see.experiment.status.model_copy(update={"steps": steps}))
+    assert missing_jobs(experiment, [job_view(job_object())]) == ("nuclei-prune-1-abcde",)
+    assert missing_jobs(experiment, [job_view(job_object(owner=ANOTHER))]) == (
+        "nuclei-train-1-abcde",
+        "nuclei-prune-1-abcde",
+    )
