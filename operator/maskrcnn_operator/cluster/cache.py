@@ -138,19 +138,27 @@ class Cache:
         return key
 
     def drop(self, resource: Resource, uid: str) -> Key | None:
-        """Forgets an object that is gone for good; the key of its experiment where it was known."""
+        """Forgets an object that is gone for good; the key of its experiment where it was known.
+
+        A pod that had ended stays as long as its Job: the Job controller may delete it before anybody has read its
+        last word.
+        """
+        known_to_be_gone = uid in self._gone
         self._gone[uid] = None
         while len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
-        seen = self._seen[resource].pop(uid, None)
-        if seen is None:
+        seen = self._seen[resource].get(uid)
+        if seen is None or known_to_be_gone:
             return None
-        uids = self._by_key[resource][seen.key]
-        uids.discard(uid)
-        if not uids:
-            del self._by_key[resource][seen.key]
+        if resource is PODS and seen.value.terminal and seen.value.job_uid in self._seen[JOBS]:
+            return seen.key
+        self._remove(resource, uid, seen.key)
         if resource is EXPERIMENTS:
             self._wanted.pop(uid, None)
+        if resource is JOBS:
+            for pod in self.pods_of(*seen.key):
+                if pod.job_uid == uid and pod.uid in self._gone:
+                    self._remove(PODS, pod.uid, seen.key)
         return seen.key
 
     def retain(self, resource: Resource, namespace: str | None, uids: set[str], version: int) -> set[Key]:
@@ -184,6 +192,13 @@ class Cache:
                 self._wanted.popitem(last=False)
         self._wanted.move_to_end(metadata.uid)
         return kept[1]
+
+    def _remove(self, resource: Resource, uid: str, key: Key) -> None:
+        del self._seen[resource][uid]
+        uids = self._by_key[resource][key]
+        uids.discard(uid)
+        if not uids:
+            del self._by_key[resource][key]
 
     def _of(self, resource: Resource, key: Key) -> list[_Seen]:
         seen = self._seen[resource]

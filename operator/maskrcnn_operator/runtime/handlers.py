@@ -34,8 +34,10 @@ def make_registry(cache: Cache, login: Login, on_key: OnKey, on_listing: Callabl
         item: Any = event["object"]
         if event["type"] is None:
             on_listing()
-        gone = event["type"] == "DELETED"
-        key = cache.drop(resource, item["metadata"]["uid"]) if gone else cache.put(resource, item)
+        key = cache.put(resource, item)
+        if event["type"] == "DELETED":
+            # its last state comes with it, such as a pod's last word
+            key = cache.drop(resource, item["metadata"]["uid"]) or key
         if key is not None:
             on_key(key)
 

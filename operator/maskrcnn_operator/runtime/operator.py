@@ -71,6 +71,12 @@ class Operator:
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._tasks: list[asyncio.Task[None]] = []
         self._certificate: ServerCertificate | None = None
+        self._workers: Workers | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica reconciles."""
+        return self._workers is not None and self._workers.running
 
     async def run(self) -> int:
         """Runs until :attr:`stop` is set, or SIGTERM or SIGINT comes; an exit code.
@@ -130,7 +136,7 @@ class Operator:
         executor = Executor(client, cache, events, config=self._job_config, fence=fence)
         reconciler = Reconciler(cache, executor, AccessModes(client), options.settings)
         queue: WorkQueue[Key] = WorkQueue(on_depth=metrics.queue_depth, on_wait=metrics.queue_wait)
-        workers = Workers(queue, reconciler.reconcile, options.workers)
+        self._workers = workers = Workers(queue, reconciler.reconcile, options.workers)
 
         def heard(key: Key) -> None:
             # a replica that does not lead has it in its cache, and looks at all of them when it does
@@ -167,8 +173,8 @@ class Operator:
         try:
             await self._until_stopped(asyncio.shield(watches))
         finally:
-            await workers.stop()
             await self._end_tasks()
+            await workers.stop()
             await election.release()
             with suppress(TimeoutError):
                 await asyncio.wait_for(events.flush(), 2.0)

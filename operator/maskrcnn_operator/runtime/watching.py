@@ -61,7 +61,7 @@ def watch_settings() -> kopf.OperatorSettings:
 async def connection_info(load: Callable[[], Any]) -> kopf.ConnectionInfo:
     """The connection of the official asynchronous client as kopf wants it.
 
-    kopf's own login would import the official client's blocking half.
+    kopf's own login would use the official client's blocking half, with settings of its own.
     """
     settings: Configuration = await load()
     header = await settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""

@@ -1,0 +1,53 @@
+"""The running operator, with the permissions of deploy/rbac.yaml and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.apiserver.bed import Bed
+from tests.apiserver.runtime.experiments import Cluster
+from tests.apiserver.runtime.running import ACCOUNT, RunningOperator, options_for
+
+from maskrcnn_operator.cluster.client import Client
+
+RBAC = Path(__file__).resolve().parents[3] / "deploy" / "rbac.yaml"
+
+StartOperator = Callable[..., RunningOperator]
+
+
+@pytest.fixture(scope="session")
+def account(bed: Bed) -> Path:
+    """A kubeconfig of the operator's service account."""
+    bed.kubectl("apply", "-f", str(RBAC))
+    return bed.kubeconfig_for(ACCOUNT, ACCOUNT)
+
+
+@pytest.fixture
+def cluster(bed: Bed, namespace: str) -> Cluster:
+    """The test's namespace, with a shared claim."""
+    found = Cluster(bed, namespace)
+    found.claim("ReadWriteMany")
+    return found
+
+
+@pytest.fixture
+def start_operator(account: Path, namespace: str) -> Iterator[StartOperator]:
+    """``start_operator(client_class=Client, **options)`` starts one more replica; all are stopped in the end."""
+    started: list[RunningOperator] = []
+
+    def start(client_class: type[Client] = Client, **changes: Any) -> RunningOperator:
+        started.append(RunningOperator(options_for(account, namespace, **changes), client_class))
+        return started[-1].start()
+
+    yield start
+    for replica in started:
+        replica.stop()
+
+
+@pytest.fixture
+def operator(start_operator: StartOperator) -> RunningOperator:
+    """One operator for the test's namespace."""
+    return start_operator()

@@ -1,0 +1,126 @@
+"""The operator in this process, in a thread with an event loop of its own, as the service account of deploy/rbac.yaml."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.connection import connect, load_configuration
+from maskrcnn_operator.cluster.lease import LeaseTimes
+from maskrcnn_operator.cluster.rate_limit import RateLimit
+from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.runtime.operator import Operator
+from maskrcnn_operator.runtime.options import Options, cluster_settings
+
+ACCOUNT = "maskrcnn-operator"
+"""Name of the service account of deploy/rbac.yaml, and of its namespace."""
+IMAGE = "registry.example/maskrcnn-trainer:1"
+START_SECONDS = 60.0
+
+ClientClass = type[Client]
+
+
+def options_for(kubeconfig: Path, namespace: str, **changes: Any) -> Options:
+    """Options of an operator for one namespace, all tasks available, waits short enough for tests."""
+    settings = replace(
+        cluster_settings(IMAGE),
+        missing_tasks=frozenset(),
+        back_off_base=timedelta(seconds=1),
+        **changes.pop("plan", {}),
+    )
+    chosen: dict[str, Any] = {
+        "namespaces": (namespace,),
+        "kubeconfig": kubeconfig,
+        "settings": settings,
+        "jobs": JobConfig(default_image=IMAGE),
+        "lease_namespace": ACCOUNT,
+        "lease_name": namespace,
+        "lease_times": LeaseTimes(duration=6.0, renew_deadline=4.0, retry=0.3),
+        "host": "127.0.0.1",
+        "health_port": 0,
+        **changes,
+    }
+    return Options(**chosen)
+
+
+class RunningOperator:
+    """An operator between ``start`` and ``stop``.
+
+    Args:
+        client_class: a client that misbehaves, in place of the right one.
+    """
+
+    def __init__(self, options: Options, client_class: ClientClass = Client) -> None:
+        self.options, self._client_class = options, client_class
+        self.client: Client | None = None
+        self.operator: Operator | None = None
+        self.exit_code: int | None = None
+        self.error: BaseException | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
+
+    def start(self) -> RunningOperator:
+        """Starts it, without waiting for anything."""
+        self._thread.start()
+        return self
+
+    def __enter__(self) -> RunningOperator:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends it as SIGTERM does."""
+        self._wait(lambda: self.operator is not None or not self._thread.is_alive())
+        if self.operator is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self.operator.stop.set)
+        self._thread.join(START_SECONDS)
+        assert not self._thread.is_alive(), "the operator does not stop"
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def leads(self) -> bool:
+        """Whether its workers take keys."""
+        return self.operator is not None and self.operator.leads
+
+    def port(self, name: str) -> int:
+        """A port that it listens at, once it does."""
+        self._wait(lambda: self.operator is not None and name in self.operator.ports)
+        assert self.operator is not None
+        return self.operator.ports[name]
+
+    def wait_leading(self) -> RunningOperator:
+        """Waits until its workers take keys."""
+        self._wait(lambda: self.leads)
+        return self
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not until():
+            if self.error is not None:
+                raise self.error
+            assert time.monotonic() < deadline, "the operator does not get there"
+            time.sleep(0.02)
+
+    def _run(self) -> None:
+        try:
+            self.exit_code = self._loop.run_until_complete(self._operate())
+        except BaseException as error:  # told to the test
+            self.error = error
+        finally:
+            self._loop.close()
+
+    async def _operate(self) -> int:
+        settings = await load_configuration(self.options.kubeconfig)
+        self.client = self._client_class(connect(settings), limit=RateLimit(self.options.qps, self.options.burst))
+        self.operator = Operator(self.options, self.client)
+        return await self.operator.run()
