@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import ssl
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 POST_INTERVAL_SECONDS = 30.0
 POST_TIMEOUT_SECONDS = 10.0
+EXPLANATION_BYTES = 500
 
 
 def compact_json(content: Any) -> bytes:
@@ -105,5 +108,13 @@ class HttpPoster:
             self._failing = False
         except Exception as error:  # a report server out of reach is no reason to stop training
             if not self._failing:
-                logger.warning("Progress could not be posted to %s: %s", self._url, error)
+                logger.warning("Progress could not be posted to %s: %s", self._url, _explained(error))
             self._failing = True
+
+
+def _explained(error: Exception) -> str:
+    """The error, with the beginning of what a server said about it."""
+    if isinstance(error, urllib.error.HTTPError):
+        with contextlib.suppress(Exception):
+            return f"{error} {error.read(EXPLANATION_BYTES).decode('utf-8', 'replace')}".strip()
+    return str(error)

@@ -129,6 +129,21 @@ async def test_the_trainers_own_poster_gets_through(bench: Bench, tmp_path: Path
     assert set(bench.answered) == {200}
 
 
+async def test_the_trainer_logs_why_it_was_refused(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "token").write_text("another")
+    environment = TaskEnvironment(
+        report_url=bench.url, report_token_file=str(tmp_path / "token"), report_ca_file=str(bench.ca_file)
+    )
+    poster = HttpPoster(environment, interval=0.0)
+    poster.offer(REPORT)
+    await _until(lambda: "could not be posted" in caplog.text)
+    await asyncio.to_thread(poster.close, 10.0)
+    assert "HTTP Error 401" in caplog.text
+    assert "the token is not valid for the audience maskrcnn-operator" in caplog.text
+
+
 async def test_a_step_that_is_not_the_current_one_is_answered_and_not_written(bench: Bench) -> None:
     bench.cluster.change_status(current_step="retrain")
     assert await bench.post() == (200, {"accepted": False, "reason": "NotCurrentStep"})
