@@ -77,7 +77,7 @@ class Step(ApiModel):
 
     @model_validator(mode="after")
     def _one_task(self) -> Self:
-        given = [name.value for name in TaskName if getattr(self, _attribute(name)) is not None]
+        given = [name.value for name, attribute in _TASK_ATTRIBUTES if getattr(self, attribute) is not None]
         if len(given) != 1:
             found = "none" if not given else " and ".join(given)
             raise ValueError(f"a step is exactly one task of {', '.join(TaskName)}: found {found}")
@@ -90,12 +90,13 @@ class Step(ApiModel):
     @property
     def task_name(self) -> TaskName:
         """Which task the step is."""
-        return next(name for name in TaskName if getattr(self, _attribute(name)) is not None)
+        return next(name for name, attribute in _TASK_ATTRIBUTES if getattr(self, attribute) is not None)
 
     @property
     def task(self) -> Task:
         """The task's own fields."""
-        task: Task = getattr(self, _attribute(self.task_name))
+        found = (getattr(self, attribute) for _, attribute in _TASK_ATTRIBUTES)
+        task: Task = next(task for task in found if task is not None)
         return task
 
     @property
@@ -111,8 +112,9 @@ class Step(ApiModel):
         return self.nodes * self.processes_on_node
 
 
-def _attribute(name: TaskName) -> str:
-    return "dataset_convert" if name is TaskName.DATASET_CONVERT else name.value
+_TASK_ATTRIBUTES = tuple(
+    (name, "dataset_convert" if name is TaskName.DATASET_CONVERT else name.value) for name in TaskName
+)
 
 
 class ExperimentBody(ApiModel):

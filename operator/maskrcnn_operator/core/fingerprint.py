@@ -185,8 +185,9 @@ def _spec_fields(item: FingerprintInput) -> dict[str, Any]:
 def _without_defaults(model: BaseModel) -> dict[str, Any]:
     """Fields that differ from their default, as JSON values under their Python names; sequences as lists."""
     defaults = _defaults(type(model))
-    given = {name: getattr(model, name) for name in type(model).model_fields}
-    return {name: _plain(value) for name, value in given.items() if name not in defaults or value != defaults[name]}
+    return {
+        name: _plain(value) for name, value in model.__dict__.items() if name not in defaults or value != defaults[name]
+    }
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
@@ -59,7 +60,12 @@ class StepGraph:
 
     def ancestors(self, name: str) -> frozenset[str]:
         """Every step that ``name`` needs, directly or through others."""
-        return self._closure(name, {node.name: node.needs for node in self.nodes.values()})
+        return self._ancestors.get(name, frozenset())
+
+    @cached_property
+    def _ancestors(self) -> Mapping[str, frozenset[str]]:
+        edges = {node.name: node.needs for node in self.nodes.values()}
+        return {name: self._closure(name, edges) for name in edges}
 
     def descendants(self, name: str) -> frozenset[str]:
         """Every step that needs ``name``, directly or through others."""

@@ -27,6 +27,8 @@ SPEC_READERS = frozenset({TaskName.TRAIN, TaskName.EVALUATE, TaskName.INFERENCE,
 
 FILE_FIELDS = ("training_file_pattern", "validation_file_pattern", "val_json_file")
 MODEL_FIELDS = ("checkpoint", "pruned_model_path")
+_MODEL_NAMES = tuple((name, dotted((name,))) for name in MODEL_FIELDS)
+_FILE_NAMES = tuple((name, dotted(("data_config", name))) for name in FILE_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> M
     step, node = experiment.step(name), graph.nodes[name]
     if step.task_name not in SPEC_READERS:
         return MergedStep(None)
-    merged = merge_experiment(_given(experiment.spec.experiment), _given(step.experiment) if step.experiment else {})
     field = f"spec.steps[{node.index}].experiment"
-    try:
-        spec = ExperimentSpec.model_validate_json(json.dumps(merged), context=WITHOUT_RULES, strict=True)
-    except ValidationError as error:
-        return MergedStep(None, tuple(details_problem(item, field) for item in error.errors(include_url=False)))
+    spec = experiment.spec.experiment
+    if step.experiment is not None:
+        merged = merge_experiment(_given(spec), _given(step.experiment))
+        try:
+            spec = ExperimentSpec.model_validate_json(json.dumps(merged), context=WITHOUT_RULES, strict=True)
+        except ValidationError as error:
+            return MergedStep(None, tuple(details_problem(item, field) for item in error.errors(include_url=False)))
     problems = [
         Problem(f"{field}.{rule.field or dotted(rule.path)}", f"merged for step {name}: {rule.message}")
         for rule in check_rules(spec)
@@ -158,8 +162,8 @@ def _required_files(step: Step) -> tuple[str, ...]:
 
 def spec_paths(spec: ExperimentSpec) -> Mapping[str, str]:
     """The file paths of a spec that are set, by camelCase field; patterns as they are, commas and all."""
-    found = {dotted((name,)): getattr(spec, name) for name in MODEL_FIELDS}
-    found |= {dotted(("data_config", name)): getattr(spec.data_config, name) for name in FILE_FIELDS}
+    found = {camel: getattr(spec, name) for name, camel in _MODEL_NAMES}
+    found |= {camel: getattr(spec.data_config, name) for name, camel in _FILE_NAMES}
     return {field: value for field, value in found.items() if value}
 
 
@@ -169,11 +173,16 @@ def _parts(field: str, value: str) -> list[str]:
 
 def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
     """Whether a path or pattern (comma-separated ones too) points into the results directory of a step."""
-    wanted = PurePosixPath(results_directory(experiment, step)).parts
+    wanted = _segments(results_directory(experiment, step))
     for part in pattern.split(","):
-        found = PurePosixPath(part.strip()).parts
+        found = _segments(part.strip())
         if len(found) >= len(wanted) and all(
             fnmatch.fnmatchcase(have, glob) for have, glob in zip(wanted, found, strict=False)
         ):
             return True
     return False
+
+
+def _segments(path: str) -> list[str]:
+    """The parts of an absolute path, its root first; doubled slashes and dots do not count."""
+    return ["/" if path.startswith("/") else "", *(part for part in path.split("/") if part not in ("", "."))]

@@ -12,6 +12,9 @@ import yaml
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.core.runs import RunState
+
+from .world import World
 
 Change = Callable[[dict[str, Any]], object]
 Make = Callable[..., MaskRCNNExperiment]
@@ -30,3 +33,19 @@ def make() -> Make:
         return read_object(manifest)
 
     return build
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    """The nine-step experiment, not looked at yet."""
+    return World(make())
+
+
+@pytest.fixture
+def training(world: World) -> World:
+    """The training runs; the conversions have succeeded."""
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    world.change("train", state=RunState.RUNNING)
+    world.settle()
+    return world

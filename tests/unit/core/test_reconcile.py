@@ -3,122 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import Artifact, Condition, ExperimentStatus, Metric, StepState, StepStatus
-from maskrcnn_operator.core.plan import Plan, Settings, StartRun
-from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
+from maskrcnn_operator.core.plan import Settings, StartRun
 from maskrcnn_operator.core.result import TaskResult
-from maskrcnn_operator.core.runs import Run, RunKey, RunState
+from maskrcnn_operator.core.runs import RunKey, RunState
 
-START = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SETTINGS = Settings(missing_tasks=frozenset(), default_image="trainer:1")
-
-
-class World:
-    """An experiment, its runs and a clock."""
-
-    def __init__(self, experiment: MaskRCNNExperiment, settings: Settings = SETTINGS) -> None:
-        self.experiment, self.settings, self.now = experiment, settings, START
-        self.runs: dict[RunKey, Run] = {}
-        self.events: list[str] = []
-
-    def look(self) -> Plan:
-        plan = reconcile(self.experiment, list(self.runs.values()), self.now, self.settings)
-        self.experiment = self.experiment.with_status(plan.status)
-        for start in plan.start:
-            key = RunKey(start.step, start.attempt)
-            assert key not in self.runs
-            state = RunState.STARTING
-            self.runs[key] = Run(start.step, start.attempt, state, start.fingerprint, started=self.now)
-        for key in plan.stop:
-            if self.runs[key].live:
-                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING)
-        for key in plan.forget:
-            del self.runs[key]
-        self.events += [event.reason for event in plan.events]
-        return plan
-
-    def settle(self) -> Plan:
-        """Looks until nothing changes; a fixed point costs no write."""
-        for _ in range(20):
-            before = self.experiment.status
-            plan = self.look()
-            if not plan.start and plan.status == before:
-                assert not plan.events
-                return plan
-        raise AssertionError("no fixed point")
-
-    def step(self, name: str) -> StepStatus:
-        found = self.experiment.status.step(name)
-        assert found is not None
-        return found
-
-    def live(self) -> set[str]:
-        return {run.step for run in self.runs.values() if run.live}
-
-    def newest(self, name: str) -> Run:
-        return self.runs[max((key for key in self.runs if key.step == name), key=lambda key: key.attempt)]
-
-    def change(self, name: str, **fields: Any) -> None:
-        run = self.newest(name)
-        self.runs[run.key] = replace(run, **fields)
-
-    def succeed(self, *names: str) -> None:
-        for name in names:
-            run = self.newest(name)
-            model = f"/workspace/nuclei/{name}/model.tlt"
-            makes_model = name in ("train", "prune", "retrain", "export")
-            self.now += timedelta(seconds=5)
-            self.change(
-                name,
-                state=RunState.SUCCEEDED,
-                exit_code=0,
-                ended=self.now,
-                result=TaskResult(
-                    code=0,
-                    fingerprint=run.fingerprint,
-                    attempt=run.attempt,
-                    model_path=model if makes_model else None,
-                    metrics=(Metric(name="AP", value=f"0.{len(name)}"),),
-                    artifacts={"model": Artifact(path=model, bytes=1)} if makes_model else {},
-                ),
-            )
-            self.settle()
-
-    def fail(self, name: str, code: int | None, **fields: Any) -> None:
-        self.change(name, state=RunState.FAILED, exit_code=code, ended=self.now, **fields)
-        self.settle()
-
-    def conditions(self) -> dict[str, str]:
-        return {condition.type: condition.status for condition in self.experiment.status.conditions}
-
-    def edit(self, experiment: MaskRCNNExperiment) -> None:
-        generation = self.experiment.metadata.generation + 1
-        metadata = experiment.metadata.model_copy(update={"generation": generation})
-        self.experiment = experiment.model_copy(update={"status": self.experiment.status, "metadata": metadata})
-
-    def suspend(self, value: bool) -> None:
-        self.edit(self.experiment.suspended(value))
-
-
-@pytest.fixture
-def world(make: Any) -> World:
-    return World(make())
-
-
-@pytest.fixture
-def training(world: World) -> World:
-    """The training runs; the conversions have succeeded."""
-    world.settle()
-    world.succeed("convert-train", "convert-val")
-    world.change("train", state=RunState.RUNNING)
-    world.settle()
-    return world
+from .world import SETTINGS, START, World
 
 
 def test_the_first_write_starts_nothing(world: World) -> None:
