@@ -12,6 +12,7 @@ LOOPBACK = "127.0.0.1"
 SERVICE_RANGE = "10.0.0.0/16"
 SERVICE_ADDRESS = "10.0.0.1"
 ISSUER = "https://kubernetes.default.svc"
+ETCD_SOCKET = "etcd-client:0"
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -50,10 +51,11 @@ class Credentials:
 
 def etcd(binaries: Path, folder: Path) -> list[str]:
     """etcd on Unix sockets in ``folder``, without the disk's guarantees: its data lives as long as the bed."""
-    peer = f"unix://{folder}/etcd-peer.sock"
+    # etcd wants host:port in a URL, and makes that the name of the socket, in its working directory.
+    client, peer = f"unix://{ETCD_SOCKET}", "unix://etcd-peer:0"
     return [
         *(str(binaries / "etcd"), "--name=bed", f"--data-dir={folder}/etcd", "--unsafe-no-fsync=true"),
-        *(f"--listen-client-urls=unix://{folder}/etcd.sock", f"--advertise-client-urls=unix://{folder}/etcd.sock"),
+        *(f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
         *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=bed={peer}"),
         *("--log-level=warn", "--quota-backend-bytes=4294967296", "--snapshot-count=100000"),
     ]
@@ -65,7 +67,7 @@ def kube_apiserver(binaries: Path, folder: Path, port: int, credentials: Credent
     policy.write_text(yaml.safe_dump(AUDIT_POLICY))
     return [
         str(binaries / "kube-apiserver"),
-        f"--etcd-servers=unix://{folder}/etcd.sock",
+        f"--etcd-servers=unix://{folder}/{ETCD_SOCKET}",
         f"--bind-address={LOOPBACK}",
         f"--secure-port={port}",
         "--permit-port-sharing=true",
