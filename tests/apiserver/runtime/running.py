@@ -1,4 +1,4 @@
-"""The operator in this process, in a thread with an event loop of its own, as the service account of deploy/rbac.yaml."""
+"""The operator in this process, in a thread with an event loop of its own, with the permissions of deploy/rbac.yaml."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.apiserver.bed import Bed
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
 from tests.apiserver.runtime.experiments import (
     CONVERT,
     EVALUATE,
@@ -17,8 +19,6 @@ from tests.apiserver.runtime.experiments import (
     ready_reason,
     step_of,
 )
-from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.plays import Play
 from tests.apiserver.runtime.running import RunningOperator
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]

@@ -11,6 +11,7 @@ import pytest
 from maskrcnn_operator.cli import build_parser, main
 from maskrcnn_operator.runtime.options import Options
 
+CONTROLLER = (sys.executable, "-m", "maskrcnn_operator.cli", "controller")
 HEAVY = ("kopf", "kubernetes", "aiohttp", "prometheus_client", "cryptography")
 
 
@@ -25,8 +26,10 @@ def test_the_other_commands_need_no_client_of_kubernetes() -> None:
 
 
 def test_several_namespaces_and_ports() -> None:
-    words = "controller --namespace a --namespace b --namespace a --health-port 8081 --qps 0 --workers 3".split()
-    parsed = build_parser().parse_args(words)
+    words = ["controller", "--namespace", "a", "--namespace", "b", "--namespace", "a"]
+    parsed = build_parser().parse_args(
+        ["controller", *words[1:], "--health-port", "8081", "--qps", "0", "--workers", "3"]
+    )
     assert parsed.namespace == ["a", "b", "a"]
     assert (parsed.health_port, parsed.metrics_port, parsed.qps, parsed.workers) == (8081, None, 0.0, 3)
 
@@ -44,7 +47,7 @@ def test_a_command_line_that_cannot_work_ends_with_64(words: list[str], capsys: 
 
 def test_reports_need_an_address() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "maskrcnn_operator.cli", "controller", "--report-port", "8443"],
+        [*CONTROLLER, "--report-port", "8443"],
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,184 @@
+"""Attempts that do not succeed: what counts, what does not, and when the next one comes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.runtime.experiments import CONVERT, GANG, TRAIN, Cluster, manifest, step_of
+from tests.apiserver.runtime.running import RunningOperator
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+
+def test_a_gang_is_started_again_counted_and_backed_off(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None), attempt=1)
+    cluster.apply(manifest("gang", GANG))
+    kubelet.wait_running("train", pods=2)
+    kubelet.finish("train", Play(exit_code=1), index=1)
+    waiting = cluster.wait_step("gang", "train", reason="BackOff", restarts=1)
+    assert waiting["state"] == "Pending"
+    assert waiting["attempt"] == 1
+    assert "nextAttemptTime" in waiting
+    done = cluster.wait_ready("gang", "Succeeded")
+    step = step_of(done, "train")
+    assert (step["attempt"], step["restarts"], done["status"]["restarts"]) == (2, 1, 1)
+    second = cluster.jobs()["train/2"]
+    started = datetime.fromisoformat(second["metadata"]["creationTimestamp"])
+    assert started >= datetime.fromisoformat(waiting["nextAttemptTime"])
+    assert sorted(facts.attempt for facts in kubelet.started) == [1, 1, 2, 2]
+    # the Job of the attempt before goes when the next one is there
+    cluster.wait_for(lambda: set(cluster.jobs()) == {"train/2"}, "the first attempt's Job to go")
+    assert "StepRestarting" in [event["reason"] for event in cluster.events("gang")]
+
+
+def test_restarts_end_at_their_limit(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+    kubelet.play("train", Play(exit_code=75))
+    cluster.apply(manifest("tries", TRAIN, maxRestarts=1))
+    step = step_of(cluster.wait_ready("tries", "Failed"), "train")
+    assert (step["attempt"], step["restarts"], step["reason"]) == (2, 1, "TryAgain")
+    assert "maxRestarts" in step["message"]
+
+
+def test_a_killed_child_is_out_of_memory(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+    kubelet.play("train", Play(exit_code=137, reason="OOMKilled", message=""))
+    cluster.apply(manifest("memory", TRAIN, maxRestarts=0))
+    assert step_of(cluster.wait_ready("memory", "Failed"), "train")["reason"] == "OutOfMemory"
+
+
+def test_a_disruption_of_one_pod_is_not_counted(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("convert", Play(seconds=None))
+    cluster.apply(manifest("evicted", CONVERT))
+    [first] = kubelet.wait_running("convert")
+    kubelet.play("convert", Play())
+    kubelet.finish("convert", Play(disrupted=True))
+    step = step_of(cluster.wait_ready("evicted", "Succeeded"), "convert")
+    assert step.get("restarts", 0) == 0
+    # the Job controller replaces the pod within the attempt
+    assert step["attempt"] == 1
+    assert kubelet.started[0].uid == first.uid
+    assert len(kubelet.started) == 2
+
+
+def test_a_disruption_of_a_gang_is_a_new_attempt_not_counted(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None, checkpoint_step=40), attempt=1)
+    cluster.apply(manifest("moved", GANG, maxRestarts=0))
+    kubelet.wait_running("train", pods=2)
+    kubelet.finish("train", Play(disrupted=True, checkpoint_step=40), index=1)
+    done = cluster.wait_ready("moved", "Succeeded")
+    step = step_of(done, "train")
+    assert (step["attempt"], step["restarts"], done["status"]["restarts"]) == (2, 0, 0)
+
+
+def test_a_complete_job_that_said_nothing_is_started_again(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("convert", Play(message=""), attempt=1)
+    cluster.apply(manifest("silent", CONVERT))
+    step = step_of(cluster.wait_ready("silent", "Succeeded"), "convert")
+    assert (step["attempt"], step["restarts"]) == (2, 0)
+
+
+def test_a_step_that_never_gets_ready_is_given_up(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(waiting="ImagePullBackOff"))
+    cluster.apply(manifest("waits", TRAIN, preRunningDeadlineSeconds=3, maxRestarts=0))
+    cluster.wait_step("waits", "train", state="Starting", reason="ImagePullBackOff")
+    step = step_of(cluster.wait_ready("waits", "Failed"), "train")
+    assert step["reason"] == "PreRunningDeadlineExceeded"
+    assert "ImagePullBackOff" in step["message"]
+
+
+def test_an_experiment_runs_no_longer_than_it_may(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None))
+    cluster.apply(manifest("long", TRAIN, activeDeadlineSeconds=3))
+    step = step_of(cluster.wait_ready("long", "Failed"), "train")
+    assert step["reason"] == "DeadlineExceeded"
+    cluster.wait_for(lambda: not kubelet.running("train"), "the pod to end")
+
+
+def test_a_job_deleted_behind_its_back_is_made_again(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None), attempt=1)
+    cluster.apply(manifest("stolen", TRAIN))
+    kubelet.wait_running("train")
+    job = cluster.wait_step("stolen", "train", state="Running")["jobName"]
+    cluster.delete_job(job)
+    step = step_of(cluster.wait_ready("stolen", "Succeeded"), "train")
+    assert (step["attempt"], step["restarts"]) == (2, 0)
+
+
+def test_a_job_suspended_by_somebody_else_is_queued(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None))
+    cluster.apply(manifest("queued", TRAIN))
+    kubelet.wait_running("train")
+    job = cluster.wait_step("queued", "train", state="Running")["jobName"]
+    path = f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs/{job}"
+    cluster.bed.api("PATCH", path, {"spec": {"suspend": True}})
+    found = cluster.wait_ready("queued", "Queued")
+    step = step_of(found, "train")
+    assert (step["state"], step["attempt"], step["restarts"]) == ("Queued", 1, 0)
+    kubelet.play("train", Play())
+    cluster.bed.api("PATCH", path, {"spec": {"suspend": False}})
+    assert step_of(cluster.wait_ready("queued", "Succeeded"), "train")["attempt"] == 1
+
+
+def test_a_queue_gets_its_jobs_suspended(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:
+    cluster.apply(manifest("kueue", CONVERT, queueName="team"))
+    cluster.wait_ready("kueue", "Queued")
+    job = cluster.jobs()["convert/1"]
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    path = f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs/{job['metadata']['name']}"
+    cluster.bed.api("PATCH", path, {"spec": {"suspend": False}})
+    cluster.wait_ready("kueue", "Succeeded")
+
+
+def test_a_name_that_is_taken_is_waited_for(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    created = cluster.apply(manifest("named", CONVERT, suspend=True))
+    cluster.wait_ready("named", "Suspended")
+    from maskrcnn_operator.jobs.names import job_name
+
+    name = job_name("named", "convert", 1, created["metadata"]["uid"])
+    pod = {"containers": [{"name": "x", "image": "x"}], "restartPolicy": "Never"}
+    foreign = {"metadata": {"name": name}, "spec": {"suspend": True, "template": {"spec": pod}}}
+    cluster.bed.api("POST", f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs", foreign)
+    cluster.edit("named", {"suspend": False})
+    step = cluster.wait_step("named", "convert", reason="NameTaken")
+    assert name in step["message"]
+    assert step["attempt"] == 0
+    cluster.delete_job(name)
+    # an edit is reason enough to try at once
+    cluster.edit("named", {"maxRestarts": 4})
+    cluster.wait_ready("named", "Succeeded")
+
+
+def test_a_job_that_the_server_does_not_accept_is_told(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    path = f"/api/v1/namespaces/{cluster.namespace}/resourcequotas"
+    cluster.bed.api("POST", path, quota)
+    cluster.wait_for(lambda: "used" in cluster.bed.api("GET", f"{path}/none").get("status", {}), "the quota")
+    cluster.apply(manifest("quota", CONVERT))
+    step = cluster.wait_step("quota", "convert", reason="JobRefused")
+    assert "exceeded quota" in step["message"]
+    cluster.bed.api("DELETE", f"{path}/none")
+    cluster.edit("quota", {"maxRestarts": 4})
+    cluster.wait_ready("quota", "Succeeded")

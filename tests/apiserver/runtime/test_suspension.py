@@ -1,0 +1,65 @@
+"""Suspend, resume, and the second chance that a resume gives."""
+
+from __future__ import annotations
+
+import pytest
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, TRAIN, Cluster, condition, manifest, step_of
+from tests.apiserver.runtime.running import RunningOperator
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+
+def test_suspend_stops_after_a_checkpoint_and_resume_goes_on(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None, checkpoint_step=60, stop_seconds=1.0), attempt=1)
+    cluster.apply(manifest("pause", CONVERT, GANG, EVALUATE))
+    kubelet.wait_running("train", pods=2)
+    cluster.edit("pause", {"suspend": True})
+    cluster.wait_ready("pause", "Stopping")
+    found = cluster.wait_ready("pause", "Suspended")
+    assert {item["type"]: item["status"] for item in found["status"]["conditions"]} == {
+        "Suspended": "True",
+        "Succeeded": "Unknown",
+        "Ready": "True",
+    }
+    step = step_of(found, "train")
+    assert (step["state"], step["restarts"]) == ("Pending", 0)
+    assert not kubelet.running("train")
+    assert step_of(found, "convert")["state"] == "Succeeded"
+    cluster.edit("pause", {"suspend": False})
+    done = cluster.wait_ready("pause", "Succeeded")
+    assert step_of(done, "train")["attempt"] == 2
+    assert [facts.step for facts in kubelet.started].count("convert") == 1
+    names = [event["reason"] for event in cluster.events("pause")]
+    assert names.index("Suspended") < names.index("Resumed")
+
+
+def test_suspended_from_the_beginning_starts_nothing(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    cluster.apply(manifest("later", CONVERT, suspend=True))
+    cluster.wait_ready("later", "Suspended")
+    assert not cluster.jobs()
+    cluster.edit("later", {"suspend": False})
+    cluster.wait_ready("later", "Succeeded")
+
+
+def test_a_failed_step_is_tried_again_after_a_resume(
+    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(exit_code=64), attempt=1)
+    cluster.apply(manifest("again", CONVERT, TRAIN, EVALUATE))
+    cluster.wait_ready("again", "Failed")
+    cluster.edit("again", {"suspend": True})
+    suspended = cluster.wait(
+        "again", lambda found: condition(found, "Suspended") is not None, "the condition Suspended"
+    )
+    assert step_of(suspended, "train")["state"] == "Failed"
+    cluster.edit("again", {"suspend": False})
+    done = cluster.wait_ready("again", "Succeeded")
+    step = step_of(done, "train")
+    assert (step["attempt"], step["restarts"]) == (2, 0)
+    assert [facts.step for facts in kubelet.started] == ["convert", "train", "train", "evaluate"]
