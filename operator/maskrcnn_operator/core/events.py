@@ -6,6 +6,7 @@ from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core.plan import Event
+from maskrcnn_operator.core.refusal import REFUSALS
 
 
 def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[Event, ...]:
@@ -26,6 +27,8 @@ def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[E
 def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
     if after.state is StepState.STARTING and after.attempt != before.attempt:
         return [Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")]
+    if after.reason in REFUSALS and after.reason != before.reason:
+        return [Event("Warning", after.reason, f"step {after.name}: {after.message}")]
     if after.state is before.state:
         return []
     if after.state is StepState.SUCCEEDED:

@@ -72,7 +72,7 @@ class World:
     def newest(self, name: str) -> Run:
         return self.runs[max((key for key in self.runs if key.step == name), key=lambda key: key.attempt)]
 
-    def change(self, name: str, **fields: Any) -> None:
+    def change(self, name: str, /, **fields: Any) -> None:
         run = self.newest(name)
         self.runs[run.key] = replace(run, **fields)
 

@@ -1,0 +1,116 @@
+"""Lost nodes, runs that vanish, and stops that nobody asked for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from maskrcnn_operator.api.status import StepState
+from maskrcnn_operator.core.runs import RunKey, RunState
+
+from .world import World
+
+LOST = "nuclei-train-1-1 did not end on node-b: remove the node, or give it the taint"
+TRAIN = RunKey("train", 1)
+
+
+def test_the_rest_of_a_gang_is_stopped_when_a_node_is_lost(training: World) -> None:
+    training.change("train", lost=LOST)
+    plan = training.look()
+    assert plan.stop == (TRAIN,)
+    step = training.step("train")
+    assert (step.state, step.reason, step.message) == (StepState.STOPPING, "NodeLost", LOST)
+    training.settle()
+    training.fail("train", 143, lost=LOST, disrupted=True)
+    step = training.step("train")
+    assert (step.state, step.reason, step.message) == (StepState.PENDING, "NodeLost", LOST)
+    assert (step.restarts, step.disruptions) == (0, 1)
+    assert training.events[-1] == "StepRestarting"
+    training.now += timedelta(seconds=10)
+    training.settle()
+    assert training.step("train").attempt == 2
+
+
+def test_a_single_pod_on_a_lost_node_is_made_again_elsewhere(training: World) -> None:
+    training.fail("train", None, lost=LOST, disrupted=True)
+    step = training.step("train")
+    assert (step.reason, step.restarts, step.disruptions) == ("NodeLost", 0, 1)
+
+
+def test_a_lost_node_does_not_forgive_a_spec_that_cannot_work(training: World) -> None:
+    training.fail("train", 64, lost=LOST, disrupted=True)
+    assert (training.step("train").state, training.step("train").reason) == (StepState.FAILED, "InvalidInput")
+
+
+def test_a_lost_node_does_not_undo_a_suspension(training: World) -> None:
+    training.suspend(True)
+    training.settle()
+    training.change("train", lost=LOST)
+    training.settle()
+    assert training.step("train").reason == "Suspended"
+    training.fail("train", None, lost=LOST, disrupted=True)
+    assert training.conditions()["Suspended"] == "True"
+    assert training.step("train").disruptions == 0
+
+
+def test_a_job_that_fails_is_counted_although_it_was_seen_stopping(training: World) -> None:
+    training.change("train", state=RunState.STOPPING, message="pod x on node y: exit code 1")
+    training.settle()
+    step = training.step("train")
+    assert (step.state, step.reason) == (StepState.STOPPING, "Stopping")
+    assert training.look().stop == ()
+    training.fail("train", 1)
+    assert (training.step("train").reason, training.step("train").restarts) == ("BackOff", 1)
+
+
+def test_a_job_deleted_behind_our_back_is_made_again_and_not_counted(training: World) -> None:
+    training.change("train", state=RunState.STOPPING, deleted=True)
+    training.settle()
+    training.fail("train", 143, deleted=True, disrupted=True)
+    step = training.step("train")
+    assert (step.state, step.reason, step.restarts) == (StepState.PENDING, "Disrupted", 0)
+    # somebody has asked for its removal already
+    training.now += timedelta(seconds=10)
+    plan = training.look()
+    assert ([start.attempt for start in plan.start], plan.forget) == ([2], ())
+
+
+def test_a_vanished_run_names_its_job(training: World) -> None:
+    training.change("train", name="nuclei-train-1-abcde")
+    training.settle()
+    del training.runs[TRAIN]
+    training.settle()
+    assert training.step("train").message == "its Job nuclei-train-1-abcde is gone"
+
+
+def test_suspending_a_step_that_already_stops(training: World) -> None:
+    training.change("train", state=RunState.STOPPING)
+    training.settle()
+    training.suspend(True)
+    training.settle()
+    assert training.step("train").reason == "Suspended"
+    training.fail("train", 143)
+    assert training.conditions()["Suspended"] == "True"
+
+
+def test_an_attempt_of_which_something_comes_back_to_life_is_stopped(training: World) -> None:
+    """A lost node's pod is made again by the old Job while the next attempt waits its time."""
+    training.fail("train", None, lost=LOST, disrupted=True)
+    training.change("train", state=RunState.RUNNING, lost="", ended=None)
+    plan = training.look()
+    assert plan.stop == (TRAIN,)
+    training.now += timedelta(seconds=10)
+    training.settle()
+    assert training.step("train").reason == "WaitingForPods"
+    assert "attempt 1" in training.step("train").message
+    training.fail("train", 143)
+    training.settle()
+    assert training.step("train").attempt == 2
+
+
+def test_an_experiment_that_is_being_deleted_starts_nothing(world: World) -> None:
+    world.look()
+    metadata = world.experiment.metadata.model_copy(update={"deletion_timestamp": world.now})
+    world.experiment = world.experiment.model_copy(update={"metadata": metadata})
+    plan = world.look()
+    assert (plan.start, plan.stop, plan.events, plan.write_status) == ((), (), (), False)
+    assert plan.status == world.experiment.status

@@ -1,0 +1,135 @@
+"""How long things are kept: ended runs, the experiment itself, its progress."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from maskrcnn_operator.api.status import Progress
+from maskrcnn_operator.core.runs import RunKey, RunState
+
+from .conftest import Make
+from .world import START, World
+
+ALL = (
+    ("convert-train", "convert-val"),
+    ("train",),
+    ("evaluate", "prune"),
+    ("retrain",),
+    ("evaluate-pruned", "inference", "export"),
+)
+
+
+def reports(world: World, step: str, checkpoint: int | None) -> None:
+    """What the report endpoint writes."""
+    progress = Progress(step=step, iteration=10, checkpoint_step=checkpoint)
+    world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"progress": progress}))
+
+
+def test_the_experiment_is_deleted_when_its_time_is_over(make: Make) -> None:
+    world = World(make(lambda spec: spec.update(ttlSecondsAfterFinished=60)))
+    world.settle()
+    for names in ALL:
+        plan = world.look()
+        assert not plan.delete_experiment
+        world.succeed(*names)
+    finished = world.now
+    assert world.look().wake_at == finished + timedelta(seconds=60)
+    world.now += timedelta(seconds=59)
+    assert not world.look().delete_experiment
+    world.now += timedelta(seconds=1)
+    assert world.look().delete_experiment
+
+
+def test_a_failed_experiment_is_deleted_too_but_neither_a_suspended_nor_an_invalid_one(make: Make) -> None:
+    def ttl(spec: dict[str, object]) -> None:
+        spec["ttlSecondsAfterFinished"] = 60
+
+    world = World(make(ttl))
+    world.settle()
+    world.fail("convert-train", 64)
+    world.succeed("convert-val")
+    assert world.conditions()["Succeeded"] == "False"
+    world.now += timedelta(seconds=60)
+    assert world.look().delete_experiment
+    world.suspend(True)
+    world.settle()
+    assert not world.look().delete_experiment
+    invalid = World(make(ttl, lambda spec: spec["steps"][3].update(modelFrom="nobody")))
+    invalid.settle()
+    invalid.now += timedelta(days=1)
+    assert not invalid.look().delete_experiment
+
+
+def test_an_older_attempt_goes_when_the_next_starts(training: World) -> None:
+    training.fail("train", 1)
+    assert RunKey("train", 1) in training.runs
+    training.now += timedelta(seconds=10)
+    plan = training.look()
+    assert [start.attempt for start in plan.start] == [2]
+    assert plan.forget == (RunKey("train", 1),)
+
+
+def test_the_last_run_goes_three_hours_after_its_end(training: World) -> None:
+    ended = training.runs[RunKey("convert-train", 1)].ended
+    assert ended is not None
+    plan = training.look()
+    assert plan.wake_at == ended + timedelta(hours=3)
+    training.now = ended + timedelta(hours=3)
+    assert training.look().forget == (RunKey("convert-train", 1),)
+
+
+def test_a_run_whose_removal_was_asked_for_is_left_alone(training: World) -> None:
+    training.change("convert-train", deleted=True)
+    training.now += timedelta(hours=4)
+    assert training.look().forget == (RunKey("convert-val", 1),)
+
+
+def test_runs_of_a_removed_step_go_at_once(training: World, make: Make) -> None:
+    training.edit(make(lambda spec: spec["steps"].pop(7)))
+    training.runs[RunKey("inference", 1)] = replace(
+        training.newest("convert-val"), step="inference", state=RunState.FAILED
+    )
+    assert training.look().forget == (RunKey("inference", 1),)
+
+
+def test_a_reported_checkpoint_is_copied_before_the_progress_goes(training: World) -> None:
+    reports(training, "train", 500)
+    plan = training.look()
+    assert not plan.drop_progress
+    assert training.step("train").checkpoint_step == 500
+    reports(training, "train", 700)
+    training.change("train", state=RunState.FAILED, exit_code=1, ended=training.now)
+    plan = training.look()
+    assert plan.drop_progress
+    assert plan.status.progress is None
+    assert training.step("train").checkpoint_step == 700
+
+
+def test_a_report_alone_is_nothing_to_write(training: World) -> None:
+    reports(training, "train", None)
+    plan = training.look()
+    assert (plan.write_status, plan.drop_progress) == (False, False)
+    assert plan.status.progress is not None
+
+
+def test_a_report_that_came_late_is_removed_and_changes_nothing(training: World) -> None:
+    training.succeed("train")
+    reports(training, "train", 999)
+    plan = training.look()
+    assert (plan.write_status, plan.drop_progress) == (False, True)
+    assert training.step("train").checkpoint_step is None
+
+
+def test_progress_of_an_older_attempt_says_nothing_of_the_next(training: World, make: Make) -> None:
+    """The step is changed, ends and starts again in one look."""
+    reports(training, "train", 500)
+    training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    training.look()
+    training.change("train", state=RunState.FAILED, exit_code=143, ended=START)
+    plan = training.look()
+    assert [start.attempt for start in plan.start] == [2]
+    assert plan.drop_progress
+    assert training.step("train").checkpoint_step is None
+    training.settle()
+    assert training.step("train").checkpoint_step is None

@@ -1,0 +1,175 @@
+"""What a step that could start waits for: pods that linger, the claim, a name, an answer of the API server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import Condition, StepState
+from maskrcnn_operator.core.plan import Refusal
+from maskrcnn_operator.core.runs import RunState
+
+from .conftest import Make
+from .world import SETTINGS, World
+
+OLD_POD = "pod nuclei-train-1-0 on node node-a"
+
+
+def ready(world: World) -> Condition:
+    found = world.experiment.status.condition("Ready")
+    assert found is not None
+    return found
+
+
+def test_nothing_starts_while_pods_of_the_step_linger(world: World) -> None:
+    world.lingering = {"convert-train": "pod nuclei-convert-train-1-x"}
+    world.settle()
+    assert world.live() == {"convert-val"}
+    step = world.step("convert-train")
+    assert (step.state, step.reason) == (StepState.PENDING, "WaitingForPods")
+    assert "pod nuclei-convert-train-1-x" in step.message
+    world.lingering = {}
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+    assert world.step("convert-train").message == ""
+
+
+def test_what_is_upstream_of_lingering_pods_waits_too(world: World) -> None:
+    """They may still read what would be made again."""
+    world.lingering = {"train": OLD_POD}
+    world.settle()
+    assert world.runs == {}
+    assert world.step("convert-train").reason == "UpstreamChanged"
+    assert world.step("train").reason == "WaitingForSteps"
+    assert ready(world).reason == "Waiting"
+    world.lingering = {"of-an-older-spec": "pod nuclei-of-an-older-spec-1-x"}
+    world.settle()
+    assert world.runs == {}
+    world.lingering = {}
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+
+
+def test_a_back_off_is_told_rather_than_pods_that_linger(training: World) -> None:
+    training.lingering = {"train": OLD_POD}
+    training.fail("train", 1, message="broken")
+    assert training.step("train").reason == "BackOff"
+    training.now += timedelta(seconds=10)
+    training.settle()
+    assert training.step("train").reason == "WaitingForPods"
+    assert training.live() == set()
+    assert ready(training).message == f"step train: WaitingForPods: waits until they have ended: {OLD_POD}"
+    training.lingering = {}
+    training.settle()
+    assert training.step("train").attempt == 2
+
+
+def test_a_suspension_waits_until_no_pod_is_left(training: World) -> None:
+    training.suspend(True)
+    training.settle()
+    training.lingering = {"train": OLD_POD}
+    training.fail("train", 143)
+    assert training.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
+    assert (ready(training).reason, ready(training).message) == ("Stopping", f"waits until they have ended: {OLD_POD}")
+    training.lingering = {}
+    training.settle()
+    assert training.conditions()["Suspended"] == "True"
+
+
+def test_a_suspension_of_an_invalid_spec_waits_for_pods_too(training: World, make: Make) -> None:
+    training.edit(make(lambda spec: spec["steps"][3].update(modelFrom="nobody")).suspended(True))
+    training.lingering = {"evaluate": "pod x"}
+    training.settle()
+    training.fail("train", 143)
+    assert "Suspended" not in training.conditions()
+    training.lingering = {}
+    training.settle()
+    assert training.conditions() == {"Stalled": "True", "Suspended": "True", "Succeeded": "Unknown", "Ready": "False"}
+
+
+def test_nothing_starts_before_the_claim_is_known(make: Make) -> None:
+    world = World(make(), replace(SETTINGS, workspace_shared=None))
+    plan = world.settle()
+    assert world.runs == {}
+    assert plan.wake_at == world.now + timedelta(seconds=30)
+    step = world.step("convert-train")
+    assert (step.reason, step.message) == (
+        "WaitingForClaim",
+        "the PersistentVolumeClaim maskrcnn is not there, or cannot be read",
+    )
+    assert ready(world).reason == "Waiting"
+    # looking again and again writes nothing
+    world.now += timedelta(seconds=30)
+    assert not world.look().write_status
+    world.settings = SETTINGS
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+
+
+def test_without_read_write_many_one_step_runs_at_a_time(make: Make) -> None:
+    world = World(make(lambda spec: spec["steps"][2].update(nodes=1)), replace(SETTINGS, workspace_shared=False))
+    world.settle()
+    assert world.live() == {"convert-train"}
+    assert world.step("convert-val").reason == "WaitingForTurn"
+    world.succeed("convert-train")
+    assert world.live() == {"convert-val"}
+
+
+def test_a_gang_that_runs_outlives_the_sharing_of_its_workspace(training: World) -> None:
+    training.settings = replace(SETTINGS, workspace_shared=False)
+    training.settle()
+    assert ready(training).reason == "WorkspaceNotShared"
+    assert training.live() == {"train"}
+    training.succeed("train")
+    assert training.step("train").state is StepState.SUCCEEDED
+    assert training.live() == set()
+
+
+@pytest.mark.parametrize("reason", [Reason.NAME_TAKEN, Reason.JOB_REFUSED])
+def test_an_attempt_that_could_not_be_made_is_tried_again_later(world: World, reason: Reason) -> None:
+    world.refused = {"convert-train": Refusal(reason, "Job nuclei-convert-train-1-abcde is not of this experiment")}
+    plan = world.settle()
+    step = world.step("convert-train")
+    assert (step.state, step.reason, step.attempt) == (StepState.PENDING, reason, 0)
+    assert step.next_attempt_time == world.now + timedelta(minutes=5)
+    assert plan.wake_at == step.next_attempt_time
+    assert "not of this experiment" in step.message
+    assert world.live() == {"convert-val"}
+    assert world.events.count(reason) == 1
+    # whoever looks meanwhile was refused nothing, and waits all the same
+    world.refused = {}
+    world.now += timedelta(minutes=4)
+    world.settle()
+    assert (world.step("convert-train").reason, world.live()) == (reason, {"convert-val"})
+    world.now += timedelta(minutes=1)
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+    assert world.step("convert-train").attempt == 1
+
+
+def test_an_edit_tries_a_refused_attempt_at_once(world: World, make: Make) -> None:
+    world.refused = {"convert-train": Refusal(Reason.JOB_REFUSED, "podOverrides.volumes: duplicate name")}
+    world.settle()
+    world.refused = {}
+    world.edit(make(lambda spec: spec.update(podOverrides={"labels": {"team": "vision"}})))
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+
+
+def test_a_job_of_a_queue_is_queued_from_the_start(make: Make) -> None:
+    """Kueue suspends it: Starting would be a write more, and active time."""
+    experiment = make(lambda spec: spec.update(queueName="gpus"))
+    world = World(experiment, replace(SETTINGS, queueing=True))
+    world.settle()
+    assert world.step("convert-train").state is StepState.STARTING  # the executor of these tests admits at once
+    started = World(experiment, replace(SETTINGS, queueing=True))
+    started.look()
+    started.look()
+    assert (started.step("convert-train").state, started.step("convert-train").reason) == (StepState.QUEUED, "Queued")
+    assert started.experiment.status.active_since is None
+    for name in ("convert-train", "convert-val"):
+        started.change(name, state=RunState.QUEUED)
+    assert not started.look().write_status
