@@ -1,0 +1,159 @@
+"""An API server in memory: as much of its rules as the operator leans on."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.cluster.client import Page
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
+
+Object = dict[str, Any]
+
+
+class FakeServer:
+    """Stands in for :class:`maskrcnn_operator.cluster.client.Client`; every write has a version, and is noted."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], Object] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.fail: dict[tuple[str, str], list[ApiError]] = {}
+        """By verb and plural, errors that the next calls raise."""
+        self._version = itertools.count(100)
+        self._uid = itertools.count(1)
+
+    def add(self, resource: Resource, namespace: str, value: Mapping[str, Any]) -> Object:
+        item: Object = copy.deepcopy(dict(value))
+        metadata = item.setdefault("metadata", {})
+        metadata |= {"namespace": namespace, "resourceVersion": str(next(self._version))}
+        metadata.setdefault("uid", f"uid-{next(self._uid)}")
+        metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
+        self.objects[resource.plural, namespace, metadata["name"]] = item
+        return copy.deepcopy(item)
+
+    async def get(self, resource: Resource, namespace: str | None, name: str, *, urgent: bool = False) -> Object:
+        self._maybe_fail("get", resource)
+        return copy.deepcopy(self._found(resource, namespace or "", name))
+
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, page_size: int = 2
+    ) -> AsyncIterator[Page]:
+        self._maybe_fail("list", resource)
+        items = [
+            copy.deepcopy(item)
+            for (plural, place, _), item in self.objects.items()
+            if plural == resource.plural and namespace in (None, place)
+        ]
+        version = next(self._version)
+        yield Page(items[:page_size], version)
+        for start in range(page_size, len(items), page_size):
+            self._maybe_fail("continue", resource)
+            yield Page(items[start : start + page_size], version)
+
+    async def create(
+        self, resource: Resource, namespace: str | None, body: Mapping[str, Any], *, urgent: bool = False
+    ) -> Object:
+        self._maybe_fail("create", resource)
+        name = body["metadata"]["name"]
+        if (resource.plural, namespace or "", name) in self.objects:
+            raise Conflict(409, "AlreadyExists", f"{resource.plural} {name!r} already exists")
+        self.writes.append(("create", resource.plural, name))
+        return self.add(resource, namespace or "", body)
+
+    async def replace(
+        self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any], *, urgent: bool = False
+    ) -> Object:
+        self._maybe_fail("update", resource)
+        old = self._found(resource, namespace, name)
+        if body["metadata"].get("resourceVersion") not in (None, old["metadata"]["resourceVersion"]):
+            raise Conflict(409, "Conflict", "the object has been modified")
+        self.writes.append(("update", resource.plural, name))
+        return self.add(resource, namespace, body)
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str = "Foreground"
+    ) -> Object | None:
+        self._maybe_fail("delete", resource)
+        found = self._found(resource, namespace, name)
+        if found["metadata"]["uid"] != uid:
+            raise Conflict(409, "Conflict", "the uid in the precondition does not match")
+        self.writes.append(("delete", resource.plural, name))
+        if propagation == "Foreground":
+            found["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z"
+            found["metadata"]["finalizers"] = ["foregroundDeletion"]
+            return self.add(resource, namespace, found)
+        return self.objects.pop((resource.plural, namespace, name))
+
+    async def apply_status(
+        self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
+    ) -> Object:
+        self._maybe_fail("patch", EXPERIMENTS)
+        found = self._found(EXPERIMENTS, namespace, name)
+        if found["metadata"]["resourceVersion"] != str(resource_version):
+            raise Conflict(409, "Conflict", "the object has been modified")
+        self.writes.append(("patch", "status", name))
+        progress = found.get("status", {}).get("progress")
+        found["status"] = {**status, **({"progress": progress} if progress else {})}
+        return self.add(EXPERIMENTS, namespace, found)
+
+    async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
+        found = self._found(EXPERIMENTS, namespace, name)
+        self.writes.append(("patch", "progress", name))
+        status = {key: value for key, value in found.get("status", {}).items() if key != "progress"}
+        found["status"] = {**status, **({"progress": dict(progress)} if progress else {})}
+        return self.add(EXPERIMENTS, namespace, found)
+
+    def _found(self, resource: Resource, namespace: str, name: str) -> Object:
+        try:
+            return self.objects[resource.plural, namespace, name]
+        except KeyError:
+            raise NotFound(404, "NotFound", f"{resource.plural} {name!r} not found") from None
+
+    def _maybe_fail(self, verb: str, resource: Resource) -> None:
+        waiting = self.fail.get((verb, resource.plural))
+        if waiting:
+            raise waiting.pop(0)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+EXPERIMENT: Object = {
+    "apiVersion": "maskrcnn.dev/v1alpha1",
+    "kind": "MaskRCNNExperiment",
+    "metadata": {"name": "nuclei", "uid": "exp-1", "generation": 1},
+    "spec": {
+        "workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}},
+        "experiment": {
+            "initLearningRate": 0.01,
+            "learningRateSteps": [60],
+            "learningRateDecayLevels": [0.1],
+            "totalSteps": 100,
+            "trainBatchSize": 1,
+            "numExamplesPerEpoch": 10,
+            "numStepsPerEval": 50,
+            "checkpoint": "/workspace/resnet50.hdf5",
+            "dataConfig": {
+                "imageSize": [128, 128],
+                "numClasses": 4,
+                "trainingFilePattern": "/workspace/train*",
+                "validationFilePattern": "/workspace/val*",
+                "valJsonFile": "/workspace/val.json",
+            },
+            "maskrcnnConfig": {"nlayers": 50},
+        },
+        "steps": [{"name": "train", "train": {}, "nodes": 2}, {"name": "evaluate", "evaluate": {}}],
+    },
+}
+
+
+@pytest.fixture
+def experiment_object() -> Object:
+    return copy.deepcopy(EXPERIMENT)

@@ -1,0 +1,223 @@
+"""Plans carried out: the order, what is there already, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.cluster.conftest import FakeServer
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.cluster.cache import Cache
+from maskrcnn_operator.cluster.errors import ApiError, Conflict
+from maskrcnn_operator.cluster.events import EventRecorder
+from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.core.plan import Plan
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.runs import RunKey
+from maskrcnn_operator.jobs.config import JobConfig, run_name
+from maskrcnn_operator.jobs.observe import observe
+from maskrcnn_operator.runtime.options import cluster_settings
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Stage:
+    """An executor with its surroundings."""
+
+    def __init__(self, server: FakeServer, experiment: dict[str, Any]) -> None:
+        self.server, self.cache = server, Cache()
+        self.events = EventRecorder(server, "here")  # type: ignore[arg-type]
+        self.leading = True
+        self.executor = Executor(
+            server,  # type: ignore[arg-type]
+            self.cache,
+            self.events,
+            config=lambda: JobConfig(default_image="trainer:1"),
+            fence=self._fence,
+        )
+        self.cache.put(EXPERIMENTS, server.add(EXPERIMENTS, "ns", experiment))
+
+    @property
+    def experiment(self) -> MaskRCNNExperiment:
+        found = self.cache.experiment("ns", "nuclei")
+        assert found is not None
+        return found
+
+    def plan(self) -> Plan:
+        seen = observe(self.experiment, self.cache.jobs_of("ns", "nuclei"), self.cache.pods_of("ns", "nuclei"), NOW)
+        return reconcile(self.experiment, seen.runs, NOW, cluster_settings("trainer:1"), lingering=seen.lingering)
+
+    async def step(self) -> dict[str, Any]:
+        """One look: what was refused."""
+        experiment, plan = self.experiment, self.plan()
+        refused = await self.executor.start(experiment, plan.start)
+        if not refused:
+            await self.executor.conclude(experiment, plan)
+        return refused
+
+    def _fence(self) -> None:
+        if not self.leading:
+            raise RuntimeError("does not lead")
+
+
+@pytest.fixture
+def stage(server: FakeServer, experiment_object: dict[str, Any]) -> Stage:
+    return Stage(server, experiment_object)
+
+
+async def test_a_gangs_first_attempt_is_three_writes_in_this_order(stage: Stage) -> None:
+    await stage.step()
+    assert stage.server.writes == [("patch", "status", "nuclei")]
+    stage.server.writes.clear()
+    await stage.step()
+    name = run_name(stage.experiment, "train", 1)
+    assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [
+        ("create", "services"),
+        ("create", "jobs"),
+        ("patch", "status"),
+    ]
+    assert stage.server.writes[1][2] == name
+    stage.server.writes.clear()
+    await stage.step()
+    assert stage.server.writes == []
+
+
+async def test_our_own_writes_are_known_at_once(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    assert (job.step, job.attempt, job.experiment_uid) == ("train", 1, "exp-1")
+    step = stage.experiment.status.step("train")
+    assert step is not None
+    assert step.job_name == job.name
+
+
+async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> None:
+    await stage.step()
+    # somebody edits the experiment, which no watch has told yet
+    moved = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    stage.server.add(EXPERIMENTS, "ns", moved)
+    with pytest.raises(Conflict):
+        await stage.step()
+    assert len(stage.cache.jobs_of("ns", "nuclei")) == 1
+    step = stage.experiment.status.step("train")
+    assert step is not None and step.attempt == 0
+    stage.cache.put(EXPERIMENTS, stage.server.objects["maskrcnnexperiments", "ns", "nuclei"])
+    stage.server.writes.clear()
+    await stage.step()
+    assert stage.server.writes == [("patch", "status", "nuclei")]
+    step = stage.experiment.status.step("train")
+    assert step is not None and (step.attempt, step.restarts, step.disruptions) == (1, 0, 0)
+
+
+async def test_a_job_that_is_there_already_is_ours_by_uid_and_attempt(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    # the same once more, by a process that has seen nothing of it
+    late = Stage.__new__(Stage)
+    late.__dict__.update(stage.__dict__)
+    late.cache.drop(JOBS, late.cache.jobs_of("ns", "nuclei")[0].uid)
+    late.cache._gone.clear()
+    refused = await late.executor.start(late.experiment, await first_start(stage))
+    assert refused == {}
+    assert len(late.cache.jobs_of("ns", "nuclei")) == 1
+
+
+async def first_start(stage: Stage) -> Any:
+    blank = stage.experiment.with_status(type(stage.experiment.status)(observed_generation=1))
+    return reconcile(blank, (), NOW, cluster_settings("trainer:1")).start
+
+
+@pytest.mark.parametrize("stranger", [{"labels": {"maskrcnn.dev/attempt": "1"}}, {"ownerReferences": []}])
+async def test_a_job_of_somebody_else_takes_the_name(stage: Stage, stranger: dict[str, Any]) -> None:
+    await stage.step()
+    name = run_name(stage.experiment, "train", 1)
+    stage.server.add(JOBS, "ns", {"metadata": {"name": name, **stranger}, "spec": {}})
+    refused = await stage.step()
+    assert refused["train"].reason is Reason.NAME_TAKEN
+    assert name in refused["train"].message
+    again = reconcile(stage.experiment, (), NOW, cluster_settings("trainer:1"), refused=refused)
+    step = again.status.step("train")
+    assert step is not None
+    assert (step.attempt, step.reason) == (0, Reason.NAME_TAKEN)
+    assert again.start == ()
+
+
+@pytest.mark.parametrize("status", [403, 422])
+async def test_a_job_that_is_not_accepted_is_a_refusal(stage: Stage, status: int) -> None:
+    await stage.step()
+    stage.server.fail["create", "jobs"] = [ApiError(status, "Invalid", "exceeded quota: none")]
+    refused = await stage.step()
+    assert refused["train"].reason is Reason.JOB_REFUSED
+    assert "exceeded quota" in refused["train"].message
+
+
+async def test_a_server_that_is_not_well_is_no_refusal(stage: Stage) -> None:
+    await stage.step()
+    stage.server.fail["create", "jobs"] = [ApiError(500, "InternalError", "etcd")]
+    with pytest.raises(ApiError):
+        await stage.step()
+    assert stage.experiment.status.current_step is None
+
+
+async def test_a_replica_that_does_not_lead_writes_nothing(stage: Stage) -> None:
+    stage.leading = False
+    with pytest.raises(RuntimeError):
+        await stage.step()
+    assert stage.server.writes == []
+
+
+async def test_what_is_stopped_is_deleted_after_the_status_says_so(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    edited = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    edited["spec"]["suspend"] = True
+    edited["metadata"]["generation"] = 2
+    stage.cache.put(EXPERIMENTS, stage.server.add(EXPERIMENTS, "ns", edited))
+    stage.server.writes.clear()
+    await stage.step()
+    assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [("patch", "status"), ("delete", "jobs")]
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    assert job.deletion_timestamp is not None
+    stage.server.writes.clear()
+    await stage.step()
+    assert "delete" not in [verb for verb, _, _ in stage.server.writes]
+
+
+async def test_a_job_that_is_gone_already_is_forgotten(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    stage.server.objects.clear()
+    plan = Plan(stage.experiment.status, write_status=False, forget=(RunKey("train", 1),))
+    await stage.executor.conclude(stage.experiment, plan)
+    assert stage.cache.jobs_of("ns", "nuclei") == []
+
+
+async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    blind = Stage(stage.server, stage.server.objects["maskrcnnexperiments", "ns", "nuclei"])
+    await blind.executor.look_for("ns", [job.name, "never-was"])
+    assert [found.uid for found in blind.cache.jobs_of("ns", "nuclei")] == [job.uid]
+
+
+async def test_the_experiment_goes_without_a_finalizer(stage: Stage) -> None:
+    plan = Plan(stage.experiment.status, write_status=False, delete_experiment=True)
+    await stage.executor.conclude(stage.experiment, plan)
+    assert stage.server.objects == {}
+    assert stage.cache.experiment("ns", "nuclei") is None
+
+
+async def test_progress_is_removed_by_its_own_writer(stage: Stage) -> None:
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["status"] = {"progress": {"step": "train", "percentage": 3}}
+    stage.cache.put(EXPERIMENTS, stage.server.add(EXPERIMENTS, "ns", found))
+    plan = Plan(stage.experiment.status, drop_progress=True)
+    await stage.executor.conclude(stage.experiment, plan)
+    assert [what for _, what, _ in stage.server.writes] == ["status", "progress"]
+    assert stage.experiment.status.progress is None

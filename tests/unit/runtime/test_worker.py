@@ -1,0 +1,170 @@
+"""Workers: what becomes of a key whose reconciliation fails; health; log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from maskrcnn_operator.cluster.cache import Key
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, TooManyRequests
+from maskrcnn_operator.runtime.context import EXPERIMENT
+from maskrcnn_operator.runtime.health import Health
+from maskrcnn_operator.runtime.logs import JsonFormatter, TextFormatter, _Context
+from maskrcnn_operator.runtime.queue import WorkQueue
+from maskrcnn_operator.runtime.worker import NotLeading, Workers
+
+KEY = Key("ns", "nuclei")
+DEADLINE = 20.0
+
+
+async def looks(outcomes: list[Exception | float | None], seconds: float = DEADLINE) -> list[float]:
+    """The moments at which a key was looked at until all outcomes were used up."""
+    queue: WorkQueue[Key] = WorkQueue()
+    moments: list[float] = []
+    ended = asyncio.Event()
+
+    async def reconcile(key: Key) -> float | None:
+        moments.append(time.monotonic())
+        outcome = outcomes[len(moments) - 1]
+        if len(moments) == len(outcomes):
+            ended.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    workers = Workers(queue, reconcile, 2)
+    workers.start()
+    queue.add(KEY)
+    await asyncio.wait_for(ended.wait(), seconds)
+    await workers.stop()
+    assert not workers.running
+    return moments
+
+
+@pytest.mark.parametrize(
+    "failure", [Conflict(409, "Conflict", "old"), ApiError(500, "InternalError", "no"), ApiError(0, "TimeoutError", "")]
+)
+async def test_a_failure_is_tried_again(failure: Exception) -> None:
+    moments = await looks([failure, failure, None])
+    assert len(moments) == 3
+
+
+async def test_retry_after_is_waited_for() -> None:
+    moments = await looks([TooManyRequests(429, "TooManyRequests", "", retry_after=0.5), None])
+    assert moments[1] - moments[0] >= 0.49
+
+
+async def test_a_bug_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    moments = await looks([ZeroDivisionError("bug"), None])
+    assert moments[1] - moments[0] >= 0.99
+    assert "Reconciling failed" in caplog.text
+
+
+async def test_a_key_is_looked_at_when_the_plan_asks_for_it() -> None:
+    moments = await looks([0.05, 0.0, None])
+    assert moments[1] - moments[0] >= 0.05
+
+
+async def test_without_the_lease_a_key_is_left_to_the_other() -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    seen: list[Key] = []
+
+    async def reconcile(key: Key) -> float | None:
+        seen.append(key)
+        raise NotLeading
+
+    workers = Workers(queue, reconcile, 1)
+    workers.start()
+    queue.add(KEY)
+    async with asyncio.timeout(DEADLINE):
+        while not seen:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.2)
+    await workers.stop()
+    assert seen == [KEY]
+
+
+@pytest.mark.parametrize(("grace", "finished"), [(DEADLINE, True), (0.0, False)])
+async def test_a_stop_lets_work_end_within_its_grace(grace: float, finished: bool) -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    began, ended = asyncio.Event(), []
+
+    async def reconcile(key: Key) -> float | None:
+        began.set()
+        await asyncio.sleep(0.1)
+        ended.append(key)
+        return None
+
+    workers = Workers(queue, reconcile, 3)
+    workers.start()
+    queue.add(KEY)
+    await asyncio.wait_for(began.wait(), DEADLINE)
+    await workers.stop(grace)
+    assert bool(ended) is finished
+    queue.add(KEY)
+    await asyncio.sleep(0.05)
+    assert len(queue) == 1
+
+
+def test_health_is_about_lists_and_the_loop() -> None:
+    listed: list[float | None] = [None]
+    health = Health(lambda: listed[0], max_age=100.0)
+    assert health.problems() == []
+    assert not health.ready
+    listed[0] = time.monotonic()
+    assert health.ready
+    listed[0] = time.monotonic() - 101
+    assert health.ready
+    assert "listed 101 s ago" in health.problems()[0]
+    listed[0] = time.monotonic()
+    health._beat = time.monotonic() - 20
+    assert "event loop" in health.problems()[0]
+
+
+def test_a_list_that_never_comes_is_no_life() -> None:
+    health = Health(lambda: None, max_age=0.0)
+    assert "last listed" in health.problems()[0]
+
+
+def record(write: Callable[[logging.Logger], None], formatter: logging.Formatter) -> str:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(_Context())
+    handler.setFormatter(formatter)
+    logger = logging.Logger("maskrcnn_operator.test")
+    logger.addHandler(handler)
+    token = EXPERIMENT.set("ns/nuclei")
+    try:
+        write(logger)
+    finally:
+        EXPERIMENT.reset(token)
+    return stream.getvalue()
+
+
+def test_json_lines_have_experiment_and_step() -> None:
+    text = record(lambda log: log.info("Step %s", "x", extra={"step": "train", "attempt": 2}), JsonFormatter())
+    line = json.loads(text)
+    assert line["message"] == "Step x"
+    assert (line["experiment"], line["step"], line["attempt"], line["level"]) == ("ns/nuclei", "train", 2, "info")
+
+
+def test_json_lines_have_tracebacks_on_one_line() -> None:
+    def write(log: logging.Logger) -> None:
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            log.exception("It failed")
+
+    text = record(write, JsonFormatter())
+    assert text.count("\n") == 1
+    assert "ValueError" in json.loads(text)["exception"]
+
+
+def test_text_lines_name_the_experiment() -> None:
+    assert "INFO ns/nuclei: hello" in record(lambda log: log.info("hello"), TextFormatter())
