@@ -130,7 +130,7 @@ class _Look:
         )
         steps = self._suspended(steps) if suspend else steps
         ended = not any(run.live for run in self.runs) and not self.lingering
-        stop = tuple(run.key for run in self.runs if run.live) if suspend else ()
+        stop = tuple(key for key in runs_to_stop(self.runs, steps) if suspend or key.step in steps)
         return self._conclude(steps, conditions.invalid(problems, suspended=suspend and ended), stop=stop)
 
     def plan(self) -> Plan:

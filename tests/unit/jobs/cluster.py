@@ -1,0 +1,363 @@
+"""A cluster of views: Jobs, their controller, pods, nodes that are lost, and the operator's loop over them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import Progress, StepState
+from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
+from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.runs import RunKey
+from maskrcnn_operator.core.wanted import Wanted, understand
+from maskrcnn_operator.jobs.attempt import is_lost
+from maskrcnn_operator.jobs.config import run_name
+from maskrcnn_operator.jobs.observe import observe
+from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView
+
+from .conftest import MANIFEST, UID, at
+
+SETTINGS = Settings(missing_tasks=frozenset(), default_image="trainer:1", run_name=run_name)
+GRACE = timedelta(seconds=120)
+
+
+def variant(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
+    manifest = copy.deepcopy(MANIFEST)
+    manifest["metadata"] |= {"namespace": "lab", "uid": UID, "generation": 1 + 4 * seed + 2 * revision + broken}
+    manifest["spec"]["experiment"]["seed"] = seed
+    manifest["spec"]["steps"][3]["revision"] = str(revision)
+    if broken:
+        manifest["spec"]["steps"][3]["modelFrom"] = "nobody"
+    return read_object(manifest)
+
+
+# reading a manifest and understanding it take milliseconds, so each variant is read once
+VARIANTS = [variant(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
+UNDERSTOOD: Mapping[int, Wanted] = {id(item.spec.steps): understand(item, SETTINGS) for item in VARIANTS}
+
+
+class Cluster:
+    """What exists, and what the operator makes of it. Attributes may be changed at will."""
+
+    def __init__(self) -> None:
+        self.experiment = VARIANTS[0]
+        self.jobs: dict[str, JobView] = {}
+        self.pods: dict[str, PodView] = {}
+        self.dead: set[str] = set()
+        self.now = at(0)
+        self.names = 0
+        self.lose_next_status = False
+        self.taken: set[str] = set()
+        self.highest: dict[str, int] = {}
+
+    @property
+    def wanted(self) -> Wanted:
+        return UNDERSTOOD[id(self.experiment.spec.steps)]
+
+    # the operator
+
+    def plan(self, refused: Mapping[str, Refusal]) -> Plan:
+        seen = observe(self.experiment, list(self.jobs.values()), list(self.pods.values()), self.now)
+        return reconcile(
+            self.experiment,
+            seen.runs,
+            self.now,
+            SETTINGS,
+            self.wanted,
+            lingering=seen.lingering,
+            refused=refused,
+        )
+
+    def look(self) -> bool:
+        """One look, carried out as an executor does; whether anything was done."""
+        refused: dict[str, Refusal] = {}
+        plan = self.plan(refused)
+        while names := {start.step for start in plan.start if start.step in self.taken}:
+            refused |= {name: Refusal(Reason.NAME_TAKEN, f"Job {name} belongs to somebody else") for name in names}
+            plan = self.plan(refused)
+        for start in plan.start:
+            self.create(start)
+        if self.lose_next_status and plan.start:
+            # the operator was killed after it had created the Jobs
+            self.lose_next_status = False
+            return True
+        for step in plan.status.steps:
+            before = self.experiment.status.step(step.name)
+            assert before is None or step.attempt >= before.attempt, "an attempt's number fell"
+        assert plan.write_status == (
+            plan.status.model_copy(update={"progress": None})
+            != self.experiment.status.model_copy(update={"progress": None})
+        )
+        self.experiment = self.experiment.with_status(plan.status)
+        for key in (*plan.stop, *plan.forget):
+            self.delete(self.job_of(key))
+        return bool(plan.start or plan.stop or plan.forget or plan.write_status or plan.drop_progress)
+
+    def settle(self) -> None:
+        for _ in range(30):
+            if not self.look():
+                return
+        raise AssertionError("no fixed point")
+
+    def create(self, start: StartRun) -> None:
+        mine = [pod for pod in self.pods.values() if pod.step == start.step]
+        assert all(pod.terminal or is_lost(pod, self.now) for pod in mine), "a step starts while pods of it are alive"
+        assert start.attempt > self.highest.get(start.step, 0), "an attempt's number was used twice"
+        self.highest[start.step] = start.attempt
+        name = run_name(self.experiment, start.step, start.attempt)
+        uid = f"uid-of-{name}"
+        assert uid not in self.jobs
+        self.jobs[uid] = JobView(
+            uid=uid,
+            name=name,
+            namespace="lab",
+            experiment="nuclei",
+            step=start.step,
+            attempt=start.attempt,
+            experiment_uid=UID,
+            fingerprint=start.fingerprint,
+            image=start.image,
+            start_time=self.now,
+            creation=self.now,
+            parallelism=self.experiment.step(start.step).nodes,
+        )
+
+    def job_of(self, key: RunKey) -> JobView | None:
+        return next((job for job in self.jobs.values() if (job.step, job.attempt) == (key.step, key.attempt)), None)
+
+    # the cluster
+
+    def delete(self, job: JobView | None) -> None:
+        """As with propagationPolicy Foreground: it stays until its pods are gone."""
+        if job is None or job.deletion_timestamp is not None:
+            return
+        self.jobs[job.uid] = replace(job, deletion_timestamp=self.now)
+        for pod in self.pods_of(job):
+            self.terminate(pod)
+        self.collect()
+
+    def pods_of(self, job: JobView) -> list[PodView]:
+        return [pod for pod in self.pods.values() if pod.job_uid == job.uid]
+
+    def terminate(self, pod: PodView) -> None:
+        if pod.deletion_timestamp is None:
+            self.pods[pod.uid] = replace(pod, deletion_timestamp=self.now + GRACE)
+
+    def collect(self) -> None:
+        for pod in list(self.pods.values()):
+            if pod.terminal and pod.deletion_timestamp is not None:
+                job = self.jobs.get(pod.job_uid)
+                if job is None or job.deletion_timestamp is not None or job.finished or job.suspended:
+                    del self.pods[pod.uid]
+        for job in list(self.jobs.values()):
+            if job.deletion_timestamp is not None and not self.pods_of(job):
+                del self.jobs[job.uid]
+
+    def add_pod(self, job: JobView, index: int) -> None:
+        self.names += 1
+        uid = f"pod-{self.names}"
+        self.pods[uid] = PodView(
+            uid=uid,
+            name=f"{job.name}-{index}-{self.names}",
+            namespace="lab",
+            experiment="nuclei",
+            step=job.step,
+            attempt=job.attempt,
+            experiment_uid=job.experiment_uid,
+            fingerprint=job.fingerprint,
+            job_uid=job.uid,
+            index=index,
+            node=f"node-{self.names % 3}",
+            creation=self.now,
+        )
+
+    def control(self) -> None:
+        """One round of the Job controller and of the garbage collector."""
+        for job in list(self.jobs.values()):
+            if job.deletion_timestamp is None and not job.finished:
+                self.sync(job)
+        self.collect()
+
+    def sync(self, job: JobView) -> None:
+        pods = self.pods_of(job)
+        if job.suspended:
+            for pod in pods:
+                self.terminate(pod)
+            return
+        failing, message = self.failure(job, pods)
+        if job.condition("FailureTarget") is None and failing:
+            self.condition(job, "FailureTarget", failing, message)
+            for pod in pods:
+                if not pod.terminal:
+                    self.terminate(pod)
+        job, pods = self.jobs[job.uid], self.pods_of(job)
+        target = job.condition("FailureTarget")
+        if target is not None:
+            if all(pod.terminal for pod in pods):
+                self.condition(job, "Failed", target.reason, target.message)
+            return
+        done = {pod.index for pod in pods if pod.phase == "Succeeded"}
+        if len(done) == job.parallelism and all(pod.terminal for pod in pods):
+            self.jobs[job.uid] = replace(job, completion_time=self.now)
+            self.condition(self.jobs[job.uid], "Complete", "CompletionsReached", "")
+            return
+        there = done | {pod.index for pod in pods if not pod.terminal}
+        for index in range(job.parallelism):
+            if index not in there:
+                self.add_pod(job, index)
+
+    def failure(self, job: JobView, pods: list[PodView]) -> tuple[str, str]:
+        for pod in pods:
+            if pod.phase != "Failed":
+                continue
+            if pod.disrupted and job.parallelism > 1:
+                return "PodFailurePolicy", f"Pod lab/{pod.name} has condition DisruptionTarget matching FailJob rule"
+            if pod.disrupted:
+                continue
+            if pod.exit_code == 64:
+                return "PodFailurePolicy", f"Container trainer for pod lab/{pod.name} failed with exit code 64"
+            return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+        return "", ""
+
+    def condition(self, job: JobView, kind: str, reason: str, message: str) -> None:
+        found = JobCondition(kind, reason, message, self.now)
+        self.jobs[job.uid] = replace(job, conditions=(*job.conditions, found))
+
+    def end(self, pod: PodView, code: int, *, mute: bool = False) -> None:
+        """A pod's task ends with ``code``."""
+        word: dict[str, Any] = {"version": 1, "code": code, "fingerprint": pod.fingerprint, "attempt": pod.attempt}
+        if code == 0:
+            word["modelPath"] = f"/workspace/nuclei/{pod.step}/model.tlt"
+        self.pods[pod.uid] = replace(
+            pod,
+            phase="Failed" if code else "Succeeded",
+            container_state="terminated",
+            exit_code=code,
+            reason="Error" if code else "Completed",
+            termination_message=json.dumps(word) if pod.index == 0 and not mute else "",
+            finished_at=self.now,
+        )
+
+    def end_what_terminates(self) -> None:
+        for pod in list(self.pods.values()):
+            if pod.deletion_timestamp is not None and not pod.terminal and pod.uid not in self.dead:
+                self.end(pod, 143)
+        self.collect()
+
+    # what may happen
+
+    def act(self, action: str, which: int, value: int) -> None:
+        getattr(self, f"do_{action}")(which, value)
+
+    def pick(self, which: int, fits: Callable[[PodView], bool] = lambda pod: True) -> PodView | None:
+        alive = [pod for pod in self.pods.values() if not pod.terminal and pod.uid not in self.dead and fits(pod)]
+        return alive[which % len(alive)] if alive else None
+
+    def do_control(self, _which: int, _value: int) -> None:
+        self.control()
+
+    def do_run(self, _which: int, _value: int) -> None:
+        for pod in self.pods.values():
+            if pod.phase == "Pending":
+                self.pods[pod.uid] = replace(pod, phase="Running", ready=True, container_state="running")
+
+    def do_succeed(self, which: int, value: int) -> None:
+        pod = self.pick(which, lambda pod: pod.deletion_timestamp is None)
+        for other in [pod, *self.pods.values()] if pod else []:
+            if other is not None and other.job_uid == pod.job_uid and not other.terminal:  # type: ignore[union-attr]
+                self.end(self.pods[other.uid], 0, mute=bool(value))
+
+    def do_fail(self, which: int, value: int) -> None:
+        pod = self.pick(which)
+        if pod is not None:
+            self.end(pod, value)
+
+    def do_disrupt(self, which: int, _value: int) -> None:
+        pod = self.pick(which)
+        if pod is not None:
+            self.terminate(replace(pod, disrupted=True))
+
+    def do_lose_node(self, which: int, _value: int) -> None:
+        pod = self.pick(which)
+        if pod is not None:
+            self.dead |= {other.uid for other in self.pods.values() if other.node == pod.node and not other.terminal}
+            for uid in self.dead & set(self.pods):
+                self.terminate(replace(self.pods[uid], disrupted=True))
+
+    def do_return_nodes(self, _which: int, _value: int) -> None:
+        self.dead.clear()
+        self.end_what_terminates()
+
+    def do_end_terminating(self, _which: int, _value: int) -> None:
+        self.end_what_terminates()
+
+    def do_delete_job(self, which: int, _value: int) -> None:
+        jobs = list(self.jobs.values())
+        self.delete(jobs[which % len(jobs)] if jobs else None)
+
+    def do_vanish(self, which: int, _value: int) -> None:
+        """Removed by force, pods and all."""
+        jobs = list(self.jobs.values())
+        if jobs:
+            job = jobs[which % len(jobs)]
+            del self.jobs[job.uid]
+            for pod in self.pods_of(job):
+                del self.pods[pod.uid]
+
+    def do_suspend_job(self, which: int, value: int) -> None:
+        jobs = [job for job in self.jobs.values() if not job.finished and job.deletion_timestamp is None]
+        if jobs:
+            job = jobs[which % len(jobs)]
+            start = None if value else self.now
+            self.jobs[job.uid] = replace(job, suspended=bool(value), start_time=start)
+
+    def do_haunt(self, which: int, value: int) -> None:
+        """A pod of an older experiment of this name."""
+        step = VARIANTS[0].spec.steps[which % 9].name
+        self.names += 1
+        self.pods[f"old-{self.names}"] = PodView(
+            uid=f"old-{self.names}",
+            name=f"old-{self.names}",
+            namespace="lab",
+            step=step,
+            attempt=1 + value,
+            experiment_uid="an-older-one",
+            job_uid="gone",
+            node="node-1",
+            phase="Running",
+            deletion_timestamp=self.now + GRACE,
+        )
+
+    def do_take_name(self, which: int, value: int) -> None:
+        self.taken = {VARIANTS[0].spec.steps[which % 9].name} if value else set()
+
+    def do_suspend(self, _which: int, value: int) -> None:
+        self.experiment = self.experiment.suspended(bool(value))
+
+    def do_edit(self, _which: int, value: int) -> None:
+        other = VARIANTS[value]
+        self.experiment = other.with_status(self.experiment.status).suspended(self.experiment.spec.suspend)
+
+    def do_wait(self, _which: int, value: int) -> None:
+        self.now += timedelta(seconds=value)
+
+    def do_lose_status(self, _which: int, _value: int) -> None:
+        self.lose_next_status = True
+
+    def do_report(self, which: int, value: int) -> None:
+        status = self.experiment.status
+        running = [step.name for step in status.steps if step.state is StepState.RUNNING]
+        if running:
+            progress = Progress(step=running[which % len(running)], checkpoint_step=value)
+            self.experiment = self.experiment.with_status(status.model_copy(update={"progress": progress}))
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    return moment + timedelta(seconds=seconds)
