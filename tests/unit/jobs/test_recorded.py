@@ -1,0 +1,55 @@
+"""What every release has left in clusters: this one finds nothing to do on it, and trains nothing again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maskrcnn_operator.api.manifest import read_object
+
+from .recording import RECORDED, RELEASE, SETTINGS, replayed, scenes
+
+if os.environ.get("MASKRCNN_WRITE_RECORDED"):
+    (RECORDED / RELEASE).mkdir(parents=True, exist_ok=True)
+    for _name, _scene in scenes():
+        (RECORDED / RELEASE / f"{_name}.yaml").write_text(_scene.to_yaml())
+
+FILES = sorted(RECORDED.glob("*/*.yaml"))
+
+
+def test_there_are_recordings_of_every_state() -> None:
+    assert {file.stem for file in FILES if file.parent.name == RELEASE} == {name for name, _ in scenes()}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+@pytest.mark.parametrize("image", [SETTINGS.default_image, "example.org/maskrcnn-trainer:9.9.9"])
+def test_there_is_nothing_to_do(file: Path, image: str) -> None:
+    content = yaml.safe_load(file.read_text())
+    experiment = read_object(content["experiment"])
+    now = datetime.fromisoformat(content["now"])
+    settings = replace(SETTINGS, default_image=image)
+    for later in (timedelta(), timedelta(seconds=5)):
+        plan = replayed(experiment, content["jobs"], content["pods"], now + later, settings=settings)
+        assert (plan.start, plan.stop, plan.forget, plan.events) == ((), (), (), ())
+        assert not plan.write_status
+        assert not plan.drop_progress
+        assert not plan.delete_experiment
+        assert plan.status == experiment.status
+
+
+def test_a_recording_says_what_it_is_of() -> None:
+    """Guards the recordings themselves: that there is something in them to do wrong."""
+    content = yaml.safe_load((RECORDED / RELEASE / "training.yaml").read_text())
+    experiment = read_object(content["experiment"])
+    assert experiment.status.current_step == "train"
+    lost = replayed(experiment, [], [], datetime.fromisoformat(content["now"]))
+    assert lost.write_status
+    back_off = yaml.safe_load((RECORDED / RELEASE / "back-off.yaml").read_text())
+    later = datetime.fromisoformat(back_off["now"]) + timedelta(seconds=10)
+    plan = replayed(read_object(back_off["experiment"]), back_off["jobs"], back_off["pods"], later)
+    assert [(start.step, start.attempt) for start in plan.start] == [("train", 2)]
