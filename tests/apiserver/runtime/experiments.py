@@ -138,6 +138,17 @@ class Cluster:
         mine = [event for event in listed if event["regarding"].get("name") == name]
         return sorted(mine, key=lambda event: str(event.get("eventTime")))
 
+    def wait_event(self, name: str, reason: str) -> list[str]:
+        """Waits until an event of that reason is there, which comes after the status; the reasons of all of them."""
+        reasons: list[str] = []
+
+        def told() -> bool:
+            reasons[:] = [event["reason"] for event in self.events(name)]
+            return reason in reasons
+
+        self.wait_for(told, f"the event {reason}")
+        return reasons
+
     def wait(
         self, name: str, until: Callable[[dict[str, Any]], bool], what: str, seconds: float = PATIENCE
     ) -> dict[str, Any]:

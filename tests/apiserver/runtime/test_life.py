@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
@@ -21,6 +23,8 @@ from tests.apiserver.runtime.experiments import (
 )
 from tests.apiserver.runtime.running import RunningOperator
 
+from maskrcnn_operator.core import sharing
+
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 
@@ -39,7 +43,7 @@ def test_nine_steps_to_the_end(operator: RunningOperator, cluster: Cluster, kube
     assert done["metadata"].get("annotations") is None
     assert done["metadata"].get("finalizers") is None
 
-    names = [event["reason"] for event in cluster.events("nuclei")]
+    names = cluster.wait_event("nuclei", "Succeeded")
     assert names.count("StepStarted") == names.count("StepSucceeded") == 9
     assert names[-1] == "Succeeded"
 
@@ -55,8 +59,8 @@ def test_steps_wait_for_what_they_need(operator: RunningOperator, cluster: Clust
     kubelet.play("convert", Play(seconds=None))
     cluster.apply(manifest("order", CONVERT, TRAIN, EVALUATE))
     kubelet.wait_running("convert")
+    cluster.wait_step("order", "convert", state="Running", reason="Converting")
     found = cluster.wait_ready("order", "Running")
-    assert step_of(found, "convert")["reason"] == "Converting"
     assert step_of(found, "train")["reason"] == "WaitingForSteps"
     assert found["status"]["currentStep"] == "convert"
     assert condition(found, "Reconciling") is not None
@@ -80,6 +84,7 @@ def test_a_permanent_failure_is_not_tried_again(
     assert stalled is not None and (stalled["status"], stalled["reason"]) == ("True", "StepFailed")
     assert succeeded is not None and succeeded["status"] == "False"
     assert "played: exit code 64" in step_of(found, "train")["message"]
+    cluster.wait_event("wrong", "Failed")
     assert cluster.events("wrong")[-1]["type"] == "Warning"
     waited = cluster.bed.kubectl(
         "wait", "-n", cluster.namespace, "mrx/wrong", "--for=condition=Stalled", "--timeout=5s", check=False
@@ -140,8 +145,9 @@ def test_without_a_shared_workspace_steps_take_turns(
 
 
 def test_nothing_starts_before_the_claim_is_there(
-    operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet
+    operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sharing, "LOOK_AGAIN", timedelta(seconds=2))
     cluster = Cluster(bed, namespace)
     cluster.apply(manifest("early", CONVERT))
     waiting = cluster.wait_step("early", "convert", reason="WaitingForClaim")

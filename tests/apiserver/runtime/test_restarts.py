@@ -33,7 +33,7 @@ def test_a_gang_is_started_again_counted_and_backed_off(
     assert sorted(facts.attempt for facts in kubelet.started) == [1, 1, 2, 2]
     # the Job of the attempt before goes when the next one is there
     cluster.wait_for(lambda: set(cluster.jobs()) == {"train/2"}, "the first attempt's Job to go")
-    assert "StepRestarting" in [event["reason"] for event in cluster.events("gang")]
+    cluster.wait_event("gang", "StepRestarting")
 
 
 def test_restarts_end_at_their_limit(operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet) -> None:

@@ -33,7 +33,7 @@ def test_suspend_stops_after_a_checkpoint_and_resume_goes_on(
     done = cluster.wait_ready("pause", "Succeeded")
     assert step_of(done, "train")["attempt"] == 2
     assert [facts.step for facts in kubelet.started].count("convert") == 1
-    names = [event["reason"] for event in cluster.events("pause")]
+    names = cluster.wait_event("pause", "Succeeded")
     assert names.index("Suspended") < names.index("Resumed")
 
 
