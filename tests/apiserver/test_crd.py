@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -20,7 +21,7 @@ from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.manifest import read_manifest, read_object
 from maskrcnn_trainer.spec.importing import import_text
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("served")]
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).with_name("manifests")
@@ -34,7 +35,16 @@ Kubectl = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def shared_namespace(bed: Bed, crd: None) -> Iterator[str]:
+def served(kubectl: Kubectl, crd: None) -> None:
+    """kubectl knows the resource by its short name: the list of resources that it keeps may be older than that."""
+    deadline = time.monotonic() + 60
+    while (said := kubectl("get", "mrx", "-A", check=False)).returncode and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert said.returncode == 0, said.stderr
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(bed: Bed, served: None) -> Iterator[str]:
     """One namespace for dry runs, which leave nothing behind."""
     name = bed.create_namespace("manifests")
     yield name
@@ -109,15 +119,23 @@ def example(name: str = "minimal") -> dict[str, Any]:
 
 
 def test_one_overridden_field_comes_back_alone(bed: Bed, namespace: str) -> None:
-    live = bed.api("POST", RESOURCE.format(namespace), example("one-overridden-field"))
+    manifest = example("one-overridden-field")
+    live = bed.api("POST", RESOURCE.format(namespace), manifest)
     steps = live["spec"]["steps"]
     assert "experiment" not in steps[0]
     assert steps[1]["experiment"] == {"totalSteps": 500}
     assert steps[2]["experiment"] == {"dataConfig": {"evalSamples": 100}, "maskrcnnConfig": {}}
-    assert live["spec"]["experiment"]["momentum"] == 0.9
-    assert live["spec"]["experiment"]["maskrcnnConfig"]["nlayers"] == 50
-    assert steps[1]["train"] == {"output": "last"}
-    assert (steps[1]["nodes"], steps[1]["gpusPerNode"], steps[1]["revision"]) == (1, 0, "")
+    assert steps == manifest["spec"]["steps"]
+
+
+def test_defaults_are_filled_in_outside_of_lists(bed: Bed, namespace: str) -> None:
+    manifest = example()
+    spec = bed.api("POST", RESOURCE.format(namespace), manifest)["spec"]
+    assert (spec["maxRestarts"], spec["suspend"], spec["image"], spec["queueName"]) == (3, False, "", "")
+    assert spec["podOverrides"] == {"gpuResource": "nvidia.com/gpu"}
+    assert spec["workspace"] == {"persistentVolumeClaim": {"claimName": "data"}, "subPath": ""}
+    assert (spec["experiment"]["momentum"], spec["experiment"]["maskrcnnConfig"]["freezeBlocks"]) == (0.9, [0, 1])
+    assert spec["steps"] == manifest["spec"]["steps"]
 
 
 def test_the_definition_is_structural(bed: Bed) -> None:

@@ -66,7 +66,7 @@ def resource_schema() -> Schema:
     """The schema of the resource."""
     root = written_out(definitions(), KIND)
     properties = root["properties"]
-    spec, status = described(properties["spec"]), _without_defaults(properties["status"])
+    spec, status = _without_defaults_in_lists(described(properties["spec"])), _without_defaults(properties["status"])
     return {
         "type": "object",
         "description": root["description"],
@@ -89,6 +89,20 @@ def _without_defaults(schema: Schema) -> Schema:
         found["items"] = _without_defaults(found["items"])
     if "properties" in found:
         found["properties"] = {field: _without_defaults(value) for field, value in found["properties"].items()}
+    return found
+
+
+def _without_defaults_in_lists(schema: Schema) -> Schema:
+    """A spec whose lists stay as the user wrote them.
+
+    Clients that compare a manifest with the object (``kubectl apply``, Argo CD) replace a list as a whole, so an entry
+    that the server has filled up would look changed for ever. The types read an absent field as its default anyway.
+    """
+    found = dict(schema)
+    if "items" in found:
+        found["items"] = _without_defaults(found["items"])
+    if "properties" in found:
+        found["properties"] = {field: _without_defaults_in_lists(value) for field, value in found["properties"].items()}
     return found
 
 

@@ -1,4 +1,7 @@
-"""What must hold of a step, and between the steps of an experiment, in CEL: the rules of the step graph."""
+"""What must hold of a step, and between the steps of an experiment, in CEL: the rules of the step graph.
+
+The server fills no default into a step, so a field with a default may be absent here.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,19 @@ from maskrcnn_operator.api.tasks import TaskName
 _TASKS = tuple(name.value for name in TaskName)
 _USES_MODEL = any_of("evaluate", "prune", "inference", "export", of="s")
 _MAKES_MODEL = any_of("train", "prune", of="{}")
-_NAMED = "self.steps.exists(o, o.name == s.modelFrom && {})"
+_NAMED = "self.steps.exists(o, o.name == s.modelFrom{})"
 _READS_RECORDS = (
-    "(has(s.train) || (has(s.export) && s.export.dataType == 'int8' && !s.?export.?calibration.?imageDir.hasValue()))"
+    "(has(s.train) || (has(s.export) && s.export.?dataType.orValue('fp32') == 'int8' && "
+    "!s.?export.?calibration.?imageDir.hasValue()))"
 )
 
 
+def _converts(split: str, of: str) -> str:
+    return f"has({of}.datasetConvert) && {of}.datasetConvert.?split.orValue('train') == '{split}'"
+
+
 def _converted_before(split: str) -> str:
-    return f"self.steps.exists(j, o, j < i && has(o.datasetConvert) && o.datasetConvert.split == '{split}')"
+    return f"self.steps.exists(j, o, j < i && {_converts(split, 'o')})"
 
 
 def _file_of_step(field: str) -> str:
@@ -28,15 +36,15 @@ STEP_RULES = (
         f"[{', '.join(f'has(self.{task})' for task in _TASKS)}].filter(given, given).size() == 1",
         f"a step is exactly one task of {', '.join(_TASKS)}",
         told=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "
-        f"string([{', '.join(f'has(self.{task})' for task in _TASKS)}].filter(given, given).size())",
+        f"({any_of(*_TASKS)} ? 'several' : 'none')",
     ),
     Rule(
-        "self.nodes == 1 || has(self.train)",
+        "self.?nodes.orValue(1) == 1 || has(self.train)",
         "nodes above 1 is for train steps only: leave it out",
         field=".nodes",
     ),
     Rule(
-        "!has(self.processesPerNode) || self.processesPerNode == 1 || has(self.train)",
+        "self.?processesPerNode.orValue(1) == 1 || has(self.train)",
         "processesPerNode above 1 is for train steps only: leave it out",
         field=".processesPerNode",
     ),
@@ -62,8 +70,8 @@ STEP_RULES = (
         field=".modelPath",
     ),
     Rule(
-        "!has(self.train) || !has(self.modelFrom) || "
-        "self.?experiment.?checkpoint.orValue('') + self.?experiment.?prunedModelPath.orValue('') == ''",
+        "!has(self.train) || !has(self.modelFrom) || (self.?experiment.?checkpoint.orValue('') == '' && "
+        "self.?experiment.?prunedModelPath.orValue('') == '')",
         "modelFrom says already where the weights come from: leave experiment.checkpoint and "
         "experiment.prunedModelPath out",
         field=".experiment",
@@ -86,15 +94,15 @@ STEPS_RULES = (
         "dependsOn names a step that does not exist: name steps of this experiment",
     ),
     no_step(
-        f"has(s.modelFrom) && !{_NAMED.format('true')}",
+        f"has(s.modelFrom) && !{_NAMED.format('')}",
         "modelFrom names a step that does not exist: name a train, prune or export step of this experiment",
     ),
     no_step(
-        f"has(s.modelFrom) && {_NAMED.format(any_of('datasetConvert', 'evaluate', 'inference', of='o'))}",
+        f"has(s.modelFrom) && {_NAMED.format(' && ' + any_of('datasetConvert', 'evaluate', 'inference', of='o'))}",
         "modelFrom names a step that makes no model: name a train, prune or export step",
     ),
     no_step(
-        f"has(s.modelFrom) && !{any_of('evaluate', 'inference', of='s')} && {_NAMED.format('has(o.export)')}",
+        f"has(s.modelFrom) && !{any_of('evaluate', 'inference', of='s')} && {_NAMED.format(' && has(o.export)')}",
         "modelFrom names an export step, whose model only evaluate and inference can read: name a train step",
     ),
     no_step(
@@ -106,13 +114,13 @@ STEPS_RULES = (
     ),
     no_step(
         f"{any_of('evaluate', 'inference', 'export', of='s')} && !has(s.modelPath) && (has(s.modelFrom) ? "
-        f"{_NAMED.format('has(o.prune)')} : self.steps.exists(j, o, j < i && has(o.prune) && "
+        f"{_NAMED.format(' && has(o.prune)')} : self.steps.exists(j, o, j < i && has(o.prune) && "
         f"!self.steps.exists(k, p, j < k && k < i && {_MAKES_MODEL.replace('{}', 'p')})))",
         "the model of a prune step must be retrained before it is used: put a train step between the two, or name "
         "another step with modelFrom",
     ),
     no_step(
-        "has(s.datasetConvert) && s.datasetConvert.split == 'val' && " + _converted_before("val"),
+        f"{_converts('val', 's')} && {_converted_before('val')}",
         "datasetConvert.split is val in a step before already: at most one step converts the validation set",
     ),
     no_step(

@@ -144,6 +144,22 @@ def test_a_steps_experiment_is_partial() -> None:
         assert not {"default", "required"} & schema.keys(), path
 
 
+def test_entries_of_lists_have_no_defaults() -> None:
+    assert not [path for path, part in walk(SPEC) if "[]" in path and "default" in part]
+    step = SPEC["properties"]["steps"]["items"]["properties"]
+    assert step["nodes"]["description"].endswith("Default 1, 1 to 999.")
+
+
+def test_optional_fields_outside_of_lists_have_their_defaults() -> None:
+    types = definitions()
+    for name in ("ExperimentBody", "ExperimentSpec", "DataConfig", "MaskRCNNConfig", "Workspace", "SecretKeyReference"):
+        at = next(
+            part for _, part in walk(SCHEMA) if part.get("properties", {}).keys() == types[name]["properties"].keys()
+        )
+        for field, part in types[name]["properties"].items():
+            assert part.get("default") == at["properties"][field].get("default"), (name, field)
+
+
 def test_the_status_has_no_defaults() -> None:
     assert not [path for path, part in walk(STATUS) if "default" in part]
 

@@ -73,7 +73,7 @@ def test_every_field_of_the_spec_stands_in_an_accepted_manifest() -> None:
 
 def test_every_rule_has_a_manifest_that_breaks_it() -> None:
     expected = [line for file in REFUSED for line in re.findall(r"(?m)^# refused: (.*)$", file.read_text())]
-    expected = [re.sub(r"^steps\[.*?\): ", "", line) for line in expected if " " in line]  # without who breaks it
+    expected = [re.sub(r"^step [a-z-]+: ", "", line) for line in expected if " " in line]  # without who breaks it
     every = [rule for kind in (TYPE_RULES, FIELD_RULES) for rules in kind.values() for rule in rules]
     while_running = [rule for rule in every if "oldSelf" in rule.expression]
     assert len(while_running) == 3  # tried with edits on the API server

@@ -56,7 +56,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = None if re.fullmatch(r"[A-Za-z/][\w./-]*", value) else '"'
+    style = None if re.fullmatch(r"[A-Za-z/][\w./-]+", value) else '"'  # kubectl reads a single n or y as a boolean
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
