@@ -311,6 +311,7 @@ class Training:
     def _load_weights(self, resumed: ModelFile | None, pruned: ModelFile | None, key: str | None) -> None:
         if resumed is not None:
             log.info("Going on from step %d", resumed.step)
+            self._reporter.running(f"Going on from step {resumed.step}.", step=resumed.step, checkpoint_step=resumed.step)
             assign_variables(self.network, resumed)
         elif pruned is not None:
             if self.spec.checkpoint:
