@@ -140,6 +140,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(data: Path, tmp_path: Path, 
     process.communicate()
     assert not (cut / "model.step-4.tlt").exists()
     assert "Going on from step 2" in run(*command, "-d", str(cut), **threads)
+    told = next(record for record in records(cut) if record["message"] == "Going on from step 2.")
+    assert told["checkpointStep"] == 2
 
     assert_same(read_model_file(whole / "model.step-4.tlt"), read_model_file(cut / "model.step-4.tlt"))
     assert sorted(json.loads((cut / "evaluations.json").read_text())) == ["2", "4"]

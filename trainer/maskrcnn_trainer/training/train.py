@@ -310,8 +310,9 @@ class Training:
 
     def _load_weights(self, resumed: ModelFile | None, pruned: ModelFile | None, key: str | None) -> None:
         if resumed is not None:
-            log.info("Going on from step %d", resumed.step)
-            self._reporter.running(f"Going on from step {resumed.step}.", step=resumed.step, checkpoint_step=resumed.step)
+            step = resumed.step
+            log.info("Going on from step %d", step)
+            self._reporter.running(f"Going on from step {step}.", step=step, checkpoint_step=step)
             assign_variables(self.network, resumed)
         elif pruned is not None:
             if self.spec.checkpoint:
