@@ -38,15 +38,10 @@ class OperatorProcess:
             self.health_port = int(free.getsockname()[1])
         self.log = log
         self.command = [
-            *(
-                sys.executable,
-                "-P",
-                str(Path(__file__).resolve()),
-                f"--kubeconfig={kubeconfig}",
-                f"--namespace={namespace}",
-            ),
-            *("--trainer-image=trainer:test", f"--health-port={self.health_port}", f"--lease-name={namespace}"),
-            *("--lease-namespace=maskrcnn-operator", "--log-format=text", *arguments),
+            *(sys.executable, "-P", str(Path(__file__).resolve())),
+            *(f"--kubeconfig={kubeconfig}", f"--namespace={namespace}", f"--health-port={self.health_port}"),
+            *(f"--lease-name={namespace}", "--lease-namespace=maskrcnn-operator"),
+            *("--trainer-image=trainer:test", "--log-format=text", *arguments),
         ]
 
     def __enter__(self) -> OperatorProcess:

@@ -85,11 +85,8 @@ def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8
 
 def session(rest: Rest) -> aiohttp.ClientSession:
     """An HTTP client of the API server as ``rest``'s user."""
-    return aiohttp.ClientSession(
-        base_url=f"https://{rest.host}:{rest.port}",
-        connector=aiohttp.TCPConnector(ssl=rest.context),
-        read_bufsize=1 << 22,
-    )
+    connector = aiohttp.TCPConnector(ssl=rest.context)
+    return aiohttp.ClientSession(f"https://{rest.host}:{rest.port}", connector=connector, read_bufsize=1 << 22)
 
 
 def count_writes(calls: Iterable[Call]) -> Counter[str]:
