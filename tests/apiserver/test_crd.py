@@ -79,7 +79,7 @@ def test_accepted(file: Path, bed: Bed, kubectl: Kubectl, namespace: str) -> Non
     assert "created" in kubectl("apply", "-n", namespace, "-f", str(file)).stdout
     assert "unchanged" in kubectl("apply", "-n", namespace, "-f", str(file)).stdout
     kubectl("apply", "-n", namespace, "--server-side", "--field-manager=gitops", "-f", str(file))
-    manifest = yaml.safe_load(kubectl("create", "--dry-run=client", "-o", "yaml", "-f", str(file)).stdout)
+    manifest = json.loads(kubectl("create", "--dry-run=client", "-o", "json", "-f", str(file)).stdout)
     live = bed.api("GET", f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}")
     assert live["metadata"]["generation"] == 1
     assert missing(manifest["spec"], live["spec"]) == []

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maskrcnn_operator.api.base import EXPERIMENT_NAME_LENGTH, EXPERIMENT_NAME_PATTERN, RESERVED_PREFIXES
+from maskrcnn_operator.api.base import (
+    ABSOLUTE_PATH_PATTERN,
+    EXPERIMENT_NAME_LENGTH,
+    EXPERIMENT_NAME_PATTERN,
+    RESERVED_PREFIXES,
+    STEP_NAME_PATTERN,
+)
 from maskrcnn_operator.api.cel import Rule, quoted, unchanged
 from maskrcnn_operator.api.step_rules import STEP_RULES, STEPS_RULES
 
@@ -54,6 +60,15 @@ _THRESHOLDS = (
     _at_most("bgThreshLo", "bgThreshHi"),
     _at_most("bgThreshHi", "fgThresh"),
 )
+
+PATTERN_RULES: Mapping[str, Rule] = {
+    ABSOLUTE_PATH_PATTERN: Rule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
+    STEP_NAME_PATTERN: Rule(
+        f"self.matches({quoted(STEP_NAME_PATTERN)})",
+        "the name of a step is a DNS label: lower case letters, digits and -, a letter or digit first and last",
+    ),
+}
+"""Rules in place of the patterns of fields: they say what would be right, which a pattern does not."""
 
 TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
     "MaskRCNNExperiment": (

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.rules import rules_of
+from maskrcnn_operator.api.rules import PATTERN_RULES, rules_of
 
 Schema = dict[str, Any]
 
@@ -85,7 +85,10 @@ def _field(owner: str, name: str, schema: Schema) -> Schema:
         }
     if found.get("type") == "array":
         _name_list_type(owner, name, found)
-    if rules := rules_of(owner, name):
+    rules = rules_of(owner, name)
+    if found.get("pattern") in PATTERN_RULES:
+        rules = (PATTERN_RULES[found.pop("pattern")], *rules)
+    if rules:
         found["x-kubernetes-validations"] = [rule.to_schema() for rule in rules]
     return found
 
