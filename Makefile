@@ -7,7 +7,13 @@ VENV := .venv/bin
 # Side by side, a test process a CPU would thrash TensorFlow's thread pools: they are told to share.
 PYTEST := $(VENV)/python -m pytest
 
-.PHONY: help setup demo test test-unit test-trainer lint format lock bench-train-step bench-dataset-convert bench-input-pipeline clean
+# A generated file is written aside and renamed, so that a generator that fails leaves the old one.
+define generate
+	$(VENV)/python -m $(1) > $(2).new
+	@mv $(2).new $(2)
+endef
+
+.PHONY: help setup demo test test-unit test-trainer test-apiserver lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-input-pipeline clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +38,14 @@ lint: setup ## ruff, mypy and the arrows between rooms
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer
 	$(VENV)/lint-imports
+	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
+	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md
+	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/metrics.md
+
+manifests: setup ## the CustomResourceDefinition, docs/api.md and docs/metrics.md, made from the types
+	$(call generate,maskrcnn_operator.api.crd,crds/maskrcnn.dev_maskrcnnexperiments.yaml)
+	$(call generate,maskrcnn_operator.api.docs,docs/api.md)
+	$(call generate,maskrcnn_operator.metrics.docs,docs/metrics.md)
 
 format: setup ## lets ruff format and mend
 	$(VENV)/ruff check --fix .
