@@ -39,7 +39,8 @@ def start_operator(account: Path, namespace: str) -> Iterator[StartOperator]:
     started: list[RunningOperator] = []
 
     def start(client_class: type[Client] = Client, **changes: Any) -> RunningOperator:
-        started.append(RunningOperator(options_for(account, namespace, **changes), client_class))
+        options = options_for(changes.pop("kubeconfig", account), namespace, **changes)
+        started.append(RunningOperator(options, client_class))
         return started[-1].start()
 
     yield start

@@ -12,7 +12,7 @@ from tests.apiserver.rest import RestError
 PATIENCE = 90.0
 """Seconds that bound every wait, on a machine with other things to do."""
 
-TRAINED = {
+TRAINED: dict[str, Any] = {
     "seed": 7,
     "initLearningRate": 0.01,
     "learningRateSteps": [60, 80],
@@ -31,6 +31,11 @@ TRAINED = {
         "valJsonFile": "/workspace/data/val.json",
     },
     "maskrcnnConfig": {"nlayers": 50},
+}
+
+DATA_FIELDS: dict[str | None, tuple[str, ...]] = {
+    "train": ("trainingFilePattern",),
+    "val": ("validationFilePattern", "valJsonFile"),
 }
 
 CONVERT: dict[str, Any] = {
@@ -60,14 +65,19 @@ NINE_STEPS: list[dict[str, Any]] = [
 
 
 def manifest(name: str, *steps: dict[str, Any], **spec: Any) -> dict[str, Any]:
-    """A manifest with these steps, on the claim ``maskrcnn``."""
+    """A manifest with these steps, on the claim ``maskrcnn``; data that a step converts is not named in it."""
+    data = dict(TRAINED["dataConfig"])
+    for step in steps:
+        split = step.get("datasetConvert", {}).get("split", "train") if "datasetConvert" in step else None
+        for field in DATA_FIELDS.get(split, ()):
+            data.pop(field, None)
     return {
         "apiVersion": "maskrcnn.dev/v1alpha1",
         "kind": "MaskRCNNExperiment",
         "metadata": {"name": name},
         "spec": {
             "workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}},
-            "experiment": TRAINED,
+            "experiment": {**TRAINED, "dataConfig": data},
             "steps": list(steps),
             **spec,
         },
