@@ -1,0 +1,107 @@
+"""The limit of an operator: a client that sees each experiment and makes the operator's writes without a thought.
+
+It watches the experiments of a namespace and answers each new one with what the operator wrote for a sample: a status, a
+Job, a status, an Event, with the experiment's name and uid in place of the sample's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from tests.apiserver.rest import APPLY_PATCH, JSON, Rest
+from tests.apiserver.scale import EXPERIMENTS, session
+
+MANAGER = urlencode({"fieldManager": "bare-client", "force": "true"})
+PLACE_NAME, PLACE_UID, PLACE_NAMESPACE = "@NAME@", "@UID@", "@NAMESPACE@"
+
+
+def record(bed_api: Any, namespace: str, name: str) -> list[tuple[str, str, str]]:
+    """What the operator wrote for the experiment ``name``, as (method, path, body) with places for another's names.
+
+    The first status is what it looks like before anything has started: the size matters, not the words.
+    """
+    found = bed_api("GET", f"{EXPERIMENTS.format(namespace)}/{name}")
+    status = found["status"]
+    (job,) = bed_api("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs")["items"]
+    for field in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"):
+        job["metadata"].pop(field)
+    job.pop("status")
+    job["spec"].pop("selector")
+    for labels in (job["metadata"]["labels"], job["spec"]["template"]["metadata"]["labels"]):
+        for label in [label for label in labels if label.endswith(("controller-uid", "job-name"))]:
+            del labels[label]
+    (event,) = bed_api("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events?limit=500&{_of(name)}")["items"]
+    for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "name"):
+        event["metadata"].pop(field)
+    for field in [field for field in event if field.startswith("deprecated")]:
+        event.pop(field)
+    event["metadata"]["generateName"] = f"{name}-"
+    first = status | {"steps": [step | {"state": "Pending", "reason": "Pending"} for step in status["steps"]]}
+    path = f"{EXPERIMENTS.format(namespace)}/{name}/status?{MANAGER}"
+    apply = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": {"name": name}}
+    writes: list[tuple[str, str, Any]] = [
+        ("PATCH", path, apply | {"status": first}),
+        ("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job),
+        ("PATCH", path, apply | {"status": status}),
+        ("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event),
+    ]
+    uid = found["metadata"]["uid"]
+
+    def places(text: str) -> str:
+        text = text.replace(uid, PLACE_UID).replace(namespace, PLACE_NAMESPACE)
+        return text.replace(f"/{name}/", f"/{PLACE_NAME}/").replace(f'"{name}', f'"{PLACE_NAME}')
+
+    return [(method, places(where), places(json.dumps(body))) for method, where, body in writes]
+
+
+def _of(name: str) -> str:
+    return urlencode({"fieldSelector": f"regarding.name={name}"})
+
+
+def answer_experiments(
+    rest: Rest, namespace: str, number: int, writes: list[tuple[str, str, str]], workers: int
+) -> None:
+    """Make ``writes`` for each of the first ``number`` experiments that come, ``workers`` experiments at a time.
+
+    Raises:
+        RuntimeError: a write was refused.
+    """
+
+    async def work(http: aiohttp.ClientSession, seen: asyncio.Queue[tuple[str, str] | None]) -> None:
+        while (one := await seen.get()) is not None:
+            for method, path, body in writes:
+                headers = {"Content-Type": APPLY_PATCH if method == "PATCH" else JSON}
+                content = _fill(body, namespace, *one)
+                async with http.request(method, _fill(path, namespace, *one), data=content, headers=headers) as answer:
+                    if answer.status >= 400:
+                        raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+                    await answer.json()
+
+    async def watch(http: aiohttp.ClientSession, seen: asyncio.Queue[tuple[str, str] | None]) -> None:
+        left, forever = number, aiohttp.ClientTimeout(total=None)
+        async with http.get(EXPERIMENTS.format(namespace), params={"watch": "1"}, timeout=forever) as answer:
+            async for line in answer.content:
+                event = json.loads(line)
+                if event["type"] == "ADDED":
+                    metadata = event["object"]["metadata"]
+                    seen.put_nowait((metadata["name"], metadata["uid"]))
+                    left -= 1
+                    if not left:
+                        break
+        for _ in range(workers):
+            seen.put_nowait(None)
+
+    async def run() -> None:
+        seen: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+        async with session(rest) as http:
+            await asyncio.gather(watch(http, seen), *(work(http, seen) for _ in range(workers)))
+
+    asyncio.run(run())
+
+
+def _fill(text: str, namespace: str, name: str, uid: str) -> str:
+    return text.replace(PLACE_NAME, name).replace(PLACE_UID, uid).replace(PLACE_NAMESPACE, namespace)

@@ -1,0 +1,115 @@
+"""What the operator writes for each of many experiments, counted by the API server's audit log."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.apiserver.audit import AuditTail
+from tests.apiserver.bed import Bed
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.operator_process import OperatorProcess
+from tests.apiserver.scale import EXPERIMENTS, OPERATOR, STEPS, count_writes, create_experiments, experiment, make_claim
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+RBAC = Path(__file__).resolve().parents[2] / "deploy" / "rbac.yaml"
+NUMBER = 200
+DRIVEN = 5
+PATIENCE = 400.0
+QUIET_SECONDS = 3.0
+STATUS = "patch maskrcnnexperiments/status"
+
+
+@pytest.fixture(scope="module")
+def account(bed: Bed) -> Path:
+    """A kubeconfig of the operator's service account."""
+    bed.kubectl("apply", "-f", str(RBAC))
+    return bed.kubeconfig_for("maskrcnn-operator", "maskrcnn-operator")
+
+
+@pytest.fixture
+def start(account: Path, namespace: str, tmp_path: Path) -> Callable[[], OperatorProcess]:
+    """An operator for the test's namespace, without a limit of its own on calls."""
+    return lambda: OperatorProcess(account, namespace, tmp_path / "operator.log", ("--qps=0",))
+
+
+class Writes:
+    """What the operator has written in a namespace since the last look."""
+
+    def __init__(self, bed: Bed, namespace: str) -> None:
+        self.namespace = namespace
+        self.tail = AuditTail(bed.audit_log)
+
+    def until(self, done: Callable[[Counter[str]], bool]) -> Counter[str]:
+        """All writes until ``done`` says so of them and then nothing more is written for QUIET_SECONDS."""
+        found: Counter[str] = Counter()
+        deadline, last = time.monotonic() + PATIENCE, time.monotonic()
+        while not done(found) or time.monotonic() - last < QUIET_SECONDS:
+            more = count_writes(self.tail.read(user=OPERATOR, namespace=self.namespace))
+            found += more
+            last = time.monotonic() if more else last
+            assert time.monotonic() < deadline, f"so far {found}"
+            time.sleep(0.1)
+        return found
+
+
+@pytest.fixture
+def writes(bed: Bed, namespace: str) -> Writes:
+    return Writes(bed, namespace)
+
+
+def test_writes_of_many_experiments_until_their_first_job_at_rest_and_over_a_restart(
+    bed: Bed, namespace: str, start: Callable[[], OperatorProcess], writes: Writes
+) -> None:
+    make_claim(bed, namespace)
+    with start():
+        create_experiments(bed.rest, namespace, NUMBER)
+        first = writes.until(lambda found: found["create jobs"] >= NUMBER and found[STATUS] >= 2 * NUMBER)
+        # seen; a Job; started. Events are told beside it, one for the step that started.
+        assert first == {STATUS: 2 * NUMBER, "create jobs": NUMBER, "create events": NUMBER}
+        assert writes.until(lambda found: True) == {}
+    with start():
+        assert writes.until(lambda found: True) == {}
+
+
+def test_writes_of_nine_steps(
+    bed: Bed, namespace: str, start: Callable[[], OperatorProcess], writes: Writes, kubelet: PlayedKubelet
+) -> None:
+    make_claim(bed, namespace)
+    steps = len(STEPS)
+    with start():
+        create_experiments(bed.rest, namespace, DRIVEN)
+        all_told = DRIVEN * (2 * steps + 1)  # each step started and succeeded, then the experiment succeeded
+        found = writes.until(lambda found: found["create events"] >= all_told)
+    assert found["create jobs"] == DRIVEN * steps
+    assert found["create events"] == all_told
+    # seen; then each step started, with the end of the one before it in the same write; the last one's end. A step that
+    # is seen running costs one more.
+    assert DRIVEN * (steps + 2) <= found[STATUS] <= DRIVEN * (2 * steps + 2)
+    assert set(found) == {STATUS, "create jobs", "create events"}
+
+
+def test_a_gangs_first_attempt_costs_a_service_a_job_and_a_status(
+    bed: Bed, namespace: str, start: Callable[[], OperatorProcess], writes: Writes
+) -> None:
+    make_claim(bed, namespace, "ReadWriteMany")
+    data = {
+        "trainingFilePattern": "/data/train*",
+        "validationFilePattern": "/data/val*",
+        "valJsonFile": "/data/val.json",
+    }
+    gang = experiment("gang", [{"name": "train", "train": {}, "nodes": 2, "gpusPerNode": 8}])
+    gang["spec"]["experiment"]["dataConfig"] |= data
+    with start():
+        bed.api("POST", EXPERIMENTS.format(namespace), gang)
+        found = writes.until(lambda found: found["create jobs"] >= 1 and found[STATUS] >= 2)
+    assert found == {STATUS: 2, "create services": 1, "create jobs": 1, "create events": 1}
+
+
+def test_a_write_that_nobody_needed_would_be_counted(bed: Bed, namespace: str, account: Path, writes: Writes) -> None:
+    bed.kubectl("--kubeconfig", str(account), "-n", namespace, "create", "job", "more", "--image=trainer:test")
+    assert writes.until(bool) == {"create jobs": 1}
