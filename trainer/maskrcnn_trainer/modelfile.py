@@ -28,6 +28,11 @@ NONCE_BYTES = 12
 # One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
 LARGEST_PLAINTEXT = 2**31 - 2**16
 
+RETRAIN_FIRST = (
+    "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
+    "inference or evaluation: give it to train as prunedModelPath"
+)
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -98,6 +103,16 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
             )
         payload = decrypt(payload, key, source=str(path))
     return _open_archive(payload, str(path), with_optimizer)
+
+
+def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
+    """Lets a model pass that is fit for evaluation, inference and export.
+
+    Raises:
+        InvalidInput: it was pruned and not trained since.
+    """
+    if model.retrain_required:
+        raise InvalidInput(RETRAIN_FIRST.format(path=path), reason="RetrainFirst")
 
 
 def is_model_file(path: Path) -> bool:

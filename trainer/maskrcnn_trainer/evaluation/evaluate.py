@@ -17,18 +17,13 @@ from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 from maskrcnn_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
-
-RETRAIN_FIRST = (
-    "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
-    "inference or evaluation: give it to train as prunedModelPath"
-)
 
 
 @dataclass(frozen=True)
@@ -94,8 +89,7 @@ def open_model(path: Path, key: str | None, spec: ExperimentSpec) -> ModelFile:
         InvalidInput: it is pruned and not retrained, or the spec contradicts it, by field name.
     """
     model = read_model_file(path, key, with_optimizer=False)
-    if model.retrain_required:
-        raise InvalidInput(RETRAIN_FIRST.format(path=path), reason="RetrainFirst")
+    refuse_unless_retrained(model, path)
     contradictions = Architecture.from_json(model.architecture).contradictions(spec)
     if contradictions:
         raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
