@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
@@ -17,7 +17,6 @@ from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_operator.core.wanted import Wanted, understand
-from maskrcnn_operator.jobs.attempt import is_lost
 from maskrcnn_operator.jobs.config import run_name
 from maskrcnn_operator.jobs.observe import observe
 from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView
@@ -26,6 +25,13 @@ from .conftest import MANIFEST, UID, at
 
 SETTINGS = Settings(missing_tasks=frozenset(), default_image="trainer:1", run_name=run_name)
 GRACE = timedelta(seconds=120)
+STAGES = (
+    ("convert-train", "convert-val"),
+    ("train",),
+    ("evaluate", "prune"),
+    ("retrain",),
+    ("evaluate-pruned", "inference", "export"),
+)
 
 
 def variant(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
@@ -46,8 +52,10 @@ UNDERSTOOD: Mapping[int, Wanted] = {id(item.spec.steps): understand(item, SETTIN
 class Cluster:
     """What exists, and what the operator makes of it. Attributes may be changed at will."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: int = 0) -> None:
+        """``stages``: how many of the STAGES have succeeded already."""
         self.experiment = VARIANTS[0]
+        self.late: dict[str, PodView] | None = None
         self.jobs: dict[str, JobView] = {}
         self.pods: dict[str, PodView] = {}
         self.dead: set[str] = set()
@@ -56,6 +64,14 @@ class Cluster:
         self.lose_next_status = False
         self.taken: set[str] = set()
         self.highest: dict[str, int] = {}
+        self.settle()
+        for stage in STAGES[:stages]:
+            self.control()
+            for pod in list(self.pods.values()):
+                if pod.step in stage:
+                    self.end(pod, 0)
+            self.control()
+            self.settle()
 
     @property
     def wanted(self) -> Wanted:
@@ -63,8 +79,13 @@ class Cluster:
 
     # the operator
 
+    @property
+    def seen_pods(self) -> list[PodView]:
+        """The pods as the operator sees them: watches may be late."""
+        return list((self.pods if self.late is None else self.late).values())
+
     def plan(self, refused: Mapping[str, Refusal]) -> Plan:
-        seen = observe(self.experiment, list(self.jobs.values()), list(self.pods.values()), self.now)
+        seen = observe(self.experiment, list(self.jobs.values()), self.seen_pods, self.now)
         return reconcile(
             self.experiment,
             seen.runs,
@@ -107,8 +128,8 @@ class Cluster:
         raise AssertionError("no fixed point")
 
     def create(self, start: StartRun) -> None:
-        mine = [pod for pod in self.pods.values() if pod.step == start.step]
-        assert all(pod.terminal or is_lost(pod, self.now) for pod in mine), "a step starts while pods of it are alive"
+        mine = [pod for pod in self.seen_pods if pod.step == start.step]
+        assert not any(self.alive(pod) for pod in mine), "a step starts while pods of it are alive"
         assert start.attempt > self.highest.get(start.step, 0), "an attempt's number was used twice"
         self.highest[start.step] = start.attempt
         name = run_name(self.experiment, start.step, start.attempt)
@@ -134,6 +155,11 @@ class Cluster:
 
     # the cluster
 
+    def alive(self, pod: PodView) -> bool:
+        """Whether it may still do something: neither ended nor a minute past the time when it should have."""
+        until = pod.deletion_timestamp
+        return pod.phase not in ("Succeeded", "Failed") and (until is None or self.now < until + timedelta(minutes=1))
+
     def delete(self, job: JobView | None) -> None:
         """As with propagationPolicy Foreground: it stays until its pods are gone."""
         if job is None or job.deletion_timestamp is not None:
@@ -141,7 +167,6 @@ class Cluster:
         self.jobs[job.uid] = replace(job, deletion_timestamp=self.now)
         for pod in self.pods_of(job):
             self.terminate(pod)
-        self.collect()
 
     def pods_of(self, job: JobView) -> list[PodView]:
         return [pod for pod in self.pods.values() if pod.job_uid == job.uid]
@@ -319,8 +344,12 @@ class Cluster:
             self.jobs[job.uid] = replace(job, suspended=bool(value), start_time=start)
 
     def do_haunt(self, which: int, value: int) -> None:
-        """A pod of an older experiment of this name."""
-        step = VARIANTS[0].spec.steps[which % 9].name
+        """A pod of an older experiment of this name, of a step that could start or runs."""
+        far = ("WaitingForSteps", "UpstreamFailed")
+        near = [
+            step.name for step in self.experiment.status.steps if step.state != "Succeeded" and step.reason not in far
+        ]
+        step = near[which % len(near)] if near else "train"
         self.names += 1
         self.pods[f"old-{self.names}"] = PodView(
             uid=f"old-{self.names}",
@@ -347,9 +376,15 @@ class Cluster:
 
     def do_wait(self, _which: int, value: int) -> None:
         self.now += timedelta(seconds=value)
+        if value > 15:
+            self.late = None
 
     def do_lose_status(self, _which: int, _value: int) -> None:
         self.lose_next_status = True
+
+    def do_lag(self, _which: int, value: int) -> None:
+        """Pods are seen as they are now from here on, or as they are at any time again."""
+        self.late = dict(self.pods) if value else None
 
     def do_report(self, which: int, value: int) -> None:
         status = self.experiment.status
@@ -357,7 +392,3 @@ class Cluster:
         if running:
             progress = Progress(step=running[which % len(running)], checkpoint_step=value)
             self.experiment = self.experiment.with_status(status.model_copy(update={"progress": progress}))
-
-
-def later(moment: datetime, seconds: float) -> datetime:
-    return moment + timedelta(seconds=seconds)

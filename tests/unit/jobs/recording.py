@@ -176,7 +176,7 @@ class Scene:
                 modelPath=path if makes_model else None,
                 artifacts=model if makes_model else {},
                 metrics=metrics,
-                checkpointStep=120000 if "train" in step else None,
+                checkpointStep=120000 if step in ("train", "retrain") else None,
             )
 
     def edit(self, *changes: Change) -> None:
