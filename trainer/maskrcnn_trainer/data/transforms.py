@@ -11,13 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from maskrcnn_trainer.data.normalisation import MEAN, STD
 from maskrcnn_trainer.data.randomness import Stream, uniform
-
-MEAN = (0.485, 0.456, 0.406)
-"""Mean of the ImageNet images, RGB of 0..1."""
-
-STD = 0.224
-"""One deviation for the three channels: inference runtimes such as DeepStream take one scale factor."""
 
 _SLACK = 1e-6
 """Keeps rounding of s * side from truncating a whole number to the one below, for sides up to 10^6 pixels."""

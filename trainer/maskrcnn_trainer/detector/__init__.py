@@ -1,0 +1,6 @@
+"""A trained model of any kind (``.tlt``, ONNX, TensorRT engine) behind one interface: images in, detections out."""
+
+from maskrcnn_trainer.detector.interface import Detections, Detector
+from maskrcnn_trainer.detector.opening import open_detector
+
+__all__ = ["Detections", "Detector", "open_detector"]

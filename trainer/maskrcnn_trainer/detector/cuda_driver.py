@@ -1,0 +1,80 @@
+"""Device memory through NVIDIA's driver library, which is there wherever a GPU works: no package is needed.
+
+CUDA Driver API (docs.nvidia.com/cuda/cuda-driver-api).
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.errors import InvalidInput, TaskError
+
+LIBRARY = "libcuda.so.1"
+_OUT_OF_MEMORY = 2
+
+
+class CudaDevice:
+    """The first visible GPU, its primary context (the one that TensorRT uses) and a stream.
+
+    Raises:
+        InvalidInput: there is no driver or no GPU.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._library = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise _missing(f"{LIBRARY} is not there") from error
+        if self._library.cuInit(0):
+            raise _missing("the driver found no GPU")
+        device = ctypes.c_int()
+        if self._library.cuDeviceGet(ctypes.byref(device), 0):
+            raise _missing("no GPU is visible")
+        self._context = ctypes.c_void_p()
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
+        self.make_current()
+        stream = ctypes.c_void_p()
+        self._call("cuStreamCreate", ctypes.byref(stream), 0)
+        self.stream = int(stream.value or 0)
+
+    def make_current(self) -> None:
+        """To be called in every thread before anything else here."""
+        self._call("cuCtxSetCurrent", self._context)
+
+    def allocate(self, size: int) -> int:
+        """The address of ``size`` bytes; they are given back when the process ends."""
+        address = ctypes.c_uint64()
+        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
+        return int(address.value)
+
+    def upload(self, address: int, values: NDArray[np.generic]) -> None:
+        """Copies a contiguous array to the device."""
+        source = values.ctypes.data_as(ctypes.c_void_p)
+        self._call("cuMemcpyHtoD_v2", ctypes.c_uint64(address), source, ctypes.c_size_t(values.nbytes))
+
+    def download(self, address: int, values: NDArray[np.generic]) -> None:
+        """Copies from the device into a contiguous array."""
+        target = values.ctypes.data_as(ctypes.c_void_p)
+        self._call("cuMemcpyDtoH_v2", target, ctypes.c_uint64(address), ctypes.c_size_t(values.nbytes))
+
+    def synchronise(self) -> None:
+        """Waits until the stream has done all its work."""
+        self._call("cuStreamSynchronize", ctypes.c_void_p(self.stream))
+
+    def _call(self, function: str, *arguments: object) -> None:
+        code = getattr(self._library, function)(*arguments)
+        if code == _OUT_OF_MEMORY:
+            raise TaskError("the GPU is out of memory: lower evalBatchSize", reason="OutOfMemory")
+        if code:
+            raise TaskError(f"{function} of the CUDA driver failed with error {code}", reason="DeviceFailed")
+
+
+def _missing(what: str) -> InvalidInput:
+    return InvalidInput(
+        f"a TensorRT engine runs on an NVIDIA GPU, and {what}; use the .tlt or the .onnx here, or run this where the "
+        "engine was built",
+        reason="MissingDevice",
+    )

@@ -1,0 +1,110 @@
+"""What an exported model says of itself: one JSON object, in the metadata of an ONNX file or beside an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.spec import ExperimentSpec
+
+METADATA_KEY = "maskrcnn"
+METADATA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExportMetadata:
+    """What of a model is not in its graph.
+
+    Attributes:
+        architecture: what the network was built as.
+        class_map: from model ids to the data set's categories.
+        image_size: height and width of the input in pixels.
+        data_type: ``fp32``, ``fp16`` or ``int8``.
+        detections_per_image: D, rows of the outputs.
+        step: training steps of the weights; None where unknown.
+        preprocessing: whether the graph normalises, and so takes RGB values of 0..255.
+        mean, std: of RGB of 0..1, three numbers each.
+    """
+
+    architecture: Architecture
+    class_map: ClassMap
+    image_size: tuple[int, int]
+    data_type: str
+    detections_per_image: int
+    step: int | None = None
+    preprocessing: bool = False
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = (STD, STD, STD)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for ``json.dumps``."""
+        return {
+            "version": METADATA_VERSION,
+            "architecture": self.architecture.to_json(),
+            "classMap": self.class_map.to_json(),
+            "imageSize": list(self.image_size),
+            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "preprocessing": self.preprocessing,
+            "dataType": self.data_type,
+            "detectionsPerImage": self.detections_per_image,
+            "step": self.step,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, source: str) -> ExportMetadata:
+        """The inverse of :meth:`to_json`, of an object or of its text.
+
+        Raises:
+            InvalidInput: not such an object, or of a newer format; ``source`` is named.
+        """
+        try:
+            content: Mapping[str, Any] = json.loads(value) if isinstance(value, str | bytes) else value
+            version = content["version"]
+            if version != METADATA_VERSION:
+                raise InvalidInput(
+                    f"{source}: metadata format {version!r}; this release reads format {METADATA_VERSION}",
+                    reason="InvalidModel",
+                )
+            height, width = content["imageSize"]
+            normalisation = content["normalisation"]
+            step = content["step"]
+            return cls(
+                architecture=Architecture.from_json(content["architecture"]),
+                class_map=ClassMap.from_json(content["classMap"]),
+                image_size=(int(height), int(width)),
+                data_type=str(content["dataType"]),
+                detections_per_image=int(content["detectionsPerImage"]),
+                step=None if step is None else int(step),
+                preprocessing=bool(content["preprocessing"]),
+                mean=tuple(float(one) for one in normalisation["mean"]),
+                std=tuple(float(one) for one in normalisation["std"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"{source}: its metadata cannot be read ({type(error).__name__}: {error}); export the model again",
+                reason="InvalidModel",
+            ) from error
+
+    def contradictions(self, spec: ExperimentSpec) -> list[str]:
+        """Where a spec asks for another model than this one: a sentence for each field, named as in YAML."""
+        found = self.architecture.contradictions(spec)
+        fixed = (
+            ("dataConfig.imageSize", tuple(spec.data_config.image_size), self.image_size),
+            (
+                "maskrcnnConfig.testDetectionsPerImage",
+                spec.maskrcnn_config.test_detections_per_image,
+                self.detections_per_image,
+            ),
+        )
+        found += [
+            f"{field}: the spec says {wanted!r}, the model was exported with {built!r}"
+            for field, wanted, built in fixed
+            if wanted != built
+        ]
+        return found

@@ -1,0 +1,109 @@
+"""An exported graph under ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.model.architecture import Architecture
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+log = logging.getLogger(__name__)
+
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_ONLY_ERRORS = 3
+
+
+class OnnxDetector:
+    """A :class:`~maskrcnn_trainer.detector.interface.Detector` of an ONNX model that this trainer exported.
+
+    Args:
+        payload: the plain ONNX file.
+        source: its name in messages.
+        threads: CPU threads of the session.
+        batch_size: images at once; the graph takes any number.
+
+    Raises:
+        InvalidInput: ONNX Runtime is not installed, or the file is no ONNX model of ours.
+    """
+
+    def __init__(self, payload: bytes, source: str, *, threads: int, batch_size: int) -> None:
+        self._session = _session(payload, source, threads)
+        described = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        inputs = [one.name for one in self._session.get_inputs()]
+        outputs = {one.name for one in self._session.get_outputs()}
+        if described is None or inputs != [INPUT] or not {DETECTIONS, MASK_LOGITS} <= outputs:
+            raise InvalidInput(
+                f"{source}: an ONNX model, but none that maskrcnn export wrote (metadata {METADATA_KEY!r}, input "
+                f"{INPUT!r}, outputs {DETECTIONS!r} and {MASK_LOGITS!r} are wanted)",
+                reason="InvalidModel",
+            )
+        self.metadata = ExportMetadata.from_json(described, source)
+        self.batch_size = batch_size
+
+    @property
+    def class_map(self) -> ClassMap:
+        return self.metadata.class_map
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.metadata.architecture
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        return self.metadata.image_size
+
+    @property
+    def detections_per_image(self) -> int:
+        return self.metadata.detections_per_image
+
+    @property
+    def step(self) -> int | None:
+        return self.metadata.step
+
+    def detect(self, images: NDArray[np.float32]) -> Detections:
+        rows, masks = self._session.run([DETECTIONS, MASK_LOGITS], {INPUT: graph_input(images, self.metadata)})
+        return graph_detections(np.asarray(rows), np.asarray(masks))
+
+
+def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InvalidInput(
+            f"{source}: ONNX models need the package onnxruntime, which is not installed here (the extra `export` of "
+            "maskrcnn-operator brings it)",
+            reason="MissingPackage",
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ONLY_ERRORS
+    # Threads that spin while they wait for the next batch would take the CPU from those that decode and draw.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    available = onnxruntime.get_available_providers()
+    try:
+        return onnxruntime.InferenceSession(
+            payload, options, providers=[name for name in PROVIDERS if name in available]
+        )
+    except Exception as error:  # its exceptions have no common class but this one
+        raise InvalidInput(
+            f"{source}: ONNX Runtime cannot open it ({_first_line(error)}); give a .tlt, .onnx or .etlt of this "
+            "trainer, or an engine that it built",
+            reason="InvalidModel",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

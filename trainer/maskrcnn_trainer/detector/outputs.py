@@ -1,0 +1,43 @@
+"""Between the tensors of an exported graph and those of a :class:`Detector`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector.metadata import ExportMetadata
+
+INPUT = "Input"
+DETECTIONS = "generate_detections"
+MASK_LOGITS = "mask_fcn_logits/BiasAdd"
+
+
+def graph_input(images: NDArray[np.float32], metadata: ExportMetadata) -> NDArray[np.float32]:
+    """Normalised images [B, H, W, 3] as the graph takes them: float32 [B, 3, H, W], contiguous.
+
+    A graph that normalises gets values of 0..255 back; the padding then is the mean colour, which becomes 0 again.
+    """
+    planes = np.ascontiguousarray(np.asarray(images, np.float32).transpose(0, 3, 1, 2))
+    if metadata.preprocessing:
+        mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
+        planes = (planes * std + mean) * np.float32(255.0)
+    return planes
+
+
+def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32]) -> Detections:
+    """The two outputs of a graph as detections.
+
+    Args:
+        rows: [B, D, 6]: y1, x1, y2, x2, class, score.
+        mask_logits: [B, D, C, m, m], of all classes; that of the detected one is taken.
+    """
+    classes = np.rint(rows[..., 4]).astype(np.int32)
+    images, places = np.indices(classes.shape, sparse=True)
+    chosen = mask_logits[images, places, np.clip(classes, 0, mask_logits.shape[2] - 1)]
+    return Detections(
+        boxes=np.ascontiguousarray(rows[..., :4], np.float32),
+        classes=classes,
+        scores=np.ascontiguousarray(rows[..., 5], np.float32),
+        mask_logits=np.asarray(chosen, np.float32),
+    )

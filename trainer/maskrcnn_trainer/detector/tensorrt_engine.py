@@ -1,0 +1,138 @@
+"""A TensorRT engine that ``maskrcnn export`` built, on the GPU it was built for.
+
+TensorRT's Python API (docs.nvidia.com/deeplearning/tensorrt), 8.6 and 10: named tensors and ``execute_async_v3``.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.detector.cuda_driver import CudaDevice
+from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector.metadata import ExportMetadata
+from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
+from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.model.architecture import Architecture
+
+log = logging.getLogger(__name__)
+
+
+class EngineDetector:
+    """A :class:`~maskrcnn_trainer.detector.interface.Detector` of an engine.
+
+    Args:
+        payload: the serialised engine.
+        path: where it lies; ``<path>.json`` describes it.
+        batch_size: images at once; the engine's largest batch where that is less.
+
+    Raises:
+        InvalidInput: the description, TensorRT or a GPU is missing, or the engine is of another GPU or TensorRT.
+    """
+
+    def __init__(self, payload: bytes, path: Path, *, batch_size: int) -> None:
+        self.metadata = read_engine_metadata(path)
+        tensorrt = _tensorrt(path)
+        self._device = CudaDevice()
+        logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+        tensorrt.init_libnvinfer_plugins(logger, "")
+        self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(payload)
+        if self._engine is None:
+            raise InvalidInput(
+                f"{path}: TensorRT {tensorrt.__version__} does not take this engine on this GPU (engines are of one "
+                "GPU type and one release); build it here with maskrcnn export --engine_file",
+                reason="InvalidModel",
+            )
+        largest = int(self._engine.get_tensor_profile_shape(INPUT, 0)[2][0])
+        if largest < batch_size:
+            log.info("%s was built for at most %d images at once: used instead of %d", path, largest, batch_size)
+        self.batch_size = min(batch_size, largest)
+        self._context = self._engine.create_execution_context()
+        architecture, rows = self.metadata.architecture, self.metadata.detections_per_image
+        side = architecture.mrcnn_resolution
+        height, width = self.metadata.image_size
+        self._shapes: dict[str, tuple[int, ...]] = {
+            INPUT: (3, height, width),
+            DETECTIONS: (rows, 6),
+            MASK_LOGITS: (rows, architecture.num_classes, side, side),
+        }
+        self._addresses = {}
+        for name, shape in self._shapes.items():
+            if self._engine.get_tensor_dtype(name) != tensorrt.float32:
+                raise InvalidInput(
+                    f"{path}: {name} is not float32; build it with maskrcnn export", reason="InvalidModel"
+                )
+            self._addresses[name] = self._device.allocate(4 * self.batch_size * int(np.prod(shape)))
+            self._context.set_tensor_address(name, self._addresses[name])
+
+    @property
+    def class_map(self) -> ClassMap:
+        return self.metadata.class_map
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.metadata.architecture
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        return self.metadata.image_size
+
+    @property
+    def detections_per_image(self) -> int:
+        return self.metadata.detections_per_image
+
+    @property
+    def step(self) -> int | None:
+        return self.metadata.step
+
+    def detect(self, images: NDArray[np.float32]) -> Detections:
+        self._device.make_current()
+        given = len(images)
+        self._context.set_input_shape(INPUT, (given, *self._shapes[INPUT]))
+        self._device.upload(self._addresses[INPUT], graph_input(images, self.metadata))
+        if not self._context.execute_async_v3(self._device.stream):
+            raise TaskError("TensorRT could not run the engine; its message stands above", reason="DeviceFailed")
+        self._device.synchronise()
+        rows, masks = (self._output(name, given) for name in (DETECTIONS, MASK_LOGITS))
+        return graph_detections(rows, masks)
+
+    def _output(self, name: str, given: int) -> NDArray[np.float32]:
+        values = np.empty((given, *self._shapes[name]), np.float32)
+        self._device.download(self._addresses[name], values)
+        return values
+
+
+def read_engine_metadata(path: Path) -> ExportMetadata:
+    """What ``<path>.json`` says of an engine.
+
+    Raises:
+        InvalidInput: it is missing or unreadable.
+    """
+    from maskrcnn_trainer.detector.opening import metadata_path
+
+    beside = metadata_path(path)
+    try:
+        return ExportMetadata.from_json(beside.read_text(encoding="utf-8"), str(beside))
+    except OSError as error:
+        raise InvalidInput(
+            f"{path}: an engine needs {beside.name} beside it, which maskrcnn export --engine_file writes "
+            f"({error.strerror})",
+            reason="InvalidModel",
+        ) from error
+
+
+def _tensorrt(path: Path) -> Any:
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise InvalidInput(
+            f"{path}: an engine needs the package tensorrt, which is not installed here; use the .tlt or the .onnx, or "
+            "run this where the engine was built",
+            reason="MissingPackage",
+        ) from error
+    return tensorrt

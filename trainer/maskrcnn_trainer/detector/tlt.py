@@ -1,0 +1,109 @@
+"""A ``.tlt`` model, or a network in memory, under TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
+from maskrcnn_trainer.spec import ExperimentSpec
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.model.network import MaskRCNN
+
+log = logging.getLogger(__name__)
+
+RETRAIN_FIRST = (
+    "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
+    "inference or evaluation: give it to train as prunedModelPath"
+)
+
+
+class NetworkDetector:
+    """A :class:`~maskrcnn_trainer.detector.interface.Detector` of a network, whose variables may change between calls.
+
+    Args:
+        network: used with its stored batch-norm statistics.
+        class_map: of the model.
+        spec: image size, settings at test time, and eval_batch_size where ``batch_size`` is None.
+        batch_size: images at once; the function is traced for this number, fewer are filled up.
+        step: training steps of the weights.
+    """
+
+    def __init__(
+        self,
+        network: MaskRCNN,
+        class_map: ClassMap,
+        spec: ExperimentSpec,
+        *,
+        batch_size: int | None = None,
+        step: int | None = None,
+    ) -> None:
+        import tensorflow as tf
+
+        from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
+
+        settings = TestSettings.from_spec(spec)
+        height, width = spec.data_config.image_size
+        self.class_map = class_map
+        self.architecture: Architecture = network.architecture
+        self.canvas = (int(height), int(width))
+        self.batch_size = batch_size or spec.eval_batch_size
+        self.detections_per_image = settings.detections_per_image
+        self.step = step
+
+        @tf.function(input_signature=[tf.TensorSpec((self.batch_size, height, width, 3), tf.float32)])
+        def predictions(images: tf.Tensor) -> Predictions:
+            return predict(network, images, settings)
+
+        self._predict = predictions
+
+    def detect(self, images: NDArray[np.float32]) -> Detections:
+        given = len(images)
+        if given < self.batch_size:
+            images = np.concatenate([images, np.zeros((self.batch_size - given, *self.canvas, 3), np.float32)])
+        found = self._predict(images)
+        return Detections(*(part.numpy()[:given] for part in found))
+
+
+def open_tlt(
+    path: Path, spec: ExperimentSpec, *, key: str | None, threads: int, batch_size: int | None = None
+) -> NetworkDetector:
+    """The detector of a ``.tlt`` file; sets TensorFlow up where nothing of it ran yet.
+
+    Raises:
+        InvalidInput: see :func:`read_trained_model`.
+    """
+    model = read_trained_model(path, key, spec)
+    try:
+        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
+    except RuntimeError as error:  # raised for threads and devices once an operation ran
+        log.debug("TensorFlow runs already and keeps its threads: %s", error)
+    from maskrcnn_trainer.model.restore import network_of
+
+    network = network_of(model, dtype=compute_dtype(spec.use_amp))
+    return NetworkDetector(network, ClassMap.from_json(model.class_map), spec, batch_size=batch_size, step=model.step)
+
+
+def read_trained_model(path: Path, key: str | None, spec: ExperimentSpec) -> ModelFile:
+    """A ``.tlt`` that is fit for use under ``spec``, without its optimiser's state.
+
+    Raises:
+        InvalidInput: it cannot be read, it is pruned and not retrained, or the spec contradicts it, by field name.
+    """
+    model = read_model_file(path, key, with_optimizer=False)
+    if model.retrain_required:
+        raise InvalidInput(RETRAIN_FIRST.format(path=path), reason="RetrainFirst")
+    contradictions = Architecture.from_json(model.architecture).contradictions(spec)
+    if contradictions:
+        raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
+    return model
