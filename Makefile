@@ -24,7 +24,7 @@ setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
 demo: setup ## generates pictures, then converts, trains on two processes, evaluates and draws the result
 	@scripts/demo.sh
 
-test: setup ## all tests (unit and trainer tiers)
+test: setup ## all tests (unit, trainer and API-server tiers)
 	@scripts/test.sh
 
 test-unit: setup ## the tests that need no TensorFlow
@@ -32,6 +32,12 @@ test-unit: setup ## the tests that need no TensorFlow
 
 test-trainer: setup ## the tests that need TensorFlow and Horovod
 	$(PYTEST) tests/trainer
+
+test-apiserver: setup ## the tests against a real API server (its binaries are found, downloaded or built once)
+	$(PYTEST) tests/apiserver
+
+dev-cluster: setup ## leaves a control plane running and prints its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop)
+	@$(VENV)/python scripts/dev_cluster.py $(ARGS)
 
 lint: setup ## ruff, mypy and the arrows between rooms
 	$(VENV)/ruff check .

@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# The unit and trainer tiers side by side: one is bound by the interpreter, the other by TensorFlow.
+# The tiers side by side: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting.
+# MASKRCNN_REQUIRE_APISERVER=1 makes a missing Kubernetes a failure instead of a skipped tier.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-.venv/bin/python -m pytest -q tests/unit "$@" > "$log" 2>&1 &
-unit=$!
+(
+    status=0
+    for tier in unit apiserver; do
+        echo "---- $tier tier"
+        .venv/bin/python -m pytest -q "tests/$tier" --durations=10 "$@" || status=1
+    done
+    exit "$status"
+) > "$log" 2>&1 &
+others=$!
 .venv/bin/python -m pytest -q tests/trainer --durations=10 "$@"
 trainer=$?
-wait "$unit"
-unit=$?
-echo "---- unit tier"
+wait "$others"
+others=$?
 cat "$log"
-[ "$unit" -eq 0 ] && [ "$trainer" -eq 0 ]
+[ "$others" -eq 0 ] && [ "$trainer" -eq 0 ]
