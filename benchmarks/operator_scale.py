@@ -1,10 +1,10 @@
-"""How the operator scales: N experiments of nine steps on a real API server, beside a client that makes the same writes.
+"""How the operator scales: N experiments of nine steps on a real API server, beside a client that only writes.
 
     python benchmarks/operator_scale.py --experiments 500 2000
 
 For each N, each part on a control plane of its own (kube-controller-manager at 500 calls a second, 20 Jobs at a time):
-a bare client answers N experiments with the operator's writes for the first Job (the limit); then the operator does, and
-drives all of them through nine steps, with a played kubelet; then it is at rest; then it is started anew. Rates and
+a bare client answers N experiments with the operator's writes for the first Job (the limit); then the operator does,
+and drives all of them through nine steps, with a played kubelet; then it is at rest; then it is started anew. Rates and
 latencies are read from the API server's audit log. Pods run no container.
 """
 
@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,17 @@ from tests.apiserver.binaries import find_binaries  # noqa: E402
 from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
 from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
 from tests.apiserver.rest import Rest  # noqa: E402
-from tests.apiserver.scale import OPERATOR, STEPS, count_writes, create_experiments, make_claim  # noqa: E402
+from tests.apiserver.scale import (  # noqa: E402
+    EXPERIMENTS,
+    OPERATOR,
+    STEPS,
+    count_writes,
+    create_experiments,
+    make_claim,
+)
+from tests.apiserver.supervisor import die_with_parent  # noqa: E402
 
-from scale_bare_client import answer_experiments, record  # noqa: E402
+from scale_bare_client import Write, answer_experiments, record  # noqa: E402
 
 QPS = 500
 CONTROLLERS = ("--concurrent-job-syncs=20",)
@@ -44,6 +52,9 @@ SPAWN = multiprocessing.get_context("spawn")
 JOB = re.compile(r"^(e\d+)-convert-train-1-")
 STATUS = "patch maskrcnnexperiments/status"
 MIB = 2**20
+
+Row = tuple[str, str, str]
+"""What, of the operator, of the bare client."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,15 @@ class Server:
 
 @dataclass
 class Burst:
-    """From the creation of N experiments to their first Jobs."""
+    """From the creation of N experiments to their first Jobs, which ``writer`` makes; times in seconds since 1970."""
 
+    namespace: str
     number: int
-    created: dict[str, float]
-    started: dict[str, float]
-    writes: Counter[str]
+    writer: str
+    created: dict[str, float] = field(default_factory=dict)
+    started: dict[str, float] = field(default_factory=dict)
+    writes: Counter[str] = field(default_factory=Counter)
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -78,6 +92,10 @@ class Burst:
         waits = sorted(self.started[name] - self.created[name] for name in self.started)
         return waits[min(len(waits) - 1, int(fraction * len(waits)))]
 
+    def milliseconds_each(self) -> str:
+        """CPU time an experiment."""
+        return f"{self.cpu / self.number * 1e3:.1f} ms"
+
 
 def main() -> None:
     """Run and print a table for each N."""
@@ -88,86 +106,90 @@ def main() -> None:
     parser.add_argument("--first-job-only", action="store_true", help="leave the nine steps out")
     arguments = parser.parse_args()
     for number in arguments.experiments:
-        rows = measure(number, arguments.workers, arguments.rest_seconds, drive=not arguments.first_job_only)
-        print(
-            f"\n{number} experiments of {len(STEPS)} steps, {psutil.cpu_count()} cores, Job controller at {QPS} QPS\n"
-        )
+        rows = measure(number, arguments)
+        print(f"\n{number} experiments of {len(STEPS)} steps, {psutil.cpu_count()} cores, controllers at {QPS} QPS\n")
         print("| what | operator | bare client |\n|---|---|---|")
         for row in rows:
             print("| " + " | ".join(row) + " |", flush=True)
 
 
-def measure(number: int, workers: int, rest_seconds: float, *, drive: bool) -> list[tuple[str, str, str]]:
+def measure(number: int, arguments: argparse.Namespace) -> list[Row]:
     """The table's rows."""
     with _bed() as (bed, account):
-        sample = _sample(bed, account)
-        bare, bare_cpu = _bare(bed, number, workers, sample)
+        bare = _bare(bed, number, arguments.workers, _sample(bed, account))
     with _bed() as (bed, account):
-        return _operator(bed, account, number, workers, rest_seconds, drive, bare, bare_cpu)
-
-
-def _operator(
-    bed: Bed, account: Path, number: int, workers: int, rest_seconds: float, drive: bool, bare: Burst, bare_cpu: float
-) -> list[tuple[str, str, str]]:
-    namespace = bed.create_namespace("scale")
-    make_claim(bed, namespace)
-    tail = AuditTail(bed.audit_log)
-    log = bed.folder / "operator.log"
-    make: Callable[[], OperatorProcess] = lambda: OperatorProcess(  # noqa: E731
-        account, namespace, log, ("--qps=0", f"--workers={workers}")
-    )
-    rows: list[tuple[str, str, str]] = []
-    with make() as operator:
-        _say(f"{number}: creating")
-        before = operator.cpu_seconds()
-        burst = _burst(bed, tail, namespace, number, workers, OPERATOR)
-        cpu = operator.cpu_seconds() - before
-        rows += [
-            ("experiments/s to the first Job", f"{burst.rate:.1f}", f"{bare.rate:.1f}"),
-            ("operator / bare client", f"{burst.rate / bare.rate:.2f}", ""),
-            ("creation to Job, p50", f"{burst.latency(0.5):.2f} s", f"{bare.latency(0.5):.2f} s"),
-            ("creation to Job, p99", f"{burst.latency(0.99):.2f} s", f"{bare.latency(0.99):.2f} s"),
-            ("CPU an experiment to the first Job", f"{cpu / number * 1e3:.1f} ms", f"{bare_cpu / number * 1e3:.1f} ms"),
-            ("writes an experiment to the first Job", _each(burst.writes, number), _each(bare.writes, number)),
-            ("memory (RSS) then", f"{operator.resident_bytes() / MIB:.0f} MiB", ""),
-        ]
-        if drive:
-            _say(f"{number}: nine steps")
-            before, began = operator.cpu_seconds(), time.monotonic()
-            told = number * (2 * len(STEPS) + 1) - burst.writes["create events"]
-            with _process(_play, _server(bed), namespace):
-                writes = _until(tail, lambda found: found["create events"] >= told)
-            seconds = time.monotonic() - began - QUIET_SECONDS
-            cpu = operator.cpu_seconds() - before
-            jobs = writes["create jobs"]
-            rows += [
-                ("nine steps: Jobs/s", f"{jobs / seconds:.1f}", ""),
-                ("nine steps: CPU a Job", f"{cpu / max(1, jobs) * 1e3:.1f} ms", ""),
-                ("nine steps: writes an experiment after the first Job", _each(writes, number), ""),
-                ("memory (RSS) with full statuses and their pods", f"{operator.resident_bytes() / MIB:.0f} MiB", ""),
-            ]
-        _say(f"{number}: at rest")
-        list(tail.read())
-        before = operator.cpu_seconds()
-        time.sleep(rest_seconds)
-        cpu = (operator.cpu_seconds() - before) / rest_seconds
-        rows.append(("at rest: CPU", f"{cpu * 100:.1f} % of a core", ""))
-        rows.append(("at rest: calls in a minute", _calls(tail, 60 / rest_seconds), ""))
-    _say(f"{number}: starting anew")
-    began = time.monotonic()
-    with make() as operator:
-        ready = time.monotonic() - began
-        writes = _until(tail, lambda found: True)
-        rows += [
-            ("restart: ready after", f"{ready:.1f} s", ""),
-            ("restart: CPU", f"{operator.cpu_seconds():.1f} s", ""),
-            ("restart: writes", _each(writes, 1) or "0", ""),
-            ("restart: memory (RSS)", f"{operator.resident_bytes() / MIB:.0f} MiB", ""),
-        ]
+        namespace = bed.create_namespace("scale")
+        make_claim(bed, namespace)
+        tail = AuditTail(bed.audit_log)
+        calls = ("--qps=0", f"--workers={arguments.workers}")
+        with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
+            _say(f"{number}: creating")
+            burst, before = Burst(namespace, number, OPERATOR), operator.cpu_seconds()
+            _create(bed, tail, burst, arguments.workers)
+            burst.cpu = operator.cpu_seconds() - before
+            rows = _first_jobs(operator, burst, bare)
+            if not arguments.first_job_only:
+                rows += _nine_steps(bed, tail, operator, burst)
+            rows += _at_rest(tail, operator, arguments.rest_seconds)
+        began = time.monotonic()
+        with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
+            rows += _restart(tail, operator, time.monotonic() - began)
     return rows
 
 
-def _sample(bed: Bed, account: Path) -> list[tuple[str, str, str]]:
+def _first_jobs(operator: OperatorProcess, burst: Burst, bare: Burst) -> list[Row]:
+    return [
+        ("experiments/s to the first Job", f"{burst.rate:.1f}", f"{bare.rate:.1f}"),
+        ("operator / bare client", f"{burst.rate / bare.rate:.2f}", ""),
+        ("creation to Job, p50", f"{burst.latency(0.5):.2f} s", f"{bare.latency(0.5):.2f} s"),
+        ("creation to Job, p99", f"{burst.latency(0.99):.2f} s", f"{bare.latency(0.99):.2f} s"),
+        ("CPU an experiment to the first Job", burst.milliseconds_each(), bare.milliseconds_each()),
+        ("writes an experiment to the first Job", _each(burst.writes, burst.number), _each(bare.writes, bare.number)),
+        ("memory (RSS) then", _memory(operator), ""),
+    ]
+
+
+def _nine_steps(bed: Bed, tail: AuditTail, operator: OperatorProcess, burst: Burst) -> list[Row]:
+    _say(f"{burst.number}: nine steps")
+    before, began = operator.cpu_seconds(), time.monotonic()
+    missing = burst.number * len(STEPS) - burst.writes["create jobs"]
+    with _process(_play, _server(bed), burst.namespace):
+        writes = _until(tail, lambda found: found["create jobs"] >= missing)
+        while not _all_succeeded(bed, burst.namespace):
+            writes += _until(tail, lambda found: True)
+    seconds, jobs = time.monotonic() - began - QUIET_SECONDS, writes["create jobs"]
+    return [
+        ("nine steps: Jobs/s", f"{jobs / seconds:.1f}", ""),
+        ("nine steps: CPU a Job", f"{(operator.cpu_seconds() - before) / jobs * 1e3:.1f} ms", ""),
+        ("nine steps: writes an experiment after the first Job", _each(writes, burst.number), ""),
+        ("memory (RSS) with full statuses and their pods", _memory(operator), ""),
+    ]
+
+
+def _at_rest(tail: AuditTail, operator: OperatorProcess, seconds: float) -> list[Row]:
+    _say("at rest")
+    list(tail.read())
+    before = operator.cpu_seconds()
+    time.sleep(seconds)
+    cpu = (operator.cpu_seconds() - before) / seconds
+    return [
+        ("at rest: CPU", f"{cpu * 100:.1f} % of a core", ""),
+        ("at rest: calls in a minute", _calls(tail, 60 / seconds), ""),
+    ]
+
+
+def _restart(tail: AuditTail, operator: OperatorProcess, ready: float) -> list[Row]:
+    _say("started anew")
+    writes = _until(tail, lambda found: True)
+    return [
+        ("restart: ready after", f"{ready:.1f} s", ""),
+        ("restart: CPU", f"{operator.cpu_seconds():.1f} s", ""),
+        ("restart: writes", _each(writes, 1) or "0", ""),
+        ("restart: memory (RSS)", _memory(operator), ""),
+    ]
+
+
+def _sample(bed: Bed, account: Path) -> list[Write]:
     """The operator's writes for one experiment."""
     namespace = bed.create_namespace("sample")
     make_claim(bed, namespace)
@@ -178,52 +200,40 @@ def _sample(bed: Bed, account: Path) -> list[tuple[str, str, str]]:
     return record(bed.api, namespace, "e0")
 
 
-def _bare(bed: Bed, number: int, workers: int, sample: list[tuple[str, str, str]]) -> tuple[Burst, float]:
-    """The bare client's burst, and the CPU seconds that it took, starting it left out."""
-    namespace = bed.create_namespace("bare")
+def _bare(bed: Bed, number: int, workers: int, sample: list[Write]) -> Burst:
+    """The bare client's burst; its start is left out of its CPU seconds."""
+    burst = Burst(bed.create_namespace("bare"), number, "admin")
     tail = AuditTail(bed.audit_log)
     _say(f"{number}: the bare client")
-    process = SPAWN.Process(target=_answer, args=(_server(bed), namespace, number, sample, workers), daemon=True)
-    process.start()
-    while not any(call.verb == "watch" and call.namespace == namespace for call in tail.read()):
-        _alive(process)
-        time.sleep(0.1)
-    facts = psutil.Process(process.pid)
-    before = sum(facts.cpu_times()[:2])
-    burst = _burst(bed, tail, namespace, number, workers, "admin", lambda: _alive(process))
-    return burst, float(sum(facts.cpu_times()[:2]) - before)
+    with _process(_answer, _server(bed), burst.namespace, number, sample, workers) as process:
+        while not any(call.verb == "watch" and call.user == "admin" for call in tail.read(namespace=burst.namespace)):
+            _check(process)
+            time.sleep(0.1)
+        facts = psutil.Process(process.pid)
+        before = sum(facts.cpu_times()[:2])
+        _create(bed, tail, burst, workers, process)
+        burst.cpu = float(sum(facts.cpu_times()[:2]) - before)
+    return burst
 
 
-def _burst(
-    bed: Bed,
-    tail: AuditTail,
-    namespace: str,
-    number: int,
-    workers: int,
-    writer: str,
-    check: Callable[[], None] = lambda: None,
-) -> Burst:
-    """Create the experiments from a process of their own and wait until ``writer`` has made all that follows."""
+def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: Any = None) -> None:
+    """Create the experiments from a process of their own and wait until the writer has made all that follows."""
     list(tail.read())
-    burst = Burst(number, {}, {}, Counter())
-    with _process(create_experiments_at, _server(bed), namespace, number, workers) as creator:
+    with _process(_create_experiments, _server(bed), burst.namespace, burst.number, clients) as creator:
         last, deadline = time.monotonic(), time.monotonic() + PATIENCE_SECONDS
-        while len(burst.started) < number or time.monotonic() - last < QUIET_SECONDS:
-            for call in tail.read(namespace=namespace):
+        while len(burst.started) < burst.number or time.monotonic() - last < QUIET_SECONDS:
+            for call in tail.read(namespace=burst.namespace):
                 if call.verb == "create" and call.resource == "maskrcnnexperiments" and call.code == 201:
                     burst.created[call.name] = call.at
-                elif call.user == writer and call.verb in WRITES:
+                elif call.user == burst.writer and call.verb in WRITES:
                     last = time.monotonic()
                     burst.writes += count_writes([call])
                     if call.resource == "jobs" and (job := JOB.match(call.name)):
                         burst.started[job[1]] = call.at
-            check()
-            if creator.exitcode:
-                raise RuntimeError("experiments could not be created")
+            _check(creator, answering)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(burst.started)} of {number} Jobs")
+                raise TimeoutError(f"{len(burst.started)} of {burst.number} Jobs")
             time.sleep(0.1)
-    return burst
 
 
 def _until(tail: AuditTail, done: Callable[[Counter[str]], bool]) -> Counter[str]:
@@ -238,6 +248,17 @@ def _until(tail: AuditTail, done: Callable[[Counter[str]], bool]) -> Counter[str
             raise TimeoutError(str(found))
         time.sleep(0.1)
     return found
+
+
+def _all_succeeded(bed: Bed, namespace: str) -> bool:
+    following: str | None = ""
+    while following is not None:
+        page = bed.api("GET", f"{EXPERIMENTS.format(namespace)}?limit=200&continue={following}")
+        for item in page["items"]:
+            if not any(c["type"] == "Succeeded" and c["status"] == "True" for c in item["status"]["conditions"]):
+                return False
+        following = page["metadata"].get("continue")
+    return True
 
 
 def _calls(tail: AuditTail, factor: float) -> str:
@@ -274,24 +295,30 @@ def _server(bed: Bed) -> Server:
     return Server(bed.port, bed.ca, bed.credentials.admin)
 
 
-def create_experiments_at(server: Server, namespace: str, number: int, clients: int) -> None:
-    """In a process of its own: create them."""
+def _check(*processes: Any) -> None:
+    if any(process is not None and process.exitcode for process in processes):
+        raise RuntimeError("another process of this benchmark failed: see above")
+
+
+def _memory(operator: OperatorProcess) -> str:
+    return f"{operator.resident_bytes() / MIB:.0f} MiB"
+
+
+def _create_experiments(server: Server, namespace: str, number: int, clients: int) -> None:
+    die_with_parent()
     create_experiments(server.rest(), namespace, number, clients)
 
 
-def _answer(server: Server, namespace: str, number: int, writes: list[tuple[str, str, str]], workers: int) -> None:
+def _answer(server: Server, namespace: str, number: int, writes: list[Write], workers: int) -> None:
+    die_with_parent()
     answer_experiments(server.rest(), namespace, number, writes, workers)
     time.sleep(PATIENCE_SECONDS)  # its CPU time is read while it is there
 
 
 def _play(server: Server, namespace: str) -> None:
+    die_with_parent()
     with PlayedKubelet(server.rest(), namespace):
         time.sleep(PATIENCE_SECONDS)
-
-
-def _alive(process: Any) -> None:
-    if process.exitcode is not None:
-        raise RuntimeError("the bare client ended: see above")
 
 
 def _say(message: str) -> None:

@@ -1,13 +1,14 @@
 """The limit of an operator: a client that sees each experiment and makes the operator's writes without a thought.
 
-It watches the experiments of a namespace and answers each new one with what the operator wrote for a sample: a status, a
-Job, a status, an Event, with the experiment's name and uid in place of the sample's.
+It watches the experiments of a namespace and answers each new one with what the operator wrote for a sample: a status,
+a Job, a status, an Event, with the experiment's name and uid in place of the sample's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,11 +17,13 @@ from tests.apiserver.rest import APPLY_PATCH, JSON, Rest
 from tests.apiserver.scale import EXPERIMENTS, session
 
 MANAGER = urlencode({"fieldManager": "bare-client", "force": "true"})
+Write = tuple[str, str, str]
+"""Method, path and body."""
 PLACE_NAME, PLACE_UID, PLACE_NAMESPACE = "@NAME@", "@UID@", "@NAMESPACE@"
 
 
-def record(bed_api: Any, namespace: str, name: str) -> list[tuple[str, str, str]]:
-    """What the operator wrote for the experiment ``name``, as (method, path, body) with places for another's names.
+def record(bed_api: Any, namespace: str, name: str) -> list[Write]:
+    """What the operator wrote for the experiment ``name``, with places for another's names.
 
     The first status is what it looks like before anything has started: the size matters, not the words.
     """
@@ -62,9 +65,7 @@ def _of(name: str) -> str:
     return urlencode({"fieldSelector": f"regarding.name={name}"})
 
 
-def answer_experiments(
-    rest: Rest, namespace: str, number: int, writes: list[tuple[str, str, str]], workers: int
-) -> None:
+def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence[Write], workers: int) -> None:
     """Make ``writes`` for each of the first ``number`` experiments that come, ``workers`` experiments at a time.
 
     Raises:

@@ -23,7 +23,8 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: a child of a fork loads nothing
 
 
-def _die_with_supervisor() -> None:
+def die_with_parent() -> None:
+    """Have this process killed when the thread that started it ends."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -42,7 +43,7 @@ class Servers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_supervisor,  # noqa: PLW1509 - one thread, and the function loads nothing
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread, and the function loads nothing
             )
         self.processes[name] = process
         return {"pid": process.pid}
