@@ -1,0 +1,78 @@
+"""Box arithmetic as ONNX nodes; the same formulas as ``model.boxes`` (y1 x1 y2 x2 in canvas pixels, float32)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.export.emitter import GraphBuilder
+from maskrcnn_trainer.model.boxes import MAX_LOG_SCALE
+
+
+def centres_and_sizes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes [.., 4] as centre y, centre x, height, width."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return np.concatenate([boxes[..., :2] + np.float32(0.5) * size, size], axis=-1)
+
+
+def emit_centre_and_size(g: GraphBuilder, boxes: str) -> tuple[str, str]:
+    """Centres and sizes, [.., 2] each, of boxes [.., 4]."""
+    start, end = g.halves(boxes)
+    size = g.op("Sub", end, start)
+    return g.op("Add", start, g.op("Mul", size, g.number(0.5))), size
+
+
+def emit_decode(
+    g: GraphBuilder,
+    deltas: str,
+    moved: tuple[str, str],
+    canvas: tuple[int, int],
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> str:
+    """Boxes [.., 4], clipped to the canvas, from offsets [.., 4] times ``weights`` and the boxes that they move.
+
+    Args:
+        moved: centres and sizes, [.., 2] each, of the boxes moved.
+    """
+    centre, size = moved
+    if any(weight != 1.0 for weight in weights):
+        deltas = g.op("Div", deltas, g.constant(np.asarray(weights, np.float32)))
+    shift, scale = g.halves(deltas)
+    centre = g.op("Add", g.op("Mul", shift, size), centre)
+    half = g.op("Mul", g.op("Mul", size, g.number(0.5)), g.op("Exp", g.op("Min", scale, g.number(MAX_LOG_SCALE))))
+    boxes = g.op("Concat", g.op("Sub", centre, half), g.op("Add", centre, half), axis=-1)
+    height, width = canvas
+    limit = g.constant(np.asarray([height, width, height, width], np.float32))
+    return g.op("Min", g.op("Max", boxes, g.number(0.0)), limit)
+
+
+def emit_sides(g: GraphBuilder, boxes: str) -> tuple[str, str]:
+    """Heights and widths, [.., 1] each and at least 0, of boxes [.., 4]."""
+    start, end = g.halves(boxes)
+    sides = g.op("Max", g.op("Sub", end, start), g.number(0.0))
+    height, width = g.ops("Split", sides, g.integers(1, 1), outputs=2, axis=-1)
+    return height, width
+
+
+def emit_area(g: GraphBuilder, boxes: str) -> str:
+    """Areas [.., 1] of boxes [.., 4]."""
+    return g.op("Mul", *emit_sides(g, boxes))
+
+
+def emit_kept(g: GraphBuilder, selected: str, values: str, missing: str) -> str:
+    """``values`` [G, n] where NonMaxSuppression kept them, elsewhere the smaller of them and ``missing``.
+
+    Args:
+        selected: int64 [S, 3] as NonMaxSuppression gives it: row, class, position.
+    """
+    places = g.op("Gather", selected, g.integers(0, 2), axis=1)
+    kept = g.op("GatherND", values, places)
+    # The minimum instead of an expanded constant: its shape is static but for the batch.
+    return g.op("ScatterND", g.op("Min", values, missing), places, kept)
+
+
+def emit_rows(g: GraphBuilder, values: str, index: str) -> str:
+    """Rows ``index`` int64 [N, k] of ``values`` [N, n, ..] : [N, k, ..]."""
+    return g.op("GatherND", values, g.op("Unsqueeze", index, g.integers(-1)), batch_dims=1)

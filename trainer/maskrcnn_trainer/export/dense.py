@@ -1,0 +1,250 @@
+"""The layers of the network, read from its Keras graph, as ONNX nodes.
+
+Channels come first (NCHW) and every batch norm is folded into the convolution before it: with stored statistics,
+bn(conv(x, k)) = conv(x, k * scale) + shift, scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale
+(Jacob et al. 2018, arXiv:1712.05877, section 3.2). A tensor bears the name of the layer whose result it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.export.emitter import GraphBuilder
+from maskrcnn_trainer.model.batch_norm import BatchNorm
+from maskrcnn_trainer.model.convolution import Convolution
+
+RELU = "Relu"
+LINEAR = "linear"
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A tensor in the graph.
+
+    Attributes:
+        name: in the graph.
+        shape: without the batch: (C, H, W), or what a reshape made of it.
+        border: pixels of zeros that the next pooling adds on every side.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    border: int = 0
+
+
+class LayerEmitter:
+    """Emits what the tensors of a functional model need, each layer call once.
+
+    Args:
+        graph: receives the nodes.
+        inputs: the tensors of the Keras graph that are there already.
+        call_name: name for a call of a layer that is called several times, from the layer's name and the number of the
+            call; a layer that is called once lends its own.
+
+    Raises:
+        NotImplementedError: a layer of an unknown kind.
+    """
+
+    def __init__(
+        self,
+        graph: GraphBuilder,
+        inputs: Mapping[keras.KerasTensor, Emitted],
+        call_name: Callable[[str, int], str] = lambda layer, call: f"{layer}_{call}",
+    ) -> None:
+        self._graph = graph
+        self._done: dict[int, Emitted] = {id(tensor): emitted for tensor, emitted in inputs.items()}
+        self._call_name = call_name
+        self._kernels: dict[str, str] = {}
+        self._kinds: tuple[tuple[type, Callable[[Emitted, Any, str], Emitted]], ...] = (
+            (Convolution, self._convolution),
+            (keras.layers.Conv2DTranspose, self._transposed),
+            (keras.layers.Dense, self._dense),
+            (keras.layers.MaxPooling2D, self._pooling),
+            (keras.layers.ReLU, self._relu),
+            (keras.layers.UpSampling2D, self._doubling),
+            (keras.layers.ZeroPadding2D, self._border),
+            (keras.layers.Activation, self._linear),
+            (keras.layers.Permute, self._channels_first),
+            (keras.layers.Flatten, self._flatten),
+            (keras.layers.Reshape, self._reshape),
+        )
+
+    def emit(self, tensor: keras.KerasTensor) -> Emitted:
+        """The tensor in the graph, with all that it depends on."""
+        if id(tensor) not in self._done:
+            self._done[id(tensor)] = self._emit_call(tensor)
+        return self._done[id(tensor)]
+
+    def _emit_call(self, tensor: keras.KerasTensor) -> Emitted:
+        layer, call = _source(tensor)
+        name = layer.name if len(layer._inbound_nodes) == 1 else self._call_name(layer.name, call)
+        before = layer._inbound_nodes[call].input_tensors
+        if isinstance(layer, BatchNorm):
+            convolution, conv_call = _source(before[0])
+            if not isinstance(convolution, Convolution):
+                raise NotImplementedError(f"{layer.name}: a batch norm that follows no convolution")
+            x = self.emit(convolution._inbound_nodes[conv_call].input_tensors[0])
+            return self._convolution(x, convolution, convolution.name, layer)
+        inputs = [self.emit(one) for one in before]
+        if isinstance(layer, keras.layers.Add):
+            return Emitted(self._graph.op("Add", *(one.name for one in inputs), name=name), inputs[0].shape)
+        for kind, emit in self._kinds:
+            if isinstance(layer, kind):
+                return emit(inputs[0], layer, name)
+        raise NotImplementedError(f"{name}: no ONNX for a layer of kind {type(layer).__name__}")
+
+    def _convolution(self, x: Emitted, layer: Convolution, name: str, norm: BatchNorm | None = None) -> Emitted:
+        weights = _weights(layer)
+        kernel, bias = weights["kernel"].astype(np.float64), weights.get("bias")
+        if norm is not None:
+            scale, shift = _scale_and_shift(norm)
+            kernel = kernel * scale
+            bias = shift if bias is None else bias * scale + shift
+        inputs = [x.name, self._constant(f"{layer.name}/kernel", kernel.transpose(3, 2, 0, 1))]
+        if bias is not None:
+            inputs.append(self._constant(f"{layer.name}/bias", bias))
+        pads, sides = _padding(x.shape[1:], layer.kernel_size, layer.strides, layer.explicit_padding)
+        shape = (kernel.shape[3], *sides)
+        return self._activated(
+            "Conv", inputs, layer, name, shape,
+            kernel_shape=list(layer.kernel_size), strides=list(layer.strides), pads=pads,
+        )  # fmt: skip
+
+    def _transposed(self, x: Emitted, layer: keras.layers.Conv2DTranspose, name: str) -> Emitted:
+        if layer.padding != "valid" or tuple(layer.strides) != tuple(layer.kernel_size):
+            raise NotImplementedError(f"{name}: a transposed convolution whose windows overlap")
+        weights = _weights(layer)
+        kernel = weights["kernel"].transpose(3, 2, 0, 1)  # [h, w, out, in] -> [in, out, h, w]
+        inputs = [x.name, self._constant(f"{name}/kernel", kernel), self._constant(f"{name}/bias", weights["bias"])]
+        sides = tuple(side * stride for side, stride in zip(x.shape[1:], layer.strides, strict=True))
+        return self._activated(
+            "ConvTranspose", inputs, layer, name, (kernel.shape[1], *sides),
+            kernel_shape=list(layer.kernel_size), strides=list(layer.strides),
+        )  # fmt: skip
+
+    def _dense(self, x: Emitted, layer: keras.layers.Dense, name: str) -> Emitted:
+        weights = _weights(layer)
+        inputs = [x.name, *(self._constant(f"{name}/{one}", weights[one]) for one in ("kernel", "bias"))]
+        return self._activated("Gemm", inputs, layer, name, (layer.units,))
+
+    def _activated(
+        self, operator: str, inputs: list[str], layer: Any, name: str, shape: tuple[int, ...], **attributes: Any
+    ) -> Emitted:
+        activation = _activation(layer)
+        if activation == LINEAR:
+            return Emitted(self._graph.op(operator, *inputs, name=name, **attributes), shape)
+        if activation != "relu":
+            raise NotImplementedError(f"{name}: no ONNX for the activation {activation}")
+        plain = self._graph.op(operator, *inputs, name=f"{name}/BiasAdd", **attributes)
+        return Emitted(self._graph.op(RELU, plain, name=name), shape)
+
+    def _pooling(self, x: Emitted, layer: keras.layers.MaxPooling2D, name: str) -> Emitted:
+        if x.border and layer.padding != "valid":
+            raise NotImplementedError(f"{name}: a pooling that pads after a layer that pads")
+        explicit = None if layer.padding == "same" else x.border
+        pads, sides = _padding(x.shape[1:], layer.pool_size, layer.strides, explicit)
+        pooled = self._graph.op(
+            "MaxPool", x.name, name=name, kernel_shape=list(layer.pool_size), strides=list(layer.strides), pads=pads
+        )
+        return Emitted(pooled, (x.shape[0], *sides))
+
+    def _relu(self, x: Emitted, layer: keras.layers.ReLU, name: str) -> Emitted:
+        return Emitted(self._graph.op(RELU, x.name, name=name), x.shape)
+
+    def _border(self, x: Emitted, layer: keras.layers.ZeroPadding2D, name: str) -> Emitted:
+        (top, bottom), (left, right) = layer.padding
+        if not top == bottom == left == right:
+            raise NotImplementedError(f"{name}: padding that differs between the sides")
+        return Emitted(x.name, x.shape, border=top)
+
+    def _linear(self, x: Emitted, layer: keras.layers.Activation, name: str) -> Emitted:
+        if _activation(layer) != LINEAR:
+            raise NotImplementedError(f"{name}: no ONNX for the activation {_activation(layer)}")
+        return x
+
+    def _channels_first(self, x: Emitted, layer: keras.layers.Permute, name: str) -> Emitted:
+        if tuple(layer.dims) != (3, 1, 2):
+            raise NotImplementedError(f"{name}: a permutation {tuple(layer.dims)}")
+        return x  # channels come first here already
+
+    def _flatten(self, x: Emitted, layer: keras.layers.Flatten, name: str) -> Emitted:
+        return Emitted(self._graph.op("Flatten", x.name, name=name, axis=1), (int(np.prod(x.shape)),))
+
+    def _doubling(self, x: Emitted, layer: keras.layers.UpSampling2D, name: str) -> Emitted:
+        if layer.interpolation != "nearest":
+            raise NotImplementedError(f"{name}: interpolation {layer.interpolation}")
+        rows, columns = layer.size
+        scales = self._graph.constant(np.asarray([1, 1, rows, columns], np.float32))
+        resized = self._graph.op(
+            "Resize", x.name, "", scales,
+            name=name, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+        return Emitted(resized, (x.shape[0], x.shape[1] * rows, x.shape[2] * columns))
+
+    def _reshape(self, x: Emitted, layer: keras.layers.Reshape, name: str) -> Emitted:
+        target = tuple(layer.target_shape)
+        total = int(np.prod(x.shape))
+        known = int(np.prod([side for side in target if side != -1]))
+        shape = tuple(total // known if side == -1 else int(side) for side in target)
+        tensor = x.name
+        with self._graph.scope("reordered"):
+            if len(x.shape) == 3:
+                # The order of the numbers is that of channels last.
+                tensor = self._graph.op("Transpose", tensor, perm=[0, 2, 3, 1])
+            return Emitted(self._graph.reshape(tensor, 0, *shape), shape)
+
+    def _constant(self, name: str, value: NDArray[Any]) -> str:
+        if name not in self._kernels:
+            self._kernels[name] = self._graph.constant(value.astype(np.float32), name)
+        return self._kernels[name]
+
+
+def _source(tensor: keras.KerasTensor) -> tuple[Any, int]:
+    """The layer that a tensor of a Keras graph comes from, and the number of its call."""
+    history = tensor._keras_history
+    return history.operation, history.node_index
+
+
+def _weights(layer: keras.layers.Layer) -> dict[str, NDArray[np.float32]]:
+    return {weight.name: weight.numpy() for weight in layer.weights}
+
+
+def _activation(layer: Any) -> str:
+    activation = getattr(layer, "activation", None)
+    return LINEAR if activation is None else str(activation.__name__)
+
+
+def _scale_and_shift(norm: BatchNorm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    weights = {name: value.astype(np.float64) for name, value in _weights(norm).items()}
+    scale = weights["gamma"] / np.sqrt(weights["moving_variance"] + norm.epsilon)
+    return scale, weights["beta"] - weights["moving_mean"] * scale
+
+
+def _padding(
+    sides: tuple[int, ...], window: tuple[int, int], strides: tuple[int, int], explicit: int | None
+) -> tuple[list[int], tuple[int, ...]]:
+    """ONNX pads (top, left, bottom, right) and the sides of the result.
+
+    Args:
+        explicit: pixels on every side; None for TensorFlow's SAME, which pads what is missing for ceil(side / stride)
+            windows, the odd pixel behind.
+    """
+    before, after, results = [], [], []
+    for side, size, stride in zip(sides, window, strides, strict=True):
+        if explicit is None:
+            result = -(-side // stride)
+            missing = max((result - 1) * stride + size - side, 0)
+            before.append(missing // 2)
+            after.append(missing - missing // 2)
+        else:
+            result = (side + 2 * explicit - size) // stride + 1
+            before.append(explicit)
+            after.append(explicit)
+        results.append(result)
+    return before + after, tuple(results)

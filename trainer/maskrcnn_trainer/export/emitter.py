@@ -1,0 +1,147 @@
+"""A small builder of ONNX graphs: nodes in order, constants once each, names that are unique and readable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+"""TensorRT 8.6 reads up to 17, TensorRT 10 reads 9 to 20 (their ONNX operator support tables)."""
+
+IR_VERSION = 8
+"""The one that ONNX 1.12 introduced opset 17 with."""
+
+SCOPE_SEPARATOR = "/"
+
+
+class GraphBuilder:
+    """Collects the nodes and constants of a graph in topological order.
+
+    Tensors and nodes are told by their names. A node without a name of its own gets one from the scope that it is made
+    in and its operator, such as ``proposals/TopK_2``; its output bears the same name.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._by_content: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._taken: set[str] = set()
+        self._scope = ""
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Puts ``name/`` before the names made inside."""
+        outer = self._scope
+        self._scope = f"{outer}{name}{SCOPE_SEPARATOR}"
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    def op(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Adds a node with one output and returns the output's name.
+
+        Args:
+            operator: of the standard ONNX domain.
+            inputs: names of tensors; "" for an optional input that is left out.
+            name: of node and output; it must be new.
+            attributes: of the node.
+        """
+        return self.ops(operator, *inputs, outputs=1, name=name, **attributes)[0]
+
+    def ops(
+        self, operator: str, *inputs: str, outputs: int, name: str | None = None, **attributes: Any
+    ) -> tuple[str, ...]:
+        """Adds a node with several outputs and returns their names."""
+        own = self._claim(name) if name is not None else self._fresh(operator)
+        names = [own] if outputs == 1 else [self._claim(f"{own}_{index}") for index in range(outputs)]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, name=own, **attributes))
+        return tuple(names)
+
+    def constant(self, value: NDArray[Any], name: str | None = None) -> str:
+        """A constant tensor; one of equal type, shape and values is used again unless ``name`` is given."""
+        value = np.ascontiguousarray(value).reshape(np.shape(value))
+        if name is not None:
+            self._constants[self._claim(name)] = numpy_helper.from_array(value, name)
+            return name
+        key = (value.dtype.str, value.shape, value.tobytes())
+        if key not in self._by_content:
+            own = self._fresh("constant")
+            self._constants[own] = numpy_helper.from_array(value, own)
+            self._by_content[key] = own
+        return self._by_content[key]
+
+    def integers(self, *values: int) -> str:
+        """A constant int64 vector."""
+        return self.constant(np.asarray(values, np.int64))
+
+    def number(self, value: float) -> str:
+        """A constant float32 scalar."""
+        return self.constant(np.asarray(value, np.float32))
+
+    def reshape(self, tensor: str, *shape: int, name: str | None = None) -> str:
+        """Reshape; 0 keeps a dimension, -1 is what is left."""
+        return self.op("Reshape", tensor, self.integers(*shape), name=name)
+
+    def halves(self, boxes: str) -> tuple[str, str]:
+        """The first and the last two numbers of the last axis of [.., 4]."""
+        first, last = self.ops("Split", boxes, self.integers(2, 2), outputs=2, axis=-1)
+        return first, last
+
+    def model(
+        self,
+        graph_name: str,
+        inputs: Mapping[str, Sequence[int | str]],
+        outputs: Mapping[str, Sequence[int | str]],
+        metadata: Mapping[str, str],
+    ) -> onnx.ModelProto:
+        """The graph as a model.
+
+        Args:
+            inputs, outputs: shapes of float32 tensors; a text is a dimension that may have any size.
+            metadata: texts by key, kept in the model's ``metadata_props``.
+        """
+        graph = helper.make_graph(
+            self._nodes,
+            graph_name,
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name, shape in outputs.items()],
+            initializer=list(self._constants.values()),
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="maskrcnn", ir_version=IR_VERSION
+        )
+        helper.set_model_props(model, dict(metadata))
+        return model
+
+    def _claim(self, name: str) -> str:
+        if name in self._taken:
+            raise ValueError(f"the name {name} is used twice in the graph")
+        self._taken.add(name)
+        return name
+
+    def _fresh(self, stem: str) -> str:
+        name = f"{self._scope}{stem}"
+        number = 0
+        while name in self._taken:
+            number += 1
+            name = f"{self._scope}{stem}_{number}"
+        return self._claim(name)
+
+
+def is_layer_node(node: onnx.NodeProto) -> bool:
+    """Whether a node computes a layer of the network, and is no part of what lies between its parts.
+
+    Nodes of layers bear the layer's name, in which there is no separator but before the name of a layer's own part.
+    """
+    return node.name.partition(SCOPE_SEPARATOR)[0] not in GLUE_SCOPES
+
+
+GLUE_SCOPES = ("preprocessing", "reordered", "proposals", "canvas", "box_rois", "mask_rois", "detections", "masks")
+"""Scopes of the nodes between the network's parts: boxes, pooling and what shapes the results."""

@@ -1,0 +1,162 @@
+"""The whole network as one ONNX model of standard operators."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import onnx
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.transforms import MEAN, STD
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.export.dense import Emitted, LayerEmitter
+from maskrcnn_trainer.export.detections_graph import emit_detections
+from maskrcnn_trainer.export.emitter import GraphBuilder
+from maskrcnn_trainer.export.metadata import METADATA_KEY, describe
+from maskrcnn_trainer.export.proposals_graph import emit_proposals
+from maskrcnn_trainer.export.roi_align_graph import emit_roi_align, emit_sheet
+from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.predict import TestSettings
+from maskrcnn_trainer.spec import ExperimentSpec
+
+log = logging.getLogger(__name__)
+
+INPUT = "Input"
+DETECTIONS = "generate_detections"
+MASKS = "mask_fcn_logits/BiasAdd"
+"""The names that DeepStream's parser of Mask R-CNN asks for."""
+
+LARGEST_TOPK = 3839
+"""TensorRT's limit on the K of TopK (developer guide: at most 3840; the operator table of its parser: less)."""
+
+SAFE_TOPK = 1024
+"""The limit that the operator table of TensorRT 8.6 states."""
+
+
+def export_graph(
+    network: MaskRCNN, spec: ExperimentSpec, class_map: ClassMap, *, preprocessing: bool = False, step: int = 0
+) -> onnx.ModelProto:
+    """The network in float32, its batch norms folded, for batches of any size.
+
+    Input ``Input`` float32 [N, 3, H, W], RGB, normalised. Outputs ``generate_detections`` float32 [N, D, 6] (y1, x1,
+    y2, x2 in input pixels, class as model id, score; missing rows are zeros) and ``mask_fcn_logits/BiasAdd`` float32
+    [N, D, K, m, m], logits of every class within the box.
+
+    Args:
+        network: with its trained weights.
+        spec: the input's size and the settings at test time.
+        class_map: goes into the metadata.
+        preprocessing: take pixels of 0..255 and normalise them in the graph; where the caller pads, the mean colour
+            (mean * 255) is what training padded with.
+        step: training step, for the metadata.
+
+    Raises:
+        InvalidInput: more candidates than TensorRT can sort.
+    """
+    architecture = network.architecture
+    settings = TestSettings.from_spec(spec)
+    canvas = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
+    level_sizes = anchors_per_level(architecture, canvas)
+    check_topk(settings, level_sizes)
+
+    g = GraphBuilder()
+    images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *canvas))
+    trunk = network.trunk
+    levels = architecture.levels
+    layers = LayerEmitter(g, {trunk.inputs[0]: images}, lambda layer, call: f"{layer}_p{levels[call]}")
+    maps = {level: layers.emit(trunk.output[f"p{level}"]) for level in levels}
+    per_level = {name: [layers.emit(trunk.get_layer(f"{name}_{level}").output).name for level in levels]
+                 for name in ("rpn_logits", "rpn_deltas")}  # fmt: skip
+    proposals = emit_proposals(
+        g,
+        per_level["rpn_logits"],
+        per_level["rpn_deltas"],
+        anchors=generate_anchors(architecture, canvas),
+        level_sizes=level_sizes,
+        canvas=canvas,
+        settings=settings,
+    )
+    sheet = emit_sheet(g, maps)
+    channels = maps[architecture.min_level].shape[0]
+    side = architecture.mrcnn_resolution
+
+    pooled = emit_roi_align(g, sheet, proposals.boxes, proposals.rows, side // 4, scope="box_rois")
+    logits, deltas = _head(g, network.box_head, pooled.name, (channels, side // 4, side // 4))
+    found = emit_detections(
+        g,
+        logits,
+        deltas,
+        proposals,
+        num_classes=architecture.num_classes,
+        canvas=canvas,
+        bbox_reg_weights=architecture.bbox_reg_weights,
+        settings=settings,
+        name=DETECTIONS,
+    )
+    wanted = settings.detections_per_image
+    pooled = emit_roi_align(g, sheet, found.boxes, wanted, side // 2, scope="mask_rois")
+    (masks,) = _head(g, network.mask_head, pooled.name, (channels, side // 2, side // 2))
+    with g.scope("masks"):
+        g.reshape(masks, -1, wanted, architecture.num_classes, side, side, name=MASKS)
+
+    description = describe(
+        architecture,
+        class_map,
+        image_size=canvas,
+        preprocessing=preprocessing,
+        detections_per_image=wanted,
+        step=step,
+    )
+    return g.model(
+        "mask_rcnn",
+        {INPUT: ("N", 3, *canvas)},
+        {DETECTIONS: ("N", wanted, 6), MASKS: ("N", wanted, architecture.num_classes, side, side)},
+        {METADATA_KEY: json.dumps(description)},
+    )
+
+
+def check_topk(settings: TestSettings, level_sizes: dict[int, int]) -> None:
+    """Whether TensorRT can sort as many candidates as the settings ask for.
+
+    Raises:
+        InvalidInput: it cannot, by field.
+    """
+    longest = min(settings.pre_nms_topn, max(level_sizes.values()))
+    proposals = min(settings.post_nms_topn, len(level_sizes) * longest)
+    for field, number in (("testRpnPreNmsTopn", longest), ("testRpnPostNmsTopn", proposals)):
+        if number > LARGEST_TOPK:
+            raise InvalidInput(
+                f"maskrcnnConfig.{field}: the graph would sort out the best {number}; TensorRT's TopK takes at most "
+                f"{LARGEST_TOPK}. Export with a smaller value (it may differ from the one in training)"
+            )
+        if number > SAFE_TOPK:
+            log.warning(
+                "maskrcnnConfig.%s: a TopK of %d; TensorRT 10 takes %d, TensorRT 8.6 documents %d",
+                field, number, LARGEST_TOPK, SAFE_TOPK,
+            )  # fmt: skip
+
+
+def check_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Checks a model with ONNX's checker, shapes inferred, and returns it.
+
+    Raises:
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the graph is wrong.
+    """
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _preprocessed(g: GraphBuilder) -> str:
+    """Normalised images of raw ones."""
+    with g.scope("preprocessing"):
+        mean = np.asarray(MEAN, np.float32)[:, None, None] * np.float32(255.0)
+        centred = g.op("Sub", INPUT, g.constant(mean))
+        return g.op("Mul", centred, g.number(1.0 / (255.0 * STD)))
+
+
+def _head(g: GraphBuilder, head: object, pooled: str, shape: tuple[int, int, int]) -> tuple[str, ...]:
+    layers = LayerEmitter(g, {head.inputs[0]: Emitted(pooled, shape)})  # type: ignore[attr-defined]
+    return tuple(layers.emit(output).name for output in head.outputs)  # type: ignore[attr-defined]

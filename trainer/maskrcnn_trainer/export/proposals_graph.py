@@ -1,0 +1,111 @@
+"""Proposals as ONNX nodes; the rule is that of ``model.proposals.propose``.
+
+NonMaxSuppression gives a list of unknown length. Scattering the kept logits into a tensor of very low ones and taking
+the best of that makes the shapes static again, so that every later shape depends on the batch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.export.boxes_graph import (
+    centres_and_sizes,
+    emit_decode,
+    emit_kept,
+    emit_rows,
+    emit_sides,
+)
+from maskrcnn_trainer.export.emitter import GraphBuilder
+from maskrcnn_trainer.model.predict import TestSettings
+
+NO_LOGIT = -1e30
+"""Logit of a row that is none."""
+
+LOWEST_LOGIT = -88.0
+"""Below it a sigmoid is 0 in float32, the mark of a missing row in TensorFlow; runtimes clamp their sigmoids."""
+
+
+class Proposals(NamedTuple):
+    """Proposals in the graph."""
+
+    boxes: str
+    """float32 [N, R, 4], y1 x1 y2 x2 in canvas pixels, best first; a missing row is a box of zeros."""
+    rows: int
+    """R."""
+
+
+def emit_proposals(
+    g: GraphBuilder,
+    logits: Sequence[str],
+    deltas: Sequence[str],
+    *,
+    anchors: NDArray[np.float32],
+    level_sizes: Mapping[int, int],
+    canvas: tuple[int, int],
+    settings: TestSettings,
+) -> Proposals:
+    """The best boxes of an image after suppression within each level.
+
+    Args:
+        logits, deltas: by level, ascending: [N, A_l] and [N, A_l, 4].
+        anchors: float32 [A, 4], y1 x1 y2 x2 in canvas pixels, levels ascending.
+        level_sizes: anchors of each level.
+        canvas: (height, width) in pixels.
+        settings: of proposals.
+    """
+    with g.scope("proposals"):
+        longest = min(settings.pre_nms_topn, max(level_sizes.values()))
+        centres = centres_and_sizes(anchors)
+        first = 0
+        level_logits, level_deltas, level_anchors = [], [], []
+        for size, own_logits, own_deltas in zip(level_sizes.values(), logits, deltas, strict=True):
+            count = min(longest, size)
+            best, index = g.ops("TopK", own_logits, g.integers(count), outputs=2, axis=1)
+            moved = emit_rows(g, own_deltas, index)
+            around = g.op("Gather", g.constant(centres[first : first + size]), index, axis=0)
+            first += size
+            if count < longest:
+                missing = longest - count
+                best = g.op("Pad", best, g.integers(0, 0, 0, missing), g.number(NO_LOGIT))
+                moved = g.op("Pad", moved, g.integers(0, 0, 0, 0, missing, 0))
+                around = g.op("Pad", around, g.integers(0, 0, 0, 0, missing, 0))
+            level_logits.append(g.op("Unsqueeze", best, g.integers(1)))
+            level_deltas.append(g.op("Unsqueeze", moved, g.integers(1)))
+            level_anchors.append(g.op("Unsqueeze", around, g.integers(1)))
+
+        candidates = g.op("Concat", *level_logits, axis=1)  # [N, L, n]
+        around = g.op("Concat", *level_anchors, axis=1)
+        boxes = emit_decode(g, g.op("Concat", *level_deltas, axis=1), g.halves(around), canvas)
+        valid = _valid(g, boxes, candidates, settings.rpn_min_size)
+
+        flat_logits = g.reshape(candidates, -1, longest)
+        rank = g.constant(np.arange(longest, 0, -1, dtype=np.float32))
+        scores = g.op("Where", valid, rank, g.number(-1.0))
+        selected = g.op(
+            "NonMaxSuppression",
+            g.reshape(boxes, -1, longest, 4),
+            g.reshape(scores, -1, 1, longest),
+            g.integers(settings.post_nms_topn),
+            g.constant(np.asarray([settings.rpn_nms_threshold], np.float32)),
+            g.constant(np.zeros(1, np.float32)),
+        )
+        total = len(logits) * longest
+        rows = min(settings.post_nms_topn, total)
+        kept = g.reshape(emit_kept(g, selected, flat_logits, g.number(NO_LOGIT)), -1, total)
+        best, index = g.ops("TopK", kept, g.integers(rows), outputs=2, axis=1)
+        found = g.op("Unsqueeze", g.op("Greater", best, g.number(LOWEST_LOGIT)), g.integers(-1))
+        chosen = emit_rows(g, g.reshape(boxes, -1, total, 4), index)
+        return Proposals(g.op("Where", found, chosen, g.number(0.0)), rows)
+
+
+def _valid(g: GraphBuilder, boxes: str, logits: str, min_size: float) -> str:
+    """bool [N, L, n]: both sides above 0 and at least ``min_size``, and a logit that is one."""
+    side = g.op("Squeeze", g.op("Min", *emit_sides(g, boxes)), g.integers(-1))
+    valid = g.op("And", g.op("Greater", side, g.number(0.0)), g.op("Greater", logits, g.number(LOWEST_LOGIT)))
+    if min_size > 0:
+        valid = g.op("And", valid, g.op("Not", g.op("Less", side, g.number(min_size))))
+    return valid

@@ -1,0 +1,109 @@
+"""ROIAlign over the pyramid as ONNX nodes: all levels on one sheet, and one RoiAlign over it.
+
+Choosing a level for each box would need lists of unknown length (NonZero), or five pools of every box. Instead the
+levels are laid side by side on one sheet, each with a border of its own edge pixels, and every box is moved to its
+level. Boxes lie within the canvas, so that a sample is at most half a cell outside of its level: the border gives there
+what RoiAlign-16 gives at the edge of a map, and the neighbour on the sheet is never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.export.boxes_graph import emit_area
+from maskrcnn_trainer.export.dense import Emitted
+from maskrcnn_trainer.export.emitter import GraphBuilder
+from maskrcnn_trainer.model.roi_align import CANONICAL_LEVEL, CANONICAL_SIZE, SAMPLES
+
+BORDER = 1
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All levels of the pyramid in one map.
+
+    Attributes:
+        tensor: float32 [N, C, sheet height, sheet width].
+        min_level: the first level.
+        places: float32 [levels, 4]: cells a canvas pixel and the level's first row and column on the sheet, as
+            (1 / stride, top, left, 0).
+    """
+
+    tensor: str
+    min_level: int
+    places: NDArray[np.float32]
+
+
+def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted]) -> Sheet:
+    """Lays the levels out: the largest above, the others below it side by side.
+
+    Args:
+        maps: level -> [N, C, h, w]; level l has stride 2^l.
+    """
+    with g.scope("canvas"):
+        levels = sorted(maps)
+        sizes = {level: (maps[level].shape[1] + 2 * BORDER, maps[level].shape[2] + 2 * BORDER) for level in levels}
+        bordered = {
+            level: g.op("Pad", maps[level].name, g.integers(0, 0, BORDER, BORDER, 0, 0, BORDER, BORDER), mode="edge")
+            for level in levels
+        }
+        first, others = levels[0], levels[1:]
+        below = max(sizes[level][0] for level in others)
+        width = max(sizes[first][1], sum(sizes[level][1] for level in others))
+        places = [(2.0**-first, BORDER, BORDER, 0.0)]
+        row, left = [], 0
+        for level in others:
+            places.append((2.0**-level, sizes[first][0] + BORDER, left + BORDER, 0.0))
+            left += sizes[level][1]
+            row.append(_grown(g, bordered[level], below - sizes[level][0], 0))
+        lower = _grown(g, g.op("Concat", *row, axis=3), 0, width - left)
+        upper = _grown(g, bordered[first], 0, width - sizes[first][1])
+        return Sheet(g.op("Concat", upper, lower, axis=2), first, np.asarray(places, np.float32))
+
+
+def _grown(g: GraphBuilder, tensor: str, rows: int, columns: int) -> str:
+    """Zeros below and to the right."""
+    return g.op("Pad", tensor, g.integers(0, 0, 0, 0, 0, 0, rows, columns)) if rows or columns else tensor
+
+
+def emit_image_index(g: GraphBuilder, boxes: str, rows: int) -> str:
+    """int64 [N * rows]: the image of each row of boxes [N, rows, 4]."""
+    batch = g.op("Squeeze", g.op("Shape", boxes, end=1), g.integers(0))
+    images = g.op("Range", g.constant(np.asarray(0, np.int64)), batch, g.constant(np.asarray(1, np.int64)))
+    repeated = g.op("Expand", g.op("Unsqueeze", images, g.integers(1)), g.integers(1, rows))
+    return g.reshape(repeated, -1)
+
+
+def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, rows: int, output_size: int, *, scope: str) -> Emitted:
+    """Pools boxes [N, rows, 4], y1 x1 y2 x2 in canvas pixels, to float32 [N * rows, C, n, n], n = ``output_size``."""
+    with g.scope(scope):
+        levels = len(sheet.places)
+        bounds = [
+            (CANONICAL_SIZE * 2.0 ** (level - CANONICAL_LEVEL)) ** 2
+            for level in range(sheet.min_level + 1, sheet.min_level + levels)
+        ]
+        # As in TensorFlow: comparisons of areas with powers of two, exact, and a box without an area is no trouble.
+        reached = g.op("GreaterOrEqual", emit_area(g, boxes), g.constant(np.asarray(bounds, np.float32)))
+        index = g.op("ReduceSum", g.op("Cast", reached, to=6), g.integers(-1), keepdims=0)  # 6 is INT32
+        place = g.op("Gather", g.constant(sheet.places), index, axis=0)
+        scale, top, left, _ = g.ops("Split", place, g.integers(1, 1, 1, 1), outputs=4, axis=-1)
+        offset = g.op("Concat", left, top, left, top, axis=-1)
+        turned = g.op("Gather", boxes, g.integers(1, 0, 3, 2), axis=2)
+        moved = g.op("Add", g.op("Mul", turned, scale), offset)
+        pooled = g.op(
+            "RoiAlign",
+            sheet.tensor,
+            g.reshape(moved, -1, 4),
+            emit_image_index(g, boxes, rows),
+            mode="avg",
+            coordinate_transformation_mode="half_pixel",
+            output_height=output_size,
+            output_width=output_size,
+            sampling_ratio=SAMPLES,
+            spatial_scale=1.0,
+        )
+        return Emitted(pooled, (-1, output_size, output_size))
