@@ -72,9 +72,16 @@ def parse_example(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Objects]:
 def decode(encoded: tf.Tensor) -> tf.Tensor:
     """uint8 [h, w, 3] RGB of a JPEG, PNG, BMP or GIF (its first frame), in stored pixels: EXIF rotation is not applied.
 
-    Grey becomes three equal channels, 16 bits become 8, alpha is dropped.
+    Grey becomes three equal channels, 16 bits become 8, alpha is dropped. JPEG goes through the accurate integer DCT,
+    as in Pillow and OpenCV, whose pixels these are: TensorFlow's own choice, the fast one, is no faster today and off
+    by 1.3 of 255 on average (up to 23, on 60 COCO images), so that inference with other software would see other images
+    than training did.
     """
-    image = tf.io.decode_image(encoded, channels=3, dtype=tf.uint8, expand_animations=False)
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(encoded, channels=3, dtype=tf.uint8, expand_animations=False),
+    )
     return tf.ensure_shape(image, [None, None, 3])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.data.class_map import ClassMap
@@ -108,3 +109,8 @@ class ExportMetadata:
             if wanted != built
         ]
         return found
+
+
+def metadata_path(engine: Path) -> Path:
+    """The file that describes an engine, beside it: ``<engine>.json``."""
+    return engine.with_name(f"{engine.name}.json")

@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from maskrcnn_trainer.detector.interface import Detector
-from maskrcnn_trainer.detector.metadata import ExportMetadata
+from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.modelfile import MAGIC, decrypt
 from maskrcnn_trainer.spec import ExperimentSpec
@@ -83,20 +83,15 @@ def kind_of(payload: bytes, path: Path) -> ModelKind:
     """
     if payload.startswith(_ZIP):
         return ModelKind.TLT
-    if payload.startswith(ENGINE_MAGICS) or metadata_path(path).is_file():
-        return ModelKind.ENGINE
     if payload.startswith(_ONNX):
         return ModelKind.ONNX
+    if payload.startswith(ENGINE_MAGICS) or metadata_path(path).is_file():
+        return ModelKind.ENGINE
     raise InvalidInput(
         f"{path}: not a model that can detect; give a .tlt from train, an .onnx or .etlt from export, or an engine "
         "that export built",
         reason="InvalidModel",
     )
-
-
-def metadata_path(engine: Path) -> Path:
-    """The file that describes an engine, beside it: ``<engine>.json``."""
-    return engine.with_name(f"{engine.name}.json")
 
 
 def _refuse_contradictions(path: Path, metadata: ExportMetadata, spec: ExperimentSpec) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.cuda_driver import CudaDevice
 from maskrcnn_trainer.detector.interface import Detections
-from maskrcnn_trainer.detector.metadata import ExportMetadata
+from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.model.architecture import Architecture
@@ -113,8 +113,6 @@ def read_engine_metadata(path: Path) -> ExportMetadata:
     Raises:
         InvalidInput: it is missing or unreadable.
     """
-    from maskrcnn_trainer.detector.opening import metadata_path
-
     beside = metadata_path(path)
     try:
         return ExportMetadata.from_json(beside.read_text(encoding="utf-8"), str(beside))

@@ -13,7 +13,7 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec
 
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from maskrcnn_trainer.model.network import MaskRCNN
 
 log = logging.getLogger(__name__)
-
-RETRAIN_FIRST = (
-    "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
-    "inference or evaluation: give it to train as prunedModelPath"
-)
 
 
 class NetworkDetector:
@@ -101,8 +96,7 @@ def read_trained_model(path: Path, key: str | None, spec: ExperimentSpec) -> Mod
         InvalidInput: it cannot be read, it is pruned and not retrained, or the spec contradicts it, by field name.
     """
     model = read_model_file(path, key, with_optimizer=False)
-    if model.retrain_required:
-        raise InvalidInput(RETRAIN_FIRST.format(path=path), reason="RetrainFirst")
+    refuse_unless_retrained(model, path)
     contradictions = Architecture.from_json(model.architecture).contradictions(spec)
     if contradictions:
         raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")

@@ -31,10 +31,17 @@ class PredictedArrays(Protocol):
     mask_logits float [B, D, M, M] of each detection's class.
     """
 
-    boxes: Any
-    classes: Any
-    scores: Any
-    mask_logits: Any
+    @property
+    def boxes(self) -> Any: ...
+
+    @property
+    def classes(self) -> Any: ...
+
+    @property
+    def scores(self) -> Any: ...
+
+    @property
+    def mask_logits(self) -> Any: ...
 
 
 def boxes_of_canvas(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

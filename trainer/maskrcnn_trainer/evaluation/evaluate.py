@@ -1,4 +1,4 @@
-"""The evaluate task, from the model file to the metrics."""
+"""The evaluate task, from a model file of any kind to the metrics."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.evaluator import write_evaluation
-from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.ownership import ownership_guard
-from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.report import task_report
-from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
-from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.runtime import prepare_tensorflow
+from maskrcnn_trainer.spec import load_spec, require_paths
 from maskrcnn_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -64,15 +60,14 @@ def evaluate_task(
     ):
         spec = load_spec(spec_path)
         require_paths(spec, "evaluate")
-        model = open_model(model_path, key, spec)
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
-        network = network_of(model, dtype=compute_dtype(spec.use_amp))
-        validation = Validation(spec, network, ClassMap.from_json(model.class_map), Alone(threads))
+        detector = open_detector(model_path, spec, key=key, threads=threads)
+        validation = DetectorValidation(spec, detector, Alone(threads))
         result = validation.run(check_stop=stop.check)
         if result is None:
             raise AssertionError("a gang of one has a rank 0")
         metrics_file, detections_file = write_evaluation(
-            results_dir, result, validation.names, step=model.step, before_write=guard
+            results_dir, result, validation.names, step=detector.step, before_write=guard
         )
         reporter.succeeded(
             "Evaluation finished successfully.",
@@ -80,17 +75,3 @@ def evaluate_task(
             artifacts={"metrics": metrics_file, "detections": detections_file},
             model_path=model_path,
         )
-
-
-def open_model(path: Path, key: str | None, spec: ExperimentSpec) -> ModelFile:
-    """A model that is fit for use under ``spec``.
-
-    Raises:
-        InvalidInput: it is pruned and not retrained, or the spec contradicts it, by field name.
-    """
-    model = read_model_file(path, key, with_optimizer=False)
-    refuse_unless_retrained(model, path)
-    contradictions = Architecture.from_json(model.architecture).contradictions(spec)
-    if contradictions:
-        raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
-    return model

@@ -10,14 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.data.normalisation import MEAN, STD
 from maskrcnn_trainer.evaluation.drawing import Image, draw_objects, objects_of_results
 
 PREVIEW_IMAGES = 10
 PREVIEW_MIN_SCORE = 0.1
 PREVIEW_MAX_BOXES = 100
 PREVIEW_MIN_SIDE = 512
-CHANNEL_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-CHANNEL_STD = 0.224
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Preview:
 def image_of_canvas(canvas: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> Image:
     """The network's input [H, W, 3], normalised and padded, turned back into an RGB image of the original size."""
     height, width = (round(float(side)) for side in image_info[:2])
-    pixels = (np.asarray(canvas, np.float32)[:height, :width] * CHANNEL_STD + CHANNEL_MEAN) * 255.0
+    pixels = (np.asarray(canvas, np.float32)[:height, :width] * STD + np.array(MEAN, np.float32)) * 255.0
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     original = (round(float(image_info[4])), round(float(image_info[3])))
     if original != (width, height):

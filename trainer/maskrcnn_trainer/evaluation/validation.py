@@ -1,4 +1,4 @@
-"""A network against the validation records of a spec: what training does between its steps and evaluate does once."""
+"""A model against the validation records of a spec: what training does between its steps and evaluate does once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset
 from maskrcnn_trainer.data.records import index_records
+from maskrcnn_trainer.detector import Detector
+from maskrcnn_trainer.detector.tlt import NetworkDetector
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.evaluator import EvaluationResult, Evaluator
 from maskrcnn_trainer.evaluation.preview import PREVIEW_IMAGES
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
 from maskrcnn_trainer.spec import ExperimentSpec
 
 
@@ -35,41 +35,34 @@ class Gang(Protocol):
     def gather(self, value: Any) -> Sequence[Any]: ...
 
 
-class Validation:
-    """Evaluates a network, whose variables may change between two runs, on the validation set.
+class DetectorValidation:
+    """Evaluates a detector on the validation set.
 
     Args:
-        spec: names the records, the annotations, and the settings at test time.
-        network: evaluated with its stored batch-norm statistics.
-        class_map: of the model.
+        spec: names the records and the annotations.
+        detector: a model of any kind.
         ranks: share the images by record.
     """
 
-    def __init__(self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang) -> None:
+    def __init__(self, spec: ExperimentSpec, detector: Detector, ranks: Gang) -> None:
         config = spec.data_config
-        self._spec = spec
-        self._class_map = class_map
+        # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
+        self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
+        self._class_map = detector.class_map
         self._ranks = ranks
         self._records = index_records(str(config.validation_file_pattern))
         self.ground_truth = GroundTruth.load(str(config.val_json_file))
         self._check_stop: Callable[[], None] = lambda: None
-        settings = TestSettings.from_spec(spec)
-        height, width = config.image_size
-
-        @tf.function(input_signature=[tf.TensorSpec((spec.eval_batch_size, height, width, 3), tf.float32)])
-        def predictions(images: tf.Tensor) -> Predictions:
-            return predict(network, images, settings)
-
         records = len(self._records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
         self._evaluator = Evaluator(
-            predictions,
+            lambda images: detector.detect(np.asarray(images)),
             self._batches,
-            class_map,
+            detector.class_map,
             self.ground_truth,
             rank=ranks.rank,
             gather=ranks.gather,
-            max_detections=settings.detections_per_image,
+            max_detections=detector.detections_per_image,
             total_images=len(range(ranks.rank, total, ranks.size)),
             threads=ranks.threads,
             report_frequency=spec.report_frequency,
@@ -108,3 +101,17 @@ class Validation:
         for batch in named_faults(dataset, self._records, lambda k: rows[k * size : (k + 1) * size]):
             self._check_stop()
             yield batch
+
+
+class Validation(DetectorValidation):
+    """Evaluates a network in memory, whose variables may change between two runs, on the validation set.
+
+    Args:
+        spec: names the records, the annotations, and the settings at test time.
+        network: evaluated with its stored batch-norm statistics.
+        class_map: of the model.
+        ranks: share the images by record.
+    """
+
+    def __init__(self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang) -> None:
+        super().__init__(spec, NetworkDetector(network, class_map, spec), ranks)
