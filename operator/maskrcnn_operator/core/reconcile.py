@@ -87,14 +87,18 @@ def observe_steps(
         step = restart.forgiven(step) if resumed else step
         step = tried_at_once_after_an_edit(step, edited=edited)
         mine = {run.attempt: run for run in runs if run.step == wanted.name}
-        newest = max(mine, default=0)
-        if newest > step.attempt:
-            step = outcome.adopted(step, mine[newest])
-        run = mine.get(step.attempt)
-        step = with_newest_checkpoint(step, run, experiment.status.progress)
-        steps[step.name] = outcome.observed(
-            step, run, wanted.task_name, max_restarts=experiment.spec.max_restarts, now=now, settings=settings
-        )
+        newer = sorted(attempt for attempt in mine if attempt > step.attempt)
+        # an attempt that the status knows to live and whose successor is there has ended, and may have to be counted:
+        # the status was to be written after the successor was started, and was not
+        for attempt in newer if step.attempt not in mine and newer else (step.attempt, *newer):
+            run = mine.get(attempt)
+            if run is not None and attempt > step.attempt:
+                step = outcome.adopted(step, run)
+            step = with_newest_checkpoint(step, run, experiment.status.progress)
+            step = outcome.observed(
+                step, run, wanted.task_name, max_restarts=experiment.spec.max_restarts, now=now, settings=settings
+            )
+        steps[step.name] = step
     return steps
 
 

@@ -1,0 +1,20 @@
+"""The operator as a process of its own, by its command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.apiserver.runtime.running import ACCOUNT, IMAGE
+
+
+def controller(kubeconfig: Path, namespace: str, *options: str, log: Path) -> subprocess.Popen[bytes]:
+    """Starts ``maskrcnn-operator controller`` for one namespace; its log lines go to ``log``."""
+    command = [
+        *(sys.executable, "-m", "maskrcnn_operator.cli", "controller", "--kubeconfig", str(kubeconfig)),
+        *("--namespace", namespace, "--lease-namespace", ACCOUNT, "--lease-name", namespace),
+        *("--trainer-image", IMAGE, *options),
+    ]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)

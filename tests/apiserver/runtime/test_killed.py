@@ -1,0 +1,112 @@
+"""The operator's process, ended by SIGKILL after every single write that it makes, and started again each time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.apiserver.bed import Bed
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.rest import RestError
+from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, PATIENCE, Cluster, manifest, ready_reason
+from tests.apiserver.runtime.process import controller
+from tests.apiserver.runtime.proxy import Proxy
+from tests.apiserver.runtime.running import ACCOUNT
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+MAX_LIVES = 80
+
+
+@pytest.fixture
+def proxy(bed: Bed, account: Path, tmp_path: Path) -> Iterator[Proxy]:
+    with Proxy(bed, tmp_path, account) as standing:
+        yield standing
+
+
+def forget_lease(bed: Bed, name: str) -> None:
+    """The dead process' Lease, whose end nobody need wait for here."""
+    with contextlib.suppress(RestError):
+        bed.api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{ACCOUNT}/leases/{name}")
+
+
+def live_by_single_writes(
+    proxy: Proxy, cluster: Cluster, name: str, log: Path, meanwhile: Callable[[dict[str, Any]], None]
+) -> int:
+    """Lives of one write each until the experiment has succeeded; how many died of theirs.
+
+    Args:
+        meanwhile: told of the experiment as it stands, again and again.
+    """
+    for life in range(MAX_LIVES):
+        forget_lease(cluster.bed, cluster.namespace)
+        process = controller(proxy.kubeconfig, cluster.namespace, log=log)
+
+        def kill(method: str, path: str, pid: int = process.pid) -> None:
+            if "/leases" not in path:
+                os.kill(pid, signal.SIGKILL)
+
+        proxy.on_write = kill
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while process.poll() is None:
+                found = cluster.experiment(name)
+                assert found is not None
+                if ready_reason(found) == "Succeeded":
+                    return life
+                meanwhile(found)
+                assert time.monotonic() < deadline, f"no write in life {life}\n{cluster.picture(name)}"
+                time.sleep(0.05)
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == -signal.SIGKILL, log.read_text()[-2000:]
+    raise AssertionError(f"not done after {MAX_LIVES} lives\n{cluster.picture(name)}")
+
+
+def made(proxy: Proxy, kind: str) -> int:
+    return sum(method == "POST" and path.endswith(f"/{kind}") and status == 201 for method, path, status in proxy.calls)
+
+
+def counts(experiment: dict[str, Any]) -> list[tuple[int, int, int]]:
+    steps = experiment["status"]["steps"]
+    return [(step["attempt"], step["restarts"], step["disruptions"]) for step in steps]
+
+
+def test_killed_between_any_two_writes_nothing_is_done_twice(
+    proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, tmp_path: Path
+) -> None:
+    kubelet.default = Play(seconds=None)
+
+    def end_what_is_known_to_run(experiment: dict[str, Any]) -> None:
+        for step in experiment.get("status", {}).get("steps", ()):
+            if step["state"] == "Running":
+                kubelet.finish(step["name"])
+
+    cluster.apply(manifest("killed", CONVERT, GANG, EVALUATE))
+    lives = live_by_single_writes(proxy, cluster, "killed", tmp_path / "log", end_what_is_known_to_run)
+    done = cluster.wait_ready("killed", "Succeeded")
+    assert counts(done) == [(1, 0, 0)] * 3
+    assert (made(proxy, "jobs"), made(proxy, "services")) == (3, 1)
+    assert len(kubelet.started) == 4
+    # the first sight; for each step its Job, that it starts, that it runs; a Service; the end
+    assert lives >= 12
+
+
+def test_killed_in_the_middle_of_a_restart_it_is_counted_once(
+    proxy: Proxy, cluster: Cluster, kubelet: PlayedKubelet, tmp_path: Path
+) -> None:
+    kubelet.play("train", Play(exit_code=75), attempt=1, index=1)
+    kubelet.play("train", Play(seconds=None), attempt=1, index=0)
+    cluster.apply(manifest("again", GANG))
+    live_by_single_writes(proxy, cluster, "again", tmp_path / "log", lambda experiment: None)
+    done = cluster.wait_ready("again", "Succeeded")
+    assert counts(done) == [(2, 1, 0)]
+    assert (made(proxy, "jobs"), made(proxy, "services")) == (2, 1)

@@ -1,0 +1,163 @@
+"""The command itself: as whom it runs, when it will not, how it ends, and what it may do."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.apiserver.bed import Bed
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.runtime.conftest import RBAC
+from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluster, manifest
+from tests.apiserver.runtime.process import controller
+from tests.apiserver.runtime.running import ACCOUNT
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def probe(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def wait(until: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.1)
+
+
+def test_sigterm_ends_it_in_order(
+    account: Path, cluster: Cluster, bed: Bed, kubelet: PlayedKubelet, tmp_path: Path
+) -> None:
+    log, port, metrics = tmp_path / "log", free_port(), free_port()
+    options = ("--health-port", str(port), "--metrics-port", str(metrics), "--experiment-metrics", "10")
+    process = controller(account, cluster.namespace, *options, log=log)
+    try:
+        wait(lambda: probe(port, "/readyz") == 200, log)
+        cluster.apply(manifest("process", CONVERT, TRAIN, EVALUATE))
+        cluster.wait_ready("process", "Succeeded")
+        assert probe(port, "/healthz") == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
+            text = answer.read().decode()
+        assert 'experiment="process"' in text
+        assert "maskrcnn_operator_steps_finished_total" in text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{ACCOUNT}/leases/{cluster.namespace}")
+    assert not lease["spec"].get("holderIdentity")
+    lines = log.read_text().splitlines()
+    assert any(
+        '"experiment": "' + cluster.namespace + '/process"' in line and '"step": "train"' in line for line in lines
+    )
+    assert not any("Traceback" in line or '"level": "error"' in line for line in lines)
+
+
+NAMELESS = """
+import os, pwd, sys
+# the real user id is what names are looked up by; the effective one still reads this checkout
+os.setreuid({uid}, -1)
+try:
+    pwd.getpwuid(os.getuid())
+except KeyError:
+    from maskrcnn_operator.cli import main
+    sys.exit(main(sys.argv[1:]))
+raise SystemExit("this user has a name")
+"""
+"""Becomes a user without a passwd entry, then runs the command."""
+
+
+def test_a_user_without_a_name_can_run_it(account: Path, cluster: Cluster, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    uid = next(number for number in range(61_000, 62_000) if number not in {entry.pw_uid for entry in pwd.getpwall()})
+    log, port = tmp_path / "log", free_port()
+    names = ("USER", "LOGNAME", "LNAME", "USERNAME", "HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    command = [
+        *(sys.executable, "-c", NAMELESS.format(uid=uid), "controller", "--kubeconfig", str(account)),
+        *("--namespace", cluster.namespace, "--lease-namespace", ACCOUNT, "--lease-name", cluster.namespace),
+        *("--health-port", str(port)),
+    ]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    try:
+        wait(lambda: process.poll() is not None or probe(port, "/readyz") == 200, log)
+        assert process.poll() is None, log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_without_the_definition_it_says_so_and_ends(binaries: Path, tmp_path: Path) -> None:
+    with Bed(binaries) as bare:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "maskrcnn_operator.cli", "controller"),
+                *("--kubeconfig", str(bare.kubeconfig), "--log-format", "text"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "maskrcnnexperiments.maskrcnn.dev" in line
+    assert "CustomResourceDefinition" in line
+
+
+def test_without_permission_it_says_so_and_ends(bed: Bed, namespace: str) -> None:
+    kubeconfig = bed.kubeconfig_for("nobody", namespace)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "maskrcnn_operator.cli", "controller", "--namespace", namespace),
+            *("--kubeconfig", str(kubeconfig), "--log-format", "text"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert "forbidden" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def granted() -> set[tuple[str, str]]:
+    """What deploy/rbac.yaml grants: resource (with its subresource) and verb."""
+    rules = [rule for part in yaml.safe_load_all(RBAC.read_text()) for rule in part.get("rules", ())]
+    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_nothing_is_granted_by_a_wildcard() -> None:
+    assert not [pair for pair in granted() if "*" in "".join(pair)]
