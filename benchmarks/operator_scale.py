@@ -257,7 +257,7 @@ def _all_succeeded(bed: Bed, namespace: str) -> bool:
         for item in page["items"]:
             if not any(c["type"] == "Succeeded" and c["status"] == "True" for c in item["status"]["conditions"]):
                 return False
-        following = page["metadata"].get("continue")
+        following = page["metadata"].get("continue") or None
     return True
 
 

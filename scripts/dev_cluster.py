@@ -84,7 +84,7 @@ def start(state: Path, play: bool, seconds: float) -> int:
                 return 1
             time.sleep(0.05)
         say(f"Kubernetes runs, without nodes{': the played kubelet stands in for them' if play else ''}.")
-        say(f"binaries: {binaries}; end it with: scripts/dev_cluster.py --stop (or make dev-cluster-stop)")
+        say(f"binaries: {binaries}; end it with: make dev-cluster ARGS=--stop")
     else:
         say("Kubernetes runs already.")
         if play:
