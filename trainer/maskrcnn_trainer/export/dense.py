@@ -101,7 +101,8 @@ class LayerEmitter:
 
     def _convolution(self, x: Emitted, layer: Convolution, name: str, norm: BatchNorm | None = None) -> Emitted:
         weights = _weights(layer)
-        kernel, bias = weights["kernel"].astype(np.float64), weights.get("bias")
+        kernel: NDArray[np.float64] = weights["kernel"].astype(np.float64)
+        bias: NDArray[Any] | None = weights.get("bias")
         if norm is not None:
             scale, shift = _scale_and_shift(norm)
             kernel = kernel * scale

@@ -135,13 +135,23 @@ class GraphBuilder:
         return self._claim(name)
 
 
-def is_layer_node(node: onnx.NodeProto) -> bool:
-    """Whether a node computes a layer of the network, and is no part of what lies between its parts.
-
-    Nodes of layers bear the layer's name, in which there is no separator but before the name of a layer's own part.
-    """
-    return node.name.partition(SCOPE_SEPARATOR)[0] not in GLUE_SCOPES
-
-
 GLUE_SCOPES = ("preprocessing", "reordered", "proposals", "canvas", "box_rois", "mask_rois", "detections", "masks")
 """Scopes of the nodes between the network's parts: boxes, pooling and what shapes the results."""
+
+LAYER_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "Relu", "Add", "MaxPool", "Resize", "Flatten")
+WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm")
+
+
+def is_layer_node(node: onnx.NodeProto) -> bool:
+    """Whether a node computes a layer of the network, and is no part of what lies between its parts."""
+    return node.op_type in LAYER_OPERATORS and node.name.partition(SCOPE_SEPARATOR)[0] not in GLUE_SCOPES
+
+
+def data_inputs(node: onnx.NodeProto) -> list[int]:
+    """Which inputs of a layer's node are activations; the others are weights or sizes."""
+    return [0, 1] if node.op_type == "Add" else [0]
+
+
+def layer_of(node: onnx.NodeProto) -> str:
+    """The layer whose weights a node uses; "" for a node without weights."""
+    return node.input[1].partition(SCOPE_SEPARATOR)[0] if node.op_type in WEIGHTED_OPERATORS else ""

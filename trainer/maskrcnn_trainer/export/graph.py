@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import onnx
 
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.transforms import MEAN, STD
+from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.dense import Emitted, LayerEmitter
 from maskrcnn_trainer.export.detections_graph import emit_detections
 from maskrcnn_trainer.export.emitter import GraphBuilder
-from maskrcnn_trainer.export.metadata import METADATA_KEY, describe
 from maskrcnn_trainer.export.proposals_graph import emit_proposals
 from maskrcnn_trainer.export.roi_align_graph import emit_roi_align, emit_sheet
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
@@ -23,11 +25,6 @@ from maskrcnn_trainer.model.predict import TestSettings
 from maskrcnn_trainer.spec import ExperimentSpec
 
 log = logging.getLogger(__name__)
-
-INPUT = "Input"
-DETECTIONS = "generate_detections"
-MASKS = "mask_fcn_logits/BiasAdd"
-"""The names that DeepStream's parser of Mask R-CNN asks for."""
 
 LARGEST_TOPK = 3839
 """TensorRT's limit on the K of TopK (developer guide: at most 3840; the operator table of its parser: less)."""
@@ -100,21 +97,22 @@ def export_graph(
     pooled = emit_roi_align(g, sheet, found.boxes, wanted, side // 2, scope="mask_rois")
     (masks,) = _head(g, network.mask_head, pooled.name, (channels, side // 2, side // 2))
     with g.scope("masks"):
-        g.reshape(masks, -1, wanted, architecture.num_classes, side, side, name=MASKS)
+        g.reshape(masks, -1, wanted, architecture.num_classes, side, side, name=MASK_LOGITS)
 
-    description = describe(
-        architecture,
-        class_map,
+    metadata = ExportMetadata(
+        architecture=architecture,
+        class_map=class_map,
         image_size=canvas,
-        preprocessing=preprocessing,
+        data_type="fp32",
         detections_per_image=wanted,
         step=step,
+        preprocessing=preprocessing,
     )
     return g.model(
         "mask_rcnn",
         {INPUT: ("N", 3, *canvas)},
-        {DETECTIONS: ("N", wanted, 6), MASKS: ("N", wanted, architecture.num_classes, side, side)},
-        {METADATA_KEY: json.dumps(description)},
+        {DETECTIONS: ("N", wanted, 6), MASK_LOGITS: ("N", wanted, architecture.num_classes, side, side)},
+        {METADATA_KEY: json.dumps(metadata.to_json())},
     )
 
 
@@ -137,6 +135,18 @@ def check_topk(settings: TestSettings, level_sizes: dict[int, int]) -> None:
                 "maskrcnnConfig.%s: a TopK of %d; TensorRT 10 takes %d, TensorRT 8.6 documents %d",
                 field, number, LARGEST_TOPK, SAFE_TOPK,
             )  # fmt: skip
+
+
+def metadata_of(model: onnx.ModelProto) -> ExportMetadata:
+    """What an exported model says of itself."""
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    return ExportMetadata.from_json(texts[METADATA_KEY], "the exported model")
+
+
+def set_data_type(model: onnx.ModelProto, data_type: str) -> None:
+    """Notes in the metadata what the graph computes in: fp32, fp16 or int8."""
+    changed = replace(metadata_of(model), data_type=data_type)
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(changed.to_json())})
 
 
 def check_graph(model: onnx.ModelProto) -> onnx.ModelProto:

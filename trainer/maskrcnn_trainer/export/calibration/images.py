@@ -1,0 +1,143 @@
+"""Images to calibrate on, prepared as in training but without augmentation."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.data import examples
+from maskrcnn_trainer.data.canvas import to_canvas
+from maskrcnn_trainer.data.reader import RecordReader
+from maskrcnn_trainer.data.records import RecordIndex, index_records
+from maskrcnn_trainer.errors import InvalidInput
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """What images to calibrate on.
+
+    Attributes:
+        canvas: (height, width) of the network's input.
+        batches, batch_size: how many images, and in what portions they are stored.
+        seed: of the draw.
+    """
+
+    canvas: tuple[int, int]
+    batches: int
+    batch_size: int
+    seed: int
+
+    @property
+    def wanted(self) -> int:
+        return self.batches * self.batch_size
+
+    def drawn(self, available: int, source: str) -> NDArray[np.int64]:
+        """Which of ``available`` images, at random, each at most once; all of them where they are too few."""
+        if available < self.wanted:
+            log.warning(
+                "%s has %d images, --batches %d times --batch_size %d are %d: all of them are used",
+                source, available, self.batches, self.batch_size, self.wanted,
+            )  # fmt: skip
+        return np.random.default_rng(self.seed).permutation(available)[: self.wanted]
+
+    def batched(self, images: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """Batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
+        batch: list[NDArray[np.float32]] = []
+        for image in images:
+            batch.append(to_canvas(image, self.canvas).pixels.transpose(2, 0, 1))
+            if len(batch) == self.batch_size:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+
+
+def record_batches(pattern: str, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
+    """The number of images and their batches, drawn at random over all training records.
+
+    Raises:
+        InvalidInput: no records, or (when it is read) a record whose image cannot be decoded.
+    """
+    index = index_records(pattern)
+    drawn = wanted.drawn(len(index), "trainingFilePattern")
+    return len(drawn), wanted.batched(_record_images(index, drawn))
+
+
+def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    reader = RecordReader(index)
+    for record in drawn:
+        try:
+            encoded, _ = examples.parse_image(tf.constant(reader.read(int(record))))
+            pixels = examples.decode(encoded).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise InvalidInput(
+                f"{index.files[int(index.file_ids[record])]}: record {record} of the set has an image that cannot be "
+                f"decoded; convert the data set again ({_first_line(error)})",
+                reason="InvalidData",
+            ) from error
+        yield pixels
+
+
+def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
+    """The number of images, at most, and their batches, drawn at random from a directory and those below it.
+
+    A file that cannot be read is reported and left out.
+
+    Raises:
+        InvalidInput: no such directory, no image in it, or (when they are read) none that can be decoded.
+    """
+    if not directory.is_dir():
+        raise InvalidInput(f"--cal_image_dir {directory}: no such directory", reason="InvalidData")
+    files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise InvalidInput(
+            f"--cal_image_dir {directory}: no image in it; files that end in {', '.join(SUFFIXES)} are looked for",
+            reason="InvalidData",
+        )
+    drawn = wanted.drawn(len(files), f"--cal_image_dir {directory}")
+    return len(drawn), wanted.batched(_file_images([files[place] for place in drawn], directory))
+
+
+def _file_images(files: list[Path], directory: Path) -> Iterator[NDArray[np.uint8]]:
+    decoded = 0
+    for path in files:
+        try:
+            pixels = decode_file(path.read_bytes())
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            log.warning("%s is left out: it cannot be decoded (%s)", path, _first_line(error))
+            continue
+        decoded += 1
+        yield pixels
+    if not decoded:
+        raise InvalidInput(f"--cal_image_dir {directory}: none of its images can be decoded", reason="InvalidData")
+
+
+def decode_file(data: bytes) -> NDArray[np.uint8]:
+    """uint8 [h, w, 3] RGB of an image file, in stored pixels; as records are decoded wherever TensorFlow can."""
+    try:
+        return np.asarray(examples.decode(tf.constant(data)).numpy(), np.uint8)
+    except tf.errors.InvalidArgumentError:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            pixels: Any = image
+            if image.mode.startswith("I;16"):  # 16-bit grey: the high byte, as decoders of 16-bit PNG take it
+                pixels = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            return np.asarray(pixels.convert("RGB"))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
