@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv/bin
-# Side by side, a test process a CPU would thrash TensorFlow's thread pools: they are told to share.
 PYTEST := $(VENV)/python -m pytest
 
 # A generated file is written aside and renamed, so that a generator that fails leaves the old one.

@@ -197,11 +197,36 @@ def test_a_result_that_cannot_be_written_is_a_failure(tmp_path: Path, environmen
     assert json.loads((tmp_path / "termination.json").read_bytes())["code"] == 75
 
 
-def test_an_old_result_goes_when_the_task_starts_again(tmp_path: Path, environment: TaskEnvironment) -> None:
+def test_an_old_result_stays_until_its_outputs_are_about_to_change(
+    tmp_path: Path, environment: TaskEnvironment
+) -> None:
     Reporter("train", tmp_path, environment).succeeded()
     assert read_result(tmp_path, "9f2c") is not None
-    Reporter("train", tmp_path, environment).started()
+    with pytest.raises(SystemExit), task_report("train", tmp_path, environment):
+        raise InvalidInput("a spec that cannot work")
+    assert read_result(tmp_path, "9f2c") is not None
+    again = Reporter("train", tmp_path, environment)
+    again.started()
+    again.accepted()
     assert not (tmp_path / "result.json").exists()
+
+
+def test_a_results_directory_that_cannot_be_made_is_named(tmp_path: Path, environment: TaskEnvironment) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended, task_report("train", tmp_path / "file" / "results", environment):
+        raise AssertionError("the task must not begin")
+    assert ended.value.code == 64
+
+
+def test_a_stop_is_no_error_and_said_by_one_rank(
+    tmp_path: Path, environment: TaskEnvironment, caplog: pytest.LogCaptureFixture
+) -> None:
+    for rank in (0, 1):
+        with pytest.raises(SystemExit) as ended, task_report("train", tmp_path, environment, rank=rank):
+            raise Stopped("stopped on request")
+        assert ended.value.code == 143
+    said = [record for record in caplog.records if record.levelname != "DEBUG"]
+    assert [(record.levelname, record.message) for record in said] == [("WARNING", "stopped on request")]
 
 
 def test_other_ranks_are_silent(tmp_path: Path, environment: TaskEnvironment) -> None:

@@ -6,6 +6,8 @@ another try. 143 is a stop that was asked for (128 + SIGTERM). 70 is a full work
 
 from __future__ import annotations
 
+import errno
+
 EXIT_OK = 0
 EXIT_INVALID = 64
 EXIT_WORKSPACE_FULL = 70
@@ -56,3 +58,17 @@ class Stopped(TaskError):  # noqa: N818
 
     exit_code = EXIT_STOPPED
     default_reason = "Stopped"
+
+
+def describe_error(error: BaseException) -> tuple[int, str, str]:
+    """The exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
+    if isinstance(error, TaskError):
+        return error.exit_code, error.reason, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_STOPPED, Stopped.default_reason, "Interrupted."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkspaceFull.exit_code, WorkspaceFull.default_reason, f"No space is left in the workspace: {error}"
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 1
+        return code, TaskError.default_reason, f"The task ended with exit code {code}."
+    return 1, TaskError.default_reason, f"{type(error).__name__}: {error}"

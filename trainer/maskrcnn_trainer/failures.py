@@ -57,17 +57,25 @@ def lost_peer_is_try_again() -> Iterator[None]:
     except Exception as error:
         if not _speaks_of_a_peer(error):
             raise
-        raise TryAgain(f"another process of this training was lost: {_first_line(error)}", reason="PeerLost") from error
+        raise TryAgain(
+            f"another process of this training was lost (the log of launch names it): {_telling_line(error)}",
+            reason="PeerLost",
+        ) from error
 
 
 def _speaks_of_a_peer(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     if "HorovodInternalError" in names:
         return True
-    text = str(error).lower()
-    return bool(names & {"UnknownError", "InternalError"}) and any(word in text for word in LOST_PEER_WORDS)
+    return bool(names & {"UnknownError", "InternalError"}) and _names_a_peer(str(error))
 
 
-def _first_line(error: Exception) -> str:
+def _telling_line(error: Exception) -> str:
+    # TensorFlow begins with a heading, and what happened stands below a list of nodes
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    telling = [line for line in lines if _names_a_peer(line)] or [line for line in lines if not line.endswith(":")]
+    return telling[0][:300] if telling else type(error).__name__
+
+
+def _names_a_peer(line: str) -> bool:
+    return any(word in line.lower() for word in LOST_PEER_WORDS)

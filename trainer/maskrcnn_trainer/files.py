@@ -7,9 +7,33 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from maskrcnn_trainer.errors import WorkspaceFull
+from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def make_directory(path: Path, *, flag: str = "") -> Path:
+    """Makes a directory to write to, its parents too, and returns it.
+
+    Args:
+        flag: what named it, for the message.
+
+    Raises:
+        InvalidInput: a file is in the way, or it may not be made or written to.
+        WorkspaceFull: no space, or no quota, is left.
+    """
+    name = f"{flag} {path}".strip()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise WorkspaceFull(f"{name}: no space left for a directory: {error.strerror}") from error
+        raise InvalidInput(
+            f"{name}: the directory cannot be made ({error.strerror}); name one that can be written to"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidInput(f"{name}: the directory may not be written to; name one that can be")
+    return path
 
 
 def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:

@@ -7,7 +7,6 @@ exception: a result that cannot be written is an error, because a result is what
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.metadata
 import json
 import logging
@@ -28,7 +27,8 @@ from maskrcnn_trainer.artifacts import (
     write_json_atomically,
 )
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_OK, EXIT_STOPPED, InvalidInput, Stopped, TaskError, WorkspaceFull
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, WorkspaceFull, describe_error
+from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.workspace import manifest_path
 
@@ -169,25 +169,39 @@ class Reporter:
         self._before_write = before_write
         self._start_time = _utc_now()
         self._checkpoint_step: int | None = None
+        self._accepted = False
         self._status_failing = False
         self._poster = poster
 
     def started(self, message: str = "") -> None:
-        """Say that the task has begun; a result.json of an earlier run no longer counts and is removed."""
+        """Say that the task has begun.
+
+        Raises:
+            InvalidInput: the results directory cannot be made.
+        """
         if self.silent:
             return
-        self.results_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(self.results_dir)
         if self._poster is None and self.environment.report_url is not None:
             try:
                 self._poster = HttpPoster(self.environment)
             except InvalidInput as error:
                 logger.warning("Progress is not posted: %s", error)
+        self._record("STARTED", message)
+
+    def accepted(self) -> None:
+        """Say that the task is about to change its outputs: a result.json of an earlier run is removed.
+
+        A command that is refused before that leaves what an earlier one has done.
+        """
+        if self.silent or self._accepted:
+            return
+        self._accepted = True
         stale = self.results_dir / RESULT_FILE
         if stale.exists():
             if self._before_write is not None:
                 self._before_write()
             stale.unlink(missing_ok=True)
-        self._record("STARTED", message)
 
     def running(
         self,
@@ -261,6 +275,7 @@ class Reporter:
             "startTime": self._start_time,
             "completionTime": _utc_now(),
         }
+        self.accepted()
         if self._before_write is not None:
             self._before_write()
         write_json_atomically(self.results_dir / RESULT_FILE, result, indent=2)
@@ -337,20 +352,6 @@ class Reporter:
             self._status_failing = True
 
 
-def describe_error(error: BaseException) -> tuple[int, str, str]:
-    """The exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
-    if isinstance(error, TaskError):
-        return error.exit_code, error.reason, str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return EXIT_STOPPED, Stopped.default_reason, "Interrupted."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkspaceFull.exit_code, WorkspaceFull.default_reason, f"No space is left in the workspace: {error}"
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else 1
-        return code, TaskError.default_reason, f"The task ended with exit code {code}."
-    return 1, TaskError.default_reason, f"{type(error).__name__}: {error}"
-
-
 @contextlib.contextmanager
 def task_report(
     task: str,
@@ -375,7 +376,10 @@ def task_report(
         if isinstance(error, SystemExit) and error.code in (None, EXIT_OK):
             raise
         code = reporter.failed(error)
-        if isinstance(error, TaskError | KeyboardInterrupt | SystemExit) or code == WorkspaceFull.exit_code:
+        if isinstance(error, Stopped | KeyboardInterrupt):
+            # a stop is no failure, and one rank of a gang says enough
+            logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
+        elif isinstance(error, TaskError | SystemExit) or code == WorkspaceFull.exit_code:
             logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)

@@ -84,7 +84,9 @@ class Step(ApiModel):
         if self.task_name is not TaskName.TRAIN:
             for field, value in (("nodes", self.nodes), ("processesPerNode", self.processes_per_node or 1)):
                 if value > 1:
-                    raise ValueError(f"{field}: {value} is for train steps only: leave it out of a {given[0]} step")
+                    raise ValueError(
+                        f"{field}: {value} is for train steps only: leave it out of this step ({given[0]})"
+                    )
         return self
 
     @property

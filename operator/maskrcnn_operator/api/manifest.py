@@ -11,12 +11,20 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from maskrcnn_operator.api.base import ABSOLUTE_PATH_PATTERN, API_VERSION, GROUP, KIND
+from maskrcnn_operator.api.base import (
+    ABSOLUTE_PATH_PATTERN,
+    API_VERSION,
+    EXPERIMENT_NAME_PATTERN,
+    GROUP,
+    KIND,
+    STEP_NAME_PATTERN,
+)
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
+from maskrcnn_trainer.spec.parsing import what_is_right
 from maskrcnn_trainer.spec.rules import check_rules
 
 
@@ -124,9 +132,18 @@ def _explained(details: ErrorDetails) -> str:
         return "is no field here: check its name and its indentation"
     if kind == "value_error":
         return str(context.get("error", details["msg"]))
-    if kind == "string_pattern_mismatch" and context.get("pattern") == ABSOLUTE_PATH_PATTERN:
-        return f"found {_shown(details['input'])}; it must be an absolute path, such as /workspace/..."
-    return f"found {_shown(details['input'])}; {details['msg'][:1].lower()}{details['msg'][1:]}"
+    if kind == "string_pattern_mismatch":
+        right = _PATTERNS.get(str(context.get("pattern")), f"must match {context.get('pattern')}")
+        return f"found {_shown(details['input'])}; it {right}"
+    return f"found {_shown(details['input'])}; it {what_is_right(details)}"
+
+
+_PATTERNS = {
+    ABSOLUTE_PATH_PATTERN: "must be an absolute path, such as /workspace/...",
+    EXPERIMENT_NAME_PATTERN: "must be small letters, digits and hyphens, a letter first and no hyphen last",
+    STEP_NAME_PATTERN: "must be small letters, digits and hyphens, no hyphen first or last",
+}
+"""What a text must be, by the pattern that it does not match."""
 
 
 def _shown(value: object) -> str:

@@ -43,6 +43,10 @@ class LocalWorkspace:
             return WORKSPACE_MOUNT + path[len(own) :]
         return path
 
+    def in_manifest_form(self, text: str) -> str:
+        """A message with the paths in it as the manifest has them."""
+        return text.replace(f"{self.directory}/", f"{WORKSPACE_MOUNT}/")
+
     def experiment_directory(self, experiment: str) -> Path:
         """Where everything of an experiment is."""
         return self.directory / experiment

@@ -224,9 +224,13 @@ class _Loop:
             self.executor.stop(key)
         for key in plan.forget:
             self.executor.forget(key)
+        # here it is this command that is stopped and started again, not the resource
+        silent = {Reason.SUSPENDED.value, Reason.RESUMED.value}
+        ready = plan.status.condition(ConditionType.READY)
+        if ready is not None and plan.status.is_true(ConditionType.STALLED):
+            silent.add(ready.reason)  # the command ends with it
         for event in plan.events:
-            # here it is this command that is stopped and started again, not the resource
-            if event.reason not in (Reason.SUSPENDED, Reason.RESUMED):
+            if event.reason not in silent:
                 self.display.tell(event)
         return plan
 

@@ -82,7 +82,10 @@ class StatusStore:
 def write_atomically(file: Path, text: str) -> None:
     """Writes a text file beside its place, then renames it."""
     with _beside(file) as partial:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(file)
 
 

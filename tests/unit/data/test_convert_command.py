@@ -40,12 +40,12 @@ def test_short_flags_and_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "spell", [lambda flag: flag, lambda flag: flag.replace("_", "-"), lambda flag: with_hyphens([flag])[0]]
+    "spell", [lambda flag: flag, lambda flag: flag.replace("_", "-")], ids=["underscores", "hyphens"]
 )
 def test_long_flags_with_both_spellings(spell) -> None:
     flags = {"--image_dir": "images", "--annotations_file": "a.json", "--output_dir": "out", "--num_shards": "8",
              "--results_dir": "r", "--tag": "t"}  # fmt: skip
-    parsed = parse(*(word for flag, value in flags.items() for word in (spell(flag), value)))
+    parsed = parse(*with_hyphens([word for flag, value in flags.items() for word in (spell(flag), value)]))
     assert vars(parsed) == {
         "image_dir": "images",
         "annotations_file": "a.json",

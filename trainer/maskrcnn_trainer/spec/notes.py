@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from maskrcnn_trainer.spec.data_config import DataConfig
 from maskrcnn_trainer.spec.errors import Problem, SpecError
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.steps import StepPlan
@@ -80,10 +79,6 @@ _PATHS_OF = {
     "train": ("training_file_pattern", "validation_file_pattern", "val_json_file"),
     "evaluate": ("validation_file_pattern", "val_json_file"),
 }
-
-
-def _first_sentence(name: str) -> str:
-    return (DataConfig.model_fields[name].description or "").split(". ")[0]
 
 
 def require_paths(spec: ExperimentSpec, task: str, *, calibrates_on_records: bool = False) -> None:

@@ -235,6 +235,7 @@ _RIGHT = {
     "bool_type": "must be true or false",
     "string_type": "must be a text; put it in quotes",
     "string_too_long": "is too long; at most {max_length} characters",
+    "string_too_short": "is too short; at least {min_length} characters",
     "literal_error": "must be one of {expected}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
@@ -250,10 +251,15 @@ _RIGHT = {
 """What would be right, by Pydantic's type of error; in braces what its context says."""
 
 
+def what_is_right(detail: ErrorDetails) -> str:
+    """What would be right where pydantic found an error, in plain words."""
+    context = {key: _bound(value) for key, value in detail.get("ctx", {}).items()}
+    return _RIGHT.get(detail["type"], detail["msg"].replace("{", "{{").replace("}", "}}")).format(**context)
+
+
 def _in_words(detail: ErrorDetails, path: Path) -> str:
     """Pydantic's error in plain words: the value and what would be right."""
-    context = {key: _bound(value) for key, value in detail.get("ctx", {}).items()}
-    right = _RIGHT.get(detail["type"], detail["msg"].replace("{", "{{").replace("}", "}}")).format(**context)
+    right = what_is_right(detail)
     if detail["type"] in ("tuple_type", "too_long", "too_short"):
         right += _shape(path)
     if path and path[-1] in ("min_level", "max_level"):

@@ -94,6 +94,15 @@ class Ranks:
         with lost_peer_is_try_again():
             return list(hvd.allgather_object(value))
 
+    def leave_together(self) -> None:
+        """Waits for all ranks, then takes Horovod down: to the others, one that left early would look lost."""
+        if self.size == 1:
+            return
+        import horovod.tensorflow as hvd
+
+        self.gather(None)
+        hvd.shutdown()
+
     @property
     def reduce_gradients(self) -> Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] | None:
         """:meth:`average`, or None where there is nothing to reduce."""

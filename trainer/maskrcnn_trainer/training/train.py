@@ -24,7 +24,7 @@ from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.listing import variable_listing
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import assign_variables
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
@@ -35,6 +35,7 @@ from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.resume import check_resumable
+from maskrcnn_trainer.training.retraining import open_pruned, retraining_advice
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import TrainStep
 from maskrcnn_trainer.training.telemetry import Telemetry
@@ -97,9 +98,11 @@ def train_task(
             CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if ranks.rank == 0 else None
         )
         training = Training(spec, ranks, store, reporter, stop, key=key, fingerprint=environment.fingerprint)
+        reporter.accepted()
         training.run()
         if store is not None:
             _conclude(training, store, reporter, output)
+        ranks.leave_together()
     return EXIT_OK
 
 
@@ -151,7 +154,9 @@ class Training:
         stop.check()
 
         resumed = self._find_checkpoint()
-        pruned = _pruned_model(spec, key)
+        pruned = open_pruned(spec, key)
+        for line in retraining_advice(spec):
+            log.warning("%s", line)
         architecture = (
             Architecture.from_json(pruned.architecture)
             if pruned is not None
@@ -249,6 +254,7 @@ class Training:
             telemetry.epoch_finished(epoch, done)
         if float(measured["flags"][0]) > 0 and done < self.data.plan.total_steps:
             self._write_checkpoint(done)
+            self.ranks.leave_together()
             raise Stopped(f"Training was stopped on request after step {done}; it goes on from there")
         return done
 
@@ -325,18 +331,3 @@ class Training:
         if state is not None:
             self._step.restore(state)
             self.network.moving_average_updates.assign(state[UPDATES_OF_STATISTICS])
-
-
-def _pruned_model(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
-    """The pruned model to train again; its widths, and all else that the architecture fixes, win.
-
-    Raises:
-        InvalidInput: the spec contradicts it, by field name.
-    """
-    if spec.pruned_model_path is None:
-        return None
-    model = read_model_file(spec.pruned_model_path, key, with_optimizer=False)
-    contradictions = Architecture.from_json(model.architecture).contradictions(spec)
-    if contradictions:
-        raise InvalidInput(f"prunedModelPath {spec.pruned_model_path} was built otherwise: {'; '.join(contradictions)}")
-    return model

@@ -22,19 +22,15 @@ _REPORT_SECONDS = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the original toolkit; long ones are understood with hyphens and with underscores."""
+    """The flags of the original toolkit."""
+    parser.add_argument("-i", "--image-dir", required=True, metavar="DIR", help="images; joined with each file_name")
     parser.add_argument(
-        "-i", *_spellings("image-dir"), required=True, metavar="DIR", help="images; joined with each file_name"
+        "-a", "--annotations-file", required=True, metavar="FILE", help="annotations: COCO instances JSON"
     )
-    parser.add_argument(
-        "-a", *_spellings("annotations-file"), required=True, metavar="FILE", help="annotations: COCO instances JSON"
-    )
-    parser.add_argument(
-        "-o", *_spellings("output-dir"), required=True, metavar="DIR", help="TFRecords go here; made where absent"
-    )
+    parser.add_argument("-o", "--output-dir", required=True, metavar="DIR", help="TFRecords go here; made where absent")
     parser.add_argument(
         "-r",
-        *_spellings("results-dir"),
+        "--results-dir",
         metavar="DIR",
         help="status.json and result.json go here (default: output_dir)",
     )
@@ -42,20 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-t", "--tag", help="prefix of the files (default: name of the annotation file without its extension)"
     )
     parser.add_argument(
-        "-s", *_spellings("num-shards"), type=int, default=256, metavar="N", help=f"files to write, 1 to {MAX_SHARDS}"
+        "-s", "--num-shards", type=int, default=256, metavar="N", help=f"files to write, 1 to {MAX_SHARDS}"
     )
     masks = parser.add_mutually_exclusive_group()
     masks.add_argument(
-        *_spellings("include-mask"),
-        *_spellings("include-masks"),
+        "--include-mask",
+        "--include-masks",
         dest="include_mask",
         action="store_true",
         default=True,
         help="write segmentation masks",
     )
     masks.add_argument(
-        *_spellings("no-include-mask"),
-        *_spellings("no-include-masks"),
+        "--no-include-mask",
+        "--no-include-masks",
         dest="include_mask",
         action="store_false",
         default=argparse.SUPPRESS,
@@ -84,6 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
             before_write=guard,
         ) as reporter,
     ):
+
+        def before_publish() -> None:
+            guard()
+            reporter.accepted()
+
         with _ShownProgress(reporter) as shown:
             summary = convert_dataset(
                 arguments.image_dir,
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
                 include_mask=arguments.include_mask,
                 processes=processes,
                 progress=shown.at,
-                before_publish=guard,
+                before_publish=before_publish,
             )
         reporter.succeeded(
             "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
@@ -147,7 +148,3 @@ def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
     if summary.warnings_file is not None:
         artifacts["warnings"] = summary.warnings_file
     return artifacts
-
-
-def _spellings(name: str) -> tuple[str, ...]:
-    return f"--{name}", "--" + name.replace("-", "_")

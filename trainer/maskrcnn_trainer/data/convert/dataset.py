@@ -20,6 +20,7 @@ from maskrcnn_trainer.data.convert.record import ConversionSettings, convert_ima
 from maskrcnn_trainer.data.convert.shards import StagedShards, Warnings
 from maskrcnn_trainer.data.records import SHARD
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.launch.cpus import usable_cpus
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def convert_dataset(
         raise InvalidInput(f"processes {processes}: at least 1 is wanted")
     if not Path(image_dir).is_dir():
         raise InvalidInput(f"--image_dir {image_dir}: there is no such directory", reason="InvalidData")
-    target = _output_directory(Path(output_dir))
+    target = make_directory(Path(output_dir), flag="--output_dir")
     with stopping_on_sigterm():
         log.info("writing to output path: %s", target / tag)
         log.info("Building bounding box index.")
@@ -195,16 +196,6 @@ def _convert(
     problems.raise_if_any()
     tally.finish()
     return tally
-
-
-def _output_directory(target: Path) -> Path:
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--output_dir {target}: cannot be made: {error.strerror}") from error
-    if not os.access(target, os.W_OK | os.X_OK):
-        raise InvalidInput(f"--output_dir {target}: may not be written to")
-    return target
 
 
 def _check_files(dataset: CocoDataset, image_dir: str) -> None:

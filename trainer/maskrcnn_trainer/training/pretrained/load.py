@@ -79,6 +79,10 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:
         return read_original_tlt(path)
     if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         return read_torch_file(path, network.architecture)
+    if not head:
+        raise InvalidInput(f"checkpoint: {path} is an empty file")
+    if head.startswith(b"PK"):
+        raise InvalidInput(f"checkpoint: {path} begins as a zip archive but is none: the file is damaged or cut off")
     raise InvalidInput(
         f"checkpoint: {path} is no Keras .hdf5, .safetensors, .npz, .tlt or TensorFlow checkpoint. If it is a .tlt "
         "that the original toolkit encrypted, it cannot be read here: save it unencrypted there (its releases since "
@@ -100,7 +104,8 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
             mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(variable.shape)} here"  # type: ignore[union-attr]
         matched = _match(skip, name, network.network_path(name))
         if matched is not None:
-            skipped[name] = f"skipCheckpointVariables matches {matched}"
+            what = "the name" if matched == name else f"the path {matched.partition('/')[0]}/..."
+            skipped[name] = f"skipCheckpointVariables matches {what}"
         elif value is None:
             not_found[name] = "not in the file"
         elif not differs:
@@ -114,6 +119,8 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
             f"checkpoint: {path} ({source.kind}) has no variable of this network; it holds {listed}, "
             f"wanted are {', '.join(list(variables)[:3])}, ..."
         )
+    if not fitting:
+        log.warning("skipCheckpointVariables leaves nothing of checkpoint %s to load", path)
     for name, value in fitting:
         variables[name].assign(np.asarray(value, np.float32))
     unused = {
