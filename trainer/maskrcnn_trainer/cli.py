@@ -17,6 +17,7 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError
 from maskrcnn_trainer.evaluation import command as evaluate_command
 from maskrcnn_trainer.progress import setup_logging
+from maskrcnn_trainer.pruning import command as prune_command
 from maskrcnn_trainer.training import command as train_command
 
 log = logging.getLogger("maskrcnn")
@@ -88,6 +89,10 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = tasks.add_parser("evaluate", help="COCO metrics of a model")
     evaluate_command.add_arguments(evaluate)
     evaluate.set_defaults(run=evaluate_command.run)
+
+    prune = tasks.add_parser("prune", help="a trained model with its weakest filters taken out, to be trained again")
+    prune_command.add_arguments(prune)
+    prune.set_defaults(run=prune_command.run)
 
     start = tasks.add_parser("launch", help="one node's processes of a task, for a pod or a script")
     start.add_argument("--nodes", type=int, default=1, help="nodes of the gang")

@@ -119,6 +119,11 @@ class Architecture:
             bbox_reg_weights=_four(config.bbox_reg_weights),
         )
 
+    @staticmethod
+    def fixed_fields() -> tuple[str, ...]:
+        """The fields of the spec, as in YAML, that a built network does not let change."""
+        return tuple(_SPEC_FIELDS.values())
+
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
         """Where a spec asks for another network than this one: a sentence for each field, named as in YAML."""
         try:

@@ -1,0 +1,126 @@
+"""The proof that pruning is right.
+
+A filter is silenced when its kernel, its bias and the scale and shift of its batch norm are zero: it then says zero to
+everybody who reads it. A pruned network must give the same outputs as the network that it was pruned from with the
+removed filters silenced, whichever filters were removed, for every depth and both styles of strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from maskrcnn_trainer.model.architecture import ARCHS, DEPTHS, Architecture
+from maskrcnn_trainer.model.backbone import BOTTLENECK_DEPTHS, conv_specs
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.restore import assign_variables, network_of
+from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.pruning.apply import Retained, apply
+from maskrcnn_trainer.pruning.groups import Connectivity, connectivity
+
+pytestmark = pytest.mark.trainer
+
+SIDE = 64
+LATE = ("l2", "l3", "l4", "l5", "post_hoc_d2", "post_hoc_d3", "post_hoc_d4", "post_hoc_d5", "rpn", "conv5-mask")
+LATE += tuple(f"mask-conv-l{i}" for i in range(4))
+
+
+def narrow(depth: int, arch: str) -> Architecture:
+    """A network of every layer but few filters, so that a hundred layers are built in seconds."""
+    filters = {spec.conv: min(12, spec.filters // 8) for spec in conv_specs(depth, arch)}
+    filters |= dict.fromkeys(LATE, 10)
+    return Architecture(
+        nlayers=depth, arch=arch, num_classes=3, fast_rcnn_mlp_head_dim=24, mrcnn_resolution=8, filters=filters
+    )
+
+
+def filled(network: MaskRCNN, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Values under which every layer says something: none of them at its start of zeros and ones."""
+    values = {}
+    for name, variable in network.named_variables.items():
+        shape, kind = tuple(variable.shape), name.rpartition("/")[2]
+        if kind == "kernel":
+            # He et al. 2015: the sums of a ReLU network keep their size.
+            fan_in = int(np.prod(shape[:-1]))
+            values[name] = generator.normal(0, np.sqrt(2 / fan_in), shape)
+        elif kind in ("gamma", "moving_variance"):
+            values[name] = generator.uniform(0.5, 1.2, shape)
+        else:
+            values[name] = generator.normal(0, 0.3, shape)
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+def random_masks(connected: Connectivity, generator: np.random.Generator) -> Retained:
+    """Of every group that may be pruned, some filters: at least one stays and at least one goes."""
+    return {
+        number: np.sort(generator.permutation(group.filters)[: generator.integers(1, group.filters)])
+        for number, group in enumerate(connected.groups)
+        if group.whole is None
+    }
+
+
+def silenced(
+    network: MaskRCNN, values: Mapping[str, np.ndarray], connected: Connectivity, retained: Retained
+) -> dict[str, np.ndarray]:
+    """``values`` with the removed filters zero, by what the layers are called and nothing that pruning worked out."""
+    quiet = {name: value.copy() for name, value in values.items()}
+    for number, kept in retained.items():
+        gone = np.setdiff1d(np.arange(connected.groups[number].filters), kept)
+        for layer in connected.groups[number].members:
+            norm = layer.replace("_conv_", "_bn_") if "_conv_" in layer else f"bn_{layer}"
+            for name in (f"{layer}/kernel", f"{layer}/bias", f"{norm}/gamma", f"{norm}/beta"):
+                if name in quiet:
+                    quiet[name][..., gone] = 0
+    return quiet
+
+
+def outputs(network: MaskRCNN) -> dict[str, np.ndarray]:
+    """Everything that the three parts of the network say to fixed random inputs."""
+    generator = np.random.default_rng(7)
+
+    def random(shape: tuple[int, ...]) -> np.ndarray:
+        return generator.normal(size=shape).astype(np.float32)
+
+    said = {name: value.numpy() for name, value in network.trunk(random((2, SIDE, SIDE, 3))).items()}
+    logits, deltas = network.box_head(random((5, *network.box_head.inputs[0].shape[1:])))
+    masks = network.mask_head(random((5, *network.mask_head.inputs[0].shape[1:])))
+    return {**said, "class_logits": logits.numpy(), "box_deltas": deltas.numpy(), "mask_logits": masks.numpy()}
+
+
+def prove(architecture: Architecture, seed: int, masks: int) -> None:
+    generator = np.random.default_rng(seed)
+    network = MaskRCNN(architecture)
+    connected = connectivity([network.trunk, network.box_head, network.mask_head])
+    values = filled(network, generator)
+    model = ModelFile(architecture.to_json(), experiment={}, class_map={}, step=9, variables=values)
+    assign_variables(network, model)
+    whole = outputs(network)
+    for _ in range(masks):
+        retained = random_masks(connected, generator)
+        pruned = apply(model, connected, retained)
+        assert pruned.retrain_required
+        narrower = network_of(pruned)
+        for number, kept in retained.items():
+            for layer in connected.groups[number].members:
+                assert narrower.architecture.filters[layer] == len(kept)
+        quiet = ModelFile(architecture.to_json(), {}, {}, 9, variables=silenced(network, values, connected, retained))
+        assign_variables(network, quiet)
+        expected, found = outputs(network), outputs(narrower)
+        assert set(expected) >= {"p2", "p5", "rpn_logits", "rpn_deltas", "class_logits", "mask_logits"}
+        for name, value in expected.items():
+            size = np.abs(value).max()
+            assert size > 1e-3, f"{name} says nothing"
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-4 * max(1.0, size), err_msg=name)
+            assert np.abs(value - whole[name]).max() > 1e-2 * size, f"{name} does not notice what is silenced"
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_pruned_network_says_what_the_silenced_one_says(depth: int, arch: str) -> None:
+    prove(narrow(depth, arch), seed=depth, masks=1 if depth in BOTTLENECK_DEPTHS else 2)
+
+
+def test_and_so_does_one_of_full_width_with_five_levels() -> None:
+    prove(Architecture(nlayers=10, num_classes=4, max_level=5, fast_rcnn_mlp_head_dim=64), seed=1, masks=1)

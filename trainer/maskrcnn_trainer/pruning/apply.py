@@ -1,0 +1,69 @@
+"""A model with filters taken out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.pruning.groups import Connectivity, Slice
+from maskrcnn_trainer.pruning.retain import PruneSettings, check_excluded, retained_of_group
+
+Retained = Mapping[int, np.ndarray]
+"""The filters that stay, rising, by number of the group; a group that is absent stays whole."""
+
+
+def choose(variables: Mapping[str, np.ndarray], connected: Connectivity, settings: PruneSettings) -> Retained:
+    """The filters that stay under ``settings``.
+
+    Raises:
+        InvalidInput: an excluded layer that is not there, a group of which nothing would be left.
+    """
+    check_excluded(settings.excluded_layers, connected.layers)
+    excluded = set(settings.excluded_layers)
+    return {
+        number: retained_of_group({name: variables[f"{name}/kernel"] for name in group.members}, settings)
+        for number, group in enumerate(connected.groups)
+        if group.whole is None and not excluded & set(group.members)
+    }
+
+
+def positions(retained: np.ndarray, cut: Slice, filters: int) -> np.ndarray:
+    """Where the retained of ``filters`` channels stand on a variable's axis, int64, rising (see `Slice`)."""
+    outer = np.arange(cut.outer)[:, None, None] * filters
+    return ((outer + retained[None, :, None]) * cut.inner + np.arange(cut.inner)).reshape(-1)
+
+
+def apply(model: ModelFile, connected: Connectivity, retained: Retained) -> ModelFile:
+    """``model`` with the other filters gone from every weight that makes or reads them.
+
+    Momentum and the state of the training are left out: the pruned model starts a training of its own.
+    """
+    variables = dict(model.variables)
+    for name, cuts in connected.slices.items():
+        for cut in cuts:
+            if cut.group in retained:
+                kept = positions(retained[cut.group], cut, connected.groups[cut.group].filters)
+                variables[name] = np.take(variables[name], kept, axis=cut.axis)
+    widths = {
+        name: len(kept)
+        for number, kept in retained.items()
+        if len(kept) < connected.groups[number].filters
+        for name in connected.groups[number].members
+    }
+    before = dict(model.architecture.get("filters", {}))
+    return replace(
+        model,
+        architecture={**model.architecture, "filters": dict(sorted({**before, **widths}.items()))},
+        variables=variables,
+        optimizer={},
+        state={},
+        retrain_required=True,
+    )
+
+
+def parameter_count(variables: Mapping[str, np.ndarray]) -> int:
+    """All parameters, moving statistics too."""
+    return sum(value.size for value in variables.values())

@@ -1,0 +1,109 @@
+"""``maskrcnn prune``: the filters with small weights taken out of a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of, results_dir_of
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
+from maskrcnn_trainer.pruning.retain import PruneSettings
+
+OUTPUT_NAME = "model.tlt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--model", "--model-path", required=True, metavar="MODEL", help="the trained model")
+    parser.add_argument(
+        "-o",
+        "--output-dir",
+        "-r",
+        "--results-dir",
+        metavar="DIR",
+        help=f"{OUTPUT_NAME} is written here; must not hold one",
+    )
+    add_key(parser)
+    parser.add_argument(
+        "-n",
+        "--normalizer",
+        choices=NORMALIZERS,
+        default="max",
+        help="divide each filter's norm by the largest of its layer, or by the L2 norm of the layer's norms over their "
+        "number",
+    )
+    parser.add_argument(
+        "-eq",
+        "--equalization-criterion",
+        choices=CRITERIA,
+        default="union",
+        help="how the statistics of layers that feed the same addition are combined",
+    )
+    parser.add_argument(
+        "-pg", "--pruning-granularity", type=int, default=8, metavar="N", help="filters are kept in multiples of N"
+    )
+    parser.add_argument(
+        "-pth",
+        "--pruning-threshold",
+        type=float,
+        default=0.1,
+        metavar="T",
+        help="filters whose normalised norm is above T are kept",
+    )
+    parser.add_argument(
+        "-nf", "--min-num-filters", type=int, default=16, metavar="N", help="filters kept of every layer at least"
+    )
+    parser.add_argument(
+        "-el", "--excluded-layers", nargs="+", default=(), metavar="LAYER", help="layers that keep all their filters"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and write nothing")
+    parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    parser.add_argument("-v", "--verbose", action=IgnoredFlag, nargs=0)
+    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; pruning uses one process")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prunes and reports.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+
+    Raises:
+        InvalidInput: a flag's value, or a model that stands where the result would go (unless an operator's run
+            replaces it).
+    """
+    if arguments.gpus != 1:
+        raise InvalidInput(f"--gpus {arguments.gpus}: prune runs as one process; only train takes several")
+    environment = TaskEnvironment.from_environ()
+    settings = PruneSettings(
+        normalizer=arguments.normalizer,
+        criterion=arguments.equalization_criterion,
+        granularity=arguments.pruning_granularity,
+        threshold=arguments.pruning_threshold,
+        min_num_filters=arguments.min_num_filters,
+        excluded_layers=tuple(arguments.excluded_layers),
+    )
+    model_path, key = Path(arguments.model), key_of(arguments, environment)
+    if arguments.dry_run:
+        from maskrcnn_trainer.pruning.task import dry_run
+
+        dry_run(model_path=model_path, settings=settings, key=key)
+        return EXIT_OK
+    output = Path(results_dir_of(arguments.output_dir, environment, flag="-o")) / OUTPUT_NAME
+    if output.exists() and environment.fingerprint is None:
+        raise InvalidInput(f"{output} exists already; give another -o, or remove it", reason="OutputExists")
+
+    from maskrcnn_trainer.pruning.task import prune_task
+
+    prune_task(
+        model_path=model_path,
+        output=output,
+        settings=settings,
+        key=key,
+        environment=environment,
+        token=os.environ.get(TOKEN_VARIABLE),
+    )
+    return EXIT_OK

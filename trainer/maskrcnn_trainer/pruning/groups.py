@@ -1,0 +1,247 @@
+"""Which filters must go together, and which weights lose what: derived from the models' own connectivity.
+
+Every tensor carries one set of channels. A convolution or dense layer makes a new set; what works channel by channel
+passes it on; an addition, and a layer that is shared by several tensors, make the sets of its inputs one. Channels that
+reach an output, or a layer that mixes them in a way not known here, stay whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import keras
+
+from maskrcnn_trainer.model.batch_norm import BatchNorm
+from maskrcnn_trainer.pruning.walk import Call, calls
+
+# Layers whose every output channel is made of the same input channel, and is zero where that is zero.
+_CHANNEL_WISE = (
+    keras.layers.ReLU,
+    keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.UpSampling2D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.Dropout,
+)
+# Of an activation of zero they make zero, so a filter without weights is a filter that is not there.
+_ZERO_AT_ZERO = ("linear", "relu", "tanh")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where a variable is cut when filters of a group go.
+
+    Attributes:
+        axis: of the variable.
+        group: number of the group in `Connectivity.groups`.
+        outer, inner: channel c of n stands at (o n + c) inner + i for every o < outer and i < inner: what a flattening
+            in front of a dense layer makes of it. 1 and 1 without one.
+    """
+
+    axis: int
+    group: int
+    outer: int = 1
+    inner: int = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers whose filters are kept or removed together.
+
+    Attributes:
+        members: names of the layers that make these channels.
+        filters: how many.
+        whole: why none may be removed; None where some may.
+    """
+
+    members: tuple[str, ...]
+    filters: int
+    whole: str | None = None
+
+
+@dataclass(frozen=True)
+class Connectivity:
+    """What removing filters changes.
+
+    Attributes:
+        groups: every set of channels that some layer makes.
+        group_of: the group by the name of a layer that makes it.
+        slices: by variable name (``conv1/kernel``), for every variable that depends on the number of filters.
+        layers: names of all layers, those without variables too.
+    """
+
+    groups: tuple[Group, ...]
+    group_of: dict[str, int]
+    slices: dict[str, tuple[Slice, ...]]
+    layers: frozenset[str]
+
+
+def connectivity(models: Sequence[keras.Model]) -> Connectivity:
+    """Walk functional models whose layers are `Convolution`, Dense, Conv2DTranspose, `BatchNorm` and what lies between.
+
+    Args:
+        models: no layer in more than one of them; what joins them (such as ROIAlign) is not seen, so their inputs and
+            outputs stay whole.
+    """
+    walk = _Walk()
+    for model in models:
+        for tensor in model.inputs:
+            walk.carry(tensor, walk.new_set(int(tensor.shape[-1]), whole="input"))
+        for call in calls(model):
+            walk.visit(call)
+        for tensor in model.outputs:
+            walk.keep_whole(tensor, "output")
+    return walk.finish(frozenset(layer.name for model in models for layer in model.layers))
+
+
+@dataclass
+class _Set:
+    filters: int
+    members: list[str] = field(default_factory=list)
+    whole: str | None = None
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """The set of a tensor, the axis that it lies on, and how it is spread there (see `Slice`)."""
+
+    number: int
+    axis: int
+    outer: int = 1
+    inner: int = 1
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self._sets: list[_Set] = []
+        self._parent: list[int] = []  # union-find over sets
+        self._carried: dict[int, _Channels] = {}
+        self._made_by: dict[str, int] = {}
+        self._slices: dict[str, dict[tuple[int, int, int], int]] = {}
+
+    def new_set(self, filters: int, *, whole: str | None = None) -> int:
+        self._sets.append(_Set(filters, whole=whole))
+        self._parent.append(len(self._sets) - 1)
+        return len(self._sets) - 1
+
+    def carry(self, tensor: keras.KerasTensor, number: int) -> None:
+        self._carried[id(tensor)] = _Channels(number, len(tensor.shape) - 1)
+
+    def keep_whole(self, tensor: keras.KerasTensor, why: str) -> None:
+        found = self._sets[self._root(self._carried[id(tensor)].number)]
+        found.whole = found.whole or why
+
+    def visit(self, call: Call) -> None:
+        layer = call.layer
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            self._makes_channels(call, layer.filters, in_axis=3, out_axis=2, whole="transposed convolution")
+        elif isinstance(layer, keras.layers.Conv2D):
+            self._makes_channels(call, layer.filters, in_axis=2, out_axis=3)
+        elif isinstance(layer, keras.layers.Dense):
+            self._makes_channels(call, layer.units, in_axis=0, out_axis=1)
+        elif isinstance(layer, BatchNorm):
+            channels = self._pass_on(call)
+            for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+                self._cut(f"{layer.name}/{name}", 0, channels)
+        elif isinstance(layer, keras.layers.Add):
+            first, *others = (self._carried[id(tensor)] for tensor in call.inputs)
+            for other in others:
+                self._join(first.number, other.number)
+            self._pass_on(call)
+        elif isinstance(layer, keras.layers.Permute):
+            channels = self._carried[id(call.inputs[0])]
+            axis = layer.dims.index(channels.axis) + 1
+            self._carried[id(call.outputs[0])] = _Channels(channels.number, axis, channels.outer, channels.inner)
+        elif isinstance(layer, keras.layers.Flatten) and None not in call.inputs[0].shape[1:]:
+            self._flatten(call)
+        elif isinstance(layer, _CHANNEL_WISE) or (
+            isinstance(layer, keras.layers.Activation) and _name(layer.activation) in _ZERO_AT_ZERO
+        ):
+            self._pass_on(call)
+        else:
+            self._mixes(call)
+
+    def _pass_on(self, call: Call) -> _Channels:
+        channels = self._carried[id(call.inputs[0])]
+        self._carried[id(call.outputs[0])] = channels
+        return channels
+
+    def _makes_channels(
+        self, call: Call, filters: int, *, in_axis: int, out_axis: int, whole: str | None = None
+    ) -> None:
+        layer = call.layer
+        self._cut(f"{layer.name}/kernel", in_axis, self._carried[id(call.inputs[0])])
+        if layer.name not in self._made_by:
+            if _name(layer.activation) not in _ZERO_AT_ZERO:
+                whole = f"activation {_name(layer.activation)}"
+            number = self.new_set(filters, whole=whole)
+            self._sets[number].members.append(layer.name)
+            self._made_by[layer.name] = number
+            made = _Channels(number, 0)
+            self._cut(f"{layer.name}/kernel", out_axis, made)
+            if layer.use_bias:
+                self._cut(f"{layer.name}/bias", 0, made)
+        self.carry(call.outputs[0], self._made_by[layer.name])
+
+    def _flatten(self, call: Call) -> None:
+        channels, shape = self._carried[id(call.inputs[0])], call.inputs[0].shape
+        self._carried[id(call.outputs[0])] = _Channels(
+            channels.number,
+            1,
+            channels.outer * math.prod(shape[1 : channels.axis]),
+            channels.inner * math.prod(shape[channels.axis + 1 :]),
+        )
+
+    def _mixes(self, call: Call) -> None:
+        for tensor in call.inputs:
+            self.keep_whole(tensor, call.layer.name)
+        for tensor in call.outputs:
+            self.carry(tensor, self.new_set(int(tensor.shape[-1] or 0), whole=call.layer.name))
+
+    def _cut(self, variable: str, axis: int, channels: _Channels) -> None:
+        """Notes that ``variable`` has ``channels`` on ``axis``; a shared layer's inputs become one set."""
+        known = self._slices.setdefault(variable, {})
+        for (other, outer, inner), number in known.items():
+            if other == axis:
+                self._join(number, channels.number)
+                if (outer, inner) != (channels.outer, channels.inner):
+                    self._sets[self._root(number)].whole = f"{variable} sees it in two layouts"
+                return
+        known[axis, channels.outer, channels.inner] = channels.number
+
+    def _root(self, number: int) -> int:
+        while self._parent[number] != number:
+            number = self._parent[number]
+        return number
+
+    def _join(self, one: int, other: int) -> None:
+        keep, gone = sorted((self._root(one), self._root(other)))
+        if keep == gone:
+            return
+        self._parent[gone] = keep
+        self._sets[keep].members += self._sets[gone].members
+        self._sets[keep].whole = self._sets[keep].whole or self._sets[gone].whole
+
+    def finish(self, layers: frozenset[str]) -> Connectivity:
+        numbers: dict[int, int] = {}
+        groups: list[Group] = []
+        for root in sorted({self._root(number) for number in self._made_by.values()}):
+            numbers[root] = len(groups)
+            found = self._sets[root]
+            groups.append(Group(tuple(found.members), found.filters, found.whole))
+        slices = {
+            variable: tuple(
+                Slice(axis, numbers[self._root(number)], outer, inner)
+                for (axis, outer, inner), number in known.items()
+                if self._root(number) in numbers
+            )
+            for variable, known in self._slices.items()
+        }
+        group_of = {name: numbers[self._root(number)] for name, number in self._made_by.items()}
+        return Connectivity(tuple(groups), group_of, slices, layers)
+
+
+def _name(activation: object) -> str:
+    return str(getattr(activation, "__name__", activation))

@@ -1,0 +1,145 @@
+"""The prune task, from a trained model file to a narrower one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.failures import explained_failures
+from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.ownership import ownership_guard
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.restore import network_of
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.pruning.apply import apply, choose, parameter_count
+from maskrcnn_trainer.pruning.flops import network_flops
+from maskrcnn_trainer.pruning.groups import connectivity
+from maskrcnn_trainer.pruning.retain import PruneSettings
+from maskrcnn_trainer.pruning.table import Cost, cost_lines, pruning_table
+from maskrcnn_trainer.report import task_report
+from maskrcnn_trainer.runtime import prepare_tensorflow
+from maskrcnn_trainer.spec import parse_spec
+from maskrcnn_trainer.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """The outcome of pruning a model.
+
+    Attributes:
+        model: the pruned model.
+        before, after: what the given and the pruned network cost.
+        lines: the table of layers, for the log.
+    """
+
+    model: ModelFile
+    before: Cost
+    after: Cost
+    lines: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Parameters of the pruned model by those of the given one, 0..1."""
+        return self.after.parameters / self.before.parameters
+
+
+def prune_model(model: ModelFile, settings: PruneSettings) -> Pruning:
+    """Prunes a model; a pruned one is pruned further.
+
+    Raises:
+        InvalidInput: nothing would be left of a layer, an excluded layer that is not there, a damaged model.
+    """
+    network = network_of(model)
+    connected = connectivity([network.trunk, network.box_head, network.mask_head])
+    retained = choose(model.variables, connected, settings)
+    pruned = apply(model, connected, retained)
+    # Building it is the proof that the file opens: every shape is compared.
+    narrower = network_of(pruned)
+    return Pruning(
+        pruned,
+        _cost(model, network),
+        _cost(pruned, narrower),
+        tuple(pruning_table(network.layers, connected, retained)),
+    )
+
+
+def prune_task(
+    *,
+    model_path: Path,
+    output: Path,
+    settings: PruneSettings,
+    key: str | None,
+    environment: TaskEnvironment,
+    token: str | None,
+) -> None:
+    """``maskrcnn prune``: writes ``output``, and reports the ratio, the parameters and the file's size."""
+    guard = ownership_guard(output.parent, token)
+    threads = task_threads()
+    with (
+        StopRequest() as stop,
+        task_report(
+            "prune",
+            output.parent,
+            environment,
+            started="Starting Mask R-CNN pruning.",
+            threads=threads,
+            before_write=guard,
+        ) as reporter,
+        explained_failures(),
+    ):
+        pruning = _prune(model_path, key, settings, threads)
+        stop.check()
+        write_model_file(output, pruning.model, key, before_rename=guard)
+        log.info("%s written; train it again before it is used: prunedModelPath: %s", output, output)
+        reporter.succeeded(
+            "Pruning finished successfully.",
+            metrics={
+                "pruning_ratio": pruning.ratio,
+                "param_count": pruning.after.parameters,
+                "size": output.stat().st_size,
+                "flops": pruning.after.flops,
+                "flops_ratio": pruning.after.flops / pruning.before.flops,
+            },
+            artifacts={"model": output},
+            model_path=output,
+        )
+
+
+def dry_run(*, model_path: Path, settings: PruneSettings, key: str | None) -> None:
+    """``maskrcnn prune --dry-run``: says what pruning would do, and writes nothing."""
+    with explained_failures():
+        _prune(model_path, key, settings, task_threads())
+    log.info("Nothing was written (--dry-run)")
+
+
+def _prune(model_path: Path, key: str | None, settings: PruneSettings, threads: int) -> Pruning:
+    model = read_model_file(model_path, key, with_optimizer=False)
+    if model.architecture.get("filters"):
+        log.info("%s is pruned already and is pruned further; ratios are to the model given", model_path)
+    prepare_tensorflow(threads=threads)
+    pruning = prune_model(model, settings)
+    for line in (*pruning.lines, *cost_lines(pruning.before, pruning.after)):
+        log.info("%s", line)
+    if pruning.ratio == 1.0:
+        log.warning(
+            "No filter was removed: every layer's count above --pruning-threshold %g, rounded up to "
+            "--pruning-granularity %d, is all of them; raise the threshold",
+            settings.threshold,
+            settings.granularity,
+        )
+    return pruning
+
+
+def _cost(model: ModelFile, network: MaskRCNN) -> Cost:
+    spec = parse_spec(dict(model.experiment))
+    flops = network_flops(
+        network,
+        spec.data_config.image_size,
+        proposals=spec.maskrcnn_config.test_rpn_post_nms_topn,
+        detections=spec.maskrcnn_config.test_detections_per_image,
+    )
+    return Cost(parameter_count(model.variables), flops)
