@@ -93,6 +93,7 @@ def prune_task(
     ):
         pruning = _prune(model_path, key, settings, threads)
         stop.check()
+        reporter.accepted()
         write_model_file(output, pruning.model, key, before_rename=guard)
         log.info("%s written; train it again before it is used: prunedModelPath: %s", output, output)
         reporter.succeeded(
