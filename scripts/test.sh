@@ -8,12 +8,14 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 (
     status=0
+    # On the screen, since a build of Kubernetes takes minutes; it needs doing once.
+    .venv/bin/python tests/apiserver/binaries.py 2>&1 > /dev/null | sed 's/^/kubernetes: /' >&3
     for tier in unit apiserver; do
         echo "---- $tier tier"
         .venv/bin/python -m pytest -q "tests/$tier" --durations=10 "$@" || status=1
     done
     exit "$status"
-) > "$log" 2>&1 &
+) 3>&1 > "$log" 2>&1 &
 others=$!
 .venv/bin/python -m pytest -q tests/trainer --durations=10 "$@"
 trainer=$?
