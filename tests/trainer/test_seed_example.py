@@ -1,0 +1,175 @@
+"""The page of the original toolkit from top to bottom: its sample specification, its six tasks by their command lines.
+
+Only paths, sizes and counts of the sample are changed; for the second training the line of pruned_model_path loses its
+``#`` and the regulariser is turned off, as the page says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.modelfile import MAGIC, read_model_file
+
+pytestmark = [pytest.mark.trainer, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "examples" / "seed" / "maskrcnn_train_resnet50.txt"
+KEY = "nvidia_tlt"
+DEADLINE_SECONDS = 500.0
+
+SMALL = {
+    "learning_rate_steps": '"[1, 2, 3]"',
+    "total_steps": "2",
+    "train_batch_size": "1",
+    "eval_batch_size": "2",
+    "num_steps_per_eval": "2",
+    "num_examples_per_epoch": "4",
+    "image_size": '"(128, 128)"',
+    "eval_samples": "3",
+    "max_num_instances": "12",
+    "gt_mask_size": "28",
+    "batch_size_per_im": "16",
+    "fast_rcnn_mlp_head_dim": "64",
+    "train_rpn_pre_nms_topn": "64",
+    "train_rpn_post_nms_topn": "32",
+    "test_rpn_pre_nms_topn": "32",
+    "test_rpn_post_nms_topn": "16",
+    "test_detections_per_image": "8",
+}
+
+
+def with_fields(text: str, fields: dict[str, str]) -> str:
+    """The specification with the values of ``fields``, each of which stands in it once (perhaps behind a ``#``)."""
+    for name, value in fields.items():
+        text, count = re.subn(rf"(?m)^(?:# )?{name}: .*$", lambda _, n=name, v=value: f"{n}: {v}", text)
+        assert count == 1, name
+    return text
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    """One command; nothing of the environment but what a shell has."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "maskrcnn_trainer.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output[-4000:]
+    return output
+
+
+def metrics(directory: Path) -> dict[str, float]:
+    content: dict[str, Any] = json.loads((directory / "result.json").read_text())
+    return dict(content["metrics"])
+
+
+def write_pretrained(path: Path) -> None:
+    """A ResNet-50 as Keras wrote it for the original: random, but of a size that training can start from."""
+    network = MaskRCNN(Architecture(nlayers=50, fast_rcnn_mlp_head_dim=8))
+    generator = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        for name, variable in network.named_variables.items():
+            if not network.network_path(name).startswith("backbone/"):
+                continue
+            layer, kind = name.split("/")
+            value = variable.numpy()
+            if kind == "kernel":
+                value = generator.normal(0, np.sqrt(2 / np.prod(value.shape[:-1])), value.shape).astype(np.float32)
+            if kind == "gamma" and layer.endswith("bn_3"):
+                value *= 0.2
+            file.create_dataset(f"model_weights/{layer}/{layer}/{kind}:0", data=value)
+            file[f"model_weights/{layer}"].attrs["weight_names"] = [f"{layer}/{kind}:0".encode()]
+
+
+def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
+    data, raw = tmp_path / "data", tmp_path / "raw"
+    generate = [sys.executable, str(ROOT / "examples/shapes/generate.py"), "--output", str(raw)]
+    subprocess.run([*generate, "--train", "4", "--val", "3"], check=True, capture_output=True)
+    write_pretrained(tmp_path / "resnet50.hdf5")
+    paths = {
+        "checkpoint": f'"{tmp_path}/resnet50.hdf5"',
+        "training_file_pattern": f'"{data}/train*.tfrecord"',
+        "validation_file_pattern": f'"{data}/val*.tfrecord"',
+        "val_json_file": f'"{raw}/val.json"',
+    }
+    spec = tmp_path / "maskrcnn_train_resnet50.txt"
+    spec.write_text(with_fields(SAMPLE.read_text(), {**paths, **SMALL}))
+
+    for tag, shards in (("train", "2"), ("val", "1")):
+        convert = ["dataset_convert", "-i", str(raw / "images"), "-a", str(raw / f"{tag}.json"), "-o", str(data)]
+        run(*convert, "--include_mask", "-t", tag, "-s", shards)
+    assert len(list(data.glob("train-*-of-00002.tfrecord"))) == 2
+
+    trained = tmp_path / "trained"
+    output = run("train", "-e", str(spec), "-d", str(trained), "-k", KEY)
+    assert "[#0201] mask_fcn_logits/bias:0 => (91,)" not in output  # blocks 0 and 1 are frozen
+    assert "mask_fcn_logits/bias:0 => (91,)" in output
+    model = trained / "model.step-2.tlt"
+    assert model.read_bytes().startswith(MAGIC)
+
+    evaluated = tmp_path / "evaluated"
+    run("evaluate", "-e", str(spec), "-m", str(model), "-k", KEY, "-r", str(evaluated))
+    assert {"AP", "AP50", "mask_AP", "mask_ARl"} <= set(metrics(evaluated))
+
+    pruned = tmp_path / "pruned"
+    run("prune", "-m", str(model), "-o", str(pruned), "-pth", "0.9", "-k", KEY)
+    assert 0.3 < metrics(pruned)["pruning_ratio"] < 0.95
+    refused = run("evaluate", "-e", str(spec), "-m", str(pruned / "model.tlt"), "-k", KEY, code=64)
+    assert "needs to be retrained first before it can be used for inference or evaluation" in refused
+    again = run("prune", "-m", str(model), "-o", str(pruned), "-k", KEY, code=64)
+    assert "model.tlt exists already" in again
+
+    retrain, retrained = tmp_path / "maskrcnn_retrain_resnet50.txt", tmp_path / "retrained"
+    retrain.write_text(with_fields(spec.read_text(), {"pruned_model_path": f'"{pruned}/model.tlt"'}))
+    with_decay = run("train", "-e", str(retrain), "-d", str(retrained), "-k", "another key", code=64)
+    assert "the key does not open this file" in with_decay
+    # Another batch size, and two processes: what the page forbids is allowed.
+    unregularised = {"l1_weight_decay": "0.0", "l2_weight_decay": "0.0", "train_batch_size": "2"}
+    retrain.write_text(with_fields(retrain.read_text(), unregularised))
+    output = run("train", "-e", str(retrain), "-d", str(retrained), "-k", KEY, "--gpus", "2")
+    assert "resnet50.hdf5 is not used" in output
+    assert "regulariser" not in output
+    model = retrained / "model.step-2.tlt"
+    before, after = read_model_file(pruned / "model.tlt", KEY), read_model_file(model, KEY)
+    assert after.architecture == before.architecture
+    assert after.architecture["filters"]
+    assert not after.retrain_required
+    assert {name: value.shape for name, value in after.variables.items()} == {
+        name: value.shape for name, value in before.variables.items()
+    }
+    np.testing.assert_array_equal(after.variables["conv1/kernel"], before.variables["conv1/kernel"])  # frozen
+    assert np.abs(after.variables["fc6/kernel"] - before.variables["fc6/kernel"]).max() > 0
+
+    results = tmp_path / "inference"
+    run(
+        *["inference", "-i", str(raw / "images"), "-m", str(model), "-e", str(retrain), "-r", str(results)],
+        *["-t", "0.01", "--include_mask", "-k", KEY],
+    )
+    images = sorted((raw / "images").iterdir())
+    assert len(list((results / "images_annotated").iterdir())) == len(images)
+    assert sorted(path.stem for path in (results / "labels").iterdir()) == sorted(path.stem for path in images)
+
+    exported, calibration = tmp_path / "export" / "model.etlt", tmp_path / "export" / "cal.bin"
+    run(
+        *["export", "-m", str(model), "-e", str(retrain), "-o", str(exported), "-k", KEY, "--gen_ds_config"],
+        *["--data_type", "int8", "--batches", "1", "--batch_size", "1", "--cal_cache_file", str(calibration)],
+    )
+    assert exported.read_bytes().startswith(MAGIC)
+    assert re.match(r"TRT-\d+-EntropyCalibration2\n", calibration.read_text())
+    assert (exported.parent / "nvinfer_config.txt").is_file()
