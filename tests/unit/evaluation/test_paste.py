@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.evaluation.paste import encode_masks, mask_probabilities, paste_mask, run_lengths
+from maskrcnn_trainer.evaluation.paste import encode_masks, mask_probabilities, paste_masks, run_lengths
+
+
+def paste_mask(logits: NDArray[Any], box: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """One mask at the image's size."""
+    (pasted,) = paste_masks(logits[None], box[None], height, width)
+    return pasted.whole(height, width)
 
 
 def pasted_by_loops(logits: NDArray[Any], box: list[float], height: int, width: int) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.evaluation.paste import encode_masks
+from maskrcnn_trainer.evaluation.paste import PastedMask, encode_pasted, paste_masks
 
 CocoResult = dict[str, Any]
 ImageId = int | str
@@ -62,6 +62,46 @@ def clip_to_image(boxes: NDArray[np.float64], image_info: NDArray[np.floating[An
     return np.clip(boxes, 0.0, np.tile(np.asarray(image_info[3:5], np.float64), 2))
 
 
+def found_objects(
+    boxes: NDArray[np.floating[Any]],
+    classes: NDArray[np.integer[Any]],
+    scores: NDArray[np.floating[Any]],
+    mask_logits: NDArray[np.floating[Any]] | None,
+    *,
+    image_info: NDArray[np.floating[Any]],
+    image_id: ImageId,
+    class_map: RawIds,
+    min_score: float = 0.0,
+) -> tuple[list[CocoResult], list[PastedMask] | None]:
+    """The detections of one image as COCO result objects without segmentation, and their masks, both best first.
+
+    Args:
+        boxes: [D, 4] y1 x1 y2 x2 in canvas pixels.
+        classes: [D] model ids of at least 1; scores: [D], 0..1.
+        mask_logits: [D, M, M], or None for boxes alone.
+        min_score: rows with a score of at most this are left out; 0 leaves out the missing rows.
+
+    Returns:
+        dicts of image_id, category_id (the data set's own), bbox [x, y, width, height] and score; masks at the image's
+        size, None without ``mask_logits``.
+    """
+    kept = np.flatnonzero(np.asarray(scores) > min_score)
+    kept = kept[np.argsort(-np.asarray(scores)[kept], kind="stable")]
+    placed = boxes_of_canvas(np.asarray(boxes)[kept], image_info)
+    height, width = image_size(image_info)
+    masks = None if mask_logits is None else paste_masks(np.asarray(mask_logits)[kept], placed, height, width)
+    results: list[CocoResult] = [
+        {
+            "image_id": image_id,
+            "category_id": int(class_map.to_raw(int(classes[row]))),
+            "bbox": [round(value, BOX_DECIMALS) for value in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(float(scores[row]), SCORE_DECIMALS),
+        }
+        for row, (y1, x1, y2, x2) in zip(kept, clip_to_image(placed, image_info).tolist(), strict=True)
+    ]
+    return results, masks
+
+
 def image_results(
     boxes: NDArray[np.floating[Any]],
     classes: NDArray[np.integer[Any]],
@@ -73,35 +113,31 @@ def image_results(
     class_map: RawIds,
     min_score: float = 0.0,
 ) -> list[CocoResult]:
-    """The detections of one image as COCO result objects, best first.
-
-    Args:
-        boxes: [D, 4] y1 x1 y2 x2 in canvas pixels.
-        classes: [D] model ids of at least 1; scores: [D], 0..1.
-        mask_logits: [D, M, M], or None for boxes alone.
-        min_score: rows with a score of at most this are left out; 0 leaves out the missing rows.
+    """The detections of one image as COCO result objects, best first: :func:`found_objects` with segmentation.
 
     Returns:
         dicts of image_id, category_id (the data set's own), bbox [x, y, width, height], score, and segmentation
         (compressed run lengths with ``counts`` as text) when there are masks.
     """
-    kept = np.flatnonzero(np.asarray(scores) > min_score)
-    kept = kept[np.argsort(-np.asarray(scores)[kept], kind="stable")]
-    placed = boxes_of_canvas(np.asarray(boxes)[kept], image_info)
-    height, width = (round(float(side)) for side in image_info[3:5])
-    masks = None if mask_logits is None else encode_masks(np.asarray(mask_logits)[kept], placed, height, width)
-    results: list[CocoResult] = []
-    for row, (y1, x1, y2, x2) in enumerate(clip_to_image(placed, image_info).tolist()):
-        result: CocoResult = {
-            "image_id": image_id,
-            "category_id": int(class_map.to_raw(int(classes[kept[row]]))),
-            "bbox": [round(value, BOX_DECIMALS) for value in (x1, y1, x2 - x1, y2 - y1)],
-            "score": round(float(scores[kept[row]]), SCORE_DECIMALS),
-        }
-        if masks is not None:
-            result["segmentation"] = masks[row]
-        results.append(result)
+    results, masks = found_objects(
+        boxes, classes, scores, mask_logits,
+        image_info=image_info, image_id=image_id, class_map=class_map, min_score=min_score,
+    )  # fmt: skip
+    if masks is not None:
+        add_segmentation(results, masks, image_info)
     return results
+
+
+def add_segmentation(results: list[CocoResult], masks: list[PastedMask], image_info: NDArray[np.floating[Any]]) -> None:
+    """Gives each result the run lengths of its mask."""
+    for result, rle in zip(results, encode_pasted(masks, *image_size(image_info)), strict=True):
+        result["segmentation"] = rle
+
+
+def image_size(image_info: NDArray[np.floating[Any]]) -> tuple[int, int]:
+    """Height and width of the original image in pixels."""
+    height, width = (round(float(side)) for side in image_info[3:5])
+    return height, width
 
 
 def json_image_ids(image_ids: list[ImageId]) -> Mapping[str, ImageId]:

@@ -16,7 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-e", "--experiment-spec-file", "--experiment-spec", required=True, metavar="SPEC", help="the spec"
     )
-    parser.add_argument("-m", "--model-path", "--model", required=True, metavar="MODEL", help="the model file (.tlt)")
+    parser.add_argument(
+        "-m",
+        "--model-path",
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="the model: a .tlt, .onnx or .etlt, or a TensorRT engine",
+    )
     parser.add_argument(
         "-r",
         "--results-dir",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.files import write_atomically
 
 Image = NDArray[Any]  # uint8 RGB [H, W, 3]
@@ -21,6 +22,8 @@ Colour = tuple[int, int, int]
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MASK_OPACITY = 0.45
 GOLDEN_RATIO = 0.618033988749895
+CROWD_COLOUR = (128, 128, 128)
+SMALLEST_TEXT = 0.38
 GAP = 8
 BACKGROUND = 255
 
@@ -33,7 +36,7 @@ class DrawnObject:
         box: y1, x1, y2, x2 in pixels of the image.
         class_id: decides the colour; name: what is written.
         score: 0..1, or None for ground truth.
-        mask: bool [H, W], or COCO run lengths, or None.
+        mask: bool [H, W], or COCO run lengths, or a pasted mask, or None.
         crowd: a region of many objects, drawn as an outline in grey.
     """
 
@@ -41,7 +44,7 @@ class DrawnObject:
     class_id: int
     name: str
     score: float | None = None
-    mask: NDArray[np.bool_] | Mapping[str, Any] | None = None
+    mask: NDArray[np.bool_] | Mapping[str, Any] | PastedMask | None = None
     crowd: bool = False
 
 
@@ -98,12 +101,11 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     ordered = sorted(objects, key=lambda item: 2.0 if item.score is None else item.score)
     for item in ordered:
         _draw_mask(canvas, item, height, width, factor)
-    thickness = max(1, round(min(canvas.shape[:2]) / 300))
+    thickness = _line_width(canvas)
     occupied: list[tuple[int, int, int, int]] = []
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        colour = (128, 128, 128) if item.crowd else class_colour(item.class_id)
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, thickness, cv2.LINE_8)
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _colour(item), thickness, cv2.LINE_8)
     for item in reversed(ordered):
         _draw_label(canvas, item, factor, occupied)
     return canvas
@@ -112,53 +114,67 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
 def _draw_mask(canvas: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
     if item.mask is None:
         return
-    mask = _mask_array(item.mask, height, width)
+    mask, top, left = _mask_region(item.mask, height, width)
+    if not mask.any():
+        return
     if factor > 1:
         mask = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return
-    part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    colour = (128, 128, 128) if item.crowd else class_colour(item.class_id)
-    inside = mask[part] > 0
+        top, left = top * factor, left * factor
+    colour = _colour(item)
     if not item.crowd:
-        mixed = canvas[part][inside] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
-        canvas[part][inside] = mixed.astype(np.uint8)
+        part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+        mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, colour), MASK_OPACITY, 0)
+        np.copyto(part, mixed, where=mask.astype(bool)[..., None])
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, contours, -1, colour, 1)
+    cv2.drawContours(canvas, contours, -1, colour, _line_width(canvas) // 2 or 1, offset=(left, top))
 
 
-def _mask_array(mask: Any, height: int, width: int) -> Image:
-    if not isinstance(mask, Mapping) and not isinstance(mask, list):
-        return np.ascontiguousarray(mask, dtype=np.uint8)
+def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
+    """The part of a mask that can be inside as uint8 0 or 1, its first row and its first column."""
+    if isinstance(mask, PastedMask):
+        return np.ascontiguousarray(mask.region.T, dtype=np.uint8), mask.top, mask.left
     if isinstance(mask, list):
         mask = coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
-    elif isinstance(mask["counts"], list):
+    elif isinstance(mask, Mapping) and isinstance(mask["counts"], list):
         mask = coco_mask.frPyObjects(dict(mask), height, width)
-    return np.ascontiguousarray(coco_mask.decode(dict(mask)))
+    whole = coco_mask.decode(dict(mask)) if isinstance(mask, Mapping) else np.asarray(mask, np.uint8)
+    rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
+    if not len(rows):
+        return whole[:0, :0], 0, 0
+    top, left = int(rows[0]), int(columns[0])
+    return np.ascontiguousarray(whole[top : rows[-1] + 1, left : columns[-1] + 1]), top, left
+
+
+def _colour(item: DrawnObject) -> Colour:
+    return CROWD_COLOUR if item.crowd else class_colour(item.class_id)
+
+
+def _line_width(canvas: Image) -> int:
+    return max(1, round(min(canvas.shape[:2]) / 300))
 
 
 def _draw_label(canvas: Image, item: DrawnObject, factor: int, occupied: list[tuple[int, int, int, int]]) -> None:
     text = item.name + (" (crowd)" if item.crowd else "") + ("" if item.score is None else f" {item.score:.2f}")
-    scale = min(1.2, max(0.38, min(canvas.shape[:2]) / 1100))
-    (width, ascent), descent = cv2.getTextSize(text, FONT, scale, 1)
-    label_height = ascent + descent + 2
+    scale = max(SMALLEST_TEXT, min(canvas.shape[:2]) / 1100)
+    stroke = max(1, round(1.2 * scale))
+    (width, ascent), descent = cv2.getTextSize(text, FONT, scale, stroke)
+    margin = 1 + stroke
+    label_width, label_height = width + 2 * margin, ascent + descent + 2
     y1, x1, y2, _ = (round(value * factor) for value in item.box)
-    left = int(np.clip(x1, 0, max(0, canvas.shape[1] - width - 4)))
+    left = int(np.clip(x1, 0, max(0, canvas.shape[1] - label_width)))
     # above the box, else inside at its top, else below it: the first place that no better object's label has taken
     candidates = [y1 - label_height, y1, y2, y2 - label_height]
     places = [(left, int(np.clip(top, 0, max(0, canvas.shape[0] - label_height)))) for top in candidates]
     free = [
-        place for place in places if not any(_overlap((*place, width + 4, label_height), other) for other in occupied)
+        place for place in places if not any(_overlap((*place, label_width, label_height), other) for other in occupied)
     ]
     x, y = free[0] if free else places[0]
-    occupied.append((x, y, width + 4, label_height))
-    colour = (128, 128, 128) if item.crowd else class_colour(item.class_id)
-    cv2.rectangle(canvas, (x, y), (x + width + 3, y + label_height - 1), colour, cv2.FILLED)
+    occupied.append((x, y, label_width, label_height))
+    colour = _colour(item)
+    cv2.rectangle(canvas, (x, y), (x + label_width - 1, y + label_height - 1), colour, cv2.FILLED)
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
-    cv2.putText(
-        canvas, text, (x + 2, y + ascent + 1), FONT, scale, (0, 0, 0) if dark else (255, 255, 255), 1, cv2.LINE_AA
-    )
+    ink = (0, 0, 0) if dark else (255, 255, 255)
+    cv2.putText(canvas, text, (x + margin, y + ascent + 1), FONT, scale, ink, stroke, cv2.LINE_AA)
 
 
 def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
@@ -220,13 +236,17 @@ def _beside(images: Sequence[Image], gap: int) -> Image:
     return np.concatenate(padded, axis=1)
 
 
-def write_image(path: str | Path, image: Image) -> None:
-    """Write an RGB image as PNG or JPEG by its name, aside first and then renamed."""
+def write_image(path: str | Path, image: Image, *, before_rename: Callable[[], None] | None = None) -> None:
+    """Write an RGB image in the format of its name's suffix, aside first and then renamed.
+
+    Args:
+        before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
+    """
     target = Path(path)
-    done, encoded = cv2.imencode(target.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    done, encoded = cv2.imencode(target.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"{target}: the image could not be encoded")
-    write_atomically(target, encoded.tobytes())
+    write_atomically(target, encoded.tobytes(), before_rename=before_rename)
 
 
 def read_image(path: str | Path) -> Image:

@@ -1,14 +1,20 @@
-"""Masks of a detection's box grid, put back into the image.
+"""Masks of a detection's box grid, put back into the image: the one way for evaluation and inference.
 
 The rule is that of Mask R-CNN (He et al., 2017, section 3.1) as Detectron2 words it: the grid of probabilities is
 resampled bilinearly over the box, cell centres and pixel centres at half integers, zero outside the grid, and a pixel
 is inside where the result is at least 0.5. Since box and image axes are parallel, rows and columns are resampled one
 after the other; only the pixels whose centres lie in the box are computed, and run lengths are made from these alone.
+
+Measured for 100 detections, run lengths included, in CPU time (``benchmarks/paste.py``, ratios): beside OpenCV's
+``warpAffine`` and pycocotools' ``encode`` 0.7 to 1.0 times as fast at 256x256, 2 times at 480x640 and 4.6 to 9 times at
+1200x1600, where whole masks cost most; OpenCV rounds positions to 1/32 pixel, which changes 0.14 % of the pixels. All
+masks at once as matrix products over the whole image: the same pixels, 50 to 130 times slower.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,28 +33,48 @@ def mask_probabilities(mask_logits: FloatArray) -> NDArray[np.float32]:
     return probabilities
 
 
-def paste_region(
-    probabilities: NDArray[np.float32], box: FloatArray, height: int, width: int
-) -> tuple[NDArray[np.bool_], int, int]:
-    """The part of one mask that can be inside.
+class PastedMask(NamedTuple):
+    """The part of one mask that can be inside, in an image of zeros."""
+
+    region: NDArray[np.bool_]
+    """[columns, rows]: transposed, in the order in which COCO's run lengths go; empty where no pixel's centre lies in
+    both box and image."""
+    top: int
+    """First row of the region."""
+    left: int
+    """First column of it."""
+
+    def whole(self, height: int, width: int) -> NDArray[np.bool_]:
+        """The mask at the image's size, [height, width]."""
+        mask = np.zeros((height, width), bool)
+        mask[self.top : self.top + self.region.shape[1], self.left : self.left + self.region.shape[0]] = self.region.T
+        return mask
+
+
+def paste_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: int) -> list[PastedMask]:
+    """Masks of one image, put back into it.
 
     Args:
-        probabilities: float [M, M], 0..1, rows are y.
-        box: y1, x1, y2, x2 in pixels of the image, need not lie within it.
+        mask_logits: [D, M, M], rows are y.
+        boxes: [D, 4], y1, x1, y2, x2 in pixels of the image, need not lie within it.
         height, width: the image's size in pixels.
-
-    Returns:
-        (region bool [columns, rows], first row, first column): transposed, in the order in which COCO's run lengths
-        go; empty where no pixel's centre lies in both box and image.
     """
-    y1, x1, y2, x2 = (float(value) for value in box)
-    top, row_cell, row_share = _interpolation(y1, y2, probabilities.shape[0], height)
-    left, column_cell, column_share = _interpolation(x1, x2, probabilities.shape[1], width)
+    grids = np.pad(mask_probabilities(mask_logits), ((0, 0), (1, 1), (1, 1)))
+    return [
+        _paste(grid, box, height, width)
+        for grid, box in zip(grids, np.asarray(boxes, np.float64).tolist(), strict=True)
+    ]
+
+
+def _paste(grid: NDArray[np.float32], box: Sequence[float], height: int, width: int) -> PastedMask:
+    """One grid of probabilities with a border of zeros, [M + 2, M + 2]."""
+    y1, x1, y2, x2 = box
+    top, row_cell, row_share = _interpolation(y1, y2, grid.shape[0] - 2, height)
+    left, column_cell, column_share = _interpolation(x1, x2, grid.shape[1] - 2, width)
     if not (len(row_cell) and len(column_cell)):
-        return np.zeros((0, 0), bool), 0, 0
-    grid = np.pad(probabilities, 1)
+        return PastedMask(np.zeros((0, 0), bool), 0, 0)
     rows = np.ascontiguousarray(_interpolate(grid, row_cell, row_share).T)
-    return _interpolate(rows, column_cell, column_share) >= MASK_THRESHOLD, top, left
+    return PastedMask(_interpolate(rows, column_cell, column_share) >= MASK_THRESHOLD, top, left)
 
 
 def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int, NDArray[np.intp], NDArray[np.float32]]:
@@ -61,37 +87,30 @@ def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int,
     if np.isfinite(low) and np.isfinite(high) and high > low:
         first = max(0, int(np.ceil(low - 0.5)))
         end = max(first, min(size, int(np.floor(high - 0.5)) + 1))
-    position = (np.arange(first, end) + 0.5 - low) * (cells / max(high - low, 1e-12)) + 0.5
-    cell = np.clip(np.floor(position), 0, cells).astype(np.intp)
+    position = (np.arange(first, end) + (0.5 - low)) * (cells / max(high - low, 1e-12)) + 0.5
+    cell = np.minimum(np.maximum(position, 0).astype(np.intp), cells)
     return first, cell, (position - cell).astype(np.float32)
 
 
 def _interpolate(grid: NDArray[np.float32], cell: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of ``grid`` [cells, n] at the places given: [pixels, n]. Takes of rows beat a matrix product here, whose
     threads would fight with those of the network."""
-    result = np.diff(grid, axis=0).take(cell, axis=0)
+    result: NDArray[np.float32] = (grid[1:] - grid[:-1]).take(cell, axis=0)
     result *= share[:, None]
     result += grid.take(cell, axis=0)
     return result
 
 
-def paste_mask(mask_logits: FloatArray, box: FloatArray, height: int, width: int) -> NDArray[np.bool_]:
-    """One mask at the image's size: logits [M, M] over a box y1, x1, y2, x2 -> bool [height, width]."""
-    mask = np.zeros((height, width), bool)
-    region, top, left = paste_region(mask_probabilities(mask_logits), box, height, width)
-    mask[top : top + region.shape[1], left : left + region.shape[0]] = region.T
-    return mask
+def encode_pasted(masks: Sequence[PastedMask], height: int, width: int) -> list[Rle]:
+    """Masks of one image as COCO's compressed run lengths: {size, counts (str)} each."""
+    counts = [{"size": [height, width], "counts": run_lengths(*mask, height, width)} for mask in masks]
+    encoded: list[Rle] = coco_mask.frPyObjects(counts, height, width) if counts else []
+    return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in encoded]
 
 
 def encode_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: int) -> list[Rle]:
-    """Masks as COCO's compressed run lengths: logits [D, M, M] over boxes [D, 4] -> D of {size, counts (str)}."""
-    probabilities = mask_probabilities(mask_logits)
-    counts = []
-    for grid, box in zip(probabilities, np.asarray(boxes, np.float64), strict=True):
-        region, top, left = paste_region(grid, box, height, width)
-        counts.append({"size": [height, width], "counts": run_lengths(region, top, left, height, width)})
-    encoded: list[Rle] = coco_mask.frPyObjects(counts, height, width) if counts else []
-    return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in encoded]
+    """Logits [D, M, M] over boxes [D, 4] as run lengths of the pasted masks."""
+    return encode_pasted(paste_masks(mask_logits, boxes, height, width), height, width)
 
 
 def run_lengths(region: NDArray[np.bool_], top: int, left: int, height: int, width: int) -> list[int]:
@@ -104,10 +123,10 @@ def run_lengths(region: NDArray[np.bool_], top: int, left: int, height: int, wid
     columns, rows = region.shape
     if region.size == 0:
         return [total]
-    edged = np.zeros((columns, rows + 1), np.int8)
-    edged[:, :rows] = region
-    change = np.diff(edged.ravel(), prepend=np.int8(0))
-    places = np.flatnonzero(change)
+    # A zero before the first pixel and one after each column, so that every run has a start and an end.
+    edged = np.zeros(1 + columns * (rows + 1), bool)
+    edged[1:].reshape(columns, rows + 1)[:, :rows] = region
+    places = np.flatnonzero(edged[1:] != edged[:-1])
     column, row = np.divmod(places, rows + 1)
     bounds = (left + column) * height + top + row  # start, end, start, end, ...
     if rows == height:  # a run that reaches the bottom goes on at the top of the next column
