@@ -16,6 +16,7 @@ from maskrcnn_trainer.data.convert import command as convert_command
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError
 from maskrcnn_trainer.evaluation import command as evaluate_command
+from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
 from maskrcnn_trainer.training import command as train_command
@@ -94,6 +95,10 @@ def build_parser() -> argparse.ArgumentParser:
     prune_command.add_arguments(prune)
     prune.set_defaults(run=prune_command.run)
 
+    inference = tasks.add_parser("inference", help="annotated images and labels of a directory of images")
+    inference_command.add_arguments(inference)
+    inference.set_defaults(run=inference_command.run)
+
     start = tasks.add_parser("launch", help="one node's processes of a task, for a pod or a script")
     start.add_argument("--nodes", type=int, default=1, help="nodes of the gang")
     start.add_argument("--node-rank", type=int, default=0, help="which of them this is, from 0")
@@ -160,7 +165,7 @@ def _import_spec(arguments: argparse.Namespace) -> int:
 
 
 def _decrypt(arguments: argparse.Namespace) -> int:
-    from maskrcnn_trainer.files import write_atomically
+    from maskrcnn_trainer.files import make_directory, write_atomically
     from maskrcnn_trainer.modelfile import MAGIC, decrypt
 
     source, target = Path(arguments.model), Path(arguments.output)
@@ -175,6 +180,7 @@ def _decrypt(arguments: argparse.Namespace) -> int:
     key = key_of(arguments, TaskEnvironment.from_environ())
     if key is None:
         raise InvalidInput("the key is missing; give it with -k or MASKRCNN_KEY", reason="WrongKey")
+    make_directory(target.parent, flag="-o: the directory of")
     write_atomically(target, decrypt(content, key, source=str(source)))
     return EXIT_OK
 

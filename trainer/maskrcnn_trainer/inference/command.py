@@ -1,0 +1,100 @@
+"""``maskrcnn inference``: a model's detections in a directory of images, drawn and as labels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of, results_dir_of
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+
+DEFAULT_THRESHOLD = 0.6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-i",
+        "--image-dir",
+        required=True,
+        metavar="DIR",
+        help="the images (jpg, png, bmp, webp, tiff; subdirectories too), or one file",
+    )
+    parser.add_argument(
+        "-m",
+        "--model-path",
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="the model: a .tlt, .onnx or .etlt, or a TensorRT engine",
+    )
+    parser.add_argument(
+        "-e", "--experiment-spec", "--experiment-spec-file", required=True, metavar="SPEC", help="the spec"
+    )
+    parser.add_argument(
+        "-r",
+        "--results-dir",
+        metavar="DIR",
+        help="images_annotated, labels and predictions.json are written here; must not hold any of them",
+    )
+    parser.add_argument(
+        "-t",
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        metavar="T",
+        help="detections with a lower score are neither drawn nor listed",
+    )
+    parser.add_argument(
+        "-c",
+        "--class-map",
+        metavar="FILE",
+        help="text file, one class name a line, line n for id n (default: the model's own names)",
+    )
+    parser.add_argument("--include-mask", "--include-masks", action="store_true", help="draw and write masks")
+    parser.add_argument("--exif", action="store_true", help="turn images as their EXIF orientation says")
+    add_key(parser)
+    parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; inference uses one process")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Detects and reports.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+
+    Raises:
+        InvalidInput: a flag's value, or results that stand where these would go (unless an operator's run replaces
+            them).
+    """
+    if arguments.gpus != 1:
+        raise InvalidInput(f"--gpus {arguments.gpus}: inference runs as one process; only train takes several")
+    if not 0.0 < arguments.threshold < 1.0:
+        raise InvalidInput(f"--threshold {arguments.threshold:g}: a score between 0 and 1, both excluded, is wanted")
+    environment = TaskEnvironment.from_environ()
+    results_dir = Path(results_dir_of(arguments.results_dir, environment, flag="-r"))
+
+    from maskrcnn_trainer.inference.task import OUTPUTS, inference_task
+
+    standing = [name for name in OUTPUTS if (results_dir / name).exists()]
+    if standing and environment.fingerprint is None:
+        raise InvalidInput(
+            f"{results_dir} holds {', '.join(standing)} already; give another -r, or remove them", reason="OutputExists"
+        )
+    inference_task(
+        image_dir=Path(arguments.image_dir),
+        model_path=Path(arguments.model_path),
+        spec_path=arguments.experiment_spec,
+        results_dir=results_dir,
+        threshold=arguments.threshold,
+        class_map=Path(arguments.class_map) if arguments.class_map else None,
+        include_mask=arguments.include_mask,
+        exif=arguments.exif,
+        key=key_of(arguments, environment),
+        environment=environment,
+        token=os.environ.get(TOKEN_VARIABLE),
+    )
+    return EXIT_OK

@@ -1,0 +1,58 @@
+"""Image files as pixels, as training and evaluation see them."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreadable
+    """An image file that cannot be decoded; the text says why."""
+
+
+def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
+    """Decodes an image file.
+
+    Grey becomes three equal channels, of 16 bits the upper 8 are taken, alpha is dropped, CMYK and palettes are
+    converted: what ``dataset_convert`` stores and TensorFlow decodes for training.
+
+    Args:
+        path: of the file.
+        exif: turn the image as its EXIF orientation says; annotations are in stored pixels.
+
+    Returns:
+        uint8 [h, w, 3], RGB.
+
+    Raises:
+        UnreadableImage: missing, damaged, cut off or of an unknown format.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+    if not data:
+        raise UnreadableImage("the file is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on metadata and on size; faults in the pixels are errors
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            with Image.open(io.BytesIO(data)) as opened:
+                return _rgb(ImageOps.exif_transpose(opened) if exif else opened)
+        except UnidentifiedImageError as error:
+            raise UnreadableImage("not an image in a format that can be read") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise whatever their format's parser does
+            raise UnreadableImage(f"cannot be decoded: {error}") from error
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

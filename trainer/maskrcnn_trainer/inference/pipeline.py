@@ -1,0 +1,216 @@
+"""Images through a detector: threads decode ahead of it, and paste, draw and write behind it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.artifacts import write_json_atomically
+from maskrcnn_trainer.data.canvas import CanvasImage, to_canvas
+from maskrcnn_trainer.detector import Detections, Detector
+from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
+from maskrcnn_trainer.evaluation.drawing import draw_objects, objects_of_results, write_image
+from maskrcnn_trainer.inference.images import UnreadableImage, read_pixels
+from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
+from maskrcnn_trainer.inference.sources import SourceImage
+from maskrcnn_trainer.inference.stages import StageClock
+
+log = logging.getLogger(__name__)
+
+SMALLEST_SIDE = 400
+"""Annotated images are enlarged, by a whole factor, until their shorter side has at least so many pixels."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go and what they hold.
+
+    Attributes:
+        images: directory of annotated images; labels: of label files.
+        names: by category id.
+        threshold: detections with a lower score are left out, 0..1.
+        include_mask: whether masks are drawn and written.
+        exif: whether images are turned as their EXIF orientation says.
+        guard: called before each rename into place; raises when another run has taken over the directory.
+    """
+
+    images: Path
+    labels: Path
+    names: Mapping[int, str]
+    threshold: float
+    include_mask: bool = False
+    exif: bool = False
+    guard: Callable[[], None] = lambda: None
+
+
+@dataclass
+class InferenceResult:
+    """What an inference did.
+
+    Attributes:
+        images: those that could be read, in order.
+        unreadable: names of those that could not.
+        seconds: from the first image to the last file.
+        first_batch_seconds: until the first batch's detections were there: graphs are built and compiled then.
+        first_batch_images: how many those were.
+        stage_seconds: by stage, summed over the threads.
+    """
+
+    images: list[LabelledImage] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    first_batch_seconds: float = 0.0
+    first_batch_images: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def detections(self) -> int:
+        return sum(len(image.results) for image in self.images)
+
+    @property
+    def images_per_second(self) -> float:
+        """Over all."""
+        return len(self.images) / max(self.seconds, 1e-9)
+
+    @property
+    def steady_images_per_second(self) -> float:
+        """After the first batch; over all where there was one batch only."""
+        later = len(self.images) - self.first_batch_images
+        if later <= 0:
+            return self.images_per_second
+        return later / max(self.seconds - self.first_batch_seconds, 1e-9)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An image that waits for the network: the file, its pixels uint8 [h, w, 3], and it on the canvas."""
+
+    source: SourceImage
+    pixels: NDArray[np.uint8]
+    placed: CanvasImage
+
+
+def run_inference(
+    sources: Sequence[SourceImage],
+    detector: Detector,
+    output: Output,
+    *,
+    threads: int,
+    check_stop: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], None] = lambda done, unreadable: None,
+) -> InferenceResult:
+    """Detects in all images and writes annotated images and labels.
+
+    Args:
+        sources: the images; those that cannot be read are reported and skipped.
+        detector: called from this thread alone.
+        output: where results go; its directories exist.
+        threads: that decode, paste, draw and write; at least two are used.
+        check_stop: called before each batch; raises to stop.
+        progress: told how many images are done and how many of them could not be read.
+    """
+    result, clock = InferenceResult(), StageClock()
+    began = time.monotonic()
+    pending: deque[Future[LabelledImage]] = deque()
+
+    def take_oldest() -> None:
+        result.images.append(pending.popleft().result())
+        progress(len(result.images) + len(result.unreadable), len(result.unreadable))
+
+    ahead = 2 * detector.batch_size + threads
+    pool = ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="images")
+
+    def decode(source: SourceImage) -> _Ready:
+        with clock.stage("decode"):
+            pixels = read_pixels(source.path, exif=output.exif)
+            return _Ready(source, pixels, to_canvas(pixels, detector.canvas))
+
+    try:
+        readable = _readable(((source, pool.submit(decode, source)) for source in sources), ahead, result)
+        for batch in _batches(readable, detector.batch_size):
+            check_stop()
+            with clock.stage("network"):
+                found = detector.detect(np.stack([image.placed.pixels for image in batch]))
+            if not result.first_batch_images:
+                result.first_batch_images, result.first_batch_seconds = len(batch), time.monotonic() - began
+            for row, image in enumerate(batch):
+                pending.append(pool.submit(_finish, image, _row(found, row), detector, output, clock))
+            while len(pending) > ahead:
+                take_oldest()
+        while pending:
+            take_oldest()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    result.seconds = time.monotonic() - began
+    result.stage_seconds = clock.seconds
+    return result
+
+
+def _readable(
+    submitted: Iterator[tuple[SourceImage, Future[_Ready]]], ahead: int, result: InferenceResult
+) -> Iterator[_Ready]:
+    """The images that can be read, in order, ``ahead`` of them on their way at any time."""
+    underway: deque[tuple[SourceImage, Future[_Ready]]] = deque()
+    while True:
+        underway.extend(itertools.islice(submitted, ahead - len(underway)))
+        if not underway:
+            return
+        source, future = underway.popleft()
+        try:
+            ready = future.result()
+        except UnreadableImage as error:
+            log.warning("%s: %s: skipped", source.path, error)
+            result.unreadable.append(source.name)
+        else:
+            yield ready
+
+
+def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
+    while batch := list(itertools.islice(images, size)):
+        yield batch
+
+
+def _row(found: Detections, row: int) -> Detections:
+    return Detections(*(part[row] for part in found))
+
+
+def _finish(image: _Ready, found: Detections, detector: Detector, output: Output, clock: StageClock) -> LabelledImage:
+    """Everything behind the network for one image: paste, draw, write."""
+    source, info = image.source, image.placed.image_info
+    with clock.stage("paste"):
+        results, masks = found_objects(
+            found.boxes,
+            found.classes,
+            found.scores,
+            found.mask_logits if output.include_mask else None,
+            image_info=info,
+            image_id=source.image_id,
+            class_map=detector.class_map,
+            min_score=float(np.nextafter(np.float32(output.threshold), np.float32(0))),
+        )
+        if masks is not None:
+            add_segmentation(results, masks, info)
+    with clock.stage("draw"):
+        objects = objects_of_results(results, output.names)
+        if masks is not None:
+            objects = [replace(one, mask=mask) for one, mask in zip(objects, masks, strict=True)]
+        picture = draw_objects(image.pixels, objects, min_side=SMALLEST_SIDE)
+    height, width = image.pixels.shape[:2]
+    labelled = LabelledImage(source.image_id, source.name, height, width, results)
+    with clock.stage("write"):
+        target, label = output.images / source.name, output.labels / source.label
+        for path in (target, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, picture, before_rename=output.guard)
+        output.guard()
+        write_json_atomically(label, label_objects(labelled))
+    return labelled

@@ -1,0 +1,184 @@
+"""The inference task, from a directory of images to annotated images and labels.
+
+With an exported model no TensorFlow is loaded: images become the network's input by ``data.canvas``, which gives what
+TensorFlow gives to the last bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+
+from maskrcnn_trainer.artifacts import write_json_atomically
+from maskrcnn_trainer.detector import open_detector
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.failures import OUT_OF_MEMORY
+from maskrcnn_trainer.files import make_directory
+from maskrcnn_trainer.inference.class_names import category_names, read_class_map
+from maskrcnn_trainer.inference.labels import prediction_dataset
+from maskrcnn_trainer.inference.pipeline import InferenceResult, Output, run_inference
+from maskrcnn_trainer.inference.sources import find_images
+from maskrcnn_trainer.inference.stages import shares
+from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.ownership import ownership_guard
+from maskrcnn_trainer.progress import progress_bar
+from maskrcnn_trainer.report import Reporter, task_report
+from maskrcnn_trainer.spec import load_spec
+from maskrcnn_trainer.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+IMAGES_DIR = "images_annotated"
+LABELS_DIR = "labels"
+PREDICTIONS_FILE = "predictions.json"
+OUTPUTS = (IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE)
+
+_REPORT_SECONDS = 10.0
+
+
+def inference_task(
+    *,
+    image_dir: Path,
+    model_path: Path,
+    spec_path: str,
+    results_dir: Path,
+    threshold: float,
+    class_map: Path | None,
+    include_mask: bool,
+    exif: bool,
+    key: str | None,
+    environment: TaskEnvironment,
+    token: str | None,
+) -> None:
+    """``maskrcnn inference``: writes annotated images, labels and ``predictions.json``, and reports its speed."""
+    guard = ownership_guard(results_dir, token)
+    threads = task_threads()
+    cv2.setNumThreads(1)  # images are drawn in threads of our own
+    with (
+        StopRequest() as stop,
+        task_report(
+            "inference",
+            results_dir,
+            environment,
+            started="Starting Mask R-CNN inference.",
+            threads=threads,
+            before_write=guard,
+        ) as reporter,
+        explained_memory(),
+    ):
+        spec = load_spec(spec_path)
+        outputs = [results_dir / name for name in OUTPUTS]
+        sources = find_images(image_dir, exclude=outputs)
+        lines = read_class_map(class_map) if class_map else []
+        batch_size = min(spec.eval_batch_size, len(sources))
+        detector = open_detector(model_path, spec, key=key, threads=threads, batch_size=batch_size)
+        reporter.accepted()
+        _clear(outputs, guard)
+        output = Output(
+            images=make_directory(results_dir / IMAGES_DIR),
+            labels=make_directory(results_dir / LABELS_DIR),
+            names=category_names(detector.class_map, lines),
+            threshold=threshold,
+            include_mask=include_mask,
+            exif=exif,
+            guard=guard,
+        )
+        with _shown_progress(reporter, len(sources)) as progress:
+            result = run_inference(sources, detector, output, threads=threads, check_stop=stop.check, progress=progress)
+        _log_result(result)
+        if not result.images:
+            raise InvalidInput(
+                f"--image_dir {image_dir}: none of its {len(sources)} images could be read; the lines above say why",
+                reason="InvalidData",
+            )
+        guard()
+        write_json_atomically(results_dir / PREDICTIONS_FILE, prediction_dataset(result.images, output.names))
+        reporter.succeeded(
+            "Inference finished successfully.",
+            metrics=metrics_of(result),
+            artifacts={name.removesuffix(".json"): results_dir / name for name in OUTPUTS},
+            model_path=model_path,
+        )
+
+
+def metrics_of(result: InferenceResult) -> dict[str, float]:
+    """The numbers of an inference under the names that are reported; shares are fractions of all threads' work."""
+    return {
+        "images": len(result.images),
+        "unreadable_images": len(result.unreadable),
+        "detections": result.detections,
+        "seconds": round(result.seconds, 3),
+        "images_per_second": round(result.images_per_second, 4),
+        "steady_images_per_second": round(result.steady_images_per_second, 4),
+        "network_busy": round(result.stage_seconds["network"] / max(result.seconds, 1e-9), 4),
+    } | {f"{name}_share": round(share, 4) for name, share in shares(result.stage_seconds).items()}
+
+
+def _log_result(result: InferenceResult) -> None:
+    log.info(
+        "%d images in %.1f s: %.2f images/s, %.2f after the first batch; %d detections",
+        len(result.images),
+        result.seconds,
+        result.images_per_second,
+        result.steady_images_per_second,
+        result.detections,
+    )
+    log.info(
+        "The network was busy %.0f %% of that time. Share of the work of all threads: %s",
+        100 * result.stage_seconds["network"] / max(result.seconds, 1e-9),
+        ", ".join(f"{name} {share:.1%}" for name, share in shares(result.stage_seconds).items()),
+    )
+    if result.unreadable:
+        log.warning(
+            "%d of %d images could not be read and were skipped",
+            len(result.unreadable),
+            len(result.unreadable) + len(result.images),
+        )
+
+
+def _clear(outputs: list[Path], guard: Callable[[], None]) -> None:
+    """Removes what an earlier attempt left (see ``command.run`` for when that is allowed)."""
+    standing = [path for path in outputs if path.exists()]
+    if standing:
+        guard()
+    for path in standing:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextlib.contextmanager
+def _shown_progress(reporter: Reporter, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar (or log lines) and, every ten seconds, a record in status.json."""
+    reported = time.monotonic()
+    with progress_bar("Inference", total, "images") as meter:
+
+        def at(done: int, unreadable: int) -> None:
+            nonlocal reported
+            meter.advance(done - meter.done, **({"unreadable": unreadable} if unreadable else {}))
+            if time.monotonic() - reported >= _REPORT_SECONDS:
+                reported = time.monotonic()
+                rate = {"images_per_second": meter.rate}
+                reporter.running(step=done, total_steps=total, eta=meter.eta, graphical=rate)
+
+        yield at
+
+
+@contextlib.contextmanager
+def explained_memory() -> Iterator[None]:
+    """Says what to lower when memory ran out; TensorFlow's error is told by its name, so as not to load it.
+
+    Raises:
+        TaskError: in place of MemoryError and ResourceExhaustedError.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
