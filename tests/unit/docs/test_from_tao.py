@@ -1,0 +1,237 @@
+"""The page for users of the original toolkit: complete, and every row held by tests that exist."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import logging
+import os
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from maskrcnn_trainer.arguments import with_hyphens
+from maskrcnn_trainer.cli import build_parser, main
+from maskrcnn_trainer.spec import ExperimentSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = ROOT / "docs" / "from-tao.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        section: the heading above it.
+        original, here: what stands between backquotes in the first two cells.
+        tests: what stands between backquotes in the last.
+    """
+
+    section: str
+    line: int
+    original: tuple[str, ...]
+    here: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+@functools.cache
+def rows() -> tuple[Row, ...]:
+    found, section = [], ""
+    for number, line in enumerate(PAGE.read_text().splitlines(), start=1):
+        if line.startswith("#"):
+            section = line.lstrip("# ")
+        if not line.startswith("|") or line.startswith(("|---", "| original |")):
+            continue
+        cells = line.strip("|").split(" | ")
+        assert len(cells) == 4, f"line {number} has {len(cells)} cells"
+        original, here, _, tests = (tuple(re.findall(r"`([^`]+)`", cell)) for cell in cells)
+        found.append(Row(section, number, original, here, tests))
+    return tuple(found)
+
+
+@functools.cache
+def functions(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text())
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def commands(parser: argparse.ArgumentParser, name: str = "maskrcnn") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command that takes flags of its own, aliases once."""
+    children = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not children:
+        yield name, parser
+    for action in children:
+        seen = set()
+        for word, child in action.choices.items():
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield from commands(child, f"{name} {word}")
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every field by its name in YAML, with the name of what it is part of before it."""
+    for field in model.model_fields.values():
+        yield f"{prefix}{field.alias}"
+        for part in (field.annotation, *typing.get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                own = "" if field.alias in ("dataConfig", "maskrcnnConfig") else f"{field.alias}."
+                yield from fields(part, own)
+
+
+def test_every_row_names_tests_and_each_of_them_is_there() -> None:
+    assert len(rows()) > 150
+    wrong = []
+    for row in rows():
+        if not row.tests:
+            wrong.append(f"line {row.line} names no test")
+        for test in row.tests:
+            path, _, name = test.partition("::")
+            file = ROOT / "tests" / path
+            if not file.is_file() or name not in functions(file):
+                wrong.append(f"line {row.line}: {test} is not there")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_flag_has_a_row_below_its_command() -> None:
+    missing = []
+    for name, parser in commands(build_parser()):
+        listed = {flag for row in rows() if row.section == name for cell in row.here for flag in cell.split()}
+        for action in parser._actions:
+            for flag in set(action.option_strings) - {"-h", "--help"} - listed:
+                missing.append(f"{name} {flag}")
+    assert not missing, f"{PAGE.name} has no row for {', '.join(sorted(missing))}"
+
+
+def test_no_row_names_a_flag_that_is_not_there() -> None:
+    known = {name: {flag for action in parser._actions for flag in action.option_strings}
+             for name, parser in commands(build_parser())}  # fmt: skip
+    stale = [
+        f"line {row.line}: {flag}"
+        for row in rows()
+        if row.section.startswith("maskrcnn ")
+        for cell in row.here
+        for flag in cell.split()
+        if flag not in known.get(row.section, set())
+    ]
+    assert not stale, "\n".join(stale)
+
+
+def test_every_field_of_the_specification_has_a_row() -> None:
+    listed = {
+        cell for row in rows() if row.section in ("Top level", "dataConfig", "maskrcnnConfig") for cell in row.here
+    }
+    assert set(fields(ExperimentSpec)) - listed == set()
+    assert listed - set(fields(ExperimentSpec)) == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (
+            ["train", "-e", "spec.txt", "-d", "out"],
+            ["--log_file", "--mpirun-arg", "--multi-node", "--launch_cuda_blocking"],
+        ),
+        (["evaluate", "-e", "spec.txt", "-m", "a.tlt"], ["-i", "--image_dir", "--gpu_index", "--log_file"]),
+        (["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt"], ["--gpu_index", "--log_file"]),
+    ],
+)
+def test_flags_without_a_meaning_are_read_and_warned_about(
+    command: list[str], flags: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [word for flag in flags for word in ([flag] if flag.startswith(("--multi", "--launch")) else [flag, "0"])]
+    with caplog.at_level(logging.WARNING):
+        build_parser().parse_args(with_hyphens([*command, *words]))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{with_hyphens([flag])[0]} has no meaning here and is ignored" for flag in flags
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "-e", "spec.txt", "-m", "a.tlt"],
+        ["prune", "-m", "a.tlt", "-o", "out"],
+        ["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt", "-r", "out"],
+    ],
+)
+def test_only_train_takes_several_processes(command: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert main([*command, "--gpus", "2"]) == 64
+    assert "only train takes several" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "wanted"),
+    [
+        (
+            "evaluate -e spec.txt -m a.tlt -k key -r out",
+            "evaluate --experiment_spec spec.txt --model_path a.tlt --key key --results_dir out",
+            {"experiment_spec_file": "spec.txt", "model_path": "a.tlt", "key": "key", "results_dir": "out"},
+        ),
+        (
+            "inference -i images -m a.tlt -e spec.txt -k key -c names.txt -t 0.5 --include_mask -r out --exif",
+            "inference --image_dir images --model_path a.tlt --experiment_spec spec.txt --key key "
+            "--class_map names.txt --threshold 0.5 --include_mask --results_dir out --exif",
+            {
+                "image_dir": "images",
+                "model_path": "a.tlt",
+                "experiment_spec": "spec.txt",
+                "key": "key",
+                "class_map": "names.txt",
+                "threshold": 0.5,
+                "include_mask": True,
+                "results_dir": "out",
+                "exif": True,
+            },
+        ),
+    ],
+    ids=["evaluate", "inference"],
+)
+def test_every_spelling_of_the_original_is_read(short: str, long: str, wanted: dict[str, Any]) -> None:
+    first, second = (vars(build_parser().parse_args(with_hyphens(words.split()))) for words in (short, long))
+    assert first == second
+    assert {name: first[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("threshold", ["0", "1", "-0.5", "nan"])
+def test_a_threshold_lies_between_0_and_1(threshold: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert (
+            main(["inference", "-i", "x", "-m", "a.tlt", "-e", "s.txt", "-r", "out", f"--threshold={threshold}"]) == 64
+        )
+    assert "both excluded, is wanted" in caplog.text
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    """What ``maskrcnn train`` with several processes asks ``launch`` for."""
+    asked: list[Any] = []
+
+    def instead(settings: Any, _environment: Any) -> int:
+        asked.append(settings)
+        return 0
+
+    monkeypatch.delenv("HOROVOD_RANK", raising=False)
+    monkeypatch.setattr("maskrcnn_trainer.launch.launch", instead)
+    assert main(["train", "-e", "spec.txt", "-d", "out", *arguments]) == 0
+    (settings,) = asked
+    return settings
+
+
+def test_gpu_index_chooses_the_devices_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    settings = launched(monkeypatch, "--gpu_index", "1", "3")
+    assert settings.processes == 2
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,3"
+
+
+def test_use_amp_of_the_command_line_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--use-amp" in launched(monkeypatch, "--gpus", "2", "--use_amp").task
+    assert "--use-amp" not in launched(monkeypatch, "--gpus", "2").task
