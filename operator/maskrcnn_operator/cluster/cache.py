@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.cluster.parse import read_experiment
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.plan import Settings
@@ -136,6 +137,20 @@ class Cache:
         self._seen[resource][uid] = _Seen(key, version, value)
         self._by_key[resource].setdefault(key, set()).add(uid)
         return key
+
+    def put_status(self, metadata: Mapping[str, Any], experiment: MaskRCNNExperiment, status: ExperimentStatus) -> None:
+        """Takes in that ``status`` was written to ``experiment``, of which ``metadata`` is what came back.
+
+        The progress belongs to another writer and stays as it was.
+        """
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        old = self._seen[EXPERIMENTS].get(uid)
+        if old is None or old.version >= version:
+            return
+        kept = status.model_copy(update={"progress": experiment.status.progress})
+        newer = experiment.metadata.model_copy(update={"resource_version": metadata["resourceVersion"]})
+        written = experiment.model_copy(update={"metadata": newer, "status": kept})
+        self._seen[EXPERIMENTS][uid] = _Seen(old.key, version, replace(old.value, version=version, experiment=written))
 
     def drop(self, resource: Resource, uid: str) -> Key | None:
         """Forgets an object that is gone for good; the key of its experiment where it was known.

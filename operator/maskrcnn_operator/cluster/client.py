@@ -31,6 +31,7 @@ PAGE_SIZE = 500
 
 _APPLY = "application/apply-patch+yaml"
 _JSON = "application/json"
+_METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 OnCall = Callable[[str, str, int, float], None]
 """Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
@@ -141,7 +142,7 @@ class Client:
     async def apply_status(
         self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
     ) -> Object:
-        """Server-side apply of an experiment's status, the progress apart.
+        """Server-side apply of an experiment's status, the progress apart; returns the object's metadata alone.
 
         Raises:
             Conflict: the experiment has changed since ``resource_version``, so the status may be wrong by now.
@@ -149,7 +150,8 @@ class Client:
         body = _applied(namespace, name, {"status": dict(status)})
         # a forced apply of a stale status would otherwise turn what has succeeded back into what runs
         body["metadata"]["resourceVersion"] = str(resource_version)
-        return await self._apply(namespace, name, body, STATUS_MANAGER)
+        # the rest of the object is what was sent: nobody has changed it in between
+        return await self._apply(namespace, name, body, STATUS_MANAGER, accept=_METADATA_ALONE)
 
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
         """Server-side apply of ``status.progress`` under a field manager of its own; None removes it."""
@@ -167,7 +169,7 @@ class Client:
         status: Object = answer.get("status") or {}
         return status
 
-    async def _apply(self, namespace: str, name: str, body: Object, manager: str) -> Object:
+    async def _apply(self, namespace: str, name: str, body: Object, manager: str, accept: str = _JSON) -> Object:
         return await self._call(
             "PATCH",
             "patch",
@@ -176,6 +178,7 @@ class Client:
             body=body,
             query={"fieldManager": manager, "force": "true"},
             content_type=_APPLY,
+            accept=accept,
         )
 
     async def _call(
@@ -188,14 +191,16 @@ class Client:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
+        accept: str = _JSON,
         limited: bool = True,
     ) -> Object:
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": STATUS_MANAGER}
         if limited:
             await self._limit.acquire()
         started, status = time.monotonic(), 0
         try:
             async with asyncio.timeout(self.timeout):
-                status, text, retry_after = await self._exchange(method, path, query, body, content_type)
+                status, text, retry_after = await self._exchange(method, path, query, body, headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise api_error(0, type(error).__name__, str(error) or f"{method} {path}") from error
         finally:
@@ -215,9 +220,8 @@ class Client:
         path: str,
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
-        content_type: str,
+        headers: dict[str, str],
     ) -> tuple[int, bytes, float | None]:
-        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": STATUS_MANAGER}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, None)
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:

@@ -35,4 +35,6 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
 def connect(settings: Configuration, *, pool: int = 64) -> ApiClient:
     """A connection with at most ``pool`` calls at a time; to be made inside the event loop that uses it."""
     settings.connection_pool_maxsize = pool
+    # else ~/.netrc is read for every call, by a thread; a proxy comes from the kubeconfig
+    settings.client_session_kwargs = {"trust_env": False}
     return ApiClient(settings)

@@ -72,7 +72,9 @@ class Executor:
         """
         metadata = experiment.metadata
         if plan.write_status:
-            await self.write_status(metadata.namespace, metadata.name, plan.status.to_json(), metadata.resource_version)
+            version = metadata.resource_version
+            answer = await self.write_status(metadata.namespace, metadata.name, plan.status.to_json(), version)
+            self._cache.put_status(answer, experiment, plan.status)
         if plan.drop_progress:
             self._fence()
             self._cache.put(EXPERIMENTS, await self._client.apply_progress(metadata.namespace, metadata.name, None))
@@ -82,11 +84,19 @@ class Executor:
         if plan.delete_experiment:
             await self._delete_experiment(experiment)
 
-    async def write_status(self, namespace: str, name: str, status: dict[str, Any], resource_version: str) -> None:
-        """Applies a status, its progress apart. Raises Conflict where it was computed from an old object."""
+    async def write_status(
+        self, namespace: str, name: str, status: dict[str, Any], resource_version: str
+    ) -> Mapping[str, Any]:
+        """Applies a status, its progress apart; returns the object's new metadata.
+
+        Raises:
+            Conflict: it was computed from an old object.
+        """
         self._fence()
         status.pop("progress", None)
-        self._cache.put(EXPERIMENTS, await self._client.apply_status(namespace, name, status, resource_version))
+        answer = await self._client.apply_status(namespace, name, status, resource_version)
+        metadata: Mapping[str, Any] = answer["metadata"]
+        return metadata
 
     async def look_for(self, namespace: str, names: Iterable[str]) -> None:
         """Asks for Jobs that the cache lacks: a run counts as vanished only when the API server says so."""

@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         0 after a signal; 1 where it cannot run; 64 where the arguments do not fit together.
     """
     import asyncio
+    import gc
     import logging
 
     from maskrcnn_operator.jobs.config import JobConfig
@@ -93,6 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
         report_port=arguments.report_port,
         experiment_metrics=arguments.experiment_metrics,
     )
+
+    # most of what lives here lives long: modules, and then the cache
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
     async def operate() -> int:
         return await Operator(options).run()

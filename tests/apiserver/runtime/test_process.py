@@ -15,10 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
-from tests.apiserver.runtime.conftest import RBAC
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluster, manifest
 from tests.apiserver.runtime.process import controller
 from tests.apiserver.runtime.running import ACCOUNT
@@ -151,13 +149,3 @@ def test_without_permission_it_says_so_and_ends(bed: Bed, namespace: str) -> Non
     assert done.returncode == 1
     assert "forbidden" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def granted() -> set[tuple[str, str]]:
-    """What deploy/rbac.yaml grants: resource (with its subresource) and verb."""
-    rules = [rule for part in yaml.safe_load_all(RBAC.read_text()) for rule in part.get("rules", ())]
-    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
-
-
-def test_nothing_is_granted_by_a_wildcard() -> None:
-    assert not [pair for pair in granted() if "*" in "".join(pair)]

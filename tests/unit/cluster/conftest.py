@@ -99,7 +99,7 @@ class FakeServer:
         self.writes.append(("patch", "status", name))
         progress = found.get("status", {}).get("progress")
         found["status"] = {**status, **({"progress": progress} if progress else {})}
-        return self.add(EXPERIMENTS, namespace, found)
+        return {"metadata": self.add(EXPERIMENTS, namespace, found)["metadata"]}
 
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
         found = self._found(EXPERIMENTS, namespace, name)

@@ -1,0 +1,77 @@
+"""deploy/rbac.yaml: every verb that it grants is used, and none that is used is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.apiserver import audit
+from tests.apiserver.bed import Bed
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.runtime.conftest import RBAC, StartOperator
+from tests.apiserver.runtime.experiments import CONVERT, GANG, Cluster, manifest
+from tests.apiserver.runtime.running import ACCOUNT, IMAGE
+
+from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.connection import connect, load_configuration
+from maskrcnn_operator.cluster.events import EventRecorder
+from maskrcnn_operator.core.plan import Event
+from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.progress.authority_secret import obtain_authority
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+USER = f"system:serviceaccount:{ACCOUNT}:{ACCOUNT}"
+
+
+def granted() -> set[tuple[str, str]]:
+    """Resource (with its subresource) and verb."""
+    rules = [rule for part in yaml.safe_load_all(RBAC.read_text()) for rule in part.get("rules", ())]
+    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+async def do_what_is_seldom_done(kubeconfig: Path, namespace: str, experiment: dict[str, object]) -> None:
+    """An event that repeats, a review of a token, and the renewal of an authority that is about to expire."""
+    client = Client(connect(await load_configuration(kubeconfig)))
+    try:
+        events = EventRecorder(client, "test")
+        events.tell(read_object(experiment), (Event("Normal", "Told", "twice"),) * 2)
+        await events.flush()
+        assert (await client.token_review("no token", "maskrcnn-operator")).get("authenticated") is not True
+        name = f"authority-{namespace}"
+        first = await obtain_authority(client, ACCOUNT, name, datetime.now(UTC))
+        later = await obtain_authority(client, ACCOUNT, name, datetime.now(UTC) + timedelta(days=365 * 20))
+        assert later.certificate != first.certificate
+    finally:
+        await client.close()
+
+
+def test_every_permission_is_used_and_none_is_missing(
+    start_operator: StartOperator, cluster: Cluster, bed: Bed, account: Path, kubelet: PlayedKubelet
+) -> None:
+    offset = bed.audit_log.stat().st_size
+    jobs = JobConfig(default_image=IMAGE, report_url="https://127.0.0.1:1/")
+    first = start_operator(report_port=0, jobs=jobs)
+    kubelet.play("train", Play(seconds=None), attempt=1)
+    kubelet.play("train", Play(exit_code=1, seconds=1.0), attempt=2)
+    created = cluster.apply(manifest("all", CONVERT, GANG, ttlSecondsAfterFinished=1))
+    kubelet.wait_running("train", pods=2)
+    # a Job that vanishes is looked for; a second attempt looks for the gang's Service
+    cluster.delete_job(cluster.wait_step("all", "train", state="Running")["jobName"])
+    cluster.wait_for(lambda: cluster.experiment("all") is None, "the experiment to go")
+    first.stop()
+    asyncio.run(do_what_is_seldom_done(account, cluster.namespace, created))
+
+    calls = [call for call in audit.calls(bed.audit_log, user=USER, offset=offset) if call.resource]
+    assert [call for call in calls if call.code == 403] == []
+    used = {(f"{call.resource}/{call.subresource}".rstrip("/"), call.verb) for call in calls}
+    assert used == granted()
+
+
+def test_nothing_is_granted_by_a_wildcard() -> None:
+    assert not [pair for pair in granted() if "*" in "".join(pair)]
