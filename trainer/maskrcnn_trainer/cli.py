@@ -16,6 +16,7 @@ from maskrcnn_trainer.data.convert import command as convert_command
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError
 from maskrcnn_trainer.evaluation import command as evaluate_command
+from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
@@ -98,6 +99,10 @@ def build_parser() -> argparse.ArgumentParser:
     inference = tasks.add_parser("inference", help="annotated images and labels of a directory of images")
     inference_command.add_arguments(inference)
     inference.set_defaults(run=inference_command.run)
+
+    export = tasks.add_parser("export", help="a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime")
+    export_command.add_arguments(export)
+    export.set_defaults(run=export_command.run)
 
     start = tasks.add_parser("launch", help="one node's processes of a task, for a pod or a script")
     start.add_argument("--nodes", type=int, default=1, help="nodes of the gang")

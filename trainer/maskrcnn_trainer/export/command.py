@@ -1,0 +1,159 @@
+"""``maskrcnn export``: a trained model as ONNX, in float32, float16 or INT8, and what TensorRT and DeepStream want."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+
+log = logging.getLogger(__name__)
+
+DATA_TYPES = ("fp32", "fp16", "int8")
+CACHE_FILE = "cal.bin"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-e", "--experiment-spec", "--experiment-spec-file", required=True, metavar="SPEC", help="the spec"
+    )
+    parser.add_argument("-m", "--model", "--model-path", required=True, metavar="MODEL", help="the trained model")
+    parser.add_argument(
+        "-o",
+        "--output-file",
+        "--output",
+        metavar="FILE",
+        help="the .onnx, or with a key the encrypted .etlt; must not exist (default: the model's name)",
+    )
+    add_key(parser)
+    parser.add_argument("--data-type", choices=DATA_TYPES, default="fp32", help="what the layers compute in")
+    parser.add_argument(
+        "--preprocessing", action="store_true", help="normalise in the graph: RGB values of 0..255 go in"
+    )
+    parser.add_argument(
+        "--gen-ds-config", action="store_true", help="write nvinfer_config.txt and labels.txt beside it"
+    )
+    parser.add_argument("-r", "--results-dir", metavar="DIR", help="status.json goes here (default: beside the output)")
+    _add_calibration(parser)
+    _add_engine(parser)
+    parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; export uses one process")
+    for flag in ("--cal-json-file", "--static-batch-size", "--target-opset"):
+        parser.add_argument(flag, action=IgnoredFlag, metavar="X")
+    parser.add_argument("--force-ptq", "-v", "--verbose", action=IgnoredFlag, nargs=0)
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("calibration, with --data_type int8")
+    group.add_argument(
+        "--cal-image-dir", metavar="DIR", help="images to calibrate on (default: the training records of the spec)"
+    )
+    group.add_argument("--cal-cache-file", metavar="FILE", help=f"the calibration cache (default: {CACHE_FILE} here)")
+    group.add_argument(
+        "--cal-data-file", metavar="FILE", help="tensor file of the images: read where it exists, else written"
+    )
+    group.add_argument("--batches", type=int, default=10, metavar="N", help="batches to calibrate on")
+    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="images of such a batch")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("TensorRT, where its package and a GPU are")
+    group.add_argument("--engine-file", metavar="FILE", help="build an engine, and describe it in FILE.json")
+    group.add_argument("--max-batch-size", type=int, default=1, metavar="N", help="most images at once")
+    group.add_argument("--min-batch-size", type=int, default=1, metavar="N", help="fewest images at once")
+    group.add_argument("--opt-batch-size", type=int, metavar="N", help="usual number (default: the most)")
+    group.add_argument("--max-workspace-size", type=int, default=1 << 31, metavar="BYTES", help="scratch memory")
+    group.add_argument(
+        "-s", "--strict-type-constraints", action="store_true", help="no layer in another type than it was given"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports and reports.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+
+    Raises:
+        InvalidInput: a flag's value, or a file that stands where one would be written (unless an operator's run
+            replaces it).
+    """
+    _check_numbers(arguments)
+    environment = TaskEnvironment.from_environ()
+    key = key_of(arguments, environment)
+    int8 = arguments.data_type == "int8"
+    if not int8:
+        for flag in ("cal_image_dir", "cal_cache_file", "cal_data_file"):
+            if getattr(arguments, flag):
+                log.warning("--%s is not used: it is for --data_type int8", flag)
+    _need_onnx()
+
+    from maskrcnn_trainer.export.outputs import ExportFiles, model_file, refuse_existing
+
+    model = Path(arguments.model)
+    output = model_file(arguments.output_file, model, arguments.results_dir or environment.results_dir, key)
+    files = ExportFiles(
+        model=output,
+        cache=Path(arguments.cal_cache_file or CACHE_FILE) if int8 else None,
+        engine=Path(arguments.engine_file) if arguments.engine_file else None,
+        deepstream=arguments.gen_ds_config,
+    )
+    if environment.fingerprint is None:
+        refuse_existing(files.all)
+
+    from maskrcnn_trainer.export.task import ExportSettings, export_task
+
+    most = arguments.max_batch_size
+    export_task(
+        spec_path=arguments.experiment_spec,
+        model_path=model,
+        files=files,
+        results_dir=Path(arguments.results_dir or environment.results_dir or output.parent),
+        settings=ExportSettings(
+            data_type=arguments.data_type,
+            preprocessing=arguments.preprocessing,
+            batches=arguments.batches,
+            batch_size=arguments.batch_size,
+            image_dir=Path(arguments.cal_image_dir) if int8 and arguments.cal_image_dir else None,
+            tensor_file=Path(arguments.cal_data_file) if int8 and arguments.cal_data_file else None,
+            engine_batches=(arguments.min_batch_size, arguments.opt_batch_size or most, most),
+            workspace=arguments.max_workspace_size,
+            strict_types=arguments.strict_type_constraints,
+        ),
+        key=key,
+        environment=environment,
+        token=os.environ.get(TOKEN_VARIABLE),
+    )
+    return EXIT_OK
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    if arguments.gpus != 1:
+        raise InvalidInput(f"--gpus {arguments.gpus}: export runs as one process; only train takes several")
+    for name in ("batches", "batch_size", "max_batch_size", "min_batch_size", "opt_batch_size", "max_workspace_size"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InvalidInput(f"--{name} {value}: must be at least 1")
+    most = arguments.max_batch_size
+    usual = arguments.opt_batch_size or most
+    if not arguments.min_batch_size <= usual <= most:
+        raise InvalidInput(
+            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: each must "
+            "be at least the one before"
+        )
+
+
+def _need_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise InvalidInput(
+            "export needs the package onnx, which is not installed here (the extra `export` of maskrcnn-operator "
+            "brings it)",
+            reason="MissingPackage",
+        ) from error

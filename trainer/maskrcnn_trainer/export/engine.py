@@ -1,0 +1,131 @@
+"""A TensorRT engine from an exported graph, where TensorRT and a GPU are there.
+
+TensorRT's Python API (docs.nvidia.com/deeplearning/tensorrt), releases 8.6 to 11. Nothing of it is imported before an
+engine is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from maskrcnn_trainer.detector.outputs import INPUT
+from maskrcnn_trainer.errors import InvalidInput, TaskError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine is built.
+
+    Attributes:
+        data_type: fp32, fp16 or int8; what the graph computes in.
+        image_size: (height, width) of the input.
+        batches: smallest, most usual and largest number of images at once.
+        workspace: bytes of scratch memory on the GPU.
+        strict: keep every layer in the type that the graph says (releases without strongly typed networks).
+    """
+
+    data_type: str
+    image_size: tuple[int, int]
+    batches: tuple[int, int, int] = (1, 1, 1)
+    workspace: int = 1 << 31
+    strict: bool = False
+
+
+def load_tensorrt() -> Any:
+    """The package ``tensorrt``.
+
+    Raises:
+        InvalidInput: it is not installed.
+    """
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise InvalidInput(
+            f"--engine_file: the package tensorrt is not installed here ({error}). What was exported (the .onnx or "
+            ".etlt, and the calibration cache of an int8 export) can be built into an engine where TensorRT and a GPU "
+            "are",
+            reason="MissingPackage",
+        ) from error
+    return tensorrt
+
+
+def build_engine(tensorrt: Any, model: bytes, settings: EngineSettings) -> bytes:
+    """The serialised engine; only the kind of GPU that is here will run it.
+
+    Args:
+        tensorrt: the package.
+        model: an exported ONNX model. Of int8 it is the one with explicit quantisation, which every release reads.
+
+    Raises:
+        InvalidInput: there is no GPU, or this release cannot read the graph.
+        TaskError: the build failed.
+    """
+    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+    if hasattr(tensorrt, "init_libnvinfer_plugins"):
+        tensorrt.init_libnvinfer_plugins(logger, "")
+    builder = _builder(tensorrt, logger)
+    flags, typed = _network_flags(tensorrt)
+    network = builder.create_network(flags)
+    read_graph(tensorrt, network, logger, model)
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, settings.workspace)
+    if not typed:
+        _set_precision(tensorrt, config, settings)
+    profile = builder.create_optimization_profile()
+    profile.set_shape(INPUT, *((count, 3, *settings.image_size) for count in settings.batches))
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise TaskError("TensorRT could not build the engine; its messages stand above", reason="EngineBuildFailed")
+    return bytes(plan)
+
+
+def read_graph(tensorrt: Any, network: Any, logger: Any, model: bytes) -> None:
+    """Puts a model through TensorRT's ONNX parser.
+
+    Raises:
+        InvalidInput: it cannot read the graph; the first of its messages is given.
+    """
+    parser = tensorrt.OnnxParser(network, logger)
+    if parser.parse(model):
+        return
+    messages = [str(parser.get_error(number)) for number in range(parser.num_errors)]
+    version = getattr(tensorrt, "__version__", "")
+    raise InvalidInput(
+        f"--engine_file: TensorRT {version} cannot read the graph: {' '.join(messages[0].split()) if messages else ''}",
+        reason="EngineBuildFailed",
+    )
+
+
+def _builder(tensorrt: Any, logger: Any) -> Any:
+    try:
+        return tensorrt.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # what the binding makes of a null pointer
+        raise InvalidInput(
+            "--engine_file: TensorRT finds no GPU that it can use here. What was exported can be built into an engine "
+            f"where there is one ({error})",
+            reason="NoGpu",
+        ) from error
+
+
+def _network_flags(tensorrt: Any) -> tuple[int, bool]:
+    """Flags of the network, and whether its tensors keep the types that the graph gives them.
+
+    Where a release knows strongly typed networks that is what is wanted: boxes stay float32 while layers are float16.
+    """
+    known = tensorrt.NetworkDefinitionCreationFlag
+    if hasattr(known, "STRONGLY_TYPED"):
+        return 1 << int(known.STRONGLY_TYPED), True
+    if hasattr(known, "EXPLICIT_BATCH"):
+        return 1 << int(known.EXPLICIT_BATCH), False
+    return 0, True
+
+
+def _set_precision(tensorrt: Any, config: Any, settings: EngineSettings) -> None:
+    flags = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8",)}[settings.data_type]
+    for name in (*flags, *(("OBEY_PRECISION_CONSTRAINTS",) if settings.strict else ())):
+        config.set_flag(getattr(tensorrt.BuilderFlag, name))

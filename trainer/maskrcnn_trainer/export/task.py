@@ -1,0 +1,221 @@
+"""The export task, from a trained model file to everything that a runtime reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.detector.metadata import metadata_path
+from maskrcnn_trainer.detector.tlt import read_trained_model
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.export.cache import cache_text
+from maskrcnn_trainer.export.calibration.collect import collect_ranges
+from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
+from maskrcnn_trainer.export.calibration.tensorfile import TensorFile, stored_batches
+from maskrcnn_trainer.export.deepstream import labels_text, nvinfer_config
+from maskrcnn_trainer.export.engine import EngineSettings, build_engine, load_tensorrt
+from maskrcnn_trainer.export.graph import check_graph, export_graph, metadata_of
+from maskrcnn_trainer.export.half import half_precision
+from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
+from maskrcnn_trainer.export.quantise import FLOAT_LAYERS, calibrated_tensors, quantised
+from maskrcnn_trainer.failures import explained_failures
+from maskrcnn_trainer.files import make_directory, write_atomically
+from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.ownership import ownership_guard
+from maskrcnn_trainer.model.restore import network_of
+from maskrcnn_trainer.report import task_report
+from maskrcnn_trainer.runtime import prepare_tensorflow
+from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to export.
+
+    Attributes:
+        data_type: fp32, fp16 or int8.
+        preprocessing: normalise in the graph.
+        batches, batch_size: images to calibrate on, and in what portions.
+        image_dir: calibrate on its images instead of the training records.
+        tensor_file: calibrate on it where it exists; else it is written.
+        engine_batches: smallest, most usual and largest batch of the engine.
+        workspace: bytes of scratch memory of the engine's build.
+        strict_types: see EngineSettings.
+    """
+
+    data_type: str = "fp32"
+    preprocessing: bool = False
+    batches: int = 10
+    batch_size: int = 16
+    image_dir: Path | None = None
+    tensor_file: Path | None = None
+    engine_batches: tuple[int, int, int] = (1, 1, 1)
+    workspace: int = 1 << 31
+    strict_types: bool = False
+
+    @property
+    def calibrates_on_records(self) -> bool:
+        stored = self.tensor_file is not None and self.tensor_file.exists()
+        return self.data_type == "int8" and self.image_dir is None and not stored
+
+
+def export_task(
+    *,
+    spec_path: str,
+    model_path: Path,
+    files: ExportFiles,
+    results_dir: Path,
+    settings: ExportSettings,
+    key: str | None,
+    environment: TaskEnvironment,
+    token: str | None,
+) -> None:
+    """``maskrcnn export``: writes ``files`` and reports them.
+
+    The engine comes last: where it cannot be built, everything that it would be built from is written.
+    """
+    guard = ownership_guard(results_dir, token)
+    threads = task_threads()
+    with (
+        StopRequest() as stop,
+        task_report(
+            "export",
+            results_dir,
+            environment,
+            started="Starting Mask R-CNN export.",
+            threads=threads,
+            before_write=guard,
+        ) as reporter,
+        explained_failures(),
+    ):
+        spec = load_spec(spec_path)
+        require_paths(spec, "export", calibrates_on_records=settings.calibrates_on_records)
+        for path in files.all:
+            make_directory(path.parent)
+        model = _exported(model_path, key, spec, settings, threads)
+        artifacts = {"model": files.model}
+        if settings.data_type == "int8" and files.cache is not None:
+            batches = _calibration_batches(spec, settings, guard)
+            ranges = collect_ranges(
+                model,
+                calibrated_tensors(model),
+                batches.batches,
+                images=batches.images,
+                threads=threads,
+                check_stop=stop.check,
+            )
+            write_atomically(files.cache, cache_text(ranges).encode(), before_rename=guard)
+            artifacts["calibration_cache"] = files.cache
+            model = check_graph(quantised(model, ranges))
+            log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
+        payload = model.SerializeToString()
+        write_model(files.model, payload, key, before_rename=guard)
+        log.info("%s: %s, %.1f MB", files.model, settings.data_type, files.model.stat().st_size / 1e6)
+        if files.deepstream:
+            artifacts |= _write_deepstream(model, files, settings, guard)
+        if files.engine is not None:
+            _write_engine(model, payload, files.engine, settings, guard)
+            artifacts |= {"engine": files.engine, "engine_metadata": metadata_path(files.engine)}
+        reporter.succeeded(
+            "Export finished successfully.",
+            metrics={"size": files.model.stat().st_size},
+            artifacts=artifacts,
+            model_path=files.model,
+        )
+
+
+def _exported(
+    model_path: Path, key: str | None, spec: ExperimentSpec, settings: ExportSettings, threads: int
+) -> onnx.ModelProto:
+    """The checked graph, in half precision where that is wanted."""
+    model = read_trained_model(model_path, key, spec)
+    prepare_tensorflow(threads=threads)
+    graph = check_graph(
+        export_graph(
+            network_of(model),
+            spec,
+            ClassMap.from_json(model.class_map),
+            preprocessing=settings.preprocessing,
+            step=model.step,
+        )
+    )
+    return check_graph(half_precision(graph)) if settings.data_type == "fp16" else graph
+
+
+@dataclass(frozen=True)
+class _Batches:
+    images: int
+    batches: Iterator[NDArray[np.float32]]
+
+
+def _calibration_batches(spec: ExperimentSpec, settings: ExportSettings, guard: Callable[[], None]) -> _Batches:
+    """The images to calibrate on: of the tensor file where it is there, else drawn (and stored there)."""
+    height, width = spec.data_config.image_size
+    tensor_file = settings.tensor_file
+    if tensor_file is not None and tensor_file.exists():
+        stored = TensorFile(tensor_file, (height, width))
+        log.info("Calibrating on the %d images of %s; remove it to draw others", stored.images, tensor_file)
+        return _Batches(stored.images, stored.batches())
+    wanted = CalibrationSet((height, width), settings.batches, settings.batch_size, spec.seed)
+    if settings.image_dir is not None:
+        images, batches = directory_batches(settings.image_dir, wanted)
+    else:
+        images, batches = record_batches(str(spec.data_config.training_file_pattern), wanted)
+    if tensor_file is not None:
+        make_directory(tensor_file.parent, flag="--cal_data_file: the directory of")
+        batches = stored_batches(tensor_file, batches, before_rename=guard)
+    return _Batches(images, batches)
+
+
+def _write_deepstream(
+    model: onnx.ModelProto, files: ExportFiles, settings: ExportSettings, guard: Callable[[], None]
+) -> dict[str, Path]:
+    metadata = metadata_of(model)
+    plain = files.model.with_suffix(PLAIN).name
+    config = nvinfer_config(
+        metadata,
+        onnx_file=plain,
+        encrypted_file=None if plain == files.model.name else files.model.name,
+        calibration_cache=_from(files.config, files.cache),
+        engine_file=_from(files.config, files.engine),
+        max_batch_size=settings.engine_batches[2],
+    )
+    write_atomically(files.config, config.encode(), before_rename=guard)
+    write_atomically(files.labels, labels_text(metadata.class_map).encode(), before_rename=guard)
+    return {"deepstream_config": files.config, "labels": files.labels}
+
+
+def _from(config: Path, file: Path | None) -> str | None:
+    """A file as the configuration names it: nvinfer reads paths relative to the configuration."""
+    return None if file is None else os.path.relpath(file, config.parent)
+
+
+def _write_engine(
+    model: onnx.ModelProto, payload: bytes, path: Path, settings: ExportSettings, guard: Callable[[], None]
+) -> None:
+    metadata = metadata_of(model)
+    engine = build_engine(
+        load_tensorrt(),
+        payload,
+        EngineSettings(
+            settings.data_type,
+            metadata.image_size,
+            batches=settings.engine_batches,
+            workspace=settings.workspace,
+            strict=settings.strict_types,
+        ),
+    )
+    write_atomically(metadata_path(path), (json.dumps(metadata.to_json()) + "\n").encode(), before_rename=guard)
+    write_atomically(path, engine, before_rename=guard)
