@@ -102,12 +102,11 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     for item in ordered:
         _draw_mask(canvas, item, height, width, factor)
     thickness = _line_width(canvas)
-    occupied: list[tuple[int, int, int, int]] = []
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
         cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _colour(item), thickness, cv2.LINE_8)
-    for item in reversed(ordered):
-        _draw_label(canvas, item, factor, occupied)
+    for label in reversed(_place_labels(canvas, ordered[::-1], factor)):
+        _draw_label(canvas, label)
     return canvas
 
 
@@ -153,28 +152,51 @@ def _line_width(canvas: Image) -> int:
     return max(1, round(min(canvas.shape[:2]) / 300))
 
 
-def _draw_label(canvas: Image, item: DrawnObject, factor: int, occupied: list[tuple[int, int, int, int]]) -> None:
-    text = item.name + (" (crowd)" if item.crowd else "") + ("" if item.score is None else f" {item.score:.2f}")
-    scale = max(SMALLEST_TEXT, min(canvas.shape[:2]) / 1100)
-    stroke = max(1, round(1.2 * scale))
-    (width, ascent), descent = cv2.getTextSize(text, FONT, scale, stroke)
-    margin = 1 + stroke
-    label_width, label_height = width + 2 * margin, ascent + descent + 2
-    y1, x1, y2, _ = (round(value * factor) for value in item.box)
-    left = int(np.clip(x1, 0, max(0, canvas.shape[1] - label_width)))
-    # above the box, else inside at its top, else below it: the first place that no better object's label has taken
-    candidates = [y1 - label_height, y1, y2, y2 - label_height]
-    places = [(left, int(np.clip(top, 0, max(0, canvas.shape[0] - label_height)))) for top in candidates]
-    free = [
-        place for place in places if not any(_overlap((*place, label_width, label_height), other) for other in occupied)
-    ]
-    x, y = free[0] if free else places[0]
-    occupied.append((x, y, label_width, label_height))
-    colour = _colour(item)
-    cv2.rectangle(canvas, (x, y), (x + label_width - 1, y + label_height - 1), colour, cv2.FILLED)
+@dataclass(frozen=True)
+class _Label:
+    """Where a label goes: left, top, width and height in pixels of the picture."""
+
+    item: DrawnObject
+    text: str
+    place: tuple[int, int, int, int]
+
+
+def _place_labels(canvas: Image, items: Sequence[DrawnObject], factor: int) -> list[_Label]:
+    """Labels where those of the items before them are not, as far as there is room."""
+    scale, stroke = _text_size(canvas)
+    rows, columns = canvas.shape[:2]
+    placed: list[_Label] = []
+    for item in items:
+        text = item.name + (" (crowd)" if item.crowd else "") + ("" if item.score is None else f" {item.score:.2f}")
+        (width, ascent), descent = cv2.getTextSize(text, FONT, scale, stroke)
+        width, height = width + 2 * (1 + stroke), ascent + descent + 2
+        y1, x1, y2, x2 = (round(value * factor) for value in item.box)
+        # above the box, else inside at its top, else below it or inside at its bottom; from its left, else to its right
+        places = [
+            (int(np.clip(left, 0, max(0, columns - width))), int(np.clip(top, 0, max(0, rows - height))), width, height)
+            for left in (x1, x2 - width)
+            for top in (y1 - height, y1, y2, y2 - height)
+        ]
+        free = [place for place in places if not any(_overlap(place, other.place) for other in placed)]
+        placed.append(_Label(item, text, free[0] if free else places[0]))
+    return placed
+
+
+def _draw_label(canvas: Image, label: _Label) -> None:
+    scale, stroke = _text_size(canvas)
+    x, y, width, height = label.place
+    colour = _colour(label.item)
+    cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
-    ink = (0, 0, 0) if dark else (255, 255, 255)
-    cv2.putText(canvas, text, (x + margin, y + ascent + 1), FONT, scale, ink, stroke, cv2.LINE_AA)
+    _, descent = cv2.getTextSize(label.text, FONT, scale, stroke)
+    origin = (x + 1 + stroke, y + height - descent - 1)
+    cv2.putText(canvas, label.text, origin, FONT, scale, (0, 0, 0) if dark else (255, 255, 255), stroke, cv2.LINE_AA)
+
+
+def _text_size(canvas: Image) -> tuple[float, int]:
+    """Font scale and stroke width for a picture's size."""
+    scale = max(SMALLEST_TEXT, min(canvas.shape[:2]) / 1100)
+    return scale, max(1, round(1.2 * scale))
 
 
 def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:

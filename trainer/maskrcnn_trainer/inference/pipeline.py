@@ -26,7 +26,7 @@ from maskrcnn_trainer.inference.stages import StageClock
 
 log = logging.getLogger(__name__)
 
-SMALLEST_SIDE = 400
+SMALLEST_SIDE = 300
 """Annotated images are enlarged, by a whole factor, until their shorter side has at least so many pixels."""
 
 
