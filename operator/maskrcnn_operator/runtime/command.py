@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     import gc
     import logging
 
+    _have_a_home()
     from maskrcnn_operator.jobs.config import JobConfig
     from maskrcnn_operator.runtime.logs import set_up_logging
     from maskrcnn_operator.runtime.operator import Operator
@@ -103,6 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
         return await Operator(options).run()
 
     return asyncio.run(operate())
+
+
+def _have_a_home() -> None:
+    """The official client asks for one when it is imported, which a user without a passwd entry need not have."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
 
 
 def _own_namespace() -> str:
