@@ -22,6 +22,7 @@ from maskrcnn_trainer.cli import build_parser, main
 from maskrcnn_trainer.spec import ExperimentSpec
 
 ROOT = Path(__file__).resolve().parents[3]
+WITHOUT_VALUE = ("--multi-node", "--launch_cuda_blocking", "--force_ptq", "-v")
 PAGE = ROOT / "docs" / "from-tao.md"
 
 
@@ -141,12 +142,24 @@ def test_every_field_of_the_specification_has_a_row() -> None:
         ),
         (["evaluate", "-e", "spec.txt", "-m", "a.tlt"], ["-i", "--image_dir", "--gpu_index", "--log_file"]),
         (["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt"], ["--gpu_index", "--log_file"]),
+        (
+            ["export", "-e", "spec.txt", "-m", "a.tlt"],
+            [
+                "--cal_json_file",
+                "--static_batch_size",
+                "--target_opset",
+                "--force_ptq",
+                "-v",
+                "--gpu_index",
+                "--log_file",
+            ],
+        ),
     ],
 )
 def test_flags_without_a_meaning_are_read_and_warned_about(
     command: list[str], flags: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = [word for flag in flags for word in ([flag] if flag.startswith(("--multi", "--launch")) else [flag, "0"])]
+    words = [word for flag in flags for word in ([flag] if flag in WITHOUT_VALUE else [flag, "0"])]
     with caplog.at_level(logging.WARNING):
         build_parser().parse_args(with_hyphens([*command, *words]))
     assert [record.getMessage() for record in caplog.records] == [
@@ -160,6 +173,7 @@ def test_flags_without_a_meaning_are_read_and_warned_about(
         ["evaluate", "-e", "spec.txt", "-m", "a.tlt"],
         ["prune", "-m", "a.tlt", "-o", "out"],
         ["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt", "-r", "out"],
+        ["export", "-e", "spec.txt", "-m", "a.tlt", "-o", "a.onnx"],
     ],
 )
 def test_only_train_takes_several_processes(command: list[str], caplog: pytest.LogCaptureFixture) -> None:
@@ -192,8 +206,34 @@ def test_only_train_takes_several_processes(command: list[str], caplog: pytest.L
                 "exif": True,
             },
         ),
+        (
+            "export -m a.tlt -k key -e spec.txt -o a.etlt --data_type int8 --cal_data_file t --cal_image_dir i "
+            "--cal_cache_file c --batches 2 --batch_size 3 --max_batch_size 4 --min_batch_size 1 --opt_batch_size 2 "
+            "--max_workspace_size 5 --engine_file e --gen_ds_config -s --results_dir r --preprocessing",
+            "export --model a.tlt --key key --experiment_spec spec.txt --output_file a.etlt --data-type int8 "
+            "--cal-data-file t --cal-image-dir i --cal-cache-file c --batches 2 --batch-size 3 --max-batch-size 4 "
+            "--min-batch-size 1 --opt-batch-size 2 --max-workspace-size 5 --engine-file e --gen-ds-config "
+            "--strict_type_constraints --results-dir r --preprocessing",
+            {
+                "data_type": "int8",
+                "cal_data_file": "t",
+                "cal_image_dir": "i",
+                "cal_cache_file": "c",
+                "batches": 2,
+                "batch_size": 3,
+                "max_batch_size": 4,
+                "min_batch_size": 1,
+                "opt_batch_size": 2,
+                "max_workspace_size": 5,
+                "engine_file": "e",
+                "gen_ds_config": True,
+                "strict_type_constraints": True,
+                "results_dir": "r",
+                "preprocessing": True,
+            },
+        ),
     ],
-    ids=["evaluate", "inference"],
+    ids=["evaluate", "inference", "export"],
 )
 def test_every_spelling_of_the_original_is_read(short: str, long: str, wanted: dict[str, Any]) -> None:
     first, second = (vars(build_parser().parse_args(with_hyphens(words.split()))) for words in (short, long))
