@@ -143,8 +143,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     usual = arguments.opt_batch_size or most
     if not arguments.min_batch_size <= usual <= most:
         raise InvalidInput(
-            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: each must "
-            "be at least the one before"
+            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: they "
+            "must not become smaller"
         )
 
 

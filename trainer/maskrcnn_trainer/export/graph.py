@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -135,18 +134,6 @@ def check_topk(settings: TestSettings, level_sizes: dict[int, int]) -> None:
                 "maskrcnnConfig.%s: a TopK of %d; TensorRT 10 takes %d, TensorRT 8.6 documents %d",
                 field, number, LARGEST_TOPK, SAFE_TOPK,
             )  # fmt: skip
-
-
-def metadata_of(model: onnx.ModelProto) -> ExportMetadata:
-    """What an exported model says of itself."""
-    texts = {entry.key: entry.value for entry in model.metadata_props}
-    return ExportMetadata.from_json(texts[METADATA_KEY], "the exported model")
-
-
-def set_data_type(model: onnx.ModelProto, data_type: str) -> None:
-    """Notes in the metadata what the graph computes in: fp32, fp16 or int8."""
-    changed = replace(metadata_of(model), data_type=data_type)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(changed.to_json())})
 
 
 def check_graph(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.export.description import set_data_type
 from maskrcnn_trainer.export.emitter import WEIGHTED_OPERATORS, data_inputs, is_layer_node
-from maskrcnn_trainer.export.graph import set_data_type
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 

@@ -13,13 +13,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from maskrcnn_trainer.export.description import set_data_type
 from maskrcnn_trainer.export.emitter import (
     WEIGHTED_OPERATORS,
     data_inputs,
     is_layer_node,
     layer_of,
 )
-from maskrcnn_trainer.export.graph import set_data_type
 
 FLOAT_LAYERS = ("rpn-class", "rpn-box", "class-predict", "box-predict", "mask_fcn_logits")
 """Layers whose results are logits and box offsets: their error is the model's error, and they are small."""

@@ -22,8 +22,9 @@ from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
 from maskrcnn_trainer.export.calibration.tensorfile import TensorFile, stored_batches
 from maskrcnn_trainer.export.deepstream import labels_text, nvinfer_config
+from maskrcnn_trainer.export.description import metadata_of
 from maskrcnn_trainer.export.engine import EngineSettings, build_engine, load_tensorrt
-from maskrcnn_trainer.export.graph import check_graph, export_graph, metadata_of
+from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision
 from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
 from maskrcnn_trainer.export.quantise import FLOAT_LAYERS, calibrated_tensors, quantised
@@ -118,6 +119,10 @@ def export_task(
             )
             write_atomically(files.cache, cache_text(ranges).encode(), before_rename=guard)
             artifacts["calibration_cache"] = files.cache
+            log.info(
+                "%s: scales of %d tensors, for TensorRT 8 to 10 beside a float32 export; the INT8 graph has its own",
+                files.cache, len(ranges),
+            )  # fmt: skip
             model = check_graph(quantised(model, ranges))
             log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
         payload = model.SerializeToString()

@@ -1,0 +1,128 @@
+"""The exported graph gives what the network gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.detector import open_detector
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, export_graph
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
+from maskrcnn_trainer.spec import ExperimentSpec
+
+pytestmark = pytest.mark.trainer
+
+CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
+    "resnet10": ((128, 128), 4, {}),
+    "resnet18-v1.5-wide": ((128, 192), 2, {"nlayers": 18, "arch": "resnet_v1_5", "rpnMinSize": 3.0}),
+    "resnet10-v1.5-tall-many-classes": ((192, 128), 91, {"arch": "resnet_v1_5", "maxLevel": 5, "testNms": 0.3}),
+    "resnet18-few-candidates": (
+        (128, 128),
+        3,
+        {"nlayers": 18, "testRpnPreNmsTopn": 4, "testRpnPostNmsTopn": 30, "testDetectionsPerImage": 70},
+    ),
+    "bottleneck": ((128, 128), 3, {"nlayers": 50, "numScales": 2, "bboxRegWeights": [1.0, 2.0, 3.0, 4.0]}),
+}
+
+
+def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> Predictions:
+    return predict(network, tf.constant(images), TestSettings.from_spec(spec))
+
+
+def _images(size: tuple[int, int], count: int) -> np.ndarray:
+    coarse = np.random.default_rng(count).normal(size=(count, size[0] // 8, size[1] // 8, 3)).astype(np.float32)
+    return np.asarray(tf.image.resize(coarse, size))
+
+
+def _assert_equal(found: Any, wanted: Predictions) -> None:
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)
+    np.testing.assert_array_equal(found.classes, wanted.classes)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
+    real = found.scores > 0
+    np.testing.assert_allclose(found.mask_logits[real], np.asarray(wanted.mask_logits)[real], atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path: Path) -> None:
+    size, num_classes, model = CASES[case]
+    network, spec, class_map = build(size, num_classes, **model)
+    graph = check_graph(export_graph(network, spec, class_map, step=7))
+    (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
+    detector = open_detector(tmp_path / "m.onnx", spec, threads=2)
+    assert detector.step == 7
+    assert detector.class_map == class_map
+    assert detector.architecture == network.architecture
+    for count in (1, 3):
+        images = _images(size, count)
+        wanted = _reference(network, spec, images)
+        assert float(tf.reduce_max(wanted.scores)) > 0
+        assert np.unique(np.round(wanted.boxes.numpy()[0], 1), axis=0).shape[0] > 5
+        _assert_equal(detector.detect(images), wanted)
+
+
+def test_a_pruned_network(build: Callable[..., Any], tmp_path: Path) -> None:
+    filters = {"conv1": 24, "block_1a_conv_1": 16, "block_2a_conv_1": 40, "rpn": 48, "fc6": 24, "fc7": 16,
+               "mask-conv-l0": 32, "mask-conv-l3": 64, "conv5-mask": 40}  # fmt: skip
+    network, spec, class_map = build((128, 128), 3, filters=filters)
+    (tmp_path / "m.onnx").write_bytes(check_graph(export_graph(network, spec, class_map)).SerializeToString())
+    images = _images((128, 128), 2)
+    detector = open_detector(tmp_path / "m.onnx", spec, threads=2)
+    _assert_equal(detector.detect(images), _reference(network, spec, images))
+
+
+def test_normalisation_in_the_graph(build: Callable[..., Any], tmp_path: Path) -> None:
+    network, spec, class_map = build((128, 128), 3)
+    graph = check_graph(export_graph(network, spec, class_map, preprocessing=True))
+    (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
+    images = _images((128, 128), 2)
+    detector = open_detector(tmp_path / "m.onnx", spec, threads=2)
+    # The detector undoes the normalisation, so that raw pixels go in.
+    _assert_equal(detector.detect(images), _reference(network, spec, images))
+
+
+def test_what_the_file_promises(build: Callable[..., Any]) -> None:
+    network, spec, class_map = build((128, 192), 4)
+    graph = export_graph(network, spec, class_map)
+    assert {node.domain for node in graph.graph.node} == {""}
+    assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 17)]
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.graph.input, *graph.graph.output)
+    }
+    assert shapes == {
+        "Input": ["N", 3, 128, 192],
+        "generate_detections": ["N", 20, 6],
+        "mask_fcn_logits/BiasAdd": ["N", 20, 4, 16, 16],
+    }
+    names = [node.name for node in graph.graph.node]
+    assert len(set(names)) == len(names)
+    assert not [name for node in graph.graph.node for name in node.output if ":" in name or ";" in name]
+    # Batch norms are folded away; every layer's result bears its name.
+    kinds = {node.op_type for node in graph.graph.node}
+    assert not kinds & {"BatchNormalization", "If", "Loop", "NonZero", "Identity"}
+    tensors = {name for node in graph.graph.node for name in node.output}
+    assert {"conv1", "conv1_relu", "block_4a_relu", "post_hoc_d2", "rpn_p6", "fc6", "conv5-mask"} <= tensors
+    sizes = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    counts = [int(sizes[node.input[1]][0]) for node in graph.graph.node if node.op_type == "TopK"]
+    assert counts
+    assert max(counts) <= LARGEST_TOPK
+
+
+def test_more_candidates_than_tensorrt_sorts(build: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    network, spec, class_map = build((256, 256), 3, testRpnPreNmsTopn=4000)
+    with pytest.raises(InvalidInput, match=r"testRpnPreNmsTopn: .* best 4000; .* at most 3839"):
+        export_graph(network, spec, class_map)
+    # A level has only so many anchors, whatever is asked for: 64 * 64 * 3 is the largest at 256.
+    network, spec, class_map = build((128, 128), 3, testRpnPreNmsTopn=10000, testRpnPostNmsTopn=2000)
+    with caplog.at_level(logging.WARNING):
+        export_graph(network, spec, class_map)
+    assert "testRpnPostNmsTopn: a TopK of 2000" in caplog.text
