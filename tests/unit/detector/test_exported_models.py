@@ -1,0 +1,246 @@
+"""ONNX files and engines as detectors: told apart by content, their outputs picked apart, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.detector.constant_model import (
+    ARCHITECTURE,
+    CANVAS,
+    CLASS_MAP,
+    ROWS,
+    SIDE,
+    mask_logits,
+    metadata,
+    model_bytes,
+    spec_fields,
+)
+
+from maskrcnn_trainer.detector import Detector, open_detector, tensorrt_engine
+from maskrcnn_trainer.detector.opening import ModelKind, kind_of
+from maskrcnn_trainer.detector.outputs import graph_detections, graph_input
+from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.modelfile import encrypt
+from maskrcnn_trainer.spec import ExperimentSpec, parse_spec
+
+
+@pytest.fixture(name="spec")
+def _spec() -> ExperimentSpec:
+    return parse_spec(spec_fields())
+
+
+def half_masks(count: int) -> np.ndarray:
+    """What the constant model's masks are: the left half of every box."""
+    masks = np.full((count, len(ROWS), SIDE, SIDE), 20.0, np.float32)
+    masks[..., SIDE // 2 :] = -20.0
+    return masks
+
+
+def check_constant(detector: Detector, images: np.ndarray, scores: list[float]) -> None:
+    found = detector.detect(images)
+    np.testing.assert_array_equal(found.boxes, np.tile(ROWS[:, :4], (len(images), 1, 1)))
+    np.testing.assert_array_equal(found.classes, np.tile([2, 1, 3, 1, 0], (len(images), 1)))
+    np.testing.assert_allclose(found.scores[:, 0], scores, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found.scores[:, 1:], np.tile(ROWS[1:, 5], (len(images), 1)))
+    np.testing.assert_array_equal(found.mask_logits, half_masks(len(images)))
+    assert [part.dtype for part in found] == [np.float32, np.int32, np.float32, np.float32]
+
+
+def test_an_onnx_model_takes_batches_of_any_size(tmp_path: Path, spec: ExperimentSpec) -> None:
+    path = tmp_path / "whatever.bin"
+    path.write_bytes(model_bytes(metadata()))
+    detector = open_detector(path, spec, threads=1)
+    assert detector.class_map == CLASS_MAP
+    assert detector.architecture == ARCHITECTURE
+    assert (detector.canvas, detector.batch_size, detector.detections_per_image, detector.step) == (CANVAS, 2, 5, 7)
+    assert open_detector(path, spec, threads=1, batch_size=5).batch_size == 5
+    images = np.zeros((3, *CANVAS, 3), np.float32)
+    images[1] = 2.0
+    check_constant(detector, images, [0.9, 0.902, 0.9])
+
+
+def test_a_graph_that_normalises_gets_its_pixels_back(tmp_path: Path, spec: ExperimentSpec) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes(metadata(preprocessing=True)))
+    images = np.zeros((2, *CANVAS, 3), np.float32)
+    raw = np.array([10.0, 100.0, 250.0])
+    images[1] = (raw / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
+    padding = 255 * (0.485 + 0.456 + 0.406) / 3
+    check_constant(open_detector(path, spec, threads=1), images, [0.9 + padding / 1000, 0.9 + float(raw.mean()) / 1000])
+    planes = graph_input(images, metadata(preprocessing=True))
+    np.testing.assert_allclose(planes[1, :, 3, 4], raw, rtol=1e-5)
+    assert planes.flags.c_contiguous
+    assert planes.shape == (2, 3, *CANVAS)
+
+
+def test_the_mask_of_the_detected_class_is_taken() -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.normal(size=(2, 3, 4, SIDE, SIDE)).astype(np.float32)
+    rows = np.zeros((2, 3, 6), np.float32)
+    rows[..., 4] = [[3, 0, 1], [2, 1, 1]]
+    found = graph_detections(rows, masks)
+    for image in range(2):
+        for row in range(3):
+            np.testing.assert_array_equal(found.mask_logits[image, row], masks[image, row, int(rows[image, row, 4])])
+
+
+def test_an_encrypted_model_wants_its_key(tmp_path: Path, spec: ExperimentSpec) -> None:
+    path = tmp_path / "model.etlt"
+    path.write_bytes(encrypt(model_bytes(metadata()), "secret"))
+    check_constant(open_detector(path, spec, key="secret", threads=1), np.zeros((1, *CANVAS, 3), np.float32), [0.9])
+    with pytest.raises(InvalidInput, match="give its key with -k") as missing:
+        open_detector(path, spec, threads=1)
+    with pytest.raises(InvalidInput, match="does not open") as wrong:
+        open_detector(path, spec, key="other", threads=1)
+    assert missing.value.reason == wrong.value.reason == "WrongKey"
+
+
+def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpec) -> None:
+    path = tmp_path / "model"
+    for content, message in [
+        (b"", "not a model that can detect"),
+        (b"hello", "not a model that can detect"),
+        (b"\x08\x07 not a graph", "ONNX Runtime cannot open it"),
+        (model_bytes(None), "none that maskrcnn export wrote"),
+        (b"PK\x03\x04", "no model file, or a damaged one"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(InvalidInput, match=message) as refusal:
+            open_detector(path, spec, threads=1)
+        assert str(path) in str(refusal.value)
+    with pytest.raises(InvalidInput, match="no such model file"):
+        open_detector(tmp_path / "nothing", spec, threads=1)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        open_detector(tmp_path, spec, threads=1)
+
+
+def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes(metadata()))
+    with pytest.raises(InvalidInput, match=r"dataConfig\.imageSize: the spec says \(128, 128\)"):
+        open_detector(path, parse_spec(spec_fields(imageSize=[128, 128])), threads=1)
+
+
+def test_no_tensorflow_is_loaded_for_an_onnx_model(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    program = (
+        "import json, sys; from maskrcnn_trainer.detector import open_detector;"
+        "from maskrcnn_trainer.spec import parse_spec;"
+        f"spec = parse_spec(json.loads({json.dumps(spec_fields())!r}));"
+        f"open_detector({str(tmp_path / 'model.onnx')!r}, spec, threads=1);"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_kinds_are_told_apart_by_content(tmp_path: Path) -> None:
+    assert kind_of(model_bytes(metadata()), tmp_path / "model.tlt") is ModelKind.ONNX
+    assert kind_of(b"PK\x03\x04", tmp_path / "model.onnx") is ModelKind.TLT
+    assert kind_of(b"ftrt....", tmp_path / "model.onnx") is ModelKind.ENGINE
+    (tmp_path / "model.engine.json").write_text("{}")
+    assert kind_of(b"\x99\x98", tmp_path / "model.engine") is ModelKind.ENGINE
+
+
+def test_an_engine_says_what_is_missing(tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(b"ftrt and more")
+    with pytest.raises(InvalidInput, match=r"model\.engine\.json beside it"):
+        open_detector(path, spec, threads=1)
+    (tmp_path / "model.engine.json").write_text(json.dumps(metadata().to_json()))
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(InvalidInput, match="the package tensorrt, which is not installed"):
+        open_detector(path, spec, threads=1)
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
+    monkeypatch.setattr("maskrcnn_trainer.detector.cuda_driver.LIBRARY", "libnothere.so")
+    with pytest.raises(InvalidInput, match="runs on an NVIDIA GPU") as refusal:
+        open_detector(path, spec, threads=1)
+    assert refusal.value.reason == "MissingDevice"
+
+
+class _Memory:
+    """The device's memory as arrays by address."""
+
+    stream = 5
+
+    def __init__(self) -> None:
+        self.content: dict[int, Any] = {}
+
+    def make_current(self) -> None:
+        pass
+
+    def synchronise(self) -> None:
+        pass
+
+    def allocate(self, size: int) -> int:
+        self.content[len(self.content) + 1] = size
+        return len(self.content)
+
+    def upload(self, address: int, values: np.ndarray) -> None:
+        assert values.nbytes <= self.content[address] if isinstance(self.content[address], int) else True
+        self.content[address] = values.copy()
+
+    def download(self, address: int, values: np.ndarray) -> None:
+        values[...] = self.content[address]
+
+
+def fake_tensorrt(memory: _Memory, *, runs: bool = True, opens: bool = True) -> Any:
+    """As much of TensorRT's interface as is used, with the constant model as the engine."""
+    addresses: dict[str, int] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def execute(stream: int) -> bool:
+        assert stream == memory.stream
+        images = memory.content[addresses["Input"]]
+        assert images.shape == shapes["Input"]
+        memory.content[addresses["generate_detections"]] = np.tile(ROWS, (len(images), 1, 1))
+        memory.content[addresses["mask_fcn_logits/BiasAdd"]] = np.tile(mask_logits(), (len(images), 1, 1, 1, 1))
+        return runs
+
+    context = SimpleNamespace(
+        set_tensor_address=addresses.__setitem__, set_input_shape=shapes.__setitem__, execute_async_v3=execute
+    )
+    engine = SimpleNamespace(
+        get_tensor_profile_shape=lambda name, profile: ((1, 3, *CANVAS), (1, 3, *CANVAS), (2, 3, *CANVAS)),
+        get_tensor_dtype=lambda name: "float32",
+        create_execution_context=lambda: context,
+    )
+
+    def logger(severity: int) -> None:
+        return None
+
+    logger.ERROR = 1  # type: ignore[attr-defined]
+    return SimpleNamespace(
+        __version__="10.0",
+        float32="float32",
+        Logger=logger,
+        Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda payload: engine if opens else None),
+        init_libnvinfer_plugins=lambda logger, namespace: True,
+    )
+
+
+def test_an_engine_runs_at_most_its_largest_batch(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(b"ftrt and more")
+    (tmp_path / "model.engine.json").write_text(json.dumps(metadata().to_json()))
+    memory = _Memory()
+    monkeypatch.setattr(tensorrt_engine, "CudaDevice", lambda: memory)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory))
+    detector = open_detector(path, spec, threads=1, batch_size=8)
+    assert detector.batch_size == 2
+    check_constant(detector, np.zeros((2, *CANVAS, 3), np.float32), [0.9, 0.9])
+    check_constant(detector, np.zeros((1, *CANVAS, 3), np.float32), [0.9])
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory, runs=False))
+    with pytest.raises(TaskError, match="could not run the engine"):
+        open_detector(path, spec, threads=1).detect(np.zeros((1, *CANVAS, 3), np.float32))
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory, opens=False))
+    with pytest.raises(InvalidInput, match=r"TensorRT 10\.0 does not take this engine"):
+        open_detector(path, spec, threads=1)

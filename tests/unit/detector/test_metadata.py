@@ -1,0 +1,55 @@
+"""What an exported model says of itself, written and read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.detector.constant_model import metadata, spec_fields
+
+from maskrcnn_trainer.detector.metadata import ExportMetadata
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec import parse_spec
+
+
+def test_metadata_is_read_as_it_was_written() -> None:
+    written = metadata(preprocessing=True, step=None)
+    text = json.dumps(written.to_json())
+    assert ExportMetadata.from_json(text, "x") == written
+    assert ExportMetadata.from_json(json.loads(text), "x") == written
+    content = json.loads(text)
+    assert content["imageSize"] == [128, 192]
+    assert content["normalisation"] == {"mean": [0.485, 0.456, 0.406], "std": [0.224, 0.224, 0.224]}
+    assert content["detectionsPerImage"] == 5
+    assert content["classMap"]["ids"] == [2, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "metadata format 2; this release reads format 1"),
+        ({"imageSize": [64]}, "cannot be read"),
+        ({"step": "many"}, "cannot be read"),
+        ({"classMap": {}}, "class map"),
+        ({"normalisation": None}, "cannot be read"),
+    ],
+)
+def test_other_metadata_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        ExportMetadata.from_json(metadata().to_json() | change, "model.onnx")
+    with pytest.raises(InvalidInput, match=r"model\.onnx"):
+        ExportMetadata.from_json("no json", "model.onnx")
+
+
+def test_a_spec_that_asks_for_another_model_is_told_by_field() -> None:
+    fields = spec_fields()
+    assert metadata().contradictions(parse_spec(fields)) == []
+    other: dict[str, Any] = spec_fields(imageSize=[128, 128])
+    other["maskrcnnConfig"] |= {"testDetectionsPerImage": 50, "nlayers": 18}
+    told = metadata().contradictions(parse_spec(other))
+    assert [sentence.partition(":")[0] for sentence in told] == [
+        "maskrcnnConfig.nlayers",
+        "dataConfig.imageSize",
+        "maskrcnnConfig.testDetectionsPerImage",
+    ]

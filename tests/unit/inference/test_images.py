@@ -1,0 +1,76 @@
+"""Image files of every kind as pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn_trainer.inference.images import UnreadableImage, read_pixels
+
+RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
+def test_colours_come_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(RGB).save(path, lossless=True)  # which WebP alone looks at
+    pixels = read_pixels(path)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (12, 17, 3))
+    np.testing.assert_array_equal(pixels, RGB)
+
+
+def test_jpeg_is_decoded_as_opencv_does(tmp_path: Path) -> None:
+    path = tmp_path / "x.JPG"
+    smooth = cv2.resize(RGB, (101, 67), interpolation=cv2.INTER_CUBIC)
+    Image.fromarray(smooth).save(path, "JPEG", quality=80)
+    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_pixels(path), cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def test_grey_alpha_palette_and_sixteen_bits(tmp_path: Path) -> None:
+    grey, path = RGB[..., 0], tmp_path / "x.png"
+    Image.fromarray(grey).save(path)
+    np.testing.assert_array_equal(read_pixels(path), np.repeat(grey[..., None], 3, 2))
+    Image.fromarray(np.dstack([RGB, grey])).save(path)
+    np.testing.assert_array_equal(read_pixels(path), RGB)
+    Image.fromarray(np.dstack([grey, grey[::-1]])).save(path)
+    np.testing.assert_array_equal(read_pixels(path), np.repeat(grey[..., None], 3, 2))
+    palette = Image.fromarray(RGB).convert("P")
+    palette.save(path)
+    np.testing.assert_array_equal(read_pixels(path), np.asarray(palette.convert("RGB")))
+    deep = grey.astype(np.uint16) * 256 + 99
+    for name in ("x.png", "x.tiff"):
+        Image.fromarray(deep).save(tmp_path / name)
+        np.testing.assert_array_equal(read_pixels(tmp_path / name), np.repeat(grey[..., None], 3, 2))
+    cv2.imwrite(str(path), RGB.astype(np.uint16)[..., ::-1] * 256 + 5)
+    np.testing.assert_array_equal(read_pixels(path), RGB)
+
+
+def test_exif_turns_an_image_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(RGB).save(path, exif=exif)
+    np.testing.assert_array_equal(read_pixels(path), RGB)
+    np.testing.assert_array_equal(read_pixels(path, exif=True), np.rot90(RGB, -1))
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    with pytest.raises(UnreadableImage, match="cannot be read: No such file"):
+        read_pixels(path)
+    path.write_bytes(b"")
+    with pytest.raises(UnreadableImage, match="empty"):
+        read_pixels(path)
+    path.write_bytes(b"text")
+    with pytest.raises(UnreadableImage, match="not an image"):
+        read_pixels(path)
+    for suffix in ("JPEG", "PNG"):
+        Image.fromarray(np.tile(RGB, (9, 9, 1))).save(path, suffix)
+        path.write_bytes(path.read_bytes()[:-500])
+        with pytest.raises(UnreadableImage, match="cannot be decoded"):
+            read_pixels(path)
