@@ -241,15 +241,6 @@ def test_every_spelling_of_the_original_is_read(short: str, long: str, wanted: d
     assert {name: first[name] for name in wanted} == wanted
 
 
-@pytest.mark.parametrize("threshold", ["0", "1", "-0.5", "nan"])
-def test_a_threshold_lies_between_0_and_1(threshold: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR):
-        assert (
-            main(["inference", "-i", "x", "-m", "a.tlt", "-e", "s.txt", "-r", "out", f"--threshold={threshold}"]) == 64
-        )
-    assert "both excluded, is wanted" in caplog.text
-
-
 def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     """What ``maskrcnn train`` with several processes asks ``launch`` for."""
     asked: list[Any] = []
