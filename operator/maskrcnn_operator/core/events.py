@@ -25,16 +25,17 @@ def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[E
 
 
 def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
-    if after.state is StepState.STARTING and after.attempt != before.attempt:
-        return [Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")]
-    if after.reason in REFUSALS and after.reason != before.reason:
-        return [Event("Warning", after.reason, f"step {after.name}: {after.message}")]
-    if after.state is before.state:
-        return []
-    if after.state is StepState.SUCCEEDED:
-        return [Event("Normal", Reason.STEP_SUCCEEDED, f"step {after.name}: {after.reason}")]
-    if after.state is StepState.FAILED:
-        return [Event("Warning", Reason.STEP_FAILED, f"step {after.name}: {after.reason}: {after.message}")]
-    if before.state in LIVE_STATES and after.state is StepState.PENDING and after.next_attempt_time:
-        return [Event("Warning", Reason.STEP_RESTARTING, f"step {after.name}: {after.reason}: {after.message}")]
-    return []
+    event: Event | None = None
+    if after.state in LIVE_STATES and after.attempt != before.attempt:
+        event = Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")
+    elif after.reason in REFUSALS and after.reason != before.reason:
+        event = Event("Warning", after.reason, f"step {after.name}: {after.message}")
+    elif after.state is before.state:
+        event = None
+    elif after.state is StepState.SUCCEEDED:
+        event = Event("Normal", Reason.STEP_SUCCEEDED, f"step {after.name}: {after.reason}")
+    elif after.state is StepState.FAILED:
+        event = Event("Warning", Reason.STEP_FAILED, f"step {after.name}: {after.reason}: {after.message}")
+    elif before.state in LIVE_STATES and after.state is StepState.PENDING and after.next_attempt_time:
+        event = Event("Warning", Reason.STEP_RESTARTING, f"step {after.name}: {after.reason}: {after.message}")
+    return [event] if event else []

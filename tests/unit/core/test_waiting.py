@@ -169,6 +169,7 @@ def test_a_job_of_a_queue_is_queued_from_the_start(make: Make) -> None:
     started.look()
     started.look()
     assert (started.step("convert-train").state, started.step("convert-train").reason) == (StepState.QUEUED, "Queued")
+    assert started.events == ["StepStarted", "StepStarted"]
     assert started.experiment.status.active_since is None
     for name in ("convert-train", "convert-val"):
         started.change(name, state=RunState.QUEUED)
