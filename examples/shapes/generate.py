@@ -2,7 +2,8 @@
 
     python examples/shapes/generate.py --output DIR --train 400 --val 60 --seed 7
 
-writes DIR/images/*.jpg, DIR/train.json and DIR/val.json (COCO instances JSON). Three classes differ in
+writes DIR/images/*.jpg, DIR/train.json and DIR/val.json (COCO instances JSON), and DIR/samples/*.jpg, images of
+neither split to run a model on. Three classes differ in
 form and in texture: discs with stripes, squares with checks, triangles with dots; colour says nothing. Masks are of the
 visible part: polygons where an object is whole, run lengths where another one or the border cuts it. A few images hold
 a crowd region, and a few annotations of the training set are broken on purpose, as those of real data sets are. The
@@ -34,6 +35,7 @@ LEAST_VISIBLE = 0.45
 LEAST_SIDE = 12
 CROWD_EVERY = 40
 FIRST_ID = {"train": 1, "val": 100_001}
+SAMPLES = 16
 JPEG_QUALITY = 92
 
 Mask = NDArray[np.bool_]
@@ -61,8 +63,7 @@ def generate(output: Path, counts: dict[str, int], seed: int) -> None:
             picture, found = draw_image(rng, crowd=index % CROWD_EVERY == 3)
             image_id = FIRST_ID[split] + index
             name = f"{image_id:06d}.jpg"
-            encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-            (folder / name).write_bytes(encoded.tobytes())
+            write_jpeg(folder / name, picture)
             images.append({"id": image_id, "file_name": name, "width": SIZE, "height": SIZE})
             annotations += [{"id": 0, "image_id": image_id} | annotation for annotation in found]
         for number, annotation in enumerate(annotations, start=FIRST_ID[split]):
@@ -74,6 +75,17 @@ def generate(output: Path, counts: dict[str, int], seed: int) -> None:
         partial = output / f".{split}.json.partial"
         partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
         partial.replace(output / f"{split}.json")
+    samples = output / "samples"
+    samples.mkdir(exist_ok=True)
+    for index in range(SAMPLES):
+        rng = np.random.default_rng([seed, len(counts), index])
+        write_jpeg(samples / f"sample-{index + 1:02d}.jpg", draw_image(rng, crowd=False)[0])
+
+
+def write_jpeg(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write uint8 RGB [H, W, 3]."""
+    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    path.write_bytes(encoded.tobytes())
 
 
 def draw_image(rng: np.random.Generator, *, crowd: bool) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:

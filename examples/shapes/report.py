@@ -1,21 +1,44 @@
 #!/usr/bin/env python
-"""What the demo gave: COCO metrics of the evaluation, and a picture of ground truth beside detections."""
+"""What the demo gave: a table of the models that it made, and a picture of ground truth beside detections."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.drawing import comparison_picture, objects_of_results, read_image, write_image
 from maskrcnn_trainer.evaluation.evaluator import read_detections
+from maskrcnn_trainer.modelfile import read_model_file
 
 PICTURES = 4
 MIN_SCORE = 0.5
 WANTED_MASK_AP50 = 0.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model: the step that made it, the trained ``.tlt`` that has its weights, the step that evaluated it."""
+
+    title: str
+    maker: str
+    weights: str
+    evaluation: str
+
+
+ROWS = (
+    Row("trained", "train", "train", "evaluate"),
+    Row("pruned and trained again", "retrain", "retrain", "evaluate-pruned"),
+    Row("the same as ONNX", "export-fp32", "retrain", "evaluate-fp32"),
+    Row("the same as ONNX, INT8", "export", "retrain", "evaluate-int8"),
+)
 
 
 def main() -> None:
@@ -27,11 +50,46 @@ def main() -> None:
     picture = evaluation / "detections.png"
     write_image(picture, side_by_side(workspace, truth, evaluation))
 
-    metrics = json.loads((evaluation / "metrics.json").read_text())["metrics"]
-    for name in ("AP", "AP50", "mask_AP", "mask_AP50"):
-        print(f"{name:10s} {metrics[name]:.4f}")
-    reached = "reached" if metrics["mask_AP50"] >= WANTED_MASK_AP50 else "NOT reached"
-    print(f"mask AP50 of {WANTED_MASK_AP50} {reached}; ground truth beside detections: {picture}")
+    Console(width=120).print(table(workspace / "shapes"))
+    reached = metrics_of(evaluation)["mask_AP50"]
+    said = "reached" if reached >= WANTED_MASK_AP50 else "NOT reached"
+    print(f"mask AP50 of {WANTED_MASK_AP50} {said}: {reached:.4f}; ground truth beside detections: {picture}")
+
+
+def table(experiment: Path) -> Table:
+    """AP, mask AP, trainable parameters, size of the file, images a second of each model."""
+    shown = Table(title="models", title_justify="left")
+    for column in ("model", "AP", "AP50", "mask AP", "mask AP50", "parameters", "file", "images/s"):
+        shown.add_column(column, justify="left" if column == "model" else "right")
+    for row in ROWS:
+        metrics = metrics_of(experiment / row.evaluation)
+        measured = json.loads((experiment / row.evaluation / "metrics.json").read_text())
+        shown.add_row(
+            row.title,
+            *(f"{metrics[name]:.4f}" for name in ("AP", "AP50", "mask_AP", "mask_AP50")),
+            f"{parameters(model_of(experiment / row.weights)):,}",
+            f"{model_of(experiment / row.maker).stat().st_size / 2**20:.1f} MiB",
+            f"{measured['images_per_second']:.2f}",
+        )
+    return shown
+
+
+def metrics_of(step: Path) -> dict[str, Any]:
+    """The metrics that an evaluate step has written."""
+    metrics: dict[str, Any] = json.loads((step / "metrics.json").read_text())["metrics"]
+    return metrics
+
+
+def model_of(step: Path) -> Path:
+    """The model that a step hands on, where it lies on this machine."""
+    result = json.loads((step / "result.json").read_text())
+    return step / Path(result["modelPath"]).name
+
+
+def parameters(model: Path) -> int:
+    """Weights of a model file, batch-norm statistics left out."""
+    variables = read_model_file(model, with_optimizer=False).variables
+    return sum(value.size for name, value in variables.items() if "moving_" not in name)
 
 
 def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.tasks import TaskName
 
-NOT_YET_AVAILABLE = frozenset({TaskName.PRUNE, TaskName.INFERENCE, TaskName.EXPORT})
+NOT_YET_AVAILABLE: frozenset[TaskName] = frozenset()
 
 
 def unavailable_tasks(
