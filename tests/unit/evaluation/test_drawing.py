@@ -18,6 +18,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     read_image,
     write_image,
 )
+from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.evaluation.preview import image_of_canvas
 
 GREY = np.full((100, 120, 3), 90, np.uint8)
@@ -58,8 +59,38 @@ def test_masks_are_read_in_every_coco_form() -> None:
         [[50, 40, 70, 40, 70, 60, 50, 60]],
     ]
     pictures = [draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=form)]) for form in forms]
+    pasted = PastedMask(mask[38:64, 45:75].T.astype(bool), 38, 45)
+    pictures.append(draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=pasted)]))
     for picture in pictures[1:]:
         np.testing.assert_array_equal(picture, pictures[0])
+    nothing = PastedMask(np.zeros((0, 0), bool), 0, 0)
+    draw_objects(GREY, [DrawnObject((40, 50, 60, 70), 1, "x", mask=nothing)], min_side=300)
+
+
+def test_text_and_lines_grow_with_the_picture() -> None:
+    heights, widths = [], []
+    for side in (300, 3000):
+        middle, end = side // 2, 9 * side // 10
+        grey = np.full((side, side, 3), 90, np.uint8)
+        changed = draw_objects(grey, [DrawnObject((middle, middle, end, end), 1, "x", 0.5)]) != 90
+        heights.append(middle - int(np.flatnonzero(changed[:, middle].any(axis=1))[0]))
+        widths.append(int(changed[7 * side // 10, middle - 30 : middle + 30].any(axis=1).sum()))
+    assert heights[0] >= 10
+    assert heights[1] >= 40
+    assert widths[0] == 1
+    assert widths[1] >= 8
+
+
+def test_the_better_labels_stand_on_top() -> None:
+    """More objects than there are places: the best one's label is whole."""
+    small = np.full((40, 90, 3), 90, np.uint8)
+    crowd = [DrawnObject((10, 10, 30, 60), number, "thing", 1 - number / 100) for number in range(1, 30)]
+    alone = draw_objects(small, crowd[:1])
+    label = (alone == class_colour(1)).all(axis=2)
+    label[10:30, 10:60] = False
+    assert label.sum() > 200
+    together = draw_objects(small, crowd)
+    np.testing.assert_array_equal(together[label], alone[label])
 
 
 @pytest.mark.parametrize("box", [(-20, -20, 300, 300), (99, 119, 100, 120), (0, 0, 0, 0), (50, 110, 90, 119)])

@@ -28,7 +28,8 @@ def test_jpeg_is_decoded_as_opencv_does(tmp_path: Path) -> None:
     smooth = cv2.resize(RGB, (101, 67), interpolation=cv2.INTER_CUBIC)
     Image.fromarray(smooth).save(path, "JPEG", quality=80)
     decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(read_pixels(path), cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    assert decoded is not None
+    np.testing.assert_array_equal(read_pixels(path), decoded[..., ::-1])
 
 
 def test_grey_alpha_palette_and_sixteen_bits(tmp_path: Path) -> None:
