@@ -54,7 +54,8 @@ SMALL = {
 def with_fields(text: str, fields: dict[str, str]) -> str:
     """The specification with the values of ``fields``, each of which stands in it once (perhaps behind a ``#``)."""
     for name, value in fields.items():
-        text, count = re.subn(rf"(?m)^(?:# )?{name}: .*$", lambda _, n=name, v=value: f"{n}: {v}", text)
+        line = f"{name}: {value}".replace("\\", "\\\\")
+        text, count = re.subn(rf"(?m)^(?:# )?{name}: .*$", line, text)
         assert count == 1, name
     return text
 

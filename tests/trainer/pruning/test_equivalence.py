@@ -23,8 +23,8 @@ from maskrcnn_trainer.pruning.groups import Connectivity, connectivity
 pytestmark = pytest.mark.trainer
 
 SIDE = 64
-LATE = ("l2", "l3", "l4", "l5", "post_hoc_d2", "post_hoc_d3", "post_hoc_d4", "post_hoc_d5", "rpn", "conv5-mask")
-LATE += tuple(f"mask-conv-l{i}" for i in range(4))
+LATE = ["l2", "l3", "l4", "l5", "post_hoc_d2", "post_hoc_d3", "post_hoc_d4", "post_hoc_d5", "rpn", "conv5-mask"]
+LATE += [f"mask-conv-l{i}" for i in range(4)]
 
 
 def narrow(depth: int, arch: str) -> Architecture:

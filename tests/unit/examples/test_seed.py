@@ -39,4 +39,4 @@ def test_the_manifest_has_the_tasks_in_the_order_of_the_page() -> None:
     ]
     retrain = steps[5].experiment
     assert retrain is not None
-    assert (retrain.l1_weight_decay, retrain.l2_weight_decay) == (0, 0)
+    assert retrain.model_dump(exclude_none=True) == {"l1_weight_decay": 0, "l2_weight_decay": 0}
