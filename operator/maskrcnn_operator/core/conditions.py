@@ -96,7 +96,7 @@ def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...
     live = [step for step in steps if step.state in LIVE_STATES]
     broken = [step for step in steps if step.state is StepState.FAILED]
     if all(step.state is StepState.SUCCEEDED for step in steps):
-        return Verdict(Phase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend)
+        return Verdict(Phase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend and not alive)
     if suspend and not live and alive:
         return Verdict(Phase.ACTIVE, Reason.STOPPING, f"waits until they have ended: {'; '.join(alive)}")
     if suspend and not live:

@@ -15,7 +15,7 @@ from maskrcnn_trainer.errors import EXIT_OK
 LOST_AFTER = timedelta(seconds=60)
 """How long past its deletionTimestamp a pod that has not ended counts as not yet lost."""
 UNSEEN_AFTER = timedelta(seconds=15)
-"""How long the pods of a finished Job are waited for: Jobs and pods are watched apart."""
+"""How long the pods of a finished or deleted Job are waited for: Jobs and pods are watched apart."""
 
 _GOOD = ("Complete", "SuccessCriteriaMet")
 _ENDING = (*_GOOD, "Failed", "FailureTarget")
@@ -55,7 +55,7 @@ def run_of(attempt: Attempt, now: datetime) -> tuple[Run, datetime | None]:
     """The attempt as a run, and when to look again even if nothing happens."""
     job = attempt.job
     if job is None or (job.deletion_timestamp is not None and not job.finished):
-        run, wake = _deleted(attempt, now), None
+        run, wake = _deleted(attempt, now)
     elif any(map(job.condition, _ENDING)):
         run, wake = _finished(attempt, job, now)
     else:
@@ -64,10 +64,12 @@ def run_of(attempt: Attempt, now: datetime) -> tuple[Run, datetime | None]:
     return run, min(later, default=None)
 
 
-def _deleted(attempt: Attempt, now: datetime) -> Run:
-    if attempt.active(now):
-        return _live(attempt, RunState.STOPPING, now)
-    return _succeeded(attempt, now) if succeeded_all_the_same(attempt.pods) else _failed(attempt, now)
+def _deleted(attempt: Attempt, now: datetime) -> tuple[Run, datetime | None]:
+    deleted = attempt.job.deletion_timestamp if attempt.job else None
+    unseen = deleted + UNSEEN_AFTER if deleted and not attempt.pods else None
+    if attempt.active(now) or (unseen and unseen > now):
+        return _live(attempt, RunState.STOPPING, now), unseen
+    return _succeeded(attempt, now) if succeeded_all_the_same(attempt.pods) else _failed(attempt, now), None
 
 
 def _finished(attempt: Attempt, job: JobView, now: datetime) -> tuple[Run, datetime | None]:

@@ -79,6 +79,19 @@ def test_a_suspension_waits_until_no_pod_is_left(training: World) -> None:
     assert training.conditions()["Suspended"] == "True"
 
 
+def test_a_finished_experiment_is_not_suspended_while_pods_linger(make: Make) -> None:
+    world = World(make(lambda spec: spec.update(steps=spec["steps"][:2])))
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    world.lingering = {"convert-val": "pod x"}
+    world.suspend(True)
+    world.settle()
+    assert world.conditions() == {"Succeeded": "True", "Ready": "True"}
+    world.lingering = {}
+    world.settle()
+    assert world.conditions() == {"Suspended": "True", "Succeeded": "True", "Ready": "True"}
+
+
 def test_a_suspension_of_an_invalid_spec_waits_for_pods_too(training: World, make: Make) -> None:
     training.edit(make(lambda spec: spec["steps"][3].update(modelFrom="nobody")).suspended(True))
     training.lingering = {"evaluate": "pod x"}

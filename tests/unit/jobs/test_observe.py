@@ -164,6 +164,8 @@ def test_a_job_that_is_being_deleted_stops(see: See) -> None:
     assert (ended.state, ended.exit_code, ended.disrupted, ended.ended) == ("Failed", 143, True, at(70))
     assert ended.result is not None
     assert ended.result.checkpoint_step == 7
+    unseen = see.all(job_object(deleted=50), now=at(64))
+    assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Stopping"], at(65))
     without = see.one(job_object(deleted=50), now=at(71))
     assert (without.state, without.message, without.disrupted) == ("Failed", "its Job was deleted", True)
 
