@@ -118,8 +118,11 @@ def test_int8(exported: tuple[onnx.ModelProto, Any], ranges: dict[str, float], t
             scales = constants[made_by[node.input[1]].input[1]]
             assert scales.size == constants[node.input[2]].size, node.name
     # The other branch of a residual sum is rounded too; the sums of the pyramid are not.
-    adds = {node.name: [made_by[name].op_type for name in node.input] for node in int8.graph.node if node.op_type == "Add"
-            and node.name.endswith(("_add", "_add_2"))}  # fmt: skip
+    adds = {
+        node.name: [made_by[name].op_type for name in node.input]
+        for node in int8.graph.node
+        if node.name in ("block_2a_add", "FPN_add_2")
+    }
     assert adds["block_2a_add"] == ["Conv", "DequantizeLinear"]
     assert "DequantizeLinear" not in adds["FPN_add_2"]
     assert metadata_of(int8).data_type == "int8"

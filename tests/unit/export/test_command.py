@@ -41,10 +41,10 @@ def test_a_name_that_says_otherwise_than_the_key(tmp_path: Path) -> None:
 def test_every_flag_and_long_name_of_the_original_is_accepted(caplog: pytest.LogCaptureFixture) -> None:
     line = (
         "export --model m.tlt --key k --experiment_spec s.txt --output_file o.etlt --data_type int8 "
-        "--cal_data_file t.h5 --cal_image_dir i --cal_cache_file c.bin --cal_json_file j --batches 3 --batch_size 4 --max_batch_size 8 "
-        "--max_workspace_size 1000 --engine_file e --gen_ds_config -s --strict_type_constraints --static_batch_size -1 "
-        "--target_opset 12 --results_dir r --min_batch_size 1 --opt_batch_size 2 --force_ptq -v "
-        "--gpu_index 0 --log_file l"
+        "--cal_data_file t.h5 --cal_image_dir i --cal_cache_file c.bin --cal_json_file j --batches 3 --batch_size 4 "
+        "--max_batch_size 8 --max_workspace_size 1000 --engine_file e --gen_ds_config -s --strict_type_constraints "
+        "--static_batch_size -1 --target_opset 12 --results_dir r --min_batch_size 1 --opt_batch_size 2 --force_ptq "
+        "-v --gpu_index 0 --log_file l"
     )
     with caplog.at_level(logging.WARNING):
         arguments = build_parser().parse_args(with_hyphens(line.split()))
