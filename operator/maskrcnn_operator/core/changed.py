@@ -12,17 +12,15 @@ from maskrcnn_operator.core.wanted import Wanted
 _NO_RESULTS: Mapping[str, object] = {"model_path": None, "artifacts": {}, "metrics": (), "checkpoint_step": None}
 
 
-def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> tuple[dict[str, StepStatus], frozenset[str]]:
-    """The steps without results that are no longer wanted, and those whose old run is still being stopped."""
+def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[str, StepStatus]:
+    """The steps without results that are no longer wanted, their runs being stopped."""
     found = dict(steps)
-    running = set()
     for name, step in steps.items():
         if step.fingerprint is None or wanted.recognises(name, step.fingerprint):
             continue
         if step.state in LIVE_STATES:
-            running.add(name)
             halted = stopping(step, Reason.SPEC_CHANGED, "the step was changed")
             found[name] = halted.model_copy(update=dict(_NO_RESULTS))
         else:
             found[name] = without_results(step)
-    return found, frozenset(running)
+    return found

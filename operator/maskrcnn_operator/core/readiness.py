@@ -20,15 +20,15 @@ class Wait:
     until: datetime | None = None
 
 
-def blocked_by_old_runs(graph: StepGraph, unwanted: frozenset[str]) -> frozenset[str]:
-    """Steps that must not start while runs of ``unwanted`` steps, which are being stopped, are alive.
+def blocked_by_runs(graph: StepGraph, running: frozenset[str]) -> frozenset[str]:
+    """Steps that must not start while something of the steps ``running`` is alive.
 
-    A run no longer wanted still reads the results of what is upstream of it. A step that left the spec may have read
-    anything, so it holds back every other.
+    A run reads the results of what is upstream of it, wanted or not. A step that left the spec may have read anything,
+    so it holds back every other.
     """
-    if any(name not in graph.nodes for name in unwanted):
+    if any(name not in graph.nodes for name in running):
         return frozenset(graph.nodes)
-    return frozenset(upstream for name in unwanted for upstream in graph.ancestors(name))
+    return frozenset(upstream for name in running for upstream in graph.ancestors(name))
 
 
 def waits_for(
@@ -43,7 +43,7 @@ def waits_for(
     """What the pending step ``name`` waits for; None where it may start, the number of running steps aside.
 
     Args:
-        held_back: see :func:`blocked_by_old_runs`.
+        held_back: see :func:`blocked_by_runs`.
         occupied: what of a step is still alive although its status knows of no run, in words.
     """
     broken = _broken_upstream(name, steps, graph)

@@ -27,7 +27,7 @@ from maskrcnn_operator.core.sharing import problems_of_sharing, steps_at_a_time,
 from maskrcnn_operator.core.starting import next_attempt
 from maskrcnn_operator.core.stopping import (
     runs_to_stop,
-    steps_still_read_by_old_runs,
+    steps_of_which_something_runs,
     stop_every_live_step,
     what_is_still_alive,
 )
@@ -140,10 +140,10 @@ class _Look:
     def plan(self) -> Plan:
         """A spec that can be carried out."""
         steps = observe_steps(self.experiment, self.runs, self.now, self.settings)
-        steps, changed = drop_what_changed(steps, self.wanted)
+        steps = drop_what_changed(steps, self.wanted)
         steps = self._suspended(steps) if self.experiment.spec.suspend else steps
         steps, over = self._within_deadlines(steps)
-        steps, start = self._started(steps, changed, over=over)
+        steps, start = self._started(steps, over=over)
         alive = what_is_still_alive(self.runs, steps, self.lingering)
         verdict = conditions.judge(tuple(steps.values()), suspend=self.experiment.spec.suspend, alive=alive)
         forget, later = runs_to_forget(self.runs, steps, self.now, self.settings)
@@ -167,9 +167,9 @@ class _Look:
         self.wake += [at] if at else []
         return steps, over
 
-    def _started(self, steps: Steps, changed: frozenset[str], *, over: bool) -> tuple[Steps, tuple[StartRun, ...]]:
-        old = steps_still_read_by_old_runs(self.runs, steps, changed, self.lingering)
-        held_back = readiness.blocked_by_old_runs(self.wanted.graph, old)
+    def _started(self, steps: Steps, *, over: bool) -> tuple[Steps, tuple[StartRun, ...]]:
+        running = steps_of_which_something_runs(self.runs, steps, self.lingering)
+        held_back = readiness.blocked_by_runs(self.wanted.graph, running)
         occupied = {run.step: f"attempt {run.attempt}" for run in self.runs if run.live} | dict(self.lingering)
         start: list[StartRun] = []
         for name in [name for name, step in steps.items() if step.state is StepState.PENDING]:

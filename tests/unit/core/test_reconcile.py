@@ -266,6 +266,21 @@ def test_old_runs_end_before_what_is_upstream_starts(world: World, make: Any) ->
     assert world.step("train").attempt == 2
 
 
+def test_a_change_that_is_taken_back_waits_for_old_runs_too(world: World, make: Any) -> None:
+    """Training has lost its result; the evaluation of it, wanted again, is still being stopped."""
+    world.settle()
+    world.succeed("convert-train", "convert-val", "train")
+    world.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    world.look()
+    world.edit(make())
+    world.settle()
+    assert world.live() == {"evaluate", "prune"}
+    assert world.step("train").reason == "UpstreamChanged"
+    world.fail("evaluate", 143)
+    world.fail("prune", 143)
+    assert world.live() == {"train"}
+
+
 def test_changing_export_runs_export_alone(world: World, make: Any) -> None:
     world.settle()
     for names in (("convert-train", "convert-val"), ("train",), ("evaluate", "prune"), ("retrain",)):
