@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
+from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.core.plan import Settings, StartRun
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunKey, RunState
@@ -330,7 +331,8 @@ def test_an_invalid_edit_loses_no_result(training: World, make: Any) -> None:
 
 
 def test_tasks_that_are_missing_are_refused_by_name(make: Any) -> None:
-    world = World(make(), Settings())
+    missing = frozenset({TaskName.PRUNE, TaskName.INFERENCE, TaskName.EXPORT})
+    world = World(make(), Settings(missing_tasks=missing))
     world.settle()
     ready = world.experiment.status.condition("Ready")
     assert ready is not None

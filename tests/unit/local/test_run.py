@@ -314,10 +314,6 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
     ("change", "message"),
     [
         (
-            lambda m: m["spec"]["steps"].append({"name": "prune", "prune": {}}),
-            "the task prune is not part of this release",
-        ),
-        (
             lambda m: m["spec"]["steps"][3].update(modelFrom="nobody"),
             "steps[3].modelFrom: no step is called nobody",
         ),
