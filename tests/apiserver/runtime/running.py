@@ -28,13 +28,9 @@ ClientClass = type[Client]
 
 
 def options_for(kubeconfig: Path, namespace: str, **changes: Any) -> Options:
-    """Options of an operator for one namespace, all tasks available, waits short enough for tests."""
-    settings = replace(
-        cluster_settings(IMAGE),
-        missing_tasks=frozenset(),
-        back_off_base=timedelta(seconds=1),
-        **changes.pop("plan", {}),
-    )
+    """Options of an operator for one namespace, waits short enough for tests."""
+    plan = {"back_off_base": timedelta(seconds=1), **changes.pop("plan", {})}
+    settings = replace(cluster_settings(IMAGE), **plan)
     chosen: dict[str, Any] = {
         "namespaces": (namespace,),
         "kubeconfig": kubeconfig,

@@ -32,7 +32,7 @@ def test_deletion_collects_everything(
 def test_deleted_and_applied_again_waits_for_the_pods_of_the_first(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
-    kubelet.play("train", Play(seconds=None, stop_seconds=3.0))
+    kubelet.play("train", Play(seconds=None, stop_seconds=8.0))
     first = cluster.apply(manifest("twice", TRAIN))
     [old] = kubelet.wait_running("train")
     cluster.delete("twice")

@@ -80,7 +80,7 @@ def test_edits_of_a_finished_experiment(operator: RunningOperator, cluster: Clus
 def test_a_changed_step_stops_before_anything_upstream_starts(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
-    kubelet.play("train", Play(seconds=None, stop_seconds=1.5), attempt=1)
+    kubelet.play("train", Play(seconds=None, stop_seconds=6.0), attempt=1)
     cluster.apply(manifest("stream", CONVERT, TRAIN))
     kubelet.wait_running("train")
     cluster.edit("stream", {"steps": [{**CONVERT, "revision": "2"}, TRAIN]})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.plays import Play
+from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, GANG, TRAIN, Cluster, manifest, step_of
 from tests.apiserver.runtime.running import RunningOperator
 
@@ -14,8 +15,9 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 
 def test_a_gang_is_started_again_counted_and_backed_off(
-    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
+    start_operator(plan={"back_off_base": timedelta(seconds=10)})
     kubelet.play("train", Play(seconds=None), attempt=1)
     cluster.apply(manifest("gang", GANG))
     kubelet.wait_running("train", pods=2)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 def test_suspend_stops_after_a_checkpoint_and_resume_goes_on(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:
-    kubelet.play("train", Play(seconds=None, checkpoint_step=60, stop_seconds=1.0), attempt=1)
+    kubelet.play("train", Play(seconds=None, checkpoint_step=60, stop_seconds=6.0), attempt=1)
     cluster.apply(manifest("pause", CONVERT, GANG, EVALUATE))
     kubelet.wait_running("train", pods=2)
     cluster.edit("pause", {"suspend": True})
