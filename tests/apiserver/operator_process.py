@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -93,16 +92,13 @@ class OperatorProcess:
 
 
 def main() -> int:
-    """The controller's own command line, its settings but for the missing tasks; it does not outlive its parent."""
+    """The controller's own command line, in a process that does not outlive its parent."""
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     from tests.apiserver.supervisor import die_with_parent
 
     from maskrcnn_operator import cli
-    from maskrcnn_operator.runtime import options
 
     die_with_parent()
-    make = options.cluster_settings
-    options.cluster_settings = lambda default_image=None: replace(make(default_image), missing_tasks=frozenset())
     return cli.main(["controller", *sys.argv[1:]])
 
 

@@ -19,7 +19,6 @@ class Reason(StrEnum):
     FAILED = "Failed"
     # why it cannot go on
     INVALID_SPEC = "InvalidSpec"
-    TASK_NOT_AVAILABLE = "TaskNotAvailable"
     WORKSPACE_NOT_SHARED = "WorkspaceNotShared"
     STEP_FAILED = "StepFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -81,7 +80,6 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.SUCCEEDED: "Nothing: read status.metrics, status.modelPath and status.exportPath.",
     Reason.FAILED: "Read what the failed steps say, correct the cause, then suspend and resume, or change the spec.",
     Reason.INVALID_SPEC: "Correct the fields that the message names and apply the manifest again.",
-    Reason.TASK_NOT_AVAILABLE: "Remove the step, or use a release that has this task.",
     Reason.WORKSPACE_NOT_SHARED: "Use a ReadWriteMany claim, or train on one node.",
     Reason.STEP_FAILED: "Read its message and log, correct the cause, then change the spec, or suspend and resume.",
     Reason.DEADLINE_EXCEEDED: "Raise spec.activeDeadlineSeconds, then suspend and resume.",

@@ -18,7 +18,6 @@ from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.cluster.parse import read_experiment
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
-from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.wanted import Wanted, understand
 from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
 
@@ -196,12 +195,12 @@ class Cache:
         newest = max((seen.version for seen in self._seen[resource].values()), default=0)
         return changed | self.retain(resource, namespace, uids, newest)
 
-    def wanted(self, experiment: MaskRCNNExperiment, settings: Settings) -> Wanted:
-        """``understand(experiment, settings)``, kept as long as the spec stands; ``settings`` must stay the same."""
+    def wanted(self, experiment: MaskRCNNExperiment) -> Wanted:
+        """``understand(experiment)``, kept as long as the spec stands."""
         metadata = experiment.metadata
         kept = self._wanted.get(metadata.uid)
         if kept is None or kept[0] != metadata.generation:
-            kept = metadata.generation, understand(experiment, settings)
+            kept = metadata.generation, understand(experiment)
             self._wanted[metadata.uid] = kept
             while len(self._wanted) > _KEPT_WANTED:
                 self._wanted.popitem(last=False)

@@ -10,8 +10,6 @@ from typing import Literal
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus
-from maskrcnn_operator.api.tasks import TaskName
-from maskrcnn_operator.core.available_tasks import NOT_YET_AVAILABLE
 from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
@@ -30,7 +28,6 @@ class Settings:
         workspace_shared: whether several nodes can mount the workspace; None where its claim is not there or could not
             be read, and then nothing is started.
         queueing: whether a run of an experiment with a queueName waits for admission.
-        missing_tasks: tasks that are refused.
         keep_last_run: how long the last run of a step is kept once its result stands in the status.
         back_off_base, back_off_limit: first and longest wait before another attempt.
         run_name: name of an attempt's Job, by experiment, step and attempt.
@@ -40,7 +37,6 @@ class Settings:
     max_parallel_steps: int | None = None
     workspace_shared: bool | None = True
     queueing: bool = False
-    missing_tasks: frozenset[TaskName] = NOT_YET_AVAILABLE
     keep_last_run: timedelta = timedelta(hours=3)
     back_off_base: timedelta = timedelta(seconds=10)
     back_off_limit: timedelta = timedelta(minutes=5)

@@ -57,7 +57,7 @@ def reconcile(
         runs: every run of the experiment that exists. A run that the status knows and this lacks has vanished: the
             caller made sure of that.
         now: aware, taken once; times in the status are whole seconds.
-        wanted: what ``understand(experiment, settings)`` gives, for a caller that keeps it as long as the spec stands;
+        wanted: what ``understand(experiment)`` gives, for a caller that keeps it as long as the spec stands;
             it is most of the work.
         lingering: by step, what has its labels and has not ended although it belongs to no live run, in words.
         refused: by step, attempts that an earlier plan wanted to start and that could not be.
@@ -65,7 +65,7 @@ def reconcile(
     now = now.replace(microsecond=0)
     if experiment.metadata.deletion_timestamp is not None:
         return Plan(experiment.status, write_status=False)
-    wanted = wanted or understand(experiment, settings)
+    wanted = wanted or understand(experiment)
     problems = (*wanted.problems, *problems_of_sharing(experiment, settings.workspace_shared))
     look = _Look(experiment, runs, wanted, now=now, settings=settings, lingering=lingering, refused=refused)
     if problems:

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.core.available_tasks import unavailable_tasks
 from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
-from maskrcnn_operator.core.plan import Settings
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
@@ -39,14 +37,13 @@ class Wanted:
         return version is not None and self.prints[version][step] == recorded
 
 
-def understand(experiment: MaskRCNNExperiment, settings: Settings) -> Wanted:
+def understand(experiment: MaskRCNNExperiment) -> Wanted:
     """Everything that follows from the spec alone; all of its problems at once."""
     graph = build_graph(experiment)
-    problems = [*graph.problems, *unavailable_tasks(experiment, settings.missing_tasks)]
     if graph.problems:
-        return Wanted(graph, problems=tuple(problems))
+        return Wanted(graph, problems=graph.problems)
     merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}
-    problems += [problem for step in merged.values() for problem in step.problems]
+    problems = [problem for step in merged.values() for problem in step.problems]
     if problems:
         return Wanted(graph, problems=tuple(problems))
     specs = {name: step.spec for name, step in merged.items()}

@@ -132,7 +132,7 @@ def _status_to_go_on_from(
     experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace, settings: Settings
 ) -> ExperimentStatus:
     """The recorded status, where the directory still holds what it says; failed steps get a new budget."""
-    wanted = understand(experiment, settings)
+    wanted = understand(experiment)
     steps: list[StepStatus] = []
     for step in status.steps:
         kept = forgiven(step)

@@ -37,7 +37,7 @@ Scrape with `honorLabels: true`, so that `namespace` stays the experiment's.
 """
 
 _API = "maskrcnn_operator_api_requests_total"
-_BAD_STATES = "Failed|InvalidSpec|WorkspaceNotShared|TaskNotAvailable"
+_BAD_STATES = "Failed|InvalidSpec|WorkspaceNotShared"
 _QUERIES: tuple[tuple[str, str], ...] = (
     ("Share of API calls that failed:", f'sum(rate({_API}{{code=~"5..|none"}}[5m])) / sum(rate({_API}[5m]))'),
     (
@@ -80,7 +80,7 @@ def _experiments() -> Iterator[tuple[str, str, str, str]]:
 def _states() -> str:
     named = (
         Reason.PENDING, Reason.RUNNING, Reason.QUEUED, Reason.STOPPING, Reason.WAITING, Reason.SUSPENDED,
-        Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC, Reason.TASK_NOT_AVAILABLE, Reason.WORKSPACE_NOT_SHARED,
+        Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC, Reason.WORKSPACE_NOT_SHARED,
     )  # fmt: skip
     return f"\nThe states: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
 

@@ -73,7 +73,7 @@ class Reconciler:
     async def _start(self, key: Key, experiment: MaskRCNNExperiment) -> tuple[Plan, datetime | None]:
         """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
         settings = replace(self._settings, workspace_shared=await self._shared(experiment))
-        wanted = self._cache.wanted(experiment, self._settings)
+        wanted = self._cache.wanted(experiment)
         refused: dict[str, Refusal] = {}
         while True:
             now = self._now()

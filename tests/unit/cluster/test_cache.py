@@ -7,7 +7,6 @@ from typing import Any
 
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
-from maskrcnn_operator.core.plan import Settings
 
 KEY = Key("ns", "nuclei")
 
@@ -62,16 +61,16 @@ def test_the_spec_is_read_once_a_generation(experiment_object: dict[str, Any]) -
 
 
 def test_what_is_wanted_is_worked_out_once_a_generation(experiment_object: dict[str, Any]) -> None:
-    cache, settings = Cache(), Settings()
+    cache = Cache()
     cache.put(EXPERIMENTS, at(experiment_object, 1))
     first = cache.experiment("ns", "nuclei")
     assert first is not None
-    wanted = cache.wanted(first, settings)
-    assert cache.wanted(first, settings) is wanted
+    wanted = cache.wanted(first)
+    assert cache.wanted(first) is wanted
     cache.put(EXPERIMENTS, at(experiment_object, 2, generation=2))
     second = cache.experiment("ns", "nuclei")
     assert second is not None
-    assert cache.wanted(second, settings) is not wanted
+    assert cache.wanted(second) is not wanted
 
 
 def test_what_was_deleted_does_not_come_back() -> None:

@@ -9,19 +9,17 @@ import pytest
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core import fields_read
 from maskrcnn_operator.core.fingerprint import CURRENT_VERSION, fingerprint_version
-from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.wanted import Wanted, understand
 from maskrcnn_trainer.spec import ExperimentSpec
 
 GOLDEN = Path(__file__).with_name("fingerprints-v1.json")
-SETTINGS = Settings(missing_tasks=frozenset())
 MODELS = {"train", "evaluate", "prune", "retrain", "evaluate-pruned", "inference", "export"}
 AFTER_TRAIN = MODELS - {"train"}
 AFTER_PRUNE = {"retrain", "evaluate-pruned", "inference", "export"}
 
 
 def wanted(experiment: MaskRCNNExperiment) -> Wanted:
-    found = understand(experiment, SETTINGS)
+    found = understand(experiment)
     assert found.problems == ()
     return found
 

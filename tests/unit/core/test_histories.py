@@ -22,7 +22,7 @@ from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.core.wanted import Wanted, understand
 
 MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text())
-SETTINGS = Settings(missing_tasks=frozenset())
+SETTINGS = Settings()
 
 
 def edited(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
@@ -37,7 +37,7 @@ def edited(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
 # reading a manifest takes milliseconds, so each variant is read once
 VARIANTS = [edited(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
 # suspending keeps the same steps
-UNDERSTOOD = {id(variant.spec.steps): understand(variant, SETTINGS) for variant in VARIANTS}
+UNDERSTOOD = {id(variant.spec.steps): understand(variant) for variant in VARIANTS}
 
 ACTIONS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 64, 70, 75, 137, 143])),

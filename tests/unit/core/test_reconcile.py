@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
-from maskrcnn_operator.api.tasks import TaskName
-from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunKey, RunState
 
@@ -328,17 +327,6 @@ def test_an_invalid_edit_loses_no_result(training: World, make: Any) -> None:
     training.edit(make())
     training.settle()
     assert training.live() == {"evaluate", "prune"}
-
-
-def test_tasks_that_are_missing_are_refused_by_name(make: Any) -> None:
-    missing = frozenset({TaskName.PRUNE, TaskName.INFERENCE, TaskName.EXPORT})
-    world = World(make(), Settings(missing_tasks=missing))
-    world.settle()
-    ready = world.experiment.status.condition("Ready")
-    assert ready is not None
-    assert ready.reason == "TaskNotAvailable"
-    assert all(f"the task {task} " in ready.message for task in ("prune", "inference", "export"))
-    assert world.runs == {}
 
 
 def test_several_nodes_need_a_shared_workspace(make: Any) -> None:

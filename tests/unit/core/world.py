@@ -14,7 +14,7 @@ from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SETTINGS = Settings(missing_tasks=frozenset(), default_image="trainer:1")
+SETTINGS = Settings(default_image="trainer:1")
 
 
 class World:

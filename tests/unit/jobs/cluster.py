@@ -23,7 +23,7 @@ from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView
 
 from .conftest import MANIFEST, UID, at
 
-SETTINGS = Settings(missing_tasks=frozenset(), default_image="trainer:1", run_name=run_name)
+SETTINGS = Settings(default_image="trainer:1", run_name=run_name)
 GRACE = timedelta(seconds=120)
 STAGES = (
     ("convert-train", "convert-val"),
@@ -46,7 +46,7 @@ def variant(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
 
 # reading a manifest and understanding it take milliseconds, so each variant is read once
 VARIANTS = [variant(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
-UNDERSTOOD: Mapping[int, Wanted] = {id(item.spec.steps): understand(item, SETTINGS) for item in VARIANTS}
+UNDERSTOOD: Mapping[int, Wanted] = {id(item.spec.steps): understand(item) for item in VARIANTS}
 
 
 class Cluster:

@@ -31,7 +31,7 @@ from .conftest import MANIFEST, UID, at
 RELEASE = "v0.1.0"
 RECORDED = Path(__file__).parents[1] / "core" / "recorded"
 CONFIG = JobConfig(default_image="example.org/maskrcnn-trainer:0.1.0")
-SETTINGS = Settings(missing_tasks=frozenset(), default_image=CONFIG.default_image, run_name=run_name, queueing=True)
+SETTINGS = Settings(default_image=CONFIG.default_image, run_name=run_name, queueing=True)
 
 Change = Callable[[dict[str, Any]], object]
 Object = dict[str, Any]
