@@ -143,6 +143,10 @@ def test_every_field_of_the_specification_has_a_row() -> None:
         (["evaluate", "-e", "spec.txt", "-m", "a.tlt"], ["-i", "--image_dir", "--gpu_index", "--log_file"]),
         (["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt"], ["--gpu_index", "--log_file"]),
         (
+            ["dataset_convert", "-i", "images", "-a", "a.json", "-o", "out"],
+            ["--gpus", "--gpu_index", "--num_processes", "--log_file"],
+        ),
+        (
             ["export", "-e", "spec.txt", "-m", "a.tlt"],
             [
                 "--cal_json_file",

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from maskrcnn_trainer.arguments import IgnoredFlag
 from maskrcnn_trainer.data.convert.dataset import MAX_SHARDS, ConversionSummary, convert_dataset
 from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="write boxes and classes only (such records cannot train Mask R-CNN)",
     )
+    parser.add_argument("--gpus", "--gpu-index", "--num-processes", "--log-file", action=IgnoredFlag, metavar="X")
 
 
 def run(arguments: argparse.Namespace) -> int:
