@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo test test-unit test-trainer test-apiserver lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-operator-scale bench-input-pipeline clean
+.PHONY: help setup demo parity test test-unit test-trainer test-apiserver lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-operator-scale bench-input-pipeline clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
 
 demo: setup ## generates pictures, then converts, trains on two processes, evaluates and draws the result
 	@scripts/demo.sh
+
+parity: setup ## the demo's ONNX exports beside the model that they were made of (after make demo)
+	@scripts/parity.sh
 
 test: setup ## all tests (unit, trainer and API-server tiers)
 	@scripts/test.sh
