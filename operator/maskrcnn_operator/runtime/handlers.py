@@ -15,14 +15,16 @@ Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
 OnKey = Callable[[Key], None]
 
 
-def make_registry(cache: Cache, login: Login, on_key: OnKey, on_listing: Callable[[], None]) -> kopf.OperatorRegistry:
+def make_registry(
+    cache: Cache, login: Login, on_key: OnKey, on_cut: Callable[[], None], heard_of: set[str]
+) -> kopf.OperatorRegistry:
     """The handlers of one operator.
 
     Args:
         login: how to reach the API server.
         on_key: told of each experiment of which something has changed.
-        on_listing: told of each object that comes with a list in place of a watch: what was deleted since the watch
-            before was cut is not told by anybody.
+        on_cut: told that a watch was cut and begins with a list: what was deleted in between nobody tells.
+        heard_of: uids of what the watches have told since they began; filled here.
     """
     registry = kopf.OperatorRegistry()
 
@@ -32,12 +34,16 @@ def make_registry(cache: Cache, login: Login, on_key: OnKey, on_listing: Callabl
 
     def heard(resource: Resource, event: kopf.RawEvent) -> None:
         item: Any = event["object"]
-        if event["type"] is None:
-            on_listing()
+        uid = item["metadata"]["uid"]
+        # what comes with a list has no type; the first list of a watch tells what nobody has heard of yet
+        if event["type"] is None and uid in heard_of:
+            on_cut()
+        heard_of.add(uid)
         key = cache.put(resource, item)
         if event["type"] == "DELETED":
             # its last state comes with it, such as a pod's last word
-            key = cache.drop(resource, item["metadata"]["uid"]) or key
+            key = cache.drop(resource, uid) or key
+            heard_of.discard(uid)
         if key is not None:
             on_key(key)
 

@@ -136,14 +136,15 @@ class Operator:
         executor = Executor(client, cache, events, config=self._job_config, fence=fence)
         reconciler = Reconciler(cache, executor, AccessModes(client), options.settings)
         queue: WorkQueue[Key] = WorkQueue(on_depth=metrics.queue_depth, on_wait=metrics.queue_wait)
-        self._workers = workers = Workers(queue, reconciler.reconcile, options.workers)
 
         def heard(key: Key) -> None:
             # a replica that does not lead has it in its cache, and looks at all of them when it does
-            if workers.running:
+            if self.leads:
                 queue.add(key)
 
         relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds)
+        workers = Workers(queue, reconciler.reconcile, options.workers, on_missing=relisting.ask)
+        self._workers = workers
         leading = Leading(election, cache, queue, workers, relisting=relisting, resync_seconds=options.resync_seconds)
         if options.report_port is not None:
             await self._serve_reports(client, stack)
@@ -152,16 +153,20 @@ class Operator:
             self._listening(
                 stack, "metrics", await metrics_server.serve(options.metrics_port, collector, host=options.host)
             )
+        heard_of: set[str] = set()
         registry = make_registry(
             cache,
             lambda: connection_info(lambda: load_configuration(options.kubeconfig)),
             heard,
             relisting.ask,
+            heard_of,
         )
 
         def watches_began() -> None:
             self._take_signals()
-            relisting.watches_began()
+            if heard_of:
+                heard_of.clear()
+                relisting.ask()
 
         await self._until_stopped(relisting.once())
         if self.stop.is_set():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from maskrcnn_operator.cluster.cache import Cache, Key
@@ -15,7 +14,7 @@ from maskrcnn_operator.cluster.listing import list_all
 log = logging.getLogger(__name__)
 
 SOON_SECONDS = 2.0
-"""From the sign that a watch began anew to the list: all watches do so at about the same time."""
+"""From the sign that something was missed to the list: watches are cut at about the same time."""
 RETRY_LIMIT = 30.0
 
 
@@ -38,7 +37,6 @@ class Relisting:
         self._client, self._cache, self._on_key, self._interval = client, cache, on_key, interval
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._asked = asyncio.Event()
-        self._deaf_until = 0.0
         self._one_at_a_time = asyncio.Lock()
 
     async def once(self) -> None:
@@ -55,16 +53,9 @@ class Relisting:
                 await asyncio.sleep(wait)
                 wait = min(RETRY_LIMIT, wait * 2)
 
-    def watches_began(self) -> None:
-        """Watches begin with lists of their own; those of the next seconds are no sign of a cut."""
-        if self._cache.listed and self._deaf_until:
-            self._asked.set()
-        self._deaf_until = time.monotonic() + 5 * SOON_SECONDS
-
     def ask(self) -> None:
-        """A watch began anew, so that deletions may have gone unheard: list soon."""
-        if time.monotonic() > self._deaf_until:
-            self._asked.set()
+        """Something may have been deleted that no watch has told of: list soon."""
+        self._asked.set()
 
     async def run(self) -> None:
         """Lists until it is cancelled; the first list is the caller's."""

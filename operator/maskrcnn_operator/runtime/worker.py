@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from maskrcnn_operator.cluster.cache import Key
-from maskrcnn_operator.cluster.errors import ApiError, Conflict
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.context import EXPERIMENT
 from maskrcnn_operator.runtime.queue import WorkQueue
@@ -23,10 +23,21 @@ class NotLeading(Exception):  # noqa: N818 - no error: another replica goes on
 
 
 class Workers:
-    """So many reconciliations at a time."""
+    """So many reconciliations at a time.
 
-    def __init__(self, queue: WorkQueue[Key], reconcile: Reconcile, number: int) -> None:
+    Args:
+        on_missing: told that the API server does not know what the cache does.
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue[Key],
+        reconcile: Reconcile,
+        number: int,
+        on_missing: Callable[[], None] = lambda: None,
+    ) -> None:
         self._queue, self._reconcile, self._number = queue, reconcile, number
+        self._on_missing = on_missing
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
 
@@ -76,6 +87,11 @@ class Workers:
             result = "conflict"
             log.debug("Looked at an old state, and looks again: %s", error)
             self._queue.retry(key)
+        except NotFound as error:
+            result = "not_found"
+            log.info("It may have been deleted unheard: %s", error)
+            self._on_missing()
+            self._queue.retry(key, 1.0)
         except ApiError as error:
             result = "api_error"
             wait = self._queue.retry(key, error.retry_after or 0.0)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from maskrcnn_operator.cluster.cache import Key
-from maskrcnn_operator.cluster.errors import ApiError, Conflict, TooManyRequests
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, TooManyRequests
 from maskrcnn_operator.runtime.context import EXPERIMENT
 from maskrcnn_operator.runtime.health import Health
 from maskrcnn_operator.runtime.logs import JsonFormatter, TextFormatter, _Context
@@ -53,6 +53,20 @@ async def looks(outcomes: list[Exception | float | None], seconds: float = DEADL
 async def test_a_failure_is_tried_again(failure: Exception) -> None:
     moments = await looks([failure, failure, None])
     assert len(moments) == 3
+
+
+async def test_what_the_server_does_not_know_is_looked_for() -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    asked = asyncio.Event()
+
+    async def reconcile(key: Key) -> float | None:
+        raise NotFound(404, "NotFound", "no such experiment")
+
+    workers = Workers(queue, reconcile, 1, on_missing=asked.set)
+    workers.start()
+    queue.add(KEY)
+    await asyncio.wait_for(asked.wait(), DEADLINE)
+    await workers.stop()
 
 
 async def test_retry_after_is_waited_for() -> None:
