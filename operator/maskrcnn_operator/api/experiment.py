@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -89,7 +90,7 @@ class Step(ApiModel):
                     )
         return self
 
-    @property
+    @functools.cached_property
     def task_name(self) -> TaskName:
         """Which task the step is."""
         return next(name for name, attribute in _TASK_ATTRIBUTES if getattr(self, attribute) is not None)

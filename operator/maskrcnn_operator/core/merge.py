@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -183,6 +184,7 @@ def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
     return False
 
 
-def _segments(path: str) -> list[str]:
+@functools.lru_cache(maxsize=4096)
+def _segments(path: str) -> tuple[str, ...]:
     """The parts of an absolute path, its root first; doubled slashes and dots do not count."""
-    return ["/" if path.startswith("/") else "", *(part for part in path.split("/") if part not in ("", "."))]
+    return ("/" if path.startswith("/") else "", *(part for part in path.split("/") if part not in ("", ".")))
