@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-apiserver lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-operator-scale bench-input-pipeline clean
+.PHONY: help setup demo parity test test-unit test-trainer test-apiserver lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-train-step: setup ## a training step and inference, beside TensorFlow Mode
 
 bench-dataset-convert: setup ## dataset_convert, beside TensorFlow Model Garden's converter
 	$(VENV)/python benchmarks/dataset_convert.py
+
+bench-inference: setup ## inference of every kind of model beside Model Garden, and the whole command
+	$(VENV)/python benchmarks/inference.py
 
 bench-operator-scale: setup ## the operator with 500 and 2 000 experiments, beside a bare client
 	$(VENV)/python benchmarks/operator_scale.py

@@ -226,17 +226,21 @@ async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: Worl
     assert cached.status.progress.checkpoint_step == 200
 
     # the leader's own writes leave it alone, and removing it leaves theirs alone
-    kept = await world.status(experiment, 1)
+    await world.status(experiment, 1)
+    kept = await world.written()
     assert kept["status"]["progress"] == progress
-    ended = await world.status(experiment, 1, "Succeeded", current=None)
-    removed = await world.client.apply_progress(world.namespace, "nuclei", None)
+    await world.status(experiment, 1, "Succeeded", current=None)
+    ended = await world.written()
+    await world.client.apply_progress(world.namespace, "nuclei", None)
+    removed = await world.written()
     assert removed["status"] == {key: value for key, value in ended["status"].items() if key != "progress"}
     assert removed["status"]["steps"][0]["state"] == "Succeeded"
     assert PROGRESS_MANAGER not in {
         item["manager"] for item in removed["metadata"]["managedFields"] if "f:status" in item["fieldsV1"]
     }
     # once more there is nothing to do, and the API server writes nothing
-    again = await world.client.apply_progress(world.namespace, "nuclei", None)
+    await world.client.apply_progress(world.namespace, "nuclei", None)
+    again = await world.written()
     assert again["metadata"]["resourceVersion"] == removed["metadata"]["resourceVersion"]
     await world.look()
     assert await world.refused(token) == (403, "NotRunning")

@@ -85,7 +85,9 @@ class Prune(ApiModel):
 class Inference(ApiModel):
     """Run a model on a directory of images: annotated images and COCO-format labels."""
 
-    image_dir: AbsolutePath = Field(description="Directory of the images (jpg, jpeg, png).")
+    image_dir: AbsolutePath = Field(
+        description="Directory of the images (jpg, jpeg, png, bmp, webp, tiff), or one of them."
+    )
     threshold: float = Field(
         default=0.6, gt=0.0, lt=1.0, description="Detections with a lower score are neither drawn nor listed."
     )

@@ -244,7 +244,7 @@ def test_directories_that_cannot_work(source: Source, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="--image_dir .*none: there is no such directory"):
         convert_dataset(tmp_path / "none", source.annotations_file, source.output_dir)
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="--output_dir .*file/out: cannot be made: Not a directory"):
+    with pytest.raises(InvalidInput, match="--output_dir .*file/out: the directory cannot be made .Not a directory"):
         convert_dataset(source.image_dir, source.annotations_file, tmp_path / "file" / "out")
 
 

@@ -183,7 +183,8 @@ def test_what_cannot_be_loaded_is_refused_in_a_sentence(tmp_path: Path, fresh: M
 
     refused("absent.hdf5", "does not exist")
     refused("encrypted.tlt", "original toolkit encrypted", os.urandom(5000))
-    refused("empty.tlt", "no Keras", b"")
+    refused("empty.tlt", "is an empty file", b"")
+    refused("cut.tlt", "damaged or cut off", b"PK\x03\x04" + bytes(100))
     write_hdf5(tmp_path / "w.hdf5", backbone_of(values), "model_weights")
     refused("cut.hdf5", "damaged HDF5", (tmp_path / "w.hdf5").read_bytes()[:3000])
     refused("w.hdf5", "skipCheckpointVariables", skip="(")
