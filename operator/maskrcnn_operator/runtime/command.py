@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     steps = parser.add_argument_group("steps")
     steps.add_argument("--trainer-image", metavar="I", help="trainer image of experiments that name none")
+    steps.add_argument(
+        "--max-parallel-steps", type=_number(int, 1), metavar="N", help="steps of one experiment at a time (any number)"
+    )
     steps.add_argument("--report-port", type=_port, metavar="P", help="serve reports of running steps here (HTTPS)")
     steps.add_argument(
         "--report-url", metavar="U", help="address under which steps reach it, such as https://NAME.NS.svc"
@@ -69,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio
     import gc
     import logging
+    from dataclasses import replace
 
     _have_a_home()
     from maskrcnn_operator.jobs.config import JobConfig
@@ -83,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(
         namespaces=tuple(dict.fromkeys(arguments.namespace)),
         kubeconfig=arguments.kubeconfig,
-        settings=cluster_settings(arguments.trainer_image),
+        settings=replace(cluster_settings(arguments.trainer_image), max_parallel_steps=arguments.max_parallel_steps),
         jobs=JobConfig(default_image=arguments.trainer_image, report_url=arguments.report_url),
         workers=arguments.workers,
         qps=arguments.qps,
