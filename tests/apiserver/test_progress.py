@@ -232,7 +232,7 @@ async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: Worl
     await world.status(experiment, 1, "Succeeded", current=None)
     ended = await world.written()
     await world.client.apply_progress(world.namespace, "nuclei", None)
-    removed = await world.written()
+    removed = await world.object("nuclei")
     assert removed["status"] == {key: value for key, value in ended["status"].items() if key != "progress"}
     assert removed["status"]["steps"][0]["state"] == "Succeeded"
     assert PROGRESS_MANAGER not in {
@@ -240,7 +240,7 @@ async def test_the_right_token_writes_and_the_empty_apply_removes_it(world: Worl
     }
     # once more there is nothing to do, and the API server writes nothing
     await world.client.apply_progress(world.namespace, "nuclei", None)
-    again = await world.written()
+    again = await world.object("nuclei")
     assert again["metadata"]["resourceVersion"] == removed["metadata"]["resourceVersion"]
     await world.look()
     assert await world.refused(token) == (403, "NotRunning")
