@@ -112,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--threads-per-process", type=int, help="CPU threads of a process; the CPUs are divided otherwise"
     )
+    start.add_argument("--keep-logs", action="store_true", help="also in logs/ of MASKRCNN_RESULTS_DIR, size-bounded")
     start.add_argument("command", nargs=argparse.REMAINDER, metavar="-- TASK ...", help="the task and its arguments")
     start.set_defaults(run=_launch)
 
@@ -146,6 +147,7 @@ def _launch(arguments: argparse.Namespace) -> int:
             rendezvous=_host_and_port(arguments.rendezvous),
             task=tuple(task),
             threads=arguments.threads_per_process,
+            keep_logs=arguments.keep_logs,
         )
     )
 

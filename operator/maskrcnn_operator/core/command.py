@@ -117,17 +117,20 @@ def launch_arguments(
     processes_per_node: int,
     node_rank: str = "0",
     rendezvous: str | None = None,
+    keep_logs: bool = False,
 ) -> tuple[str, ...]:
     """The arguments of ``maskrcnn`` that start one node's share of a task.
 
     Args:
         node_rank: a text, so that a pod may name the variable that holds it, such as ``$(JOB_COMPLETION_INDEX)``.
         rendezvous: HOST:PORT of node 0; needed with several nodes.
+        keep_logs: in the results directory as well, where the executor does not keep them itself.
     """
     arguments = ["launch", "--nodes", str(nodes), "--node-rank", node_rank]
     arguments += ["--processes-per-node", str(processes_per_node)]
     arguments += ["--rendezvous", rendezvous] if rendezvous else []
     arguments += ["--threads-per-process", str(step.threads_per_process)] if step.threads_per_process else []
+    arguments += ["--keep-logs"] if keep_logs else []
     return (*arguments, "--", *task)
 
 

@@ -143,6 +143,7 @@ def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, plac
             processes_per_node=step.processes_on_node,
             node_rank="$(JOB_COMPLETION_INDEX)" if gang else "0",
             rendezvous=f"{first}.{service_name(experiment.name, step.name, uid)}:{RENDEZVOUS_PORT}" if gang else None,
+            keep_logs=True,
         )
     )
 

@@ -96,6 +96,8 @@ def test_launch(make: Any) -> None:
         "--threads-per-process 4 -- train -e S"
     )
     assert " ".join(line) == expected
+    kept = launch_arguments(step, ("train",), nodes=1, processes_per_node=1, keep_logs=True)
+    assert " ".join(kept).endswith("--threads-per-process 4 --keep-logs -- train")
 
 
 def test_environment_holds_no_key() -> None:

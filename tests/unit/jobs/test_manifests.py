@@ -101,6 +101,7 @@ def test_only_several_nodes_have_a_service_and_an_index(make: Make) -> None:
     arguments = container(job)["args"]
     assert arguments[:7] == ["launch", "--nodes", "1", "--node-rank", "0", "--processes-per-node", "8"]
     assert "--rendezvous" not in arguments
+    assert arguments.index("--keep-logs") < arguments.index("--")
 
 
 def test_a_disruption_is_ignored_for_one_pod_and_fails_a_gang(make: Make) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.launch.ownership import await_claim, claim, digits, ownership_guard, read_run
+from maskrcnn_trainer.launch.ownership import Run, await_claim, claim, digits, ownership_guard, read_run
 
 A, B, C = "v1:aaaaaaaa1111", "v1:bbbbbbbb2222", "v1:cccccccc3333"
 
@@ -81,15 +81,13 @@ def test_an_unreadable_file_is_nobodys(tmp_path: Path) -> None:
 
 def test_other_nodes_wait_for_their_attempt_and_take_its_token(tmp_path: Path) -> None:
     start(tmp_path / "train", A, attempt=1)
-    seen: list[str] = []
+    seen: list[Run | None] = []
     waiting = threading.Thread(
-        target=lambda: seen.append(
-            await_claim(tmp_path / "train", experiment_uid="uid", attempt=2, poll_seconds=0.01).token
-        )
+        target=lambda: seen.append(await_claim(tmp_path / "train", experiment_uid="uid", attempt=2, poll_seconds=0.01))
     )
     waiting.start()
     time.sleep(0.05)
     assert seen == []
     token = start(tmp_path / "train", A, attempt=2)
     waiting.join(10)
-    assert seen == [token]
+    assert [run.token for run in seen if run] == [token]

@@ -8,15 +8,17 @@ import secrets
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput
+from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TryAgain
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim
+from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
 from maskrcnn_trainer.report import termination_message, write_termination_message
@@ -37,6 +39,7 @@ class LaunchSettings:
         rendezvous: host and port of node 0; needed only with several nodes.
         task: the task's name and its arguments.
         threads: of each process; None divides the CPUs.
+        keep_logs: also into ``logs/`` of the results directory, since a pod's own go away with it.
     """
 
     nodes: int
@@ -45,6 +48,7 @@ class LaunchSettings:
     rendezvous: tuple[str, int] | None
     task: tuple[str, ...]
     threads: int | None = None
+    keep_logs: bool = False
 
     def __post_init__(self) -> None:
         if self.nodes < 1 or self.processes < 1:
@@ -65,11 +69,21 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
     """Runs this node's share of the task and returns the exit code (see :func:`most_telling`)."""
     environment = environment or TaskEnvironment.from_environ()
     stop = _StopRequest()
-    with stop:
+    kept: KeptLog | None = None
+    with stop, ExitStack() as stack:
         if environment.fingerprint and environment.results_dir:
             if _already_done(environment, settings):
                 return EXIT_OK
-            os.environ[TOKEN_VARIABLE] = _claim(environment, settings)
+            token = _claim(environment, settings, stop)
+            if token is None:
+                return _say_stopped(environment, settings)
+            os.environ[TOKEN_VARIABLE] = token
+            if settings.keep_logs:
+                kept = _keep_log(environment, settings, token)
+                stack.callback(kept.close)
+                handler = KeptLogHandler(kept, _formatter())
+                logging.getLogger().addHandler(handler)
+                stack.callback(logging.getLogger().removeHandler, handler)
         host: RendezvousHost | None = None
         several = settings.nodes * settings.processes > 1
         address, interface = "127.0.0.1", "lo"
@@ -93,7 +107,7 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
                 slot.rank: common | (slot.environment(address, port, interface) if several else {})
                 for slot in slots_of(settings.node_rank, settings.nodes, settings.processes)
             }
-            gang = Gang([sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments)
+            gang = Gang([sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments, kept)
             stop.gang = gang
             if stop.asked:
                 gang.stop()
@@ -154,7 +168,28 @@ def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> boo
     return True
 
 
-def _claim(environment: TaskEnvironment, settings: LaunchSettings) -> str:
+def _keep_log(environment: TaskEnvironment, settings: LaunchSettings, token: str) -> KeptLog:
+    results_dir = Path(str(environment.results_dir))
+    if settings.node_rank == 0:
+        remove_old_logs(results_dir, environment.attempt)
+    guard = ownership_guard(results_dir, token)
+
+    def still_ours() -> bool:
+        try:
+            guard()
+        except TryAgain:
+            return False
+        return True
+
+    return KeptLog(log_file(results_dir, environment.attempt, settings.node_rank), still_ours)
+
+
+def _formatter() -> logging.Formatter | None:
+    return next((handler.formatter for handler in logging.getLogger().handlers if handler.formatter), None)
+
+
+def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | None:
+    """The token of this start; None where a stop was asked for while node 0 had not claimed the directory."""
     uid = environment.experiment_uid or secrets.token_hex(8)
     results_dir = Path(str(environment.results_dir))
     if settings.node_rank == 0:
@@ -164,7 +199,8 @@ def _claim(environment: TaskEnvironment, settings: LaunchSettings) -> str:
             attempt=environment.attempt,
             fingerprint=str(environment.fingerprint),
         ).token
-    return await_claim(results_dir, experiment_uid=uid, attempt=environment.attempt).token
+    run = await_claim(results_dir, experiment_uid=uid, attempt=environment.attempt, stopping=lambda: stop.asked)
+    return run.token if run else None
 
 
 def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: LaunchSettings) -> int:

@@ -76,10 +76,21 @@ def claim(results_dir: Path, *, experiment_uid: str, attempt: int, fingerprint: 
     return run
 
 
-def await_claim(results_dir: Path, *, experiment_uid: str, attempt: int, poll_seconds: float = 0.5) -> Run:
-    """Waits, without a limit of its own, until index 0 claimed the directory for this attempt."""
+def await_claim(
+    results_dir: Path,
+    *,
+    experiment_uid: str,
+    attempt: int,
+    stopping: Callable[[], bool] = lambda: False,
+    poll_seconds: float = 0.5,
+) -> Run | None:
+    """Waits, without a limit of its own, until index 0 claimed the directory for this attempt.
+
+    Returns:
+        The run, or None once ``stopping`` says so.
+    """
     waited = False
-    while True:
+    while not stopping():
         run = read_run(results_dir)
         if run is not None and (run.experiment_uid, run.attempt) == (experiment_uid, attempt):
             return run
@@ -87,6 +98,7 @@ def await_claim(results_dir: Path, *, experiment_uid: str, attempt: int, poll_se
             log.info("Waiting for node 0 to claim %s for attempt %d", results_dir, attempt)
             waited = True
         time.sleep(poll_seconds)
+    return None
 
 
 def ownership_guard(results_dir: Path, token: str | None) -> Callable[[], None]:

@@ -6,11 +6,13 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_KILLED, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
+from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +55,30 @@ def most_telling(ended: Sequence[Ended]) -> Ended | None:
 class Gang:
     """The processes of this node, one per GPU (or per share of the CPUs)."""
 
-    def __init__(self, command: Sequence[str], environments: Mapping[int, Mapping[str, str]]) -> None:
-        """Starts ``command`` once for each rank, with that rank's variables on top of our environment."""
-        self._processes = {
-            rank: subprocess.Popen(list(command), env={**os.environ, **variables})
-            for rank, variables in environments.items()
-        }
+    def __init__(
+        self, command: Sequence[str], environments: Mapping[int, Mapping[str, str]], kept: KeptLog | None = None
+    ) -> None:
+        """Starts ``command`` once for each rank, with that rank's variables on top of our environment.
+
+        Args:
+            command: program and arguments.
+            environments: by rank.
+            kept: log that their output goes to as well; None leaves them our own output.
+        """
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._logs: list[threading.Thread] = []
+        for rank, variables in environments.items():
+            environment = {**os.environ, **variables}
+            if kept is None:
+                self._processes[rank] = subprocess.Popen(list(command), env=environment)
+                continue
+            # a pipe would hold back what was said just before a kill
+            environment["PYTHONUNBUFFERED"] = "1"
+            process = subprocess.Popen(list(command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self._processes[rank] = process
+            if process.stdout is not None:
+                prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""
+                self._logs.append(follow(process.stdout, kept, prefix))
         self._ended: list[Ended] = []
         self._ended_by_us: set[int] = set()
         self._asked_to_stop = False
@@ -91,6 +111,7 @@ class Gang:
                     deadline = now + SECONDS_AFTER_TERM
             if self._processes:
                 time.sleep(POLL_SECONDS)
+        drain(self._logs)
         return self._ended
 
     def _collect(self) -> None:

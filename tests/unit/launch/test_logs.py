@@ -1,0 +1,124 @@
+"""A node's output is kept beside the results, bounded, and never at the task's cost."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.launch import LaunchSettings, launch
+from maskrcnn_trainer.launch import logs as logs_module
+from maskrcnn_trainer.launch.logs import KEPT_ATTEMPTS, KeptLog, log_file, remove_old_logs
+from maskrcnn_trainer.launch.ownership import await_claim, claim
+from maskrcnn_trainer.launch.processes import Gang
+
+
+def kept_log(path: Path, limit: int = 1000, ours: bool = True) -> KeptLog:
+    return KeptLog(path, lambda: ours, limit_bytes=limit)
+
+
+def test_two_halves_hold_the_newest_lines(tmp_path: Path) -> None:
+    path = log_file(tmp_path, 1, 0)
+    kept = kept_log(path, limit=200)
+    for number in range(100):
+        kept.write(b"line %02d\n" % number)
+    kept.close()
+    older = path.with_name(f"{path.name}.1")
+    assert path.stat().st_size + older.stat().st_size <= 200
+    text = older.read_bytes() + path.read_bytes()
+    assert text.endswith(b"line 99\n")
+    lines = text.splitlines()
+    assert lines == [b"line %02d" % number for number in range(100 - len(lines), 100)]
+
+
+def test_a_second_start_of_an_attempt_adds_to_the_log(tmp_path: Path) -> None:
+    for text in (b"first\n", b"second\n"):
+        kept = kept_log(tmp_path / "a.log")
+        kept.write(text)
+        kept.close()
+    assert (tmp_path / "a.log").read_bytes() == b"first\nsecond\n"
+
+
+def test_nothing_is_written_once_another_run_owns_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs_module, "_CHECK_SECONDS", 0.0)
+    owner = [True]
+    kept = KeptLog(tmp_path / "a.log", lambda: owner[0])
+    kept.write(b"ours\n")
+    owner[0] = False
+    kept.write(b"theirs\n")
+    owner[0] = True
+    kept.write(b"never again\n")
+    assert (tmp_path / "a.log").read_bytes() == b"ours\n"
+
+
+def test_a_disk_that_is_full_ends_the_log_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    full = Path("/dev/full")
+    kept = kept_log(full)
+    kept.write(b"text\n")
+    kept.write(b"more\n")
+    assert capsys.readouterr().err == "/dev/full: the log is no longer kept: No space left on device\n"
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").write_text("a file")
+    kept_log(log_file(tmp_path, 1, 0)).write(b"text\n")
+    assert "the log is no longer kept" in capsys.readouterr().err
+
+
+def test_logs_of_old_attempts_go(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    names = [f"attempt-{number}.node-{node}.log" for number in range(1, 14) for node in range(2)]
+    for name in [*names, "attempt-1.node-0.log.1", "attempt-1.log", "tensorboard"]:
+        (tmp_path / "logs" / name).touch()
+    remove_old_logs(tmp_path, 13)
+    left = {path.name for path in (tmp_path / "logs").iterdir()}
+    last = [name for name in names if int(name.split(".")[0].removeprefix("attempt-")) > 13 - KEPT_ATTEMPTS]
+    assert left == {*last, "attempt-1.log", "tensorboard"}
+
+
+def test_every_process_is_in_the_log_with_its_rank_and_still_on_our_output(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    program = "import os, sys; print('out', os.environ['RANK']); print('err', os.environ['RANK'], file=sys.stderr)"
+    kept = kept_log(tmp_path / "a.log")
+    Gang([sys.executable, "-c", program], {4: {"RANK": "4"}, 5: {"RANK": "5"}}, kept).wait()
+    lines = sorted((tmp_path / "a.log").read_bytes().splitlines())
+    assert lines == [b"[4] err 4", b"[4] out 4", b"[5] err 5", b"[5] out 5"]
+    assert sorted(capfdbinary.readouterr().out.splitlines()) == lines
+
+
+def test_what_was_said_before_a_kill_is_there(tmp_path: Path) -> None:
+    program = "import os; print('last words'); os.kill(os.getpid(), 9)"
+    kept = kept_log(tmp_path / "a.log")
+    Gang([sys.executable, "-c", program], {0: {}}, kept).wait()
+    assert (tmp_path / "a.log").read_bytes() == b"last words\n"
+
+
+def test_the_launcher_keeps_the_log_of_its_attempt(tmp_path: Path) -> None:
+    environment = TaskEnvironment.from_environ(
+        {
+            "MASKRCNN_RESULTS_DIR": str(tmp_path / "train"),
+            "MASKRCNN_FINGERPRINT": "v1:abc",
+            "MASKRCNN_ATTEMPT": "3",
+            "MASKRCNN_EXPERIMENT_UID": "uid",
+        }
+    )
+    task = ("train", "-d", str(tmp_path / "train"), "-e", str(tmp_path / "absent.yaml"))
+    code = launch(LaunchSettings(1, 0, 1, None, task, keep_logs=True), environment)
+    assert code == 64
+    text = log_file(tmp_path / "train", 3, 0).read_text()
+    assert "absent.yaml" in text
+    assert "Process 0 ended with exit code 64" in text
+
+
+def test_a_node_that_waits_for_the_claim_can_be_stopped(tmp_path: Path) -> None:
+    claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint="v1:abc")
+    asked = iter([False, False, True])
+    found = await_claim(
+        tmp_path / "train", experiment_uid="uid", attempt=2, stopping=lambda: next(asked), poll_seconds=0.001
+    )
+    assert found is None
