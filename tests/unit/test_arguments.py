@@ -44,3 +44,13 @@ def test_the_results_directory_is_the_flags_else_the_environments() -> None:
     assert results_dir_of(None, environment, flag="-d") == "/r"
     with pytest.raises(InvalidInput, match="-d is missing"):
         results_dir_of(None, TaskEnvironment(), flag="-d")
+
+
+def test_help_names_the_defaults_that_say_something() -> None:
+    parser = TaskParser(prog="maskrcnn prune")
+    parser.add_argument("--granularity", type=int, default=8, help="multiples")
+    parser.add_argument("--key", help="the key")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--excluded", nargs="+", default=[], help="kept whole")
+    assert "multiples (default: 8)" in parser.format_help()
+    assert parser.format_help().count("(default") == 1

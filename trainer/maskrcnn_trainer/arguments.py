@@ -13,12 +13,21 @@ from maskrcnn_trainer.errors import InvalidInput
 log = logging.getLogger(__name__)
 
 
+class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
+    """Names defaults, but not that a flag has none or is a switch that is off."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or isinstance(action.default, bool) or action.default in ([], ()):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class TaskParser(argparse.ArgumentParser):
     """An argument parser whose errors are :class:`InvalidInput` and that never guesses at an abbreviated flag."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
-        options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        options.setdefault("formatter_class", _DefaultsThatSaySomething)
         super().__init__(*args, **options)
 
     def error(self, message: str) -> NoReturn:

@@ -152,7 +152,8 @@ def _from_manifest(documents: list[Any], source: str) -> SpecText:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    # the message names the file already; the parser only knows that it was given a text
+    return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
