@@ -84,8 +84,14 @@ def termination_message(
     artifacts: Mapping[str, Mapping[str, Any]] | None = None,
     checkpoint_step: int | None = None,
     error: Mapping[str, str] | None = None,
+    up_to_date: bool = False,
 ) -> dict[str, Any]:
-    """The last word of a task; ``error`` is ``{"reason", "message"}`` unless ``code`` is 0."""
+    """The last word of a task.
+
+    Args:
+        error: ``{"reason", "message"}`` unless ``code`` is 0.
+        up_to_date: the result was there already, and nothing was done.
+    """
     return {
         "version": REPORT_VERSION,
         "task": task,
@@ -97,6 +103,7 @@ def termination_message(
         "artifacts": {name: dict(artifact) for name, artifact in (artifacts or {}).items()},
         "checkpointStep": checkpoint_step,
         "error": None if error is None else dict(error),
+        **({"upToDate": True} if up_to_date else {}),
     }
 
 

@@ -112,7 +112,7 @@ def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) 
     return step.model_copy(
         update={
             "state": StepState.SUCCEEDED,
-            "reason": (Reason.UP_TO_DATE if run.adopted else Reason.COMPLETED).value,
+            "reason": (Reason.UP_TO_DATE if run.adopted or result.up_to_date else Reason.COMPLETED).value,
             "message": "",
             "completion_time": ended,
             "next_attempt_time": None,

@@ -19,6 +19,7 @@ class TaskResult:
         fingerprint: what the result is a result of.
         attempt: which attempt spoke.
         reason, message: of its error; empty where it succeeded.
+        up_to_date: the result was there already, and nothing was done.
     """
 
     code: int
@@ -30,6 +31,7 @@ class TaskResult:
     checkpoint_step: int | None = None
     reason: str = ""
     message: str = ""
+    up_to_date: bool = False
 
 
 def parse_result(text: str | bytes) -> TaskResult | None:
@@ -58,6 +60,7 @@ def _from_object(content: Mapping[str, Any]) -> TaskResult:
         checkpoint_step=int(checkpoint) if checkpoint is not None else None,
         reason=str(error.get("reason") or ""),
         message=str(error.get("message") or ""),
+        up_to_date=content.get("upToDate") is True,
     )
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.api.status import Artifact, Metric
+from maskrcnn_operator.api.status import Artifact, Metric, StepState
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.restart import back_off, exit_reason
-from maskrcnn_operator.core.result import parse_result
+from maskrcnn_operator.core.result import TaskResult, parse_result
+from maskrcnn_operator.core.runs import RunState
+
+from .world import World
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -27,6 +30,12 @@ def test_a_termination_message() -> None:
     assert result.metrics == (Metric(name="AP", value="0.377"),)
     assert result.artifacts == {"model": Artifact(path="/workspace/m.tlt", bytes=123)}
     assert result.checkpoint_step == 120000
+
+
+def test_a_result_that_was_there_already() -> None:
+    content = {"code": 0, "fingerprint": "f"}
+    said = [parse_result(json.dumps(content | more)) for more in ({"upToDate": True}, {}, {"upToDate": "no"})]
+    assert [result and result.up_to_date for result in said] == [True, False, False]
 
 
 def test_an_error() -> None:
@@ -97,3 +106,10 @@ def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:
 )
 def test_what_an_exit_code_means(code: int | None, said: str, reason: str) -> None:
     assert exit_reason(code, said) == reason
+
+
+def test_a_step_whose_result_was_there_is_up_to_date(training: World) -> None:
+    found = TaskResult(0, training.newest("train").fingerprint, model_path="/workspace/m.tlt", up_to_date=True)
+    training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=found)
+    training.look()
+    assert (training.step("train").state, training.step("train").reason) == (StepState.SUCCEEDED, "UpToDate")

@@ -163,6 +163,7 @@ def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> boo
             metrics=result.get("metrics"),
             artifacts=artifacts,
             checkpoint_step=result.get("checkpointStep"),
+            up_to_date=True,
         )
         write_termination_message(environment, message)
     return True

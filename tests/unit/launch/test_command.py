@@ -1,0 +1,39 @@
+"""A launch that finds the results of its fingerprint has nothing to do, and says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.launch import LaunchSettings, launch
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> None:
+    directory = tmp_path / "train"
+    directory.mkdir()
+    (directory / "model.tlt").write_bytes(b"model")
+    artifact = {"path": str(directory / "model.tlt"), "bytes": size, "sha256": "0"}
+    result = {"code": 0, "fingerprint": "v1:abc", "metrics": {"AP": 0.5}, "artifacts": {"model": artifact}}
+    (directory / "result.json").write_text(json.dumps(result | {"modelPath": artifact["path"], "checkpointStep": 7}))
+    environment = TaskEnvironment.from_environ(
+        {
+            "MASKRCNN_RESULTS_DIR": str(directory),
+            "MASKRCNN_FINGERPRINT": "v1:abc",
+            "MASKRCNN_ATTEMPT": "4",
+            "MASKRCNN_TERMINATION_LOG": str(tmp_path / "last-word"),
+        }
+    )
+    task = ("train", "-d", str(directory), "-e", str(tmp_path / "absent.yaml"))
+    code = launch(LaunchSettings(1, 0, 1, None, task), environment)
+    if size != 5:
+        # not what the result says: it is made again, and the task that is started fails for want of a spec
+        assert code == 64
+        return
+    assert code == 0
+    said = json.loads((tmp_path / "last-word").read_text())
+    assert (said["upToDate"], said["attempt"], said["metrics"], said["checkpointStep"]) == (True, 4, {"AP": 0.5}, 7)
+    assert said["artifacts"] == {"model": {"path": artifact["path"], "bytes": 5}}
