@@ -79,7 +79,9 @@ def test_the_strong_filters_stay_and_the_file_says_that_it_must_be_trained(
     trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        assert main(["prune", "-m", str(trained), "-o", str(tmp_path), "-pth", "0.5", "-el", "fc6", "l3"]) == 0
+        assert (
+            main(["prune", "-m", str(trained), "-o", str(tmp_path), "-pth", "0.5", "-el", "fc6", "l3", "bn_conv1"]) == 0
+        )
     before, after = read_model_file(trained), read_model_file(tmp_path / "model.tlt")
     assert after.retrain_required
     assert (after.step, after.experiment, after.class_map) == (10, before.experiment, before.class_map)
@@ -108,6 +110,9 @@ def test_the_strong_filters_stay_and_the_file_says_that_it_must_be_trained(
 
     said = [record.getMessage() for record in caplog.records]
     assert any(line.split() == ["conv1", "64", "24"] for line in said)
+    assert [line for line in said if "keeps nothing" in line] == [
+        "--excluded-layers bn_conv1 keeps nothing: the layer has no filters; name the one that makes them"
+    ]
     assert any(line.split() == ["rpn-box", "12", "12", "(kept", "whole)"] for line in said)
     assert f"Pruning ratio (pruned model / original model): {counts[1] / counts[0]:.6f}" in said
 

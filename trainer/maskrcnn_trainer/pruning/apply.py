@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ import numpy as np
 from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.pruning.groups import Connectivity, Slice
 from maskrcnn_trainer.pruning.retain import PruneSettings, check_excluded, retained_of_group
+
+log = logging.getLogger(__name__)
 
 Retained = Mapping[int, np.ndarray]
 """The filters that stay, rising, by number of the group; a group that is absent stays whole."""
@@ -23,6 +26,8 @@ def choose(variables: Mapping[str, np.ndarray], connected: Connectivity, setting
     """
     check_excluded(settings.excluded_layers, connected.layers)
     excluded = set(settings.excluded_layers)
+    for name in sorted(excluded - {member for group in connected.groups for member in group.members}):
+        log.warning("--excluded-layers %s keeps nothing: the layer has no filters; name the one that makes them", name)
     return {
         number: retained_of_group({name: variables[f"{name}/kernel"] for name in group.members}, settings)
         for number, group in enumerate(connected.groups)
