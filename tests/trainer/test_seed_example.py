@@ -6,6 +6,8 @@ Only paths, sizes and counts of the sample are changed; for the second training 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -13,16 +15,18 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
 import pytest
 
+from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.modelfile import MAGIC, read_model_file
 
-# Eleven processes that each import TensorFlow, on machines that may be busy.
+# Trainings as processes that each import TensorFlow, on machines that may be busy.
 pytestmark = [pytest.mark.trainer, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +80,23 @@ def run(*arguments: str, code: int = 0) -> str:
     return output
 
 
+def run_here(*arguments: str, code: int = 0) -> str:
+    """One command in this process, which has imported TensorFlow already."""
+    output = io.StringIO()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
+    with (
+        mock.patch.dict(os.environ, kept, clear=True),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        try:
+            found: object = main(arguments)
+        except SystemExit as end:
+            found = end.code
+    assert found == code, output.getvalue()[-4000:]
+    return output.getvalue()
+
+
 def metrics(directory: Path) -> dict[str, float]:
     content: dict[str, Any] = json.loads((directory / "result.json").read_text())
     return dict(content["metrics"])
@@ -99,7 +120,10 @@ def write_pretrained(path: Path) -> None:
             file[f"model_weights/{layer}"].attrs["weight_names"] = [f"{layer}/{kind}:0".encode()]
 
 
-def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
+def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("evaluation.evaluate", "pruning.task", "detector.tlt", "export.task"):
+        # threads are set before TensorFlow starts, and here it has
+        monkeypatch.setattr(f"maskrcnn_trainer.{module}.prepare_tensorflow", lambda **_options: None)
     data, raw = tmp_path / "data", tmp_path / "raw"
     generate = [sys.executable, str(ROOT / "examples/shapes/generate.py"), "--output", str(raw)]
     subprocess.run([*generate, "--train", "4", "--val", "3"], check=True, capture_output=True)
@@ -126,15 +150,15 @@ def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
     assert model.read_bytes().startswith(MAGIC)
 
     evaluated = tmp_path / "evaluated"
-    run("evaluate", "-e", str(spec), "-m", str(model), "-k", KEY, "-r", str(evaluated))
+    run_here("evaluate", "-e", str(spec), "-m", str(model), "-k", KEY, "-r", str(evaluated))
     assert {"AP", "AP50", "mask_AP", "mask_ARl"} <= set(metrics(evaluated))
 
     pruned = tmp_path / "pruned"
-    run("prune", "-m", str(model), "-o", str(pruned), "-pth", "0.9", "-k", KEY)
+    run_here("prune", "-m", str(model), "-o", str(pruned), "-pth", "0.9", "-k", KEY)
     assert 0.3 < metrics(pruned)["pruning_ratio"] < 0.95
-    refused = run("evaluate", "-e", str(spec), "-m", str(pruned / "model.tlt"), "-k", KEY, code=64)
+    refused = run_here("evaluate", "-e", str(spec), "-m", str(pruned / "model.tlt"), "-k", KEY, code=64)
     assert "needs to be retrained first before it can be used for inference or evaluation" in refused
-    again = run("prune", "-m", str(model), "-o", str(pruned), "-k", KEY, code=64)
+    again = run_here("prune", "-m", str(model), "-o", str(pruned), "-k", KEY, code=64)
     assert "model.tlt exists already" in again
 
     retrain, retrained = tmp_path / "maskrcnn_retrain_resnet50.txt", tmp_path / "retrained"
@@ -156,7 +180,7 @@ def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
     assert np.abs(after.variables["fc6/kernel"] - before.variables["fc6/kernel"]).max() > 0
 
     results = tmp_path / "inference"
-    run(
+    run_here(
         *["inference", "-i", str(raw / "images"), "-m", str(model), "-e", str(retrain), "-r", str(results)],
         *["-t", "0.01", "--include_mask", "-k", KEY],
     )
@@ -165,7 +189,7 @@ def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
     assert sorted(path.stem for path in (results / "labels").iterdir()) == sorted(path.stem for path in images)
 
     exported, calibration = tmp_path / "export" / "model.etlt", tmp_path / "export" / "cal.bin"
-    run(
+    run_here(
         *["export", "-m", str(model), "-e", str(retrain), "-o", str(exported), "-k", KEY, "--gen_ds_config"],
         *["--data_type", "int8", "--batches", "1", "--batch_size", "1", "--cal_cache_file", str(calibration)],
     )

@@ -152,6 +152,12 @@ def test_killed_and_resumed_ends_with_the_same_bits(data: Path, tmp_path: Path, 
     assert [record["status"] for record in records(whole)][0::1000] == ["STARTED"]
     assert records(whole)[-1]["status"] == "SUCCESS"
     assert list((whole / "logs" / "tensorboard").glob("events.*"))
+    if ranks == 1:
+        # one more training for a directory to refuse would cost half a minute
+        other = spec_file(data, tmp_path / "other.yaml", seed=4)
+        code, output = finish(start("train", "-e", str(other), "-d", str(whole)))
+        assert code == 64
+        assert "seed was 3, now 4" in output
 
 
 def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_evaluates(
@@ -189,13 +195,3 @@ def test_a_loss_that_is_no_number_ends_with_64_and_says_where(data: Path, tmp_pa
     assert code == 64, output[-4000:]
     assert "The loss is not a number at step" in output
     assert not list(results.glob("*.tlt"))
-
-
-def test_another_experiment_in_the_same_directory_is_refused_by_name(data: Path, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    first = spec_file(data, tmp_path / "first.yaml", totalSteps=1, numStepsPerEval=1)
-    run("train", "-e", str(first), "-d", str(results))
-    second = spec_file(data, tmp_path / "second.yaml", totalSteps=1, numStepsPerEval=1, seed=4)
-    code, output = finish(start("train", "-e", str(second), "-d", str(results)))
-    assert code == 64
-    assert "seed was 3, now 4" in output
