@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# Resolves the lock files anew: versions and hashes, no addresses.
+# Resolves the lock files anew: versions and hashes, no addresses. The images carry what the tests ran with, so their
+# locks follow cpu.lock. `scripts/lock.sh images` resolves theirs alone and leaves cpu.lock as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+index=$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)
+export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$index}}
+[ -n "$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX
 compile() {
     .venv/bin/uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 "$@"
 }
-compile pyproject.toml --extra operator --extra trainer --extra export --extra dev -o requirements/cpu.lock
-compile pyproject.toml --extra operator --extra trainer-gpu --extra export -o requirements/gpu.lock
-compile requirements/horovod-build.in -o requirements/horovod-build.lock
-compile --no-deps <(echo 'horovod==0.28.1') -o requirements/horovod.lock
-compile <(.venv/bin/uv --version | sed -E 's/^uv ([0-9.]+).*/uv==\1/') -o requirements/uv.lock
+if [ "${1:-all}" != images ]; then
+    compile pyproject.toml --extra operator --extra trainer --extra export --extra dev -o requirements/cpu.lock
+    compile requirements/horovod-build.in -o requirements/horovod-build.lock
+    compile --no-deps <(echo 'horovod==0.28.1') -o requirements/horovod.lock
+    compile <(.venv/bin/uv --version | sed -E 's/^uv ([0-9.]+).*/uv==\1/') -o requirements/uv.lock
+fi
+compile requirements/build.in -o requirements/build.lock
+compile pyproject.toml --extra operator -c requirements/cpu.lock -o requirements/operator.lock
+compile pyproject.toml --extra trainer --extra export -c requirements/cpu.lock -o requirements/trainer-cpu.lock
+compile pyproject.toml --extra trainer-gpu --extra export -c requirements/cpu.lock -o requirements/trainer-gpu.lock

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Writes a Debian base with Python 3.11 as a docker-archive, for where no registry can be reached: build.sh OUTPUT.tar
+#
+# Byte for byte the same from the same packages: times are those of SOURCE_DATE_EPOCH, the identity of the machine and
+# what differs from run to run is left out.
+set -euo pipefail
+output=$1
+name=${2:-localhost/maskrcnn-base:bookworm}
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1700000000}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d "$(dirname "$output")/base.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+exclude=()
+for path in doc man locale info lintian bug; do exclude+=(--dpkgopt="path-exclude=/usr/share/$path/*"); done
+# libgomp1 and libstdc++6: what ONNX Runtime's and Horovod's libraries link against
+mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,libgomp1,libstdc++6 \
+    "${exclude[@]}" --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    --customize-hook='rm -rf "$1"/var/cache/* "$1"/var/log/* "$1"/etc/machine-id "$1"/var/lib/apt/lists/*' \
+    --customize-hook='rm -f "$1"/etc/resolv.conf "$1"/etc/hostname' \
+    bookworm "$work/layer.tar" >&2
+python3 "$here/archive.py" "$work/layer.tar" "$work/image.tar" --name "$name"
+mv "$work/image.tar" "$output"

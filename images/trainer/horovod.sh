@@ -1,0 +1,22 @@
+#!/bin/sh
+# Puts a wheel of Horovod for the TensorFlow of the environment $1 into the folder $2: the one in HOROVOD_WHEELS where it
+# is there, else one compiled here with Gloo and without MPI (HOROVOD_GPU_OPERATIONS=NCCL for GPUs).
+set -eu
+environment=$1 output=$2
+mkdir -p "$output"
+if [ -z "${HOROVOD_GPU_OPERATIONS:-}" ] && ls "${HOROVOD_WHEELS:-/nowhere}"/horovod-*.whl > /dev/null 2>&1; then
+    cp "$HOROVOD_WHEELS"/horovod-*.whl "$output/"
+    exit 0
+fi
+if ! command -v g++ > /dev/null; then
+    apt-get update && apt-get install --yes --no-install-recommends g++ make
+fi
+# on top of the environment's packages, so that nothing of the build stays behind in it
+"$environment/bin/python3" -m venv /build/horovod
+"$environment/bin/python3" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+    > "$(/build/horovod/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/environment.pth"
+/build/horovod/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /build/horovod-build.lock
+PATH="/build/horovod/bin:$PATH" HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
+    HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 MAKEFLAGS="-j$(nproc)" \
+    /build/horovod/bin/pip wheel --no-deps --no-cache-dir --no-build-isolation --require-hashes \
+    -r /build/horovod.lock -w "$output"
