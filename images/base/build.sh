@@ -14,7 +14,8 @@ trap 'rm -rf "$work"' EXIT
 exclude=()
 for path in doc man locale info lintian bug; do exclude+=(--dpkgopt="path-exclude=/usr/share/$path/*"); done
 # libgomp1 and libstdc++6: what ONNX Runtime's and Horovod's libraries link against
-mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,libgomp1,libstdc++6 \
+mmdebstrap --quiet --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+    --include=usr-is-merged,python3,python3-venv,libgomp1,libstdc++6 \
     "${exclude[@]}" --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --customize-hook='rm -rf "$1"/var/cache/* "$1"/var/log/* "$1"/etc/machine-id "$1"/var/lib/apt/lists/*' \
     --customize-hook='rm -f "$1"/etc/resolv.conf "$1"/etc/hostname' \

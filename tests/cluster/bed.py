@@ -1,0 +1,347 @@
+"""A whole cluster on this machine: control plane, name server, and nodes that run containers; for root.
+
+Everything is in namespaces of its own and ends with the process that started it, however that ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.apiserver import servers
+from tests.apiserver.bed import BedError
+from tests.apiserver.certificates import Pair
+from tests.apiserver.rest import Rest, RestError
+from tests.cluster import control_plane
+from tests.cluster.image_store import copy_store
+from tests.cluster.network import CONTROL, NodeNetwork, cable, control_setup, node_setup
+from tests.cluster.node_files import write_node_files
+from tests.cluster.take_down import remove_cgroups
+from tests.cluster.tools import find_tool
+
+HERE = Path(__file__).resolve().parent
+SUPERVISOR = HERE.parent / "apiserver" / "supervisor.py"
+READY_SECONDS = 90.0
+POLL_SECONDS = 0.05
+LOG_LINES = 25
+NODE_MEMORY = "6Gi"
+
+
+class Node:
+    """One node of a bed."""
+
+    def __init__(self, bed: ClusterBed, index: int) -> None:
+        self.bed, self.index, self.name = bed, index, f"node-{index}"
+        self.network = NodeNetwork(index)
+        self.folder = bed.folder / self.name
+
+    def start(self) -> None:
+        """Boot, with what its disk holds; whoever needs it Ready waits for that."""
+        bed = self.bed
+        self.folder.mkdir(exist_ok=True)
+        if not (self.folder / "containerd").exists():
+            copy_store(bed.store, self.folder / "containerd")
+            client, serving = bed.identities.kubelet(self.name, self.network.address)
+            bed.write_kubeconfig(self.folder / "kubelet.kubeconfig", client)
+            for source, target in ((serving.certificate, "serving.crt"), (serving.key, "serving.key")):
+                shutil.copyfile(source, self.folder / target)
+            write_node_files(
+                self.folder, self.network, bed.identities.authority.certificate, bed.proxy_kubeconfig, self.name
+            )
+        kubelet = [
+            *(str(bed.binaries / "kubelet"), f"--config={self.folder}/kubelet.yaml", f"--hostname-override={self.name}"),
+            *(f"--kubeconfig={self.folder}/kubelet.kubeconfig", f"--root-dir={self.kubelet_root}"),
+            *(f"--node-ip={self.network.address}", f"--cert-dir={self.folder}"),
+        ]
+        others = [node.network for node in bed.nodes if node is not self]
+        description = {
+            "folder": str(self.folder),
+            "network": node_setup(self.network, others),
+            "programs": {
+                "containerd": ["containerd", "--config", str(self.folder / "containerd.toml")],
+                "kubelet": kubelet,
+                "kube-proxy": [str(bed.binaries / "kube-proxy"), f"--config={self.folder}/kube-proxy.yaml"],
+            },
+            "sockets": {"containerd": "/run/containerd/containerd.sock"},
+        }
+        file = self.folder / "node.json"
+        file.write_text(json.dumps(description))
+        namespaces = ("--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+        init = [sys.executable, "-S", "-E", str(HERE / "node_init.py"), str(file)]
+        pid = bed.supervise(self.name, ["unshare", *namespaces, "--propagation", "private", *init])
+        self.process = _child_of(pid)
+        try:
+            for command in cable(self.network, self.process):
+                bed.ip(command)
+        except BedError as error:
+            raise BedError(f"{error}\n{bed.log(self.name)}") from error
+
+    @property
+    def kubelet_root(self) -> str:
+        """kubelet's folder, where pods' volumes are."""
+        return "/var/lib/kubelet"
+
+    def power_off(self) -> None:
+        """SIGKILL of the node's process 1: nothing on it ends in an orderly way."""
+        self.bed.end(self.name)
+
+    def cut_network(self) -> None:
+        """Pull the cable; everything on the node goes on running."""
+        self.bed.ip(f"link set {self.network.outer} down")
+
+    def heal_network(self) -> None:
+        """Put the cable back."""
+        self.bed.ip(f"link set {self.network.outer} up")
+        self.bed.ip(f"route replace {self.network.pods} via {self.network.address}")
+
+    def log(self, program: str) -> str:
+        """The end of a program's log."""
+        return _tail(self.folder / f"{program}.log")
+
+
+class ClusterBed:
+    """A running cluster; ``start`` makes it, ``stop`` leaves nothing behind.
+
+    Args:
+        binaries: the folder with etcd, kube-apiserver and the rest of Kubernetes.
+        store: images for the nodes (see :func:`tests.cluster.image_store.find_store`).
+        nodes: how many.
+    """
+
+    def __init__(self, binaries: Path, store: Path, nodes: int = 2) -> None:
+        self.binaries, self.store, self._number = binaries, store, nodes
+        self._lock = threading.Lock()
+
+    def start(self) -> ClusterBed:
+        """Start everything and wait until all nodes are Ready.
+
+        Raises:
+            BedError: something ended, or was not ready in time.
+        """
+        if os.geteuid() != 0:
+            raise BedError("a cluster with nodes needs root; set E2E_KUBECONFIG to use one that is there")
+        remove_cgroups()
+        self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-cluster-", dir="/var/tmp"))  # noqa: S108
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-S", "-E", str(SUPERVISOR), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self) -> None:
+        self.identities = control_plane.Identities.make(self.folder)
+        self.authority = self.identities.authority.certificate
+        holder = self.supervise("network", ["unshare", "--net", "sleep", "infinity"])
+        self._namespace = f"/proc/{holder}/ns/net"
+        while os.readlink(self._namespace) == os.readlink("/proc/self/ns/net"):
+            time.sleep(POLL_SECONDS)
+        for command in control_setup():
+            self.ip(command)
+        inside = f"https://{CONTROL}:{control_plane.PORT}"
+        self.proxy_kubeconfig = self.folder / "kube-proxy.kubeconfig"
+        self._kubeconfigs = {
+            "controllers": self.identities.controller_manager,
+            "scheduler": self.identities.scheduler,
+            "kube-proxy": self.identities.proxy,
+            "dns": self.identities.dns,
+        }
+        for name, pair in self._kubeconfigs.items():
+            self.write_kubeconfig(self.folder / f"{name}.kubeconfig", pair)
+        self.port = _free_port()
+        self.kubeconfig = self.folder / "admin.kubeconfig"
+        self.write_kubeconfig(self.kubeconfig, self.identities.admin, f"https://127.0.0.1:{self.port}")
+        self.inside_kubeconfig = self.folder / "inside.kubeconfig"
+        self.write_kubeconfig(self.inside_kubeconfig, self.identities.admin, inside)
+        self.rest = Rest("127.0.0.1", self.port, self.authority, self.identities.admin)
+        self.supervise("etcd", servers.etcd(self.binaries, self.folder))
+        relay = [str(HERE / "relay.py"), str(self.port), self._namespace, f"{CONTROL}:{control_plane.PORT}"]
+        self.supervise("relay", [sys.executable, "-S", "-E", *relay])
+        self.start_api_server()
+        manager = self.folder / "controllers.kubeconfig"
+        self.inside(
+            "kube-controller-manager", control_plane.kube_controller_manager(self.binaries, manager, self.identities)
+        )
+        self.inside(
+            "kube-scheduler", control_plane.kube_scheduler(self.binaries, self.folder / "scheduler.kubeconfig")
+        )
+        core_file = self.folder / "Corefile"
+        core_file.write_text(control_plane.core_file(self.folder / "dns.kubeconfig"))
+        self.inside("coredns", [str(find_tool("coredns")), "-conf", str(core_file)])
+        self.nodes = [Node(self, index + 1) for index in range(self._number)]
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            self.wait_ready(node)
+
+    def stop(self) -> None:
+        """End everything and remove every file and control group."""
+        assert self._supervisor.stdin and self._supervisor.stdout
+        self._supervisor.stdin.close()
+        self._supervisor.wait()
+        self._supervisor.stdout.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_cgroups()
+
+    def __enter__(self) -> ClusterBed:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start_api_server(self) -> None:
+        """Start kube-apiserver and wait until it is ready.
+
+        Raises:
+            BedError: it ended, or was not ready in time.
+        """
+        self.inside("kube-apiserver", control_plane.kube_apiserver(self.binaries, self.folder, self.identities))
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                self.rest.call("GET", "/readyz")
+                return
+            except (OSError, RestError) as error:
+                if self.ended("kube-apiserver") or time.monotonic() > deadline:
+                    raise BedError(f"kube-apiserver is not ready: {error}\n{self.log('kube-apiserver')}") from error
+            time.sleep(POLL_SECONDS)
+
+    def stop_api_server(self) -> None:
+        """SIGKILL of kube-apiserver."""
+        self.end("kube-apiserver")
+
+    @contextmanager
+    def api_server_down(self) -> Any:
+        """Without an API server inside the ``with`` block."""
+        self.stop_api_server()
+        try:
+            yield
+        finally:
+            self.start_api_server()
+
+    def wait_ready(self, node: Node, ready: bool = True) -> None:
+        """Wait until a node is Ready, or not."""
+        deadline = time.monotonic() + READY_SECONDS
+        wanted = "True" if ready else ("False", "Unknown")
+        while True:
+            conditions: list[dict[str, Any]] = []
+            try:
+                conditions = self.api("GET", f"/api/v1/nodes/{node.name}")["status"].get("conditions", [])
+            except (OSError, RestError):
+                pass
+            if any(entry["type"] == "Ready" and entry["status"] in wanted for entry in conditions):
+                return
+            if self.ended(node.name) and ready:
+                logs = "\n".join(node.log(program) for program in ("kubelet", "kube-proxy"))
+                raise BedError(f"{node.name} ended:\n{self.log(node.name)}\n{logs}")
+            if time.monotonic() > deadline:
+                raise BedError(f"{node.name} is not {'Ready' if ready else 'lost'}: {conditions}\n{node.log('kubelet')}")
+            time.sleep(0.2)
+
+    def api(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:
+        """Call the API as admin (see :meth:`tests.apiserver.rest.Rest.call`)."""
+        return self.rest.call(method, path, body, content_type)
+
+    def supervise(self, name: str, argv: list[str]) -> int:
+        """Start a program of the bed; its pid."""
+        return int(self._command(start=name, argv=argv)["pid"])
+
+    def inside(self, name: str, argv: list[str]) -> int:
+        """Start a program in the control plane's network; its pid."""
+        return self.supervise(name, ["nsenter", f"--net={self._namespace}", *argv])
+
+    def inside_argv(self, argv: Sequence[str]) -> list[str]:
+        """A command line that runs in the control plane's network, from which pods can be reached."""
+        return ["nsenter", f"--net={self._namespace}", *argv]
+
+    def end(self, name: str) -> None:
+        """SIGKILL of a program."""
+        self._command(stop=name, grace=0)
+
+    def ended(self, name: str) -> bool:
+        """Whether a program is gone."""
+        return self._command(poll=name)["code"] is not None
+
+    def ip(self, command: str) -> None:
+        """ip(8) in the control plane's network."""
+        done = subprocess.run(self.inside_argv(["ip", *command.split()]), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BedError(f"ip {command}: {done.stderr.strip()}")
+
+    def log(self, name: str) -> str:
+        """The end of a program's log."""
+        return _tail(self.folder / f"{name}.log")
+
+    def write_kubeconfig(self, path: Path, pair: Pair, server: str | None = None) -> None:
+        """A kubeconfig by which a client is who the certificate says."""
+        encoded = {
+            name: base64.b64encode(file.read_bytes()).decode()
+            for name, file in (
+                ("certificate-authority-data", self.authority),
+                ("client-certificate-data", pair.certificate),
+                ("client-key-data", pair.key),
+            )
+        }
+        authority = encoded.pop("certificate-authority-data")
+        server = server or f"https://{CONTROL}:{control_plane.PORT}"
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "bed", "cluster": {"server": server, "certificate-authority-data": authority}}],
+            "users": [{"name": "user", "user": encoded}],
+            "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "user"}}],
+            "current-context": "bed",
+        }
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(content))
+
+    def _command(self, **command: Any) -> dict[str, Any]:
+        assert self._supervisor.stdin and self._supervisor.stdout
+        with self._lock:
+            self._supervisor.stdin.write(json.dumps(command).encode() + b"\n")
+            self._supervisor.stdin.flush()
+            line = self._supervisor.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the supervisor is gone"}
+        if "error" in answer:
+            raise BedError(answer["error"])
+        return answer
+
+
+def _child_of(pid: int) -> int:
+    """The only child of a process; unshare makes it within milliseconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.01)
+    raise BedError("unshare made no process")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:]) if path.exists() else ""

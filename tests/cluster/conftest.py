@@ -1,0 +1,60 @@
+"""The cluster tier: one cluster a test run, by E2E_KUBECONFIG or with nodes of our own (as root)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.apiserver.binaries import cache_folder, find_binaries
+from tests.cluster.bed import ClusterBed
+from tests.cluster.cluster import Cluster
+from tests.cluster.image_store import find_store
+from tests.cluster.tools import find_tool
+
+EXISTING = "E2E_KUBECONFIG"
+REQUIRED = "MASKRCNN_REQUIRE_CLUSTER"
+PROGRAMS = ("unshare", "nsenter", "containerd", "ctr", "runc", "iptables", "conntrack", "ip", "mount")
+ARCHIVES = ("operator.tar", "trainer-cpu.tar")
+
+
+def _missing() -> str:
+    if os.geteuid() != 0:
+        return "it needs root"
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    return f"{', '.join(missing)} is not installed (scripts/cluster_packages.sh)" if missing else ""
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """The cluster of this test run."""
+    kept = Path(os.environ.get("E2E_EVIDENCE") or tmp_path_factory.mktemp("evidence"))
+    existing = os.environ.get(EXISTING)
+    if existing:
+        kubectl = shutil.which("kubectl")
+        yield Cluster(Path(existing), Path(kubectl or find_binaries() / "kubectl"), find_tool("helm"), kept)
+        return
+    reason = _missing()
+    if reason:
+        if os.environ.get(REQUIRED, "") not in ("", "0"):
+            pytest.fail(f"{REQUIRED} is set, and no node can be made here: {reason}", pytrace=False)
+        pytest.skip(f"no node can be made here: {reason}; {EXISTING} names a cluster that is there")
+    images = cache_folder() / "images"
+    archives = [images / name for name in ARCHIVES if (images / name).is_file()]
+    binaries, store = find_binaries(), find_store(archives)
+    with ClusterBed(binaries, store) as bed:
+        yield Cluster(bed.kubeconfig, binaries / "kubectl", find_tool("helm"), kept, bed)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of this test's own, with restricted Pod Security; deleted after it."""
+    name = cluster.create_namespace(request.node.name.removeprefix("test_"))
+    failed_before = request.session.testsfailed
+    yield name
+    if request.session.testsfailed > failed_before:
+        folder = cluster.keep_evidence(request.node.name)
+        print(f"evidence: {folder}")  # noqa: T201 - on screen, with the failure
+    cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)

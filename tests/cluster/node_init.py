@@ -1,0 +1,84 @@
+"""Process 1 of a node: sets its namespaces up, then keeps containerd, kubelet and kube-proxy: node_init.py NODE.json
+
+Started by ``unshare`` in net, mount and PID namespaces of its own. SIGKILL of it is a power cut: the kernel takes every
+process, container, mount, interface and rule with it. It ends, and the node with it, when one of its programs does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PRIVATE = ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods")
+# kubelet and kube-proxy write to these; they belong to the whole machine, so the node has files in their place
+MACHINE_WIDE = (
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/vm/panic_on_oom",
+    "/proc/sys/kernel/panic",
+    "/proc/sys/kernel/panic_on_oops",
+    "/proc/sys/kernel/keys/root_maxkeys",
+    "/proc/sys/kernel/keys/root_maxbytes",
+)
+CABLE_SECONDS = 30.0
+
+
+def run(*command: str) -> None:
+    """A command that must succeed."""
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def set_up_mounts(folder: Path) -> None:
+    """Places of the node's own over those of the machine."""
+    for place in PRIVATE:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        run("mount", "-t", "tmpfs", "tmpfs", place)
+    # pods' volumes are mounted in here and must be seen by containers that are made later
+    run("mount", "--make-rshared", "/var/lib/kubelet")
+    for number, place in enumerate(MACHINE_WIDE):
+        if Path(place).exists():
+            stand_in = folder / f"sysctl-{number}"
+            stand_in.write_text(Path(place).read_text())
+            run("mount", "--bind", str(stand_in), place)
+
+
+def set_up_network(commands: list[str]) -> None:
+    """Waits for the cable, then addresses and routes."""
+    deadline = time.monotonic() + CABLE_SECONDS
+    while not Path("/sys/class/net/eth0").exists() and "eth0" not in Path("/proc/net/dev").read_text():
+        if time.monotonic() > deadline:
+            raise SystemExit("no cable was plugged in")
+        time.sleep(0.02)
+    for command in commands:
+        run("ip", *command.split())
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for switch in Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
+        switch.write_text("1")
+
+
+def main() -> None:
+    """Set up, start, and stay until a program ends."""
+    node = json.loads(Path(sys.argv[1]).read_text())
+    folder = Path(node["folder"])
+    set_up_mounts(folder)
+    set_up_network(node["network"])
+    processes = {}
+    for name, argv in node["programs"].items():
+        with (folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        processes[process.pid] = name
+        wait_for = node["sockets"].get(name)
+        while wait_for and not os.path.exists(wait_for) and process.poll() is None:
+            time.sleep(0.02)
+    while True:
+        # process 1 inherits every orphan
+        pid, status = os.waitpid(-1, 0)
+        if pid in processes:
+            raise SystemExit(f"{processes[pid]} ended with {os.waitstatus_to_exitcode(status)}")
+
+
+if __name__ == "__main__":
+    main()

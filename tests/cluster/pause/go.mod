@@ -1,0 +1,3 @@
+module maskrcnn.dev/tests/cluster/pause
+
+go 1.26
