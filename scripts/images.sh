@@ -94,13 +94,17 @@ make_context() { # name -> folder that the Dockerfile is built from
     echo "$context"
 }
 
+base_name() { # by what it is made from: a builder that has an older one must not take that
+    echo "localhost/maskrcnn-base:$(cat images/base/* | sha256sum | cut -c1-16)"
+}
+
 base_archive() {
     local file
-    file=$cache/base-$(cat images/base/* | sha256sum | cut -c1-16).tar
+    file=$cache/base-$(base_name | cut -d: -f2).tar
     if [ ! -f "$file" ]; then
         command -v mmdebstrap > /dev/null || { echo "images.sh: mmdebstrap is needed for --local" >&2; return 1; }
         echo "Making the Debian base (two minutes, once)" >&2
-        images/base/build.sh "$file.partial" localhost/maskrcnn-base:bookworm
+        images/base/build.sh "$file.partial" "$(base_name)"
         mv "$file.partial" "$file"
     fi
     echo "$file"
@@ -118,13 +122,13 @@ build() { # name
     context=$(make_context "$name")
     local arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
     if [ -n "$local_base" ]; then
-        arguments+=(--build-arg BASE=localhost/maskrcnn-base:bookworm --build-arg NO_INDEX=1)
+        arguments+=(--build-arg "BASE=$(base_name)" --build-arg NO_INDEX=1)
     fi
     if [ "$(basename "$tool")" = buildah ]; then
         local storage base
         base=$(base_archive)
         read -ra storage <<< "$(buildah_storage)"
-        buildah "${storage[@]}" inspect localhost/maskrcnn-base:bookworm > /dev/null 2>&1 \
+        buildah "${storage[@]}" inspect "$(base_name)" > /dev/null 2>&1 \
             || buildah "${storage[@]}" pull -q "docker-archive:$base" > /dev/null
         buildah "${storage[@]}" bud -q --isolation chroot --pull-never --layers --timestamp "$SOURCE_DATE_EPOCH" \
             "${arguments[@]}" "${target[@]}" -t "$image" -f "$context/$file" "$context" >&2

@@ -192,6 +192,9 @@ class ClusterBed:
             node.start()
         for node in self.nodes:
             self.wait_ready(node)
+        for name in ("coredns", "kube-scheduler", "kube-controller-manager"):
+            if self.ended(name):
+                raise BedError(f"{name} ended:\n{self.log(name)}")
 
     def stop(self) -> None:
         """End everything and remove every file and control group."""

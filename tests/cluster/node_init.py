@@ -1,7 +1,7 @@
 """Process 1 of a node: sets its namespaces up, then keeps containerd, kubelet and kube-proxy: node_init.py NODE.json
 
 Started by ``unshare`` in net, mount and PID namespaces of its own. SIGKILL of it is a power cut: the kernel takes every
-process, container, mount, interface and rule with it. It ends, and the node with it, when one of its programs does.
+process, container, mount, interface and rule with it. A program that ends is started again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MACHINE_WIDE = (
     "/proc/sys/kernel/keys/root_maxbytes",
 )
 CABLE_SECONDS = 30.0
+RESTARTS = 20
 
 
 def run(*command: str) -> None:
@@ -59,25 +60,38 @@ def set_up_network(commands: list[str]) -> None:
         switch.write_text("1")
 
 
+def start(name: str, argv: list[str], folder: Path) -> int:
+    """A program of the node, its output in a log; its pid."""
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT).pid
+
+
 def main() -> None:
-    """Set up, start, and stay until a program ends."""
+    """Set up, start, and keep the programs running, as a service manager would."""
     node = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(node["folder"])
     set_up_mounts(folder)
     set_up_network(node["network"])
-    processes = {}
+    programs: dict[int, str] = {}
     for name, argv in node["programs"].items():
-        with (folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        processes[process.pid] = name
+        programs[start(name, argv, folder)] = name
         wait_for = node["sockets"].get(name)
-        while wait_for and not os.path.exists(wait_for) and process.poll() is None:
+        while wait_for and not os.path.exists(wait_for):
             time.sleep(0.02)
+    restarts = 0
     while True:
         # process 1 inherits every orphan
         pid, status = os.waitpid(-1, 0)
-        if pid in processes:
-            raise SystemExit(f"{processes[pid]} ended with {os.waitstatus_to_exitcode(status)}")
+        name = programs.pop(pid, "")
+        if not name:
+            continue
+        restarts += 1
+        print(f"{name} ended with {os.waitstatus_to_exitcode(status)}", file=sys.stderr, flush=True)
+        if restarts > RESTARTS:
+            raise SystemExit("too often")
+        # kubelet ends where containerd listens but does not answer yet
+        time.sleep(0.5)
+        programs[start(name, node["programs"][name], folder)] = name
 
 
 if __name__ == "__main__":
