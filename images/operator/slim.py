@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-GENERATED = ("kubernetes/client/models", "kubernetes/client/api", "kubernetes/aio/client/models", "kubernetes/aio/client/api")
+GENERATED = tuple(f"kubernetes/{client}/{part}" for client in ("client", "aio/client") for part in ("models", "api"))
 UNUSED = ("kubernetes/e2e_test", "kubernetes/docs", "kubernetes/test", "pip", "setuptools")
 
 

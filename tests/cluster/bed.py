@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,11 @@ class Node:
                 self.folder, self.network, bed.identities.authority.certificate, bed.proxy_kubeconfig, self.name
             )
         kubelet = [
-            *(str(bed.binaries / "kubelet"), f"--config={self.folder}/kubelet.yaml", f"--hostname-override={self.name}"),
+            *(
+                str(bed.binaries / "kubelet"),
+                f"--config={self.folder}/kubelet.yaml",
+                f"--hostname-override={self.name}",
+            ),
             *(f"--kubeconfig={self.folder}/kubelet.kubeconfig", f"--root-dir={self.kubelet_root}"),
             *(f"--node-ip={self.network.address}", f"--cert-dir={self.folder}"),
         ]
@@ -134,7 +138,7 @@ class ClusterBed:
         if os.geteuid() != 0:
             raise BedError("a cluster with nodes needs root; set E2E_KUBECONFIG to use one that is there")
         remove_cgroups()
-        self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-cluster-", dir="/var/tmp"))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-cluster-", dir="/var/tmp"))
         self._supervisor = subprocess.Popen(
             [sys.executable, "-S", "-E", str(SUPERVISOR), str(self.folder)],
             stdin=subprocess.PIPE,
@@ -153,7 +157,7 @@ class ClusterBed:
         self.authority = self.identities.authority.certificate
         holder = self.supervise("network", ["unshare", "--net", "sleep", "infinity"])
         self._namespace = f"/proc/{holder}/ns/net"
-        while os.readlink(self._namespace) == os.readlink("/proc/self/ns/net"):
+        while Path(self._namespace).readlink() == Path("/proc/self/ns/net").readlink():
             time.sleep(POLL_SECONDS)
         for command in control_setup():
             self.ip(command)
@@ -181,9 +185,7 @@ class ClusterBed:
         self.inside(
             "kube-controller-manager", control_plane.kube_controller_manager(self.binaries, manager, self.identities)
         )
-        self.inside(
-            "kube-scheduler", control_plane.kube_scheduler(self.binaries, self.folder / "scheduler.kubeconfig")
-        )
+        self.inside("kube-scheduler", control_plane.kube_scheduler(self.binaries, self.folder / "scheduler.kubeconfig"))
         core_file = self.folder / "Corefile"
         core_file.write_text(control_plane.core_file(self.folder / "dns.kubeconfig"))
         self.inside("coredns", [str(find_tool("coredns")), "-conf", str(core_file)])
@@ -247,17 +249,17 @@ class ClusterBed:
         wanted = "True" if ready else ("False", "Unknown")
         while True:
             conditions: list[dict[str, Any]] = []
-            try:
+            with suppress(OSError, RestError):
                 conditions = self.api("GET", f"/api/v1/nodes/{node.name}")["status"].get("conditions", [])
-            except (OSError, RestError):
-                pass
             if any(entry["type"] == "Ready" and entry["status"] in wanted for entry in conditions):
                 return
             if self.ended(node.name) and ready:
                 logs = "\n".join(node.log(program) for program in ("kubelet", "kube-proxy"))
                 raise BedError(f"{node.name} ended:\n{self.log(node.name)}\n{logs}")
             if time.monotonic() > deadline:
-                raise BedError(f"{node.name} is not {'Ready' if ready else 'lost'}: {conditions}\n{node.log('kubelet')}")
+                raise BedError(
+                    f"{node.name} is not {'Ready' if ready else 'lost'}: {conditions}\n{node.log('kubelet')}"
+                )
             time.sleep(0.2)
 
     def api(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:

@@ -56,5 +56,5 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     yield name
     if request.session.testsfailed > failed_before:
         folder = cluster.keep_evidence(request.node.name)
-        print(f"evidence: {folder}")  # noqa: T201 - on screen, with the failure
+        print(f"evidence: {folder}")
     cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)

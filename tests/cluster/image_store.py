@@ -76,7 +76,7 @@ def _import(root: Path, archives: Sequence[Path]) -> None:
             )
             try:
                 deadline = time.monotonic() + START_SECONDS
-                while not os.path.exists(socket):
+                while not Path(socket).exists():
                     if server.poll() is not None or time.monotonic() > deadline:
                         raise RuntimeError(f"containerd did not start: {Path(folder, 'log').read_text()[-2000:]}")
                     time.sleep(0.05)

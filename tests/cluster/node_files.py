@@ -11,6 +11,7 @@ from tests.cluster.network import CONTROL, DOMAIN, PODS, NodeNetwork
 
 PAUSE_IMAGE = "docker.io/library/maskrcnn-test-pause:1"
 CNI_PLUGINS = "/usr/lib/cni"
+EVICTION_SIGNALS = ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available")
 
 
 def containerd_toml(folder: Path) -> str:
@@ -81,7 +82,7 @@ def kubelet_configuration(folder: Path, authority: Path) -> dict[str, Any]:
         "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
         "seccompDefault": True,
-        "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available"), "0%"),
+        "evictionHard": dict.fromkeys(EVICTION_SIGNALS, "0%"),
         "imageGCHighThresholdPercent": 100,
         "clusterDNS": [CONTROL],
         "clusterDomain": DOMAIN,

@@ -76,7 +76,7 @@ def main() -> None:
     for name, argv in node["programs"].items():
         programs[start(name, argv, folder)] = name
         wait_for = node["sockets"].get(name)
-        while wait_for and not os.path.exists(wait_for):
+        while wait_for and not Path(wait_for).exists():
             time.sleep(0.02)
     restarts = 0
     while True:
@@ -86,7 +86,8 @@ def main() -> None:
         if not name:
             continue
         restarts += 1
-        print(f"{name} ended with {os.waitstatus_to_exitcode(status)}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{name} ended with {os.waitstatus_to_exitcode(status)}\n")
+        sys.stderr.flush()
         if restarts > RESTARTS:
             raise SystemExit("too often")
         # kubelet ends where containerd listens but does not answer yet

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.jobs.defaults import JobDefaults
 from maskrcnn_operator.jobs.names import job_name
 
 RENDEZVOUS_PORT = 23456
@@ -19,7 +20,7 @@ class JobConfig:
         default_image: trainer image of experiments that name none.
         report_url: address that running steps report to; None for no reports.
         report_ca: certificate in PEM that this address is checked against; None for the image's own authorities.
-        image_pull_policy: of the trainer image; None leaves it to the API server.
+        defaults: what pods get whose experiment asks for nothing of its own.
         run_as_user, run_as_group, fs_group: ids of the pods, where the experiment names none.
         token_seconds: life of a reporting token, in seconds, at least 600; the kubelet renews it.
     """
@@ -27,7 +28,7 @@ class JobConfig:
     default_image: str | None = None
     report_url: str | None = None
     report_ca: str | None = None
-    image_pull_policy: str | None = None
+    defaults: JobDefaults = field(default_factory=JobDefaults)
     run_as_user: int = 1000
     run_as_group: int = 1000
     fs_group: int = 1000

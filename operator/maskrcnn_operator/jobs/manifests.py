@@ -27,7 +27,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
     It fails with its first pod; whether there is another attempt is decided by whoever watches it. A single pod that is
     disrupted is replaced within the attempt, a gang is not.
     """
-    nodes, queue = experiment.step(start.step).nodes, experiment.spec.queue_name
+    nodes, queue = experiment.step(start.step).nodes, experiment.spec.queue_name or config.defaults.queue_name
     job_labels = labels(experiment.name, start.step, start.attempt)
     return {
         "apiVersion": "batch/v1",

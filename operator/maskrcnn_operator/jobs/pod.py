@@ -52,7 +52,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             **dict(files.values()),
         },
     }
-    wanted = overrides.to_json()
+    wanted = {**config.defaults.to_json(), **{field: value for field, value in overrides.to_json().items() if value}}
     spec: Object = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds or GRACE_SECONDS,
@@ -123,8 +123,8 @@ def _container(
         # index 0 alone writes a message; of another pod that failed the end of its log is told
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    if config.image_pull_policy:
-        container["imagePullPolicy"] = config.image_pull_policy
+    if config.defaults.image_pull_policy:
+        container["imagePullPolicy"] = config.defaults.image_pull_policy
     if step.nodes > 1:
         container["ports"] = [{"name": "rendezvous", "containerPort": RENDEZVOUS_PORT}]
     return container

@@ -9,9 +9,12 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from maskrcnn_trainer.errors import EXIT_INVALID
+from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
+
+if TYPE_CHECKING:
+    from maskrcnn_operator.jobs.defaults import JobDefaults
 
 N = TypeVar("N", int, float)
 
@@ -39,6 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--report-port", type=_port, metavar="P", help="serve reports of running steps here (HTTPS)")
     steps.add_argument(
         "--report-url", metavar="U", help="address under which steps reach it, such as https://NAME.NS.svc"
+    )
+    steps.add_argument(
+        "--report-certificate",
+        type=Path,
+        metavar="DIR",
+        help="tls.crt, tls.key and ca.crt of that endpoint, renewed by somebody else (default: our own, in a Secret)",
+    )
+    steps.add_argument(
+        "--job-defaults",
+        type=Path,
+        metavar="FILE",
+        help="YAML: imagePullPolicy, imagePullSecrets, nodeSelector, tolerations, priorityClassName, queueName of"
+        " experiments that give none",
     )
     speed = parser.add_argument_group("speed")
     speed.add_argument("--workers", type=_number(int, 1), default=8, metavar="N", help="reconciliations at a time (8)")
@@ -84,11 +100,19 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.report_port is None) != (arguments.report_url is None):
         logging.getLogger(__name__).error("--report-port and --report-url go together")
         return EXIT_INVALID
+    if arguments.report_certificate is not None and arguments.report_port is None:
+        logging.getLogger(__name__).error("--report-certificate needs --report-port and --report-url")
+        return EXIT_INVALID
+    try:
+        defaults = _job_defaults(arguments.job_defaults)
+    except InvalidInput as error:
+        logging.getLogger(__name__).error("%s", error)
+        return EXIT_INVALID
     options = Options(
         namespaces=tuple(dict.fromkeys(arguments.namespace)),
         kubeconfig=arguments.kubeconfig,
         settings=replace(cluster_settings(arguments.trainer_image), max_parallel_steps=arguments.max_parallel_steps),
-        jobs=JobConfig(default_image=arguments.trainer_image, report_url=arguments.report_url),
+        jobs=JobConfig(default_image=arguments.trainer_image, report_url=arguments.report_url, defaults=defaults),
         workers=arguments.workers,
         qps=arguments.qps,
         burst=arguments.burst,
@@ -97,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         health_port=arguments.health_port,
         metrics_port=arguments.metrics_port,
         report_port=arguments.report_port,
+        report_certificate=arguments.report_certificate,
         experiment_metrics=arguments.experiment_metrics,
     )
 
@@ -108,6 +133,17 @@ def run(arguments: argparse.Namespace) -> int:
         return await Operator(options).run()
 
     return asyncio.run(operate())
+
+
+def _job_defaults(file: Path | None) -> JobDefaults:
+    from maskrcnn_operator.jobs.defaults import JobDefaults, read_job_defaults
+
+    if file is None:
+        return JobDefaults()
+    try:
+        return read_job_defaults(file.read_text(encoding="utf-8"), f"--job-defaults {file}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"--job-defaults {file} cannot be read: {error}") from error
 
 
 def _have_a_home() -> None:

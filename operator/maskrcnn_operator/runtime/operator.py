@@ -34,6 +34,8 @@ from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.metrics import server as metrics_server
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.progress import server as report_server
+from maskrcnn_operator.progress.certificates import CertificateError
+from maskrcnn_operator.progress.mounted import MountedCertificate
 from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.progress.tokens import TokenChecker
 from maskrcnn_operator.progress.writer import ProgressWriter
@@ -70,7 +72,7 @@ class Operator:
         """Ports listened at, by health, metrics and reports."""
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._tasks: list[asyncio.Task[None]] = []
-        self._certificate: ServerCertificate | None = None
+        self._certificate: ServerCertificate | MountedCertificate | None = None
         self._workers: Workers | None = None
 
     @property
@@ -93,7 +95,7 @@ class Operator:
                 if not await self._can_run(client):
                     return 0 if self.stop.is_set() else EXIT_CANNOT_RUN
                 await self._run(client, stack)
-            except ApiError as error:
+            except (ApiError, CertificateError) as error:
                 log.error("Cannot run: %s", error)
                 return EXIT_CANNOT_RUN
         return 0
@@ -197,7 +199,11 @@ class Operator:
     async def _serve_reports(self, client: Client, stack: AsyncExitStack) -> None:
         options = self.options
         host = urlsplit(options.jobs.report_url or "").hostname or "localhost"
-        certificate = ServerCertificate(client, options.lease_namespace, (host,))
+        certificate: ServerCertificate | MountedCertificate
+        if options.report_certificate is not None:
+            certificate = MountedCertificate(options.report_certificate)
+        else:
+            certificate = ServerCertificate(client, options.lease_namespace, (host,))
         await certificate.refresh()
         self._certificate = certificate
         self._spawn(certificate.keep())

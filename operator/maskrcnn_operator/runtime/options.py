@@ -29,6 +29,7 @@ class Options:
         relist_seconds: between two full lists.
         resync_seconds: between two looks at every experiment though nothing happened.
         health_port, metrics_port, report_port: None for none, 0 for any free one.
+        report_certificate: directory of the report endpoint's certificate; None for one of our own in a Secret.
         experiment_metrics: experiments with series of their own; 0 for none.
         host: address that is listened at; all of them when None.
     """
@@ -48,5 +49,6 @@ class Options:
     health_port: int | None = None
     metrics_port: int | None = None
     report_port: int | None = None
+    report_certificate: Path | None = None
     experiment_metrics: int = 0
     host: str | None = None

@@ -16,6 +16,7 @@ from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.config import JobConfig, run_name
+from maskrcnn_operator.jobs.defaults import JobDefaults
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_trainer.spec.reading import load_spec
 
@@ -221,7 +222,10 @@ def test_no_argument_is_expanded_by_the_kubelet(make: Make) -> None:
 
 
 def test_the_users_image_wins(make: Make) -> None:
-    job = the_job(make(lambda spec: spec.update(image="mine:2")), config=replace(CONFIG, image_pull_policy="Always"))
+    job = the_job(
+        make(lambda spec: spec.update(image="mine:2")),
+        config=replace(CONFIG, defaults=JobDefaults(image_pull_policy="Always")),
+    )
     assert (container(job)["image"], container(job)["imagePullPolicy"]) == ("mine:2", "Always")
     assert "imagePullPolicy" not in container(the_job(make()))
 

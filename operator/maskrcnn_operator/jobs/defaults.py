@@ -1,0 +1,43 @@
+"""What an installation gives to the pods of experiments that ask for nothing of their own: ``--job-defaults FILE``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from maskrcnn_operator.api.base import ApiModel
+from maskrcnn_operator.api.problems import field_path
+from maskrcnn_trainer.errors import InvalidInput
+
+
+class JobDefaults(ApiModel):
+    """Fields of the file; what an experiment's ``podOverrides`` or ``queueName`` gives wins, field by field."""
+
+    image_pull_policy: str | None = None
+    image_pull_secrets: tuple[dict[str, str], ...] = ()
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    priority_class_name: str | None = None
+    queue_name: str | None = None
+
+
+def read_job_defaults(text: str, source: str) -> JobDefaults:
+    """The defaults of a YAML text; an empty one gives none.
+
+    Raises:
+        InvalidInput: it is no YAML mapping, or has a field that is not known or of another type.
+    """
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{source} must be a mapping of fields, such as nodeSelector: {{}}")
+    try:
+        return JobDefaults.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        wrong = "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False))
+        raise InvalidInput(f"{source}: {wrong}") from error

@@ -1,0 +1,73 @@
+"""What an installation gives to pods, and what an experiment's own wishes leave of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.jobs.defaults import JobDefaults, read_job_defaults
+from maskrcnn_operator.jobs.manifests import job_manifest
+from maskrcnn_trainer.errors import InvalidInput
+
+from .test_manifests import Make, starts
+
+TEXT = """
+imagePullPolicy: IfNotPresent
+imagePullSecrets: [{name: registry}]
+nodeSelector: {pool: gpu}
+tolerations: [{key: gpu, operator: Exists}]
+queueName: research
+"""
+
+
+def job(make: Make, change: Any = None) -> dict[str, Any]:
+    experiment = make(change) if change else make()
+    config = JobConfig(default_image="trainer:1", defaults=read_job_defaults(TEXT, "defaults.yaml"))
+    return job_manifest(experiment, starts(experiment)["train"], config)
+
+
+def test_an_experiment_without_wishes_gets_them(make: Make) -> None:
+    def without(spec: dict[str, Any]) -> None:
+        spec["podOverrides"] = {}
+        spec["queueName"] = ""
+
+    made = job(make, without)
+    pod = made["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["nodeSelector"] == {"pool": "gpu"}
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert pod["containers"][0]["imagePullPolicy"] == "IfNotPresent"
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+    assert made["spec"]["suspend"] is True
+
+
+def test_what_an_experiment_asks_for_wins_field_by_field(make: Make) -> None:
+    def asking(spec: dict[str, Any]) -> None:
+        spec["podOverrides"] = {"nodeSelector": {"pool": "cpu"}}
+        spec["queueName"] = "own"
+
+    made = job(make, asking)
+    pod = made["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "cpu"}
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "own"
+
+
+def test_an_empty_file_gives_nothing() -> None:
+    assert read_job_defaults("", "d") == JobDefaults()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "d is no YAML"),
+        ("- 1", "d must be a mapping"),
+        ("nodeSelectors: {}", "nodeSelectors"),
+        ("nodeSelector: [a]", "nodeSelector"),
+    ],
+)
+def test_what_is_no_defaults_is_refused_by_name(text: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        read_job_defaults(text, "d")
