@@ -14,10 +14,12 @@ from prometheus_client.registry import Collector
 from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _FINISHED = frozenset({Reason.SUCCEEDED.value, Reason.FAILED.value})
+_WAITS_FOR_OTHERS = frozenset({Reason.WAITING_FOR_STEPS.value, Reason.UPSTREAM_FAILED.value})
+_VOCABULARY = frozenset(reason.value for reason in Reason)
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,16 @@ class Series:
     """One series of every experiment.
 
     Attributes:
-        labels: beside namespace and experiment.
         value: None where the experiment has no such number.
+        labels: beside namespace and experiment.
+        label_values: theirs.
     """
 
     name: str
     help: str
     value: Callable[[MaskRCNNExperiment], float | None]
     labels: tuple[str, ...] = ()
+    label_values: Callable[[MaskRCNNExperiment], tuple[str, ...]] = lambda experiment: ()
 
 
 class Experiments(Protocol):
@@ -45,6 +49,26 @@ def state_of(status: ExperimentStatus) -> str:
     """The STATE column: the reason of the condition Ready, one of the documented vocabulary."""
     ready = status.condition(ConditionType.READY)
     return ready.reason if ready is not None else Reason.PENDING.value
+
+
+def step_at(status: ExperimentStatus) -> StepStatus | None:
+    """The step that says why the experiment's state is what it is: the one that runs, else waits, else has failed."""
+    current = status.step(status.current_step) if status.current_step else None
+    if current is not None:
+        return current
+    for wanted in (StepState.QUEUED, StepState.PENDING, StepState.FAILED):
+        for step in status.steps:
+            if step.state is wanted and step.reason not in _WAITS_FOR_OTHERS:
+                return step
+    return None
+
+
+def _step_labels(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
+    step = step_at(experiment.status)
+    if step is None:
+        return "", ""
+    # a failed task's own word comes from its pod: it must not make series without bound
+    return step.name, step.reason if step.reason in _VOCABULARY else Reason.ERROR.value
 
 
 def _progress(experiment: MaskRCNNExperiment) -> float | None:
@@ -91,6 +115,14 @@ SERIES: tuple[Series, ...] = (
         "Always 1; the label state is what kubectl get shows as STATE.",
         lambda experiment: 1.0,
         ("state",),
+        lambda experiment: (state_of(experiment.status),),
+    ),
+    Series(
+        "maskrcnn_experiment_step",
+        "Always 1; the step that runs, else waits, else has failed, and its reason; absent when none does.",
+        lambda experiment: 1.0 if step_at(experiment.status) else None,
+        ("step", "reason"),
+        _step_labels,
     ),
     Series(
         "maskrcnn_experiment_progress_ratio",
@@ -196,8 +228,7 @@ def _rows(series: Series, experiments: Iterable[MaskRCNNExperiment]) -> Iterator
     for experiment in experiments:
         value = series.value(experiment)
         if value is not None:
-            more = (state_of(experiment.status),) if series.labels else ()
-            yield (experiment.metadata.namespace, experiment.name, *more), value
+            yield (experiment.metadata.namespace, experiment.name, *series.label_values(experiment)), value
 
 
 def _newest_by_name(experiments: Iterable[MaskRCNNExperiment]) -> list[MaskRCNNExperiment]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.tasks import TaskName
+
 REGISTRY = CollectorRegistry()
 """Holds what this module counts, and the process' CPU, memory and files."""
 
@@ -57,6 +60,24 @@ _REPORTS = Counter(
 _LEADER = Gauge(
     "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
 )
+
+
+def _begin_at_zero() -> None:
+    """Series stand there from the start: of one that begins at 1, the rate would miss the first event."""
+    for result in ("success", "conflict", "not_found", "not_leading", "api_error", "error"):
+        _RECONCILE.labels(result)
+    for task in TaskName:
+        for ended in ("Succeeded", "Failed"):
+            _STEPS.labels(task.value, ended)
+    for reason in (
+        Reason.BACK_OFF, Reason.DISRUPTED, Reason.NODE_LOST, Reason.RUN_LOST, Reason.RESULT_UNREADABLE,
+    ):  # fmt: skip
+        _RESTARTS.labels(reason.value)
+    for code in (200, 401, 403, 429, 503):
+        _REPORTS.labels(str(code))
+
+
+_begin_at_zero()
 
 
 def observe_reconcile(seconds: float, result: str) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics import exposition, parser
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
-from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, Progress
+from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, Progress, StepState, StepStatus
 from maskrcnn_operator.metrics.experiments import SERIES, ExperimentCollector
 
 MANIFEST = yaml.safe_load((Path(__file__).parents[1] / "core" / "nine_steps.yaml").read_text())
@@ -22,6 +22,12 @@ BASE = read_object({**MANIFEST, "metadata": {"name": "nuclei", "namespace": "lab
 
 TRAINING = ExperimentStatus(
     restarts=2,
+    current_step="train",
+    steps=(
+        StepStatus(name="convert-train", state=StepState.SUCCEEDED, reason="Completed"),
+        StepStatus(name="train", state=StepState.RUNNING, reason="Training"),
+        StepStatus(name="evaluate", reason="WaitingForSteps"),
+    ),
     progress=Progress(
         step="train", iteration=50_400, total_iterations=120_000, percentage=42,
         metrics=(
@@ -70,11 +76,12 @@ def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], floa
     return {key: value for key, value in samples(collector).items() if key[0].startswith("maskrcnn_experiment_")}
 
 
-def test_a_training_has_eight_series() -> None:
+def test_a_training_has_nine_series() -> None:
     assert samples(ExperimentCollector(Cache(experiment()), lambda: True, 10)) == {
         ("maskrcnn_experiments", "Running"): 1,
         ("maskrcnn_experiments_without_series",): 0,
         ("maskrcnn_experiment_state", "lab", "nuclei", "Running"): 1,
+        ("maskrcnn_experiment_step", "lab", "nuclei", "train", "Training"): 1,
         ("maskrcnn_experiment_progress_ratio", "lab", "nuclei"): 0.42,
         ("maskrcnn_experiment_restarts", "lab", "nuclei"): 2,
         ("maskrcnn_experiment_loss", "lab", "nuclei"): 0.61,
@@ -83,12 +90,12 @@ def test_a_training_has_eight_series() -> None:
         ("maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"): 0.28,
         ("maskrcnn_experiment_created_timestamp_seconds", "lab", "nuclei"): CREATED.timestamp(),
     }
-    assert len(SERIES) == 8
+    assert len(SERIES) == 9
 
 
 def test_no_series_has_a_label_for_a_pod_an_attempt_or_a_message() -> None:
     labels = {label for series in SERIES for label in ("namespace", "experiment", *series.labels)}
-    assert labels == {"namespace", "experiment", "state"}
+    assert labels == {"namespace", "experiment", "state", "step", "reason"}
 
 
 def test_what_an_experiment_does_not_have_has_no_series() -> None:
@@ -96,6 +103,28 @@ def test_what_an_experiment_does_not_have_has_no_series() -> None:
     assert {key[0] for key in found} == {
         "maskrcnn_experiment_state", "maskrcnn_experiment_restarts", "maskrcnn_experiment_created_timestamp_seconds",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ({"train": ("Succeeded", "Completed"), "evaluate": ("Succeeded", "UpToDate")}, None),
+        ({"train": ("Failed", "OutOfMemory"), "evaluate": ("Pending", "UpstreamFailed")}, ("train", "OutOfMemory")),
+        ({"train": ("Pending", "JobRefused"), "evaluate": ("Pending", "WaitingForSteps")}, ("train", "JobRefused")),
+        ({"train": ("Failed", "Error"), "other": ("Pending", "BackOff")}, ("other", "BackOff")),
+        ({"train": ("Pending", "BackOff"), "other": ("Queued", "Queued")}, ("other", "Queued")),
+        # a task's own word is no label: whoever makes images could make series
+        ({"train": ("Failed", "MyOwnWord42")}, ("train", "Error")),
+    ],
+)
+def test_the_step_that_says_why(steps: dict[str, tuple[str, str]], told: tuple[str, str] | None) -> None:
+    status = ExperimentStatus(
+        steps=tuple(
+            StepStatus(name=name, state=StepState(state), reason=reason) for name, (state, reason) in steps.items()
+        )
+    )
+    found = of_experiments(ExperimentCollector(Cache(experiment(status=status)), lambda: True, 10))
+    assert [key[3:] for key in found if key[0] == "maskrcnn_experiment_step"] == ([told] if told else [])
 
 
 def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
@@ -156,7 +185,7 @@ def test_the_limit_keeps_unfinished_and_new_ones_and_counts_the_rest() -> None:
         found = samples(collector)
         assert found["maskrcnn_experiments_without_series",] == 5 - len(kept)
         assert found["maskrcnn_experiments", "Running"] == 2
-        assert len(of_experiments(collector)) <= 8 * limit
+        assert len(of_experiments(collector)) <= 9 * limit
 
 
 def test_an_experiment_made_again_under_its_name_has_one_set_of_series() -> None:
