@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from maskrcnn_operator.jobs.config import JobConfig
     from maskrcnn_operator.runtime.logs import set_up_logging
     from maskrcnn_operator.runtime.operator import Operator
-    from maskrcnn_operator.runtime.options import Options, cluster_settings
+    from maskrcnn_operator.runtime.options import Options, cluster_settings, report_address
 
     set_up_logging(arguments.log_format)
     if (arguments.report_port is None) != (arguments.report_url is None):
@@ -108,11 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
     except InvalidInput as error:
         logging.getLogger(__name__).error("%s", error)
         return EXIT_INVALID
+    report_url = report_address(arguments.report_url) if arguments.report_url else None
     options = Options(
         namespaces=tuple(dict.fromkeys(arguments.namespace)),
         kubeconfig=arguments.kubeconfig,
         settings=replace(cluster_settings(arguments.trainer_image), max_parallel_steps=arguments.max_parallel_steps),
-        jobs=JobConfig(default_image=arguments.trainer_image, report_url=arguments.report_url, defaults=defaults),
+        jobs=JobConfig(default_image=arguments.trainer_image, report_url=report_url, defaults=defaults),
         workers=arguments.workers,
         qps=arguments.qps,
         burst=arguments.burst,

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from maskrcnn_operator.cluster.lease import LeaseTimes
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.jobs.config import JobConfig, run_name
+from maskrcnn_operator.progress.server import REPORT_PATH
 
 
 def cluster_settings(default_image: str | None = None) -> Settings:
     """How steps are planned where they are Jobs."""
     return Settings(default_image=default_image, queueing=True, run_name=run_name)
+
+
+def report_address(url: str) -> str:
+    """What steps post to, of the address under which they reach this endpoint."""
+    return url if urlsplit(url).path.strip("/") else url.rstrip("/") + REPORT_PATH
 
 
 @dataclass(frozen=True)

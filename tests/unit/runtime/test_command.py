@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_operator.cli import build_parser, main
-from maskrcnn_operator.runtime.options import Options
+from maskrcnn_operator.runtime.options import Options, report_address
 
 CONTROLLER = (sys.executable, "-m", "maskrcnn_operator.cli", "controller")
 HEAVY = ("kopf", "kubernetes", "aiohttp", "prometheus_client", "cryptography")
@@ -81,3 +81,15 @@ def test_options_of_a_cluster_queue_and_name_jobs() -> None:
     settings = Options().settings
     assert settings.queueing
     assert settings.max_parallel_steps is None
+
+
+@pytest.mark.parametrize(
+    ("given", "posted_to"),
+    [
+        ("https://operator.ns.svc", "https://operator.ns.svc/v1/report"),
+        ("https://operator.ns.svc:8443/", "https://operator.ns.svc:8443/v1/report"),
+        ("https://proxy.example/maskrcnn/v1/report", "https://proxy.example/maskrcnn/v1/report"),
+    ],
+)
+def test_steps_are_given_the_path_that_is_served(given: str, posted_to: str) -> None:
+    assert report_address(given) == posted_to
