@@ -17,6 +17,7 @@ from tests.cluster.tools import find_tool
 EXISTING = "E2E_KUBECONFIG"
 REQUIRED = "MASKRCNN_REQUIRE_CLUSTER"
 PROGRAMS = ("unshare", "nsenter", "containerd", "ctr", "runc", "iptables", "conntrack", "ip", "mount")
+FAILED = pytest.StashKey[bool]()
 ARCHIVES = ("operator.tar", "trainer-cpu.tar")
 
 

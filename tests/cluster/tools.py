@@ -50,7 +50,10 @@ def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
     flags = " ".join(["-s", "-w", *VARIABLES.get(name, [])])
     say(f"Building {name}: a minute or two on two cores, once")
     done = subprocess.run(
-        [*(str(go), "build", "-trimpath", "-buildvcs=false", f"-ldflags={flags}"), *("-o", str(partial / name), package)],
+        [
+            *(str(go), "build", "-trimpath", "-buildvcs=false", f"-ldflags={flags}"),
+            *("-o", str(partial / name), package),
+        ],
         cwd=module,
         env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"},
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,62 @@
+"""Every task on two nodes, to the same digits as on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.experiments import NINE_STEPS, experiment
+from tests.cluster.team import Team
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path) -> dict[str, dict[str, str]]:
+    """The same manifest with processes in place of pods; the metrics of every step."""
+    shutil.copytree(shapes, workspace / "raw" / "shapes")
+    file = workspace / "experiment.yaml"
+    file.write_text(yaml.safe_dump(manifest))
+    command = [sys.executable, "-m", "maskrcnn_operator.cli", "run", str(file), "--workspace", str(workspace)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    status = json.loads((workspace / manifest["metadata"]["name"] / "experiment-status.json").read_text())
+    steps = status.get("status", status)["steps"]
+    return {step["name"]: {item["name"]: item["value"] for item in step["metrics"]} for step in steps}
+
+
+def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(team: Team, shapes: Path, tmp_path: Path) -> None:
+    manifest = experiment("nine", NINE_STEPS)
+    team.apply(manifest)
+    train = team.wait("both pods of the training", lambda: len(team.pods("nine", "train")) == 2, of="nine")
+    assert train
+    nodes = {pod["spec"].get("nodeName") for pod in team.pods("nine", "train")}
+    status = team.wait_succeeded("nine", 1200)
+    assert [step["reason"] for step in status["steps"]] == ["Completed"] * 9
+    assert status["restarts"] == 0
+    assert status["exportPath"] == "/workspace/nine/export/model.onnx"
+    assert (team.folder / "nine" / "export" / "cal.bin").is_file()
+    assert len(nodes) == 2
+    # logs of a step whose pods may be gone, of every node
+    for node in (0, 1):
+        text = (team.folder / "nine" / "train" / "logs" / f"attempt-1.node-{node}.log").read_text()
+        assert text
+    assert "12/12" in (team.folder / "nine" / "train" / "logs" / "attempt-1.node-0.log").read_text()
+
+    local = run_locally(manifest, tmp_path, shapes)
+    deterministic = ("train", "evaluate", "retrain", "evaluate-pruned")
+    compared = {name: _of_accuracy(local[name]) for name in deterministic}
+    assert {name: _of_accuracy(team.results("nine")[name]) for name in deterministic} == compared
+    assert all(compared.values())
+    print("AP in the cluster and locally:", {name: metrics.get("AP") for name, metrics in compared.items()})
+
+
+def _of_accuracy(metrics: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in metrics.items() if "AP" in name or "AR" in name}
