@@ -53,9 +53,43 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of this test's own, with restricted Pod Security; deleted after it."""
     name = cluster.create_namespace(request.node.name.removeprefix("test_"))
-    failed_before = request.session.testsfailed
     yield name
-    if request.session.testsfailed > failed_before:
-        folder = cluster.keep_evidence(request.node.name)
-        print(f"evidence: {folder}")
+    if request.node.stash.get(FAILED, False):
+        print(f"evidence: {cluster.keep_evidence(request.node.name)}")
     cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Let fixtures know whether their test has failed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster) -> Installation:
+    """The operator, installed by the chart."""
+    installed = Installation(cluster)
+    installed.install()
+    return installed
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated pictures with their annotations."""
+    folder = tmp_path_factory.mktemp("shapes")
+    draw_shapes(folder)
+    return folder
+
+
+@pytest.fixture
+def team(cluster: Cluster, installation: Installation, namespace: str, shapes: Path) -> Team:
+    """A namespace whose claim holds the pictures."""
+    if cluster.bed is None:
+        pytest.skip(f"{EXISTING}: the claim of a cluster that is there cannot be filled from here")
+    folder = cluster.bed.folder / "volumes" / namespace
+    shutil.copytree(shapes, folder / "raw" / "shapes")
+    cluster.apply(*local_volume(namespace, namespace, str(folder)))
+    return Team(cluster, namespace, folder)
