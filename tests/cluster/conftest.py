@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.apiserver.binaries import cache_folder, find_binaries
 from tests.cluster.bed import ClusterBed
 from tests.cluster.cluster import Cluster
+from tests.cluster.experiments import local_volume
 from tests.cluster.image_store import find_store
+from tests.cluster.installation import Installation
+from tests.cluster.team import Team, draw_shapes
 from tests.cluster.tools import find_tool
 
 EXISTING = "E2E_KUBECONFIG"
