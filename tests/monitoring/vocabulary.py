@@ -1,0 +1,57 @@
+"""What is documented and what asks for it: the metrics of docs/metrics.md, the alerts, the dashboard's queries."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "charts" / "maskrcnn-operator" / "files"
+RULES = FILES / "rules.yaml"
+RULE_TESTS = Path(__file__).with_name("rules_test.yaml")
+DASHBOARD = FILES / "dashboard.json"
+METRICS_PAGE = ROOT / "docs" / "metrics.md"
+OPERATIONS_PAGE = ROOT / "docs" / "operations.md"
+
+_ROW = re.compile(r"^\| `(\w+\*?)` \| ([\w, ]+) \| (.*?) \|", re.MULTILINE)
+_SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
+TARGET_LABELS = frozenset({"job", "instance", "namespace"})
+"""Labels that Prometheus puts on what it scrapes."""
+PROCESS_METRICS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds")
+
+
+def metrics() -> dict[str, frozenset[str]]:
+    """The series that docs/metrics.md has, and the labels of each, the target's included."""
+    found: dict[str, frozenset[str]] = {}
+    for name, kind, labels in _ROW.findall(METRICS_PAGE.read_text(encoding="utf-8")):
+        own = frozenset(re.findall(r"`(\w+)`", labels))
+        if name == "process_*":
+            found |= dict.fromkeys(PROCESS_METRICS, TARGET_LABELS)
+            continue
+        for suffix in _SUFFIXES.get(kind, ("",)):
+            more = frozenset({"le"}) if suffix == "_bucket" else frozenset()
+            found[name + suffix] = own | more | TARGET_LABELS
+    return found
+
+
+def alerts() -> list[Mapping[str, Any]]:
+    """The alerting rules of every group."""
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard."""
+    found: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return found
+
+
+def dashboard_queries() -> Iterator[tuple[str, str]]:
+    """Title of the panel and expression, of every query of the dashboard."""
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
