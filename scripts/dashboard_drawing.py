@@ -16,7 +16,7 @@ SHARPNESS = 2
 """Drawn so many times larger and made smaller: Pillow's lines have hard edges."""
 COLUMN, ROW, GAP = 50, 34, 8
 SIDE = 10
-TITLE, LEGEND_LINE = 26, 16
+TITLE, LEGEND_LINE, TABLE_LINE = 26, 16, 21
 INK, FAINT, GRID, PAPER, CARD = "#24292e", "#6b7280", "#e5e7eb", "#f4f5f7", "#ffffff"
 NAMED = {"green": "#1f9d55", "red": "#d64545", "text": INK}
 LINES = (
@@ -127,14 +127,17 @@ def _stat(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], b
 
 def _table(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], box: Box) -> None:
     heading, rows = table(panel, found)
-    column, line = (box[2] - box[0] - 16) / len(heading), 21
-    room = int((box[3] - box[1] - TITLE - 8) // line) - 1
-    for number_of, row in enumerate([heading, *rows[:room]]):
-        y = box[1] + TITLE + 6 + number_of * line
-        canvas.line([(box[0] + 8, y + line - 3), (box[2] - 8, y + line - 3)], GRID)
-        for place, text in enumerate(row):
-            colour = FAINT if number_of == 0 else NAMED["red"] if text in FAILED else INK
-            canvas.text((box[0] + 8 + place * column, y + 2), canvas.fitted(text, column - 8), colour)
+    room = int((box[3] - box[1] - TITLE - 8) // TABLE_LINE) - 1
+    lines = [heading, *rows[:room]]
+    wanted = [max(canvas.width(text) for text in column) + 16 for column in zip(*lines, strict=True)]
+    stretch = (box[2] - box[0] - 16) / sum(wanted)
+    for index, row in enumerate(lines):
+        x, y = float(box[0] + 8), box[1] + TITLE + 6 + index * TABLE_LINE
+        canvas.line([(x, y + TABLE_LINE - 3), (box[2] - 8, y + TABLE_LINE - 3)], GRID)
+        for text, width in zip(row, wanted, strict=True):
+            colour = FAINT if index == 0 else NAMED["red"] if text in FAILED else INK
+            canvas.text((x, y + 2), canvas.fitted(text, width * stretch - 6), colour)
+            x += width * stretch
     if len(rows) > room:
         canvas.text((box[2] - 8, box[1] + 7), f"{len(rows) - room} more", FAINT, anchor="ra")
 
@@ -145,7 +148,9 @@ def _lines(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], 
     named = [(name, points) for name, points in named if any(math.isfinite(value) for _, value in points)]
     values = [value for _, points in named for _, value in points if math.isfinite(value)] or [0.0]
     marks = ticks(
-        min(values) if panel.lowest is None else panel.lowest, max(values) if panel.highest is None else panel.highest
+        min(values) if panel.lowest is None else panel.lowest,
+        max(values) if panel.highest is None else panel.highest,
+        base=2.0 if panel.unit == "bytes" else 10.0,
     )
     names = _legend_lines(canvas, [name for name, _ in named], box[2] - box[0] - 16)
     margin = max(canvas.width(number(mark, panel.unit), 10) for mark in marks) + 8

@@ -177,13 +177,19 @@ def _duration(seconds: float) -> str:
     return f"{_short(seconds * 1000)} ms" if seconds else "0 s"
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from at most ``low`` to at least ``high``: steps of 1, 2 or 5 times a power of ten."""
+def ticks(low: float, high: float, most: int = 5, base: float = 10.0) -> list[float]:
+    """Round numbers from at most ``low`` to at least ``high``, ``most`` or fewer steps apart.
+
+    Args:
+        base: 10 for steps of 1, 2 or 5 times a power of ten; 2 for powers of two.
+    """
     if high <= low:
         high = low + (abs(low) or 1.0)
     rough = (high - low) / max(1, most - 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * power for size in (1, 2, 5, 10, 20) if size * power >= rough * 0.999)
+    power = base ** math.floor(math.log(rough, base))
+    step = next(
+        size * power for size in ((1, 2, 5, 10, 20) if base == 10.0 else (1, 2, 4)) if size * power >= rough * 0.999
+    )
     first = math.floor(low / step + 1e-9)
     last = math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]

@@ -24,7 +24,6 @@ from scripts.prometheus_api import Prometheus, PrometheusError, Series  # noqa: 
 DASHBOARD = ROOT / "charts" / "maskrcnn-operator" / "files" / "dashboard.json"
 PICTURE = ROOT / "docs" / "images" / "dashboard.png"
 POINTS = 300
-COLOURS = 128
 
 Answers = dict[int, dict[str, list[Series]]]
 
@@ -59,7 +58,7 @@ def draw(prometheus: Prometheus, output: Path, window: Window, rate_seconds: flo
     shown = panels(dashboard)
     answers = ask(prometheus, dashboard, shown, window, rate_seconds)
     output.parent.mkdir(parents=True, exist_ok=True)
-    picture(shown, answers, window).quantize(COLOURS).save(output, optimize=True)
+    picture(shown, answers, window).save(output, optimize=True)
     return answers
 
 
