@@ -80,6 +80,7 @@ class Node:
                 "kube-proxy": [str(bed.binaries / "kube-proxy"), f"--config={self.folder}/kube-proxy.yaml"],
             },
             "sockets": {"containerd": "/run/containerd/containerd.sock"},
+            "full": str(bed.full_folder),
         }
         file = self.folder / "node.json"
         file.write_text(json.dumps(description))
@@ -154,6 +155,9 @@ class ClusterBed:
 
     def _start(self) -> None:
         self.identities = control_plane.Identities.make(self.folder)
+        self.full_folder = self.folder / "full"
+        """A volume of a few pages on every node."""
+        self.full_folder.mkdir()
         self.authority = self.identities.authority.certificate
         holder = self.supervise("network", ["unshare", "--net", "sleep", "infinity"])
         self._namespace = f"/proc/{holder}/ns/net"

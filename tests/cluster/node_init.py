@@ -25,6 +25,7 @@ MACHINE_WIDE = (
 )
 CABLE_SECONDS = 30.0
 RESTARTS = 20
+FULL_SIZE = "64k"
 
 
 def run(*command: str) -> None:
@@ -32,8 +33,9 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
-def set_up_mounts(folder: Path) -> None:
-    """Places of the node's own over those of the machine."""
+def set_up_mounts(folder: Path, full: str) -> None:
+    """Places of the node's own over those of the machine, and a volume that is soon full."""
+    run("mount", "-t", "tmpfs", "-o", f"size={FULL_SIZE}", "tmpfs", full)
     for place in PRIVATE:
         Path(place).mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", place)
@@ -70,7 +72,7 @@ def main() -> None:
     """Set up, start, and keep the programs running, as a service manager would."""
     node = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(node["folder"])
-    set_up_mounts(folder)
+    set_up_mounts(folder, node["full"])
     set_up_network(node["network"])
     programs: dict[int, str] = {}
     for name, argv in node["programs"].items():

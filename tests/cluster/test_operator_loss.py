@@ -1,0 +1,34 @@
+"""Training goes on whatever becomes of the operator and the API server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tests.cluster.experiments import long_training
+from tests.cluster.installation import Installation
+from tests.cluster.team import Team
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+DOWN_SECONDS = 30.0
+
+
+def test_leader_both_replicas_and_the_api_server_lost_while_training(team: Team, installation: Installation) -> None:
+    assert team.cluster.bed is not None
+    team.apply(long_training("steady", steps=48))
+    team.wait_checkpoint("steady")
+    before = [pod["metadata"]["uid"] for pod in team.pods("steady", "train")]
+    leader = installation.leader()
+    installation.kill(leader)
+    team.wait("another leader", lambda: installation.leader() not in ("", leader), 120, of="steady")
+    installation.kill(*(pod["metadata"]["name"] for pod in installation.pods()))
+    with team.cluster.bed.api_server_down():
+        time.sleep(DOWN_SECONDS)
+    installation.wait_ready()
+    status = team.wait_succeeded("steady")
+    assert status["restarts"] == 0
+    assert [step["attempt"] for step in status["steps"]] == [1, 1, 1]
+    assert len(team.jobs("steady")) == 3
+    after = team.cluster.get("pods", "-n", team.namespace, "-l", "maskrcnn.dev/step=train")["items"]
+    assert sorted(pod["metadata"]["uid"] for pod in after) == sorted(before)
