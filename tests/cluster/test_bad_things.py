@@ -49,9 +49,11 @@ def test_an_image_that_cannot_be_pulled_is_named_until_the_deadline(team: Team) 
 
 def test_a_pod_that_fits_nowhere_says_what_is_missing(team: Team) -> None:
     team.apply(experiment("large", convert(resources=HUGE)))
-    team.wait(
-        "the reason", lambda: team.step("large", "convert-train").get("reason") == "Unschedulable", 60, of="large"
-    )
+
+    def told() -> bool:
+        return bool(team.step("large", "convert-train").get("reason") == "Unschedulable")
+
+    team.wait("the reason", told, 60, of="large")
     assert "Insufficient cpu" in team.step("large", "convert-train")["message"]
 
 
@@ -68,7 +70,7 @@ def test_a_full_workspace_is_named(team: Team) -> None:
     assert team.cluster.bed is not None
     full = team.cluster.create_namespace("full")
     folder = team.cluster.bed.full_folder
-    raw = [item for item in local_volume(f"{full}-raw", full, str(team.folder))]
+    raw = local_volume(f"{full}-raw", full, str(team.folder))
     raw[0]["spec"]["claimRef"]["name"] = raw[1]["metadata"]["name"] = "raw"
     team.cluster.apply(*local_volume(full, full, str(folder)), *raw, namespace=full)
     task = {**CONVERT[0]["datasetConvert"]}
@@ -87,13 +89,8 @@ def test_a_full_workspace_is_named(team: Team) -> None:
 
 def test_a_wrong_key_is_told_in_a_line(team: Team) -> None:
     for name in ("right", "wrong"):
-        secret = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name},
-            "stringData": {"key": f"{name}-key"},
-        }
-        team.apply(secret)
+        content = {"metadata": {"name": name}, "stringData": {"key": f"{name}-key"}}
+        team.apply({"apiVersion": "v1", "kind": "Secret", **content})
     train = [*CONVERT, {"name": "train", "train": {}}]
     team.apply(experiment("locked", train, SMALL_TRAINING, encryptionKeySecretRef={"name": "right", "key": "key"}))
     model = team.wait_succeeded("locked")["modelPath"]

@@ -21,9 +21,7 @@ def test_deleted_while_running_everything_is_collected(team: Team) -> None:
     team.cluster.kubectl("delete", "mrx", "dropped", "-n", team.namespace, "--timeout=60s")
 
     def left() -> str:
-        kinds = "jobs,pods,services"
-        return team.cluster.kubectl(
-            "get", kinds, "-n", team.namespace, "-l", "maskrcnn.dev/experiment=dropped", "-o", "name"
-        )
+        theirs = ("-n", team.namespace, "-l", "maskrcnn.dev/experiment=dropped")
+        return team.cluster.kubectl("get", "jobs,pods,services", *theirs, "-o", "name")
 
     team.wait("the end of its Jobs, pods and Services", lambda: not left().strip(), 200, of="dropped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -50,12 +51,33 @@ def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(team: Team, shap
         assert text
     assert "12/12" in (team.folder / "nine" / "train" / "logs" / "attempt-1.node-0.log").read_text()
 
+    check_that_only_what_changed_runs_again(team)
     local = run_locally(manifest, tmp_path, shapes)
     deterministic = ("train", "evaluate", "retrain", "evaluate-pruned")
     compared = {name: _of_accuracy(local[name]) for name in deterministic}
     assert {name: _of_accuracy(team.results("nine")[name]) for name in deterministic} == compared
     assert all(compared.values())
     print("AP in the cluster and locally:", {name: metrics.get("AP") for name, metrics in compared.items()})
+
+
+def check_that_only_what_changed_runs_again(team: Team) -> None:
+    """Another export of a finished experiment, then the whole deleted and applied again."""
+    attempts = {step["name"]: step["attempt"] for step in team.status("nine")["steps"]}
+    other = copy.deepcopy(NINE_STEPS)
+    other[-1]["export"] = {"dataType": "fp32", "batchSize": 2}
+    team.apply(experiment("nine", other))
+    team.wait("the new export", lambda: team.step("nine", "export")["attempt"] > attempts["export"], of="nine")
+    status = team.wait_succeeded("nine")
+    again = {step["name"]: step["attempt"] for step in status["steps"] if step["attempt"] != attempts[step["name"]]}
+    assert list(again) == ["export"]
+
+    models = sorted((team.folder / "nine").rglob("*.tlt"))
+    written = {path: path.stat().st_mtime_ns for path in models}
+    team.cluster.kubectl("delete", "mrx", "nine", "-n", team.namespace, "--timeout=60s")
+    team.apply(experiment("nine", other))
+    status = team.wait_succeeded("nine", 600)
+    assert [step["reason"] for step in status["steps"]] == ["UpToDate"] * 9
+    assert {path: path.stat().st_mtime_ns for path in models} == written
 
 
 def _of_accuracy(metrics: dict[str, str]) -> dict[str, str]:

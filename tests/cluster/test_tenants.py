@@ -47,17 +47,8 @@ def test_a_step_gets_the_gpus_it_asks_for_and_is_told_where_there_are_not_so_man
 def as_user(cluster: Cluster, namespace: str, role: str) -> str:
     account = f"system:serviceaccount:{namespace}:{role}"
     cluster.kubectl("create", "serviceaccount", role, "-n", namespace)
-    cluster.kubectl(
-        *(
-            "create",
-            "rolebinding",
-            role,
-            f"--clusterrole={role}",
-            f"--serviceaccount={namespace}:{role}",
-            "-n",
-            namespace,
-        )
-    )
+    whom = (f"--clusterrole={role}", f"--serviceaccount={namespace}:{role}")
+    cluster.kubectl("create", "rolebinding", role, *whom, "-n", namespace)
     return account
 
 
