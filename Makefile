@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-apiserver lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
+.PHONY: help setup demo parity test test-unit test-trainer test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,18 @@ test-trainer: setup ## the tests that need TensorFlow and Horovod
 test-apiserver: setup ## the tests against a real API server (its binaries are found, downloaded or built once)
 	$(PYTEST) tests/apiserver
 
+test-chart: setup ## the chart: lint, golden files, every object on a real API server
+	$(PYTEST) tests/chart
+
+images: setup ## the images of the operator and the trainer, with docker, podman or buildah (ARGS=--local without registry)
+	@scripts/images.sh $(ARGS)
+
+e2e: setup ## images, chart, and scenarios on nodes that run containers (root, or E2E_KUBECONFIG)
+	@scripts/e2e.sh $(ARGS)
+
+install-manifests: setup ## what the chart installs as plain YAML, in dist/install
+	@scripts/install_manifests.sh $(ARGS)
+
 dev-cluster: setup ## leaves a control plane running and prints its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop)
 	@$(VENV)/python scripts/dev_cluster.py $(ARGS)
 
@@ -49,11 +61,15 @@ lint: setup ## ruff, mypy and the arrows between rooms
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
 	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md
 	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/metrics.md
+	$(VENV)/python scripts/chart_readme.py --check
+	@cmp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 
 manifests: setup ## the CustomResourceDefinition, docs/api.md and docs/metrics.md, made from the types
 	$(call generate,maskrcnn_operator.api.crd,crds/maskrcnn.dev_maskrcnnexperiments.yaml)
 	$(call generate,maskrcnn_operator.api.docs,docs/api.md)
 	$(call generate,maskrcnn_operator.metrics.docs,docs/metrics.md)
+	@cp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
+	$(VENV)/python scripts/chart_readme.py
 
 format: setup ## lets ruff format and mend
 	$(VENV)/ruff check --fix .
