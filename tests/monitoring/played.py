@@ -40,6 +40,10 @@ class MonitoredOperator(OperatorProcess):
             ),
         )
 
+    def __enter__(self) -> MonitoredOperator:
+        super().__enter__()
+        return self
+
     def metrics(self) -> str:
         """What /metrics says now."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -44,15 +45,15 @@ def free_port() -> int:
 
 
 class PrometheusServer:
-    """A Prometheus that scrapes one target, with the chart's rules; it runs between ``with`` and its end.
+    """A Prometheus that scrapes an operator, with the chart's rules; it runs between ``with`` and its end.
 
     Args:
-        target: ``host:port`` of the operator's /metrics.
+        targets: ``host:port`` of each replica's /metrics.
         rules: a rule file.
         folder: where its data, configuration and log go.
     """
 
-    def __init__(self, binary: str, target: str, rules: Path, folder: Path) -> None:
+    def __init__(self, binary: str, targets: Sequence[str], rules: Path, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         self.api = Prometheus(f"http://127.0.0.1:{self.port}")
         configuration = {
@@ -63,7 +64,7 @@ class PrometheusServer:
                     "job_name": "maskrcnn-operator",
                     # as the chart's ServiceMonitor has it: the label namespace is the experiment's
                     "honor_labels": True,
-                    "static_configs": [{"targets": [target], "labels": {"namespace": "maskrcnn-operator"}}],
+                    "static_configs": [{"targets": list(targets), "labels": {"namespace": "maskrcnn-operator"}}],
                 }
             ],
         }
