@@ -50,8 +50,8 @@ e2e: setup ## images, chart, and scenarios on nodes that run containers (root, o
 install-manifests: setup ## what the chart installs as plain YAML, in dist/install
 	@scripts/install_manifests.sh $(ARGS)
 
-dev-cluster: setup ## leaves a control plane running and prints its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop)
-	@$(VENV)/python scripts/dev_cluster.py $(ARGS)
+dev-cluster: setup ## leaves a control plane running and prints its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop, NODE=1 for a real node)
+	@$(VENV)/python scripts/dev_cluster.py $(if $(NODE),--nodes=$(NODE)) $(ARGS)
 
 lint: setup ## ruff, mypy and the arrows between rooms
 	$(VENV)/ruff check .

@@ -2,6 +2,7 @@
 
 It has an API server and controllers but no nodes: pods stay Pending, unless ``--play-kubelet`` starts the tests'
 stand-in for nodes, which runs no container. It writes on each pod that it ran and succeeded, with a made-up result.
+``--nodes N`` makes real ones (as root), with the images that ``make e2e`` has left in the cache.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tests.apiserver.bed import Bed, BedError  # noqa: E402
 from tests.apiserver.binaries import BinariesError, cache_folder, find_binaries  # noqa: E402
 from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
 from tests.apiserver.plays import Play  # noqa: E402
+from tests.cluster.bed import ClusterBed  # noqa: E402
+from tests.cluster.image_store import find_store  # noqa: E402
 
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
@@ -45,28 +48,35 @@ def main() -> int:
     parser.add_argument(
         "--step-seconds", type=float, default=PLAYED_SECONDS, help="how long a played pod runs (default %(default)s)"
     )
+    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="nodes that run containers, for root")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     state = cache_folder() / "dev-cluster"
     if arguments.serve:
-        return serve(state, arguments.play_kubelet, arguments.step_seconds)
+        return serve(state, arguments.play_kubelet, arguments.step_seconds, arguments.nodes)
     if arguments.stop:
         return stop(state)
     try:
-        return start(state, arguments.play_kubelet, arguments.step_seconds)
+        return start(state, arguments.play_kubelet, arguments.step_seconds, arguments.nodes)
     except BinariesError as error:
         say(f"no Kubernetes to start: {error}")
         return 1
 
 
-def start(state: Path, play: bool, seconds: float) -> int:
+def start(state: Path, play: bool, seconds: float, nodes: int) -> int:
     """Start a control plane in the background, unless one runs, and print the line that makes kubectl use it."""
     running = running_process(state)
     if running is None:
         binaries = find_binaries(say)
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
-        command = [sys.executable, str(Path(__file__).resolve()), "--serve", f"--step-seconds={seconds}"]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--serve",
+            f"--step-seconds={seconds}",
+            f"--nodes={nodes}",
+        ]
         with (state / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, *(["--play-kubelet"] if play else [])],
@@ -83,7 +93,8 @@ def start(state: Path, play: bool, seconds: float) -> int:
                 say(f"it did not start:\n{(state / 'log').read_text(errors='replace')}")
                 return 1
             time.sleep(0.05)
-        say(f"Kubernetes runs, without nodes{': the played kubelet stands in for them' if play else ''}.")
+        without = f"without nodes{': the played kubelet stands in for them' if play else ''}"
+        say(f"Kubernetes runs, {f'with nodes: {nodes}' if nodes else without}.")
         say(f"binaries: {binaries}; end it with: make dev-cluster ARGS=--stop")
     else:
         say("Kubernetes runs already.")
@@ -108,7 +119,7 @@ def stop(state: Path) -> int:
     return 0
 
 
-def serve(state: Path, play: bool, seconds: float) -> int:
+def serve(state: Path, play: bool, seconds: float, nodes: int) -> int:
     """Be the background process that owns the control plane, until SIGTERM or SIGINT."""
     ended, played = threading.Event(), threading.Event()
 
@@ -120,7 +131,7 @@ def serve(state: Path, play: bool, seconds: float) -> int:
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGUSR1, lambda *_: played.set())
     try:
-        with Bed(find_binaries(say)) as bed:
+        with make_bed(nodes) as bed:
             facts = {
                 "pid": os.getpid(),
                 "started": psutil.Process().create_time(),
@@ -140,6 +151,14 @@ def serve(state: Path, play: bool, seconds: float) -> int:
         say(str(error))
         return 1
     return 0
+
+
+def make_bed(nodes: int) -> Bed | ClusterBed:
+    """A control plane alone, or one with nodes that have the images of the cache."""
+    if not nodes:
+        return Bed(find_binaries(say))
+    images = cache_folder() / "images"
+    return ClusterBed(find_binaries(say), find_store(sorted(images.glob("[ot]*.tar")), say), nodes)
 
 
 def running_process(state: Path) -> psutil.Process | None:

@@ -1,0 +1,84 @@
+"""The Dockerfiles as text: what can be told without building them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCKERFILES = sorted((ROOT / "images").glob("*/Dockerfile"))
+FINAL = {"operator": ("",), "trainer": ("cpu", "gpu")}
+
+
+def instructions(file: Path) -> list[str]:
+    """Its instructions, continued lines joined, comments left out."""
+    lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
+    return [line for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def stages(file: Path) -> dict[str, list[str]]:
+    """The instructions of each stage, by its name; the last of a file may have none."""
+    found: dict[str, list[str]] = {}
+    name = None
+    for line in instructions(file):
+        if line.startswith("FROM "):
+            match = re.search(r" AS (\S+)$", line)
+            name = match[1] if match else ""
+            found[name] = [line]
+        elif name is not None:
+            found[name].append(line)
+    return found
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
+def test_every_stage_and_file_that_is_copied_is_there(file: Path) -> None:
+    known = stages(file)
+    for lines in known.values():
+        for line in lines:
+            for source in re.findall(r"from=([^\s,]+)", line):
+                assert source in known, line
+            if line.startswith("COPY ") and "--from" not in line:
+                for path in line.split()[1:-1]:
+                    assert (ROOT / path).exists(), line
+    bases = [line.split()[1] for lines in known.values() for line in lines[:1]]
+    arguments = set(re.findall(r"^ARG (\w+)", file.read_text(), re.MULTILINE))
+    for base in bases:
+        assert base in known or base.strip("${}") in arguments, base
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
+def test_what_is_shipped_has_no_compiler_and_no_root(file: Path) -> None:
+    for name in FINAL[file.parent.name]:
+        lines = stages(file)[name]
+        assert "USER 65532:65532" in lines
+        text = "\n".join(lines)
+        assert not re.search(r"g\+\+|gcc|cmake|pip install|devel", text)
+        assert "org.opencontainers.image.version" in text
+        assert any(line.startswith("ENTRYPOINT") for line in lines)
+
+
+def test_packages_are_locked() -> None:
+    for file in DOCKERFILES:
+        for lines in stages(file).values():
+            for command in re.findall(r"pip install[^&;]*", "\n".join(lines)):
+                assert "--require-hashes" in command or "--no-index" in command or "TENSORRT" in command, command
+
+
+def test_both_targets_of_the_trainer_end_in_the_same_code() -> None:
+    known = stages(ROOT / "images" / "trainer" / "Dockerfile")
+    same = [line for line in known["cpu"] if line.startswith(("COPY --from=own", "ENV", "WORKDIR", "ENTRYPOINT"))]
+    assert len(same) == 4
+    assert all(line in known["gpu"] for line in same)
+    assert "HOROVOD_GPU_OPERATIONS=NCCL" in "\n".join(known["gpu-horovod"])
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "images").rglob("*.sh")) + sorted((ROOT / "scripts").glob("*.sh")), ids=str
+)
+def test_scripts_parse(script: Path) -> None:
+    shell = "bash" if "bash" in script.read_text().splitlines()[0] else "sh"
+    subprocess.run([shell, "-n", str(script)], check=True)
+    assert script.stat().st_mode & 0o111
