@@ -65,6 +65,11 @@ class Cluster:
         text = self.kubectl("get", *arguments, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
+    def list(self, *arguments: str) -> list[dict[str, Any]]:
+        """Objects as kubectl shows them in JSON."""
+        found = self.get(*arguments)
+        return list(found["items"]) if found else []
+
     def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> str:
         """kubectl apply of objects."""
         scope = ["-n", namespace] if namespace else []

@@ -89,9 +89,9 @@ def experiment(name: str, steps: list[Object], spec: Object | None = None, **fie
     }
 
 
-def long_training(name: str, steps: int = 40, every: int = 8, gang: Object = GANG, **fields: Any) -> Object:
+def long_training(name: str, steps: int = 24, every: int = 6, gang: Object = GANG, **fields: Any) -> Object:
     """Two conversions and a training that can be disturbed: a checkpoint every ``every`` steps."""
-    spec = {"totalSteps": steps, "numStepsPerEval": every, "learningRateSteps": [steps - 4]}
+    spec = {"totalSteps": steps, "numStepsPerEval": every, "learningRateSteps": [steps - 2]}
     return experiment(name, [*CONVERT, gang], spec, **fields)
 
 

@@ -37,7 +37,7 @@ class Installation:
     def pods(self) -> list[dict[str, Any]]:
         """The operator's pods."""
         selector = "app.kubernetes.io/name=maskrcnn-operator,pod-template-hash"
-        return list(self.cluster.get("pods", "-n", NAMESPACE, "-l", selector)["items"])
+        return list(self.cluster.list("pods", "-n", NAMESPACE, "-l", selector))
 
     def leader(self) -> str:
         """The name of the pod that holds the Lease."""

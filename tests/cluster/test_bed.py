@@ -45,7 +45,7 @@ def pod(name: str, node: str) -> dict[str, Any]:
 
 
 def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: str) -> None:
-    nodes = [item["metadata"]["name"] for item in cluster.get("nodes")["items"]]
+    nodes = [item["metadata"]["name"] for item in cluster.list("nodes")]
     assert len(nodes) == 2
     service = {
         "apiVersion": "v1",

@@ -16,7 +16,7 @@ DOWN_SECONDS = 30.0
 
 def test_leader_both_replicas_and_the_api_server_lost_while_training(team: Team, installation: Installation) -> None:
     assert team.cluster.bed is not None
-    team.apply(long_training("steady", steps=48))
+    team.apply(long_training("steady", steps=60, every=12))
     team.wait_checkpoint("steady")
     before = [pod["metadata"]["uid"] for pod in team.pods("steady", "train")]
     leader = installation.leader()
@@ -30,5 +30,5 @@ def test_leader_both_replicas_and_the_api_server_lost_while_training(team: Team,
     assert status["restarts"] == 0
     assert [step["attempt"] for step in status["steps"]] == [1, 1, 1]
     assert len(team.jobs("steady")) == 3
-    after = team.cluster.get("pods", "-n", team.namespace, "-l", "maskrcnn.dev/step=train")["items"]
+    after = team.cluster.list("pods", "-n", team.namespace, "-l", "maskrcnn.dev/step=train")
     assert sorted(pod["metadata"]["uid"] for pod in after) == sorted(before)

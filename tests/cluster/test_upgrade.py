@@ -54,7 +54,7 @@ def test_an_upgrade_and_a_rollback_start_and_stop_nothing(
     assert team.condition("waiting", "Suspended")["status"] == "True"
 
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
-    assert len(cluster.get("mrx", "-n", team.namespace)["items"]) == 3
+    assert len(cluster.list("mrx", "-n", team.namespace)) == 3
     installation.install()
     installation.wait_ready()
     assert {name: team.jobs(name) for name in names} == before

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
     "coredns": (ROOT / "cluster" / "coredns", "."),
     "pause": (ROOT / "cluster" / "pause", "."),
+    "argocd": (ROOT / "gitops" / "argocd", "."),
+    "flux": (ROOT / "gitops" / "flux", "."),
     "helm": (ROOT / "chart" / "helm", "helm.sh/helm/v3/cmd/helm"),
 }
 HELM = "helm.sh/helm/v3/pkg"

@@ -112,17 +112,10 @@ def _number(text: str | None) -> float | None:
 SERIES: tuple[Series, ...] = (
     Series(
         "maskrcnn_experiment_state",
-        "Always 1; the label state is what kubectl get shows as STATE.",
+        "Always 1; state is what kubectl get shows as STATE, step the one that runs, else waits, else has failed.",
         lambda experiment: 1.0,
-        ("state",),
-        lambda experiment: (state_of(experiment.status),),
-    ),
-    Series(
-        "maskrcnn_experiment_step",
-        "Always 1; the step that runs, else waits, else has failed, and its reason; absent when none does.",
-        lambda experiment: 1.0 if step_at(experiment.status) else None,
-        ("step", "reason"),
-        _step_labels,
+        ("state", "step", "reason"),
+        lambda experiment: (state_of(experiment.status), *_step_labels(experiment)),
     ),
     Series(
         "maskrcnn_experiment_progress_ratio",

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_number(int, 0),
         default=0,
         metavar="N",
-        help="export series of at most N experiments, nine each (0)",
+        help="export series of at most N experiments, eight each (0)",
     )
     ports.add_argument("--log-format", choices=("json", "text"), default="json", help="(json)")
     parser.set_defaults(command=run)

@@ -76,12 +76,11 @@ def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], floa
     return {key: value for key, value in samples(collector).items() if key[0].startswith("maskrcnn_experiment_")}
 
 
-def test_a_training_has_nine_series() -> None:
+def test_a_training_has_eight_series() -> None:
     assert samples(ExperimentCollector(Cache(experiment()), lambda: True, 10)) == {
         ("maskrcnn_experiments", "Running"): 1,
         ("maskrcnn_experiments_without_series",): 0,
-        ("maskrcnn_experiment_state", "lab", "nuclei", "Running"): 1,
-        ("maskrcnn_experiment_step", "lab", "nuclei", "train", "Training"): 1,
+        ("maskrcnn_experiment_state", "lab", "nuclei", "Running", "train", "Training"): 1,
         ("maskrcnn_experiment_progress_ratio", "lab", "nuclei"): 0.42,
         ("maskrcnn_experiment_restarts", "lab", "nuclei"): 2,
         ("maskrcnn_experiment_loss", "lab", "nuclei"): 0.61,
@@ -90,7 +89,7 @@ def test_a_training_has_nine_series() -> None:
         ("maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"): 0.28,
         ("maskrcnn_experiment_created_timestamp_seconds", "lab", "nuclei"): CREATED.timestamp(),
     }
-    assert len(SERIES) == 9
+    assert len(SERIES) == 8
 
 
 def test_no_series_has_a_label_for_a_pod_an_attempt_or_a_message() -> None:
@@ -124,7 +123,7 @@ def test_the_step_that_says_why(steps: dict[str, tuple[str, str]], told: tuple[s
         )
     )
     found = of_experiments(ExperimentCollector(Cache(experiment(status=status)), lambda: True, 10))
-    assert [key[3:] for key in found if key[0] == "maskrcnn_experiment_step"] == ([told] if told else [])
+    assert [key[4:] for key in found if key[0] == "maskrcnn_experiment_state"] == [told or ("", "")]
 
 
 def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
@@ -137,7 +136,7 @@ def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
 def test_an_experiment_that_nobody_has_looked_at_is_pending() -> None:
     fresh = experiment().with_status(ExperimentStatus())
     found = samples(ExperimentCollector(Cache(fresh), lambda: True, 10))
-    assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending"] == 1
+    assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending", "", ""] == 1
     assert found["maskrcnn_experiments", "Pending"] == 1
 
 
@@ -185,13 +184,13 @@ def test_the_limit_keeps_unfinished_and_new_ones_and_counts_the_rest() -> None:
         found = samples(collector)
         assert found["maskrcnn_experiments_without_series",] == 5 - len(kept)
         assert found["maskrcnn_experiments", "Running"] == 2
-        assert len(of_experiments(collector)) <= 9 * limit
+        assert len(of_experiments(collector)) <= 8 * limit
 
 
 def test_an_experiment_made_again_under_its_name_has_one_set_of_series() -> None:
     cache = Cache(experiment(uid="new", minutes=5, state="Pending"), experiment(uid="old", state="Failed"))
     found = samples(ExperimentCollector(cache, lambda: True, 10))
-    assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending"] == 1
+    assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending", "train", "Training"] == 1
     assert found["maskrcnn_experiments", "Pending"] == 1
 
 
@@ -200,4 +199,7 @@ def test_both_text_formats_can_be_read() -> None:
     registry.register(ExperimentCollector(Cache(experiment(), experiment("b", "Failed")), lambda: True, 10))
     families: list[Any] = list(parser.text_string_to_metric_families(exposition.generate_latest(registry).decode()))
     assert {family.name for family in families} >= {series.name for series in SERIES}
-    assert b'maskrcnn_experiment_state{experiment="b",namespace="lab",state="Failed"} 1.0' in generate_latest(registry)
+    line = (
+        b'maskrcnn_experiment_state{experiment="b",namespace="lab",reason="Training",state="Failed",step="train"} 1.0'
+    )
+    assert line in generate_latest(registry)

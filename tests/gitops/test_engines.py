@@ -1,0 +1,67 @@
+"""What Argo CD and Flux make of an experiment: each state once, and no drift after the operator has worked on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.apiserver.bed import Bed
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest
+from tests.apiserver.runtime.running import RunningOperator
+from tests.gitops.conftest import Engine
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
+
+GOOD, BAD = "good", "bad"
+NAMES = (GOOD, BAD)
+
+
+def objects(suspend: bool = False) -> list[dict[str, Any]]:
+    steps = {GOOD: CONVERT, BAD: {**CONVERT, "name": "broken"}}
+    return [manifest(name, steps[name], **({"suspend": True} if suspend else {})) for name in NAMES]
+
+
+def until(answer: Callable[[], dict[str, Any]], key: str, wanted: dict[str, str]) -> dict[str, Any]:
+    found = answer()
+    for _ in range(20):
+        if found[key] == wanted:
+            return found
+        found = answer()
+    raise AssertionError(f"{found} is never {wanted}")
+
+
+def test_argo_cd(bed: Bed, crd: None, cluster: Cluster, operator: RunningOperator, argocd: Engine) -> None:
+    wanted = objects(suspend=True)
+    synced = argocd("sync", *wanted)
+    assert synced["synced"] == dict.fromkeys(NAMES, "Synced"), synced
+    look = lambda: argocd("diff", *wanted)  # noqa: E731
+    suspended = until(look, "health", dict.fromkeys(NAMES, "Suspended"))
+    assert suspended["modified"] == []
+
+    wanted = objects()
+    assert argocd("diff", *wanted)["modified"] == list(NAMES)
+    argocd("sync", *wanted)
+    running = until(look, "health", dict.fromkeys(NAMES, "Progressing"))
+    assert running["modified"] == []
+    with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
+        kubelet.play("broken", Play(exit_code=64))
+        ended = until(look, "health", {GOOD: "Healthy", BAD: "Degraded"})
+    assert ended["modified"] == []
+    assert argocd("sync", *wanted)["synced"] == dict.fromkeys(NAMES, "Synced")
+    assert argocd("diff", *wanted)["modified"] == []
+
+
+def test_flux(bed: Bed, crd: None, cluster: Cluster, operator: RunningOperator, flux: Engine) -> None:
+    suspended = flux(*objects(suspend=True))
+    assert suspended["applied"] == dict.fromkeys(NAMES, "created")
+    wanted = objects()
+    assert flux(*wanted)["applied"] == dict.fromkeys(NAMES, "configured")
+    running = until(lambda: flux(*wanted), "status", dict.fromkeys(NAMES, "InProgress"))
+    assert running["applied"] == dict.fromkeys(NAMES, "unchanged")
+    with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
+        kubelet.play("broken", Play(exit_code=64))
+        ended = until(lambda: flux(*wanted), "status", {GOOD: "Current", BAD: "Failed"})
+    assert ended["applied"] == dict.fromkeys(NAMES, "unchanged")
