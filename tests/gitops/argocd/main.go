@@ -53,6 +53,7 @@ func run(mode, namespace, manifest, script string) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.QPS, config.Burst = 200, 400
 	text, err := os.ReadFile(manifest)
 	if err != nil {
 		return nil, err
@@ -68,6 +69,7 @@ func run(mode, namespace, manifest, script string) (*answer, error) {
 		}
 		annotations[trackedBy] = namespace
 		item.SetAnnotations(annotations)
+		item.SetNamespace(namespace)
 	}
 	judge, err := newJudge(script)
 	if err != nil {
@@ -110,9 +112,6 @@ func run(mode, namespace, manifest, script string) (*answer, error) {
 		return nil, err
 	}
 	for _, item := range wanted {
-		if item.GetNamespace() == "" {
-			item.SetNamespace(namespace)
-		}
 		there := live[kube.GetResourceKey(item)]
 		if there == nil {
 			found.Modified = append(found.Modified, item.GetName())

@@ -48,6 +48,7 @@ func run(namespace, manifest string) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.QPS, config.Burst = 200, 400
 	mapper, err := newMapper(discovery.NewDiscoveryClientForConfigOrDie(config))
 	if err != nil {
 		return nil, err
