@@ -182,8 +182,7 @@ class ClusterBed:
         self.write_kubeconfig(self.inside_kubeconfig, self.identities.admin, inside)
         self.rest = Rest("127.0.0.1", self.port, self.authority, self.identities.admin)
         self.supervise("etcd", servers.etcd(self.binaries, self.folder))
-        relay = [str(HERE / "relay.py"), str(self.port), self._namespace, f"{CONTROL}:{control_plane.PORT}"]
-        self.supervise("relay", [sys.executable, "-S", "-E", *relay])
+        self.relay(CONTROL, control_plane.PORT, self.port)
         self.start_api_server()
         manager = self.folder / "controllers.kubeconfig"
         self.inside(
@@ -281,6 +280,13 @@ class ClusterBed:
     def inside_argv(self, argv: Sequence[str]) -> list[str]:
         """A command line that runs in the control plane's network, from which pods can be reached."""
         return ["nsenter", f"--net={self._namespace}", *argv]
+
+    def relay(self, host: str, port: int, listen: int = 0) -> int:
+        """Makes an address of the cluster's network, such as a pod's, one of this machine's loopback; its port."""
+        listen = listen or _free_port()
+        argv = [str(HERE / "relay.py"), str(listen), self._namespace, f"{host}:{port}"]
+        self.supervise(f"relay-{listen}", [sys.executable, "-S", "-E", *argv])
+        return listen
 
     def end(self, name: str) -> None:
         """SIGKILL of a program."""

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from scripts.dashboard_picture import draw
+from scripts.prometheus_api import Prometheus
 from tests.cluster.experiments import NINE_STEPS, experiment
+from tests.cluster.installation import Installation
 from tests.cluster.team import Team
+from tests.monitoring.checks import complaints, firing, last_minutes, unanswered, unhealthy_rules
+from tests.monitoring.tools import PrometheusServer, tool
+
+METRICS_PORT = 8080
+RULES = Path(__file__).resolve().parents[2] / "charts" / "maskrcnn-operator" / "files" / "rules.yaml"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -33,9 +45,48 @@ def run_locally(manifest: dict[str, Any], workspace: Path, shapes: Path) -> dict
     return {step["name"]: {item["name"]: item["value"] for item in step["metrics"]} for step in steps}
 
 
-def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(team: Team, shapes: Path, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def scraped(team: Team, installation: Installation, folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes both replicas."""
+    assert team.cluster.bed is not None
+    addresses = [pod["status"]["podIP"] for pod in installation.pods()]
+    ports = [team.cluster.bed.relay(address, METRICS_PORT) for address in addresses]
+    targets = [f"127.0.0.1:{port}" for port in ports]
+    page = urllib.request.urlopen(f"http://{targets[0]}/metrics", timeout=30).read().decode()
+    assert complaints(page) == []
+    with PrometheusServer(tool("prometheus"), targets, RULES, folder) as server:
+        yield server.api
+
+
+def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(
+    team: Team, installation: Installation, shapes: Path, tmp_path: Path
+) -> None:
+    with scraped(team, installation, tmp_path / "prometheus") as prometheus:
+        started = time.time()
+        check_nine_steps(team)
+        minutes = (time.time() - started) / 60
+        assert unanswered(prometheus, last_minutes(minutes), 15) == []
+        assert unhealthy_rules(prometheus) == {}
+        assert [firing(prometheus, alert) for alert in ("MaskRCNNExperimentFailed", "MaskRCNNOperatorNoLeader")] == [
+            [],
+            [],
+        ]
+        picture = os.environ.get("MASKRCNN_DASHBOARD_PICTURE")
+        if picture:
+            draw(prometheus, Path(picture), last_minutes(minutes), 15)
     manifest = experiment("nine", NINE_STEPS)
-    team.apply(manifest)
+    check_that_only_what_changed_runs_again(team)
+    local = run_locally(manifest, tmp_path / "local", shapes)
+    deterministic = ("train", "evaluate", "retrain", "evaluate-pruned")
+    compared = {name: _of_accuracy(local[name]) for name in deterministic}
+    assert {name: _of_accuracy(team.results("nine")[name]) for name in deterministic} == compared
+    assert all(compared.values())
+    print("AP in the cluster and locally:", {name: metrics.get("AP") for name, metrics in compared.items()})
+
+
+def check_nine_steps(team: Team) -> None:
+    """Applied, watched to its end, and what it has left."""
+    team.apply(experiment("nine", NINE_STEPS))
     train = team.wait("both pods of the training", lambda: len(team.pods("nine", "train")) == 2, of="nine")
     assert train
     nodes = {pod["spec"].get("nodeName") for pod in team.pods("nine", "train")}
@@ -50,14 +101,6 @@ def test_nine_steps_on_two_nodes_give_the_digits_of_one_machine(team: Team, shap
         text = (team.folder / "nine" / "train" / "logs" / f"attempt-1.node-{node}.log").read_text()
         assert text
     assert "12/12" in (team.folder / "nine" / "train" / "logs" / "attempt-1.node-0.log").read_text()
-
-    check_that_only_what_changed_runs_again(team)
-    local = run_locally(manifest, tmp_path, shapes)
-    deterministic = ("train", "evaluate", "retrain", "evaluate-pruned")
-    compared = {name: _of_accuracy(local[name]) for name in deterministic}
-    assert {name: _of_accuracy(team.results("nine")[name]) for name in deterministic} == compared
-    assert all(compared.values())
-    print("AP in the cluster and locally:", {name: metrics.get("AP") for name, metrics in compared.items()})
 
 
 def check_that_only_what_changed_runs_again(team: Team) -> None:
