@@ -25,11 +25,9 @@ from maskrcnn_trainer.posting import HttpPoster
 from maskrcnn_trainer.report import (
     Reporter,
     TaskEnvironment,
-    encode_termination_message,
     format_seconds,
     read_result,
     task_report,
-    termination_message,
 )
 
 RECORD_KEYS = [
@@ -237,28 +235,6 @@ def test_other_ranks_are_silent(tmp_path: Path, environment: TaskEnvironment) ->
         raise InvalidInput("no")
     assert stopped.value.code == 64
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("text", ["x" * 10_000, "ü\n" * 3000, "\U0001f600" * 2000])
-def test_a_long_error_is_cut(environment: TaskEnvironment, text: str) -> None:
-    metrics = {f"AP_{index}": 0.5 for index in range(20)}
-    message = termination_message(
-        "train", 64, environment, metrics=metrics, error={"reason": "InvalidData", "message": text}
-    )
-    encoded = encode_termination_message(message)
-    assert 3980 <= len(encoded) <= 4000
-    cut = json.loads(encoded)
-    assert cut["error"]["message"].endswith("…")
-    assert text.startswith(cut["error"]["message"][:-1])
-    assert cut["metrics"] == metrics
-
-
-def test_metrics_are_cut_after_the_error(environment: TaskEnvironment) -> None:
-    message = termination_message("evaluate", 0, environment, metrics={f"AP_{index:04d}": 0.5 for index in range(1000)})
-    cut = json.loads(encode_termination_message(message))
-    assert list(cut["metrics"])[:2] == ["AP_0000", "AP_0001"]
-    assert len(encode_termination_message(message)) <= 4000
-    assert cut["task"] == "evaluate"
 
 
 def test_posted_records_say_whose_they_are(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remo
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
-from maskrcnn_trainer.report import termination_message, write_termination_message
+from maskrcnn_trainer.termination import termination_message, write_termination_message
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,101 @@
+"""The last word of a task: a JSON object small enough for a pod's termination message."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.artifacts import PathLike
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.posting import compact_json
+from maskrcnn_trainer.workspace import manifest_path
+
+logger = logging.getLogger(__name__)
+
+REPORT_VERSION = 1
+TERMINATION_MESSAGE_BYTES = 4000  # Kubernetes cuts a termination message at 4096 bytes, in the middle of the JSON
+
+Number = int | float
+
+
+def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, Number]:
+    """The entries of ``values`` as plain Python numbers; NaN and infinity, which JSON lacks, are left out."""
+    numbers: dict[str, Number] = {}
+    for name, value in (values or {}).items():
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name}: a metric is a number, not {type(value).__name__}")
+        if math.isfinite(number):
+            numbers[name] = number
+    return numbers
+
+
+def termination_message(
+    task: str,
+    code: int,
+    environment: TaskEnvironment,
+    *,
+    model_path: PathLike | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    artifacts: Mapping[str, Mapping[str, Any]] | None = None,
+    checkpoint_step: int | None = None,
+    error: Mapping[str, str] | None = None,
+    up_to_date: bool = False,
+) -> dict[str, Any]:
+    """The last word of a task.
+
+    Args:
+        error: ``{"reason", "message"}`` unless ``code`` is 0.
+        up_to_date: the result was there already, and nothing was done.
+    """
+    return {
+        "version": REPORT_VERSION,
+        "task": task,
+        "code": code,
+        "fingerprint": environment.fingerprint,
+        "attempt": environment.attempt,
+        "modelPath": None if model_path is None else manifest_path(os.fspath(model_path)),
+        "metrics": finite_numbers(metrics),
+        "artifacts": {name: dict(artifact) for name, artifact in (artifacts or {}).items()},
+        "checkpointStep": checkpoint_step,
+        "error": None if error is None else dict(error),
+        **({"upToDate": True} if up_to_date else {}),
+    }
+
+
+def encode_termination_message(content: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
+    """``content`` as JSON of at most ``limit`` bytes: its error text is cut first, then metrics and artifacts go."""
+    message: dict[str, Any] = json.loads(json.dumps(content))
+    if len(compact_json(message)) <= limit:
+        return compact_json(message)
+    error = message.get("error") or {}
+    text = error.get("message", "")
+    if text:
+        fits, too_long = 0, len(text)
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
+            error["message"] = text[:middle] + "…"
+            fits, too_long = (middle, too_long) if len(compact_json(message)) <= limit else (fits, middle)
+        error["message"] = text[:fits] + "…"
+    for part in ("metrics", "artifacts"):
+        while len(compact_json(message)) > limit and message.get(part):
+            message[part].popitem()
+    for part in ("modelPath", "error"):
+        if len(compact_json(message)) > limit:
+            message[part] = None
+    return compact_json(message)
+
+
+def write_termination_message(environment: TaskEnvironment, message: Mapping[str, Any]) -> None:
+    """Write the termination log in place (in a pod it is a mounted file, which cannot be replaced by a rename)."""
+    if environment.termination_log is None:
+        return
+    try:
+        Path(environment.termination_log).write_bytes(encode_termination_message(message))
+    except OSError as error:
+        logger.warning("The termination message could not be written: %s", error)
