@@ -36,7 +36,8 @@ find_tool() { # a client whose engine answers, else buildah, which needs none
     command -v buildah || true
 }
 tool=$(find_tool)
-if [ -z "$tool" ] && [ -n "${IMAGES_INSTALL:-}" ]; then
+lacks_tools() { [ -z "$tool" ] || { [ "$(basename "$tool")" = buildah ] && ! command -v mmdebstrap > /dev/null; }; }
+if [ -n "${IMAGES_INSTALL:-}" ] && lacks_tools; then
     apt-get update -qq && apt-get install -qq --yes --no-install-recommends buildah mmdebstrap > /dev/null
     tool=$(find_tool)
 fi
