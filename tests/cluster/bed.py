@@ -286,7 +286,13 @@ class ClusterBed:
         listen = listen or _free_port()
         argv = [str(HERE / "relay.py"), str(listen), self._namespace, f"{host}:{port}"]
         self.supervise(f"relay-{listen}", [sys.executable, "-S", "-E", *argv])
-        return listen
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", listen), 1.0):
+                return listen
+            if time.monotonic() > deadline:
+                raise BedError(f"nothing relays to {host}:{port}\n{self.log(f'relay-{listen}')}")
+            time.sleep(POLL_SECONDS)
 
     def end(self, name: str) -> None:
         """SIGKILL of a program."""
