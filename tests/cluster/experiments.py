@@ -55,9 +55,11 @@ RETRAIN: Object = {
     "name": "retrain",
     "experiment": {"totalSteps": 4, "numStepsPerEval": 4, "learningRateSteps": [3], "l2WeightDecay": 0},
 }
+# long enough for more than one report of progress, which come half a minute apart
+REPORTING: Object = {**GANG, "experiment": {"totalSteps": 60, "numStepsPerEval": 30, "learningRateSteps": [50]}}
 NINE_STEPS: list[Object] = [
     *CONVERT,
-    GANG,
+    REPORTING,
     {"name": "evaluate", "evaluate": {}},
     {"name": "prune", "prune": {"pruningThreshold": 0.9, "excludedLayers": ["rpn"]}},
     RETRAIN,

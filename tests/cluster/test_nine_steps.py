@@ -117,7 +117,7 @@ def check_nine_steps(team: Team) -> None:
     for node in (0, 1):
         text = (team.folder / "nine" / "train" / "logs" / f"attempt-1.node-{node}.log").read_text()
         assert text
-    assert "12/12" in (team.folder / "nine" / "train" / "logs" / "attempt-1.node-0.log").read_text()
+    assert "60/60" in (team.folder / "nine" / "train" / "logs" / "attempt-1.node-0.log").read_text()
 
 
 def check_that_only_what_changed_runs_again(team: Team) -> None:
