@@ -20,7 +20,7 @@ help: ## this list
 setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
 	@scripts/setup.sh
 
-demo: setup ## generates pictures, then converts, trains on two processes, evaluates and draws the result
+demo: setup ## generates pictures, then every task in twelve steps, and draws the result
 	@scripts/demo.sh
 
 parity: setup ## the demo's ONNX exports beside the model that they were made of (after make demo)

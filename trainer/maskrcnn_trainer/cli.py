@@ -75,7 +75,7 @@ def entry() -> NoReturn:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all tasks; building it imports no TensorFlow."""
-    parser = TaskParser(prog="maskrcnn", description="Mask R-CNN: convert, train, evaluate.")
+    parser = TaskParser(prog="maskrcnn", description="Mask R-CNN: convert, train, evaluate, prune, infer, export.")
     tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
 
     convert = tasks.add_parser(

@@ -142,3 +142,12 @@ def test_the_networks_input_becomes_an_image_again() -> None:
     info = np.array([20, 30, 1.0, 20, 30], np.float32)
     np.testing.assert_array_equal(image_of_canvas(canvas, info), image)
     assert image_of_canvas(canvas, np.array([20, 30, 2.0, 40, 60], np.float32)).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"), [((30, 2000), (60, 4000)), ((20, 5000), (20, 5000)), ((128, 128), (384, 384))]
+)
+def test_a_narrow_image_is_not_enlarged_past_what_its_format_holds(
+    size: tuple[int, int], drawn: tuple[int, int]
+) -> None:
+    assert draw_objects(np.zeros((*size, 3), np.uint8), [], min_side=300).shape[:2] == drawn

@@ -27,6 +27,9 @@ SMALLEST_TEXT = 0.38
 GAP = 8
 BACKGROUND = 255
 
+LARGEST_SIDE = 4096
+"""An image is not enlarged past this many pixels on its longer side."""
+
 
 @dataclass(frozen=True)
 class DrawnObject:
@@ -92,7 +95,10 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
         uint8 RGB [H * factor, W * factor, 3].
     """
     height, width = image.shape[:2]
-    factor = 1 if min_side is None else max(1, -(-min_side // max(1, min(height, width))))
+    factor = 1
+    if min_side is not None:
+        # a long and narrow image would grow past what its format can hold
+        factor = max(1, min(-(-min_side // max(1, min(height, width))), LARGEST_SIDE // max(height, width, 1)))
     canvas = np.ascontiguousarray(image)
     if factor > 1:
         canvas = cv2.resize(canvas, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
