@@ -127,6 +127,10 @@ def test_a_directory_gives_the_images_that_the_records_hold(folder: Path, caplog
     files = np.concatenate(list(batches))
     assert "broken.jpg is left out" in caplog.text
     assert sorted(one.tobytes() for one in files) == sorted(one.tobytes() for one in records)
+    # Whichever are drawn, an image that can be read takes the place of the broken one.
+    for seed in range(4):
+        count, batches = directory_batches(folder / "images", CalibrationSet(SIZE, batches=1, batch_size=5, seed=seed))
+        assert count == len(np.concatenate(list(batches))) == 5
     assert records.dtype == np.float32
     assert records.shape == (5, 3, *SIZE)
     # Zeros below or to the right, where an image of another shape ends.

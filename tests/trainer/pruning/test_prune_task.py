@@ -18,7 +18,7 @@ from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
 from maskrcnn_trainer.spec import parse_spec
-from maskrcnn_trainer.training.retraining import open_pruned
+from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned
 
 pytestmark = pytest.mark.trainer
 
@@ -209,3 +209,17 @@ def test_train_takes_a_pruned_model_and_names_the_fields_that_it_fixes(trained: 
 def test_a_model_that_was_not_pruned_is_no_pruned_model(trained: Path) -> None:
     with pytest.raises(InvalidInput, match="is not pruned; give it as checkpoint"):
         open_pruned(parse_spec({**EXPERIMENT, "prunedModelPath": str(trained)}), None)
+
+
+def test_a_retraining_goes_on_without_the_pruned_file_and_not_with_another(trained: Path, tmp_path: Path) -> None:
+    for name, flags in (("first", []), ("second", ["-el", "conv1"])):
+        assert main(["prune", "-m", str(trained), "-o", str(tmp_path / name), "-pth", "0.5", *flags]) == 0
+    first, second = (tmp_path / name / "model.tlt" for name in ("first", "second"))
+    checkpoint = read_model_file(first).architecture
+    check_same_pruning(parse_spec({**EXPERIMENT, "prunedModelPath": str(first)}), None, checkpoint)
+    with pytest.raises(InvalidInput, match="was pruned otherwise.*conv1 first: 24 filters there, all here") as refused:
+        check_same_pruning(parse_spec({**EXPERIMENT, "prunedModelPath": str(second)}), None, checkpoint)
+    assert str(second) in str(refused.value)
+    assert "Give another results directory" in str(refused.value)
+    second.unlink()
+    check_same_pruning(parse_spec({**EXPERIMENT, "prunedModelPath": str(second)}), None, checkpoint)

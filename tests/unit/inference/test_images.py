@@ -70,6 +70,10 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     path.write_bytes(b"text")
     with pytest.raises(UnreadableImage, match="not an image"):
         read_pixels(path)
+    for kind in (np.int32, np.float32):
+        Image.fromarray(RGB[..., 0].astype(kind)).save(path, "TIFF")
+        with pytest.raises(UnreadableImage, match="its pixels have 32 bits"):
+            read_pixels(path)
     for suffix in ("JPEG", "PNG"):
         Image.fromarray(np.tile(RGB, (9, 9, 1))).save(path, suffix)
         path.write_bytes(path.read_bytes()[:-500])

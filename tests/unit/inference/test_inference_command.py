@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from tests.unit.detector.constant_model import CANVAS, metadata, model_bytes, spec_fields
 
 from maskrcnn_trainer.cli import main
+from maskrcnn_trainer.inference.task import OUTPUTS
 
 HEIGHT, WIDTH = CANVAS
 
@@ -115,7 +116,13 @@ def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest
     assert ended(command(folder)) == 64
     assert "none of its 3 images could be read" in caplog.text
     assert last_record(folder)["status"] == "FAILURE"
-    assert not (folder / "out" / "predictions.json").exists()
+    assert sorted(path.name for path in (folder / "out").iterdir() if path.name in OUTPUTS) == []
+    # nothing half-done stands in the way of the same command
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(folder / "images" / "11.png")
+    (folder / "names.txt").write_text("cat\n犬\n")
+    assert ended(command(folder, "--class_map", str(folder / "names.txt"))) == 0
+    assert "犬: pictures say the class's number" in caplog.text
+    assert {path.name for path in (folder / "out").iterdir()} >= set(OUTPUTS)
 
 
 def test_results_inside_the_image_directory_are_no_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,23 @@ def test_files_go_below_the_names_of_their_directories(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_what_its_own_format_cannot_hold_is_drawn_as_png(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    narrow = Image.fromarray(np.zeros((16384, 2, 3), np.uint8))
+    narrow.save(tmp_path / "images" / "narrow.png")
+    (tmp_path / "images" / "narrow.png").rename(tmp_path / "images" / "narrow.webp")
+    write_images(tmp_path / "images", 1)
+    result = run_inference(find_images(tmp_path / "images"), OneBox(), output(tmp_path), threads=2)
+    assert [image.name for image in result.images] == ["00.png", "narrow.webp"]
+    assert sorted(path.name for path in (tmp_path / "annotated").iterdir()) == ["00.png", "narrow.webp.png"]
+
+    image = tmp_path / "camera-picture"
+    (tmp_path / "images" / "00.png").rename(image)
+    run_inference(find_images(image), OneBox(), output(tmp_path), threads=2)
+    with Image.open(tmp_path / "annotated" / "camera-picture.png") as drawn:
+        assert drawn.format == "PNG"
+
+
 def test_nothing_readable_gives_an_empty_result(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no image")
     detector = OneBox()

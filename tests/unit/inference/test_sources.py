@@ -26,6 +26,18 @@ def test_images_are_found_in_all_depths_and_any_case(tmp_path: Path) -> None:
     assert [image.image_id for image in found] == list(range(1, 8))
 
 
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    for folder in ("images/a", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.jpg").touch()
+    (tmp_path / "images" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images" / "a" / "back").symlink_to(tmp_path / "images")
+    assert [image.name for image in find_images(tmp_path / "images")] == ["a/1.jpg", "b/1.jpg"]
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    assert [image.name for image in find_images(tmp_path / "link")] == ["a/1.jpg", "b/1.jpg"]
+
+
 def test_a_single_file_may_have_any_suffix(tmp_path: Path) -> None:
     touch(tmp_path, "photo.raw")
     (only,) = find_images(tmp_path / "photo.raw")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from maskrcnn_trainer.evaluation.drawn_names import drawn_name
 from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.files import write_atomically
 
@@ -74,7 +75,7 @@ def objects_of_results(
             DrawnObject(
                 box=(y, x, y + height, x + width),
                 class_id=category,
-                name=names.get(category, str(category)),
+                name=drawn_name(names.get(category, str(category)), category),
                 score=score,
                 mask=result.get("segmentation") or None,
                 crowd=bool(result.get("iscrowd")),
@@ -264,16 +265,31 @@ def _beside(images: Sequence[Image], gap: int) -> Image:
     return np.concatenate(padded, axis=1)
 
 
+class UnwritableFormatError(OSError):
+    """A picture that the format of its file name cannot hold."""
+
+
 def write_image(path: str | Path, image: Image, *, before_rename: Callable[[], None] | None = None) -> None:
     """Write an RGB image in the format of its name's suffix, aside first and then renamed.
 
     Args:
+        path: its suffix, in any case, names a format that OpenCV writes.
+        image: uint8 RGB [H, W, 3].
         before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
+
+    Raises:
+        UnwritableFormatError: it cannot hold the image (a JPEG has at most 65 535 rows, a WebP 16 383), or is none.
+        OSError: the file cannot be written.
     """
     target = Path(path)
-    done, encoded = cv2.imencode(target.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    try:
+        done, encoded = cv2.imencode(target.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:  # a suffix that names no format; some encoders fail like that too
+        done = False
     if not done:
-        raise OSError(f"{target}: the image could not be encoded")
+        raise UnwritableFormatError(
+            f"{target}: {image.shape[1]} x {image.shape[0]} pixels cannot be written in this format"
+        )
     write_atomically(target, encoded.tobytes(), before_rename=before_rename)
 
 

@@ -29,7 +29,7 @@ def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
         uint8 [h, w, 3], RGB.
 
     Raises:
-        UnreadableImage: missing, damaged, cut off or of an unknown format.
+        UnreadableImage: missing, damaged, cut off, of an unknown format or of 32 bits a channel.
     """
     try:
         data = path.read_bytes()
@@ -45,7 +45,7 @@ def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
                 return _rgb(ImageOps.exif_transpose(opened) if exif else opened)
         except UnidentifiedImageError as error:
             raise UnreadableImage("not an image in a format that can be read") from error
-        except MemoryError:
+        except (MemoryError, UnreadableImage):
             raise
         except Exception as error:  # Pillow's decoders raise whatever their format's parser does
             raise UnreadableImage(f"cannot be decoded: {error}") from error
@@ -55,4 +55,6 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise UnreadableImage("its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16")
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -18,7 +18,12 @@ from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.data.canvas import CanvasImage, to_canvas
 from maskrcnn_trainer.detector import Detections, Detector
 from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
-from maskrcnn_trainer.evaluation.drawing import draw_objects, objects_of_results, write_image
+from maskrcnn_trainer.evaluation.drawing import (
+    UnwritableFormatError,
+    draw_objects,
+    objects_of_results,
+    write_image,
+)
 from maskrcnn_trainer.inference.images import UnreadableImage, read_pixels
 from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
@@ -210,7 +215,12 @@ def _finish(image: _Ready, found: Detections, detector: Detector, output: Output
         target, label = output.images / source.name, output.labels / source.label
         for path in (target, label):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, picture, before_rename=output.guard)
+        try:
+            write_image(target, picture, before_rename=output.guard)
+        except UnwritableFormatError:
+            target = target.with_name(f"{target.name}.png")
+            log.warning("%s: cannot be written in its own format; drawn as %s", source.path, target.name)
+            write_image(target, picture, before_rename=output.guard)
         output.guard()
         write_json_atomically(label, label_objects(labelled))
     return labelled

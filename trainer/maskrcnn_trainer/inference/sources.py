@@ -19,7 +19,8 @@ class SourceImage:
 
     Attributes:
         path: of the file.
-        name: its path below the directory, with slashes: the name of the annotated image.
+        name: its path below the directory, with slashes: the name of the annotated image (with ``.png`` behind it where
+            OpenCV cannot write its format).
         label: the same for the label file, ``.json`` in place of the suffix.
         image_id: in ``predictions.json``.
     """
@@ -74,9 +75,16 @@ def image_ids(names: Sequence[str]) -> list[int]:
 
 def _names_below(root: Path, excluded: set[Path]) -> list[str]:
     names = []
-    for folder, folders, files in os.walk(root):
+    entered = {root.resolve(), *excluded}
+    # images are often gathered by links to folders; one that leads back to where it was reached from is entered once
+    for folder, folders, files in os.walk(root, followlinks=True):
         here = Path(folder)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() not in excluded]
+        new = {name: (here / name).resolve() for name in sorted(folders) if not name.startswith(".")}
+        folders[:] = []
+        for name, target in new.items():
+            if target not in entered:
+                entered.add(target)
+                folders.append(name)
         names += [
             (here / name).relative_to(root).as_posix()
             for name in files

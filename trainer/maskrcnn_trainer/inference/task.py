@@ -10,7 +10,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.failures import OUT_OF_MEMORY
+from maskrcnn_trainer.evaluation.drawn_names import drawn_name
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map
 from maskrcnn_trainer.inference.labels import prediction_dataset
@@ -72,6 +73,7 @@ def inference_task(
             before_write=guard,
         ) as reporter,
         explained_memory(),
+        contextlib.ExitStack() as cleanup,
     ):
         spec = load_spec(spec_path)
         outputs = [results_dir / name for name in OUTPUTS]
@@ -81,6 +83,7 @@ def inference_task(
         detector = open_detector(model_path, spec, key=key, threads=threads, batch_size=batch_size)
         reporter.accepted()
         _clear(outputs, guard)
+        cleanup.callback(_clear, outputs, guard)
         output = Output(
             images=make_directory(results_dir / IMAGES_DIR),
             labels=make_directory(results_dir / LABELS_DIR),
@@ -90,6 +93,7 @@ def inference_task(
             exif=exif,
             guard=guard,
         )
+        _tell_of_undrawn(output.names)
         with _shown_progress(reporter, len(sources)) as progress:
             result = run_inference(sources, detector, output, threads=threads, check_stop=stop.check, progress=progress)
         _log_result(result)
@@ -100,6 +104,7 @@ def inference_task(
             )
         guard()
         write_json_atomically(results_dir / PREDICTIONS_FILE, prediction_dataset(result.images, output.names))
+        cleanup.pop_all()
         reporter.succeeded(
             "Inference finished successfully.",
             metrics=metrics_of(result),
@@ -143,8 +148,16 @@ def _log_result(result: InferenceResult) -> None:
         )
 
 
+def _tell_of_undrawn(names: Mapping[int, str]) -> None:
+    undrawn = [name for one, name in names.items() if drawn_name(name, one) == f"class {one}" != name]
+    if undrawn:
+        log.warning(
+            "%s: pictures say the class's number, for want of letters; labels keep the name", ", ".join(undrawn)
+        )
+
+
 def _clear(outputs: list[Path], guard: Callable[[], None]) -> None:
-    """Removes what an earlier attempt left (see ``command.run`` for when that is allowed)."""
+    """Removes what an earlier attempt left (see ``command.run`` for when that is allowed), or this one, cut short."""
     standing = [path for path in outputs if path.exists()]
     if standing:
         guard()

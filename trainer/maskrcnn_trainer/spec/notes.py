@@ -59,7 +59,7 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
             "random weights; set it to [], or give a checkpoint"
         )
     if spec.checkpoint is not None and spec.pruned_model_path is not None:
-        found.append("prunedModelPath takes the place of checkpoint: both are set")
+        found.append(f"prunedModelPath takes the place of checkpoint: {spec.checkpoint} is not used")
     if spec.skip_checkpoint_variables is not None and spec.checkpoint is None:
         found.append("skipCheckpointVariables has no effect without a checkpoint")
     if spec.l1_weight_decay >= 1e-4:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file
@@ -35,6 +39,33 @@ def open_pruned(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
             f"model fixes {', '.join(Architecture.fixed_fields())}; every other field may change"
         )
     return model
+
+
+def check_same_pruning(spec: ExperimentSpec, key: str | None, resumed: Mapping[str, Any]) -> None:
+    """A re-training goes on from its own checkpoint and needs the pruned file no more; one pruned anew is told apart.
+
+    Args:
+        spec: of this run.
+        key: for a pruned model that is encrypted.
+        resumed: the architecture in the checkpoint, as `Architecture.to_json` gives it.
+
+    Raises:
+        InvalidInput: the file of ``prunedModelPath`` is there and holds other widths than the checkpoint.
+    """
+    if spec.pruned_model_path is None or not Path(spec.pruned_model_path).is_file():
+        return
+    pruned = read_model_file(spec.pruned_model_path, key, with_optimizer=False)
+    before = Architecture.from_json(resumed).filters
+    now = Architecture.from_json(pruned.architecture).filters
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if changed:
+        raise InvalidInput(
+            f"prunedModelPath {spec.pruned_model_path} was pruned otherwise than the model that the results directory "
+            f"holds a checkpoint of ({len(changed)} layers differ, {changed[0]} first: {before.get(changed[0], 'all')} "
+            f"filters there, {now.get(changed[0], 'all')} here). Give another results directory to train it, or put "
+            "the old file back to go on",
+            reason="OtherExperiment",
+        )
 
 
 def retraining_advice(spec: ExperimentSpec) -> list[str]:

@@ -35,7 +35,7 @@ from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.resume import check_resumable
-from maskrcnn_trainer.training.retraining import open_pruned, retraining_advice
+from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned, retraining_advice
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import TrainStep
 from maskrcnn_trainer.training.telemetry import Telemetry
@@ -154,12 +154,17 @@ class Training:
         stop.check()
 
         resumed = self._find_checkpoint()
-        pruned = open_pruned(spec, key)
+        if resumed is not None:
+            check_same_pruning(spec, key, resumed.architecture)
+        built: Mapping[str, Any] | None = ranks.share(resumed.architecture if resumed is not None else None)
+        pruned = open_pruned(spec, key) if built is None else None
+        if pruned is not None:
+            built = pruned.architecture
         for line in retraining_advice(spec):
             log.warning("%s", line)
         architecture = (
-            Architecture.from_json(pruned.architecture)
-            if pruned is not None
+            Architecture.from_json(built)
+            if built is not None and spec.pruned_model_path is not None
             else Architecture.from_spec(spec, num_classes=self.data.class_map.num_classes)
         )
         self.network = MaskRCNN(
@@ -321,8 +326,6 @@ class Training:
             self._reporter.running(f"Going on from step {step}.", step=step, checkpoint_step=step)
             assign_variables(self.network, resumed)
         elif pruned is not None:
-            if self.spec.checkpoint:
-                log.warning("prunedModelPath is set: checkpoint %s is not used", self.spec.checkpoint)
             assign_variables(self.network, pruned)
         elif self.ranks.rank == 0 and self.spec.checkpoint:
             load_checkpoint(self.spec.checkpoint, self.network, skip=self.spec.skip_checkpoint_variables, key=key)

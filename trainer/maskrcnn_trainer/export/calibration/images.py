@@ -93,7 +93,7 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
 def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
     """The number of images, at most, and their batches, drawn at random from a directory and those below it.
 
-    A file that cannot be read is reported and left out.
+    A file that cannot be read is reported, and another takes its place while there is one.
 
     Raises:
         InvalidInput: no such directory, no image in it, or (when they are read) none that can be decoded.
@@ -107,12 +107,17 @@ def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Ite
             reason="InvalidData",
         )
     drawn = wanted.drawn(len(files), f"--cal_image_dir {directory}")
-    return len(drawn), wanted.batched(_file_images([files[place] for place in drawn], directory))
+    spare = np.setdiff1d(np.arange(len(files)), drawn)
+    np.random.default_rng(wanted.seed).shuffle(spare)
+    in_turn = [files[place] for place in (*drawn, *spare)]
+    return len(drawn), wanted.batched(_file_images(in_turn, len(drawn), directory))
 
 
-def _file_images(files: list[Path], directory: Path) -> Iterator[NDArray[np.uint8]]:
+def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDArray[np.uint8]]:
     decoded = 0
     for path in files:
+        if decoded == count:
+            return
         try:
             pixels = decode_file(path.read_bytes())
         except (OSError, ValueError, tf.errors.OpError) as error:
