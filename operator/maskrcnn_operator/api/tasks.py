@@ -119,13 +119,18 @@ class Engine(ApiModel):
 class Export(ApiModel):
     """Export a model to ONNX (an encrypted .etlt with a key) for TensorRT."""
 
-    data_type: Literal["fp32", "fp16", "int8"] = Field(default="fp32", description="Precision of the engine.")
+    data_type: Literal["fp32", "fp16", "int8"] = Field(
+        default="fp32", description="Precision of the model and the engine."
+    )
     batch_size: int = Field(default=16, ge=1, le=65536, description="Batch size of the INT8 calibration.")
     max_batch_size: int = Field(default=1, ge=1, le=65536, description="Largest batch of the engine.")
     max_workspace_size: int = Field(
         default=2_147_483_648, ge=1, le=2**62, description="Memory that TensorRT may use to build the engine, in bytes."
     )
-    preprocessing: bool = Field(default=False, description="Whether the graph takes raw uint8 images.")
+    preprocessing: bool = Field(
+        default=False,
+        description="Whether the graph normalises: it takes float32 RGB from 0 to 255, not normalised input.",
+    )
     gen_ds_config: bool = Field(
         default=False, description="Whether to write a DeepStream configuration beside the model."
     )

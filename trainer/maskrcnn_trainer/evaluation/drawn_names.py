@@ -1,7 +1,7 @@
 """Class names as the drawing font has them.
 
-OpenCV's fonts are strokes for ASCII alone. Labels and ``predictions.json`` keep every name as it is; in pictures accents
-go, and a name in another script gives way to its number, which says more than a row of question marks.
+OpenCV's fonts are strokes for ASCII alone. Labels and ``predictions.json`` keep every name as it is; in pictures
+accents go, and a name in another script gives way to its number, which says more than a row of question marks.
 """
 
 from __future__ import annotations
