@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,22 +28,32 @@ def explained_failures() -> Iterator[None]:
         TryAgain: another process of the gang is gone (75).
         TaskError: out of memory (1).
     """
-    import tensorflow as tf
-
-    from maskrcnn_trainer.data.pipeline import data_error
-
     try:
         with lost_peer_is_try_again():
             yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
     except MemoryError as error:
         raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
-    except tf.errors.OpError as error:
-        bad = data_error(error)
-        if bad is None:
+    except Exception as error:
+        # A mistake in the spec is told in a second: it is found before TensorFlow is loaded, and told without it.
+        if "tensorflow" not in sys.modules:
             raise
-        raise bad from error
+        explained = _explained(error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _explained(error: Exception) -> Exception | None:
+    """What stands for an error of TensorFlow's own, or None."""
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return TaskError(OUT_OF_MEMORY, reason="OutOfMemory")
+    if isinstance(error, tf.errors.OpError):
+        from maskrcnn_trainer.data.pipeline import data_error
+
+        return data_error(error)
+    return None
 
 
 @contextmanager

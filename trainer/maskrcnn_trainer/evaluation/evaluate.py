@@ -10,7 +10,6 @@ from typing import Any
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.evaluation.evaluator import write_evaluation
-from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.ownership import ownership_guard
@@ -60,6 +59,8 @@ def evaluate_task(
     ):
         spec = load_spec(spec_path)
         require_paths(spec, "evaluate")
+        from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
+
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
         detector = open_detector(model_path, spec, key=key, threads=threads)
         validation = DetectorValidation(spec, detector, Alone(threads))

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, arguments.gpu_index))
     if processes > 1 and "HOROVOD_RANK" not in os.environ:
         return _launch(arguments, environment, results_dir, key, processes)
-    from maskrcnn_trainer.training.train import train_task
+    from maskrcnn_trainer.training.task import train_task
 
     return train_task(
         spec_path=arguments.experiment_spec_file,

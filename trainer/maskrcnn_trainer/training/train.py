@@ -1,12 +1,10 @@
-"""The train task, from the spec to the last checkpoint."""
+"""One training: from its data, its network and what it resumes to its last checkpoint."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -14,11 +12,8 @@ import tensorflow as tf
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import training_dataset
-from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped
+from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
-from maskrcnn_trainer.failures import explained_failures
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.listing import variable_listing
@@ -26,9 +21,9 @@ from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import assign_variables
 from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
-from maskrcnn_trainer.report import Reporter, task_report
-from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
-from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.report import Reporter
+from maskrcnn_trainer.runtime import compute_dtype
+from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
@@ -44,82 +39,6 @@ from maskrcnn_trainer.workspace import manifest_paths
 log = logging.getLogger(__name__)
 
 UPDATES_OF_STATISTICS = "moving_average_updates"
-
-
-def train_task(
-    *,
-    spec_path: str,
-    results_dir: str,
-    key: str | None,
-    use_amp: bool,
-    output: str,
-    environment: TaskEnvironment,
-) -> int:
-    """``maskrcnn train`` as one rank of its gang (or as the only one).
-
-    Args:
-        spec_path: the experiment spec.
-        results_dir: of checkpoints, logs and the result.
-        key: encrypts and opens model files when given.
-        use_amp: mixed precision, whatever the spec says.
-        output: ``last`` or ``best``: which checkpoint is the result.
-        environment: of the task.
-
-    Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
-    """
-    ranks = Ranks.from_environ()
-    directory = Path(results_dir)
-    guard = ownership_guard(directory, os.environ.get(TOKEN_VARIABLE))
-    with (
-        StopRequest() as stop,
-        task_report(
-            "train",
-            directory,
-            environment,
-            started="Starting Mask R-CNN training.",
-            rank=ranks.rank,
-            processes=ranks.size,
-            threads=ranks.threads,
-            before_write=guard,
-        ) as reporter,
-        explained_failures(),
-    ):
-        spec = load_spec(spec_path)
-        require_paths(spec, "train")
-        if use_amp:
-            spec = spec.model_copy(update={"use_amp": True})
-        prepare_tensorflow(
-            threads=ranks.threads, local_rank=ranks.local_rank, deterministic=spec.deterministic, seed=spec.seed
-        )
-        ranks.initialise()
-        # Files are rank 0's business; the others see what it found.
-        store = (
-            CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if ranks.rank == 0 else None
-        )
-        training = Training(spec, ranks, store, reporter, stop, key=key, fingerprint=environment.fingerprint)
-        reporter.accepted()
-        training.run()
-        if store is not None:
-            _conclude(training, store, reporter, output)
-        ranks.leave_together()
-    return EXIT_OK
-
-
-def _conclude(training: Training, store: CheckpointStore, reporter: Reporter, output: str) -> None:
-    last = training.data.plan.total_steps
-    chosen = store.best() if output == "best" else last
-    if chosen is None:
-        log.warning("No checkpoint has a mask AP to be the best by; the last one is the result")
-        chosen = last
-    model = store.path(chosen)
-    reporter.succeeded(
-        "Training finished successfully.",
-        metrics=store.evaluations.get(chosen, {}),
-        artifacts={"model": model},
-        model_path=model,
-        checkpoint_step=last,
-    )
 
 
 class Training:
