@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-unit: setup ## the tests that need no TensorFlow
 
 test-trainer: setup ## the tests that need TensorFlow and Horovod
 	$(PYTEST) tests/trainer
+
+test-tensorrt: setup ## the exported graphs through TensorRT's own parser and builder, without a GPU (90 MB are fetched once)
+	@scripts/test_tensorrt.sh
 
 test-apiserver: setup ## the tests against a real API server (its binaries are found, downloaded or built once)
 	$(PYTEST) tests/apiserver

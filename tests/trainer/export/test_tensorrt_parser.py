@@ -27,8 +27,7 @@ pytestmark = [
     pytest.mark.trainer,
     pytest.mark.skipif(
         importlib.util.find_spec("tensorrt_rtx_bindings") is None,
-        reason="needs TensorRT's parser: pip install --no-deps tensorrt-rtx-cu12-libs==1.7.1.116 "
-        "tensorrt-rtx-cu12-bindings==1.7.1.116",
+        reason="needs the parser of TensorRT, which `make test-tensorrt` fetches",
     ),
 ]
 

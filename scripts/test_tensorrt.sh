@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The exported graphs through the ONNX parser and the builder of TensorRT for RTX. The packages are kept out of .venv, in
+# the user's cache by their versions: nothing else needs them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+lock=requirements/tensorrt-parser.lock
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/maskrcnn-operator/tensorrt-parser-$(sha256sum "$lock" | cut -c -12)
+if [ ! -d "$folder" ]; then
+    aside=$folder.$$
+    trap 'rm -rf "$aside"' EXIT
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --target "$aside" -r "$lock"
+    mv "$aside" "$folder" 2>/dev/null || [ -d "$folder" ]
+fi
+PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH} .venv/bin/python -m pytest -q -rs tests/trainer/export/test_tensorrt_parser.py "$@"
