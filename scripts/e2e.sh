@@ -14,8 +14,14 @@ fi
 status=0
 others=()
 for tier in chart monitoring gitops; do [ ! -d "tests/$tier" ] || others+=("tests/$tier"); done
+# the images are built meanwhile: a build waits for downloads and disks, these tests for servers
+built=$(mktemp)
+trap 'rm -f "$built"' EXIT
+scripts/images.sh --archive "$images" > "$built" 2>&1 &
+building=$!
 .venv/bin/python -m pytest -q "${others[@]}" --durations=5 || status=1
-scripts/images.sh --archive "$images" || exit 1
+wait "$building" || { cat "$built"; exit 1; }
+cat "$built"
 if [ -n "${E2E_SCENARIOS_WITHIN:-}" ] && [ $((SECONDS - started)) -gt "$E2E_SCENARIOS_WITHIN" ]; then
     echo "The scenarios on nodes are left out: $((SECONDS - started)) s were used before them, $E2E_SCENARIOS_WITHIN allowed"
     exit "$status"
