@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.cluster.compact import compact
 from maskrcnn_operator.cluster.parse import read_experiment
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.wanted import Wanted, understand
@@ -25,7 +26,7 @@ WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
 
 _TOMBSTONES = 20_000
-_KEPT_WANTED = 1_000
+_KEPT_WANTED = 4_000
 
 
 class Key(NamedTuple):
@@ -148,7 +149,7 @@ class Cache:
             return
         kept = status.model_copy(update={"progress": experiment.status.progress})
         newer = experiment.metadata.model_copy(update={"resource_version": metadata["resourceVersion"]})
-        written = experiment.model_copy(update={"metadata": newer, "status": kept})
+        written = compact(experiment.model_copy(update={"metadata": newer, "status": kept}))
         self._seen[EXPERIMENTS][uid] = _Seen(old.key, version, replace(old.value, version=version, experiment=written))
 
     def drop(self, resource: Resource, uid: str) -> Key | None:

@@ -27,7 +27,7 @@ PROGRESS_MANAGER = "maskrcnn-operator-progress"
 """Field manager of ``status.progress``."""
 
 REQUEST_TIMEOUT = 15.0
-PAGE_SIZE = 500
+PAGE_SIZE = 200
 
 _APPLY = "application/apply-patch+yaml"
 _JSON = "application/json"

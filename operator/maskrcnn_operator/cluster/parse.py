@@ -12,6 +12,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment, ObjectMeta
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.cluster.compact import compact
 
 _NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations")
 
@@ -31,8 +32,8 @@ def read_experiment(
                 "metadata": ObjectMeta.model_validate_json(json.dumps(metadata)),
                 "status": ExperimentStatus.model_validate_json(json.dumps(item.get("status") or {})),
             }
-            return known.model_copy(update=newer), ()
-        return read_object({**item, "metadata": metadata}), ()
+            return compact(known.model_copy(update=newer)), ()
+        return compact(read_object({**item, "metadata": metadata})), ()
     except ManifestError as error:
         return None, error.problems
     except ValidationError as error:

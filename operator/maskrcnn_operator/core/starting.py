@@ -10,7 +10,7 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core import restart
 from maskrcnn_operator.core.graph import ModelUse
-from maskrcnn_operator.core.merge import with_model
+from maskrcnn_operator.core.merge import merge_step, with_model
 from maskrcnn_operator.core.plan import Settings, StartRun
 from maskrcnn_operator.core.wanted import Wanted
 
@@ -34,7 +34,7 @@ def next_attempt(
     if maker is not None and maker.model_path is None:
         message = f"step {maker.name} has succeeded without naming a model: change its revision to run it again"
         return restart.failed(step, Reason.ERROR, message, now), None
-    spec = wanted.specs[name]
+    spec = merge_step(experiment, wanted.graph, name).spec
     if spec is not None and maker is not None:
         spec = with_model(spec, node, maker.model_path)
     argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path

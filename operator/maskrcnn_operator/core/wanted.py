@@ -1,4 +1,4 @@
-"""What an experiment asks for: graph, merged specs and fingerprints, or everything that is wrong with it."""
+"""What an experiment asks for: graph and fingerprints, or everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
-from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What is to be done, or ``problems`` why it cannot be.
 
+    The merged specs are not in it: they are large, this is kept for every experiment, and they are read once, when a
+    step starts.
+
     Attributes:
-        specs: merged spec by step; None for tasks that read none.
         prints: fingerprints by version of the algorithm, then by step.
     """
 
     graph: StepGraph
-    specs: Mapping[str, ExperimentSpec | None] = field(default_factory=dict)
     prints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
@@ -48,4 +48,4 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
         return Wanted(graph, problems=tuple(problems))
     specs = {name: step.spec for name, step in merged.items()}
     prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
-    return Wanted(graph, specs, prints)
+    return Wanted(graph, prints)

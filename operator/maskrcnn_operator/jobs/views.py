@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,15 +134,15 @@ def job_view(value: Mapping[str, Any]) -> JobView:
     return JobView(
         uid=metadata.get("uid", ""),
         name=metadata.get("name", ""),
-        namespace=metadata.get("namespace", ""),
+        namespace=_shared(metadata.get("namespace")),
         resource_version=metadata.get("resourceVersion", ""),
-        experiment=labels.get(LABEL_EXPERIMENT, ""),
-        step=labels.get(LABEL_STEP, ""),
+        experiment=_shared(labels.get(LABEL_EXPERIMENT)),
+        step=_shared(labels.get(LABEL_STEP)),
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         experiment_uid=_controller(metadata, KIND),
-        fingerprint=annotations.get(ANNOTATION_FINGERPRINT, ""),
+        fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
         image=_image(spec),
-        queue=labels.get(LABEL_QUEUE, ""),
+        queue=_shared(labels.get(LABEL_QUEUE)),
         suspended=bool(spec.get("suspend")),
         conditions=tuple(
             JobCondition(
@@ -175,17 +176,17 @@ def pod_view(value: Mapping[str, Any]) -> PodView:
     return PodView(
         uid=metadata.get("uid", ""),
         name=metadata.get("name", ""),
-        namespace=metadata.get("namespace", ""),
+        namespace=_shared(metadata.get("namespace")),
         resource_version=metadata.get("resourceVersion", ""),
-        experiment=labels.get(LABEL_EXPERIMENT, ""),
-        step=labels.get(LABEL_STEP, ""),
+        experiment=_shared(labels.get(LABEL_EXPERIMENT)),
+        step=_shared(labels.get(LABEL_STEP)),
         attempt=_number(labels.get(LABEL_ATTEMPT)),
-        experiment_uid=annotations.get(ANNOTATION_EXPERIMENT_UID, ""),
-        fingerprint=annotations.get(ANNOTATION_FINGERPRINT, ""),
+        experiment_uid=_shared(annotations.get(ANNOTATION_EXPERIMENT_UID)),
+        fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
         job_uid=_controller(metadata, "Job"),
         index=_number(labels.get(_INDEX) or annotations.get(_INDEX)),
-        node=spec.get("nodeName") or "",
-        phase=status.get("phase") or "Pending",
+        node=_shared(spec.get("nodeName")),
+        phase=_shared(status.get("phase")) or "Pending",
         ready=_is_true(conditions, "Ready"),
         container_state=kind,
         exit_code=ended.get("exitCode"),
@@ -224,6 +225,11 @@ def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value.get(name) or {}
 
 
+def _shared(text: Any) -> str:
+    # many objects carry the same words; with thousands of experiments they are kept once
+    return sys.intern(text) if isinstance(text, str) else ""
+
+
 def _number(text: Any) -> int:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else 0
 
@@ -231,13 +237,13 @@ def _number(text: Any) -> int:
 def _controller(metadata: Mapping[str, Any], kind: str) -> str:
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller") and owner.get("kind") == kind:
-            return str(owner.get("uid") or "")
+            return _shared(owner.get("uid"))
     return ""
 
 
 def _image(spec: Mapping[str, Any]) -> str | None:
     containers = _part(_part(spec, "template"), "spec").get("containers") or ()
-    return next((item.get("image") for item in containers if item.get("name") == CONTAINER_NAME), None)
+    return next((_shared(item.get("image")) or None for item in containers if item.get("name") == CONTAINER_NAME), None)
 
 
 def _is_true(conditions: Mapping[Any, Mapping[str, Any]], kind: str) -> bool:

@@ -136,7 +136,7 @@ def _status_to_go_on_from(
     steps: list[StepStatus] = []
     for step in status.steps:
         kept = forgiven(step)
-        known = not wanted.problems and step.name in wanted.specs
+        known = not wanted.problems and step.name in wanted.graph.nodes
         if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
             directory = workspace.step_directory(experiment.name, step.name)
             if finished_result(directory, kept.fingerprint, workspace) is None:
