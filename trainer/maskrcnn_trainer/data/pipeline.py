@@ -245,6 +245,9 @@ def _finish(dataset: tf.data.Dataset, spec: ExperimentSpec) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # nothing is left to tune but the prefetch buffer, which grows by itself; the tuner's thread sleeps up to a minute
+    # between two looks, and an iterator that is destroyed may wait for it
+    options.autotune.enabled = False
     return dataset.prefetch(spec.data_config.prefetch_buffer_size or tf.data.AUTOTUNE).with_options(options)
 
 
