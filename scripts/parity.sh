@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 experiment=${1:-workspace}/shapes
-.venv/bin/python benchmarks/export_parity.py --most-lost 0.03 \
-    -e "$experiment/evaluate-fp32/logs/attempt-1.spec.yaml" -m "$experiment"/retrain/model.step-*.tlt \
+# of several attempts and checkpoints the newest
+spec=$(ls -v "$experiment"/evaluate-fp32/logs/attempt-*.spec.yaml | tail -n 1)
+model=$(ls -v "$experiment"/retrain/model.step-*.tlt | tail -n 1)
+.venv/bin/python benchmarks/export_parity.py --most-lost 0.03 -e "$spec" -m "$model" \
     "$experiment/export-fp32/model.onnx" "$experiment/export/model.onnx"
