@@ -1,0 +1,65 @@
+"""The README's lines for a try without nodes, run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.apiserver.binaries import cache_folder, find_binaries
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 240
+WATCH = re.compile(r"^kubectl get mrx -w\b.*$", re.MULTILINE)
+UNTIL_DONE = "kubectl wait --for=condition=Succeeded mrx/shapes --timeout=180s\nkubectl get mrx shapes --no-headers"
+
+pytestmark = pytest.mark.timeout(SECONDS + 60)
+
+
+def lines() -> str:
+    """The block that starts a control plane with a played kubelet."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    [block] = [block for block in blocks if "ARGS=--play-kubelet" in block]
+    return block
+
+
+def own_cache(folder: Path) -> Path:
+    """The user's cache, but for the control plane that somebody may have left running there."""
+    ours, own = cache_folder(), folder / "maskrcnn-operator"
+    own.mkdir()
+    beside = [entry for entry in ours.parent.iterdir() if entry != ours]
+    for entry in [*ours.iterdir(), *beside]:
+        if entry.name != "dev-cluster":
+            (own if entry.parent == ours else folder).joinpath(entry.name).symlink_to(entry)
+    return folder
+
+
+def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_readme(tmp_path: Path) -> None:
+    script, watches = WATCH.subn(UNTIL_DONE, lines())
+    assert watches == 1
+    environment = os.environ | {"XDG_CACHE_HOME": str(own_cache(tmp_path)), "KUBEBUILDER_ASSETS": str(find_binaries())}
+    process = subprocess.Popen(
+        ["bash", "-ec", script],  # noqa: S607
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    output = ""
+    try:
+        # what the lines leave in the background (the controller) would hold the pipe open
+        assert process.stdout is not None
+        for line in process.stdout:
+            output += line
+            if line == "ended\n":
+                break
+    finally:
+        subprocess.run(["make", "-s", "dev-cluster", "ARGS=--stop"], cwd=ROOT, env=environment, check=False)  # noqa: S607
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert re.search(r"^shapes +Succeeded\b", output, re.MULTILINE), output[-4000:]
