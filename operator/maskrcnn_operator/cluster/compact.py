@@ -7,7 +7,6 @@ the same fields can share one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -15,19 +14,31 @@ from pydantic import BaseModel
 Model = TypeVar("Model", bound=BaseModel)
 
 
+_SHARED: dict[frozenset[str], set[str]] = {}
+_IDENTITIES: set[int] = set()
+_MOST = 4096
+"""Sets beyond it, which only manifests made for it would need, are not shared."""
+
+
 def compact(model: Model) -> Model:
-    """The same model, frozen, whose parts share the sets of given fields with every other compact model."""
+    """The same model, frozen, whose parts share the sets of given fields with every other compact model.
+
+    Of a copy of a compact model only what is new in it is looked at.
+    """
     _compact(model)
     return model
 
 
 def _compact(value: Any) -> None:
     if isinstance(value, BaseModel):
-        shared = _same_set(frozenset(value.model_fields_set))
-        if value.__pydantic_fields_set__ is not shared:
-            object.__setattr__(value, "__pydantic_fields_set__", shared)
+        given = value.__pydantic_fields_set__
+        if id(given) in _IDENTITIES:
+            return
         for part in value.__dict__.values():
             _compact(part)
+        shared = _shared(frozenset(given))
+        if shared is not None:
+            object.__setattr__(value, "__pydantic_fields_set__", shared)
     elif isinstance(value, tuple):
         for part in value:
             _compact(part)
@@ -36,6 +47,9 @@ def _compact(value: Any) -> None:
             _compact(part)
 
 
-@lru_cache(maxsize=4096)
-def _same_set(names: frozenset[str]) -> set[str]:
-    return set(names)
+def _shared(given: frozenset[str]) -> set[str] | None:
+    shared = _SHARED.get(given)
+    if shared is None and len(_SHARED) < _MOST:
+        shared = _SHARED[given] = set(given)
+        _IDENTITIES.add(id(shared))
+    return shared
