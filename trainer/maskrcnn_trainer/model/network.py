@@ -16,7 +16,7 @@ from maskrcnn_trainer.model.box_head import build_box_head
 from maskrcnn_trainer.model.convolution import Convolution, StartingValues
 from maskrcnn_trainer.model.fpn import build_fpn
 from maskrcnn_trainer.model.mask_head import build_mask_head, mask_logits_of_class
-from maskrcnn_trainer.model.rpn_head import build_rpn_head
+from maskrcnn_trainer.model.rpn_head import build_rpn_head, rpn_head_at_cells
 
 DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 _FREEZABLE = range(5)
@@ -196,6 +196,10 @@ class MaskRCNN:
             logits.append(tf.reshape(tf.cast(classes(hidden), tf.float32), (batch, -1)))
             deltas.append(tf.reshape(tf.cast(boxes(hidden), tf.float32), (batch, -1, 4)))
         return tf.concat(logits, 1), tf.concat(deltas, 1)
+
+    def rpn_at(self, features: dict[int, tf.Tensor], cells: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits float32 [N, a] and deltas float32 [N, a, 4] of some cells alone, see `rpn_head_at_cells`."""
+        return rpn_head_at_cells(features, cells, self._rpn_layers)
 
     def box_outputs(self, roi_features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Class logits float32 [R, K] and box deltas float32 [R, K, 4] of pooled features [R, n, n, C]."""

@@ -27,8 +27,8 @@ def rpn_score_loss(logits: tf.Tensor, labels: tf.Tensor, *, batch_size: int, anc
     """Sigmoid cross-entropy of the sampled anchors.
 
     Args:
-        logits: float32 [B, A].
-        labels: int32 [B, A], 1 object, 0 ground, -1 not sampled.
+        logits: float32 [B, A], or [N, a] of some cells' anchors.
+        labels: int32 of the same shape, 1 object, 0 ground, -1 not sampled.
         batch_size: images a rank and step.
         anchors_per_image: size of the sample asked for (``rpn_batch_size_per_im``). The divisor is the product of
             both, not the count of what was found.
@@ -47,15 +47,27 @@ def rpn_box_loss(deltas: tf.Tensor, targets: tf.Tensor, level_sizes: Sequence[in
         targets: float32 [B, A, 4], 0 where an anchor has no match. Elements that are exactly 0 are not counted.
         level_sizes: anchors on each level, in the order of A.
     """
-    total = tf.constant(0.0, tf.float32)
     sizes = list(level_sizes)
-    for prediction, target in zip(
-        tf.split(tf.cast(deltas, tf.float32), sizes, axis=1), tf.split(targets, sizes, axis=1), strict=True
-    ):
-        counted = tf.cast(tf.not_equal(target, 0.0), tf.float32)
-        loss = tf.reduce_sum(huber(prediction - target, RPN_HUBER_DELTA) * counted)
-        total += loss / tf.maximum(tf.reduce_sum(counted), 1.0)
-    return total
+    return tf.add_n(
+        [
+            rpn_box_loss_of_level(prediction, target)
+            for prediction, target in zip(
+                tf.split(deltas, sizes, axis=1), tf.split(targets, sizes, axis=1), strict=True
+            )
+        ]
+    )
+
+
+def rpn_box_loss_of_level(deltas: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """One level's part of `rpn_box_loss`: the mean over the elements whose target is not 0; 0 where there is none.
+
+    Args:
+        deltas: float32, any shape.
+        targets: float32 of the same shape.
+    """
+    counted = tf.cast(tf.not_equal(targets, 0.0), tf.float32)
+    loss = tf.reduce_sum(huber(tf.cast(deltas, tf.float32) - targets, RPN_HUBER_DELTA) * counted)
+    return loss / tf.maximum(tf.reduce_sum(counted), 1.0)
 
 
 def class_loss(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:

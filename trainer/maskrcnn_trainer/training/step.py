@@ -19,6 +19,7 @@ from maskrcnn_trainer.training.mask_branch import mask_gradients, row_sizes
 from maskrcnn_trainer.training.mask_targets import mask_targets
 from maskrcnn_trainer.training.optimizer import MomentumOptimizer, learning_rate_at, squared_norm
 from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
+from maskrcnn_trainer.training.rpn_branch import rpn_losses_at_targets
 from maskrcnn_trainer.training.settings import TrainSettings
 
 Average = Callable[[list[tf.Tensor]], list[tf.Tensor]]
@@ -153,15 +154,8 @@ class TrainStep:
         own = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if masked]
         with tf.GradientTape() as tape:
             features, logits, deltas = network.trunk_outputs(images, training=True)
-            score = losses.rpn_score_loss(
-                logits,
-                batch["rpn_labels"],
-                batch_size=int(images.shape[0]),
-                anchors_per_image=settings.rpn_batch_size_per_im,
-            )
-            rpn_box = settings.rpn_box_loss_weight * losses.rpn_box_loss(
-                deltas, batch["rpn_box_targets"], self._level_sizes
-            )
+            score, rpn_box = self._rpn_losses(batch, features, logits, deltas)
+            rpn_box *= settings.rpn_box_loss_weight
             rois = self._sample(batch, tf.stop_gradient(logits), tf.stop_gradient(deltas))
             class_logits, box_deltas = network.box_outputs(
                 self._cut(features, rois.boxes, settings.mask_resolution // 4)
@@ -195,6 +189,20 @@ class TrainStep:
         gradients = [tf.cast(next(by_place[masked]), tf.float32) for masked in self._in_mask_head]
         foreground = tf.reduce_sum(tf.cast(rows, tf.float32))
         return tf.stack([score, rpn_box, class_loss, box, mask_weight * masks.loss, foreground]), gradients
+
+    def _rpn_losses(
+        self, batch: dict[str, tf.Tensor], features: dict[int, tf.Tensor], logits: tf.Tensor, deltas: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        labels, targets = batch["rpn_labels"], batch["rpn_box_targets"]
+        anchors_per_image = self.settings.rpn_batch_size_per_im
+        if not self._compiled:
+            return rpn_losses_at_targets(
+                self.network, features, labels, targets, self._level_sizes, anchors_per_image=anchors_per_image
+            )
+        score = losses.rpn_score_loss(
+            logits, labels, batch_size=int(labels.shape[0]), anchors_per_image=anchors_per_image
+        )
+        return score, losses.rpn_box_loss(deltas, targets, self._level_sizes)
 
     def _sample(self, batch: dict[str, tf.Tensor], logits: tf.Tensor, deltas: tf.Tensor) -> SampledRois:
         settings = self.settings

@@ -1,0 +1,82 @@
+"""The RPN's losses at the cells with a target, against the losses of the whole maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.model.anchors import anchors_per_level
+from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.training import losses
+from maskrcnn_trainer.training.rpn_branch import rpn_losses_at_targets
+
+pytestmark = pytest.mark.trainer
+
+CANVAS = (64, 128)
+ARCHITECTURE = Architecture(nlayers=10, num_classes=3, fast_rcnn_mlp_head_dim=16, mrcnn_resolution=8)
+LEVEL_SIZES = list(anchors_per_level(ARCHITECTURE, CANVAS).values())
+ANCHORS = sum(LEVEL_SIZES)
+
+
+@pytest.fixture(scope="module")
+def network() -> MaskRCNN:
+    net = MaskRCNN(ARCHITECTURE, seed=3)
+    generator = np.random.default_rng(4)
+    for name, variable in net.named_variables.items():
+        if name.startswith("rpn"):
+            variable.assign(generator.normal(scale=0.1, size=variable.shape))
+    return net
+
+
+def corners_and_some(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and targets of a few anchors, those of every corner of the finest and the coarsest map among them."""
+    labels = np.where(generator.random((2, ANCHORS)) < 0.02, generator.integers(0, 2, (2, ANCHORS)), -1)
+    per_cell = ARCHITECTURE.num_anchors_per_cell
+    labels[:, [0, 32 * per_cell - 1, 15 * 32 * per_cell, LEVEL_SIZES[0] - 1, -1, -per_cell]] = 1
+    targets = np.where((labels == 1)[..., None], generator.normal(size=(2, ANCHORS, 4)), 0.0)
+    # Matched anchors count for the box loss though they are not drawn for the score loss.
+    labels[:, 1::7] = -1
+    return labels.astype(np.int32), targets.astype(np.float32)
+
+
+def nothing(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((2, ANCHORS), -1, np.int32), np.zeros((2, ANCHORS, 4), np.float32)
+
+
+@pytest.mark.parametrize("targets_of", [corners_and_some, nothing])
+def test_losses_and_gradients_are_those_of_the_whole_maps(network: MaskRCNN, targets_of: object) -> None:
+    generator = np.random.default_rng(5)
+    labels, targets = targets_of(generator)  # type: ignore[operator]
+    features = {
+        level: tf.constant(generator.normal(size=(2, 64 >> level, 128 >> level, 256)), tf.float32)
+        for level in ARCHITECTURE.levels
+    }
+    weights = [v for v in network.trainable_variables if network.variable_name(v).startswith("rpn")]
+    assert len(weights) == 6
+
+    @tf.function(autograph=False)
+    def compute(at_targets: bool) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            if at_targets:
+                found = rpn_losses_at_targets(
+                    network, features, tf.constant(labels), tf.constant(targets), LEVEL_SIZES, anchors_per_image=32
+                )
+            else:
+                logits, deltas = network.rpn(features)
+                found = (
+                    losses.rpn_score_loss(logits, tf.constant(labels), batch_size=2, anchors_per_image=32),
+                    losses.rpn_box_loss(deltas, tf.constant(targets), LEVEL_SIZES),
+                )
+            total = found[0] + 2.0 * found[1]
+        gradients = tape.gradient(total, [*weights, *features.values()])
+        return list(found), [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    values, gradients = compute(True)
+    wanted_values, wanted_gradients = compute(False)
+    np.testing.assert_allclose(values, wanted_values, rtol=1e-5)
+    assert (float(values[1]) > 0.0) == (targets_of is corners_and_some)
+    for ours, theirs in zip(gradients, wanted_gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * (float(np.abs(theirs).max()) + 1e-8))

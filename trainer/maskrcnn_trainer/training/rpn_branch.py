@@ -1,0 +1,63 @@
+"""The two losses of the region proposal network, computed where there is something to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.training import losses
+
+
+def rpn_losses_at_targets(
+    network: MaskRCNN,
+    features: dict[int, tf.Tensor],
+    labels: tf.Tensor,
+    box_targets: tf.Tensor,
+    level_sizes: Sequence[int],
+    *,
+    anchors_per_image: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`losses.rpn_score_loss` and `losses.rpn_box_loss` from the cells that have an anchor in either.
+
+    Equal to the losses of the whole maps, gradients too; the number of cells is dynamic, so not for XLA.
+
+    Args:
+        network: its RPN head is applied to ``features``.
+        features: maps [B, H, W, C] by level, static shapes.
+        labels: int32 [B, A], 1 object, 0 ground, -1 not sampled.
+        box_targets: float32 [B, A, 4], 0 where an anchor has no match.
+        level_sizes: anchors on each level, levels ascending.
+        anchors_per_image: as for `losses.rpn_score_loss`.
+
+    Returns:
+        Score loss and box loss, float32 scalars.
+    """
+    per_cell = network.architecture.num_anchors_per_cell
+    cells, cell_labels, cell_targets = {}, [], []
+    for level, level_labels, level_targets in zip(
+        sorted(features),
+        tf.split(labels, list(level_sizes), axis=1),
+        tf.split(box_targets, list(level_sizes), axis=1),
+        strict=True,
+    ):
+        by_cell = tf.reshape(level_labels, [-1, per_cell])
+        targets_by_cell = tf.reshape(level_targets, [-1, 4 * per_cell])
+        counts = tf.reduce_any(by_cell >= 0, axis=1) | tf.reduce_any(targets_by_cell != 0.0, axis=1)
+        cells[level] = tf.where(counts)[:, 0]
+        cell_labels.append(tf.gather(by_cell, cells[level]))
+        cell_targets.append(tf.gather(targets_by_cell, cells[level]))
+    logits, deltas = network.rpn_at(features, cells)
+    score = losses.rpn_score_loss(
+        logits,
+        tf.concat(cell_labels, axis=0),
+        batch_size=int(labels.shape[0]),
+        anchors_per_image=anchors_per_image,
+    )
+    sizes = tf.stack([tf.size(found) for found in cells.values()])
+    by_level = zip(tf.split(deltas, sizes, num=len(cells)), cell_targets, strict=True)
+    box = tf.add_n(
+        [losses.rpn_box_loss_of_level(found, tf.reshape(targets, [-1, per_cell, 4])) for found, targets in by_level]
+    )
+    return score, box
