@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 from maskrcnn_trainer.errors import TaskError, TryAgain
 
-OUT_OF_MEMORY = (
-    "Out of memory. Try a smaller imageSize or trainBatchSize (evalBatchSize in evaluation) first. If the error "
+WHAT_TO_LOWER = (
+    "Try a smaller imageSize or trainBatchSize (evalBatchSize in evaluation) first. If the error "
     "persists, reduce nWorkers, shuffleBufferSize and prefetchBufferSize. If the original images have a very large "
     "resolution, resize them offline and convert them again, so that large images are not loaded at all"
 )
+OUT_OF_MEMORY = f"Out of memory. {WHAT_TO_LOWER}"
 
 
 # What UnknownError and InternalError of TensorFlow say when a peer is gone (HorovodInternalError always means that).

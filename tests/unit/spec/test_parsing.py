@@ -44,7 +44,8 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         "supported",
         "imageSize": "is not a field of the experiment spec; it belongs in dataConfig",
         "totalSteps": "one of totalSteps and numEpochs is required, at least 1",
-        "learningRateDecayLevels": "1 entry, but learningRateSteps has 2 entries: the two lists need the same length",
+        "learningRateDecayLevels": "[0.1] has 1 entry, but learningRateSteps [3, 2] has 2 entries: the two lists need "
+        "the same length",
         "learningRateSteps": "[3, 2] does not rise; right would be, for example, [2, 3]",
         "maskrcnnConfig.includeMask": "false is not supported: it specifies whether to include a mask head, and "
         "currently only True is supported",

@@ -14,7 +14,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"learningRateSteps": [5, 9], "learningRateDecayLevels": [0.1]},
         "learningRateDecayLevels",
-        "1 entry, but learningRateSteps has 2 entries",
+        "[0.1] has 1 entry, but learningRateSteps [5, 9] has 2 entries",
     ),
     (
         {"learningRateSteps": [9, 5], "learningRateDecayLevels": [0.1, 0.01]},

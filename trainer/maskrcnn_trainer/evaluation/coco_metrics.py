@@ -71,7 +71,7 @@ class GroundTruth:
     def load(cls, path: str | Path) -> GroundTruth:
         """Read a COCO instances JSON file."""
         try:
-            dataset = json.loads(Path(path).read_text(encoding="utf-8"))
+            dataset = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise InvalidInput(f"valJsonFile: {path} cannot be read: {error}", reason="InvalidData") from error
         if not isinstance(dataset, dict):

@@ -16,6 +16,7 @@ from types import FrameType
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TryAgain
+from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
@@ -213,7 +214,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
         # Rank 0 writes the last word of its own failure; of another process, or of a kill, nobody else can tell.
         if telling.code == EXIT_KILLED:
             reason = "OutOfMemory"
-            text = f"process {telling.rank} was killed by signal 9, probably because memory ran out"
+            text = f"process {telling.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
         else:
             reason = "ProcessFailed"
             text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_KILLED, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
+from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,8 @@ class Gang:
             entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us)
             self._ended.append(entry)
             if entry.code == EXIT_KILLED and not entry.by_us:
-                log.error("Process %d was killed by signal 9, probably because memory ran out", rank)
+                text = "Process %d was killed by signal 9, probably because memory ran out. %s"
+                log.error(text, rank, WHAT_TO_LOWER)
             elif entry.code not in (EXIT_OK, EXIT_STOPPED) and not entry.by_us:
                 log.error("Process %d ended with exit code %d", rank, entry.code)
 

@@ -29,9 +29,10 @@ def _about_steps(spec: ExperimentSpec, plan: StepPlan | None) -> list[str]:
     if spec.num_epochs is not None and spec.total_steps is not None:
         found.append(f"numEpochs ({spec.num_epochs}) wins over totalSteps ({spec.total_steps}): both are set")
     total = plan.total_steps if plan is not None else spec.total_steps if spec.num_epochs is None else None
-    late = [step for step in spec.learning_rate_steps if total is not None and step >= total]
+    # The rate changes in the steps after a boundary, and the last step is total - 1.
+    late = [step for step in spec.learning_rate_steps if total is not None and step >= total - 1]
     if late:
-        found.append(f"learningRateSteps {late} are never reached: the training ends at step {total}")
+        found.append(f"learningRateSteps {late} change nothing: the training ends at step {total}")
     early = [step for step in spec.learning_rate_steps if step < spec.warmup_steps]
     if early:
         found.append(f"learningRateSteps {early} lie within the warm-up, which lasts until step {spec.warmup_steps}")

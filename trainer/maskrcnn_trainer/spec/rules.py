@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic.alias_generators import to_camel
 
-from maskrcnn_trainer.spec.errors import Path, Problem
+from maskrcnn_trainer.spec.errors import Path, Problem, shown
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.spec.experiment import ExperimentSpec
@@ -23,10 +23,6 @@ class Rule:
     check: Callable[[ExperimentSpec], Iterator[Problem]]
 
 
-def _length(spec: ExperimentSpec) -> str:
-    return f"learningRateSteps has {_count(len(spec.learning_rate_steps))}"
-
-
 def _count(number: int) -> str:
     return f"{number} entr{'y' if number == 1 else 'ies'}"
 
@@ -35,7 +31,10 @@ def rate_lists_match(spec: ExperimentSpec) -> Iterator[Problem]:
     """One decay level for each step."""
     steps, levels = spec.learning_rate_steps, spec.learning_rate_decay_levels
     if len(steps) != len(levels):
-        message = f"{_count(len(levels))}, but {_length(spec)}: the two lists need the same length"
+        message = (
+            f"{shown(levels)} has {_count(len(levels))}, but learningRateSteps {shown(steps)} has "
+            f"{_count(len(steps))}: the two lists need the same length"
+        )
         yield Problem(("learning_rate_decay_levels",), list(levels), message)
 
 
