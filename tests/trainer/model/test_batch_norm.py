@@ -106,3 +106,31 @@ def test_moments_are_float32_in_mixed_precision() -> None:
     exact = tf.cast(x, tf.float64).numpy()
     assert float(seen[0][0, 0]) == pytest.approx(exact.mean(), rel=1e-5)
     assert float(np.std(tf.cast(y, tf.float32))) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("jit", [False, True])
+def test_one_process_is_a_reduction_over_one(dtype: str, jit: bool) -> None:
+    """The fused kernel gives what the steps with averaged moments give: results, gradients and statistics."""
+    tolerance = 1e-4 if dtype == "float32" else 0.03
+    x = tf.cast(X, "float32" if dtype == "float32" else "bfloat16")
+    weight = tf.constant(RNG.normal(size=X.shape).astype(np.float32))
+
+    def run(norm: BatchNorm) -> list[tf.Tensor]:
+        @tf.function(jit_compile=jit, autograph=False)
+        def compute() -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = norm(x, training=True)
+                loss = tf.reduce_mean(tf.square(tf.cast(y, tf.float32) - weight))
+            return [y, *tape.gradient(loss, [x, norm.gamma.value, norm.beta.value])]
+
+        return [tf.cast(value, tf.float32).numpy() for value in compute()] + [
+            norm.moving_mean.numpy(),
+            norm.moving_variance.numpy(),
+        ]
+
+    fused = run(layer(dtype=dtype))
+    stepwise = run(layer(dtype=dtype, reduce_moments=lambda moments: moments))
+    for ours, theirs in zip(fused, stepwise, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
