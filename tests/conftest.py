@@ -1,4 +1,4 @@
-"""What every tier shares: where the real data is."""
+"""Settings and fixtures of all tiers: Hypothesis, and the location of the real data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: on a busy machine any example may take longer than Hypothesis' 200 ms. CI draws the same examples in
+# every run and needs no example database, so that a build doesn't depend on what an earlier one drew.
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,15 @@ pytestmark = [pytest.mark.trainer, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 400.0
+VALIDATION_IMAGES = 3
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MASKRCNN_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     generate = [sys.executable, str(ROOT / "examples/shapes/generate.py"), "--output", str(folder)]
-    subprocess.run([*generate, "--train", "9", "--val", "3"], check=True, capture_output=True)
+    subprocess.run([*generate, "--train", "9", "--val", str(VALIDATION_IMAGES)], check=True, capture_output=True)
     for split in ("train", "val"):
         convert_dataset(
             str(folder / "images"),
@@ -121,25 +125,56 @@ def assert_same(first: ModelFile, second: ModelFile) -> None:
             np.testing.assert_array_equal(left[name], right[name], err_msg=f"{kind} {name}")
 
 
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Path, str]]:
+    """Results directory and output of a training that ran to its end, once for each number of ranks."""
+
+    @functools.cache
+    def train(ranks: int) -> tuple[Path, str]:
+        folder = tmp_path_factory.mktemp("trained")
+        spec = spec_file(data, folder / "spec.yaml", visualizeImagesSummary=True)
+        results = folder / "results"
+        return results, run("train", "-e", str(spec), "--gpus", str(ranks), "-d", str(results), **ONE_THREAD)
+
+    return train
+
+
 def records(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (directory / "status.json").read_text().splitlines()]
 
 
+def test_previews_of_the_validation_images_are_in_the_events(trained: Callable[[int], tuple[Path, str]]) -> None:
+    import tensorflow as tf
+
+    results, _ = trained(1)
+    found = {}
+    for file in (results / "logs" / "tensorboard").glob("events.*"):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    width, height, png = tf.make_ndarray(value.tensor)
+                    found[event.step, value.tag] = (int(width), int(height), *tf.io.decode_png(png).shape)
+    # the shapes of 128 x 128 pixels are enlarged to a shorter side of 512
+    shape = (512, 512, 512, 512, 3)
+    expected = {(step, f"{number}_input"): shape for step in (2, 4) for number in range(VALIDATION_IMAGES)}
+    assert found == expected
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_killed_and_resumed_ends_with_the_same_bits(data: Path, tmp_path: Path, ranks: int) -> None:
-    spec = spec_file(data, tmp_path / "spec.yaml")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    threads = {"OMP_NUM_THREADS": "1", "MASKRCNN_THREADS": "1"}
-    command = ["train", "-e", str(spec), "--gpus", str(ranks)]
-    output = run(*command, "-d", str(whole), **threads)
+def test_killed_and_resumed_ends_with_the_same_bits(
+    data: Path, tmp_path: Path, trained: Callable[[int], tuple[Path, str]], ranks: int
+) -> None:
+    whole, output = trained(ranks)
     assert "[#0001] conv1/kernel:0 => (7, 7, 3, 64)" in output
 
-    process = start(*command, "-d", str(cut), **threads)
+    spec, cut = spec_file(data, tmp_path / "spec.yaml"), tmp_path / "cut"
+    command = ["train", "-e", str(spec), "--gpus", str(ranks)]
+    process = start(*command, "-d", str(cut), **ONE_THREAD)
     wait_for(cut / "model.step-2.tlt", process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (cut / "model.step-4.tlt").exists()
-    assert "Going on from step 2" in run(*command, "-d", str(cut), **threads)
+    assert "Going on from step 2" in run(*command, "-d", str(cut), **ONE_THREAD)
     told = next(record for record in records(cut) if record["message"] == "Going on from step 2.")
     assert told["checkpointStep"] == 2
 
@@ -183,7 +218,7 @@ def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_e
     assert "encrypted" in output
     run("evaluate", "-e", str(spec), "-m", str(checkpoint), "-r", str(evaluated), "-k", "secret")
     metrics = json.loads((evaluated / "metrics.json").read_text())
-    assert metrics["num_images"] == 3
+    assert metrics["num_images"] == VALIDATION_IMAGES
     assert 0.0 <= metrics["metrics"]["mask_AP"] <= 1.0
     assert isinstance(json.loads((evaluated / "detections.json").read_text()), list)
 

@@ -23,6 +23,7 @@ class WorkQueue(Generic[K]):
     Args:
         on_depth: told how many keys wait, whenever that changes.
         on_wait: told for how many seconds a key has waited after it was due.
+        clock: seconds since any fixed moment, never going back.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class WorkQueue(Generic[K]):
         *,
         on_depth: Callable[[int], None] = lambda depth: None,
         on_wait: Callable[[float], None] = lambda seconds: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._on_depth, self._on_wait = on_depth, on_wait
+        self._on_depth, self._on_wait, self._clock = on_depth, on_wait, clock
         self._ready: OrderedDict[K, float] = OrderedDict()
         self._working: set[K] = set()
         self._again: set[K] = set()
@@ -51,7 +53,7 @@ class WorkQueue(Generic[K]):
         if key in self._working:
             self._again.add(key)
         elif key not in self._ready:
-            self._ready[key] = time.monotonic()
+            self._ready[key] = self._clock()
             self._on_depth(len(self._ready))
             self._changed.set()
 
@@ -65,7 +67,7 @@ class WorkQueue(Generic[K]):
         if seconds <= 0:
             self.add(key)
             return
-        due = time.monotonic() + seconds
+        due = self._clock() + seconds
         if key in self._ready or self._due.get(key, due + 1) <= due:
             return
         self._due[key] = due
@@ -94,7 +96,7 @@ class WorkQueue(Generic[K]):
         key, since = self._ready.popitem(last=False)
         self._working.add(key)
         self._on_depth(len(self._ready))
-        self._on_wait(time.monotonic() - since)
+        self._on_wait(self._clock() - since)
         return key
 
     def done(self, key: K) -> None:
@@ -118,11 +120,11 @@ class WorkQueue(Generic[K]):
             self._timer.cancel()
         self._timer = None
         if self._later:
-            wait = max(0.0, self._later[0][0] - time.monotonic())
+            wait = max(0.0, self._later[0][0] - self._clock())
             self._timer = asyncio.get_running_loop().call_later(wait, self._ring)
 
     def _ring(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         while self._later and self._later[0][0] <= now:
             due, _, key = heapq.heappop(self._later)
             # what was asked for earlier in the meantime has another due time, or none

@@ -26,6 +26,7 @@ from maskrcnn_trainer.spec import load_spec
 pytestmark = pytest.mark.trainer
 
 SIZE = (128, 128)
+FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
 
 def _pictures(count: int) -> list[np.ndarray]:
@@ -185,11 +186,11 @@ def test_an_operators_run_replaces_what_an_earlier_attempt_left(
     output.write_bytes(b"half a model")
     assert _export(folder, "-o", output) == EXIT_INVALID
     assert output.read_bytes() == b"half a model"
-    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "v1:abc")
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(tmp_path))
     assert _export(folder, "-o", output, "--preprocessing") == EXIT_OK
     assert onnx.load(output).graph.node[0].name == "preprocessing/Sub"
-    assert json.loads((tmp_path / "result.json").read_text())["fingerprint"] == "v1:abc"
+    assert json.loads((tmp_path / "result.json").read_text())["fingerprint"] == FINGERPRINT
 
 
 def test_without_tensorrt_the_model_is_written_and_the_engine_refused(

@@ -27,7 +27,7 @@ def iou_of(a: list[float], b: list[float]) -> float:
     return height * width / union if height * width > 0 else 0.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(a=st.lists(BOX, min_size=1, max_size=4), b=st.lists(BOX, min_size=1, max_size=4))
 def test_iou_of_all_pairs(a: list[list[float]], b: list[list[float]]) -> None:
     expected = [[iou_of(x, y) for y in b] for x in a]

@@ -78,7 +78,7 @@ def test_the_same_boxes_as_one_by_one(implementation: Implementation, jit_compil
         assert 0 < kept.sum() < valid.sum()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), threshold=st.sampled_from([0.0, 0.3, 0.7, 1.0]), limit=st.integers(1, 30))
 def test_the_first_survivors_are_the_same_with_a_limit(seed: int, threshold: float, limit: int) -> None:
     boxes, valid, classes = crowded(seed, groups=1, count=30)

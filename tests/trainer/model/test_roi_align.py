@@ -207,7 +207,7 @@ def test_boxes_that_are_not_finite_do_not_crash() -> None:
         np.testing.assert_array_equal(pooled[0, :2], tf.stack([pooled[0, 2]] * 2))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height=st.integers(0, 2000).map(float),
     width=st.integers(0, 2000).map(float),

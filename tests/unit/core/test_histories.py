@@ -141,7 +141,7 @@ class Machine:
         self.runs[run.key] = replace(run, state=state, exit_code=code, result=result, ended=self.now, **fields)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ACTIONS, max_size=40))
 def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
     machine = Machine()
@@ -164,7 +164,7 @@ def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
                     assert step.state is StepState.SUCCEEDED
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(ACTIONS, max_size=20))
 def test_every_history_can_still_end_well(actions: list[tuple[str, int, int]]) -> None:
     machine = Machine()

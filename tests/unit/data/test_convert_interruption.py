@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,21 +64,36 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 60) -> N
         time.sleep(0.02)
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """A conversion that has written ten images, and its workers."""
-    process = subprocess.Popen(
-        [sys.executable, "convert.py"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell that starts the tests in the background ignores SIGINT for them, and a child would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
-    )
-    wait_for("ten images", lambda: (folder / "ready").exists() or process.poll() is not None)
-    assert process.poll() is None, process.communicate()[0]
-    children = psutil.Process(process.pid).children(recursive=True)
-    return process, [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+Start = Callable[[], tuple[subprocess.Popen[str], list[psutil.Process]]]
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start a conversion and return it with its workers once it has written ten images; kill all of them at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+        process = subprocess.Popen(
+            [sys.executable, "convert.py"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,  # so that workers can be killed which outlive it
+            # A shell that starts the tests in the background ignores SIGINT for them, and a child would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
+        )
+        started.append(process)
+        wait_for("ten images", lambda: (folder / "ready").exists() or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[0]
+        children = psutil.Process(process.pid).children(recursive=True)
+        return process, [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def visible(folder: Path) -> list[str]:
@@ -88,8 +104,8 @@ def hidden(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "out").iterdir() if path.name.startswith("."))
 
 
-def test_killed_midway_nothing_is_visible_and_the_next_run_is_whole(folder: Path) -> None:
-    process, workers = start(folder)
+def test_killed_midway_nothing_is_visible_and_the_next_run_is_whole(folder: Path, start: Start) -> None:
+    process, workers = start()
     assert len(workers) == 2
     assert visible(folder) == []
     assert len(hidden(folder)) == 1
@@ -103,8 +119,8 @@ def test_killed_midway_nothing_is_visible_and_the_next_run_is_whole(folder: Path
     assert len(index_records(f"{folder}/out/set-*")) == IMAGES
 
 
-def test_a_running_conversion_keeps_its_folder(folder: Path) -> None:
-    process, _ = start(folder)
+def test_a_running_conversion_keeps_its_folder(folder: Path, start: Start) -> None:
+    process, _ = start()
     convert_dataset(folder / "images", folder / "set.json", folder / "out", num_shards=4, processes=1)
     assert len(hidden(folder)) == 1
     (folder / "ready").unlink()
@@ -114,8 +130,8 @@ def test_a_running_conversion_keeps_its_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
-def test_stopped_midway_everything_is_cleaned_up(folder: Path, number: signal.Signals, code: int) -> None:
-    process, workers = start(folder)
+def test_stopped_midway_everything_is_cleaned_up(folder: Path, start: Start, number: signal.Signals, code: int) -> None:
+    process, workers = start()
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
@@ -125,8 +141,8 @@ def test_stopped_midway_everything_is_cleaned_up(folder: Path, number: signal.Si
     assert not any(worker.is_running() for worker in workers)
 
 
-def test_a_killed_worker_is_an_error_that_says_so(folder: Path) -> None:
-    process, workers = start(folder)
+def test_a_killed_worker_is_an_error_that_says_so(folder: Path, start: Start) -> None:
+    process, workers = start()
     os.kill(workers[0].pid, signal.SIGKILL)
     (folder / "ready").unlink()
     output, _ = process.communicate(timeout=60)

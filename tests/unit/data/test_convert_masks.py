@@ -52,7 +52,7 @@ def test_polygons_are_joined() -> None:
     np.testing.assert_array_equal(mask.full(), expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
 def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: int, share: float) -> None:
     mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
@@ -160,7 +160,7 @@ def random_mask(seed: int, height: int, width: int, share: float) -> np.ndarray:
     return mask
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 50) | st.integers(300, 900),

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from maskrcnn_trainer.data.order import DataOrder, window_shuffle
@@ -29,14 +29,12 @@ def streamed(num_records: int, window: int, seed: int, epoch: int) -> list[int]:
     return emitted + [held[i] for i in sorted(range(window), key=lambda i: keys[i])]
 
 
-@settings(deadline=None)
 @given(SIZES, st.integers(2, 250), SEEDS, st.integers(0, 5))
 def test_equals_the_streaming_shuffle(num_records: int, window: int, seed: int, epoch: int) -> None:
     if num_records > 1:
         assert window_shuffle(num_records, window, seed, epoch).tolist() == streamed(num_records, window, seed, epoch)
 
 
-@settings(deadline=None)
 @given(SIZES, WINDOWS, SEEDS)
 def test_an_epoch_holds_each_record_once_and_never_looks_past_the_window(n: int, window: int, seed: int) -> None:
     order = window_shuffle(n, window, seed, 0)
@@ -44,7 +42,6 @@ def test_an_epoch_holds_each_record_once_and_never_looks_past_the_window(n: int,
     assert all(record < place + window for place, record in enumerate(order.tolist()))
 
 
-@settings(deadline=None)
 @given(SIZES, WINDOWS, SEEDS, st.integers(1, 7), st.integers(1, 7))
 def test_the_stream_is_the_same_for_any_number_of_ranks(n: int, window: int, seed: int, ranks: int, batch: int) -> None:
     def stream(ranks: int, batch: int, length: int) -> list[tuple[int, int, int]]:
@@ -64,7 +61,6 @@ def test_the_stream_is_the_same_for_any_number_of_ranks(n: int, window: int, see
     assert sorted(record for _, record, epoch in many if epoch == 1) == list(range(n))
 
 
-@settings(deadline=None)
 @given(SIZES, WINDOWS, SEEDS, st.integers(0, 50))
 def test_a_later_step_needs_no_earlier_one(n: int, window: int, seed: int, step: int) -> None:
     played = DataOrder(n, window, seed)

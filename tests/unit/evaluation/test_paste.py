@@ -115,7 +115,7 @@ def test_encoded_masks_are_the_pasted_ones() -> None:
     assert encode_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), 70, 90) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_run_lengths_are_cocos(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 7))

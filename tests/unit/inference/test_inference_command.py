@@ -20,6 +20,7 @@ from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.inference.task import OUTPUTS
 
 HEIGHT, WIDTH = CANVAS
+FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
 
 @pytest.fixture(name="folder")
@@ -104,10 +105,10 @@ def test_existing_results_stay_unless_an_operator_runs_it(
     assert ended(command(folder)) == 64
     assert "holds labels already" in caplog.text
     assert old.exists()
-    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "v1:abc")
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     assert ended(command(folder)) == 0
     assert not old.exists()
-    assert json.loads((folder / "out" / "result.json").read_text())["fingerprint"] == "v1:abc"
+    assert json.loads((folder / "out" / "result.json").read_text())["fingerprint"] == FINGERPRINT
 
 
 def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,7 +127,7 @@ def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest
 
 
 def test_results_inside_the_image_directory_are_no_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "v1:abc")
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(folder / "images"))
     arguments = command(folder)
     position = arguments.index("-r")

@@ -145,13 +145,13 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
                     assert step.state is StepState.SUCCEEDED, "a result was forgotten"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STAGES_DONE, HISTORIES)
 def test_whatever_happens(stages: int, actions: list[Action]) -> None:
     play(Cluster(stages), actions)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(STAGES_DONE, HISTORIES)
 def test_whatever_happens_to_a_cluster_that_works(stages: int, actions: list[Action]) -> None:
     """The Job controller does its part after everything that happens, and pods run; what terminates takes its time."""
@@ -160,7 +160,7 @@ def test_whatever_happens_to_a_cluster_that_works(stages: int, actions: list[Act
         play(cluster, [action, ("control", 0, 0), ("run", 0, 0), ("control", 0, 0)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STAGES_DONE, st.lists(ACTIONS, max_size=20))
 def test_every_history_can_still_end_well(stages: int, actions: list[Action]) -> None:
     cluster = Cluster(stages)

@@ -10,6 +10,8 @@ import pytest
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.launch import LaunchSettings, launch
 
+FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
+
 
 @pytest.mark.parametrize("size", [5, 6])
 def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> None:
@@ -17,12 +19,12 @@ def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> N
     directory.mkdir()
     (directory / "model.tlt").write_bytes(b"model")
     artifact = {"path": str(directory / "model.tlt"), "bytes": size, "sha256": "0"}
-    result = {"code": 0, "fingerprint": "v1:abc", "metrics": {"AP": 0.5}, "artifacts": {"model": artifact}}
+    result = {"code": 0, "fingerprint": FINGERPRINT, "metrics": {"AP": 0.5}, "artifacts": {"model": artifact}}
     (directory / "result.json").write_text(json.dumps(result | {"modelPath": artifact["path"], "checkpointStep": 7}))
     environment = TaskEnvironment.from_environ(
         {
             "MASKRCNN_RESULTS_DIR": str(directory),
-            "MASKRCNN_FINGERPRINT": "v1:abc",
+            "MASKRCNN_FINGERPRINT": FINGERPRINT,
             "MASKRCNN_ATTEMPT": "4",
             "MASKRCNN_TERMINATION_LOG": str(tmp_path / "last-word"),
         }

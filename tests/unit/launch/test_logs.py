@@ -14,6 +14,8 @@ from maskrcnn_trainer.launch.logs import KEPT_ATTEMPTS, KeptLog, log_file, remov
 from maskrcnn_trainer.launch.ownership import await_claim, claim
 from maskrcnn_trainer.launch.processes import Gang
 
+FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
+
 
 def kept_log(path: Path, limit: int = 1000, ours: bool = True) -> KeptLog:
     return KeptLog(path, lambda: ours, limit_bytes=limit)
@@ -102,7 +104,7 @@ def test_the_launcher_keeps_the_log_of_its_attempt(tmp_path: Path) -> None:
     environment = TaskEnvironment.from_environ(
         {
             "MASKRCNN_RESULTS_DIR": str(tmp_path / "train"),
-            "MASKRCNN_FINGERPRINT": "v1:abc",
+            "MASKRCNN_FINGERPRINT": FINGERPRINT,
             "MASKRCNN_ATTEMPT": "3",
             "MASKRCNN_EXPERIMENT_UID": "uid",
         }
@@ -116,7 +118,7 @@ def test_the_launcher_keeps_the_log_of_its_attempt(tmp_path: Path) -> None:
 
 
 def test_a_node_that_waits_for_the_claim_can_be_stopped(tmp_path: Path) -> None:
-    claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint="v1:abc")
+    claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint=FINGERPRINT)
     asked = iter([False, False, True])
     found = await_claim(
         tmp_path / "train", experiment_uid="uid", attempt=2, stopping=lambda: next(asked), poll_seconds=0.001

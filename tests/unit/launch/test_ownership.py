@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.launch.ownership import Run, await_claim, claim, digits, ownership_guard, read_run
+from maskrcnn_trainer.launch.ownership import Run, await_claim, claim, ownership_guard, read_run
 
-A, B, C = "v1:aaaaaaaa1111", "v1:bbbbbbbb2222", "v1:cccccccc3333"
+A = "aaaaaaaa111111111111111111111111-v1"
+B = "bbbbbbbb222222222222222222222222-v1"
+C = "cccccccc333333333333333333333333-v1"
 
 
 def start(directory: Path, fingerprint: str, attempt: int = 1) -> str:
@@ -59,11 +61,11 @@ def test_results_of_another_fingerprint_are_kept_aside_once_and_moved_back(tmp_p
     directory = tmp_path / "train"
     start(directory, A)
     start(directory, B)
-    assert folders(tmp_path) == {"train": B, f"train.{digits(A)}": A}
+    assert folders(tmp_path) == {"train": B, "train.aaaaaaaa": A}
     start(directory, A)
-    assert folders(tmp_path) == {"train": A, f"train.{digits(B)}": B}
+    assert folders(tmp_path) == {"train": A, "train.bbbbbbbb": B}
     start(directory, C)
-    assert folders(tmp_path) == {"train": C, f"train.{digits(A)}": A}
+    assert folders(tmp_path) == {"train": C, "train.aaaaaaaa": A}
 
 
 def test_other_steps_and_folders_of_the_user_are_left_alone(tmp_path: Path) -> None:
@@ -82,12 +84,27 @@ def test_an_unreadable_file_is_nobodys(tmp_path: Path) -> None:
 def test_other_nodes_wait_for_their_attempt_and_take_its_token(tmp_path: Path) -> None:
     start(tmp_path / "train", A, attempt=1)
     seen: list[Run | None] = []
-    waiting = threading.Thread(
-        target=lambda: seen.append(await_claim(tmp_path / "train", experiment_uid="uid", attempt=2, poll_seconds=0.01))
-    )
+    looks, looked_again, ended = itertools.count(), threading.Event(), threading.Event()
+
+    def stopping() -> bool:
+        # asked before each look at the directory
+        if next(looks) == 2:
+            looked_again.set()
+        return ended.is_set()
+
+    def wait() -> None:
+        seen.append(
+            await_claim(tmp_path / "train", experiment_uid="uid", attempt=2, stopping=stopping, poll_seconds=0.01)
+        )
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
-    time.sleep(0.05)
-    assert seen == []
-    token = start(tmp_path / "train", A, attempt=2)
-    waiting.join(10)
-    assert [run.token for run in seen if run] == [token]
+    try:
+        assert looked_again.wait(10)
+        assert seen == []
+        token = start(tmp_path / "train", A, attempt=2)
+        waiting.join(10)
+        assert [run.token for run in seen if run] == [token]
+    finally:
+        ended.set()
+        waiting.join(10)

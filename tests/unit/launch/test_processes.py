@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,40 +38,77 @@ def test_the_most_telling_code(ended: list[Ended], code: int | None) -> None:
     assert (telling.code if telling else None) == code
 
 
-def gang(*sources: str) -> Gang:
-    """One process a source; the shared command picks its own by the variable."""
+StartGang = Callable[..., Gang]
+
+
+@pytest.fixture
+def gang() -> Iterator[StartGang]:
+    """Start one process for each source; kill at the end of the test what still runs."""
+    # the command is the same for all: each process takes its source from its own variable
     program = "import os; exec(os.environ['SOURCE'])"
-    return Gang([sys.executable, "-c", program], {rank: {"SOURCE": source} for rank, source in enumerate(sources)})
+    started: list[Gang] = []
+
+    def start(*sources: str) -> Gang:
+        environments = {rank: {"SOURCE": source} for rank, source in enumerate(sources)}
+        started.append(Gang([sys.executable, "-c", program], environments))
+        return started[-1]
+
+    yield start
+    for processes in started:
+        processes.kill()
+        processes.wait()
+
+
+def wait_for(files: list[Path], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while missing := [file.name for file in files if not file.exists()]:
+        assert time.monotonic() < deadline, f"{missing} did not appear"
+        time.sleep(0.01)
 
 
 def codes(ended: list[Ended]) -> dict[int, int]:
     return {entry.rank: entry.code for entry in ended}
 
 
-def test_all_done() -> None:
+def test_all_done(gang: StartGang) -> None:
     assert codes(gang("", "").wait()) == {0: 0, 1: 0}
 
 
-def test_a_stop_reaches_everybody_and_their_codes_count() -> None:
+def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(gang: StartGang, tmp_path: Path) -> None:
+    ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
+    # no signal ends a process with 7, so the code can only come from the handler
     source = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-        "print('ready', flush=True)\n"
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "pathlib.Path({!r}).touch()\n"
         "time.sleep(60)"
     )
-    processes = gang(source, source)
-    time.sleep(1.0)
+    processes = gang(*(source.format(str(file)) for file in ready))
+    wait_for(ready)
     processes.stop()
     ended = processes.wait()
-    assert codes(ended) == {0: 143, 1: 143}
+    # by_us would mean that the stop missed one, which was then ended because of the other's failure
+    assert set(ended) == {Ended(0, 7, by_us=False), Ended(1, 7, by_us=False)}
     telling = most_telling(ended)
     assert telling is not None
-    assert telling.code == 143
+    assert telling.code == 7
 
 
-def test_a_killed_process_takes_the_others_with_it_even_those_that_ignore_it(caplog: pytest.LogCaptureFixture) -> None:
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    dying = "import os, signal, time; time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)"
+def test_a_killed_process_takes_the_others_with_it_even_those_that_ignore_it(
+    gang: StartGang, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ready = tmp_path / "ready"
+    stubborn = (
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "time.sleep(60)"
+    )
+    dying = (
+        "import os, pathlib, signal, time\n"
+        f"while not pathlib.Path({str(ready)!r}).exists(): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
     ended = gang(stubborn, dying).wait()
     assert codes(ended) == {0: 137, 1: 137}
     telling = most_telling(ended)
@@ -82,7 +121,7 @@ def test_the_grace_periods_keep_the_promise_of_ten_seconds() -> None:
     assert SECONDS_FOR_PEERS + SECONDS_AFTER_TERM + 2 * POLL_SECONDS < 10.0
 
 
-def test_each_has_its_own_variables_on_top_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_has_its_own_variables_on_top_of_ours(gang: StartGang, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OURS", "1")
     ended = gang("import sys; sys.exit(int(os.environ['OURS']) + 4)", "").wait()
     assert codes(ended) == {0: 5, 1: 0}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
 
 import pytest
 
@@ -24,23 +24,33 @@ def test_ranks_count_node_by_node() -> None:
 def test_nobody_goes_on_before_all_are_there() -> None:
     pytest.importorskip("horovod", reason="Horovod's rendezvous server")
     host = RendezvousHost("127.0.0.1", 0, nodes=2, processes=1)
+    done: list[int] = []
+    tries, tried_again, ended = itertools.count(), threading.Event(), threading.Event()
+
+    def stopping() -> bool:
+        # asked before each try
+        if next(tries) == 2:
+            tried_again.set()
+        return ended.is_set()
+
+    def wait_as(rank: int) -> None:
+        if join("127.0.0.1", host.port, rank, 2, stopping=stopping, poll=0.02):
+            done.append(rank)
+
+    nodes = [threading.Thread(target=wait_as, args=(rank,)) for rank in range(2)]
     try:
-        done: list[int] = []
-
-        def wait_as(rank: int) -> None:
-            if join("127.0.0.1", host.port, rank, 2, stopping=lambda: False, poll=0.02):
-                done.append(rank)
-
-        first = threading.Thread(target=wait_as, args=(0,))
-        first.start()
-        time.sleep(0.3)
+        nodes[0].start()
+        assert tried_again.wait(10)
         assert done == []
-        second = threading.Thread(target=wait_as, args=(1,))
-        second.start()
-        first.join(10)
-        second.join(10)
+        nodes[1].start()
+        for node in nodes:
+            node.join(10)
         assert sorted(done) == [0, 1]
     finally:
+        ended.set()
+        for node in nodes:
+            if node.ident is not None:
+                node.join(10)
         host.close()
 
 

@@ -72,11 +72,12 @@ sys.stdout.write(f"attempt {attempt} of {task[0]}\n")
 sys.stdout.flush()
 
 if behaviour in ("wait", "stubborn"):
-    stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    stop_requested = results / "stop-requested"
+    stop_requested.unlink(missing_ok=True)  # of an earlier attempt
+    signal.signal(signal.SIGTERM, lambda *_: stop_requested.touch())
     report(3)
     (results / "ready").touch()
-    while behaviour == "stubborn" or not stopped:
+    while behaviour == "stubborn" or not stop_requested.exists():
         time.sleep(0.02)
     speak(143, "Stopped")
     sys.exit(143)

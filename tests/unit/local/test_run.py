@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from rich.console import Console
@@ -23,6 +25,12 @@ from maskrcnn_operator.local.runner import LOCAL_SETTINGS
 
 FAKE = Path(__file__).with_name("fake_trainer.py")
 FAST = replace(LOCAL_SETTINGS, back_off_base=timedelta(milliseconds=10))
+
+DEADLINE = 60.0
+BENCH_VARIABLE = "TEST_BENCH"
+
+# A run that hangs fails before CI kills pytest: a killed pytest runs no finalizer and leaves processes behind.
+pytestmark = pytest.mark.timeout(300)
 
 MANIFEST: dict[str, Any] = {
     "apiVersion": "maskrcnn.dev/v1alpha1",
@@ -58,12 +66,13 @@ MANIFEST: dict[str, Any] = {
 
 
 class Bench:
-    """A workspace with a manifest in it."""
+    """A workspace with a manifest in it, and the commands that were started on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.workspace = folder / "ws"
         self.manifest = json.loads(json.dumps(MANIFEST))
+        self.commands: list[subprocess.Popen[bytes]] = []
 
     @property
     def home(self) -> Path:
@@ -87,6 +96,42 @@ class Bench:
             settings=FAST,
         )
 
+    def start(self, behaviour: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
+        """Start the command as a process of its own, which may be sent signals."""
+        program = (
+            "import sys, pathlib;"
+            "from maskrcnn_operator.local import command;"
+            f"command.trainer_command = lambda: ({sys.executable!r}, {str(FAKE)!r});"
+            "from maskrcnn_operator.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        arguments = ["run", str(self.write()), "--workspace", str(self.workspace), *options]
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            env={**os.environ, "FAKE_TRAINER": json.dumps(behaviour), "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.commands.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        """Kill every process that was started on this bench, also trainers that outlived their command."""
+        for process in self.commands:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        while left := [process for process in psutil.process_iter() if self._is_ours(process)]:
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.pid != os.getpid() and process.environ().get(BENCH_VARIABLE) == str(self.folder)
+        except psutil.Error:
+            return False
+
     def status(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.home / "experiment-status.json").read_text())
         return dict(content["status"])
@@ -106,10 +151,23 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setenv("FAKE_TRAINER", "{}")
+    monkeypatch.setenv(BENCH_VARIABLE, str(tmp_path))
     monkeypatch.delenv("MASKRCNN_KEY", raising=False)
-    return Bench(tmp_path)
+    bench = Bench(tmp_path)
+    yield bench
+    bench.kill_all()
+
+
+def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until the condition holds; fail when ``process`` ends before it does."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()[0].decode()}")
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
 
 
 def test_an_experiment_runs_to_its_end(bench: Bench) -> None:
@@ -205,41 +263,17 @@ def test_a_run_without_a_word_is_started_again(bench: Bench) -> None:
 
 def test_steps_that_need_each_other_not_run_side_by_side(bench: Bench) -> None:
     bench.manifest["spec"]["steps"] = bench.manifest["spec"]["steps"][:2]
-    process = start(bench, {"convert": ["wait"], "convert-val": ["wait"]}, "--jobs", "2")
-    wait_for(bench.home / "convert" / "ready", process)
-    wait_for(bench.home / "convert-val" / "ready", process)
+    process = bench.start({"convert": ["wait"], "convert-val": ["wait"]}, "--jobs", "2")
+    wait_for("convert", (bench.home / "convert" / "ready").exists, process)
+    wait_for("convert-val", (bench.home / "convert-val" / "ready").exists, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 143
 
 
-def start(bench: Bench, behaviour: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
-    """The command as a process of its own, which may be sent signals."""
-    program = (
-        "import sys, pathlib;"
-        "from maskrcnn_operator.local import command;"
-        f"command.trainer_command = lambda: ({sys.executable!r}, {str(FAKE)!r});"
-        "from maskrcnn_operator.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "run", str(bench.write()), "--workspace", str(bench.workspace), *options],
-        env={**os.environ, "FAKE_TRAINER": json.dumps(behaviour), "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
-    while not file.exists():
-        if process.poll() is not None:
-            assert process.stdout is not None
-            pytest.fail(f"ended with {process.returncode}: {process.stdout.read().decode()}")
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_goes_on(bench: Bench, number: signal.Signals, code: int) -> None:
-    process = start(bench, {"train": ["wait"]})
-    wait_for(bench.home / "train" / "ready", process)
+    process = bench.start({"train": ["wait"]})
+    wait_for("train", (bench.home / "train" / "ready").exists, process)
     process.send_signal(number)
     assert process.wait(30) == code
     assert bench.conditions() == {"Suspended": "True", "Succeeded": "Unknown", "Ready": "True"}
@@ -251,10 +285,10 @@ def test_an_interrupted_run_goes_on(bench: Bench, number: signal.Signals, code: 
 
 
 def test_a_second_ctrl_c_kills(bench: Bench) -> None:
-    process = start(bench, {"train": ["stubborn"]})
-    wait_for(bench.home / "train" / "ready", process)
+    process = bench.start({"train": ["stubborn"]})
+    wait_for("train", (bench.home / "train" / "ready").exists, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_for("the request to stop", (bench.home / "train" / "stop-requested").exists, process)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
@@ -262,20 +296,19 @@ def test_a_second_ctrl_c_kills(bench: Bench) -> None:
 
 
 def test_a_killed_run_leaves_no_process_and_goes_on(bench: Bench) -> None:
-    process = start(bench, {"train": ["wait"]})
-    wait_for(bench.home / "train" / "ready", process)
+    process = bench.start({"train": ["wait"]})
+    wait_for("train", (bench.home / "train" / "ready").exists, process)
     process.kill()
     process.wait()
     assert bench.step("train")["state"] in ("Running", "Starting")
-    while not (bench.home / "train" / "termination.json").exists():
-        time.sleep(0.02)
+    wait_for("the end of the trainer", (bench.home / "train" / "termination.json").exists)
     assert bench.run() == 0
     assert bench.step("train")["attempt"] == 2
 
 
 def test_one_run_of_an_experiment_at_a_time(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    process = start(bench, {"train": ["wait"]})
-    wait_for(bench.home / "train" / "ready", process)
+    process = bench.start({"train": ["wait"]})
+    wait_for("train", (bench.home / "train" / "ready").exists, process)
     assert bench.run() == 64
     assert "another maskrcnn-operator run" in caplog.text
     process.terminate()

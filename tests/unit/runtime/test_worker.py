@@ -88,30 +88,35 @@ async def test_a_key_is_looked_at_when_the_plan_asks_for_it() -> None:
 async def test_without_the_lease_a_key_is_left_to_the_other() -> None:
     queue: WorkQueue[Key] = WorkQueue()
     seen: list[Key] = []
+    ended = asyncio.Event()
 
     async def reconcile(key: Key) -> float | None:
         seen.append(key)
-        raise NotLeading
+        if key == KEY:
+            raise NotLeading
+        ended.set()
+        return None
 
     workers = Workers(queue, reconcile, 1)
     workers.start()
-    queue.add(KEY)
-    async with asyncio.timeout(DEADLINE):
-        while not seen:
-            await asyncio.sleep(0.005)
-    await asyncio.sleep(0.2)
+    other = Key("ns", "other")
+    queue.add_all([KEY, other])
+    # the one worker takes the other key once it is done with the first
+    await asyncio.wait_for(ended.wait(), DEADLINE)
     await workers.stop()
-    assert seen == [KEY]
+    assert seen == [KEY, other]
+    assert len(queue) == 0
+    assert not queue._due, "the key was put off"
 
 
-@pytest.mark.parametrize(("grace", "finished"), [(DEADLINE, True), (0.0, False)])
+@pytest.mark.parametrize(("grace", "finished"), [(3 * DEADLINE, True), (0.0, False)])
 async def test_a_stop_lets_work_end_within_its_grace(grace: float, finished: bool) -> None:
     queue: WorkQueue[Key] = WorkQueue()
-    began, ended = asyncio.Event(), []
+    began, stopping, ended = asyncio.Event(), asyncio.Event(), []
 
     async def reconcile(key: Key) -> float | None:
         began.set()
-        await asyncio.sleep(0.1)
+        await (stopping.wait() if finished else asyncio.Event().wait())
         ended.append(key)
         return None
 
@@ -119,11 +124,14 @@ async def test_a_stop_lets_work_end_within_its_grace(grace: float, finished: boo
     workers.start()
     queue.add(KEY)
     await asyncio.wait_for(began.wait(), DEADLINE)
-    await workers.stop(grace)
+    stop = asyncio.create_task(workers.stop(grace))
+    async with asyncio.timeout(DEADLINE):
+        while workers.running:
+            await asyncio.sleep(0)
+    stopping.set()
+    await asyncio.wait_for(stop, DEADLINE)
     assert bool(ended) is finished
-    queue.add(KEY)
-    await asyncio.sleep(0.05)
-    assert len(queue) == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "a worker still takes keys"
 
 
 def test_health_is_about_lists_and_the_loop() -> None:

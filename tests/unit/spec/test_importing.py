@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from maskrcnn_trainer.errors import InvalidInput
@@ -91,7 +91,6 @@ def test_every_name_is_a_dns_label_that_starts_with_a_letter(path: str) -> None:
     assert not name.endswith("-")
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_any_text_survives_the_way_into_the_manifest(text: str) -> None:
     spec = {"initLearningRate": 1e-05, "totalSteps": 5, "dataConfig": {"imageSize": [128, 128], "numClasses": 2}}

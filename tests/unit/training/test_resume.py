@@ -17,6 +17,8 @@ SAVED: dict[str, Any] = {
     "dataConfig": {"imageSize": [128, 128], "nWorkers": 16},
     "maskrcnnConfig": {"nlayers": 10, "testNms": 0.5},
 }
+FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
+OTHER_FINGERPRINT = "8e82fefe6940863cfc4fd2a809a1ff4b-v1"
 
 
 def changed(**fields: Any) -> dict[str, Any]:
@@ -57,8 +59,8 @@ def test_everything_else_is_refused_all_at_once_by_name() -> None:
 
 
 def test_under_a_fingerprint_only_the_fingerprint_counts() -> None:
-    assert check_resumable(SAVED, changed(seed=2), saved_fingerprint="v1:a", fingerprint="v1:a") == []
+    assert check_resumable(SAVED, changed(seed=2), saved_fingerprint=FINGERPRINT, fingerprint=FINGERPRINT) == []
     with pytest.raises(InvalidInput, match="another fingerprint"):
-        check_resumable(SAVED, SAVED, saved_fingerprint="v1:a", fingerprint="v1:b")
+        check_resumable(SAVED, SAVED, saved_fingerprint=FINGERPRINT, fingerprint=OTHER_FINGERPRINT)
     with pytest.raises(InvalidInput, match="another fingerprint"):
-        check_resumable(SAVED, SAVED, saved_fingerprint=None, fingerprint="v1:b")
+        check_resumable(SAVED, SAVED, saved_fingerprint=None, fingerprint=OTHER_FINGERPRINT)

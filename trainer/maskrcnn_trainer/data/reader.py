@@ -30,11 +30,18 @@ class RecordReader:
         weakref.finalize(self, _close, self._descriptors)
 
     def read(self, record: int) -> bytes:
-        """The whole payload of one record. Raises InvalidInput where the file is gone or too short."""
+        """Return the whole payload of one record, its checksum not checked.
+
+        Raises:
+            InvalidInput: the file is gone or too short.
+        """
         return self.read_part(record, 0, int(self.index.lengths[record]))
 
     def read_part(self, record: int, start: int, length: int) -> bytes:
-        """``length`` bytes from byte ``start`` of the payload, fewer at its end; errors as ``read``."""
+        """Return ``length`` bytes from byte ``start`` of the payload, fewer at its end; errors as ``read``.
+
+        A part cannot be checked: the checksum in the file is of the whole payload.
+        """
         length = min(length, int(self.index.lengths[record]) - start)
         file_id = int(self.index.file_ids[record])
         offset = int(self.index.offsets[record]) + start

@@ -42,13 +42,3 @@ def image_of_canvas(canvas: NDArray[np.floating[Any]], image_info: NDArray[np.fl
     if original != (width, height):
         pixels = cv2.resize(pixels, original, interpolation=cv2.INTER_LINEAR)
     return np.asarray(pixels)
-
-
-def write_previews(writer: Any, previews: Sequence[Preview], names: Mapping[int, str], step: int) -> None:
-    """Write ``<number>_input`` image summaries with a ``tf.summary`` writer, numbered from 0."""
-    import tensorflow as tf
-
-    with writer.as_default():
-        for number, preview in enumerate(previews):
-            tf.summary.image(f"{number}_input", preview.drawn(names)[None], step=step)
-    writer.flush()

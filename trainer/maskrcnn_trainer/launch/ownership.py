@@ -141,8 +141,8 @@ def move_aside(results_dir: Path, fingerprint: str) -> None:
 
 
 def digits(fingerprint: str) -> str:
-    """The first eight hexadecimal digits of a fingerprint, its version prefix left out."""
-    return fingerprint.rpartition(":")[2][:8]
+    """Return the first 8 of the 32 hexadecimal digits of a fingerprint, ``<digits>-<version>``."""
+    return fingerprint[:8]
 
 
 def _is_aside(path: Path, name: str) -> bool:
