@@ -24,9 +24,10 @@ export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$index}}
 [ -n "$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX
 export UV_HTTP_TIMEOUT=300
 echo "Installing $lock" >&2
-.venv/bin/uv pip install -q --python .venv/bin/python --require-hashes -r "$lock"
+# Bytecode is compiled here, once: where PYTHONDONTWRITEBYTECODE is set, each start would compile TensorFlow again (10 s).
+.venv/bin/uv pip install -q --python .venv/bin/python --compile-bytecode --require-hashes -r "$lock"
 wheel=$(scripts/horovod_wheel.sh .venv)
-.venv/bin/uv pip install -q --python .venv/bin/python --no-deps "$wheel"
+.venv/bin/uv pip install -q --python .venv/bin/python --compile-bytecode --no-deps "$wheel"
 .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 echo "$want" > "$stamp"
 echo "Environment ready in $((SECONDS - started)) s: .venv/bin/maskrcnn, .venv/bin/maskrcnn-operator" >&2
