@@ -1,9 +1,16 @@
 #!/usr/bin/env bash
 # The tiers side by side: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting.
-# MASKRCNN_REQUIRE_APISERVER=1 makes a missing Kubernetes a failure instead of a skipped tier.
+#
+# MASKRCNN_REQUIRE_APISERVER=1 makes a missing Kubernetes a failure instead of a skipped tier. MASKRCNN_COVERAGE=1 ends
+# with a table of coverage by package, processes that tests start included.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+pytest=(.venv/bin/python -m pytest -q --durations=20)
+if [ -n "${MASKRCNN_COVERAGE:-}" ]; then
+    rm -f .coverage.*
+    pytest=(.venv/bin/python -m coverage run -m pytest -q --durations=20)
+fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 (
@@ -12,14 +19,15 @@ trap 'rm -f "$log"' EXIT
     .venv/bin/python tests/apiserver/binaries.py 2>&1 > /dev/null | sed 's/^/kubernetes: /' >&3
     for tier in unit apiserver; do
         echo "---- $tier tier"
-        .venv/bin/python -m pytest -q "tests/$tier" --durations=10 "$@" || status=1
+        "${pytest[@]}" "tests/$tier" "$@" || status=1
     done
     exit "$status"
 ) 3>&1 > "$log" 2>&1 &
 others=$!
-.venv/bin/python -m pytest -q tests/trainer --durations=10 "$@"
+"${pytest[@]}" tests/trainer "$@"
 trainer=$?
 wait "$others"
 others=$?
 cat "$log"
+[ -z "${MASKRCNN_COVERAGE:-}" ] || .venv/bin/python scripts/coverage_table.py
 [ "$others" -eq 0 ] && [ "$trainer" -eq 0 ]
