@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Images, chart, GitOps, monitoring, and the scenarios on nodes. E2E_KUBECONFIG names a cluster that is there; else nodes
-# are made here, which takes root. What it builds is kept in the user's cache.
+# Images, chart, GitOps, monitoring, and the scenarios on nodes. E2E_KUBECONFIG names an existing cluster; else nodes are
+# made here, which takes root. What it builds is kept in the user's cache. Arguments go to the scenarios.
 #
-# E2E_SCENARIOS_WITHIN=SECONDS leaves the scenarios out, and says so, where what comes before took longer.
+# E2E_SCENARIOS_WITHIN=SECONDS starts no scenario later than that after the start of this script; E2E_LEFT_OUT=FILE takes
+# the names of those that did not run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 images=${XDG_CACHE_HOME:-$HOME/.cache}/maskrcnn-operator/images
@@ -12,19 +13,24 @@ if [ -z "${E2E_KUBECONFIG:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get > /d
     export IMAGES_INSTALL=1
 fi
 status=0
-others=()
-for tier in chart monitoring gitops; do [ ! -d "tests/$tier" ] || others+=("tests/$tier"); done
 # the images are built meanwhile: a build waits for downloads and disks, these tests for servers
 built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 scripts/images.sh --archive "$images" > "$built" 2>&1 &
 building=$!
-.venv/bin/python -m pytest -q "${others[@]}" --durations=5 || status=1
+# before the tests, each of which may take less than a build
+.venv/bin/python tests/apiserver/binaries.py > /dev/null
+.venv/bin/python tests/cluster/tools.py
+.venv/bin/python -m pytest -q -n 2 --dist loadfile tests/chart tests/monitoring tests/gitops --durations=10 || status=1
 wait "$building" || { cat "$built"; exit 1; }
 cat "$built"
-if [ -n "${E2E_SCENARIOS_WITHIN:-}" ] && [ $((SECONDS - started)) -gt "$E2E_SCENARIOS_WITHIN" ]; then
-    echo "The scenarios on nodes are left out: $((SECONDS - started)) s were used before them, $E2E_SCENARIOS_WITHIN allowed"
-    exit "$status"
+echo "Before the scenarios: $((SECONDS - started)) s"
+if [ -n "${E2E_KUBECONFIG:-}" ]; then
+    .venv/bin/python -m pytest -q tests/cluster --durations=0 "$@" || status=1
+else
+    limits=()
+    [ -z "${E2E_SCENARIOS_WITHIN:-}" ] || limits+=("--within=$((E2E_SCENARIOS_WITHIN - (SECONDS - started)))")
+    [ -z "${E2E_LEFT_OUT:-}" ] || limits+=("--left-out=$E2E_LEFT_OUT")
+    .venv/bin/python scripts/e2e_scenarios.py "${limits[@]}" "$@" || status=1
 fi
-.venv/bin/python -m pytest -q tests/cluster --durations=25 "$@" || status=1
 exit "$status"

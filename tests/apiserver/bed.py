@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +19,8 @@ import yaml
 from tests.apiserver import servers
 from tests.apiserver.certificates import Pair
 from tests.apiserver.rest import Rest, RestError
+from tests.apiserver.supervision import Supervision, SupervisionError
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.05
 LONGEST_SOCKET_FOLDER = 80  # a Unix socket's whole path has 107 bytes at most
@@ -55,7 +52,6 @@ class Bed:
         self.binaries = binaries
         self._qps = controller_manager_qps
         self._options = controller_manager_options
-        self._lock = threading.Lock()
 
     def start(self) -> Bed:
         """Start the servers and wait until the API is ready.
@@ -66,12 +62,8 @@ class Bed:
         temporary = tempfile.gettempdir()
         parent = temporary if len(temporary) < LONGEST_SOCKET_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes it private
         self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-bed-", dir=parent))
-        self._supervisor = subprocess.Popen(
-            [sys.executable, "-S", "-E", str(SUPERVISOR), str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is for the test run, which then ends the bed
-        )
+        self._supervision = Supervision(self.folder)
+        self._supervision.start()
         # The port is held, deaf, for as long as the bed lives: nobody takes it between two API servers.
         self._held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -100,10 +92,7 @@ class Bed:
 
     def stop(self) -> None:
         """End the servers and remove every file."""
-        assert self._supervisor.stdin and self._supervisor.stdout
-        self._supervisor.stdin.close()
-        self._supervisor.wait()
-        self._supervisor.stdout.close()
+        self._supervision.end()
         self._held.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -238,19 +227,16 @@ class Bed:
 
     def pids(self) -> list[int]:
         """The processes that belong to the bed, the supervisor first."""
-        children = Path(f"/proc/{self._supervisor.pid}/task/{self._supervisor.pid}/children").read_text()
-        return [self._supervisor.pid, *map(int, children.split())]
+        assert self._supervision.process
+        supervisor = self._supervision.process.pid
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
+        return [supervisor, *map(int, children.split())]
 
     def _command(self, **command: Any) -> dict[str, Any]:
-        assert self._supervisor.stdin and self._supervisor.stdout
-        with self._lock:
-            self._supervisor.stdin.write(json.dumps(command).encode() + b"\n")
-            self._supervisor.stdin.flush()
-            line = self._supervisor.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the supervisor of the servers is gone"}
-        if "error" in answer:
-            raise BedError(answer["error"])
-        return answer
+        try:
+            return self._supervision.command(**command)
+        except SupervisionError as error:
+            raise BedError(str(error)) from error
 
     @staticmethod
     def _client_identity(pair: Pair) -> dict[str, str]:

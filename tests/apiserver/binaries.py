@@ -64,7 +64,7 @@ def find_binaries(say: Callable[[str], None] = say_on_screen, site: str = SITE) 
     if _complete(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f"{folder.name}.lock"), say):
+    with locked(folder.with_name(f"{folder.name}.lock"), f"getting Kubernetes {KUBERNETES}", say):
         if not _complete(folder):
             for left_behind in folder.parent.glob(f"{folder.name}.partial-*"):
                 shutil.rmtree(left_behind, ignore_errors=True)
@@ -131,12 +131,13 @@ def _architecture() -> str:
 
 
 @contextmanager
-def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def locked(path: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock file ``path``; a process that waits for another one says what that is ``doing``."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"Another process is getting Kubernetes {KUBERNETES}: waiting for it")
+            say(f"Another process is {doing}: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

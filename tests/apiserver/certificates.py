@@ -41,6 +41,10 @@ class Authority:
         )
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the key out: a copy in another process names the authority, and signs nothing."""
+        return {"folder": self.folder, "certificate": self.certificate}
+
     def server(self, name: str, names: tuple[str, ...], addresses: tuple[str, ...]) -> Pair:
         """A serving certificate for DNS ``names`` and IP ``addresses``."""
         alternatives: list[x509.GeneralName] = [x509.DNSName(dns) for dns in names]

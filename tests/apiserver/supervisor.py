@@ -1,25 +1,29 @@
-"""Starts and stops the servers of a bed, and ends them all when whoever asked for them is gone, however it went.
+"""Start and stop the servers of a bed, and end them all when the process that started this one is gone.
 
-Run as ``python supervisor.py FOLDER``. Each line of standard input is a JSON command, answered by a JSON line:
-``{"start": NAME, "argv": [...]}`` -> ``{"pid": N}``; ``{"stop": NAME, "grace": SECONDS}`` -> ``{"code": N}`` (SIGTERM,
-after ``grace`` SIGKILL; 0 kills at once); ``{"poll": NAME}`` -> ``{"code": N or null}``. At the end of its input, at
-SIGTERM, or when its parent dies, every server is killed and FOLDER removed. A server dies with its supervisor.
+Run as ``python supervisor.py FOLDER``. It listens at FOLDER/supervisor.sock; each connection sends one line, a JSON
+command, and gets one line back: ``{"start": NAME, "argv": [...]}`` -> ``{"pid": N}``; ``{"stop": NAME, "grace":
+SECONDS}`` -> ``{"code": N}`` (SIGTERM, after ``grace`` SIGKILL; 0 kills at once); ``{"poll": NAME}`` -> ``{"code": N or
+null}``. At the end of its standard input, at SIGTERM, or when its parent dies, every server is killed and FOLDER
+removed. A server dies with its supervisor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+CLIENT_SECONDS = 10.0
 LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: a child of a fork loads nothing
 
 
@@ -81,30 +85,34 @@ class Servers:
             return {"error": repr(error)}
 
 
+def answer(connection: socket.socket, servers: Servers) -> None:
+    """Carry out the command of one connection; a client that is gone, or sends something else, gets no answer."""
+    with connection, contextlib.suppress(OSError, ValueError):
+        connection.settimeout(CLIENT_SECONDS)
+        with connection.makefile("rb") as lines:
+            line = lines.readline()
+        connection.sendall(json.dumps(servers.obey(json.loads(line))).encode() + b"\n")
+
+
 def main() -> None:
-    """Obey until the input ends, then end everything."""
+    """Obey until the standard input ends, then end everything."""
     parent = os.getppid()
     servers = Servers(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    buffer = b""
+    listener = socket.socket(socket.AF_UNIX)
+    # renamed once it listens: a client that sees the socket can connect to it
+    early = servers.folder / "supervisor.early"
+    listener.bind(str(early))
+    listener.listen(64)
+    early.rename(servers.folder / "supervisor.sock")
     try:
         while True:
             # A process that was forked off the parent may hold the other end open: the parent's death is seen as well.
-            readable, _, _ = select.select([0], [], [], 1.0)
-            if os.getppid() != parent:
+            readable, _, _ = select.select([0, listener], [], [], 1.0)
+            if os.getppid() != parent or (0 in readable and not os.read(0, 65536)):
                 return
-            if not readable:
-                continue
-            chunk = os.read(0, 65536)
-            if not chunk:
-                return
-            buffer += chunk
-            *lines, buffer = buffer.split(b"\n")
-            for line in lines:
-                sys.stdout.write(json.dumps(servers.obey(json.loads(line))) + "\n")
-                sys.stdout.flush()
-    except BrokenPipeError:
-        pass
+            if listener in readable:
+                answer(listener.accept()[0], servers)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         servers.end()

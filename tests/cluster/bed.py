@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pickle
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.apiserver import servers
 from tests.apiserver.bed import BedError
 from tests.apiserver.certificates import Pair
 from tests.apiserver.rest import Rest, RestError
+from tests.apiserver.supervision import Supervision, SupervisionError
 from tests.cluster import control_plane
 from tests.cluster.image_store import copy_store
 from tests.cluster.network import CONTROL, NodeNetwork, cable, control_setup, node_setup
@@ -33,18 +34,25 @@ from tests.cluster.take_down import remove_cgroups
 from tests.cluster.tools import find_tool
 
 HERE = Path(__file__).resolve().parent
-SUPERVISOR = HERE.parent / "apiserver" / "supervisor.py"
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.05
 LOG_LINES = 25
 NODE_MEMORY = "6Gi"
+MOST_NODES = 8
+RESERVED = "test.maskrcnn.dev/reserved-for"
+ATTACH_FILE = "bed.pickle"
 
 
 class Node:
-    """One node of a bed."""
+    """One node of a bed.
 
-    def __init__(self, bed: ClusterBed, index: int) -> None:
-        self.bed, self.index, self.name = bed, index, f"node-{index}"
+    Args:
+        reserved_for: only pods that tolerate the taint ``RESERVED=reserved_for:NoSchedule`` come to it; a label of the
+            same key and value selects it. Empty: any pod.
+    """
+
+    def __init__(self, bed: ClusterBed, index: int, reserved_for: str = "") -> None:
+        self.bed, self.index, self.name, self.reserved_for = bed, index, f"node-{index}", reserved_for
         self.network = NodeNetwork(index)
         self.folder = bed.folder / self.name
 
@@ -54,13 +62,14 @@ class Node:
         self.folder.mkdir(exist_ok=True)
         if not (self.folder / "containerd").exists():
             copy_store(bed.store, self.folder / "containerd")
-            client, serving = bed.identities.kubelet(self.name, self.network.address)
+            client, serving = bed.kubelet_pairs[self.index]
             bed.write_kubeconfig(self.folder / "kubelet.kubeconfig", client)
             for source, target in ((serving.certificate, "serving.crt"), (serving.key, "serving.key")):
                 shutil.copyfile(source, self.folder / target)
-            write_node_files(
-                self.folder, self.network, bed.identities.authority.certificate, bed.proxy_kubeconfig, self.name
+            taints = (
+                [{"key": RESERVED, "value": self.reserved_for, "effect": "NoSchedule"}] if self.reserved_for else []
             )
+            write_node_files(self.folder, self.network, bed.authority, bed.proxy_kubeconfig, self.name, taints=taints)
         kubelet = [
             *(
                 str(bed.binaries / "kubelet"),
@@ -70,7 +79,10 @@ class Node:
             *(f"--kubeconfig={self.folder}/kubelet.kubeconfig", f"--root-dir={self.kubelet_root}"),
             *(f"--node-ip={self.network.address}", f"--cert-dir={self.folder}"),
         ]
-        others = [node.network for node in bed.nodes if node is not self]
+        if self.reserved_for:
+            kubelet.append(f"--node-labels={RESERVED}={self.reserved_for}")
+        # routes to nodes that come later, too
+        others = [NodeNetwork(index + 1) for index in range(MOST_NODES) if index + 1 != self.index]
         description = {
             "folder": str(self.folder),
             "network": node_setup(self.network, others),
@@ -128,7 +140,6 @@ class ClusterBed:
 
     def __init__(self, binaries: Path, store: Path, nodes: int = 2) -> None:
         self.binaries, self.store, self._number = binaries, store, nodes
-        self._lock = threading.Lock()
 
     def start(self) -> ClusterBed:
         """Start everything and wait until all nodes are Ready.
@@ -140,12 +151,8 @@ class ClusterBed:
             raise BedError("a cluster with nodes needs root; set E2E_KUBECONFIG to use one that is there")
         remove_cgroups()
         self.folder = Path(tempfile.mkdtemp(prefix="maskrcnn-cluster-", dir="/var/tmp"))
-        self._supervisor = subprocess.Popen(
-            [sys.executable, "-S", "-E", str(SUPERVISOR), str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._supervision = Supervision(self.folder)
+        self._supervision.start()
         try:
             self._start()
         except BaseException:
@@ -159,6 +166,11 @@ class ClusterBed:
         """A volume of a few pages on every node."""
         self.full_folder.mkdir()
         self.authority = self.identities.authority.certificate
+        # of nodes that come later, too: a process that attaches to this bed cannot sign
+        self.kubelet_pairs = {
+            index: self.identities.kubelet(f"node-{index}", NodeNetwork(index).address)
+            for index in range(1, MOST_NODES + 1)
+        }
         holder = self.supervise("network", ["unshare", "--net", "sleep", "infinity"])
         self._namespace = f"/proc/{holder}/ns/net"
         while Path(self._namespace).readlink() == Path("/proc/self/ns/net").readlink():
@@ -200,13 +212,49 @@ class ClusterBed:
         for name in ("coredns", "kube-scheduler", "kube-controller-manager"):
             if self.ended(name):
                 raise BedError(f"{name} ended:\n{self.log(name)}")
+        (self.folder / ATTACH_FILE).write_bytes(pickle.dumps(self))
+
+    @classmethod
+    def attach(cls, folder: Path) -> ClusterBed:
+        """Return the bed that another process of this user runs in ``folder``, to use but not to stop."""
+        bed: ClusterBed = pickle.loads((folder / ATTACH_FILE).read_bytes())  # noqa: S301 - in a folder of mode 0700
+        return bed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_supervision": Supervision(self.folder), "rest": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.rest = Rest("127.0.0.1", self.port, self.authority, self.identities.admin)
+
+    @contextmanager
+    def reserved_nodes(self, count: int, reserved_for: str) -> Iterator[list[Node]]:
+        """Yield ``count`` more nodes, Ready, for pods that name ``reserved_for`` only; they are gone afterwards."""
+        nodes = [self._claim_node(reserved_for) for _ in range(count)]
+        try:
+            for node in nodes:
+                node.start()
+            for node in nodes:
+                self.wait_ready(node)
+            yield nodes
+        finally:
+            for node in nodes:
+                with suppress(BedError):
+                    node.power_off()
+                with suppress(OSError, RestError):
+                    self.api("DELETE", f"/api/v1/nodes/{node.name}")
+
+    def _claim_node(self, reserved_for: str) -> Node:
+        """Return a node that no process has claimed before."""
+        for index in range(self._number, MOST_NODES):
+            with suppress(FileExistsError):
+                (self.folder / f"node-{index + 1}").mkdir()
+                return Node(self, index + 1, reserved_for)
+        raise BedError(f"all {MOST_NODES} nodes are in use")
 
     def stop(self) -> None:
         """End everything and remove every file and control group."""
-        assert self._supervisor.stdin and self._supervisor.stdout
-        self._supervisor.stdin.close()
-        self._supervisor.wait()
-        self._supervisor.stdout.close()
+        self._supervision.end()
         shutil.rmtree(self.folder, ignore_errors=True)
         remove_cgroups()
 
@@ -336,15 +384,10 @@ class ClusterBed:
         path.write_text(yaml.safe_dump(content))
 
     def _command(self, **command: Any) -> dict[str, Any]:
-        assert self._supervisor.stdin and self._supervisor.stdout
-        with self._lock:
-            self._supervisor.stdin.write(json.dumps(command).encode() + b"\n")
-            self._supervisor.stdin.flush()
-            line = self._supervisor.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the supervisor is gone"}
-        if "error" in answer:
-            raise BedError(answer["error"])
-        return answer
+        try:
+            return self._supervision.command(**command)
+        except SupervisionError as error:
+            raise BedError(str(error)) from error
 
 
 def _child_of(pid: int) -> int:

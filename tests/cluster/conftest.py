@@ -1,4 +1,8 @@
-"""The cluster tier: one cluster a test run, by E2E_KUBECONFIG or with nodes of our own (as root)."""
+"""The cluster tier: one cluster for all scenarios, by E2E_KUBECONFIG or with nodes of our own (as root).
+
+``scripts/e2e_scenarios.py`` makes the cluster and runs each scenario as a process that attaches to it by E2E_BED. Under
+a plain pytest the cluster is made here, and the scenarios run one after the other.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +13,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apiserver.binaries import cache_folder, find_binaries
-from tests.cluster.bed import ClusterBed
+from tests.apiserver.binaries import find_binaries
+from tests.cluster.bed import ClusterBed, Node
 from tests.cluster.cluster import Cluster
 from tests.cluster.experiments import local_volume
-from tests.cluster.image_store import find_store
 from tests.cluster.installation import Installation
+from tests.cluster.making import SHAPES, cluster_of, make_bed, what_nodes_lack
 from tests.cluster.team import Team, draw_shapes
 from tests.cluster.tools import find_tool
 
 EXISTING = "E2E_KUBECONFIG"
+ATTACHED = "E2E_BED"
+EVIDENCE = "E2E_EVIDENCE"
 REQUIRED = "MASKRCNN_REQUIRE_CLUSTER"
-PROGRAMS = ("unshare", "nsenter", "containerd", "ctr", "runc", "iptables", "conntrack", "ip", "mount")
 FAILED = pytest.StashKey[bool]()
-ARCHIVES = ("operator.tar", "trainer-cpu.tar")
-
-
-def _missing() -> str:
-    if os.geteuid() != 0:
-        return "it needs root"
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    return f"{', '.join(missing)} is not installed (scripts/cluster_packages.sh)" if missing else ""
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """The cluster of this test run."""
-    kept = Path(os.environ.get("E2E_EVIDENCE") or tmp_path_factory.mktemp("evidence"))
-    existing = os.environ.get(EXISTING)
+    kept = Path(os.environ.get(EVIDENCE) or tmp_path_factory.mktemp("evidence"))
+    existing, attached = os.environ.get(EXISTING), os.environ.get(ATTACHED)
     if existing:
         kubectl = shutil.which("kubectl")
         yield Cluster(Path(existing), Path(kubectl or find_binaries() / "kubectl"), find_tool("helm"), kept)
         return
-    reason = _missing()
+    if attached:
+        yield cluster_of(ClusterBed.attach(Path(attached)), kept)
+        return
+    reason = what_nodes_lack()
     if reason:
         if os.environ.get(REQUIRED, "") not in ("", "0"):
             pytest.fail(f"{REQUIRED} is set, and no node can be made here: {reason}", pytrace=False)
-        pytest.skip(f"no node can be made here: {reason}; {EXISTING} names a cluster that is there")
-    images = cache_folder() / "images"
-    archives = [images / name for name in ARCHIVES if (images / name).is_file()]
-    binaries, store = find_binaries(), find_store(archives)
-    with ClusterBed(binaries, store) as bed:
-        yield Cluster(bed.kubeconfig, binaries / "kubectl", find_tool("helm"), kept, bed)
+        pytest.skip(f"no node can be made here: {reason}; {EXISTING} names an existing cluster")
+    with make_bed() as bed:
+        yield cluster_of(bed, kept)
 
 
 @pytest.fixture
@@ -76,13 +73,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def installation(cluster: Cluster) -> Installation:
     """The operator, installed by the chart."""
     installed = Installation(cluster)
-    installed.install()
+    if not os.environ.get(ATTACHED):
+        installed.install()
     return installed
 
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated pictures with their annotations."""
+    attached = os.environ.get(ATTACHED)
+    if attached:
+        return Path(attached) / SHAPES
     folder = tmp_path_factory.mktemp("shapes")
     draw_shapes(folder)
     return folder
@@ -92,8 +93,17 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def team(cluster: Cluster, installation: Installation, namespace: str, shapes: Path) -> Team:
     """A namespace whose claim holds the pictures."""
     if cluster.bed is None:
-        pytest.skip(f"{EXISTING}: the claim of a cluster that is there cannot be filled from here")
+        pytest.skip(f"{EXISTING}: the claim of an existing cluster cannot be filled from here")
     folder = cluster.bed.folder / "volumes" / namespace
     shutil.copytree(shapes, folder / "raw" / "shapes")
     cluster.apply(*local_volume(namespace, namespace, str(folder)))
     return Team(cluster, namespace, folder)
+
+
+@pytest.fixture
+def two_nodes(cluster: Cluster, namespace: str) -> Iterator[list[Node]]:
+    """Two nodes that take pods of this scenario alone, so that it may lose one of them."""
+    if cluster.bed is None:
+        pytest.skip(f"{EXISTING}: nodes of an existing cluster are not taken down")
+    with cluster.bed.reserved_nodes(2, namespace) as nodes:
+        yield nodes

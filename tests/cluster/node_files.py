@@ -62,7 +62,7 @@ def cni_configuration(node: NodeNetwork) -> dict[str, Any]:
     }
 
 
-def kubelet_configuration(folder: Path, authority: Path) -> dict[str, Any]:
+def kubelet_configuration(folder: Path, authority: Path, taints: list[dict[str, str]]) -> dict[str, Any]:
     """kubelet without anything that belongs to the whole machine."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -94,6 +94,7 @@ def kubelet_configuration(folder: Path, authority: Path) -> dict[str, Any]:
         "healthzPort": 0,
         "syncFrequency": "10s",
         "maxPods": 60,
+        "registerWithTaints": taints,
     }
 
 
@@ -112,10 +113,18 @@ def proxy_configuration(kubeconfig: Path, name: str) -> dict[str, Any]:
     }
 
 
-def write_node_files(folder: Path, node: NodeNetwork, authority: Path, proxy_kubeconfig: Path, name: str) -> None:
+def write_node_files(
+    folder: Path,
+    node: NodeNetwork,
+    authority: Path,
+    proxy_kubeconfig: Path,
+    name: str,
+    *,
+    taints: list[dict[str, str]],
+) -> None:
     """All of them, into ``folder``."""
     (folder / "cni").mkdir(parents=True, exist_ok=True)
     (folder / "containerd.toml").write_text(containerd_toml(folder))
     (folder / "cni" / "10-pods.conflist").write_text(json.dumps(cni_configuration(node)))
-    (folder / "kubelet.yaml").write_text(yaml.safe_dump(kubelet_configuration(folder, authority)))
+    (folder / "kubelet.yaml").write_text(yaml.safe_dump(kubelet_configuration(folder, authority, taints)))
     (folder / "kube-proxy.yaml").write_text(yaml.safe_dump(proxy_configuration(proxy_kubeconfig, name)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from tests.cluster.bed import Node
+from tests.cluster.bed import RESERVED, Node
 from tests.cluster.experiments import GANG, long_training
 from tests.cluster.team import Team
 
@@ -15,10 +16,18 @@ SHORT_GRACE = {"terminationGracePeriodSeconds": 5}
 ALONE = {"name": "train", "train": {}, "threadsPerProcess": 1}
 
 
-def node_of(team: Team, pod: dict[str, object]) -> Node:
-    assert team.cluster.bed is not None
-    name = pod["spec"]["nodeName"]  # type: ignore[index]
-    return next(node for node in team.cluster.bed.nodes if node.name == name)
+def on(nodes: list[Node]) -> dict[str, object]:
+    """Return the podOverrides of an experiment that runs on the scenario's own nodes and leaves a lost one soon."""
+    reserved = nodes[0].reserved_for
+    return {
+        **SHORT_GRACE,
+        "nodeSelector": {RESERVED: reserved},
+        "tolerations": [{"key": RESERVED, "operator": "Equal", "value": reserved, "effect": "NoSchedule"}],
+    }
+
+
+def node_of(nodes: list[Node], pod: dict[str, Any]) -> Node:
+    return next(node for node in nodes if node.name == pod["spec"]["nodeName"])
 
 
 def owner(team: Team, name: str) -> dict[str, object]:
@@ -40,14 +49,14 @@ def wait_lost_and_trained_elsewhere(team: Team, *names: str) -> None:
     assert all("out-of-service" in message for message in told.values())
 
 
-def test_a_gang_and_a_single_pod_train_on_after_a_power_cut(team: Team) -> None:
-    team.apply(long_training("gang", podOverrides=SHORT_GRACE, gang=GANG))
-    team.apply(long_training("alone", podOverrides=SHORT_GRACE, gang=ALONE))
+def test_a_gang_and_a_single_pod_train_on_after_a_power_cut(team: Team, two_nodes: list[Node]) -> None:
+    team.apply(long_training("gang", podOverrides=on(two_nodes), gang=GANG))
+    team.apply(long_training("alone", podOverrides=on(two_nodes), gang=ALONE))
     for name in ("gang", "alone"):
         team.wait_checkpoint(name)
     assert len({pod["spec"]["nodeName"] for pod in team.pods("gang", "train")}) == 2
     # the gang has a pod on either node
-    node = node_of(team, team.pods("alone", "train")[0])
+    node = node_of(two_nodes, team.pods("alone", "train")[0])
     node.power_off()
     try:
         wait_lost_and_trained_elsewhere(team, "gang", "alone")
@@ -59,10 +68,10 @@ def test_a_gang_and_a_single_pod_train_on_after_a_power_cut(team: Team) -> None:
     node.bed.wait_ready(node)
 
 
-def test_a_node_without_network_writes_nothing_when_it_is_back(team: Team) -> None:
-    team.apply(long_training("cut", podOverrides=SHORT_GRACE, gang=GANG))
+def test_a_node_without_network_writes_nothing_when_it_is_back(team: Team, two_nodes: list[Node]) -> None:
+    team.apply(long_training("cut", podOverrides=on(two_nodes), gang=GANG))
     team.wait_checkpoint("cut")
-    node = node_of(team, team.pods("cut", "train")[0])
+    node = node_of(two_nodes, team.pods("cut", "train")[0])
     node.cut_network()
     try:
         # index 0 is the one that writes; it runs on where nobody sees it, until it notices that its peer is gone

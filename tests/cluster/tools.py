@@ -1,4 +1,7 @@
-"""Small Go programs that the cluster tier needs, each built once from a module of its own into the user's cache."""
+"""Small Go programs that the cluster tier needs, each built once from a module of its own into the user's cache.
+
+``python tests/cluster/tools.py`` builds those that are missing, since that may take longer than a test may.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.apiserver.binaries import cache_folder, say_on_screen
+if __package__ in (None, ""):  # started as a script: the repository's root is not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.apiserver.binaries import cache_folder, locked, say_on_screen
 from tests.apiserver.go_build import BuildError, find_go
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +52,14 @@ def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
     target = cache_folder() / "tools" / f"{name}-{digest.hexdigest()[:12]}" / name
     if target.is_file():
         return target
+    target.parent.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.parent.with_name(f"{target.parent.name}.lock"), f"building {name}", say):
+        if not target.is_file():
+            _build(name, module, package, target, say)
+    return target
+
+
+def _build(name: str, module: Path, package: str, target: Path, say: Callable[[str], None]) -> None:
     go = find_go(cache_folder(), say)
     partial = target.parent.with_name(f"{target.parent.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -66,9 +81,13 @@ def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
     if done.returncode != 0:
         shutil.rmtree(partial, ignore_errors=True)
         raise BuildError(f"{name} did not build:\n" + "\n".join(done.stderr.splitlines()[-LAST_LINES:]))
-    if target.is_file():  # somebody else was as quick
-        shutil.rmtree(partial, ignore_errors=True)
-    else:
-        shutil.rmtree(target.parent, ignore_errors=True)
-        partial.rename(target.parent)
-    return target
+    shutil.rmtree(target.parent, ignore_errors=True)
+    partial.rename(target.parent)
+
+
+if __name__ == "__main__":
+    try:
+        for tool in MODULES:
+            find_tool(tool)
+    except BuildError as error:
+        sys.exit(str(error))

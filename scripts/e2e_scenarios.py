@@ -1,0 +1,176 @@
+"""Run the scenarios of tests/cluster side by side in one cluster that is made here, as root.
+
+Each is a pytest process of its own that attaches to the cluster; tests/cluster/scenarios.txt has their order. The whole
+output of a scenario that fails is printed. With ``--within`` none starts later than that; the names of those that did
+not run go to the file of ``--left-out``, and the exit code is that of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.cluster.installation import Installation  # noqa: E402
+from tests.cluster.making import SHAPES, cluster_of, make_bed, what_nodes_lack  # noqa: E402
+from tests.cluster.scenarios import HERE, LIST, Scenario, cluster_tests, next_to_start, read_scenarios, wrong_with  # noqa: E402
+from tests.cluster.team import draw_shapes  # noqa: E402
+
+AT_ONCE = 4
+POLL_SECONDS = 0.2
+EXIT_INVALID = 64
+
+
+def say(message: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{message}\n")
+    sys.stdout.flush()
+
+
+@dataclass
+class Running:
+    """One scenario's process."""
+
+    scenario: Scenario
+    process: subprocess.Popen[bytes]
+    started: float
+    log: Path
+    report: Path
+
+
+def pytest_command(scenario: Scenario, report: Path) -> list[str]:
+    """Return the command line of a scenario, whose outcome goes to ``report`` as JUnit XML."""
+    test = f"{HERE.relative_to(ROOT)}/{scenario.test}"
+    options = ("-q", "-rA", "--no-header", "-p", "no:cacheprovider", f"--junit-xml={report}")
+    return [sys.executable, "-m", "pytest", *options, test]
+
+
+@dataclass
+class Run:
+    """All scenarios of one call.
+
+    Attributes:
+        folder: of their logs.
+        environment: of every process.
+        command: of a scenario, given the file for its report.
+        outcomes: passed, failed, or skipped, of each that has ended.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    command: Callable[[Scenario, Path], list[str]] = pytest_command
+    running: list[Running] = field(default_factory=list)
+    outcomes: dict[str, str] = field(default_factory=dict)
+
+    def start(self, scenario: Scenario) -> None:
+        """Start a scenario's process."""
+        name = scenario.test.partition("::")[2]
+        log, report = self.folder / f"{name}.log", self.folder / f"{name}.xml"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                self.command(scenario, report),
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.running.append(Running(scenario, process, time.monotonic(), log, report))
+
+    def take_ended(self) -> None:
+        """Take note of the processes that have ended."""
+        for one in [one for one in self.running if one.process.poll() is not None]:
+            self.running.remove(one)
+            seconds, outcome = time.monotonic() - one.started, outcome_of(one.report, one.process.returncode)
+            self.outcomes[one.scenario.test] = outcome
+            say(f"{outcome:8} {seconds:6.0f} s  {one.scenario.test}")
+            if outcome != "passed":
+                say(one.log.read_text(errors="replace"))
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for one in self.running:
+            one.process.kill()
+            one.process.wait()
+
+
+def outcome_of(report: Path, code: int) -> str:
+    """Return passed, skipped, or failed; a process without a report has failed, and so has one that ran no test."""
+    if code != 0 or not report.is_file():
+        return "failed"
+    case = ElementTree.parse(report).getroot().find(".//testcase")  # noqa: S314 - pytest wrote it
+    if case is None:
+        return "failed"
+    return "skipped" if case.find("skipped") is not None else "passed"
+
+
+def run_scenarios(run: Run, scenarios: list[Scenario], at_once: int, deadline: float) -> list[Scenario]:
+    """Run scenarios in their order, ``at_once`` side by side; return those that did not start before ``deadline``."""
+    waiting = list(scenarios)
+    try:
+        while run.running or (waiting and time.monotonic() < deadline):
+            run.take_ended()
+            scenario = next_to_start(waiting, [one.scenario for one in run.running], at_once)
+            if scenario and time.monotonic() < deadline:
+                waiting.remove(scenario)
+                run.start(scenario)
+            else:
+                time.sleep(POLL_SECONDS)
+    finally:
+        run.end()
+    return waiting
+
+
+def main() -> int:
+    """Make the cluster, install the chart, run the scenarios; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", default="", metavar="TEXT", help="only scenarios whose FILE::TEST contains TEXT")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="side by side (default %(default)s)")
+    parser.add_argument("--within", type=float, default=float("inf"), metavar="SECONDS", help="start none later")
+    parser.add_argument("--left-out", type=Path, metavar="FILE", help="where the names go of those that did not start")
+    arguments = parser.parse_args()
+    scenarios = read_scenarios(LIST.read_text())
+    wrong = wrong_with(scenarios, cluster_tests(HERE))
+    if wrong:
+        say(f"{LIST.relative_to(ROOT)}: " + "; ".join(wrong))
+        return EXIT_INVALID
+    chosen = [scenario for scenario in scenarios if arguments.k in scenario.test]
+    if not chosen:
+        say(f"no scenario's name contains {arguments.k!r}")
+        return EXIT_INVALID
+    reason = what_nodes_lack()
+    if reason:
+        say(f"no node can be made here: {reason}; E2E_KUBECONFIG names an existing cluster")
+        return 1
+    began = time.monotonic()
+    evidence = Path(os.environ.get("E2E_EVIDENCE") or tempfile.mkdtemp(prefix="maskrcnn-e2e-", dir="/var/tmp"))
+    with make_bed() as bed:
+        Installation(cluster_of(bed, evidence)).install()
+        draw_shapes(bed.folder / SHAPES)
+        say(f"The cluster runs, with the operator installed: {time.monotonic() - began:.0f} s")
+        environment = {**os.environ, "E2E_BED": str(bed.folder), "E2E_EVIDENCE": str(evidence)}
+        run = Run(evidence, environment)
+        left = run_scenarios(run, chosen, arguments.at_once, began + arguments.within)
+    outcomes = list(run.outcomes.values())
+    for scenario in left:
+        say(f"not run         {scenario.test}")
+    if arguments.left_out and left:
+        arguments.left_out.write_text("".join(f"{scenario.test}\n" for scenario in left))
+    failed, skipped = outcomes.count("failed"), outcomes.count("skipped")
+    say(f"logs and evidence: {evidence}")
+    say(f"{outcomes.count('passed')} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

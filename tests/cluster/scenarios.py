@@ -1,0 +1,61 @@
+"""The order of the scenarios on nodes, and what may run beside what."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LIST = HERE / "scenarios.txt"
+ALONE = "alone "
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One test of this folder.
+
+    Attributes:
+        test: FILE::TEST.
+        alone: nothing else may run in the cluster meanwhile.
+    """
+
+    test: str
+    alone: bool = False
+
+
+def read_scenarios(text: str) -> list[Scenario]:
+    """Return the scenarios of a list, in its order; blank lines and lines that start with ``#`` don't count."""
+    lines = [line.strip() for line in text.splitlines()]
+    entries = [line for line in lines if line and not line.startswith("#")]
+    return [Scenario(entry.removeprefix(ALONE).strip(), entry.startswith(ALONE)) for entry in entries]
+
+
+def cluster_tests(folder: Path) -> list[str]:
+    """Return FILE::TEST of every test function in the files of a folder."""
+    return [
+        f"{file.name}::{node.name}"
+        for file in sorted(folder.glob("test_*.py"))
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+
+
+def wrong_with(scenarios: Sequence[Scenario], tests: Iterable[str]) -> list[str]:
+    """Return what is wrong with a list, one sentence each: tests that it lacks, names twice, names of no test."""
+    names = [scenario.test for scenario in scenarios]
+    known = set(tests)
+    return [
+        *(f"{test} is missing" for test in sorted(known - set(names))),
+        *(f"{name} isn't a test" for name in sorted(set(names) - known)),
+        *(f"{name} is listed {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1),
+    ]
+
+
+def next_to_start(waiting: Sequence[Scenario], running: Sequence[Scenario], at_once: int) -> Scenario | None:
+    """Return the scenario to start now: the first that waits, unless what runs, or how much, stands against it."""
+    if not waiting or len(running) >= at_once or any(scenario.alone for scenario in running):
+        return None
+    first = waiting[0]
+    return None if first.alone and running else first
