@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -89,10 +90,8 @@ def training_dataset(
 
     workers = parallel_calls(spec.data_config.n_workers)
     dataset = tf.data.Dataset.counter(start_step)
-    dataset = dataset.map(read_step, num_parallel_calls=2, deterministic=True).unbatch()
-    dataset = dataset.map(
-        _training_example(spec, class_map, anchors, with_rpn_targets), num_parallel_calls=workers, deterministic=True
-    )
+    dataset = _mapped(dataset, read_step, 2).unbatch()
+    dataset = _mapped(dataset, _training_example(spec, class_map, anchors, with_rpn_targets), workers)
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
 
 
@@ -154,8 +153,18 @@ def evaluation_dataset(
 
     padded = np.concatenate([mine, np.full(-len(mine) % batch_size, -1, np.int64)])
     dataset = tf.data.Dataset.from_tensor_slices(padded)
-    dataset = dataset.map(example, num_parallel_calls=parallel_calls(spec.data_config.n_workers), deterministic=True)
+    dataset = _mapped(dataset, example, parallel_calls(spec.data_config.n_workers))
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+
+
+def _mapped(dataset: tf.data.Dataset, function: Callable[..., Any], parallel_calls: int) -> tf.data.Dataset:
+    """Return the data set of ``function`` of each element, in order.
+
+    The functions choose by ``tf.cond`` and loop by ``tf.while_loop``: to have AutoGraph rewrite their sources at each
+    start would take as long as importing TensorFlow.
+    """
+    plain = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(plain, num_parallel_calls=parallel_calls, deterministic=True)
 
 
 def parallel_calls(n_workers: int, cpus: int | None = None) -> int:

@@ -56,7 +56,9 @@ class NetworkDetector:
         self.detections_per_image = settings.detections_per_image
         self.step = step
 
-        @tf.function(input_signature=[tf.TensorSpec((self.batch_size, height, width, 3), tf.float32)])
+        signature = [tf.TensorSpec((self.batch_size, height, width, 3), tf.float32)]
+
+        @tf.function(input_signature=signature, autograph=False)
         def predictions(images: tf.Tensor) -> Predictions:
             return predict(network, images, settings)
 
