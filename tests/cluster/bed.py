@@ -6,6 +6,7 @@ Everything is in namespaces of its own and ends with the process that started it
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import pickle
@@ -101,8 +102,9 @@ class Node:
         pid = bed.supervise(self.name, ["unshare", *namespaces, "--propagation", "private", *init])
         self.process = _child_of(pid)
         try:
-            for command in cable(self.network, self.process):
-                bed.ip(command)
+            with bed.locked_network():
+                for command in cable(self.network, self.process):
+                    bed.ip(command)
         except BedError as error:
             raise BedError(f"{error}\n{bed.log(self.name)}") from error
 
@@ -355,6 +357,13 @@ class ClusterBed:
         done = subprocess.run(self.inside_argv(["ip", *command.split()]), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BedError(f"ip {command}: {done.stderr.strip()}")
+
+    @contextmanager
+    def locked_network(self) -> Iterator[None]:
+        """Hold the network: two processes that add nodes at the same moment take turns."""
+        with (self.folder / "network.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def log(self, name: str) -> str:
         """The end of a program's log."""

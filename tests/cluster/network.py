@@ -57,8 +57,11 @@ def control_setup() -> list[str]:
 
 def cable(node: NodeNetwork, process: int) -> list[str]:
     """Plugs a node in: run in the control plane's namespace; ``process`` is any of the node's namespace."""
+    inner = f"inner{node.index}"
     return [
-        f"link add {node.outer} type veth peer name eth0 netns {process}",
+        f"link add {node.outer} type veth peer name {inner}",
+        # by its final name only once it is there: the node goes on as soon as it has an eth0
+        f"link set {inner} netns {process} name eth0",
         f"link set {node.outer} master {BRIDGE}",
         f"link set {node.outer} up",
         f"route replace {node.pods} via {node.address}",
