@@ -26,7 +26,7 @@ from tests.cluster.making import SHAPES, cluster_of, make_bed, what_nodes_lack  
 from tests.cluster.scenarios import HERE, LIST, Scenario, cluster_tests, next_to_start, read_scenarios, wrong_with  # noqa: E402
 from tests.cluster.team import draw_shapes  # noqa: E402
 
-AT_ONCE = 4
+AT_ONCE = 3
 POLL_SECONDS = 0.2
 EXIT_INVALID = 64
 
