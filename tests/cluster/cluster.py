@@ -8,16 +8,27 @@ import re
 import secrets
 import subprocess
 import time
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.apiserver.rest import RestError
 from tests.cluster.bed import ClusterBed
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
+PATHS = {
+    "mrx": ("/apis/maskrcnn.dev/v1alpha1", "maskrcnnexperiments"),
+    "pod": ("/api/v1", "pods"),
+    "node": ("/api/v1", "nodes"),
+    "job": ("/apis/batch/v1", "jobs"),
+    "deployment": ("/apis/apps/v1", "deployments"),
+    "lease": ("/apis/coordination.k8s.io/v1", "leases"),
+}
 
 
 @dataclass
@@ -60,15 +71,33 @@ class Cluster:
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.kept / "cache")}
         return subprocess.run(command, input=input, capture_output=True, text=True, check=False, env=environment)
 
-    def get(self, *arguments: str) -> Any:
-        """An object, or a list of them, as kubectl shows it in JSON; None where there is none."""
-        text = self.kubectl("get", *arguments, "-o", "json", "--ignore-not-found")
-        return json.loads(text) if text.strip() else None
+    def get(self, kind: str, name: str, namespace: str = "") -> Any:
+        """Return an object, decoded; None where there is none. ``kind`` is one of ``PATHS``."""
+        return self._read(f"{_path(kind, namespace)}/{name}")
 
-    def list(self, *arguments: str) -> list[dict[str, Any]]:
-        """Objects as kubectl shows them in JSON."""
-        found = self.get(*arguments)
+    def list(self, kind: str, namespace: str = "", labels: str = "") -> list[dict[str, Any]]:
+        """Return the objects of a kind that ``labels`` select, decoded; all namespaces where none is named."""
+        query = f"?labelSelector={urllib.parse.quote(labels)}" if labels else ""
+        found = self._read(f"{_path(kind, namespace)}{query}")
         return list(found["items"]) if found else []
+
+    def _read(self, path: str) -> Any:
+        """Return what is at a path of the API; None where nothing is.
+
+        Scenarios look several times a second: a kubectl each time would take a good part of a core.
+        """
+        if self.bed is not None:
+            try:
+                return self.bed.api("GET", path)
+            except RestError as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    return None
+                raise
+        done = self.run(str(self.kubectl_program), "get", "--raw", path)
+        if done.returncode != 0 and "NotFound" in done.stderr:
+            return None
+        assert done.returncode == 0, f"kubectl get --raw {path}: {done.returncode}\n{done.stderr}"
+        return json.loads(done.stdout)
 
     def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> str:
         """kubectl apply of objects."""
@@ -96,6 +125,11 @@ class Cluster:
         ):
             (folder / file).write_text(self.kubectl(*arguments, check=False))
         return folder
+
+
+def _path(kind: str, namespace: str) -> str:
+    group, plural = PATHS[kind]
+    return f"{group}/namespaces/{namespace}/{plural}" if namespace else f"{group}/{plural}"
 
 
 def wait_until(what: str, found: Callable[[], T | None], seconds: float, describe: Callable[[], str] = str) -> T:

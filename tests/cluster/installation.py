@@ -37,11 +37,11 @@ class Installation:
     def pods(self) -> list[dict[str, Any]]:
         """The operator's pods."""
         selector = "app.kubernetes.io/name=maskrcnn-operator,pod-template-hash"
-        return list(self.cluster.list("pods", "-n", NAMESPACE, "-l", selector))
+        return list(self.cluster.list("pod", NAMESPACE, selector))
 
     def leader(self) -> str:
         """The name of the pod that holds the Lease."""
-        lease = self.cluster.get("lease", RELEASE, "-n", NAMESPACE)
+        lease = self.cluster.get("lease", RELEASE, NAMESPACE)
         holder = str(((lease or {}).get("spec") or {}).get("holderIdentity") or "")
         return holder.rpartition("_")[0]
 
@@ -53,7 +53,7 @@ class Installation:
         """Wait until all replicas are Ready."""
 
         def ready() -> bool:
-            status = self.cluster.get("deployment", RELEASE, "-n", NAMESPACE)["status"]
+            status = self.cluster.get("deployment", RELEASE, NAMESPACE)["status"]
             return bool(status.get("readyReplicas") == status.get("replicas") == 2)
 
         wait_until("two replicas Ready", ready, 120, lambda: json.dumps([pod["status"] for pod in self.pods()]))

@@ -42,7 +42,7 @@ class Team:
 
     def status(self, name: str) -> Object:
         """An experiment's status; empty while there is none."""
-        found = self.cluster.get("mrx", name, "-n", self.namespace)
+        found = self.cluster.get("mrx", name, self.namespace)
         return dict((found or {}).get("status") or {})
 
     def step(self, experiment: str, name: str) -> Object:
@@ -52,14 +52,14 @@ class Team:
     def pods(self, experiment: str, step: str) -> list[Object]:
         """Pods of a step that have not ended, by name."""
         selector = f"maskrcnn.dev/experiment={experiment},maskrcnn.dev/step={step}"
-        items = self.cluster.list("pods", "-n", self.namespace, "-l", selector)
+        items = self.cluster.list("pod", self.namespace, selector)
         live = [item for item in items if item["status"].get("phase") in ("Pending", "Running")]
         return sorted(live, key=lambda item: str(item["metadata"]["name"]))
 
     def jobs(self, experiment: str) -> list[str]:
         """Names of an experiment's Jobs."""
         selector = f"maskrcnn.dev/experiment={experiment}"
-        items = self.cluster.list("jobs", "-n", self.namespace, "-l", selector)
+        items = self.cluster.list("job", self.namespace, selector)
         return sorted(item["metadata"]["name"] for item in items)
 
     def condition(self, name: str, kind: str) -> Object:

@@ -46,7 +46,7 @@ def pod(name: str, node: str) -> dict[str, Any]:
 
 def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: str) -> None:
     # a node with a taint belongs to another scenario
-    nodes = [item["metadata"]["name"] for item in cluster.list("nodes") if not item["spec"].get("taints")]
+    nodes = [item["metadata"]["name"] for item in cluster.list("node") if not item["spec"].get("taints")]
     assert len(nodes) == 2
     service = {
         "apiVersion": "v1",
@@ -62,5 +62,5 @@ def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: 
         lambda: cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False),
         30,
     ).split()
-    address = cluster.get("pod", "second", "-n", namespace)["status"]["podIP"]
+    address = cluster.get("pod", "second", namespace)["status"]["podIP"]
     assert found == [address, "200"]

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 def test_a_finished_experiment_goes_after_its_time(team: Team) -> None:
     team.apply(experiment("brief", CONVERT, ttlSecondsAfterFinished=3))
-    team.wait("its deletion", lambda: team.cluster.get("mrx", "brief", "-n", team.namespace) is None, 120, of="brief")
+    team.wait("its deletion", lambda: team.cluster.get("mrx", "brief", team.namespace) is None, 120, of="brief")
     assert (team.folder / "brief" / "convert-train" / "result.json").is_file()
 
 

@@ -30,5 +30,5 @@ def test_leader_both_replicas_and_the_api_server_lost_while_training(team: Team,
     assert status["restarts"] == 0
     assert [step["attempt"] for step in status["steps"]] == [1, 1, 1]
     assert len(team.jobs("steady")) == 3
-    after = team.cluster.list("pods", "-n", team.namespace, "-l", "maskrcnn.dev/step=train")
+    after = team.cluster.list("pod", team.namespace, "maskrcnn.dev/step=train")
     assert sorted(pod["metadata"]["uid"] for pod in after) == sorted(before)

@@ -36,7 +36,7 @@ def test_a_step_gets_the_gpus_it_asks_for_and_is_told_where_there_are_not_so_man
     )
     team.apply(experiment("some", [{**CONVERT[0], "gpusPerNode": 2}]))
     team.wait_succeeded("some", 120)
-    pods = team.cluster.list("pods", "-n", team.namespace, "-l", "maskrcnn.dev/experiment=some")
+    pods = team.cluster.list("pod", team.namespace, "maskrcnn.dev/experiment=some")
     assert pods[0]["spec"]["nodeName"] == "node-1"
     assert pods[0]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
     team.apply(experiment("many", [{**CONVERT[0], "gpusPerNode": 3}]))

@@ -39,22 +39,22 @@ def test_an_upgrade_and_a_rollback_start_and_stop_nothing(
     before = {name: team.jobs(name) for name in names}
 
     chart = with_one_more_field(tmp_path)
-    image = cluster.get("deployment", RELEASE, "-n", NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
+    image = cluster.get("deployment", RELEASE, NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["image"]
     other = ("--set", f"trainer.image={image.replace('operator', 'trainer')}-other")
     cluster.helm("upgrade", RELEASE, str(chart), "-n", NAMESPACE, *WAIT, *other)
-    assert cluster.get("mrx", "finished", "-n", team.namespace)["spec"]["note"] == "none"
+    assert cluster.get("mrx", "finished", team.namespace)["spec"]["note"] == "none"
     assert {name: team.jobs(name) for name in names} == before
 
     cluster.helm("rollback", RELEASE, "-n", NAMESPACE, *WAIT)
     installation.wait_ready()
-    assert "note" not in cluster.get("mrx", "finished", "-n", team.namespace)["spec"]
+    assert "note" not in cluster.get("mrx", "finished", team.namespace)["spec"]
     status = team.wait_succeeded("running")
     assert (status["restarts"], [step["attempt"] for step in status["steps"]]) == (0, [1, 1, 1])
     assert {name: team.jobs(name) for name in names} == before
     assert team.condition("waiting", "Suspended")["status"] == "True"
 
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
-    assert len(cluster.list("mrx", "-n", team.namespace)) == 3
+    assert len(cluster.list("mrx", team.namespace)) == 3
     installation.install()
     installation.wait_ready()
     assert {name: team.jobs(name) for name in names} == before
