@@ -33,7 +33,7 @@ coverage: setup ## all tests, then line and branch coverage by package (half as 
 	@MASKRCNN_COVERAGE=all scripts/test.sh
 
 test-unit: setup ## the tests that need no TensorFlow
-	$(PYTEST) tests/unit
+	$(PYTEST) -n auto --dist worksteal tests/unit
 
 test-trainer: setup ## the tests that need TensorFlow and Horovod
 	$(PYTEST) tests/trainer

@@ -21,10 +21,10 @@ trap 'rm -f "$log"' EXIT
     status=0
     # On the screen, since a build of Kubernetes takes minutes; it needs doing once.
     .venv/bin/python tests/apiserver/binaries.py 2>&1 > /dev/null | sed 's/^/kubernetes: /' >&3
-    for tier in unit apiserver; do
-        echo "---- $tier tier"
-        .venv/bin/python "${measured[@]}" "${pytest[@]}" "tests/$tier" "$@" || status=1
-    done
+    echo "---- unit tier"
+    .venv/bin/python "${measured[@]}" "${pytest[@]}" -n auto --dist worksteal tests/unit "$@" || status=1
+    echo "---- apiserver tier"
+    .venv/bin/python "${measured[@]}" "${pytest[@]}" tests/apiserver "$@" || status=1
     exit "$status"
 ) 3>&1 > "$log" 2>&1 &
 others=$!
