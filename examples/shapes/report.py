@@ -53,7 +53,7 @@ def main() -> None:
     Console(width=120).print(table(workspace / "shapes"))
     reached = metrics_of(evaluation)["mask_AP50"]
     said = "reached" if reached >= EXPECTED_MASK_AP50 else "NOT reached"
-    print(f"mask AP50 of {EXPECTED_MASK_AP50} {said}: {reached:.4f}; ground truth beside detections: {picture}")
+    print(f"mask AP50 of {EXPECTED_MASK_AP50} {said}: {reached:.4f}; ground truth next to detections: {picture}")
 
 
 def table(experiment: Path) -> Table:

@@ -60,7 +60,7 @@ def cable(node: NodeNetwork, process: int) -> list[str]:
     inner = f"inner{node.index}"
     return [
         f"link add {node.outer} type veth peer name {inner}",
-        # by its final name only once it is there: the node goes on as soon as it has an eth0
+        # by its final name only once it is there: the node continues as soon as it has an eth0
         f"link set {inner} netns {process} name eth0",
         f"link set {node.outer} master {BRIDGE}",
         f"link set {node.outer} up",

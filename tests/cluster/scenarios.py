@@ -1,4 +1,4 @@
-"""The order of the scenarios on nodes, and what may run beside what."""
+"""Order of the scenarios on nodes, and which of them may run side by side."""
 
 from __future__ import annotations
 
