@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -48,13 +49,23 @@ def set_up_mounts(folder: Path, full: str) -> None:
             run("mount", "--bind", str(stand_in), place)
 
 
-def set_up_network(commands: list[str]) -> None:
-    """Waits for the cable, then addresses and routes."""
+def has_interface(name: str) -> bool:
+    """Whether this process's network has it; /sys/class/net shows the network that /sys was mounted in."""
+    return any(name == interface for _, interface in socket.if_nameindex())
+
+
+def wait_for_cable() -> None:
+    """Until this node's end of it is there, by its final name."""
     deadline = time.monotonic() + CABLE_SECONDS
-    while not Path("/sys/class/net/eth0").exists() and "eth0" not in Path("/proc/net/dev").read_text():
+    while not has_interface("eth0"):
         if time.monotonic() > deadline:
             raise SystemExit("no cable was plugged in")
         time.sleep(0.02)
+
+
+def set_up_network(commands: list[str]) -> None:
+    """Waits for the cable, then addresses and routes."""
+    wait_for_cable()
     for command in commands:
         run("ip", *command.split())
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
