@@ -14,6 +14,7 @@ import tensorflow as tf
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.roi_sampling import RoiSampling
 from maskrcnn_trainer.training.schedule import Schedule
@@ -66,6 +67,7 @@ def variables_of(step: TrainStep) -> dict[str, np.ndarray]:
 
 def main() -> None:
     ranks = Ranks.from_environ()
+    prepare_tensorflow(threads=ranks.threads, local_rank=ranks.local_rank, rewrite_cpu_graphs=False)
     ranks.initialise()
     step = training_step(ranks.reduce_gradients)
     ranks.broadcast(step.network.variables)

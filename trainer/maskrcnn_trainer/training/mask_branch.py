@@ -34,8 +34,7 @@ class MaskGradients(NamedTuple):
 def row_sizes(rows: int, *, coarse: bool = False) -> tuple[int, ...]:
     """The static sizes that foreground rows are padded to.
 
-    0, then 8, 12, 16, 24, 32, ... up to ``rows``; with ``coarse`` 0, 16, 64, 256, ...: XLA compiles every branch, which
-    takes minutes on a CPU.
+    0, then 8, 12, 16, 24, 32, ... up to ``rows``; with ``coarse`` 0, 16, 64, 256, ...: XLA compiles every branch.
     """
     sizes = [0]
     power = 16 if coarse else 8
@@ -50,6 +49,16 @@ def foreground_order(is_foreground: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     flags = tf.cast(is_foreground, tf.int32)
     order = tf.argsort(1 - flags, stable=True)
     return order, tf.reduce_sum(flags)
+
+
+def opaque(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The same tensors, behind a loop of one round that XLA does not look through while it compiles.
+
+    Of whatever the branches of a case take, XLA asks whether it is a constant, and to answer it computes all that leads
+    to it, convolutions too, in an interpreter: minutes for a small network on 64 x 64 pixels.
+    """
+    once = tf.while_loop(lambda done, *_: done < 1, lambda done, *same: (done + 1, *same), [0, *values])
+    return list(once[1:])
 
 
 def mask_gradients(

@@ -15,7 +15,7 @@ from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.training import losses
 from maskrcnn_trainer.training.decay import WeightDecay
 from maskrcnn_trainer.training.loss_scale import LossScale
-from maskrcnn_trainer.training.mask_branch import mask_gradients, row_sizes
+from maskrcnn_trainer.training.mask_branch import mask_gradients, opaque, row_sizes
 from maskrcnn_trainer.training.mask_targets import mask_targets
 from maskrcnn_trainer.training.optimizer import MomentumOptimizer, learning_rate_at, squared_norm
 from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
@@ -170,9 +170,13 @@ class TrainStep:
         mask_weight = settings.mrcnn_weight_loss_mask
         levels = sorted(features)
         maps = [features[level] for level in levels]
+        cut_from = maps
+        if self._compiled:
+            same = opaque([*maps, *rois])
+            cut_from, rois = same[: len(maps)], SampledRois(*same[len(maps) :])
         rows, forward = self._mask_rows(batch, rois, levels)
         masks = mask_gradients(
-            features=maps,
+            features=cut_from,
             variables=own,
             is_foreground=rows,
             rows_forward=forward,

@@ -66,7 +66,11 @@ def train_task(
         from maskrcnn_trainer.training.train import Training  # loads TensorFlow
 
         prepare_tensorflow(
-            threads=ranks.threads, local_rank=ranks.local_rank, deterministic=spec.deterministic, seed=spec.seed
+            threads=ranks.threads,
+            local_rank=ranks.local_rank,
+            deterministic=spec.deterministic,
+            seed=spec.seed,
+            rewrite_cpu_graphs=False,
         )
         ranks.initialise()
         # Files are rank 0's business; the others see what it found.
