@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test coverage test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,8 @@ demo: setup ## generates pictures, then every task in twelve steps, and draws th
 parity: setup ## the demo's ONNX exports beside the model that they were made of (after make demo)
 	@scripts/parity.sh
 
-test: setup ## all tests (unit, trainer and API-server tiers)
+test: setup ## all tests (unit, trainer, and API-server tiers) and what they cover
 	@scripts/test.sh
-
-coverage: setup ## all tests, then line and branch coverage by package (half as long again)
-	@MASKRCNN_COVERAGE=all scripts/test.sh
 
 test-unit: setup ## the tests that need no TensorFlow
 	$(PYTEST) -n auto --dist worksteal tests/unit

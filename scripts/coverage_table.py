@@ -1,15 +1,19 @@
-"""Print line and branch coverage by package as a table, from the data that ``coverage run`` left; no gate."""
+"""Print line and branch coverage by package as a table, no gate: coverage_table.py REPORT...
+
+Each REPORT is what SlipCover wrote as JSON in one process. What a test runs as a process of its own is not in it.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-COUNTS = ("covered_lines", "num_statements", "covered_branches", "num_branches")
+KINDS = ("lines", "branches")
 
 
 def package_of(file: str) -> str:
@@ -19,11 +23,14 @@ def package_of(file: str) -> str:
 
 
 def by_package(files: dict[str, dict[str, int]]) -> dict[str, tuple[int, int, int, int]]:
-    """Return the sums of ``COUNTS`` by package, from a summary by file."""
-    sums: dict[str, list[int]] = defaultdict(lambda: [0] * len(COUNTS))
+    """Return lines covered, lines, branches taken, and branches by package, from a summary by file."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0] * (2 * len(KINDS)))
     for file, summary in files.items():
-        for place, count in enumerate(COUNTS):
-            sums[package_of(file)][place] += summary[count]
+        counts = sums[package_of(file)]
+        for place, kind in enumerate(KINDS):
+            covered = summary[f"covered_{kind}"]
+            counts[2 * place] += covered
+            counts[2 * place + 1] += covered + summary[f"missing_{kind}"]
     return {name: (found[0], found[1], found[2], found[3]) for name, found in sorted(sums.items())}
 
 
@@ -47,13 +54,12 @@ def table(packages: dict[str, tuple[int, int, int, int]]) -> list[str]:
 
 
 def main() -> int:
-    """Combine the data of all processes and print the table."""
-    coverage = [sys.executable, "-m", "coverage"]
-    subprocess.run([*coverage, "combine", "-q"], cwd=ROOT, check=True)
-    report = subprocess.run(
-        [*coverage, "json", "-q", "-o", "/dev/stdout"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    files = {name: content["summary"] for name, content in json.loads(report.stdout)["files"].items()}
+    """Merge the reports and print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / "merged.json"
+        command = [sys.executable, "-m", "slipcover", "--json", "--out", str(merged), "--merge", *sys.argv[1:]]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        files = {name: content["summary"] for name, content in json.loads(merged.read_text())["files"].items()}
     sys.stdout.write("\n".join(table(by_package(files))) + "\n")
     return 0
 

@@ -1,37 +1,37 @@
 #!/usr/bin/env bash
-# The tiers side by side: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting.
+# The tiers side by side: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting. Ends
+# with a table of what they cover by package.
 #
-# MASKRCNN_REQUIRE_APISERVER=1 makes a missing Kubernetes a failure instead of a skipped tier. MASKRCNN_COVERAGE=1 ends
-# with a table of what the unit and the API-server tier cover, by package, processes that they start included;
-# MASKRCNN_COVERAGE=all includes the trainer tier, whose tests take 1.6 times as long then.
+# MASKRCNN_REQUIRE_APISERVER=1 makes a missing Kubernetes a failure instead of a skipped tier.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-pytest=(-m pytest -q --durations=50)
-measured=()
-trainer_measured=()
-if [ -n "${MASKRCNN_COVERAGE:-}" ]; then
-    rm -f .coverage.*
-    measured=(-m coverage run)
-    [ "$MASKRCNN_COVERAGE" != all ] || trainer_measured=("${measured[@]}")
-fi
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+tier() { # NAME PYTEST-ARGUMENTS ...
+    local name=$1
+    shift
+    # It observes without slowing down, but one process only: hence no pytest-xdist here.
+    .venv/bin/python -m slipcover --branch --source operator/maskrcnn_operator,trainer/maskrcnn_trainer \
+        --json --out "$work/$name.json" -m pytest -q --durations=50 "tests/$name" "$@"
+}
+
 (
     status=0
     # On the screen, since a build of Kubernetes takes minutes; it needs doing once.
     .venv/bin/python tests/apiserver/binaries.py 2>&1 > /dev/null | sed 's/^/kubernetes: /' >&3
     echo "---- unit tier"
-    .venv/bin/python "${measured[@]}" "${pytest[@]}" -n auto --dist worksteal tests/unit "$@" || status=1
+    tier unit "$@" || status=1
     echo "---- apiserver tier"
-    .venv/bin/python "${measured[@]}" "${pytest[@]}" tests/apiserver "$@" || status=1
+    tier apiserver "$@" || status=1
     exit "$status"
-) 3>&1 > "$log" 2>&1 &
+) 3>&1 > "$work/log" 2>&1 &
 others=$!
-.venv/bin/python "${trainer_measured[@]}" "${pytest[@]}" tests/trainer "$@"
+tier trainer "$@"
 trainer=$?
 wait "$others"
 others=$?
-cat "$log"
-[ -z "${MASKRCNN_COVERAGE:-}" ] || .venv/bin/python scripts/coverage_table.py
+cat "$work/log"
+.venv/bin/python scripts/coverage_table.py "$work"/*.json
 [ "$others" -eq 0 ] && [ "$trainer" -eq 0 ]

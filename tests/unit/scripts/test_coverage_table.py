@@ -8,9 +8,9 @@ from scripts.coverage_table import by_package, package_of, table
 def summary(lines: int, statements: int, taken: int = 0, branches: int = 0) -> dict[str, int]:
     return {
         "covered_lines": lines,
-        "num_statements": statements,
+        "missing_lines": statements - lines,
         "covered_branches": taken,
-        "num_branches": branches,
+        "missing_branches": branches - taken,
     }
 
 
