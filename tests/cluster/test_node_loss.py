@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.cluster.bed import RESERVED, Node
 from tests.cluster.experiments import GANG, long_training
+from tests.cluster.node import RESERVED, Node
 from tests.cluster.team import Team
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -1,0 +1,126 @@
+"""One node of a cluster of tests: its disk, its namespaces, its cable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.apiserver.bed import BedError
+from tests.cluster.image_store import copy_store
+from tests.cluster.network import NodeNetwork, cable, node_setup
+from tests.cluster.node_files import write_node_files
+
+if TYPE_CHECKING:
+    from tests.cluster.bed import ClusterBed
+
+HERE = Path(__file__).resolve().parent
+LOG_LINES = 25
+MOST_NODES = 8
+RESERVED = "test.maskrcnn.dev/reserved-for"
+
+
+class Node:
+    """One node of a bed.
+
+    Args:
+        reserved_for: only pods that tolerate the taint ``RESERVED=reserved_for:NoSchedule`` come to it; a label of the
+            same key and value selects it. Empty: any pod.
+    """
+
+    def __init__(self, bed: ClusterBed, index: int, reserved_for: str = "") -> None:
+        self.bed, self.index, self.name, self.reserved_for = bed, index, f"node-{index}", reserved_for
+        self.network = NodeNetwork(index)
+        self.folder = bed.folder / self.name
+
+    def start(self) -> None:
+        """Boot, with what its disk holds; whoever needs it Ready waits for that."""
+        bed = self.bed
+        self.folder.mkdir(exist_ok=True)
+        if not (self.folder / "containerd").exists():
+            copy_store(bed.store, self.folder / "containerd")
+            client, serving = bed.kubelet_pairs[self.index]
+            bed.write_kubeconfig(self.folder / "kubelet.kubeconfig", client)
+            for source, target in ((serving.certificate, "serving.crt"), (serving.key, "serving.key")):
+                shutil.copyfile(source, self.folder / target)
+            taints = (
+                [{"key": RESERVED, "value": self.reserved_for, "effect": "NoSchedule"}] if self.reserved_for else []
+            )
+            write_node_files(self.folder, self.network, bed.authority, bed.proxy_kubeconfig, self.name, taints=taints)
+        kubelet = [
+            *(
+                str(bed.binaries / "kubelet"),
+                f"--config={self.folder}/kubelet.yaml",
+                f"--hostname-override={self.name}",
+            ),
+            *(f"--kubeconfig={self.folder}/kubelet.kubeconfig", f"--root-dir={self.kubelet_root}"),
+            *(f"--node-ip={self.network.address}", f"--cert-dir={self.folder}"),
+        ]
+        if self.reserved_for:
+            kubelet.append(f"--node-labels={RESERVED}={self.reserved_for}")
+        # routes to nodes that come later, too
+        others = [NodeNetwork(index + 1) for index in range(MOST_NODES) if index + 1 != self.index]
+        description = {
+            "folder": str(self.folder),
+            "network": node_setup(self.network, others),
+            "programs": {
+                "containerd": ["containerd", "--config", str(self.folder / "containerd.toml")],
+                "kubelet": kubelet,
+                "kube-proxy": [str(bed.binaries / "kube-proxy"), f"--config={self.folder}/kube-proxy.yaml"],
+            },
+            "sockets": {"containerd": "/run/containerd/containerd.sock"},
+            "full": str(bed.full_folder),
+        }
+        file = self.folder / "node.json"
+        file.write_text(json.dumps(description))
+        namespaces = ("--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+        init = [sys.executable, "-S", "-E", str(HERE / "node_init.py"), str(file)]
+        pid = bed.supervise(self.name, ["unshare", *namespaces, "--propagation", "private", *init])
+        self.process = _child_of(pid)
+        try:
+            with bed.locked_network():
+                for command in cable(self.network, self.process):
+                    bed.ip(command)
+        except BedError as error:
+            raise BedError(f"{error}\n{bed.log(self.name)}") from error
+
+    @property
+    def kubelet_root(self) -> str:
+        """kubelet's folder, where pods' volumes are."""
+        return "/var/lib/kubelet"
+
+    def power_off(self) -> None:
+        """SIGKILL of the node's process 1: nothing on it ends in an orderly way."""
+        self.bed.end(self.name)
+
+    def cut_network(self) -> None:
+        """Pull the cable; everything on the node goes on running."""
+        self.bed.ip(f"link set {self.network.outer} down")
+
+    def heal_network(self) -> None:
+        """Put the cable back."""
+        self.bed.ip(f"link set {self.network.outer} up")
+        self.bed.ip(f"route replace {self.network.pods} via {self.network.address}")
+
+    def log(self, program: str) -> str:
+        """The end of a program's log."""
+        return log_tail(self.folder / f"{program}.log")
+
+
+def _child_of(pid: int) -> int:
+    """The only child of a process; unshare makes it within milliseconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.01)
+    raise BedError("unshare made no process")
+
+
+def log_tail(path: Path) -> str:
+    """The last lines of a log; empty where there is none yet."""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:]) if path.exists() else ""
