@@ -13,17 +13,21 @@ if [ -z "${E2E_KUBECONFIG:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get > /d
     export IMAGES_INSTALL=1
 fi
 status=0
-# the images are built meanwhile: a build waits for downloads and disks, these tests for servers
-built=$(mktemp)
-trap 'rm -f "$built"' EXIT
-scripts/images.sh --archive "$images" > "$built" 2>&1 &
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$work"' EXIT
+# a build of images waits for downloads and disks
+scripts/images.sh --archive "$images" > "$work/images" 2>&1 &
 building=$!
-# before the tests, each of which may take less than a build
+# before any test, each of which may take less than a build
 .venv/bin/python tests/apiserver/binaries.py > /dev/null
-.venv/bin/python tests/cluster/tools.py
-.venv/bin/python -m pytest -q -n 2 --dist loadfile tests/chart tests/monitoring tests/gitops --durations=10 || status=1
-wait "$building" || { cat "$built"; exit 1; }
-cat "$built"
+.venv/bin/python tests/cluster/tools.py coredns pause helm
+(
+    .venv/bin/python tests/cluster/tools.py argocd flux &&
+        .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/chart tests/monitoring tests/gitops --durations=10
+) > "$work/others" 2>&1 &
+others=$!
+wait "$building" || { cat "$work/images"; exit 1; }
+cat "$work/images"
 echo "Before the scenarios: $((SECONDS - started)) s"
 if [ -n "${E2E_KUBECONFIG:-}" ]; then
     .venv/bin/python -m pytest -q tests/cluster --durations=0 "$@" || status=1
@@ -33,4 +37,7 @@ else
     [ -z "${E2E_LEFT_OUT:-}" ] || limits+=("--left-out=$E2E_LEFT_OUT")
     .venv/bin/python scripts/e2e_scenarios.py "${limits[@]}" "$@" || status=1
 fi
+wait "$others" || status=1
+echo "---- chart, monitoring, GitOps"
+cat "$work/others"
 exit "$status"

@@ -1,6 +1,6 @@
-"""Small Go programs that the cluster tier needs, each built once from a module of its own into the user's cache.
+"""Go programs that the cluster tier needs, each built once into the user's cache.
 
-``python tests/cluster/tools.py`` builds those that are missing, since that may take longer than a test may.
+``python tests/cluster/tools.py NAME...`` builds those that are missing, since that may take longer than a test may.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from tests.apiserver.binaries import cache_folder, locked, say_on_screen
 from tests.apiserver.go_build import BuildError, find_go
 
 ROOT = Path(__file__).resolve().parents[1]
+# Modules of two programs each, whose libraries of Kubernetes are compiled once for both
 MODULES = {
-    "coredns": (ROOT / "cluster" / "coredns", "."),
+    "coredns": (ROOT / "programs", "./coredns"),
+    "helm": (ROOT / "programs", "helm.sh/helm/v3/cmd/helm"),
     "pause": (ROOT / "cluster" / "pause", "."),
-    "argocd": (ROOT / "gitops" / "argocd", "."),
-    "flux": (ROOT / "gitops" / "flux", "."),
-    "helm": (ROOT / "chart" / "helm", "helm.sh/helm/v3/cmd/helm"),
+    "argocd": (ROOT / "gitops", "./argocd"),
+    "flux": (ROOT / "gitops", "./flux"),
 }
 HELM = "helm.sh/helm/v3/pkg"
 # the Kubernetes that helm assumes where it asks none
@@ -47,7 +48,7 @@ def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
     """
     module, package = MODULES[name]
     digest = hashlib.sha256()
-    for path in sorted(module.iterdir()):
+    for path in _sources(module, package):
         digest.update(path.read_bytes())
     target = cache_folder() / "tools" / f"{name}-{digest.hexdigest()[:12]}" / name
     if target.is_file():
@@ -57,6 +58,12 @@ def find_tool(name: str, say: Callable[[str], None] = say_on_screen) -> Path:
         if not target.is_file():
             _build(name, module, package, target, say)
     return target
+
+
+def _sources(module: Path, package: str) -> list[Path]:
+    """Return the files that decide what is built: those of the module, and of the package where it is in it."""
+    own = [*module.glob("go.*"), *(module / package).glob("*.go")]
+    return sorted(path for path in own if path.is_file())
 
 
 def _build(name: str, module: Path, package: str, target: Path, say: Callable[[str], None]) -> None:
@@ -87,7 +94,7 @@ def _build(name: str, module: Path, package: str, target: Path, say: Callable[[s
 
 if __name__ == "__main__":
     try:
-        for tool in MODULES:
+        for tool in sys.argv[1:]:
             find_tool(tool)
     except BuildError as error:
         sys.exit(str(error))
