@@ -37,7 +37,7 @@ class Node:
         self.folder = bed.folder / self.name
 
     def start(self) -> None:
-        """Boot, with what its disk holds; whoever needs it Ready waits for that."""
+        """Boot with the contents of its disk, without waiting until it is Ready."""
         bed = self.bed
         self.folder.mkdir(exist_ok=True)
         if not (self.folder / "containerd").exists():
@@ -97,7 +97,7 @@ class Node:
         self.bed.end(self.name)
 
     def cut_network(self) -> None:
-        """Pull the cable; everything on the node goes on running."""
+        """Pull the cable; the programs on the node continue."""
         self.bed.ip(f"link set {self.network.outer} down")
 
     def heal_network(self) -> None:

@@ -50,12 +50,12 @@ def set_up_mounts(folder: Path, full: str) -> None:
 
 
 def has_interface(name: str) -> bool:
-    """Whether this process's network has it; /sys/class/net shows the network that /sys was mounted in."""
+    """Return whether this process's network has it; /sys/class/net shows the network that /sys was mounted in."""
     return any(name == interface for _, interface in socket.if_nameindex())
 
 
 def wait_for_cable() -> None:
-    """Until this node's end of it is there, by its final name."""
+    """Wait until this node's end of it is there, by its final name."""
     deadline = time.monotonic() + CABLE_SECONDS
     while not has_interface("eth0"):
         if time.monotonic() > deadline:

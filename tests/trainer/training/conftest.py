@@ -1,4 +1,4 @@
-"""What a training sets for its process holds for the tests of its parts."""
+"""Settings that a training makes for its process, for the tests of its parts."""
 
 from __future__ import annotations
 
