@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 tier() { # NAME PYTEST-ARGUMENTS ...
     local name=$1
     shift
-    # It observes without slowing down, but one process only: hence no pytest-xdist here.
+    # SlipCover costs no measurable time, but measures one process only, so there is no pytest-xdist here.
     .venv/bin/python -m slipcover --branch --source operator/maskrcnn_operator,trainer/maskrcnn_trainer \
         --json --out "$work/$name.json" -m pytest -q --durations=50 "tests/$name" "$@"
 }

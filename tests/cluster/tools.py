@@ -1,6 +1,7 @@
 """Go programs that the cluster tier needs, each built once into the user's cache.
 
-``python tests/cluster/tools.py NAME...`` builds those that are missing, since that may take longer than a test may.
+``python tests/cluster/tools.py [NAME...]`` builds those that are missing, all without a name, since that may take
+longer than a test may.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _build(name: str, module: Path, package: str, target: Path, say: Callable[[s
 
 if __name__ == "__main__":
     try:
-        for tool in sys.argv[1:]:
+        for tool in sys.argv[1:] or MODULES:
             find_tool(tool)
     except BuildError as error:
         sys.exit(str(error))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @pytest.fixture(scope="module", autouse=True)
 def graphs_as_traced() -> Iterator[None]:
-    """Without TensorFlow's rewriting of graphs (see ``rewrite_cpu_graphs`` of ``prepare_tensorflow``)."""
+    """Turn off TensorFlow's rewriting of graphs (see ``rewrite_cpu_graphs`` of ``prepare_tensorflow``)."""
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     yield

@@ -52,10 +52,10 @@ def foreground_order(is_foreground: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def opaque(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The same tensors, behind a loop of one round that XLA does not look through while it compiles.
+    """Return the same tensors, behind a loop of one iteration that XLA does not look through when it compiles.
 
-    Of whatever the branches of a case take, XLA asks whether it is a constant, and to answer it computes all that leads
-    to it, convolutions too, in an interpreter: minutes for a small network on 64 x 64 pixels.
+    XLA tests every input of a case's branches for being a constant. To do so it evaluates all operations before it,
+    convolutions included, in an interpreter: 165 s of CPU instead of 18 s for a small network on 64 x 64 pixels.
     """
     once = tf.while_loop(lambda done, *_: done < 1, lambda done, *same: (done + 1, *same), [0, *values])
     return list(once[1:])

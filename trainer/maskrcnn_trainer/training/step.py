@@ -170,13 +170,13 @@ class TrainStep:
         mask_weight = settings.mrcnn_weight_loss_mask
         levels = sorted(features)
         maps = [features[level] for level in levels]
-        cut_from = maps
+        mask_maps = maps  # the tape knows maps alone
         if self._compiled:
             same = opaque([*maps, *rois])
-            cut_from, rois = same[: len(maps)], SampledRois(*same[len(maps) :])
+            mask_maps, rois = same[: len(maps)], SampledRois(*same[len(maps) :])
         rows, forward = self._mask_rows(batch, rois, levels)
         masks = mask_gradients(
-            features=cut_from,
+            features=mask_maps,
             variables=own,
             is_foreground=rows,
             rows_forward=forward,
