@@ -1,0 +1,48 @@
+"""How often Horovod asks the ranks what there is to reduce."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+import pytest
+import tensorflow as tf
+
+from maskrcnn_trainer.training.distributed import Ranks
+
+
+pytestmark = pytest.mark.trainer
+
+
+@pytest.fixture
+def cycles(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Return the values of HOROVOD_CYCLE_TIME with which Horovod was started."""
+    seen: list[str | None] = []
+    package, module = ModuleType("horovod"), ModuleType("horovod.tensorflow")
+    module.__dict__["init"] = lambda: seen.append(os.environ.get("HOROVOD_CYCLE_TIME"))
+    package.__dict__["tensorflow"] = module
+    monkeypatch.setitem(sys.modules, "horovod", package)
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", module)
+    # recorded as it is, so that it is restored although the code under test sets it
+    monkeypatch.setenv("HOROVOD_CYCLE_TIME", "")
+    monkeypatch.delenv("HOROVOD_CYCLE_TIME")
+    return seen
+
+
+def test_on_cpus_horovod_asks_a_hundred_times_a_second(cycles: list[str | None]) -> None:
+    Ranks(0, 2).initialise()
+    assert cycles == ["10"]
+
+
+def test_what_a_user_set_stays(cycles: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOROVOD_CYCLE_TIME", "3")
+    Ranks(0, 2).initialise()
+    assert cycles == ["3"]
+
+
+def test_between_gpus_horovod_keeps_its_own(cycles: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu] if kind == "GPU" else [])
+    Ranks(0, 2).initialise()
+    assert cycles == [None]
