@@ -18,7 +18,7 @@ if __package__ in (None, ""):  # started as a script: the repository's root is n
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.apiserver.binaries import cache_folder, locked, say_on_screen
-from tests.apiserver.go_build import BuildError, find_go
+from tests.apiserver.go_build import FLAGS, BuildError, find_go
 
 ROOT = Path(__file__).resolve().parents[1]
 # Modules of two programs each, whose libraries of Kubernetes are compiled once for both
@@ -76,7 +76,7 @@ def _build(name: str, module: Path, package: str, target: Path, say: Callable[[s
     say(f"Building {name}: a minute or two on two cores, once")
     done = subprocess.run(
         [
-            *(str(go), "build", "-trimpath", "-buildvcs=false", f"-ldflags={flags}"),
+            *(str(go), "build", *FLAGS, f"-ldflags={flags}"),
             *("-o", str(partial / name), package),
         ],
         cwd=module,
