@@ -108,10 +108,10 @@ def outcome_of(report: Path, code: int) -> str:
     """Return passed, skipped, or failed; a process without a report has failed, and so has one that ran no test."""
     if code != 0 or not report.is_file():
         return "failed"
-    case = ElementTree.parse(report).getroot().find(".//testcase")  # noqa: S314 - pytest wrote it
-    if case is None:
+    cases = ElementTree.parse(report).getroot().findall(".//testcase")  # noqa: S314 - pytest wrote it
+    if not cases:
         return "failed"
-    return "skipped" if case.find("skipped") is not None else "passed"
+    return "skipped" if any(case.find("skipped") is not None for case in cases) else "passed"
 
 
 def run_scenarios(run: Run, scenarios: list[Scenario], at_once: int, deadline: float) -> list[Scenario]:
@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("-k", default="", metavar="TEXT", help="only scenarios whose FILE::TEST contains TEXT")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="side by side (default %(default)s)")
     parser.add_argument("--within", type=float, default=float("inf"), metavar="SECONDS", help="start none later")
-    parser.add_argument("--left-out", type=Path, metavar="FILE", help="where the names go of those that did not start")
+    parser.add_argument("--left-out", type=Path, metavar="FILE", help="where the names go of those that did not run")
     arguments = parser.parse_args()
     scenarios = read_scenarios(LIST.read_text())
     wrong = wrong_with(scenarios, cluster_tests(HERE))
@@ -164,8 +164,10 @@ def main() -> int:
     outcomes = list(run.outcomes.values())
     for scenario in left:
         say(f"not run         {scenario.test}")
-    if arguments.left_out and left:
-        arguments.left_out.write_text("".join(f"{scenario.test}\n" for scenario in left))
+    ran = {test for test, outcome in run.outcomes.items() if outcome != "skipped"}
+    missing = [scenario.test for scenario in scenarios if scenario.test not in ran]
+    if arguments.left_out and missing:
+        arguments.left_out.write_text("".join(f"{test}\n" for test in missing))
     failed, skipped = outcomes.count("failed"), outcomes.count("skipped")
     say(f"logs and evidence: {evidence}")
     say(f"{outcomes.count('passed')} passed, {failed} failed, {skipped} skipped")

@@ -33,12 +33,13 @@ def read_scenarios(text: str) -> list[Scenario]:
 
 
 def cluster_tests(folder: Path) -> list[str]:
-    """Return FILE::TEST of every test function in the files of a folder."""
+    """Return FILE::TEST of whatever pytest could take for a test below a folder, wherever in a file it stands."""
+    files = {*folder.rglob("test_*.py"), *folder.rglob("*_test.py")}
     return [
-        f"{file.name}::{node.name}"
-        for file in sorted(folder.glob("test_*.py"))
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        f"{file.relative_to(folder)}::{node.name}"
+        for file in sorted(files)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
     ]
 
 

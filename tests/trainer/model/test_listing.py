@@ -7,7 +7,6 @@ import math
 import pytest
 
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.backbone import conv_specs
 from maskrcnn_trainer.model.listing import variable_listing
 from maskrcnn_trainer.model.network import MaskRCNN
 
@@ -76,7 +75,8 @@ def test_numbers_of_every_depth(
 ) -> None:
     network = MaskRCNN(Architecture(nlayers=nlayers, num_classes=91))
     assert len(network.trainable_variables) == variables
-    assert len(conv_specs(nlayers, "resnet")) == convs
+    kernels = [name for name in network.named_variables if name.endswith("/kernel")]
+    assert sum(name.startswith(("conv1/", "block_")) for name in kernels) == convs
     assert sum(math.prod(v.shape) for v in network.trainable_variables) == parameters
     assert sum(math.prod(v.shape) for v in network.variables) == with_statistics
     if nlayers == 50:

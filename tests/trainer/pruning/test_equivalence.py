@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.model.architecture import ARCHS, DEPTHS, Architecture
-from maskrcnn_trainer.model.backbone import BOTTLENECK_DEPTHS, conv_specs
+from maskrcnn_trainer.model.backbone import BOTTLENECK_DEPTHS, STEM, sub_blocks
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import assign_variables, network_of
 from maskrcnn_trainer.modelfile import ModelFile
@@ -29,7 +29,10 @@ LATE += [f"mask-conv-l{i}" for i in range(4)]
 
 def narrow(depth: int, arch: str) -> Architecture:
     """A network of every layer but few filters, so that a hundred layers are built in seconds."""
-    filters = {spec.conv: min(12, spec.filters // 8) for spec in conv_specs(depth, arch)}
+    specs = [STEM]
+    for block in sub_blocks(depth, arch):
+        specs += [*block.convs, *([block.shortcut] if block.shortcut else [])]
+    filters = {spec.conv: min(12, spec.filters // 8) for spec in specs}
     filters |= dict.fromkeys(LATE, 10)
     return Architecture(
         nlayers=depth, arch=arch, num_classes=3, fast_rcnn_mlp_head_dim=24, mrcnn_resolution=8, filters=filters

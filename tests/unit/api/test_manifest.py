@@ -10,7 +10,7 @@ import yaml
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest, read_object
 from maskrcnn_operator.api.problems import ManifestError
-from maskrcnn_operator.api.tasks import TASK_TYPES, TaskName
+from maskrcnn_operator.api.tasks import Export, Prune, TaskName
 
 TEXT = (Path(__file__).parent.parent / "core" / "nine_steps.yaml").read_text()
 
@@ -49,7 +49,7 @@ def test_the_nine_steps() -> None:
 
 def test_it_reads_what_it_writes() -> None:
     experiment = read_manifest(TEXT)
-    assert read_object(experiment.to_object()) == experiment
+    assert read_object(experiment.to_json()) == experiment
 
 
 def test_defaults() -> None:
@@ -57,7 +57,7 @@ def test_defaults() -> None:
     spec = experiment.spec
     assert (spec.suspend, spec.image, spec.queue_name, spec.max_restarts) == (False, "", "", 3)
     assert spec.pod_overrides.gpu_resource == "nvidia.com/gpu"
-    assert TASK_TYPES[TaskName.PRUNE]().model_dump() == {
+    assert Prune().model_dump() == {
         "normalizer": "max",
         "equalization_criterion": "union",
         "pruning_granularity": 8,
@@ -65,7 +65,7 @@ def test_defaults() -> None:
         "min_num_filters": 16,
         "excluded_layers": (),
     }
-    assert TASK_TYPES[TaskName.EXPORT]().model_dump(by_alias=True) == {
+    assert Export().model_dump(by_alias=True) == {
         "dataType": "fp32",
         "batchSize": 16,
         "maxBatchSize": 1,
@@ -80,7 +80,7 @@ def test_defaults() -> None:
 def test_a_steps_experiment_has_no_defaults() -> None:
     value = manifest()
     value["spec"]["steps"][5]["experiment"] = {"totalSteps": 5}
-    step = read_manifest(yaml.safe_dump(value)).to_object()["spec"]["steps"][5]
+    step = read_manifest(yaml.safe_dump(value)).to_json()["spec"]["steps"][5]
     assert step["experiment"] == {"totalSteps": 5}
 
 
@@ -185,7 +185,7 @@ def test_pod_overrides_in_full() -> None:
         "gpuResource": "amd.com/gpu",
     }
     changed["spec"]["podOverrides"] = overrides
-    assert read_manifest(yaml.safe_dump(changed)).to_object()["spec"]["podOverrides"] == overrides
+    assert read_manifest(yaml.safe_dump(changed)).to_json()["spec"]["podOverrides"] == overrides
 
 
 def test_null_is_absent() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+from scripts.e2e_scenarios import outcome_of
 from tests.cluster.scenarios import HERE, LIST, Scenario, cluster_tests, next_to_start, read_scenarios, wrong_with
 
 FIRST, SECOND, ALONE = Scenario("a::one"), Scenario("a::two"), Scenario("b::three", alone=True)
@@ -35,3 +39,27 @@ def test_nothing_runs_beside_a_scenario_that_needs_the_cluster_for_itself() -> N
     assert next_to_start([ALONE, SECOND], [FIRST], 4) is None
     assert next_to_start([SECOND], [ALONE], 4) is None
     assert next_to_start([ALONE, SECOND], [], 4) == ALONE
+
+
+def test_no_form_of_a_test_is_overlooked(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "test_a.py").write_text("async def test_one(): ...\nclass TestMore:\n    def test_two(self): ...\n")
+    (tmp_path / "deeper" / "b_test.py").write_text("def test_three(): ...\ndef helper(): ...\n")
+    found = cluster_tests(tmp_path)
+    assert found == ["deeper/b_test.py::test_three", "test_a.py::test_one", "test_a.py::test_two"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "code", "outcome"),
+    [
+        ("<testcase/><testcase/>", 0, "passed"),
+        ("<testcase/><testcase><skipped/></testcase>", 0, "skipped"),
+        ("<testcase/>", 1, "failed"),
+        ("", 0, "failed"),
+    ],
+)
+def test_scenario_is_skipped_where_any_of_its_cases_is(tmp_path: Path, cases: str, code: int, outcome: str) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert outcome_of(report, code) == outcome
+    assert outcome_of(tmp_path / "none.xml", 0) == "failed"

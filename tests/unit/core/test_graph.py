@@ -24,7 +24,8 @@ def test_data_and_models_of_the_nine_steps(make: Any) -> None:
     }
     assert {name: (node.data, node.model, node.model_use) for name, node in graph.nodes.items()} == expected
     assert graph.ancestors("export") == {"convert-train", "convert-val", "train", "prune", "retrain"}
-    assert graph.descendants("prune") == {"retrain", "evaluate-pruned", "inference", "export"}
+    after_prune = {name for name in graph.nodes if "prune" in graph.ancestors(name)}
+    assert after_prune == {"retrain", "evaluate-pruned", "inference", "export"}
     order = graph.topological_order()
     assert all(order.index(need) < order.index(node.name) for node in graph.nodes.values() for need in node.needs)
 

@@ -130,7 +130,8 @@ class Cluster:
     def create(self, start: StartRun) -> None:
         mine = [pod for pod in self.seen_pods if pod.step == start.step]
         assert not any(self.alive(pod) for pod in mine), "a step starts while pods of it are alive"
-        below = self.wanted.graph.descendants(start.step)
+        graph = self.wanted.graph
+        below = {name for name in graph.nodes if start.step in graph.ancestors(name)}
         readers = [pod for pod in self.seen_pods if pod.step in below and self.alive(pod)]
         assert not readers, "a step starts while its old result is still read"
         assert start.attempt > self.highest.get(start.step, 0), "an attempt's number was used twice"

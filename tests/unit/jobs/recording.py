@@ -188,7 +188,7 @@ class Scene:
     def to_yaml(self) -> str:
         content = {
             "now": format_time(self.now),
-            "experiment": self.experiment.to_object(),
+            "experiment": self.experiment.to_json(),
             "jobs": self.jobs,
             "pods": self.pods,
         }

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from prometheus_client.openmetrics import parser
 
@@ -18,6 +15,7 @@ from maskrcnn_operator.metrics import docs, process
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
 from maskrcnn_operator.metrics.server import serve
 
+from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,19 +24,6 @@ PAGE = ROOT / "docs" / "metrics.md"
 
 def value(name: str, **labels: str) -> float:
     return process.REGISTRY.get_sample_value(name, labels) or 0.0
-
-
-def count_everything() -> None:
-    """One of everything, so that every metric has a series."""
-    process.observe_reconcile(0.003, "success")
-    process.queue_depth(3)
-    process.queue_wait(0.2)
-    process.api_call("patch", "maskrcnnexperiments", 200, 0.004)
-    process.api_call("get", "jobs", 0, 15.0)
-    process.step_ended("train", "Succeeded")
-    process.step_restarted("Disrupted")
-    process.report_answered(429)
-    process.leading(True)
 
 
 def test_each_call_counts_where_it_says() -> None:
@@ -63,17 +48,8 @@ def test_each_call_counts_where_it_says() -> None:
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    count_everything()
-    collector = ExperimentCollector(Cache(experiment(), experiment("b", "Failed")), lambda: True, 10)
-    runner = await serve(0, collector, host="127.0.0.1")
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    await runner.cleanup()
-
-
-async def fetch(url: str, accept: str = "") -> tuple[str, str]:
-    async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": accept}) as answer:
-        assert answer.status == 200
-        return answer.headers["Content-Type"], await answer.text()
+    async with served() as url:
+        yield url
 
 
 async def test_metrics_are_served_as_openmetrics_that_its_parser_accepts(url: str) -> None:
@@ -106,33 +82,6 @@ async def test_a_process_without_experiments_serves_its_own(url: str) -> None:
     await runner.cleanup()
     assert "maskrcnn_operator_queue_depth" in text
     assert "maskrcnn_experiment" not in text
-
-
-async def test_names_and_help_pass_promtool(url: str) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not on the PATH (Debian's package prometheus has it)")
-    _, text = await fetch(url)
-    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
-    # Python's own process_* metrics are not ours to name
-    complaints = [line for line in (checked.stdout + checked.stderr).splitlines() if not line.startswith("process_")]
-    assert complaints == []
-    wrong = subprocess.run(
-        [promtool, "check", "metrics"], input="# TYPE loss_total gauge\nloss_total 1\n", capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert wrong.returncode != 0
-
-
-def test_the_pages_queries_are_promql(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not on the PATH (Debian's package prometheus has it)")
-    for index, query in enumerate(docs.queries()):
-        rules = tmp_path / f"{index}.yaml"
-        rules.write_text(f"groups:\n- name: page\n  rules:\n  - record: page\n    expr: |\n      {query}\n")
-        checked = subprocess.run([promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False)
-        assert checked.returncode == 0, checked.stderr
 
 
 async def test_the_page_names_everything_that_is_served(url: str) -> None:

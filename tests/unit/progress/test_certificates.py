@@ -22,7 +22,6 @@ from maskrcnn_operator.progress.certificates import (
     new_authority,
     read_authority,
     renewed,
-    service_names,
 )
 from maskrcnn_operator.progress.tls import ServerCertificate
 
@@ -90,12 +89,6 @@ def handshake(server: ssl.SSLContext, trusted: str, name: str) -> x509.Certifica
     shown = left.getpeercert(binary_form=True)
     assert shown
     return x509.load_der_x509_certificate(shown)
-
-
-def test_names_of_a_service() -> None:
-    assert service_names("reports", "ops") == (
-        "reports.ops.svc", "reports.ops.svc.cluster.local", "reports.ops", "reports",
-    )  # fmt: skip
 
 
 def test_a_leaf_is_for_its_names_and_a_server() -> None:

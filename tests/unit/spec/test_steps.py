@@ -41,12 +41,6 @@ def test_examples_of_the_spec_win_over_the_count(minimal: dict[str, Any]) -> Non
     assert plan(minimal, num_records=7, ranks=3, numExamplesPerEpoch=100).steps_per_epoch == 50
 
 
-def test_evaluations_and_their_steps(minimal: dict[str, Any]) -> None:
-    steps = plan(minimal, totalSteps=25, numStepsPerEval=10)
-    assert steps.num_evaluations == 3
-    assert [steps.evaluation_step(index) for index in range(3)] == [10, 20, 25]
-
-
 def test_without_records_there_is_no_plan(minimal: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="trainingFilePattern.*holds no training records"):
         plan(minimal, num_records=0)

@@ -1,0 +1,35 @@
+"""Names, help, and the queries of the page, as promtool sees them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.monitoring.tools import tool
+from tests.unit.metrics.served import fetch, served
+
+from maskrcnn_operator.metrics import docs
+
+
+async def test_names_and_help_pass_promtool() -> None:
+    promtool = tool("promtool")
+    async with served() as url:
+        _, text = await fetch(url)
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    # Python's own process_* metrics are not ours to name
+    complaints = [line for line in (checked.stdout + checked.stderr).splitlines() if not line.startswith("process_")]
+    assert complaints == []
+    wrong = subprocess.run(
+        [promtool, "check", "metrics"], input="# TYPE loss_total gauge\nloss_total 1\n", capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert wrong.returncode != 0
+
+
+def test_the_pages_queries_are_promql(tmp_path: Path) -> None:
+    promtool = tool("promtool")
+    for index, query in enumerate(docs.queries()):
+        rules = tmp_path / f"{index}.yaml"
+        rules.write_text(f"groups:\n- name: page\n  rules:\n  - record: page\n    expr: |\n      {query}\n")
+        checked = subprocess.run([promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
