@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -198,7 +198,3 @@ class MaskRCNNExperiment(ApiModel):
     def suspended(self, suspend: bool) -> MaskRCNNExperiment:
         """The same experiment with ``spec.suspend`` set."""
         return self.model_copy(update={"spec": self.spec.model_copy(update={"suspend": suspend})})
-
-    def to_object(self) -> dict[str, Any]:
-        """The object as an API server shows it: JSON values, camelCase, nulls left out."""
-        return self.to_json()

@@ -139,12 +139,3 @@ class Export(ApiModel):
 
 
 Task = DatasetConvert | Train | Evaluate | Prune | Inference | Export
-
-TASK_TYPES: dict[TaskName, type[ApiModel]] = {
-    TaskName.DATASET_CONVERT: DatasetConvert,
-    TaskName.TRAIN: Train,
-    TaskName.EVALUATE: Evaluate,
-    TaskName.PRUNE: Prune,
-    TaskName.INFERENCE: Inference,
-    TaskName.EXPORT: Export,
-}

@@ -67,13 +67,6 @@ class StepGraph:
         edges = {node.name: node.needs for node in self.nodes.values()}
         return {name: self._closure(name, edges) for name in edges}
 
-    def descendants(self, name: str) -> frozenset[str]:
-        """Every step that needs ``name``, directly or through others."""
-        users: dict[str, tuple[str, ...]] = {
-            maker: tuple(node.name for node in self.nodes.values() if maker in node.needs) for maker in self.nodes
-        }
-        return self._closure(name, users)
-
     def _closure(self, name: str, edges: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
         found: set[str] = set()
         waiting = [name]

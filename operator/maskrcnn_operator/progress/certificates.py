@@ -124,16 +124,6 @@ def issue(authority: Authority, names: Sequence[str], now: datetime) -> Leaf:
     return Leaf(pem, _key_pem(key), not_after, _public_bytes(authority.key))
 
 
-def service_names(service: str, namespace: str, cluster_domain: str = "cluster.local") -> tuple[str, ...]:
-    """The DNS names of a Service, the one for other namespaces first."""
-    return (
-        f"{service}.{namespace}.svc",
-        f"{service}.{namespace}.svc.{cluster_domain}",
-        f"{service}.{namespace}",
-        service,
-    )
-
-
 def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> Authority:
     certificate = (
         x509.CertificateBuilder()

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from maskrcnn_trainer.training.distributed import Ranks
 
-
 pytestmark = pytest.mark.trainer
 
 

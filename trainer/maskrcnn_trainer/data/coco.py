@@ -72,11 +72,6 @@ class CocoDataset:
         """The annotations of an image, () where it has none."""
         return self.annotations.get(image_id, ())
 
-    @property
-    def num_annotations(self) -> int:
-        """All annotations of all images."""
-        return sum(len(one) for one in self.annotations.values())
-
 
 class Problems:
     """Collects what is wrong with a file and raises it as one error, at most ``PROBLEMS_SHOWN`` of them spelt out."""

@@ -203,29 +203,6 @@ def index_file(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.asarray(offsets, np.int64), found.astype(np.int64)
 
 
-def read_record(index: RecordIndex, number: int) -> bytes:
-    """The payload of a record, its checksum verified.
-
-    Raises:
-        InvalidInput: the file changed since it was indexed, or is damaged.
-    """
-    name = index.files[index.file_ids[number]]
-    length = int(index.lengths[number])
-    try:
-        with Path(name).open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), length + FOOTER_BYTES, int(index.offsets[number]))
-    except OSError as error:
-        raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
-    payload, check = data[:length], data[length:]
-    if len(check) != FOOTER_BYTES or masked_crc32c(payload) != struct.unpack("<I", check)[0]:
-        raise InvalidInput(
-            f"{name}: the record at byte {index.offsets[number]} is damaged (its checksum is wrong); "
-            "convert the data set again",
-            reason="InvalidData",
-        )
-    return payload
-
-
 def frame(payload: bytes) -> bytes:
     """A payload as it stands in a TFRecord file: length, its checksum, payload, its checksum."""
     length = struct.pack("<Q", len(payload))

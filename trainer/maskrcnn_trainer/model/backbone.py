@@ -85,16 +85,6 @@ def sub_blocks(nlayers: int, arch: str) -> Iterator[SubBlock]:
             yield SubBlock(name, convs, shortcut)
 
 
-def conv_specs(nlayers: int, arch: str) -> list[ConvSpec]:
-    """All convolutions of the backbone in the order of the variable listing: a shortcut stands behind its sub-block."""
-    listed = [STEM]
-    for block in sub_blocks(nlayers, arch):
-        listed += block.convs
-        if block.shortcut is not None:
-            listed.append(block.shortcut)
-    return listed
-
-
 def build_backbone(
     images: keras.KerasTensor,
     architecture: Architecture,

@@ -27,15 +27,6 @@ class StepPlan:
     steps_per_epoch: int
     steps_per_eval: int
 
-    @property
-    def num_evaluations(self) -> int:
-        """Checkpoints with an evaluation, the last one at ``total_steps`` included."""
-        return math.ceil(self.total_steps / self.steps_per_eval)
-
-    def evaluation_step(self, index: int) -> int:
-        """The step after which evaluation ``index`` (from 0) runs."""
-        return min((index + 1) * self.steps_per_eval, self.total_steps)
-
 
 def plan_steps(spec: ExperimentSpec, *, num_records: int, ranks: int) -> StepPlan:
     """The number of steps, all divisions rounded up; ``num_epochs`` wins over ``total_steps`` when both are set.
