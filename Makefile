@@ -12,10 +12,10 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline bench-nuclei bench-nuclei-gang image-gpu clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
 	@scripts/setup.sh
@@ -95,6 +95,15 @@ bench-operator-scale: setup ## the operator with 500 and 2 000 experiments, besi
 
 bench-input-pipeline: setup ## the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
+
+bench-nuclei: setup ## mask AP on real images by a published protocol (put its data where the manifest says)
+	$(VENV)/maskrcnn-operator run examples/nuclei/protocol-p1.yaml --workspace workspace
+
+bench-nuclei-gang: setup ## the same data on two processes
+	$(VENV)/maskrcnn-operator run examples/nuclei/experiment.yaml --workspace workspace
+
+image-gpu: ## the trainer image with CUDA, with docker (ARGS are those of docker build)
+	docker build -f images/trainer/Dockerfile --target gpu $(ARGS) .
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
