@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ ROWS = (
 )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     workspace = parser.parse_args().workspace
@@ -54,6 +55,7 @@ def main() -> None:
     reached = metrics_of(evaluation)["mask_AP50"]
     said = "reached" if reached >= EXPECTED_MASK_AP50 else "NOT reached"
     print(f"mask AP50 of {EXPECTED_MASK_AP50} {said}: {reached:.4f}; ground truth next to detections: {picture}")
+    return 0 if reached >= EXPECTED_MASK_AP50 else 1
 
 
 def table(experiment: Path) -> Table:
@@ -110,4 +112,4 @@ def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.nd
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
