@@ -37,6 +37,14 @@ def test_examples_are_counted_and_divided_by_the_ranks(minimal: dict[str, Any]) 
     assert plan(minimal, num_records=1001, ranks=2, numEpochs=4, totalSteps=0) == StepPlan(1001, 4, 251, 251)
 
 
+@pytest.mark.parametrize(
+    ("total", "every", "evaluated"), [(100, 50, [50, 100]), (100, 40, [40, 80, 100]), (3, 10, [3]), (2, 1, [1, 2])]
+)
+def test_evaluations_and_their_steps(minimal: dict[str, Any], total: int, every: int, evaluated: list[int]) -> None:
+    steps = plan(minimal, totalSteps=total, numStepsPerEval=every)
+    assert [step for step in range(1, total + 1) if steps.is_evaluated_at(step)] == evaluated
+
+
 def test_examples_of_the_spec_win_over_the_count(minimal: dict[str, Any]) -> None:
     assert plan(minimal, num_records=7, ranks=3, numExamplesPerEpoch=100).steps_per_epoch == 50
 

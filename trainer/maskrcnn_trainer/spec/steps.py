@@ -27,6 +27,10 @@ class StepPlan:
     steps_per_epoch: int
     steps_per_eval: int
 
+    def is_evaluated_at(self, step: int) -> bool:
+        """Return whether a checkpoint is written and evaluated after ``step`` steps (from 1): at the end, too."""
+        return step == self.total_steps or step % self.steps_per_eval == 0
+
 
 def plan_steps(spec: ExperimentSpec, *, num_records: int, ranks: int) -> StepPlan:
     """The number of steps, all divisions rounded up; ``num_epochs`` wins over ``total_steps`` when both are set.

@@ -130,13 +130,13 @@ class Training:
         )
         try:
             # A run that was cut off between a checkpoint and its evaluation makes up for it.
-            if done and self._is_evaluated_at(done):
+            if done and plan.is_evaluated_at(done):
                 self._evaluate(done, telemetry)
             with progress_bar("Training", plan.total_steps, "steps", initial=done, log=log) as meter:
                 batches = self._batches(done) if done < plan.total_steps else iter(())
                 while done < plan.total_steps:
                     done = self._train_one_step(done, batches, telemetry, meter)
-                    if self._is_evaluated_at(done):
+                    if plan.is_evaluated_at(done):
                         self._write_checkpoint(done)
                         self._evaluate(done, telemetry)
         finally:
@@ -181,10 +181,6 @@ class Training:
             self.ranks.leave_together()
             raise Stopped(f"Training was stopped on request after step {done}; it goes on from there")
         return done
-
-    def _is_evaluated_at(self, step: int) -> bool:
-        plan = self.data.plan
-        return step == plan.total_steps or step % plan.steps_per_eval == 0
 
     def _evaluate(self, step: int, telemetry: Telemetry) -> None:
         known = self.ranks.share(self._store.evaluations.get(step) if self._store is not None else None)
