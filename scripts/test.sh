@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tiers side by side: the trainer's is bound by TensorFlow, the two others by the interpreter and by waiting. Ends
 # with a table of what they cover by package.
-# MASKRCNN_NO_SKIPS=1 makes a failure of what is skipped for lack of something, such as Kubernetes.
+# With MASKRCNN_NO_SKIPS=1 a test that would be skipped, for example without Kubernetes, fails.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 tier() { # NAME PYTEST-ARGUMENTS ...
     local name=$1
     shift
-    # Without pytest-xdist: the tiers themselves run side by side, and two cores are busy.
+    # Without pytest-xdist: the tiers run side by side and keep two cores busy.
     .venv/bin/python -m slipcover --branch --source operator/maskrcnn_operator,trainer/maskrcnn_trainer \
         --json --out "$work/$name.json" -m pytest -q --durations=50 "tests/$name" "$@"
 }
@@ -27,7 +27,7 @@ tier() { # NAME PYTEST-ARGUMENTS ...
     exit "$status"
 ) 3>&1 > "$work/log" 2>&1 &
 others=$!
-# `make test-tensorrt` runs the file that is left out, with the parser that it needs
+# make test-tensorrt runs the ignored file, with the parser that it needs
 tier trainer --ignore=tests/trainer/export/test_tensorrt_parser.py "$@"
 trainer=$?
 wait "$others"

@@ -1,4 +1,4 @@
-"""Names, help, and the queries of the page, as promtool sees them."""
+"""promtool accepts the names and help of all metrics, and the queries of docs/metrics.md."""
 
 from __future__ import annotations
 

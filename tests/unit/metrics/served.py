@@ -1,4 +1,4 @@
-"""A process that has counted one of everything, over HTTP."""
+"""Every metric of the process with a value, served over HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .test_experiments import Cache, experiment
 
 
 def count_everything() -> None:
-    """One of everything, so that every metric has a series."""
+    """Count one of everything, so that every metric has a series."""
     process.observe_reconcile(0.003, "success")
     process.queue_depth(3)
     process.queue_wait(0.2)
@@ -29,12 +29,14 @@ def count_everything() -> None:
 
 @asynccontextmanager
 async def served() -> AsyncIterator[str]:
-    """Serve everything; the URL."""
+    """Serve every metric and yield the URL."""
     count_everything()
     collector = ExperimentCollector(Cache(experiment(), experiment("b", "Failed")), lambda: True, 10)
     runner = await serve(0, collector, host="127.0.0.1")
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    await runner.cleanup()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    finally:
+        await runner.cleanup()
 
 
 async def fetch(url: str, accept: str = "") -> tuple[str, str]:

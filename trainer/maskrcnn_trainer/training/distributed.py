@@ -117,7 +117,7 @@ class Ranks:
         return self.average_one if self.size > 1 else None
 
 
-# Horovod asks all ranks this often what there is to reduce. Its own default of 1 ms costs each rank a seventh of a
-# core, and stays between GPUs only, where a step takes tens of milliseconds and not a second.
+# In each cycle all ranks exchange the names of the tensors that are ready. Horovod's default of 1 ms costs each rank a
+# seventh of a core. GPUs keep it: their steps take tens of milliseconds and not a second.
 _CPU_CYCLE_MILLISECONDS = "10"
 _DEFAULTS = {"RANK": "0", "SIZE": "1", "LOCAL_RANK": "0"}
