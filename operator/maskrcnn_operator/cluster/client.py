@@ -15,8 +15,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, ApiException
+from kubernetes.aio.config import ConfigException
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.cluster.answers import decoded, retry_seconds
 from maskrcnn_operator.cluster.errors import ApiError, api_error
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, TOKEN_REVIEWS, Resource
@@ -207,8 +209,7 @@ class Client:
             if self._on_call is not None:
                 self._on_call(verb, resource.plural, status, time.monotonic() - started)
         if status < 400:
-            answer: Object = json.loads(text)
-            return answer
+            return decoded(status, text, verb, resource)
         refused = _error_of(status, text, retry_after)
         if status == 429:
             self._limit.hold_back(refused.retry_after or 1.0)
@@ -222,17 +223,17 @@ class Client:
         body: Mapping[str, Any] | None,
         headers: dict[str, str],
     ) -> tuple[int, bytes, float | None]:
-        await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, None)
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
+            # reads the token file again; an empty or damaged one is a ConfigException or a ValueError
+            await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, None)
             answer = await self._api.call_api(
                 method, url, header_params=headers, body=body, _request_timeout=self.timeout
             )
             text = await answer.read()  # type: ignore[no-untyped-call]
-        except ApiException as error:
+        except (ApiException, ConfigException, ValueError) as error:
             raise aiohttp.ClientError(str(error)) from error
-        wait = answer.headers.get("Retry-After")
-        return answer.status, text, float(wait) if wait and wait.isdecimal() else None
+        return answer.status, text, retry_seconds(answer.headers.get("Retry-After"))
 
 
 def _applied(namespace: str, name: str, content: Mapping[str, Any]) -> Object:
@@ -244,7 +245,7 @@ def _error_of(status: int, text: bytes, retry_after: float | None) -> ApiError:
     try:
         answer = json.loads(text)
         reason, message = str(answer.get("reason") or ""), str(answer.get("message") or "")
-        asked = (answer.get("details") or {}).get("retryAfterSeconds")
-    except (ValueError, AttributeError):
+        asked = retry_seconds((answer.get("details") or {}).get("retryAfterSeconds"))
+    except (ValueError, AttributeError, RecursionError):
         reason, message, asked = "", text[:200].decode("utf-8", "replace"), None
     return api_error(status, reason or "Error", message, retry_after if retry_after is not None else asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ApiError(Exception):
-    """An answer of 400 and above, or none at all.
+    """An answer of 400 and above, a body that is not what was asked for, or no answer at all.
 
     Attributes:
         status: HTTP status; 0 where the connection failed or timed out, so that nobody knows what became of the call.

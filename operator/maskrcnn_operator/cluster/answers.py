@@ -1,0 +1,77 @@
+"""Bodies of successful answers: JSON of the kind that was asked for, or an ApiError.
+
+A load balancer or a proxy in front of the API server may answer 200 with a page of its own, and one object of a list
+may be nested too deep for the parser. Callers retry ApiErrors; any other exception would end their task.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from maskrcnn_operator.cluster.errors import ApiError, api_error
+from maskrcnn_operator.cluster.resources import Resource
+
+UNDECODABLE = "UndecodableAnswer"
+"""Reason of the ApiError."""
+LONGEST_RETRY_SECONDS = 300.0
+_QUOTED_BYTES = 200
+
+
+def decoded(status: int, text: bytes, verb: str, resource: Resource) -> dict[str, Any]:
+    """Return the object or the list of a successful answer.
+
+    Args:
+        verb: of the call, as the API server's RBAC has it.
+
+    Raises:
+        ApiError: the body isn't the JSON of such an object; its reason is :data:`UNDECODABLE`.
+    """
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _undecodable(status, f"it can't be parsed as JSON ({type(error).__name__})", text) from error
+    if not isinstance(answer, dict):
+        raise _undecodable(status, f"it is a JSON {type(answer).__name__} instead of an object", text)
+    missing = _missing(answer, verb, resource)
+    if missing:
+        raise _undecodable(status, f"it has no valid {missing}", text)
+    return answer
+
+
+def retry_seconds(value: object) -> float | None:
+    """Return the seconds of a Retry-After, at most :data:`LONGEST_RETRY_SECONDS`; None if it isn't a number of them."""
+    if isinstance(value, str) and value.isdecimal():
+        return min(float(value), LONGEST_RETRY_SECONDS)
+    if isinstance(value, int | float) and value >= 0:
+        return float(min(value, LONGEST_RETRY_SECONDS))
+    return None
+
+
+def _missing(answer: dict[str, Any], verb: str, resource: Resource) -> str | None:
+    """Return the first field that such an answer needs and doesn't have."""
+    metadata = answer.get("metadata")
+    if verb == "list":
+        # an empty list of a built-in kind may be null
+        listed = "items" in answer and isinstance(answer["items"], list | None)
+        version = isinstance(metadata, dict) and _is_version(metadata.get("resourceVersion") or "0")
+        return None if listed and version else "metadata.resourceVersion" if listed else "items"
+    if resource.plural.endswith("reviews") or (verb == "delete" and answer.get("kind") == "Status"):
+        return None
+    if not isinstance(metadata, dict):
+        return "metadata"
+    for field in ("name", "uid"):
+        if not (isinstance(metadata.get(field), str) and metadata[field]):
+            return f"metadata.{field}"
+    return None if _is_version(metadata.get("resourceVersion")) else "metadata.resourceVersion"
+
+
+def _is_version(value: object) -> bool:
+    # int() takes at most 4,300 digits
+    return isinstance(value, str) and value.isdecimal() and len(value) <= 30
+
+
+def _undecodable(status: int, problem: str, text: bytes) -> ApiError:
+    quoted = text[:_QUOTED_BYTES].decode("utf-8", "replace")
+    clean = "".join(char if char.isprintable() else " " for char in quoted)
+    return api_error(status, UNDECODABLE, f"the answer isn't what was asked for: {problem}: {clean}")
