@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import pytest
 from tests.unit.cluster.conftest import FakeServer
 
 from maskrcnn_operator.cluster.errors import ApiError
@@ -112,3 +114,69 @@ async def test_the_release_of_what_somebody_else_holds_changes_nothing(server: F
     server.objects[LEASES.plural, "ns", "lease"]["spec"]["holderIdentity"] = "two"
     await first.release()
     assert spec(server)["holderIdentity"] == "two"
+
+
+HOSTILE_SPECS: list[Any] = [
+    "a word",
+    [1],
+    {"leaseTransitions": "a word"},
+    {"leaseTransitions": 2**31 - 1, "leaseDurationSeconds": -5},
+    {"holderIdentity": ["nobody"], "renewTime": {"at": 1}, "leaseDurationSeconds": "long"},
+    {"holderIdentity": "gone", "leaseDurationSeconds": 2**31 - 1},
+    {"holderIdentity": "gone", "leaseDurationSeconds": 10**400, "leaseTransitions": -3},
+    {"holderIdentity": "gone", "leaseDurationSeconds": [], "leaseTransitions": None, "acquireTime": 5},
+    {"holderIdentity": "one", "acquireTime": "soon", "leaseTransitions": {}, "leaseDurationSeconds": True},
+]
+BRIEF = LeaseTimes(duration=0.05, renew_deadline=0.04, retry=0.005)
+
+
+@pytest.mark.parametrize("found", HOSTILE_SPECS, ids=lambda found: str(found)[:60])
+async def test_a_lease_with_hostile_contents_is_taken_and_made_valid(server: FakeServer, found: Any) -> None:
+    server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": found})
+    first = LeaderElection(server, "ns", "lease", "one", times=BRIEF)  # type: ignore[arg-type]
+    running = asyncio.create_task(first.run())
+    await wait(lambda: running.done() or first.held)
+    assert not running.done()
+    written = spec(server)
+    assert (written["holderIdentity"], written["leaseDurationSeconds"]) == ("one", 1)
+    assert isinstance(written["leaseTransitions"], int)
+    assert 0 <= written["leaseTransitions"] < 2**31
+    assert datetime.fromisoformat(written["acquireTime"])
+    await ended(running)
+
+
+@pytest.mark.parametrize("duration", [-5, 0, "x"])
+async def test_a_holder_with_a_senseless_duration_has_ours(server: FakeServer, duration: object) -> None:
+    held = {"holderIdentity": "two", "leaseDurationSeconds": duration, "renewTime": "x"}
+    server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": held})
+    first = LeaderElection(server, "ns", "lease", "one", times=LeaseTimes(60.0, 40.0, 0.005))  # type: ignore[arg-type]
+    running = asyncio.create_task(first.run())
+    await asyncio.sleep(0.1)
+    assert not running.done()
+    assert not first.held
+    assert spec(server) == held
+    await ended(running)
+
+
+@pytest.mark.parametrize("found", ["a word", None, {"holderIdentity": {}}], ids=str)
+async def test_the_release_of_a_lease_with_hostile_contents_raises_nothing(server: FakeServer, found: Any) -> None:
+    first = election(server, "one")
+    running = asyncio.create_task(first.run())
+    await wait(lambda: first.held)
+    await ended(running)
+    server.objects[LEASES.plural, "ns", "lease"]["spec"] = found
+    await first.release()
+    assert not first.held
+
+
+async def test_a_release_does_not_wait_for_an_answer_that_does_not_come(server: FakeServer) -> None:
+    first = election(server, "one")
+    running = asyncio.create_task(first.run())
+    await wait(lambda: first.held)
+    await ended(running)
+
+    async def silent(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    server.get = silent  # type: ignore[method-assign]
+    await asyncio.wait_for(first.release(), 5)
