@@ -1,0 +1,127 @@
+"""What a replica does when it gains the Lease and when it loses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from maskrcnn_operator.cluster.cache import Key
+from maskrcnn_operator.runtime.leading import Leading
+from maskrcnn_operator.runtime.queue import WorkQueue
+from maskrcnn_operator.runtime.worker import Workers
+
+DEADLINE = 5.0
+FOUND, DELETED, LATER = Key("ns", "found"), Key("ns", "deleted"), Key("ns", "later")
+
+
+class FakeElection:
+    """A Lease that the test gives and takes."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.on_change: Callable[[bool], None] = lambda held: None
+
+    def change(self, held: bool) -> None:
+        self.held = held
+        self.on_change(held)
+
+
+class Stage:
+    """Leading with a real queue and workers; what happens is noted in order.
+
+    Attributes:
+        cached: keys of the cache.
+        listed: keys that the next lists find.
+        gate: reconciliations wait for it.
+    """
+
+    def __init__(self, resync_seconds: float = 600.0) -> None:
+        self.noted: list[str] = []
+        self.cached: set[Key] = set()
+        self.listed: set[Key] = {FOUND}
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.election = FakeElection()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.workers = Workers(self.queue, self._reconcile, 1)
+        leading = Leading(
+            self.election,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            self.queue,
+            self.workers,
+            relisting=self,  # type: ignore[arg-type]
+            resync_seconds=resync_seconds,
+        )
+        self.task = asyncio.create_task(leading.run())
+
+    def keys(self) -> set[Key]:
+        return set(self.cached)
+
+    async def once(self) -> None:
+        await asyncio.sleep(0.01)
+        self.noted.append("listed")
+        self.cached |= self.listed
+
+    async def _reconcile(self, key: Key) -> float | None:
+        self.noted.append(key.name)
+        await self.gate.wait()
+        return None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        await self.workers.stop(grace=0.0)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    yield made
+    await made.end()
+
+
+async def test_a_new_leader_lists_the_cluster_before_it_reconciles(stage: Stage) -> None:
+    stage.election.change(True)
+    await stage.until(lambda: len(stage.noted) == 2)
+    assert stage.noted == ["listed", "found"]
+
+
+async def test_each_gain_of_the_lease_lists_the_cluster(stage: Stage) -> None:
+    for held in (True, False, True):
+        stage.election.change(held)
+        await stage.until(lambda: stage.workers.running is held)  # noqa: B023 - read at once
+    await stage.until(lambda: len(stage.noted) == 4)
+    assert stage.noted == ["listed", "found"] * 2
+
+
+async def test_the_loss_of_the_lease_ends_the_work_and_forgets_what_waits(stage: Stage) -> None:
+    stage.gate.clear()
+    stage.election.change(True)
+    await stage.until(lambda: stage.noted == ["listed", "found"])
+    stage.queue.add(DELETED)
+    stage.queue.add_later(LATER, 0.05)
+    stage.election.change(False)
+    await stage.until(lambda: not stage.workers.running)
+    await asyncio.sleep(0.1)
+    assert len(stage.queue) == 0
+    # the next leader deletes it, so this replica must not look at it when it leads again
+    stage.gate.set()
+    stage.election.change(True)
+    await stage.until(lambda: len(stage.noted) == 4)
+    await asyncio.sleep(0.02)
+    assert stage.noted == ["listed", "found", "listed", "found"]
+
+
+async def test_a_leader_looks_at_every_experiment_now_and_then() -> None:
+    stage = Stage(resync_seconds=0.02)
+    stage.election.change(True)
+    await stage.until(lambda: stage.noted.count("found") >= 3)
+    assert stage.noted.count("listed") == 1
+    await stage.end()
