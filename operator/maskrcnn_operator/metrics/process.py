@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from maskrcnn_operator.api.reasons import Reason
@@ -59,6 +62,13 @@ _REPORTS = Counter(
 )
 _LEADER = Gauge(
     "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
+)
+
+_BEGAN = time.monotonic()
+_LIST_AGE = Gauge(
+    "maskrcnn_operator_last_list_age_seconds",
+    "Time since the cluster was last listed; since the start of the process before the first list.",
+    registry=REGISTRY,
 )
 
 
@@ -119,3 +129,8 @@ def report_answered(code: int) -> None:
 def leading(holds_lease: bool) -> None:
     """Whether this replica reconciles."""
     _LEADER.set(1 if holds_lease else 0)
+
+
+def last_listed(moment: Callable[[], float | None]) -> None:
+    """Export the age of the last list; ``moment`` returns when it ended by ``time.monotonic()``, or None."""
+    _LIST_AGE.set_function(lambda: time.monotonic() - (moment() or _BEGAN))

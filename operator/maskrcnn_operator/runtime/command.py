@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the operator until SIGTERM or SIGINT.
 
     Returns:
-        0 after a signal; 1 where it cannot run; 64 where the arguments do not fit together.
+        0 after a signal; 1 if it cannot run or one of its tasks ends early; 64 if the arguments do not fit together.
     """
     import asyncio
     import gc

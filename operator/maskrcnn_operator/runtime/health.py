@@ -1,10 +1,10 @@
-"""``/healthz`` and ``/readyz``: whether the process is worth keeping, and whether it knows the cluster."""
+"""``/healthz`` and ``/readyz``: whether the process works, and whether it has listed the cluster."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -14,37 +14,38 @@ MAX_LAG = 10.0
 
 
 class Health:
-    """What the probes are told.
+    """Answers of the probes.
+
+    Liveness is about this process alone: how late the event loop is, and whether every task still runs. It leaves the
+    API server out, since a restart doesn't bring that back. Readiness is whether the cluster has been listed.
 
     Args:
-        last_listed: when the cluster was last listed whole, by ``time.monotonic()``; None before the first time.
-        max_age: seconds that this may be ago.
+        listed: whether the cluster has been listed.
+        ended: returns a sentence for each task that has ended too early.
     """
 
-    def __init__(self, last_listed: Callable[[], float | None], max_age: float) -> None:
-        self._last_listed, self._max_age = last_listed, max_age
-        self._began = self._beat = time.monotonic()
+    def __init__(self, listed: Callable[[], bool], ended: Callable[[], Sequence[str]]) -> None:
+        self._listed, self._ended = listed, ended
+        self._beat = time.monotonic()
         self._lag = 0.0
 
     async def run(self) -> None:
-        """Measures how late the event loop is, until it is cancelled."""
+        """Measure how late the event loop is, until cancelled."""
         while True:
             await asyncio.sleep(LAG_INTERVAL)
             now = time.monotonic()
             self._lag, self._beat = max(0.0, now - self._beat - LAG_INTERVAL), now
 
     def problems(self) -> list[str]:
-        """What is wrong with this process; nothing where all is well."""
-        now = time.monotonic()
-        lag = max(self._lag, now - self._beat - LAG_INTERVAL)
-        age = now - (self._last_listed() or self._began)
+        """Return what is wrong with this process; nothing if all is well."""
+        lag = max(self._lag, time.monotonic() - self._beat - LAG_INTERVAL)
         found = [f"the event loop is {lag:.0f} s late"] if lag > MAX_LAG else []
-        return found + ([f"the cluster was last listed {age:.0f} s ago"] if age > self._max_age else [])
+        return [*found, *self._ended()]
 
     @property
     def ready(self) -> bool:
         """Whether the cluster has been listed."""
-        return self._last_listed() is not None
+        return self._listed()
 
     def application(self) -> web.Application:
         """The probes over HTTP: 200, or 503 with what is wrong."""

@@ -47,12 +47,14 @@ from maskrcnn_operator.runtime.options import Options
 from maskrcnn_operator.runtime.queue import WorkQueue
 from maskrcnn_operator.runtime.reconciler import Reconciler
 from maskrcnn_operator.runtime.relisting import Relisting
+from maskrcnn_operator.runtime.supervision import Supervisor
 from maskrcnn_operator.runtime.watching import connection_info, watch
 from maskrcnn_operator.runtime.worker import Workers
 
 log = logging.getLogger(__name__)
 
 EXIT_CANNOT_RUN = 1
+EXIT_TASK_ENDED = 1
 _UNREACHABLE_SECONDS = 3.0
 
 
@@ -71,7 +73,8 @@ class Operator:
         self.ports: dict[str, int] = {}
         """Ports listened at, by health, metrics and reports."""
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        self._tasks: list[asyncio.Task[None]] = []
+        self._supervisor = Supervisor(self._task_ended)
+        self._exit_code = 0
         self._certificate: ServerCertificate | MountedCertificate | None = None
         self._workers: Workers | None = None
 
@@ -81,10 +84,11 @@ class Operator:
         return self._workers is not None and self._workers.running
 
     async def run(self) -> int:
-        """Runs until :attr:`stop` is set, or SIGTERM or SIGINT comes; an exit code.
+        """Run until :attr:`stop` is set, SIGTERM or SIGINT comes, or a task ends too early; return an exit code.
 
         Returns:
-            0 after a stop; 1 where it cannot run: no configuration, no permission, or the resource is not served.
+            0 after a stop; 1 if it cannot run (no configuration, no permission, or the resource is not served), or if
+            one of its tasks has ended too early. The Lease is released in every case.
         """
         async with AsyncExitStack() as stack:
             self._take_signals()
@@ -93,12 +97,12 @@ class Operator:
                 stack.push_async_callback(client.close)
                 await self._serve_health(stack)
                 if not await self._can_run(client):
-                    return 0 if self.stop.is_set() else EXIT_CANNOT_RUN
+                    return self._exit_code if self.stop.is_set() else EXIT_CANNOT_RUN
                 await self._run(client, stack)
             except (ApiError, CertificateError) as error:
                 log.error("Cannot run: %s", error)
                 return EXIT_CANNOT_RUN
-        return 0
+        return self._exit_code
 
     async def _connect(self) -> Client:
         settings = await load_configuration(self.options.kubeconfig)
@@ -145,7 +149,9 @@ class Operator:
                 queue.add(key)
 
         relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds)
-        workers = Workers(queue, reconciler.reconcile, options.workers, on_missing=relisting.ask)
+        workers = Workers(
+            queue, reconciler.reconcile, options.workers, on_missing=relisting.ask, on_end=self._supervisor.ended
+        )
         self._workers = workers
         leading = Leading(election, cache, queue, workers, relisting=relisting, resync_seconds=options.resync_seconds)
         if options.report_port is not None:
@@ -174,24 +180,29 @@ class Operator:
         if self.stop.is_set():
             return
         kopf_stop = asyncio.Event()
-        self._spawn(events.run(), election.run(), leading.run(), relisting.run())
-        watches = asyncio.create_task(watch(registry, options.namespaces, self._identity, kopf_stop, watches_began))
+        self._supervisor.start("events", events.run())
+        self._supervisor.start("election", election.run())
+        self._supervisor.start("leading", leading.run())
+        self._supervisor.start("relisting", relisting.run())
+        watches = asyncio.create_task(
+            watch(registry, options.namespaces, self._identity, kopf_stop, watches_began), name="watching"
+        )
+        self._supervisor.supervise(watches)
         log.info("Watching %s", ", ".join(options.namespaces) or "all namespaces")
         try:
-            await self._until_stopped(asyncio.shield(watches))
+            await self.stop.wait()
         finally:
-            await self._end_tasks()
+            await self._supervisor.stop()
             await workers.stop()
             await election.release()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(events.flush(), 2.0)
             kopf_stop.set()
-            await asyncio.gather(watches, return_exceptions=True)
+            await asyncio.gather(watches, asyncio.wait_for(events.flush(), 2.0), return_exceptions=True)
 
     async def _serve_health(self, stack: AsyncExitStack) -> None:
-        health = Health(lambda: self.cache.last_listed, max_age=3 * self.options.relist_seconds)
-        self._spawn(health.run())
-        stack.push_async_callback(self._end_tasks)
+        health = Health(lambda: self.cache.listed, self._supervisor.problems)
+        metrics.last_listed(lambda: self.cache.last_listed)
+        self._supervisor.start("health", health.run())
+        stack.push_async_callback(self._supervisor.stop)
         if self.options.health_port is not None:
             runner = await health_server.serve(health, self.options.health_port, self.options.host)
             self._listening(stack, "health", runner)
@@ -206,7 +217,7 @@ class Operator:
             certificate = ServerCertificate(client, options.lease_namespace, (host,))
         await certificate.refresh()
         self._certificate = certificate
-        self._spawn(certificate.keep())
+        self._supervisor.start("certificate", certificate.keep())
 
         async def apply(*arguments: Any) -> Any:
             answer = await client.apply_progress(*arguments)
@@ -247,11 +258,7 @@ class Operator:
         if task.done() and not task.cancelled():
             task.result()
 
-    def _spawn(self, *work: Coroutine[Any, Any, None]) -> None:
-        self._tasks += [asyncio.create_task(item) for item in work]
-
-    async def _end_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _task_ended(self) -> None:
+        if not self.stop.is_set():
+            self._exit_code = EXIT_TASK_ENDED
+            self.stop.set()

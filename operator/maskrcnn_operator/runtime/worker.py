@@ -27,6 +27,7 @@ class Workers:
 
     Args:
         on_missing: told that the API server does not know what the cache does.
+        on_end: called with a worker's task that has ended before :meth:`stop`; its keys would be left undone.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class Workers:
         reconcile: Reconcile,
         number: int,
         on_missing: Callable[[], None] = lambda: None,
+        on_end: Callable[[asyncio.Task[None]], None] = lambda task: None,
     ) -> None:
         self._queue, self._reconcile, self._number = queue, reconcile, number
-        self._on_missing = on_missing
+        self._on_missing, self._on_end = on_missing, on_end
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
 
@@ -50,6 +52,8 @@ class Workers:
         """Begins to take keys."""
         if not self._tasks:
             self._tasks = {asyncio.create_task(self._work(), name=f"worker {i}") for i in range(self._number)}
+            for task in self._tasks:
+                task.add_done_callback(self._done)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Takes no more keys; what is being worked on may go on for ``grace`` seconds."""
@@ -61,6 +65,10 @@ class Workers:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task in self._tasks:
+            self._on_end(task)
 
     async def _work(self) -> None:
         me = asyncio.current_task()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ def test_each_call_counts_where_it_says() -> None:
     process.queue_depth(0)
     process.leading(False)
     assert (value("maskrcnn_operator_queue_depth"), value("maskrcnn_operator_leader")) == (0, 0)
+
+
+def test_the_age_of_the_last_list_grows_from_the_list_or_else_from_the_start() -> None:
+    moment: list[float | None] = [None]
+    process.last_listed(lambda: moment[0])
+    never = value("maskrcnn_operator_last_list_age_seconds")
+    assert 0 < never <= time.monotonic() - process._BEGAN
+    moment[0] = time.monotonic() - 100
+    assert 100 <= value("maskrcnn_operator_last_list_age_seconds") < 160
 
 
 @pytest.fixture

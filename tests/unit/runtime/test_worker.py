@@ -1,4 +1,4 @@
-"""Workers: what becomes of a key whose reconciliation fails; health; log lines."""
+"""Workers: what becomes of a key whose reconciliation fails; log lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, TooManyRequests
 from maskrcnn_operator.runtime.context import EXPERIMENT
-from maskrcnn_operator.runtime.health import Health
 from maskrcnn_operator.runtime.logs import JsonFormatter, TextFormatter, _Context
 from maskrcnn_operator.runtime.queue import WorkQueue
 from maskrcnn_operator.runtime.worker import NotLeading, Workers
@@ -134,24 +133,31 @@ async def test_a_stop_lets_work_end_within_its_grace(grace: float, finished: boo
     assert asyncio.all_tasks() == {asyncio.current_task()}, "a worker still takes keys"
 
 
-def test_health_is_about_lists_and_the_loop() -> None:
-    listed: list[float | None] = [None]
-    health = Health(lambda: listed[0], max_age=100.0)
-    assert health.problems() == []
-    assert not health.ready
-    listed[0] = time.monotonic()
-    assert health.ready
-    listed[0] = time.monotonic() - 101
-    assert health.ready
-    assert "listed 101 s ago" in health.problems()[0]
-    listed[0] = time.monotonic()
-    health._beat = time.monotonic() - 20
-    assert "event loop" in health.problems()[0]
+@pytest.mark.parametrize("end", ["exception", "cancellation"])
+async def test_a_worker_that_ends_before_the_stop_is_reported(end: str) -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    ended: list[str] = []
 
+    async def reconcile(key: Key) -> float | None:
+        if end == "cancellation":
+            raise asyncio.CancelledError
+        return None
 
-def test_a_list_that_never_comes_is_no_life() -> None:
-    health = Health(lambda: None, max_age=0.0)
-    assert "last listed" in health.problems()[0]
+    def broken(key: Key) -> None:
+        raise ZeroDivisionError
+
+    if end == "exception":
+        queue.forgive = broken  # type: ignore[method-assign]
+        queue.retry = broken  # type: ignore[assignment, method-assign]
+    workers = Workers(queue, reconcile, 2, on_end=lambda task: ended.append(task.get_name()))
+    workers.start()
+    queue.add(KEY)
+    async with asyncio.timeout(DEADLINE):
+        while not ended:
+            await asyncio.sleep(0.005)
+    await workers.stop()
+    assert len(ended) == 1, "the other worker was stopped"
+    assert ended[0].startswith("worker ")
 
 
 def record(write: Callable[[logging.Logger], None], formatter: logging.Formatter) -> str:

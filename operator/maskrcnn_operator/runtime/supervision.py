@@ -1,0 +1,80 @@
+"""Supervision of tasks that run as long as the process: one that ends early is logged and reported."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+"""Seconds that the tasks have to end after they were cancelled."""
+
+
+class Supervisor:
+    """Long-lived tasks by name.
+
+    A replica that has lost one of them would keep its Lease and answer its probes, and do only a part of its work. So
+    an end that :meth:`stop` has not asked for is never ignored, be it an exception, a return or a cancellation.
+
+    Args:
+        on_end: called for every task that ends before :meth:`stop`.
+    """
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._problems: list[str] = []
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task that :meth:`stop` cancels."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        self.supervise(task)
+
+    def supervise(self, task: asyncio.Task[None]) -> None:
+        """Supervise a task whose owner ends it after :meth:`stop`."""
+        task.add_done_callback(self._done)
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Log and report a task that has ended too early."""
+        problem, error = how_it_ended(task)
+        self._problems.append(problem)
+        log.error("%s", problem, exc_info=error)
+        self._on_end()
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each task that has ended too early."""
+        return list(self._problems)
+
+    async def stop(self) -> None:
+        """Cancel the tasks and wait until they have ended, for :data:`STOP_SECONDS` at most."""
+        self._stopping = True
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+            for task in late:
+                log.warning("The task %s does not end", task.get_name())
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._stopping:
+            self.ended(task)
+        elif not task.cancelled():
+            task.exception()  # asyncio logs an exception that nobody has looked at
+
+
+def how_it_ended(task: asyncio.Task[None]) -> tuple[str, BaseException | None]:
+    """Return a sentence on the end of a finished task, and its exception if it raised one."""
+    name = task.get_name()
+    if task.cancelled():
+        return f"The task {name} was cancelled", None
+    error = task.exception()
+    if error is None:
+        return f"The task {name} returned", None
+    return f"The task {name} failed: {type(error).__name__}: {error}", error

@@ -1,0 +1,175 @@
+"""A replica that loses one of its tasks: it ends with an error, and gives its Lease back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.cluster.conftest import FakeServer, Object
+
+from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.events import EventRecorder
+from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
+from maskrcnn_operator.cluster.resources import LEASES, Resource
+from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.progress.tls import ServerCertificate
+from maskrcnn_operator.runtime import operator as operator_module
+from maskrcnn_operator.runtime.health import Health
+from maskrcnn_operator.runtime.leading import Leading
+from maskrcnn_operator.runtime.operator import Operator
+from maskrcnn_operator.runtime.options import Options
+from maskrcnn_operator.runtime.relisting import Relisting
+
+SECONDS = 10.0
+OTHER = "another replica"
+
+TASKS: dict[str, tuple[Any, str]] = {
+    "health": (Health, "run"),
+    "certificate": (ServerCertificate, "keep"),
+    "election": (LeaderElection, "run"),
+    "leading": (Leading, "run"),
+    "relisting": (Relisting, "run"),
+    "events": (EventRecorder, "run"),
+    "watching": (operator_module, "watch"),
+}
+
+
+class Server(FakeServer):
+    """An API server in memory that notes reads of the Lease."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lease_reads = 0
+
+    async def get(self, resource: Resource, *arguments: Any, **options: Any) -> Object:
+        self.lease_reads += resource is LEASES
+        return await super().get(resource, *arguments, **options)
+
+    async def token_review(self, token: str, audience: str) -> Object:
+        raise ApiError(503, "ServiceUnavailable", "no reviews here")
+
+    async def close(self) -> None:
+        pass
+
+    @property
+    def holder(self) -> str:
+        return str(self.objects[LEASES.plural, "ns", "lease"]["spec"]["holderIdentity"])
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture(autouse=True)
+def _no_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def watch(*arguments: Any) -> None:
+        stop = next(item for item in arguments if isinstance(item, asyncio.Event))
+        await stop.wait()
+
+    monkeypatch.setattr(operator_module, "watch", watch)
+
+
+def made(server: Server) -> Operator:
+    options = Options(
+        jobs=JobConfig(default_image="trainer:1", report_url="https://localhost/v1/report"),
+        lease_namespace="ns",
+        lease_name="lease",
+        lease_times=LeaseTimes(duration=15.0, renew_deadline=10.0, retry=0.02),
+        health_port=0,
+        metrics_port=0,
+        report_port=0,
+        host="127.0.0.1",
+    )
+    return Operator(options, server)  # type: ignore[arg-type]
+
+
+async def started(operator: Operator, server: Server, role: str) -> asyncio.Task[int]:
+    """Run an operator until it works in its role."""
+    if role == "standby":
+        spec = {"holderIdentity": OTHER, "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00.000000Z"}
+        server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": spec})
+    running = asyncio.create_task(operator.run())
+    await wait(lambda: operator.leads if role == "leader" else server.lease_reads > 1)
+    return running
+
+
+async def wait(until: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not until():
+            await asyncio.sleep(0.005)
+
+
+def mortal(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
+    """Return an event upon which a task raises an exception."""
+    owner, attribute = TASKS[name]
+    original, killed = getattr(owner, attribute), asyncio.Event()
+
+    async def work(*arguments: Any) -> None:
+        real = asyncio.create_task(original(*arguments))
+        try:
+            await killed.wait()
+        finally:
+            real.cancel()
+        raise ZeroDivisionError("killed by the test")
+
+    monkeypatch.setattr(owner, attribute, work)
+    return killed
+
+
+@pytest.mark.parametrize("role", ["leader", "standby"])
+@pytest.mark.parametrize("name", TASKS)
+async def test_a_task_that_fails_ends_the_replica(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, server: Server, name: str, role: str
+) -> None:
+    kill = mortal(monkeypatch, name)
+    running = await started(made(server), server, role)
+    kill.set()
+    assert await asyncio.wait_for(running, SECONDS) == 1
+    assert server.holder == ("" if role == "leader" else OTHER)
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == f"The task {name} failed: ZeroDivisionError: killed by the test"
+    assert record.exc_info
+
+
+async def test_a_worker_that_ends_ends_the_replica(caplog: pytest.LogCaptureFixture, server: Server) -> None:
+    running = await started(made(server), server, "leader")
+    [worker] = [task for task in asyncio.all_tasks() if task.get_name() == "worker 3"]
+    worker.cancel()
+    assert await asyncio.wait_for(running, SECONDS) == 1
+    assert server.holder == ""
+    assert "The task worker 3 was cancelled" in caplog.text
+
+
+async def test_a_task_that_fails_before_the_first_list_ends_the_replica(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    kill = mortal(monkeypatch, "certificate")
+    server.fail["list", "pods"] = [ApiError(500, "InternalError", "no") for _ in range(1000)]
+    operator = made(server)
+    running = asyncio.create_task(operator.run())
+    await wait(lambda: "reports" in operator.ports)
+    kill.set()
+    assert await asyncio.wait_for(running, SECONDS) == 1
+
+
+@pytest.mark.parametrize("role", ["leader", "standby"])
+async def test_a_stop_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server, role: str) -> None:
+    operator = made(server)
+    running = await started(operator, server, role)
+    operator.stop.set()
+    assert await asyncio.wait_for(running, SECONDS) == 0
+    assert server.holder == ("" if role == "leader" else OTHER)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_task_that_fails_after_the_stop_is_no_failure(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    kill = mortal(monkeypatch, "relisting")
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    operator.stop.set()
+    kill.set()
+    assert await asyncio.wait_for(running, SECONDS) == 0
