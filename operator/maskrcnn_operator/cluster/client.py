@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Any, Literal, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
@@ -20,6 +21,7 @@ from kubernetes.aio.config import ConfigException
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.cluster.answers import decoded, retry_seconds
 from maskrcnn_operator.cluster.errors import ApiError, api_error
+from maskrcnn_operator.cluster.paging import FIRST_PAGE, TOO_LARGE, Answer, Page, Request, read_pages
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, TOKEN_REVIEWS, Resource
 
@@ -29,24 +31,17 @@ PROGRESS_MANAGER = "maskrcnn-operator-progress"
 """Field manager of ``status.progress``."""
 
 REQUEST_TIMEOUT = 15.0
-PAGE_SIZE = 200
 
 _APPLY = "application/apply-patch+yaml"
 _JSON = "application/json"
 _METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 OnCall = Callable[[str, str, int, float], None]
 """Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
 
 Object = dict[str, Any]
 Propagation = Literal["Foreground", "Background"]
-
-
-class Page(NamedTuple):
-    """A part of a list, and the version of the whole."""
-
-    items: Sequence[Object]
-    version: int
 
 
 class Limit(Protocol):
@@ -89,22 +84,31 @@ class Client:
         return await self._call("GET", "get", resource, resource.path(namespace, name), limited=not urgent)
 
     async def list(
-        self, resource: Resource, namespace: str | None = None, *, page_size: int = PAGE_SIZE
+        self, resource: Resource, namespace: str | None = None, *, page_size: int = FIRST_PAGE
     ) -> AsyncIterator[Page]:
-        """Every object of a namespace, or of all, page by page; at least one page.
+        """Yield every object of a namespace, or of all, page by page; at least one page.
+
+        Args:
+            page_size: objects of the first page.
 
         Raises:
-            Gone: the list took so long that its version is no longer kept; begin anew.
+            Gone: the list took so long that its version is no longer kept; start again.
         """
-        query = {"limit": str(page_size)}
-        if resource.selector:
-            query["labelSelector"] = resource.selector
-        while True:
-            page = await self._call("GET", "list", resource, resource.path(namespace), query=query)
-            yield Page(page.get("items") or [], int(page["metadata"].get("resourceVersion") or 0))
-            query["continue"] = page["metadata"].get("continue") or ""
-            if not query["continue"]:
-                return
+        async for page in read_pages(partial(self._page, resource, namespace), Request(page_size)):
+            yield page
+
+    async def list_metadata(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[Page]:
+        """Yield the metadata of every object, as :meth:`list` does the objects."""
+        request = Request(FIRST_PAGE, metadata_only=True)
+        async for page in read_pages(partial(self._page, resource, namespace), request):
+            yield page
+
+    async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """Return one object as a list has it, which takes no permission to get it; None where there is none."""
+        async for page in read_pages(partial(self._page, resource, namespace), Request(1, only=(namespace, name))):
+            for item in page.items:
+                return item
+        return None
 
     async def create(
         self, resource: Resource, namespace: str | None, body: Mapping[str, Any], *, urgent: bool = False
@@ -171,6 +175,28 @@ class Client:
         status: Object = answer.get("status") or {}
         return status
 
+    async def _page(self, resource: Resource, namespace: str | None, request: Request) -> Answer:
+        query = {"limit": str(request.limit)}
+        if request.position:
+            query["continue"] = request.position
+        if resource.selector:
+            query["labelSelector"] = resource.selector
+        if request.only is not None:
+            namespace, name = request.only
+            query["fieldSelector"] = f"metadata.name={name}"
+        sizes: list[int] = []
+        body = await self._call(
+            "GET",
+            "list",
+            resource,
+            resource.path(namespace),
+            query=query,
+            accept=_METADATA_LIST if request.metadata_only else _JSON,
+            most_bytes=request.most_bytes,
+            on_size=sizes.append,
+        )
+        return Answer(body, sum(sizes))
+
     async def _apply(self, namespace: str, name: str, body: Object, manager: str, accept: str = _JSON) -> Object:
         return await self._call(
             "PATCH",
@@ -195,6 +221,8 @@ class Client:
         content_type: str = _JSON,
         accept: str = _JSON,
         limited: bool = True,
+        most_bytes: int | None = None,
+        on_size: Callable[[int], None] | None = None,
     ) -> Object:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": STATUS_MANAGER}
         if limited:
@@ -202,13 +230,17 @@ class Client:
         started, status = time.monotonic(), 0
         try:
             async with asyncio.timeout(self.timeout):
-                status, text, retry_after = await self._exchange(method, path, query, body, headers)
+                status, text, retry_after = await self._exchange(
+                    method, path, query, body, headers, most_bytes=most_bytes
+                )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise api_error(0, type(error).__name__, str(error) or f"{method} {path}") from error
         finally:
             if self._on_call is not None:
                 self._on_call(verb, resource.plural, status, time.monotonic() - started)
         if status < 400:
+            if on_size is not None:
+                on_size(len(text))
             return decoded(status, text, verb, resource)
         refused = _error_of(status, text, retry_after)
         if status == 429:
@@ -222,6 +254,8 @@ class Client:
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         headers: dict[str, str],
+        *,
+        most_bytes: int | None,
     ) -> tuple[int, bytes, float | None]:
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
@@ -230,10 +264,26 @@ class Client:
             answer = await self._api.call_api(
                 method, url, header_params=headers, body=body, _request_timeout=self.timeout
             )
-            text = await answer.read()  # type: ignore[no-untyped-call]
+            if most_bytes is not None and answer.status < 400:
+                text = await _read_bounded(answer.response, most_bytes)
+            else:
+                text = await answer.read()  # type: ignore[no-untyped-call]
         except (ApiException, ConfigException, ValueError) as error:
             raise aiohttp.ClientError(str(error)) from error
         return answer.status, text, retry_seconds(answer.headers.get("Retry-After"))
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > most:
+            response.close()
+            raise api_error(response.status, TOO_LARGE, f"an answer of more than {most} bytes")
+        parts.append(part)
+    response.release()
+    return b"".join(parts)
 
 
 def _applied(namespace: str, name: str, content: Mapping[str, Any]) -> Object:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.cluster.client import Page
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
+from maskrcnn_operator.cluster.paging import METADATA_ONLY, Page
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
 
 Object = dict[str, Any]
@@ -24,6 +24,10 @@ class FakeServer:
         self.writes: list[tuple[str, str, str]] = []
         self.fail: dict[tuple[str, str], list[ApiError]] = {}
         """By verb and plural, errors that the next calls raise."""
+        self.broken: dict[str | None, Exception] = {}
+        """By namespace, the error of every list of it."""
+        self.reads: list[tuple[str, str, str | None]] = []
+        """Verb, plural and namespace or name of each list, list of metadata and find."""
         self._version = itertools.count(100)
         self._uid = itertools.count(1)
 
@@ -36,6 +40,9 @@ class FakeServer:
         self.objects[resource.plural, namespace, metadata["name"]] = item
         return copy.deepcopy(item)
 
+    def uid(self, name: str, resource: Resource = EXPERIMENTS, namespace: str = "ns") -> str:
+        return str(self._found(resource, namespace, name)["metadata"]["uid"])
+
     async def get(self, resource: Resource, namespace: str | None, name: str, *, urgent: bool = False) -> Object:
         self._maybe_fail("get", resource)
         return copy.deepcopy(self._found(resource, namespace or "", name))
@@ -43,7 +50,10 @@ class FakeServer:
     async def list(
         self, resource: Resource, namespace: str | None = None, *, page_size: int = 2
     ) -> AsyncIterator[Page]:
+        self.reads.append(("list", resource.plural, namespace))
         self._maybe_fail("list", resource)
+        if namespace in self.broken:
+            raise self.broken[namespace]
         items = [
             copy.deepcopy(item)
             for (plural, place, _), item in self.objects.items()
@@ -54,6 +64,17 @@ class FakeServer:
         for start in range(page_size, len(items), page_size):
             self._maybe_fail("continue", resource)
             yield Page(items[start : start + page_size], version)
+
+    async def list_metadata(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[Page]:
+        async for page in self.list(resource, namespace):
+            if self.reads[-1][0] == "list":
+                self.reads[-1] = ("list metadata", *self.reads[-1][1:])
+            yield Page([{"kind": METADATA_ONLY, "metadata": item["metadata"]} for item in page.items], page.version)
+
+    async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        self.reads.append(("find", resource.plural, name))
+        self._maybe_fail("find", resource)
+        return copy.deepcopy(self.objects.get((resource.plural, namespace, name)))
 
     async def create(
         self, resource: Resource, namespace: str | None, body: Mapping[str, Any], *, urgent: bool = False

@@ -1,0 +1,139 @@
+"""Lists read page by page, each page bounded in objects and bytes.
+
+An object may be of some 1.5 MB, or of 2 kB. A page is as long as the sizes of the page before suggest, and one that
+turns out to be too long is read again, shorter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from maskrcnn_operator.cluster.answers import UNDECODABLE
+from maskrcnn_operator.cluster.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+FIRST_PAGE = 10
+"""Objects of a first page, of whose sizes nothing is known: at most 15 MB."""
+LARGEST_PAGE = 200
+PAGE_BYTES = 4 << 20
+"""Bytes that a page should have: decoding it takes the event loop some 50 ms."""
+MOST_BYTES = 16 << 20
+"""Bytes after which a page of several objects is given up."""
+
+TOO_LARGE = "AnswerTooLarge"
+"""Reason of an answer that was given up because of its size."""
+METADATA_ONLY = "PartialObjectMetadata"
+"""Kind of an object of which only the metadata is known."""
+
+Object = dict[str, Any]
+
+
+class Page(NamedTuple):
+    """A part of a list, and the version of the whole."""
+
+    items: Sequence[Object]
+    version: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One page to read.
+
+    Attributes:
+        limit: objects at most.
+        position: where it begins, in the API server's own words; empty for the start.
+        metadata_only: leave out all but the metadata.
+        most_bytes: raise ApiError (TOO_LARGE) beyond; None for no bound.
+        only: namespace and name of the one object to read; None for all.
+    """
+
+    limit: int
+    position: str = ""
+    metadata_only: bool = False
+    most_bytes: int | None = None
+    only: tuple[str | None, str] | None = None
+
+
+class Answer(NamedTuple):
+    """A page as the API server gave it, and its size in bytes."""
+
+    body: Object
+    size: int
+
+
+Read = Callable[[Request], Awaitable[Answer]]
+"""Read one page; raises ApiError."""
+
+
+def next_limit(objects: int, size: int) -> int:
+    """Return how many objects to ask for, after a page of so many objects and bytes."""
+    if objects == 0 or size == 0:
+        return FIRST_PAGE
+    return max(1, min(LARGEST_PAGE, objects * PAGE_BYTES // size))
+
+
+async def read_pages(read: Read, request: Request) -> AsyncIterator[Page]:
+    """Yield every object of a list, page by page; at least one page.
+
+    A page that cannot be decoded is read one object at a time; of an object that cannot be decoded itself, the metadata
+    is given, as an object of the kind METADATA_ONLY.
+
+    Raises:
+        Gone: the list took so long that its version is no longer kept; start again.
+        ApiError: a page cannot be read.
+    """
+    while True:
+        try:
+            answer = await read(replace(request, most_bytes=MOST_BYTES if request.limit > 1 else None))
+            items = _items(answer.body)
+            limit = next_limit(len(items), answer.size)
+        except ApiError as error:
+            if error.reason == TOO_LARGE and request.limit > 1:
+                request = replace(request, limit=request.limit // 4 or 1)
+                continue
+            if error.reason != UNDECODABLE or request.metadata_only:
+                raise
+            log.warning("A page of a list cannot be decoded and is read one object at a time: %s", error)
+            answer = await read(replace(request, metadata_only=True))
+            found = [await _whole(read, item) for item in _items(answer.body)]
+            items, limit = [item for item in found if item is not None], FIRST_PAGE
+        metadata = answer.body["metadata"]
+        yield Page(items, version_of(metadata))
+        position = metadata.get("continue")
+        if not position:
+            return
+        request = replace(request, limit=limit, position=position)
+
+
+def version_of(metadata: Any) -> int:
+    """Return the resourceVersion of an object's or a list's metadata; 0 where it has none."""
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    return int(version) if isinstance(version, str) and version.isdecimal() and len(version) < 20 else 0
+
+
+async def _whole(read: Read, partial: Object) -> Object | None:
+    """Return the object that the metadata is of; None where it is gone."""
+    metadata = partial["metadata"]
+    try:
+        answer = await read(Request(1, only=(metadata.get("namespace"), metadata["name"])))
+    except ApiError as error:
+        if error.reason != UNDECODABLE:
+            raise
+        return {**partial, "kind": METADATA_ONLY}
+    return next(iter(_items(answer.body)), None)
+
+
+def _items(body: Any) -> list[Object]:
+    items = body.get("items") or [] if isinstance(body, dict) else None
+    if not isinstance(items, list) or not isinstance(body.get("metadata"), dict):
+        raise ApiError(200, UNDECODABLE, "the answer is not a list of objects")
+    return [item for item in items if _is_object(item)]
+
+
+def _is_object(item: Any) -> bool:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return isinstance(metadata, dict) and all(isinstance(metadata.get(key), str) for key in ("uid", "name"))
