@@ -23,7 +23,7 @@ from tests.apiserver.bed import Bed
 from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import PROGRESS_MANAGER, STATUS_MANAGER, Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
-from maskrcnn_operator.cluster.listing import list_all
+from maskrcnn_operator.cluster.listing import list_namespace
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.jobs.names import job_name, labels
 from maskrcnn_operator.progress.report import MAX_REPORT_BYTES
@@ -68,7 +68,8 @@ class World:
 
     async def look(self) -> None:
         """The cache as the cluster is now."""
-        await list_all(self.client, self.cache, [None])
+        await list_namespace(self.client, self.cache, None, set())
+        self.cache.mark_listed()
 
     async def experiment(self, name: str = "nuclei", namespace: str = "") -> dict[str, Any]:
         """Creates an experiment."""

@@ -17,6 +17,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.cluster.compact import compact
+from maskrcnn_operator.cluster.kept import Kept
 from maskrcnn_operator.cluster.parse import read_experiment
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.wanted import Wanted, understand
@@ -27,6 +28,8 @@ WATCHED = (EXPERIMENTS, JOBS, PODS)
 
 _TOMBSTONES = 20_000
 _KEPT_WANTED = 4_000
+_IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
+_UNDECODABLE = Problem("", "the object cannot be decoded: it is nested too deeply")
 
 
 class Key(NamedTuple):
@@ -68,15 +71,31 @@ class Cache:
         self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
         self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self._wanted: OrderedDict[str, tuple[int, Wanted]] = OrderedDict()
+        self._wanted: Kept[str, tuple[int, Wanted]] = Kept(_KEPT_WANTED)
+        self._listed_namespaces: set[str | None] = set()
         self.listed = False
-        """Whether every kind has been listed whole at least once."""
+        """Whether every namespace that can be listed has been listed at least once."""
         self.last_listed: float | None = None
-        """When the last full list of all kinds ended, by ``time.monotonic()``."""
+        """When a namespace was last listed, by ``time.monotonic()``; None until :attr:`listed`."""
+
+    def mark_namespace_listed(self, namespace: str | None) -> None:
+        """Note that every kind of a namespace (None: of all) has just been listed."""
+        self._listed_namespaces.add(namespace)
+        if self.listed:
+            self.last_listed = time.monotonic()
 
     def mark_listed(self) -> None:
-        """Every kind has just been listed whole."""
+        """Note that every namespace that can be listed has been."""
         self.listed, self.last_listed = True, time.monotonic()
+
+    def is_listed(self, namespace: str | None) -> bool:
+        """Return whether every kind of a namespace (None: of all) has been listed at least once."""
+        return None in self._listed_namespaces or namespace in self._listed_namespaces
+
+    def lacks(self, resource: Resource, uid: str, version: int) -> bool:
+        """Return whether an object is not known to be gone, and nothing as new as that version of it is known."""
+        seen = self._seen[resource].get(uid)
+        return uid not in self._gone and (seen is None or seen.version < version)
 
     def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
         """The experiment; None where there is none, or none that can be read."""
@@ -138,6 +157,21 @@ class Cache:
         self._by_key[resource].setdefault(key, set()).add(uid)
         return key
 
+    def put_undecodable(self, metadata: Mapping[str, Any]) -> Key | None:
+        """Take in an experiment of which nothing but the metadata can be decoded; as :meth:`put`."""
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        generation = int(metadata.get("generation") or 1)
+        old = self._seen[EXPERIMENTS].get(uid)
+        key = key_of(EXPERIMENTS, metadata)
+        if key is None or not self.lacks(EXPERIMENTS, uid, version):
+            return None
+        raw = {"metadata": {name: value for name, value in metadata.items() if name in _IDENTITY}}
+        entry = Entry(uid, version, generation, None, (_UNDECODABLE,), raw)
+        self._seen[EXPERIMENTS][uid] = _Seen(key, version, entry)
+        self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
+        known = old is not None and old.value.problems == entry.problems and old.value.generation == generation
+        return None if known else key
+
     def put_status(self, metadata: Mapping[str, Any], experiment: MaskRCNNExperiment, status: ExperimentStatus) -> None:
         """Takes in that ``status`` was written to ``experiment``, of which ``metadata`` is what came back.
 
@@ -169,7 +203,7 @@ class Cache:
             return seen.key
         self._remove(resource, uid, seen.key)
         if resource is EXPERIMENTS:
-            self._wanted.pop(uid, None)
+            self._wanted.drop(uid)
         if resource is JOBS:
             for pod in self.pods_of(*seen.key):
                 if pod.job_uid == uid and pod.uid in self._gone:
@@ -202,10 +236,7 @@ class Cache:
         kept = self._wanted.get(metadata.uid)
         if kept is None or kept[0] != metadata.generation:
             kept = metadata.generation, understand(experiment)
-            self._wanted[metadata.uid] = kept
-            while len(self._wanted) > _KEPT_WANTED:
-                self._wanted.popitem(last=False)
-        self._wanted.move_to_end(metadata.uid)
+            self._wanted.put(metadata.uid, kept)
         return kept[1]
 
     def _remove(self, resource: Resource, uid: str, key: Key) -> None:

@@ -1,54 +1,106 @@
-"""Full lists: what watches cannot tell is found by them, such as what was deleted while a watch was cut."""
+"""Lists of a namespace: what watches cannot tell is found by them, such as what was deleted while a watch was cut."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from maskrcnn_operator.cluster.cache import WATCHED, Cache, Key
+from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import Gone
-from maskrcnn_operator.cluster.resources import Resource
+from maskrcnn_operator.cluster.paging import METADATA_ONLY, version_of
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 
 log = logging.getLogger(__name__)
 
+ORDER = (JOBS, PODS, EXPERIMENTS)
+"""Experiments are last: an experiment known before its Jobs and pods would be taken for one that has none."""
+
 _BREATH = 25
 """Objects read between two turns of the event loop."""
+_FEW = 20
+"""So many objects are fetched one by one though they are more than a quarter of all."""
+_MANY = 200
+"""More than so many are not fetched one by one: a list of all takes fewer calls."""
+_ANY_VERSION = 2**64
 
 
-async def list_all(client: Client, cache: Cache, namespaces: Sequence[str | None]) -> set[Key]:
-    """Makes the cache what the API server says of every kind; the keys of what has changed by it.
+async def list_namespace(
+    client: Client, cache: Cache, namespace: str | None, changed: set[Key], *, compare: bool = False
+) -> dict[Resource, int]:
+    """Make the cache equal to the API server in every kind; return the version of each kind's list.
 
     Args:
-        namespaces: the ones to list; ``[None]`` for all.
+        namespace: None for all.
+        changed: filled with the keys of the experiments of which something has changed, also where a list fails.
+        compare: read the metadata of all objects, and only those objects whose versions differ from the cache's.
 
     Raises:
         ApiError: a list failed; what was read before it stays in the cache.
     """
-    changed: set[Key] = set()
-    for resource in WATCHED:
-        for namespace in namespaces:
-            try:
-                changed |= await _list_kind(client, cache, resource, namespace)
-            except Gone:
-                log.info("The list of %s took too long and is begun anew", resource.plural)
-                changed |= await _list_kind(client, cache, resource, namespace)
-    cache.mark_listed()
-    return changed
+    read = _compare_kind if compare else _read_kind
+    versions: dict[Resource, int] = {}
+    for resource in ORDER:
+        try:
+            versions[resource] = await read(client, cache, resource, namespace, changed)
+        except Gone:
+            log.info("The list of %s took too long and is started again", resource.plural)
+            versions[resource] = await read(client, cache, resource, namespace, changed)
+    return versions
 
 
-async def _list_kind(client: Client, cache: Cache, resource: Resource, namespace: str | None) -> set[Key]:
-    changed: set[Key] = set()
+def forget_namespace(cache: Cache, namespace: str) -> set[Key]:
+    """Drop everything of a namespace that is gone; return the keys that have changed by it."""
+    # Jobs are last: a pod that has ended stays as long as its Job
+    return {key for kind in reversed(ORDER) for key in cache.retain(kind, namespace, set(), _ANY_VERSION)}
+
+
+async def _read_kind(client: Client, cache: Cache, resource: Resource, namespace: str | None, changed: set[Key]) -> int:
     uids: set[str] = set()
     version = 0
     async for page in client.list(resource, namespace):
         version = page.version
         for item in page.items:
             uids.add(item["metadata"]["uid"])
-            key = cache.put(resource, item)
+            key = _take_in(cache, resource, item)
             if key is not None:
                 changed.add(key)
             if len(uids) % _BREATH == 0:
                 await asyncio.sleep(0)
-    return changed | cache.retain(resource, namespace, uids, version)
+    changed |= cache.retain(resource, namespace, uids, version)
+    return version
+
+
+async def _compare_kind(
+    client: Client, cache: Cache, resource: Resource, namespace: str | None, changed: set[Key]
+) -> int:
+    uids: set[str] = set()
+    differing: list[tuple[str, str]] = []
+    version = 0
+    async for page in client.list_metadata(resource, namespace):
+        version = page.version
+        for item in page.items:
+            metadata = item["metadata"]
+            uids.add(metadata["uid"])
+            if cache.lacks(resource, metadata["uid"], version_of(metadata)):
+                differing.append((metadata["namespace"], metadata["name"]))
+        await asyncio.sleep(0)
+    if len(differing) > max(_FEW, min(_MANY, len(uids) // 4)):
+        return await _read_kind(client, cache, resource, namespace, changed)
+    changed |= cache.retain(resource, namespace, uids, version)
+    for place, name in differing:
+        found = await client.find(resource, place, name)
+        key = _take_in(cache, resource, found) if found is not None else None
+        if key is not None:
+            changed.add(key)
+    return version
+
+
+def _take_in(cache: Cache, resource: Resource, item: Mapping[str, Any]) -> Key | None:
+    if item.get("kind") != METADATA_ONLY:
+        return cache.put(resource, item)
+    metadata = item["metadata"]
+    log.warning("%s %s/%s cannot be decoded", resource.plural, metadata.get("namespace"), metadata.get("name"))
+    return cache.put_undecodable(metadata) if resource is EXPERIMENTS else None

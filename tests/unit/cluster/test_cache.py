@@ -151,3 +151,27 @@ def test_what_carries_no_label_is_nobodys() -> None:
     stray = job("j1", 5)
     del stray["metadata"]["labels"]
     assert Cache().put(JOBS, stray) is None
+
+
+def test_cache_is_listed_by_namespace() -> None:
+    cache = Cache()
+    cache.mark_namespace_listed("team-a")
+    assert (cache.is_listed("team-a"), cache.is_listed("team-z"), cache.is_listed(None)) == (True, False, False)
+    assert (cache.listed, cache.last_listed) == (False, None)
+    cache.mark_listed()
+    assert cache.listed
+    first = cache.last_listed
+    assert first is not None
+    cache.mark_namespace_listed(None)
+    assert cache.last_listed is not None
+    assert cache.last_listed >= first
+    assert cache.is_listed("team-z")
+
+
+def test_cache_lacks_what_is_newer_and_nothing_that_is_gone() -> None:
+    cache = Cache()
+    assert cache.lacks(JOBS, "j1", 5)
+    cache.put(JOBS, job("j1", 5))
+    assert (cache.lacks(JOBS, "j1", 5), cache.lacks(JOBS, "j1", 6)) == (False, True)
+    cache.drop(JOBS, "j1")
+    assert not cache.lacks(JOBS, "j1", 7)

@@ -13,46 +13,178 @@ from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import _error_of
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests
-from maskrcnn_operator.cluster.listing import list_all
+from maskrcnn_operator.cluster.listing import forget_namespace, list_namespace
+from maskrcnn_operator.cluster.paging import METADATA_ONLY
 from maskrcnn_operator.cluster.rate_limit import RateLimit
-from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, JOBS, LEASES, TOKEN_REVIEWS
+from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, JOBS, LEASES, PODS, TOKEN_REVIEWS
 
 
-async def test_a_list_makes_the_cache_whole(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+def named(experiment_object: dict[str, Any], name: str, **metadata: Any) -> dict[str, Any]:
+    return {**experiment_object, "metadata": {"name": name, "generation": 1, **metadata}}
+
+
+def job_of(name: str) -> dict[str, Any]:
+    labels = {"maskrcnn.dev/experiment": "e0", "maskrcnn.dev/step": "train", "maskrcnn.dev/attempt": "1"}
+    return {"metadata": {"name": name, "labels": labels}, "spec": {"template": {"spec": {"containers": []}}}}
+
+
+async def listed(server: FakeServer, cache: Cache, namespace: str | None = None, *, compare: bool = False) -> set[Key]:
+    """List a namespace; return the keys that have changed."""
+    changed: set[Key] = set()
+    await list_namespace(server, cache, namespace, changed, compare=compare)  # type: ignore[arg-type]
+    return changed
+
+
+async def test_list_makes_the_cache_whole(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     for number in range(5):
-        named = {**experiment_object, "metadata": {"name": f"e{number}", "generation": 1}}
-        server.add(EXPERIMENTS, "ns", named)
-    gone = server.add(EXPERIMENTS, "ns", {**experiment_object, "metadata": {"name": "gone", "generation": 1}})
+        server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
+    gone = server.add(EXPERIMENTS, "ns", named(experiment_object, "gone"))
     cache.put(EXPERIMENTS, server.objects.pop(("maskrcnnexperiments", "ns", "gone")))
-    assert not cache.listed
-    changed = await list_all(server, cache, [None])  # type: ignore[arg-type]
-    assert changed == {Key("ns", name) for name in ("e0", "e1", "e2", "e3", "e4", "gone")}
+    assert await listed(server, cache) == {Key("ns", name) for name in ("e0", "e1", "e2", "e3", "e4", "gone")}
     assert gone["metadata"]["uid"] not in {found.metadata.uid for found in cache.experiments()}
-    assert cache.listed
-    assert cache.last_listed is not None
-    assert await list_all(server, cache, ["ns"]) == set()  # type: ignore[arg-type]
+    assert await listed(server, cache, "ns") == set()
 
 
-async def test_pages_that_have_gone_are_read_anew(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_list_returns_the_version_of_each_kind(server: FakeServer) -> None:
+    versions = await list_namespace(server, Cache(), None, set())  # type: ignore[arg-type]
+    assert list(versions) == [JOBS, PODS, EXPERIMENTS]
+    assert sorted(versions.values()) == list(versions.values())
+
+
+@pytest.mark.parametrize("compare", [False, True])
+async def test_expired_pages_start_the_list_again(
+    server: FakeServer, experiment_object: dict[str, Any], compare: bool
+) -> None:
     cache = Cache()
     for number in range(5):
-        server.add(EXPERIMENTS, "ns", {**experiment_object, "metadata": {"name": f"e{number}", "generation": 1}})
+        server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
     server.fail["continue", "maskrcnnexperiments"] = [Gone(410, "Expired", "too old")]
-    await list_all(server, cache, [None])  # type: ignore[arg-type]
+    await listed(server, cache, compare=compare)
     assert len(cache.experiments()) == 5
 
 
-async def test_a_list_that_fails_says_so_and_the_cache_stays(
+async def test_failed_list_of_pods_leaves_experiments_unknown(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
+    """An experiment whose pods are not known must not be reconciled: it would be taken for one that has none."""
     cache = Cache()
     server.add(EXPERIMENTS, "ns", experiment_object)
     server.fail["list", "pods"] = [ApiError(500, "InternalError", "no")]
     with pytest.raises(ApiError):
-        await list_all(server, cache, [None])  # type: ignore[arg-type]
-    assert not cache.listed
-    assert len(cache.experiments()) == 1
+        await listed(server, cache)
+    assert cache.experiments() == []
+
+
+async def test_failed_list_keeps_the_keys_that_it_has_changed(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
+    cache, changed = Cache(), set[Key]()
+    for number in range(3):
+        server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
+    server.fail["continue", "maskrcnnexperiments"] = [ApiError(500, "InternalError", "no")]
+    with pytest.raises(ApiError):
+        await list_namespace(server, cache, None, changed)  # type: ignore[arg-type]
+    assert changed == {Key("ns", "e0"), Key("ns", "e1")}
+
+
+async def test_comparison_reads_what_differs_and_nothing_else(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
+    cache = Cache()
+    for number in range(30):
+        server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
+    server.add(JOBS, "ns", job_of("j"))
+    await listed(server, cache)
+    server.reads.clear()
+    assert await listed(server, cache, compare=True) == set()
+    assert {verb for verb, _, _ in server.reads} == {"list metadata"}
+
+    server.reads.clear()
+    server.add(EXPERIMENTS, "ns", named(experiment_object, "e1", uid=server.uid("e1"), generation=2))
+    server.add(EXPERIMENTS, "ns", named(experiment_object, "new"))
+    del server.objects["jobs", "ns", "j"], server.objects["maskrcnnexperiments", "ns", "e2"]
+    assert await listed(server, cache, compare=True) == {Key("ns", name) for name in ("e0", "e1", "e2", "new")}
+    assert sorted(str(name) for verb, _, name in server.reads if verb == "find") == ["e1", "new"]
+    assert "list" not in {verb for verb, _, _ in server.reads}
+    assert cache.experiment("ns", "e2") is None
+    assert cache.jobs_of("ns", "e0") == []
+    found = cache.experiment("ns", "e1")
+    assert found is not None
+    assert found.metadata.generation == 2
+
+
+async def test_comparison_reads_all_where_much_differs(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+    cache = Cache()
+    for number in range(30):
+        server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
+    assert len(await listed(server, cache, compare=True)) == 30
+    assert [verb for verb, plural, _ in server.reads if plural == EXPERIMENTS.plural] == ["list metadata", "list"]
+
+
+async def test_object_deleted_during_a_comparison_is_skipped(
+    server: FakeServer, experiment_object: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache()
+    server.add(EXPERIMENTS, "ns", named(experiment_object, "e0"))
+
+    async def gone(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(server, "find", gone)
+    assert await listed(server, cache, compare=True) == set()
+
+
+async def test_undecodable_experiment_is_known_with_its_problem(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
+    """Its status would otherwise never say what is wrong."""
+    cache = Cache()
+    partial: dict[str, Any] = {
+        "kind": METADATA_ONLY,
+        "metadata": {"name": "deep", "generation": 1, "annotations": {"a": "b"}},
+    }
+    server.add(EXPERIMENTS, "ns", partial)
+    server.add(EXPERIMENTS, "ns", named(experiment_object, "fine"))
+    assert await listed(server, cache) == {Key("ns", "deep"), Key("ns", "fine")}
+    entry = cache.entry(Key("ns", "deep"))
+    assert entry is not None
+    assert entry.experiment is None
+    assert [problem.reason for problem in entry.problems] == ["InvalidSpec"]
+    assert entry.raw is not None
+    assert "annotations" not in entry.raw["metadata"]
+    # a write of its status makes a new version, which must not lead to another write
+    server.add(EXPERIMENTS, "ns", {**partial, "metadata": {**partial["metadata"], "uid": entry.uid}})
+    assert await listed(server, cache) == set()
+    assert cache.experiment("ns", "fine") is not None
+
+
+async def test_undecodable_pod_is_skipped(server: FakeServer) -> None:
+    cache = Cache()
+    labels = {"maskrcnn.dev/experiment": "e0"}
+    server.add(PODS, "ns", {"kind": METADATA_ONLY, "metadata": {"name": "deep", "labels": labels}})
+    assert await listed(server, cache) == set()
+    assert cache.pods_of("ns", "e0") == []
+
+
+async def test_everything_of_a_namespace_that_is_gone_leaves(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
+    cache = Cache()
+    for namespace in ("ns", "other"):
+        server.add(EXPERIMENTS, namespace, named(experiment_object, "e0"))
+        server.add(JOBS, namespace, {**job_of("j"), "metadata": {**job_of("j")["metadata"], "uid": f"j-{namespace}"}})
+        owner = {"kind": "Job", "uid": f"j-{namespace}", "controller": True}
+        pod = job_of("p")
+        server.add(
+            PODS,
+            namespace,
+            {**pod, "metadata": {**pod["metadata"], "ownerReferences": [owner]}, "status": {"phase": "Succeeded"}},
+        )
+    await listed(server, cache)
+    assert forget_namespace(cache, "ns") == {Key("ns", "e0")}
+    assert cache.keys() == {Key("other", "e0")}
+    assert cache.pods_of("other", "e0") != []
 
 
 @pytest.mark.parametrize(
