@@ -180,24 +180,32 @@ class ExperimentCollector(Collector):
     def __init__(self, cache: Experiments, is_leader: Callable[[], bool], limit: int) -> None:
         self._cache, self._is_leader, self._limit = cache, is_leader, limit
 
+    def deferred_snapshot(self) -> Callable[[], Snapshot | None]:
+        """List the experiments, to be called in the thread that fills the cache; what it returns runs in any thread."""
+        known = tuple(self._cache.experiments()) if self._is_leader() else None
+        return lambda: snapshot_of(known, self._limit) if known is not None else None
+
     def snapshot(self) -> Snapshot | None:
-        """What is exported now; None unless this replica is the leader. Cheap, for the thread that fills the cache."""
-        if not self._is_leader():
-            return None
-        known = _newest_by_name(self._cache.experiments())
-        states = Counter(state_of(experiment.status) for experiment in known)
-        chosen = known
-        if len(known) > self._limit:
-            chosen = sorted(known, key=_importance, reverse=True)[: self._limit]
-        return Snapshot(
-            rows=tuple(list(_rows(series, chosen)) for series in SERIES),
-            states=tuple(sorted(states.items())),
-            left_out=len(known) - len(chosen),
-        )
+        """Return what is exported now; None unless this replica is the leader."""
+        return self.deferred_snapshot()()
 
     def collect(self) -> Iterator[Metric]:
         """The series as prometheus_client wants them."""
         return families(self.snapshot())
+
+
+def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int) -> Snapshot:
+    """Return the series of experiments, of which at most ``limit`` have series of their own."""
+    known = _newest_by_name(experiments)
+    states = Counter(state_of(experiment.status) for experiment in known)
+    chosen = known
+    if len(known) > limit:
+        chosen = sorted(known, key=_importance, reverse=True)[:limit]
+    return Snapshot(
+        rows=tuple(list(_rows(series, chosen)) for series in SERIES),
+        states=tuple(sorted(states.items())),
+        left_out=len(known) - len(chosen),
+    )
 
 
 def families(snapshot: Snapshot | None) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -16,14 +16,14 @@ from maskrcnn_operator.metrics.process import REGISTRY
 
 
 class _Joined(Collector):
-    """What a registry holds, and a snapshot of experiments."""
+    """The metrics of a registry, and the series of experiments."""
 
-    def __init__(self, registry: CollectorRegistry, snapshot: Snapshot | None) -> None:
-        self._registry, self._snapshot = registry, snapshot
+    def __init__(self, registry: CollectorRegistry, experiments: Callable[[], Snapshot | None]) -> None:
+        self._registry, self._experiments = registry, experiments
 
     def collect(self) -> Iterator[Metric]:
         yield from self._registry.collect()
-        yield from families(self._snapshot)
+        yield from families(self._experiments())
 
 
 def metrics_app(
@@ -32,11 +32,11 @@ def metrics_app(
     """``GET /metrics``, in the text format or as OpenMetrics, whichever is asked for.
 
     Args:
-        experiments: read in the event loop, which owns the cache; the text is made in a thread.
+        experiments: listed in the event loop, which owns the cache; series and text are made in a thread.
     """
 
     async def metrics(request: web.Request) -> web.Response:
-        snapshot = experiments.snapshot() if experiments is not None else None
+        snapshot = experiments.deferred_snapshot() if experiments is not None else lambda: None
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         text = await asyncio.to_thread(encode, _Joined(registry, snapshot))
         return web.Response(body=text, headers={"Content-Type": content_type})
