@@ -63,6 +63,12 @@ _REPORTS = Counter(
 _LEADER = Gauge(
     "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
 )
+_NAMESPACE_LISTED = Gauge(
+    "maskrcnn_operator_namespace_listed",
+    "1 where the newest list of a watched namespace succeeded, else 0; the namespace is * where all are watched.",
+    ["namespace"],
+    registry=REGISTRY,
+)
 
 _BEGAN = time.monotonic()
 _LIST_AGE = Gauge(
@@ -134,3 +140,13 @@ def leading(holds_lease: bool) -> None:
 def last_listed(moment: Callable[[], float | None]) -> None:
     """Export the age of the last list; ``moment`` returns when it ended by ``time.monotonic()``, or None."""
     _LIST_AGE.set_function(lambda: time.monotonic() - (moment() or _BEGAN))
+
+
+def namespace_listed(namespace: str, listed: bool) -> None:
+    """Set whether the newest list of a namespace succeeded."""
+    _NAMESPACE_LISTED.labels(namespace).set(1 if listed else 0)
+
+
+def forget_namespace(namespace: str) -> None:
+    """Remove the series of a namespace that is no longer listed."""
+    _NAMESPACE_LISTED.remove(namespace)

@@ -58,7 +58,7 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Every logger of the process writes to standard error; kopf's own are heard from warnings on."""
+    """Let every logger of the process write to standard error; of other packages, warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Context())
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
@@ -66,3 +66,5 @@ def set_up_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("maskrcnn_operator").setLevel(level)
+    # it logs each failed try of a watch, which our own lines say once
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)

@@ -40,7 +40,7 @@ from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.progress.tokens import TokenChecker
 from maskrcnn_operator.progress.writer import ProgressWriter
 from maskrcnn_operator.runtime import health as health_server
-from maskrcnn_operator.runtime.handlers import make_registry
+from maskrcnn_operator.runtime.handlers import make_handler
 from maskrcnn_operator.runtime.health import Health
 from maskrcnn_operator.runtime.leading import Leading, require_lease
 from maskrcnn_operator.runtime.options import Options
@@ -48,7 +48,7 @@ from maskrcnn_operator.runtime.queue import WorkQueue
 from maskrcnn_operator.runtime.reconciler import Reconciler
 from maskrcnn_operator.runtime.relisting import Relisting
 from maskrcnn_operator.runtime.supervision import Supervisor
-from maskrcnn_operator.runtime.watching import connection_info, watch
+from maskrcnn_operator.runtime.watching import connection_info, kopf_events, watch
 from maskrcnn_operator.runtime.worker import Workers
 
 log = logging.getLogger(__name__)
@@ -110,24 +110,29 @@ class Operator:
         return Client(connect(settings), limit=limit, on_call=metrics.api_call)
 
     async def _can_run(self, client: Client) -> bool:
-        """Whether the resource is served and may be listed; waits for an API server that does not answer."""
-        namespace = next(iter(self.options.namespaces), None)
+        """Return whether the resource is served and may be listed somewhere; wait while the API server is away."""
+        namespaces = self.options.namespaces or (None,)
         while not self.stop.is_set():
-            try:
-                async for _ in client.list(EXPERIMENTS, namespace, page_size=1):
-                    return True
-            except ApiError as error:
-                if error.status == 404:
-                    log.error(
-                        "The API server does not serve %s.%s: apply the CustomResourceDefinition of this release first",
-                        EXPERIMENTS.plural,
-                        EXPERIMENTS.group,
-                    )
-                    return False
-                if error.status in (401, 403):
-                    log.error("The experiments may not be listed: %s", error)
-                    return False
-                log.warning("The API server does not answer yet: %s", error)
+            refused: list[ApiError] = []
+            for namespace in namespaces:
+                try:
+                    async for _ in client.list(EXPERIMENTS, namespace, page_size=1):
+                        return True
+                except ApiError as error:
+                    if error.status == 404:
+                        log.error(
+                            "The API server does not serve %s.%s: apply this release's CustomResourceDefinition first",
+                            EXPERIMENTS.plural,
+                            EXPERIMENTS.group,
+                        )
+                        return False
+                    if error.status in (401, 403):
+                        refused.append(error)
+                    else:
+                        log.warning("The API server does not answer yet: %s", error)
+            if len(refused) == len(namespaces):
+                log.error("The experiments may not be listed: %s", refused[0])
+                return False
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), _UNREACHABLE_SECONDS)
         return False
@@ -148,7 +153,8 @@ class Operator:
             if self.leads:
                 queue.add(key)
 
-        relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds)
+        full = options.full_relist_seconds
+        relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds, full_interval=full)
         workers = Workers(
             queue, reconciler.reconcile, options.workers, on_missing=relisting.ask, on_end=self._supervisor.ended
         )
@@ -161,31 +167,18 @@ class Operator:
             self._listening(
                 stack, "metrics", await metrics_server.serve(options.metrics_port, collector, host=options.host)
             )
-        heard_of: set[str] = set()
-        registry = make_registry(
-            cache,
-            lambda: connection_info(lambda: load_configuration(options.kubeconfig)),
-            heard,
-            relisting.ask,
-            heard_of,
-        )
-
-        def watches_began() -> None:
-            self._take_signals()
-            if heard_of:
-                heard_of.clear()
-                relisting.ask()
-
+        events_of = kopf_events(lambda: connection_info(lambda: load_configuration(options.kubeconfig)))
+        handler = make_handler(cache, heard)
         await self._until_stopped(relisting.once())
         if self.stop.is_set():
             return
-        kopf_stop = asyncio.Event()
+        watch_stop = asyncio.Event()
         self._supervisor.start("events", events.run())
         self._supervisor.start("election", election.run())
         self._supervisor.start("leading", leading.run())
         self._supervisor.start("relisting", relisting.run())
         watches = asyncio.create_task(
-            watch(registry, options.namespaces, self._identity, kopf_stop, watches_began), name="watching"
+            watch(relisting, handler, events_of, options.namespaces, watch_stop), name="watching"
         )
         self._supervisor.supervise(watches)
         log.info("Watching %s", ", ".join(options.namespaces) or "all namespaces")
@@ -195,7 +188,7 @@ class Operator:
             await self._supervisor.stop()
             await workers.stop()
             await election.release()
-            kopf_stop.set()
+            watch_stop.set()
             await asyncio.gather(watches, asyncio.wait_for(events.flush(), 2.0), return_exceptions=True)
 
     async def _serve_health(self, stack: AsyncExitStack) -> None:
@@ -240,7 +233,7 @@ class Operator:
         self.ports[name] = runner.addresses[0][1]
 
     def _take_signals(self) -> None:
-        """SIGTERM and SIGINT stop this replica in order; kopf would take them to end everything at once."""
+        """Let SIGTERM and SIGINT stop this replica in order."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, self.stop.set)

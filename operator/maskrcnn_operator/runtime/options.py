@@ -33,7 +33,8 @@ class Options:
         jobs: what Jobs have in common; its report_ca is filled in where reports are served here.
         workers: reconciliations at a time.
         qps, burst: calls of the API server a second on average, and at once after a quiet time; qps 0 for no limit.
-        relist_seconds: between two full lists.
+        relist_seconds: between two lists of a namespace, which compare versions and read what differs.
+        full_relist_seconds: between two lists that read every object.
         resync_seconds: between two looks at every experiment though nothing happened.
         health_port, metrics_port, report_port: None for none, 0 for any free one.
         report_certificate: directory of the report endpoint's certificate; None for one of our own in a Secret.
@@ -52,6 +53,7 @@ class Options:
     lease_name: str = "maskrcnn-operator"
     lease_times: LeaseTimes = field(default_factory=LeaseTimes)
     relist_seconds: float = 300.0
+    full_relist_seconds: float = 3600.0
     resync_seconds: float = 1800.0
     health_port: int | None = None
     metrics_port: int | None = None

@@ -1,29 +1,73 @@
-"""When the cluster is listed whole: at the start, every few minutes, and soon after a watch had to begin anew."""
+"""Lists of every namespace: at the start, every few minutes, and soon after a watch has missed something.
+
+Each namespace is listed, and retried, alone: one that is forbidden, deleted or broken keeps no other from being served.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import Client
-from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.cluster.listing import list_all
+from maskrcnn_operator.cluster.errors import ApiError, NotFound
+from maskrcnn_operator.cluster.listing import forget_namespace, list_namespace
+from maskrcnn_operator.cluster.resources import NAMESPACES, Resource
+from maskrcnn_operator.metrics import process as metrics
 
 log = logging.getLogger(__name__)
 
 SOON_SECONDS = 2.0
 """From the sign that something was missed to the list: watches are cut at about the same time."""
+FIRST_RETRY = 0.5
 RETRY_LIMIT = 30.0
+AT_A_TIME = 2
+"""Namespaces listed at a time: a page of each is in memory."""
+ALL_NAMESPACES = "*"
+"""Name of the cluster as a whole, where all namespaces are watched."""
+
+
+class _Place:
+    """A namespace (None: all of them) and what became of its lists.
+
+    Attributes:
+        problem: status and reason of the list that failed last; None while lists succeed.
+        wait: seconds before the next try after a failure.
+        fully_listed: when every object was last read, by ``time.monotonic()``; None for never.
+        begun, ended: number of the newest list that was begun, and of the newest that succeeded.
+        versions: of each kind, the version of the newest list that succeeded.
+        may_be_looked_at: whether the namespace itself can be read; false after a refusal, until its problem changes.
+        changed: keys of experiments that lists have changed, to be handed on with the next one that succeeds.
+    """
+
+    def __init__(self, namespace: str | None) -> None:
+        self.namespace = namespace
+        self.problem: tuple[int, str] | None = None
+        self.wait = FIRST_RETRY
+        self.fully_listed: float | None = None
+        self.begun = self.ended = 0
+        self.may_be_looked_at = True
+        self.versions: Mapping[Resource, int] = {}
+        self.changed: set[Key] = set()
+        self.asked = asyncio.Event()
+        self.turn = asyncio.Lock()
+        self.news = asyncio.Condition()
+
+    @property
+    def name(self) -> str:
+        return self.namespace or ALL_NAMESPACES
 
 
 class Relisting:
     """Keeps the cache whole.
 
     Args:
-        on_key: told of each experiment of which a list has found something new.
-        interval: seconds between two lists.
+        on_key: called with the key of each experiment of which a list has found something new.
+        interval: seconds between two lists of a namespace; they compare versions and read what differs.
+        full_interval: seconds between two lists that read every object.
     """
 
     def __init__(
@@ -33,38 +77,130 @@ class Relisting:
         namespaces: Sequence[str],
         on_key: Callable[[Key], None],
         interval: float,
+        *,
+        full_interval: float = 3600.0,
     ) -> None:
-        self._client, self._cache, self._on_key, self._interval = client, cache, on_key, interval
-        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
-        self._asked = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
+        self._client, self._cache, self._on_key = client, cache, on_key
+        self._interval, self._full_interval = interval, full_interval
+        names: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._places = {name: _Place(name) for name in names}
+        self._at_a_time = asyncio.Semaphore(AT_A_TIME)
 
     async def once(self) -> None:
-        """Lists everything; tries until it succeeds."""
-        wait = 0.5
-        async with self._one_at_a_time:
-            while True:
-                try:
-                    for key in await list_all(self._client, self._cache, self._namespaces):
-                        self._on_key(key)
-                    return
-                except ApiError as error:
-                    log.warning("The cluster cannot be listed: %s", error, extra={"wait": wait})
-                await asyncio.sleep(wait)
-                wait = min(RETRY_LIMIT, wait * 2)
+        """List every namespace; return when each has been tried and at least one has been listed."""
+        wait = FIRST_RETRY
+        while not any(await asyncio.gather(*(self._list(place) for place in self._places.values()))):
+            await asyncio.sleep(wait)
+            wait = min(RETRY_LIMIT, wait * 2)
+        self._cache.mark_listed()
 
     def ask(self) -> None:
-        """Something may have been deleted that no watch has told of: list soon."""
-        self._asked.set()
+        """List soon: something may have been deleted that no watch has told of."""
+        for place in self._places.values():
+            place.asked.set()
+
+    async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]:
+        """Return the versions of a namespace's newest lists, as soon as it has been listed.
+
+        Args:
+            fresh: only a list counts that begins after this call; it is asked for.
+        """
+        place = self._places[namespace]
+        least = place.begun + 1 if fresh else 1
+        if fresh:
+            place.asked.set()
+        async with place.news:
+            await place.news.wait_for(lambda: place.ended >= least)
+        return place.versions
 
     async def run(self) -> None:
-        """Lists until it is cancelled; the first list is the caller's."""
+        """List until cancelled; the first list is the caller's."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in self._places.values():
+                    group.create_task(self._keep(place), name=f"relisting {place.name}")
+        finally:
+            for place in self._places.values():
+                metrics.forget_namespace(place.name)
+
+    async def _keep(self, place: _Place) -> None:
         while True:
+            if place.problem is not None:
+                await asyncio.sleep(place.wait)
+            else:
+                await self._asked_or_due(place)
+            place.asked.clear()
+            await self._list(place)
+
+    async def _asked_or_due(self, place: _Place) -> None:
+        try:
+            # not all namespaces at the same moment
+            async with asyncio.timeout(self._interval * random.uniform(0.8, 1.0)):  # noqa: S311 - nothing secret
+                await place.asked.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(SOON_SECONDS)
+
+    async def _list(self, place: _Place) -> bool:
+        """List a namespace once; return whether it could be listed."""
+        async with place.turn, self._at_a_time:
+            place.begun += 1
+            number, compare = place.begun, self._compares(place)
             try:
-                async with asyncio.timeout(self._interval):
-                    await self._asked.wait()
-                await asyncio.sleep(SOON_SECONDS)
-            except TimeoutError:
-                pass
-            self._asked.clear()
-            await self.once()
+                versions = await list_namespace(
+                    self._client, self._cache, place.namespace, place.changed, compare=compare
+                )
+            except ApiError as error:
+                await self._failed(place, error)
+                return False
+            except Exception as error:
+                # one namespace must not stop the others, whatever is in it
+                log.exception("Listing failed")
+                await self._failed(place, ApiError(0, type(error).__name__, str(error)))
+                return False
+            if not compare:
+                place.fully_listed = time.monotonic()
+            place.ended, place.versions = number, versions
+            self._succeeded(place)
+        async with place.news:
+            place.news.notify_all()
+        return True
+
+    def _compares(self, place: _Place) -> bool:
+        return place.fully_listed is not None and time.monotonic() - place.fully_listed < self._full_interval
+
+    def _succeeded(self, place: _Place) -> None:
+        if place.problem is not None:
+            log.info("%s can be listed again", _told(place))
+        place.problem, place.wait = None, FIRST_RETRY
+        self._cache.mark_namespace_listed(place.namespace)
+        metrics.namespace_listed(place.name, True)
+        while place.changed:
+            self._on_key(place.changed.pop())
+
+    async def _failed(self, place: _Place, error: ApiError) -> None:
+        known, place.problem = place.problem, (error.status, error.reason)
+        place.wait = FIRST_RETRY if known is None else min(RETRY_LIMIT, place.wait * 2)
+        metrics.namespace_listed(place.name, False)
+        if place.problem != known:
+            log.warning("%s cannot be listed and is retried: %s", _told(place), error, extra={"reason": error.reason})
+            place.may_be_looked_at = True
+        if place.namespace is not None and error.status in (403, 404) and await self._is_gone(place, place.namespace):
+            for key in forget_namespace(self._cache, place.namespace):
+                self._on_key(key)
+
+    async def _is_gone(self, place: _Place, namespace: str) -> bool:
+        """Return whether there is no such namespace: a refused list alone does not say so."""
+        if not place.may_be_looked_at:
+            return False
+        try:
+            await self._client.get(NAMESPACES, None, namespace)
+        except NotFound:
+            return True
+        except ApiError as error:
+            place.may_be_looked_at = error.status != 403
+        return False
+
+
+def _told(place: _Place) -> str:
+    return f"The namespace {place.namespace}" if place.namespace is not None else "The cluster"

@@ -1,77 +1,97 @@
-"""kopf's watches, and nothing else of kopf: no finalizers, annotations, events, peering or probing of its own."""
+"""kopf's watches, and nothing else of kopf: each kind of each namespace is watched, and restarted, alone.
+
+A watch starts from the version of a list and continues from version to version, whatever cuts it. Where that is not
+possible, because the API server no longer keeps a version or an event cannot be decoded, the namespace is listed again
+and the watch starts from there.
+
+kopf's own list is not used: it would read every object a second time, in pages of a fixed number of objects, and fail
+as a whole where one object cannot be decoded. kopf is pinned to one version, since the stream alone is not among its
+public names.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
 
+import aiohttp
 import kopf
-from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
+from kopf._cogs.clients import auth, errors, watching
+from kopf._cogs.structs import credentials, references
 from kubernetes.aio.client import Configuration
 
-from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL
+from maskrcnn_operator.cluster.cache import WATCHED
+from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.paging import version_of
+from maskrcnn_operator.cluster.resources import Resource
 
 log = logging.getLogger(__name__)
 
-RESTART_SECONDS = 1.0
+FIRST_WAIT = 0.2
+WAIT_LIMIT = 5.0
+"""Seconds between two tries to go on with a watch; while the API server is away, this is how late it is noticed."""
+LONG_ENOUGH = 30.0
+"""Seconds after which a watch that ends has worked, so that the next try need not wait."""
+
+Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
+Hear = Callable[[Resource, Any], None]
+"""Take in an event of a watch: ``{"type": ..., "object": ...}``."""
+Events = Callable[[Resource, str | None, int], AsyncIterator[Any]]
+"""The events of one watch of a kind in a namespace (None: all), from a version on, until it ends."""
+
+_UNAVAILABLE = (
+    errors.APIServerError,
+    errors.APITooManyRequestsError,
+    credentials.LoginError,
+    aiohttp.ClientError,
+    ApiError,
+    OSError,
+    TimeoutError,
+)
+"""Errors after which the same version is worth another try."""
 
 
-class _Forgetful(ResourceMemories):
-    """What kopf keeps of every object for handlers that we have none of: nearly a kilobyte each, for good."""
+class Lists(Protocol):
+    """What is used of :class:`maskrcnn_operator.runtime.relisting.Relisting`."""
 
-    async def recall(self, *arguments: Any, **options: Any) -> ResourceMemory:
-        return await super().recall(*arguments, **{**options, "ephemeral": True})
-
-
-class _Endless:
-    """Waits between tries to reach the API server, without an end: a watch has nothing else to do."""
-
-    def __iter__(self) -> Iterator[float]:
-        yield from (0.2, 0.5, 1.0, 2.0)
-        while True:
-            yield 3.0
+    async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]: ...
 
 
-class _NoDiffs(kopf.DiffBaseStorage):
-    """What kopf compares for handlers of changes, of which there are none: it would copy every object whole."""
+class Broken(Exception):  # noqa: N818 - usual: versions are kept for some minutes
+    """The watch cannot continue from its version."""
 
-    def build(self, **_: Any) -> kopf.BodyEssence:
-        return kopf.BodyEssence()
 
-    def fetch(self, **_: Any) -> None:
-        return None
+class _Credentials(credentials.Vault):
+    """The credentials of one watch. Where they are refused the watch ends: the next one logs in again."""
 
-    def store(self, **_: Any) -> None:
-        return None
+    async def invalidate(self, key: Any, info: Any, *, exc: Exception | None = None) -> None:
+        raise exc or credentials.LoginError("the credentials are refused")
 
 
 def watch_settings() -> kopf.OperatorSettings:
-    """kopf's settings for watches alone."""
+    """Return kopf's settings for one watch."""
     settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.persistence.diffbase_storage = _NoDiffs()
-    settings.networking.error_backoffs = _Endless()
+    # an error ends the watch, and is handled here
+    settings.networking.error_backoffs = ()
     settings.networking.request_timeout = 60.0
     settings.networking.connect_timeout = 10.0
     settings.watching.server_timeout = 600
-    settings.watching.chunk_size = 500
-    # an idle object's task is ended soon: there are many objects, and each is quiet most of the time
-    settings.queueing.idle_timeout = 1.0
-    settings.process.ultimate_exiting_timeout = None
-    for group, plural in (("batch", "jobs"), ("", "pods")):
-        settings.watching.label_selectors[group, "v1", plural] = EXPERIMENT_LABEL
+    for resource in WATCHED:
+        if resource.selector:
+            settings.watching.label_selectors[resource.group, resource.version, resource.plural] = resource.selector
     return settings
 
 
-async def connection_info(load: Callable[[], Any]) -> kopf.ConnectionInfo:
-    """The connection of the official asynchronous client as kopf wants it.
+async def connection_info(load: Callable[[], Awaitable[Configuration]]) -> kopf.ConnectionInfo:
+    """Return the connection of the official asynchronous client in kopf's terms.
 
     kopf's own login would use the official client's blocking half, with settings of its own.
     """
-    settings: Configuration = await load()
+    settings = await load()
     header = await settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
     return kopf.ConnectionInfo(
         server=settings.host,
@@ -84,38 +104,102 @@ async def connection_info(load: Callable[[], Any]) -> kopf.ConnectionInfo:
     )
 
 
-async def watch(
-    registry: kopf.OperatorRegistry,
-    namespaces: Sequence[str],
-    identity: str,
-    stop: asyncio.Event,
-    on_started: Callable[[], None],
-) -> None:
-    """Watches until ``stop`` is set; begun anew whenever kopf gives up.
+def kopf_events(login: Login) -> Events:
+    """Return the events of kopf's watches.
 
     Args:
-        namespaces: the ones to watch; none for all.
-        identity: name of this process; kopf would look for the user's name, which a container need not have.
-        on_started: called at each beginning, after kopf has taken the signal handlers of the process.
+        login: how to reach the API server; called for each watch, since tokens expire.
     """
-    while not stop.is_set():
-        ignored = asyncio.all_tasks()
-        tasks = await kopf.spawn_tasks(
-            registry=registry,
-            settings=watch_settings(),
-            memories=_Forgetful(),
-            standalone=True,
-            identity=identity,  # type: ignore[arg-type]
-            clusterwide=not namespaces,
-            namespaces=list(namespaces),
-            stop_flag=stop,
+    settings = watch_settings()
+
+    async def events(resource: Resource, namespace: str | None, since: int) -> AsyncIterator[Any]:
+        vault = _Credentials({"login": await login()})
+        auth.vault_var.set(vault)
+        kind = references.Resource(resource.group, resource.version, resource.plural, namespaced=True)
+        stream = watching.watch_objs(
+            settings=settings,
+            resource=kind,
+            namespace=references.NamespaceName(namespace) if namespace is not None else None,
+            since=str(since),
+            operator_pause_waiter=asyncio.get_running_loop().create_future(),
         )
-        on_started()
         try:
-            await kopf.run_tasks(tasks, ignored=ignored)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            log.warning("The watches ended and are begun anew: %s: %s", type(error).__name__, error)
-        if not stop.is_set():
-            await asyncio.sleep(RESTART_SECONDS)
+            async with aclosing(stream):  # type: ignore[type-var]
+                async for event in stream:
+                    yield event
+        finally:
+            await vault.close()
+
+    return events
+
+
+class Watch:
+    """One kind in one namespace (None: in all), watched until cancelled."""
+
+    def __init__(self, resource: Resource, namespace: str | None, lists: Lists, hear: Hear, events: Events) -> None:
+        self.resource, self.namespace = resource, namespace
+        self._lists, self._hear, self._events = lists, hear, events
+        self._problem = ""
+
+    async def run(self) -> None:
+        """Watch, and start again after whatever ends it."""
+        since, wait = await self._listed(), FIRST_WAIT
+        while True:
+            began = time.monotonic()
+            try:
+                async with aclosing(self._events(self.resource, self.namespace, since)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        since = self._take(event, since)
+                        wait, self._problem = FIRST_WAIT, ""
+            except Exception as error:
+                self._tell(error)
+                if not isinstance(error, _UNAVAILABLE):
+                    since = await self._listed(fresh=True)
+            if time.monotonic() - began > LONG_ENOUGH:
+                wait = FIRST_WAIT
+            await asyncio.sleep(wait)
+            wait = min(WAIT_LIMIT, wait * 2)
+
+    def _take(self, event: Any, since: int) -> int:
+        """Hand an event on; return the version from which the watch can continue."""
+        kind = event.get("type") if isinstance(event, dict) else None
+        item = event.get("object") if isinstance(event, dict) else None
+        if kind == "ERROR":
+            raise Broken(str(item.get("message") if isinstance(item, dict) else item))
+        if kind != "BOOKMARK":
+            self._hear(self.resource, event)
+        return version_of(item.get("metadata") if isinstance(item, dict) else None) or since
+
+    async def _listed(self, *, fresh: bool = False) -> int:
+        return (await self._lists.versions(self.namespace, fresh=fresh))[self.resource]
+
+    def _tell(self, error: Exception) -> None:
+        """Log a problem once."""
+        problem = f"{type(error).__name__} {getattr(error, 'status', '')}"
+        level = logging.DEBUG if problem == self._problem else logging.WARNING
+        level = min(level, logging.INFO) if isinstance(error, Broken) else level
+        log.log(level, "The watch of %s ended and is started again: %s: %s", self._name, problem.strip(), error)
+        self._problem = problem
+
+    @property
+    def _name(self) -> str:
+        return f"{self.resource.plural} in {self.namespace or 'all namespaces'}"
+
+
+async def watch(lists: Lists, hear: Hear, events: Events, namespaces: Sequence[str], stop: asyncio.Event) -> None:
+    """Watch every kind in every namespace until ``stop`` is set.
+
+    Args:
+        lists: gives the versions to start from.
+        namespaces: the ones to watch; none for all.
+    """
+    places: tuple[str | None, ...] = tuple(namespaces) or (None,)
+    watches = [Watch(resource, place, lists, hear, events) for place in places for resource in WATCHED]
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(found.run(), name=f"watch of {found.resource.plural} in {found.namespace or '*'}")
+            for found in watches
+        ]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()

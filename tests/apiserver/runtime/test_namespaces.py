@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.rest import RestError
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest
+from tests.apiserver.runtime.running import ACCOUNT
+
+from maskrcnn_operator.metrics.process import REGISTRY
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
@@ -46,3 +51,65 @@ def test_all_of_them(start_operator: StartOperator, cluster: Cluster, other: Clu
         place.apply(manifest("same", CONVERT))
     for place in (cluster, other):
         place.wait_ready("same", "Succeeded")
+
+
+LIMITED = "maskrcnn-operator-limited"
+"""A service account that may act in chosen namespaces only."""
+
+
+def allow(bed: Bed, namespace: str, kind: str = "ClusterRole") -> None:
+    """Let LIMITED act in a namespace, as the chart does for each of a list of namespaces."""
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": ACCOUNT}
+    subjects = [{"kind": "ServiceAccount", "name": LIMITED, "namespace": ACCOUNT}]
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
+    try:
+        bed.api("POST", path, {"metadata": {"name": LIMITED}, "roleRef": role, "subjects": subjects})
+    except RestError as error:
+        if error.status != 409:
+            raise
+
+
+@pytest.fixture
+def limited(bed: Bed, account: Path) -> Path:
+    """A kubeconfig of LIMITED, which may hold the Lease and nothing else yet."""
+    allow(bed, ACCOUNT, kind="Role")
+    return bed.kubeconfig_for(LIMITED, ACCOUNT)
+
+
+def listed(place: Cluster) -> float | None:
+    return REGISTRY.get_sample_value("maskrcnn_operator_namespace_listed", {"namespace": place.namespace})
+
+
+@pytest.mark.usefixtures("kubelet")
+def test_deleted_and_forbidden_namespaces_stop_no_other(
+    start_operator: StartOperator, limited: Path, cluster: Cluster, other: Cluster, bed: Bed
+) -> None:
+    """Neither while the operator runs nor across a restart, whichever is named first."""
+    doomed = Cluster(bed, bed.create_namespace("doomed"))
+    doomed.claim("ReadWriteMany")
+    for place in (cluster, doomed):
+        allow(bed, place.namespace)
+    names = (other.namespace, cluster.namespace, doomed.namespace)
+    first = start_operator(kubeconfig=limited, namespaces=names, relist_seconds=1.0).wait_leading()
+    doomed.apply(manifest("asleep", CONVERT, suspend=True))
+    doomed.wait_ready("asleep", "Suspended")
+    assert (listed(other), listed(cluster), listed(doomed)) == (0, 1, 1)
+
+    bed.delete_namespace(doomed.namespace)
+    cluster.wait_for(lambda: listed(doomed) == 0, "the namespace and its permissions to go")
+    cluster.apply(manifest("meanwhile", CONVERT))
+    cluster.wait_ready("meanwhile", "Succeeded")
+    assert first.operator is not None
+    cache = first.operator.cache
+    cluster.wait_for(lambda: cache.experiment(doomed.namespace, "asleep") is None, "its experiment to be forgotten")
+    first.stop()
+
+    names = (doomed.namespace, other.namespace, cluster.namespace)
+    start_operator(kubeconfig=limited, namespaces=names, relist_seconds=1.0).wait_leading()
+    cluster.apply(manifest("afterwards", CONVERT))
+    cluster.wait_ready("afterwards", "Succeeded")
+    # the one that was forbidden all the time is served as soon as it may be
+    allow(bed, other.namespace)
+    other.apply(manifest("late", CONVERT))
+    other.wait_ready("late", "Succeeded")
+    assert (listed(doomed), listed(other), listed(cluster)) == (0, 1, 1)

@@ -25,6 +25,7 @@ def count_everything() -> None:
     process.step_restarted("Disrupted")
     process.report_answered(429)
     process.leading(True)
+    process.namespace_listed("team-a", True)
 
 
 @asynccontextmanager

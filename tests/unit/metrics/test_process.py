@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics import parser
 
-from maskrcnn_operator.metrics import docs, process
+from maskrcnn_operator.metrics import docs, experiments, process
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
 from maskrcnn_operator.metrics.server import serve
 
@@ -84,6 +84,31 @@ async def test_the_cache_is_read_where_it_is_filled(url: str) -> None:
     await fetch(f"http://127.0.0.1:{runner.addresses[0][1]}/metrics")
     await runner.cleanup()
     assert threads == [threading.main_thread()]
+
+
+async def test_series_are_made_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 50,000 experiments they take the event loop nearly a second."""
+    threads = []
+
+    def snapshot_of(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return original(*arguments)
+
+    original = experiments.snapshot_of
+    monkeypatch.setattr(experiments, "snapshot_of", snapshot_of)
+    runner = await serve(0, ExperimentCollector(Cache(experiment()), lambda: True, 10), host="127.0.0.1")
+    _, text = await fetch(f"http://127.0.0.1:{runner.addresses[0][1]}/metrics")
+    await runner.cleanup()
+    assert "maskrcnn_experiment_state{" in text
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+
+
+def test_series_of_a_namespace_can_be_removed() -> None:
+    process.namespace_listed("team-b", False)
+    assert process.REGISTRY.get_sample_value("maskrcnn_operator_namespace_listed", {"namespace": "team-b"}) == 0
+    process.forget_namespace("team-b")
+    assert process.REGISTRY.get_sample_value("maskrcnn_operator_namespace_listed", {"namespace": "team-b"}) is None
 
 
 async def test_a_process_without_experiments_serves_its_own(url: str) -> None:

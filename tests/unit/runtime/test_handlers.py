@@ -1,42 +1,32 @@
-"""What is heard of the cluster, and what is made of lists that come in place of a watch."""
+"""What is done with an event of a watch, whatever is in it."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import kopf
 import pytest
 
 from maskrcnn_operator.cluster.cache import Cache, Key
-from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL
-from maskrcnn_operator.runtime.handlers import make_registry
-from maskrcnn_operator.runtime.watching import watch_settings
+from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
+from maskrcnn_operator.runtime.handlers import make_handler
 
 
 class Ears:
-    """The handlers of one operator, called as kopf calls them."""
+    """The handler of one operator, its cache, and the keys that it was called with."""
 
     def __init__(self) -> None:
-        self.cache, self.keys, self.cuts = Cache(), list[Key](), 0
-        self.heard_of: set[str] = set()
+        self.cache, self.keys = Cache(), list[Key]()
+        self.handle = make_handler(self.cache, self.keys.append)
 
-        async def login() -> kopf.ConnectionInfo:
-            raise AssertionError("nobody logs in here")
-
-        self.registry = make_registry(self.cache, login, self.keys.append, self._cut, self.heard_of)
-
-    async def hear(self, kind: str | None, item: dict[str, Any], handler: str = "job") -> None:
-        found = {found.id.split(".")[-1]: found for found in self.registry._watching.get_all_handlers()}
-        await found[handler].fn(event={"type": kind, "object": item})
-
-    def _cut(self) -> None:
-        self.cuts += 1
+    def hear(self, kind: str | None, item: dict[str, Any], resource: Resource = JOBS) -> None:
+        self.handle(resource, {"type": kind, "object": item})
 
 
-def job(version: int) -> dict[str, Any]:
+def job(version: int, **metadata: Any) -> dict[str, Any]:
     labels = {EXPERIMENT_LABEL: "nuclei", "maskrcnn.dev/step": "train", "maskrcnn.dev/attempt": "1"}
-    metadata = {"name": "j", "namespace": "ns", "uid": "j-1", "resourceVersion": str(version), "labels": labels}
-    return {"metadata": metadata, "spec": {}, "status": {}}
+    own = {"name": "j", "namespace": "ns", "uid": "j-1", "resourceVersion": str(version), "labels": labels}
+    return {"metadata": {**own, **metadata}, "spec": {}, "status": {}}
 
 
 @pytest.fixture
@@ -44,49 +34,63 @@ def ears() -> Ears:
     return Ears()
 
 
-async def test_the_first_list_is_no_sign_of_a_cut(ears: Ears) -> None:
-    await ears.hear(None, job(5))
-    assert (ears.keys, ears.cuts) == ([Key("ns", "nuclei")], 0)
-
-
-@pytest.mark.parametrize("before", [None, "ADDED"])
-async def test_a_list_of_what_was_heard_of_is_one(ears: Ears, before: str | None) -> None:
-    await ears.hear(before, job(5))
-    await ears.hear(None, job(5))
-    assert (ears.keys, ears.cuts) == ([Key("ns", "nuclei")], 1)
-
-
-async def test_what_is_deleted_is_forgotten(ears: Ears) -> None:
-    await ears.hear("ADDED", job(5))
-    await ears.hear("DELETED", job(9))
+def test_deleted_object_is_forgotten(ears: Ears) -> None:
+    ears.hear("ADDED", job(5))
+    ears.hear("DELETED", job(9))
     assert ears.cache.jobs_of("ns", "nuclei") == []
     assert ears.keys == [Key("ns", "nuclei")] * 2
-    assert ears.heard_of == set()
 
 
-async def test_what_is_old_is_no_news(ears: Ears) -> None:
-    await ears.hear("MODIFIED", job(9))
-    await ears.hear("MODIFIED", job(5))
+def test_old_event_is_no_news(ears: Ears) -> None:
+    ears.hear("MODIFIED", job(9))
+    ears.hear("MODIFIED", job(5))
     assert ears.keys == [Key("ns", "nuclei")]
 
 
-def test_kopf_does_nothing_but_watch(ears: Ears) -> None:
-    settings = watch_settings()
-    assert settings.posting.enabled is False
-    assert settings.scanning.disabled is True
-    assert not ears.registry._changing.get_all_handlers()
-    assert not ears.registry._spawning.get_all_handlers()
-    assert not ears.registry._webhooks.get_all_handlers()
-    selectors = dict(settings.watching.label_selectors)
-    assert set(selectors.values()) == {EXPERIMENT_LABEL}
-    assert len(selectors) == 2
+HOSTILE_EVENTS: list[Any] = [
+    None,
+    5,
+    "ADDED",
+    [],
+    {},
+    {"type": "ADDED"},
+    {"object": None},
+    {"type": "ADDED", "object": []},
+    {"type": "ADDED", "object": {}},
+    {"type": "ADDED", "object": {"metadata": None}},
+    {"type": "ADDED", "object": {"metadata": []}},
+    {"type": "DELETED", "object": {"metadata": {"name": "j"}}},
+    {"type": "DELETED", "object": {"metadata": {"uid": 5}}},
+    {"type": ["ADDED"], "object": {"metadata": {"uid": "j-1"}}},
+    {"object": {"metadata": {"uid": "j-1", "resourceVersion": "x"}}},
+    {"type": "DELETED", "object": {"metadata": {"uid": "j-1", "resourceVersion": "9" * 5000}}},
+    {"type": "MODIFIED", "object": job(7, labels=5)},
+    {"type": "MODIFIED", "object": job(7, name=None)},
+    {"type": "MODIFIED", "object": {**job(7), "spec": 5}},
+    {"type": "MODIFIED", "object": {**job(7), "status": []}},
+]
 
 
-def test_waits_between_tries_never_end() -> None:
-    backoffs = watch_settings().networking.error_backoffs
-    assert not isinstance(backoffs, float)
-    waits = [wait for wait, _ in zip(backoffs, range(100), strict=False)]
-    assert len(waits) == 100
-    assert max(waits) <= 3.0
-    # every try begins with the shortest anew
-    assert next(iter(backoffs)) == waits[0] < 1.0
+@pytest.mark.parametrize("resource", [EXPERIMENTS, JOBS, PODS])
+@pytest.mark.parametrize("hostile", HOSTILE_EVENTS)
+def test_hostile_event_raises_nothing(ears: Ears, resource: Resource, hostile: Any) -> None:
+    ears.handle(resource, hostile)
+    ears.hear("ADDED", job(8, uid="j-2", name="k"))
+    assert ears.keys[-1] == Key("ns", "nuclei")
+
+
+def test_unreadable_last_state_does_not_keep_a_deleted_object(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    ears.hear("ADDED", job(5))
+
+    def put(*_: Any) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(ears.cache, "put", put)
+    ears.hear("DELETED", job(9))
+    assert ears.cache.jobs_of("ns", "nuclei") == []
+
+
+def test_skipped_event_is_logged(ears: Ears, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        ears.handle(PODS, {"type": "ADDED", "object": {}})
+    assert "An event of pods has no object with a uid and is skipped" in caplog.text
