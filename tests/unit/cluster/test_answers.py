@@ -105,7 +105,7 @@ class OneLease(Client):
         self._version = 0
 
     async def _exchange(
-        self, method: str, path: str, query: object, body: Mapping[str, Any] | None, *_: object
+        self, method: str, path: str, query: object, body: Mapping[str, Any] | None, *_: object, **__: object
     ) -> tuple[int, bytes, float | None]:
         if method != "GET" and self.instead:
             return 200, self.instead.pop(0), None

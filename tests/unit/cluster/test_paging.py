@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.answers import UNDECODABLE
+from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.paging import (
     FIRST_PAGE,
     LARGEST_PAGE,
