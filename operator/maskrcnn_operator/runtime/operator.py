@@ -146,7 +146,9 @@ class Operator:
         fence = partial(require_lease, election)
         executor = Executor(client, cache, events, config=self._job_config, fence=fence)
         reconciler = Reconciler(cache, executor, AccessModes(client), options.settings)
-        queue: WorkQueue[Key] = WorkQueue(on_depth=metrics.queue_depth, on_wait=metrics.queue_wait)
+        queue: WorkQueue[Key] = WorkQueue(
+            lane=lambda key: key.namespace, on_depth=metrics.queue_depth, on_wait=metrics.queue_wait
+        )
 
         def heard(key: Key) -> None:
             # a replica that does not lead has it in its cache, and looks at all of them when it does

@@ -1,4 +1,4 @@
-"""A queue of keys: each stands there at most once, is worked on by one worker at a time, and may be put off."""
+"""Work queue with one entry a key, fair between lanes; each key has one worker at a time, and may be put off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -20,7 +20,10 @@ BACK_OFF_LIMIT = 60.0
 class WorkQueue(Generic[K]):
     """For one event loop.
 
+    Lanes take turns: a key waits for one key of each other lane, however many of them wait there.
+
     Args:
+        lane: the lane of a key, such as its namespace.
         on_depth: told how many keys wait, whenever that changes.
         on_wait: told for how many seconds a key has waited after it was due.
         clock: seconds since any fixed moment, never going back.
@@ -29,12 +32,15 @@ class WorkQueue(Generic[K]):
     def __init__(
         self,
         *,
+        lane: Callable[[K], Hashable] = lambda key: None,
         on_depth: Callable[[int], None] = lambda depth: None,
         on_wait: Callable[[float], None] = lambda seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._on_depth, self._on_wait, self._clock = on_depth, on_wait, clock
-        self._ready: OrderedDict[K, float] = OrderedDict()
+        self._lane, self._on_depth, self._on_wait, self._clock = lane, on_depth, on_wait, clock
+        self._ready: OrderedDict[Hashable, OrderedDict[K, float]] = OrderedDict()
+        """By lane, the next one first: keys that wait, in order, and since when. No lane is empty."""
+        self._depth = 0
         self._working: set[K] = set()
         self._again: set[K] = set()
         self._later: list[tuple[float, int, K]] = []
@@ -45,16 +51,17 @@ class WorkQueue(Generic[K]):
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return self._depth
 
     def add(self, key: K) -> None:
         """The key is to be worked on now; once more after that where somebody works on it."""
         self._due.pop(key, None)
         if key in self._working:
             self._again.add(key)
-        elif key not in self._ready:
-            self._ready[key] = self._clock()
-            self._on_depth(len(self._ready))
+        elif not self._waits(key):
+            self._ready.setdefault(self._lane(key), OrderedDict())[key] = self._clock()
+            self._depth += 1
+            self._on_depth(self._depth)
             self._changed.set()
 
     def add_all(self, keys: Iterable[K]) -> None:
@@ -68,10 +75,14 @@ class WorkQueue(Generic[K]):
             self.add(key)
             return
         due = self._clock() + seconds
-        if key in self._ready or self._due.get(key, due + 1) <= due:
+        if self._waits(key) or self._due.get(key, due + 1) <= due:
             return
         self._due[key] = due
         heapq.heappush(self._later, (due, next(self._number), key))
+        # entries that no longer hold stay until their time, which may be days away
+        if len(self._later) > 2 * len(self._due):
+            self._later = [(at, next(self._number), waiting) for waiting, at in self._due.items()]
+            heapq.heapify(self._later)
         self._set_timer()
 
     def retry(self, key: K, at_least: float = 0.0) -> float:
@@ -89,13 +100,17 @@ class WorkQueue(Generic[K]):
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """The key that has waited longest; :meth:`done` is to be called for it."""
+        """Return the key that has waited longest in the lane whose turn it is; call :meth:`done` for it."""
         while not self._ready:
             self._changed.clear()
             await self._changed.wait()
-        key, since = self._ready.popitem(last=False)
+        lane, keys = self._ready.popitem(last=False)
+        key, since = keys.popitem(last=False)
+        if keys:
+            self._ready[lane] = keys
+        self._depth -= 1
         self._working.add(key)
-        self._on_depth(len(self._ready))
+        self._on_depth(self._depth)
         self._on_wait(self._clock() - since)
         return key
 
@@ -109,11 +124,15 @@ class WorkQueue(Generic[K]):
     def clear(self) -> None:
         """Forgets everything but what is being worked on."""
         self._ready.clear()
+        self._depth = 0
         self._again.clear()
         self._later.clear()
         self._due.clear()
         self._failures.clear()
         self._on_depth(0)
+
+    def _waits(self, key: K) -> bool:
+        return key in self._ready.get(self._lane(key), ())
 
     def _set_timer(self) -> None:
         if self._timer is not None:

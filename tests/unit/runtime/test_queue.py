@@ -148,3 +148,63 @@ async def test_a_cleared_queue_forgets_when_a_key_was_due() -> None:
     queue.clear()
     queue.add_later("a", 7200)
     assert await first_to_come(queue, clock, 7201) == "a"
+
+
+async def test_a_key_that_is_put_off_again_and_again_leaves_one_entry() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    # three days of a training with a deadline, looked at every 30 s
+    for number in range(8640):
+        clock.now += 30
+        queue.add("a")
+        await taken(queue)
+        queue.add_later("a", 259_200 - 30 * number + 1)
+        queue.done("a")
+        assert len(queue._later) <= 2
+    assert len(queue._due) == 1
+
+
+async def test_many_keys_that_are_put_off_keep_their_times() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    keys = [f"k{number}" for number in range(100)]
+    for delay in (4000, 3000, 2000):
+        for number, key in enumerate(keys):
+            queue.add_later(key, delay - number)
+            assert len(queue._later) <= 2 * len(queue._due)
+    clock.now += 1950
+    queue.add_later("timer", 0.01)
+    assert [await taken(queue) for _ in range(50)] == keys[:49:-1]
+    clock.now += 50
+    queue.add_later("timer2", 0.01)
+    assert await taken(queue) == "timer"
+    assert [await taken(queue) for _ in range(50)] == keys[49::-1]
+
+
+async def test_a_namespace_with_many_keys_does_not_hold_up_another() -> None:
+    queue: WorkQueue[tuple[str, int]] = WorkQueue(lane=lambda key: key[0])
+    queue.add_all(("crowd", number) for number in range(10_000))
+    workers = 8
+    for _ in range(workers):
+        await queue.get()
+    queue.add(("lone", 0))
+    assert [(await queue.get())[0] for _ in range(3)] == ["crowd", "lone", "crowd"]
+    assert len(queue) == 10_000 - workers - 2
+
+
+async def test_lanes_take_turns_and_keep_their_order() -> None:
+    depths: list[int] = []
+    queue: WorkQueue[str] = WorkQueue(lane=lambda key: key[0], on_depth=depths.append)
+    queue.add_all(["a1", "a2", "a3", "b1", "b2", "c1", "a1"])
+    assert [await taken(queue) for _ in range(6)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert depths == [1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1, 0]
+    assert not queue._ready
+
+
+async def test_a_cleared_queue_has_no_lanes() -> None:
+    queue: WorkQueue[str] = WorkQueue(lane=lambda key: key[0])
+    queue.add_all(["a1", "a2", "b1"])
+    queue.clear()
+    queue.add("b2")
+    assert await taken(queue) == "b2"
+    assert len(queue) == 0
