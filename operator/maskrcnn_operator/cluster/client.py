@@ -20,9 +20,9 @@ from kubernetes.aio.config import ConfigException
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.cluster.answers import decoded, retry_seconds
+from maskrcnn_operator.cluster.budget import CallBudget, Purpose
 from maskrcnn_operator.cluster.errors import ApiError, api_error
 from maskrcnn_operator.cluster.paging import FIRST_PAGE, TOO_LARGE, Answer, Page, Request, read_pages
-from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, TOKEN_REVIEWS, Resource
 
 STATUS_MANAGER = "maskrcnn-operator"
@@ -47,11 +47,11 @@ Propagation = Literal["Foreground", "Background"]
 class Limit(Protocol):
     """What holds calls back."""
 
-    async def acquire(self) -> None:
-        """Waits until one more call may be made."""
+    async def acquire(self, purpose: Purpose) -> None:
+        """Wait until one more call of ``purpose`` may be made."""
 
     def hold_back(self, seconds: float) -> None:
-        """No call for so long."""
+        """Make no call for so long."""
 
 
 class Client:
@@ -59,7 +59,7 @@ class Client:
 
     Args:
         api: connection of the official client; see :func:`maskrcnn_operator.cluster.connection.connect`.
-        limit: calls of reconciliation wait for it; renewing the Lease does not.
+        limit: every call waits for it, by its purpose.
         on_call: see :data:`OnCall`.
         timeout: seconds that a call may take in all.
     """
@@ -73,15 +73,17 @@ class Client:
         timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self._api, self._on_call, self.timeout = api, on_call, timeout
-        self._limit: Limit = limit or RateLimit(qps=50.0, burst=100)
+        self._limit: Limit = limit or CallBudget(qps=50.0, burst=100)
 
     async def close(self) -> None:
         """Ends its connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def get(self, resource: Resource, namespace: str | None, name: str, *, urgent: bool = False) -> Object:
-        """One object; an ``urgent`` call does not wait for the rate limit."""
-        return await self._call("GET", "get", resource, resource.path(namespace, name), limited=not urgent)
+    async def get(
+        self, resource: Resource, namespace: str | None, name: str, *, purpose: Purpose = Purpose.RECONCILE
+    ) -> Object:
+        """Return one object."""
+        return await self._call("GET", "get", resource, resource.path(namespace, name), purpose=purpose)
 
     async def list(
         self, resource: Resource, namespace: str | None = None, *, page_size: int = FIRST_PAGE
@@ -111,18 +113,27 @@ class Client:
         return None
 
     async def create(
-        self, resource: Resource, namespace: str | None, body: Mapping[str, Any], *, urgent: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: Mapping[str, Any],
+        *,
+        purpose: Purpose = Purpose.RECONCILE,
     ) -> Object:
         """Creates an object and returns it. Raises Conflict where one of that name exists."""
-        return await self._call("POST", "create", resource, resource.path(namespace), body=body, limited=not urgent)
+        return await self._call("POST", "create", resource, resource.path(namespace), body=body, purpose=purpose)
 
     async def replace(
-        self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any], *, urgent: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        purpose: Purpose = Purpose.RECONCILE,
     ) -> Object:
         """Puts an object in the place of the one that has ``body``'s resourceVersion (Conflict: it has changed)."""
-        return await self._call(
-            "PUT", "update", resource, resource.path(namespace, name), body=body, limited=not urgent
-        )
+        return await self._call("PUT", "update", resource, resource.path(namespace, name), body=body, purpose=purpose)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: Propagation = "Foreground"
@@ -162,7 +173,8 @@ class Client:
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
         """Server-side apply of ``status.progress`` under a field manager of its own; None removes it."""
         status = {"status": {"progress": dict(progress)}} if progress is not None else {}
-        return await self._apply(namespace, name, _applied(namespace, name, status), PROGRESS_MANAGER)
+        body = _applied(namespace, name, status)
+        return await self._apply(namespace, name, body, PROGRESS_MANAGER, purpose=Purpose.PROGRESS)
 
     async def token_review(self, token: str, audience: str) -> Object:
         """The ``status`` of a TokenReview: authenticated, user, audiences, error."""
@@ -171,7 +183,8 @@ class Client:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [audience]},
         }
-        answer = await self._call("POST", "create", TOKEN_REVIEWS, TOKEN_REVIEWS.path(), body=review)
+        path = TOKEN_REVIEWS.path()
+        answer = await self._call("POST", "create", TOKEN_REVIEWS, path, body=review, purpose=Purpose.REVIEW)
         status: Object = answer.get("status") or {}
         return status
 
@@ -192,12 +205,22 @@ class Client:
             resource.path(namespace),
             query=query,
             accept=_METADATA_LIST if request.metadata_only else _JSON,
+            purpose=Purpose.LIST,
             most_bytes=request.most_bytes,
             on_size=sizes.append,
         )
         return Answer(body, sum(sizes))
 
-    async def _apply(self, namespace: str, name: str, body: Object, manager: str, accept: str = _JSON) -> Object:
+    async def _apply(
+        self,
+        namespace: str,
+        name: str,
+        body: Object,
+        manager: str,
+        *,
+        accept: str = _JSON,
+        purpose: Purpose = Purpose.RECONCILE,
+    ) -> Object:
         return await self._call(
             "PATCH",
             "patch",
@@ -207,6 +230,7 @@ class Client:
             query={"fieldManager": manager, "force": "true"},
             content_type=_APPLY,
             accept=accept,
+            purpose=purpose,
         )
 
     async def _call(
@@ -220,13 +244,12 @@ class Client:
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
         accept: str = _JSON,
-        limited: bool = True,
+        purpose: Purpose = Purpose.RECONCILE,
         most_bytes: int | None = None,
         on_size: Callable[[int], None] | None = None,
     ) -> Object:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": STATUS_MANAGER}
-        if limited:
-            await self._limit.acquire()
+        await self._limit.acquire(purpose)
         started, status = time.monotonic(), 0
         try:
             async with asyncio.timeout(self.timeout):

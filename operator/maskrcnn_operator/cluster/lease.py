@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from maskrcnn_operator.cluster.budget import Purpose
 from maskrcnn_operator.cluster.client import Client, Object
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.events import micro_time
@@ -100,7 +101,7 @@ class LeaderElection:
         self._tell()
         try:
             async with asyncio.timeout(self._times.renew_deadline / 2):
-                lease = await self._client.get(LEASES, self._namespace, self._name, urgent=True)
+                lease = await self._client.get(LEASES, self._namespace, self._name, purpose=Purpose.URGENT)
                 spec = _spec(lease)
                 if spec.get("holderIdentity") == self.identity:
                     await self._replace(lease, {**spec, "holderIdentity": "", "leaseDurationSeconds": 1})
@@ -123,7 +124,7 @@ class LeaderElection:
             "leaseTransitions": 0,
         }
         try:
-            lease = self._mine or await self._client.get(LEASES, self._namespace, self._name, urgent=True)
+            lease = self._mine or await self._client.get(LEASES, self._namespace, self._name, purpose=Purpose.URGENT)
         except NotFound:
             return await self._create(spec)
         old = _spec(lease)
@@ -156,14 +157,14 @@ class LeaderElection:
             "spec": spec,
         }
         try:
-            self._mine = await self._client.create(LEASES, self._namespace, body, urgent=True)
+            self._mine = await self._client.create(LEASES, self._namespace, body, purpose=Purpose.URGENT)
         except Conflict:
             return False
         return True
 
     async def _replace(self, lease: Object, spec: dict[str, Any]) -> Object:
         body = {**lease, "spec": spec}
-        return await self._client.replace(LEASES, self._namespace, self._name, body, urgent=True)
+        return await self._client.replace(LEASES, self._namespace, self._name, body, purpose=Purpose.URGENT)
 
 
 # Anybody who may write Leases may have written this one: a field that makes no sense is taken as if it were absent.

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.cluster.budget import Purpose
 
 REGISTRY = CollectorRegistry()
 """Holds what this module counts, and the process' CPU, memory and files."""
@@ -40,6 +41,13 @@ _API_SECONDS = Histogram(
     "Time until the Kubernetes API answered, waiting for the rate limit excluded.",
     ["verb", "resource"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
+    registry=REGISTRY,
+)
+_API_HELD = Histogram(
+    "maskrcnn_operator_api_request_held_seconds",
+    "Time that a call of the Kubernetes API was held back by qps and burst, by its purpose; the count is all calls.",
+    ["purpose"],
+    buckets=(0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0),
     registry=REGISTRY,
 )
 _STEPS = Counter(
@@ -89,6 +97,8 @@ def _begin_at_zero() -> None:
         Reason.BACK_OFF, Reason.DISRUPTED, Reason.NODE_LOST, Reason.RUN_LOST, Reason.RESULT_UNREADABLE,
     ):  # fmt: skip
         _RESTARTS.labels(reason.value)
+    for purpose in Purpose:
+        _API_HELD.labels(purpose.value)
     for code in (200, 401, 403, 429, 503):
         _REPORTS.labels(str(code))
 
@@ -115,6 +125,11 @@ def api_call(verb: str, resource: str, code: int, seconds: float) -> None:
     """A call of the API server ended; ``code`` 0 where no answer came."""
     _API_CALLS.labels(verb, resource, str(code) if code else "none").inc()
     _API_SECONDS.labels(verb, resource).observe(seconds)
+
+
+def api_call_held(purpose: Purpose, seconds: float) -> None:
+    """Observe a call of the API server that is about to be made, held back for so long."""
+    _API_HELD.labels(purpose.value).observe(seconds)
 
 
 def step_ended(task: str, result: str) -> None:

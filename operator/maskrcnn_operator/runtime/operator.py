@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from maskrcnn_operator.cluster.access_modes import AccessModes
+from maskrcnn_operator.cluster.budget import CallBudget
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
@@ -27,7 +28,6 @@ from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.lease import LeaderElection
-from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics
@@ -106,7 +106,7 @@ class Operator:
 
     async def _connect(self) -> Client:
         settings = await load_configuration(self.options.kubeconfig)
-        limit = RateLimit(self.options.qps, self.options.burst)
+        limit = CallBudget(self.options.qps, self.options.burst, on_wait=metrics.api_call_held)
         return Client(connect(settings), limit=limit, on_call=metrics.api_call)
 
     async def _can_run(self, client: Client) -> bool:

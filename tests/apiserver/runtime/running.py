@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_operator.cluster.budget import CallBudget
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.lease import LeaseTimes
-from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.operator import Operator
 from maskrcnn_operator.runtime.options import Options, cluster_settings
@@ -117,6 +117,6 @@ class RunningOperator:
 
     async def _operate(self) -> int:
         settings = await load_configuration(self.options.kubeconfig)
-        self.client = self._client_class(connect(settings), limit=RateLimit(self.options.qps, self.options.burst))
+        self.client = self._client_class(connect(settings), limit=CallBudget(self.options.qps, self.options.burst))
         self.operator = Operator(self.options, self.client)
         return await self.operator.run()

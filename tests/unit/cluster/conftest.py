@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.cluster.budget import Purpose
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.paging import METADATA_ONLY, Page
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
@@ -43,7 +44,9 @@ class FakeServer:
     def uid(self, name: str, resource: Resource = EXPERIMENTS, namespace: str = "ns") -> str:
         return str(self._found(resource, namespace, name)["metadata"]["uid"])
 
-    async def get(self, resource: Resource, namespace: str | None, name: str, *, urgent: bool = False) -> Object:
+    async def get(
+        self, resource: Resource, namespace: str | None, name: str, *, purpose: Purpose = Purpose.RECONCILE
+    ) -> Object:
         self._maybe_fail("get", resource)
         return copy.deepcopy(self._found(resource, namespace or "", name))
 
@@ -77,7 +80,12 @@ class FakeServer:
         return copy.deepcopy(self.objects.get((resource.plural, namespace, name)))
 
     async def create(
-        self, resource: Resource, namespace: str | None, body: Mapping[str, Any], *, urgent: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: Mapping[str, Any],
+        *,
+        purpose: Purpose = Purpose.RECONCILE,
     ) -> Object:
         self._maybe_fail("create", resource)
         name = body["metadata"]["name"]
@@ -87,7 +95,13 @@ class FakeServer:
         return self.add(resource, namespace or "", body)
 
     async def replace(
-        self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any], *, urgent: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        purpose: Purpose = Purpose.RECONCILE,
     ) -> Object:
         self._maybe_fail("update", resource)
         old = self._found(resource, namespace, name)

@@ -1,9 +1,7 @@
-"""Full lists, the claim's modes, the rate limit and what is made of answers."""
+"""Full lists, the claim's modes and what is made of answers."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from maskrcnn_operator.cluster.client import _error_of
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests
 from maskrcnn_operator.cluster.listing import forget_namespace, list_namespace
 from maskrcnn_operator.cluster.paging import METADATA_ONLY
-from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, JOBS, LEASES, PODS, TOKEN_REVIEWS
 
 
@@ -212,33 +209,6 @@ async def test_a_claim_that_is_not_there_is_asked_for_again(server: FakeServer) 
         await known.shared("ns", "data")
     server.add(CLAIMS, "ns", {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteMany"]}})
     assert await known.shared("ns", "data") is True
-
-
-async def test_a_burst_goes_at_once_and_the_rest_evenly() -> None:
-    limit = RateLimit(qps=100.0, burst=10)
-    began = time.monotonic()
-    for _ in range(10):
-        await limit.acquire()
-    burst = time.monotonic() - began
-    for _ in range(20):
-        await limit.acquire()
-    whole = time.monotonic() - began
-    assert burst < whole
-    assert whole >= 0.19
-
-
-async def test_no_limit_waits_for_nothing() -> None:
-    limit = RateLimit(qps=0, burst=1)
-    for _ in range(10_000):
-        await asyncio.wait_for(limit.acquire(), 10)
-
-
-async def test_a_server_that_asks_to_wait_is_heard() -> None:
-    limit = RateLimit(qps=0, burst=1)
-    limit.hold_back(0.2)
-    began = time.monotonic()
-    await limit.acquire()
-    assert time.monotonic() - began >= 0.19
 
 
 def test_paths() -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
+from maskrcnn_operator.cluster.budget import Purpose
 from maskrcnn_operator.metrics import process
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.metrics.server import serve
@@ -26,6 +27,7 @@ def count_everything() -> None:
     process.report_answered(429)
     process.leading(True)
     process.namespace_listed("team-a", True)
+    process.api_call_held(Purpose.REVIEW, 0.5)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ def test_each_call_counts_where_it_says() -> None:
         ("maskrcnn_operator_api_requests_total", {"verb": "patch", "resource": "maskrcnnexperiments", "code": "200"}),
         ("maskrcnn_operator_api_requests_total", {"verb": "get", "resource": "jobs", "code": "none"}),
         ("maskrcnn_operator_api_request_duration_seconds_count", {"verb": "get", "resource": "jobs"}),
+        ("maskrcnn_operator_api_request_held_seconds_count", {"purpose": "review"}),
         ("maskrcnn_operator_steps_finished_total", {"task": "train", "result": "Succeeded"}),
         ("maskrcnn_operator_step_restarts_total", {"reason": "Disrupted"}),
         ("maskrcnn_operator_reports_total", {"code": "429"}),
