@@ -1,37 +1,60 @@
-"""Whether several nodes can mount a workspace: the access modes of its claim, asked for seldom."""
+"""Access modes of a workspace's claim, read seldom: they say whether several nodes can mount it."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.resources import CLAIMS
+from maskrcnn_operator.cluster.single_flight import SingleFlight
 
 SHARED_MODE = "ReadWriteMany"
 KNOWN_SECONDS = 300.0
 """How long an answer holds: the modes of a claim never change, but another one may come in its place."""
+MISSING_SECONDS = 30.0
+"""How long it holds that a claim is missing or may not be read: as long as an experiment waits before it looks again,
+so that many experiments on one missing claim cost as many calls as one."""
 _KEPT = 10_000
 
 
 class AccessModes:
-    """What is known of claims."""
+    """What is known of claims.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._known: OrderedDict[tuple[str, str], tuple[float, bool]] = OrderedDict()
+    Args:
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._clock = client, clock
+        self._known: OrderedDict[tuple[str, str], tuple[float, bool | None]] = OrderedDict()
+        """By namespace and name: until when it holds, and what :meth:`shared` returns."""
+        self._reads: SingleFlight[tuple[str, str], bool | None] = SingleFlight()
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
-        """Whether a claim is ReadWriteMany; None where there is none or we may not read it.
+        """Return whether a claim is ReadWriteMany; None where there is none or it may not be read.
 
         Raises:
             ApiError: the API server could not answer.
         """
-        key, now = (namespace, claim), time.monotonic()
+        key = namespace, claim
         known = self._known.get(key)
-        if known is not None and now - known[0] < KNOWN_SECONDS:
+        if known is not None and self._clock() < known[0]:
             return known[1]
+        return await self._reads.ask(key, lambda: self._read(namespace, claim))
+
+    async def _read(self, namespace: str, claim: str) -> bool | None:
+        shared = await self._shared_now(namespace, claim)
+        self._known.pop((namespace, claim), None)
+        holds = MISSING_SECONDS if shared is None else KNOWN_SECONDS
+        self._known[namespace, claim] = (self._clock() + holds, shared)
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return shared
+
+    async def _shared_now(self, namespace: str, claim: str) -> bool | None:
         try:
             found = await self._client.get(CLAIMS, namespace, claim)
         except NotFound:
@@ -40,8 +63,4 @@ class AccessModes:
             if error.status == 403:
                 return None
             raise
-        shared = SHARED_MODE in ((found.get("spec") or {}).get("accessModes") or ())
-        self._known[key] = (now, shared)
-        while len(self._known) > _KEPT:
-            self._known.popitem(last=False)
-        return shared
+        return SHARED_MODE in ((found.get("spec") or {}).get("accessModes") or ())

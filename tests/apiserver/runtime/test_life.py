@@ -23,6 +23,7 @@ from tests.apiserver.runtime.experiments import (
 )
 from tests.apiserver.runtime.running import RunningOperator
 
+from maskrcnn_operator.cluster import access_modes
 from maskrcnn_operator.core import sharing
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
@@ -148,6 +149,7 @@ def test_nothing_starts_before_the_claim_is_there(
     operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "LOOK_AGAIN", timedelta(seconds=2))
+    monkeypatch.setattr(access_modes, "MISSING_SECONDS", 2.0)
     cluster = Cluster(bed, namespace)
     cluster.apply(manifest("early", CONVERT))
     waiting = cluster.wait_step("early", "convert", reason="WaitingForClaim")

@@ -1,4 +1,4 @@
-"""Full lists, the claim's modes and what is made of answers."""
+"""Full lists, and what is made of answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from tests.unit.cluster.conftest import FakeServer
 
-from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import _error_of
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests
@@ -182,33 +181,6 @@ async def test_everything_of_a_namespace_that_is_gone_leaves(
     assert forget_namespace(cache, "ns") == {Key("ns", "e0")}
     assert cache.keys() == {Key("other", "e0")}
     assert cache.pods_of("other", "e0") != []
-
-
-@pytest.mark.parametrize(
-    ("modes", "shared"),
-    [(["ReadWriteMany"], True), (["ReadWriteOnce", "ReadWriteMany"], True), (["ReadWriteOnce"], False), ([], False)],
-)
-async def test_a_claim_is_shared_by_its_modes(server: FakeServer, modes: list[str], shared: bool) -> None:
-    server.add(CLAIMS, "ns", {"metadata": {"name": "data"}, "spec": {"accessModes": modes}})
-    known = AccessModes(server)  # type: ignore[arg-type]
-    assert await known.shared("ns", "data") is shared
-    # what is known is not asked for again
-    server.objects.clear()
-    assert await known.shared("ns", "data") is shared
-
-
-async def test_a_claim_that_is_not_there_is_asked_for_again(server: FakeServer) -> None:
-    known = AccessModes(server)  # type: ignore[arg-type]
-    assert await known.shared("ns", "data") is None
-    server.fail["get", "persistentvolumeclaims"] = [
-        ApiError(403, "Forbidden", "no"),
-        ApiError(500, "InternalError", "no"),
-    ]
-    assert await known.shared("ns", "data") is None
-    with pytest.raises(ApiError):
-        await known.shared("ns", "data")
-    server.add(CLAIMS, "ns", {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteMany"]}})
-    assert await known.shared("ns", "data") is True
 
 
 def test_paths() -> None:

@@ -1,0 +1,117 @@
+"""Claims are read seldom, missing ones too, and once however many experiments ask."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.unit.cluster.conftest import FakeServer
+from tests.unit.progress.conftest import FakeTime
+
+from maskrcnn_operator.cluster.access_modes import KNOWN_SECONDS, MISSING_SECONDS, AccessModes
+from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.resources import CLAIMS
+
+
+class Server(FakeServer):
+    """Counts its reads; ``gate`` holds their answers back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def get(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        self.reads += 1
+        await self.gate.wait()
+        return await super().get(*arguments, **named)
+
+    def add_claim(self, *modes: str) -> None:
+        self.add(CLAIMS, "ns", {"metadata": {"name": "data"}, "spec": {"accessModes": list(modes)}})
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def known(server: Server, time: FakeTime) -> AccessModes:
+    return AccessModes(server, time.clock)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("modes", "shared"),
+    [(["ReadWriteMany"], True), (["ReadWriteOnce", "ReadWriteMany"], True), (["ReadWriteOnce"], False), ([], False)],
+)
+async def test_modes_of_a_claim_are_read_again_after_five_minutes(
+    server: Server, time: FakeTime, known: AccessModes, modes: list[str], shared: bool
+) -> None:
+    server.add_claim(*modes)
+    assert await known.shared("ns", "data") is shared
+    server.objects.clear()
+    time.seconds += KNOWN_SECONDS - 1
+    assert await known.shared("ns", "data") is shared
+    assert server.reads == 1
+    time.seconds += 1
+    assert await known.shared("ns", "data") is None
+
+
+async def test_many_experiments_on_one_missing_claim_read_it_once_in_half_a_minute(
+    server: Server, time: FakeTime, known: AccessModes
+) -> None:
+    began = time.seconds
+    for number in range(1500):
+        time.seconds = began + number / 50
+        assert await known.shared("ns", "data") is None
+    assert server.reads == 1
+    assert await known.shared("ns", "other") is None
+    assert server.reads == 2
+
+
+async def test_a_claim_that_is_created_is_noticed_after_half_a_minute(
+    server: Server, time: FakeTime, known: AccessModes
+) -> None:
+    assert await known.shared("ns", "data") is None
+    server.add_claim("ReadWriteMany")
+    time.seconds += MISSING_SECONDS
+    assert await known.shared("ns", "data") is True
+
+
+async def test_a_claim_that_may_not_be_read_is_asked_for_once_in_half_a_minute(
+    server: Server, time: FakeTime, known: AccessModes
+) -> None:
+    server.add_claim("ReadWriteMany")
+    server.fail["get", "persistentvolumeclaims"] = [ApiError(403, "Forbidden", "no")]
+    for _ in range(10):
+        assert await known.shared("ns", "data") is None
+    assert server.reads == 1
+    time.seconds += MISSING_SECONDS
+    assert await known.shared("ns", "data") is True
+
+
+async def test_an_answer_that_says_nothing_of_the_claim_is_not_kept(server: Server, known: AccessModes) -> None:
+    server.add_claim("ReadWriteMany")
+    server.fail["get", "persistentvolumeclaims"] = [ApiError(500, "InternalError", "no")]
+    with pytest.raises(ApiError):
+        await known.shared("ns", "data")
+    assert await known.shared("ns", "data") is True
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_those_who_ask_at_the_same_time_share_one_read(server: Server, known: AccessModes, there: bool) -> None:
+    if there:
+        server.add_claim("ReadWriteMany")
+    server.gate.clear()
+    asked = [asyncio.create_task(known.shared("ns", "data")) for _ in range(20)]
+    await FakeTime.settle()
+    server.gate.set()
+    assert await asyncio.gather(*asked) == [True if there else None] * 20
+    assert server.reads == 1
