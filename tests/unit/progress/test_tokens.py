@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from typing import Any
 
@@ -11,7 +12,7 @@ from maskrcnn_operator.cluster.errors import api_error
 from maskrcnn_operator.progress.authorise import Peer
 from maskrcnn_operator.progress.rate_limit import RateLimit
 from maskrcnn_operator.progress.refusal import Refusal
-from maskrcnn_operator.progress.tokens import TokenChecker
+from maskrcnn_operator.progress.tokens import MAX_PENDING, TokenChecker
 
 
 def review_of(pod: str) -> dict[str, Any]:
@@ -27,9 +28,12 @@ class Reviews:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.down = False
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def __call__(self, token: str, audience: str) -> dict[str, Any]:
         self.asked.append((token, audience))
+        await self.gate.wait()
         if self.down:
             raise api_error(0, "TimeoutError", "")
         return review_of(token) if token.startswith("pod") else {"authenticated": False, "error": "nonsense"}
@@ -101,3 +105,64 @@ async def test_the_token_itself_is_not_kept(time: Any) -> None:
     await checker.check("pod-" + "secret" * 5, "10.0.0.1")
     gc.collect()
     assert "secret" not in repr(vars(checker))
+
+
+async def test_a_token_that_comes_twice_at_once_is_reviewed_once(time: Any) -> None:
+    reviews = Reviews()
+    reviews.gate.clear()
+    checker = TokenChecker(reviews, time.clock, RateLimit(1.0, 1, time.clock))
+    checks = [asyncio.create_task(checker.check("pod-1", "10.0.0.1")) for _ in range(20)]
+    await time.settle()
+    reviews.gate.set()
+    assert await asyncio.gather(*checks) == [Peer("lab", "pod-1", "pod-1-uid")] * 20
+    assert len(reviews.asked) == 1
+
+
+async def test_few_reviews_are_under_way_and_more_are_refused_until_they_end(time: Any) -> None:
+    reviews = Reviews()
+    checker = TokenChecker(reviews, time.clock)
+    known = await checker.check("pod-known", "10.0.0.1")
+    reviews.gate.clear()
+    checks = [asyncio.create_task(checker.check(f"x{n}", f"10.0.{n % 30}.1")) for n in range(30 * 105)]
+    await time.settle()
+    assert len(reviews.asked) == 1 + MAX_PENDING
+    refused = [check.result() for check in checks if check.done()]
+    assert len(refused) == 30 * 105 - MAX_PENDING
+    assert {(found.status, found.reason, found.retry_after) for found in refused if isinstance(found, Refusal)} == {
+        (503, "TooBusy", 5.0)
+    }
+    # what is known is answered, and what is under review may be waited for
+    assert await checker.check("pod-known", "10.0.0.1") == known
+    again = asyncio.create_task(checker.check("x0", "10.0.0.1"))
+    await time.settle()
+    assert not again.done()
+    reviews.gate.set()
+    statuses = {found.status for found in await asyncio.gather(*checks, again) if isinstance(found, Refusal)}
+    assert statuses == {401, 503}
+    assert await checker.check("pod-new", "10.0.0.1") == Peer("lab", "pod-new", "pod-new-uid")
+
+
+async def test_what_is_refused_since_others_wait_does_not_count_against_an_address(time: Any) -> None:
+    reviews = Reviews()
+    reviews.gate.clear()
+    checker = TokenChecker(reviews, time.clock, RateLimit(1.0, 1, time.clock))
+    checks = [asyncio.create_task(checker.check(f"x{n}", f"10.0.{n}.1")) for n in range(MAX_PENDING)]
+    await time.settle()
+    for _ in range(5):
+        found = await checker.check("pod-1", "10.1.0.1")
+        assert isinstance(found, Refusal)
+        assert found.reason == "TooBusy"
+    reviews.gate.set()
+    await asyncio.gather(*checks)
+    assert isinstance(await checker.check("pod-1", "10.1.0.1"), Peer)
+
+
+async def test_a_review_that_takes_too_long_is_given_up_and_not_remembered(time: Any) -> None:
+    reviews = Reviews()
+    reviews.gate.clear()
+    checker = TokenChecker(reviews, time.clock, patience=0.01)
+    found = await checker.check("pod-1", "10.0.0.1")
+    assert isinstance(found, Refusal)
+    assert (found.status, found.reason) == (503, "TooBusy")
+    reviews.gate.set()
+    assert isinstance(await checker.check("pod-1", "10.0.0.1"), Peer)
