@@ -68,6 +68,11 @@ _REPORTS = Counter(
     ["code"],
     registry=REGISTRY,
 )
+_PROGRESS_INTERVAL = Gauge(
+    "maskrcnn_operator_progress_interval_seconds",
+    "Time between two writes of one experiment's progress; it grows with the number of experiments that report.",
+    registry=REGISTRY,
+)
 _LEADER = Gauge(
     "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
 )
@@ -145,6 +150,11 @@ def step_restarted(reason: str) -> None:
 def report_answered(code: int) -> None:
     """A progress report was answered with an HTTP status."""
     _REPORTS.labels(str(code)).inc()
+
+
+def progress_interval(seconds: float) -> None:
+    """Set the time between two writes of one experiment's progress."""
+    _PROGRESS_INTERVAL.set(seconds)
 
 
 def leading(holds_lease: bool) -> None:

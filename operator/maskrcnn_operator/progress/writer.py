@@ -1,4 +1,4 @@
-"""Writes progress into the status: at most once in an interval for an experiment, the newest, without a queue."""
+"""Writes progress into the status: the newest of an experiment, once in an interval that grows with their number."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from maskrcnn_operator.progress.report import MAX_METRICS
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 30.0
+"""Least time between two writes of an experiment."""
 CONCURRENT_WRITES = 8
 
 Apply = Callable[[str, str, Mapping[str, Any]], Awaitable[object]]
@@ -27,6 +28,17 @@ Apply = Callable[[str, str, Mapping[str, Any]], Awaitable[object]]
 
 Lookup = Callable[[str, str], MaskRCNNExperiment | None]
 """The experiment as it was last seen, by namespace and name."""
+
+
+def interval_of(reporting: int, rate: float, least: float = INTERVAL_SECONDS) -> float:
+    """Return the seconds between two writes of one experiment, so that those of all take ``rate`` writes a second.
+
+    Args:
+        reporting: experiments that report.
+        rate: 0 for no limit.
+        least: seconds.
+    """
+    return max(least, reporting / rate) if rate > 0 else least
 
 
 @dataclass
@@ -47,6 +59,9 @@ class ProgressWriter:
 
     Args:
         apply, lookup: see :data:`Apply` and :data:`Lookup`.
+        interval: least seconds between two writes of an experiment.
+        rate: writes a second that all experiments together may take; 0 for no limit.
+        on_interval: told of :attr:`interval`, at the start and whenever another experiment reports or one stops.
         clock, sleep: seconds that only rise, and waiting for them.
         now: time of day, aware.
     """
@@ -57,15 +72,24 @@ class ProgressWriter:
         lookup: Lookup,
         *,
         interval: float = INTERVAL_SECONDS,
+        rate: float = 0.0,
+        on_interval: Callable[[float], None] = lambda seconds: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._apply, self._lookup, self._interval = apply, lookup, interval
+        self._apply, self._lookup = apply, lookup
+        self._least, self._rate, self._on_interval = interval, rate, on_interval
         self._clock, self._sleep, self._now = clock, sleep, now
         self._slots: dict[str, _Slot] = {}
         self._writes = asyncio.Semaphore(CONCURRENT_WRITES)
         self._failing = False
+        on_interval(self.interval)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two writes of one experiment."""
+        return interval_of(len(self._slots), self._rate, self._least)
 
     def offer(self, grant: Grant, record: Mapping[str, Any]) -> bool:
         """Takes a record in; False where it is not written: another step is the current one, or it says nothing."""
@@ -83,6 +107,7 @@ class ProgressWriter:
         slot.progress, slot.unwritten = progress, True
         if slot.task is None:
             self._slots[grant.experiment_uid] = slot
+            self._on_interval(self.interval)
             slot.task = asyncio.create_task(self._serve(slot), name=f"progress {grant.namespace}/{grant.experiment}")
         return True
 
@@ -98,7 +123,7 @@ class ProgressWriter:
         last = experiment.status.progress.last_updated_time if experiment.status.progress else None
         if last is None:
             return 0.0
-        return min(max(0.0, self._interval - (self._now() - last).total_seconds()), self._interval)
+        return min(max(0.0, self.interval - (self._now() - last).total_seconds()), self.interval)
 
     async def _serve(self, slot: _Slot) -> None:
         uid = slot.grant.experiment_uid
@@ -112,12 +137,13 @@ class ProgressWriter:
             log.exception("Progress of %s/%s could not be written", slot.grant.namespace, slot.grant.experiment)
         finally:
             self._slots.pop(uid, None)
+            self._on_interval(self.interval)
 
     async def _write(self, slot: _Slot) -> None:
         grant, progress, slot.unwritten = slot.grant, slot.progress, False
         if progress is None or not speaks_for_current(grant, self._lookup(grant.namespace, grant.experiment)):
             return
-        slot.earliest = self._clock() + self._interval
+        slot.earliest = self._clock() + self.interval
         try:
             await self._apply(grant.namespace, grant.experiment, progress.to_json())
             self._failing = False

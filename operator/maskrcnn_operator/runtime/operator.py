@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from maskrcnn_operator.cluster.access_modes import AccessModes
-from maskrcnn_operator.cluster.budget import CallBudget
+from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
@@ -219,7 +219,8 @@ class Operator:
             self.cache.put(EXPERIMENTS, answer)
             return answer
 
-        writer = ProgressWriter(apply, self.cache.experiment)
+        rate = rate_of(Purpose.PROGRESS, options.qps)
+        writer = ProgressWriter(apply, self.cache.experiment, rate=rate, on_interval=metrics.progress_interval)
         stack.push_async_callback(writer.close)
         tokens = TokenChecker(client.token_review, time.monotonic)
         application = report_server.progress_app(self.cache, tokens, writer, on_report=metrics.report_answered)

@@ -28,6 +28,7 @@ def count_everything() -> None:
     process.leading(True)
     process.namespace_listed("team-a", True)
     process.api_call_held(Purpose.REVIEW, 0.5)
+    process.progress_interval(200.0)
 
 
 @asynccontextmanager

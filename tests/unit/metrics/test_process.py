@@ -43,6 +43,7 @@ def test_each_call_counts_where_it_says() -> None:
     count_everything()
     assert [value(name, **labels) for name, labels in counted] == [number + 1 for number in before]
     assert (value("maskrcnn_operator_queue_depth"), value("maskrcnn_operator_leader")) == (3, 1)
+    assert value("maskrcnn_operator_progress_interval_seconds") == 200
     process.queue_depth(0)
     process.leading(False)
     assert (value("maskrcnn_operator_queue_depth"), value("maskrcnn_operator_leader")) == (0, 0)

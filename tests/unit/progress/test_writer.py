@@ -1,20 +1,24 @@
-"""At most one write in an interval for an experiment, the newest, and nothing queues up."""
+"""At most one write in an interval for an experiment, the newest; with many experiments the interval is longer."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
 
 from maskrcnn_operator.api.status import Progress, StepState
+from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
 from maskrcnn_operator.cluster.errors import api_error
 from maskrcnn_operator.progress.authorise import Grant
 from maskrcnn_operator.progress.report import MAX_METRICS
-from maskrcnn_operator.progress.writer import CONCURRENT_WRITES, ProgressWriter
+from maskrcnn_operator.progress.writer import CONCURRENT_WRITES, ProgressWriter, interval_of
 
+QPS = 50.0
 GRANT = Grant("lab", "nuclei", "experiment-uid", "train", 2, "nuclei-train-2-abcde")
 
 
@@ -215,3 +219,89 @@ async def test_closing_gives_up_what_is_not_written(writer: ProgressWriter, time
     await writer.close()
     await time.advance(60)
     assert api.iterations == [(0.0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("reporting", "rate", "seconds"), [(1, 10, 30), (300, 10, 30), (301, 10, 30.1), (2000, 10, 200), (2000, 0, 30)]
+)
+def test_the_interval_grows_with_the_experiments_that_report(reporting: int, rate: float, seconds: float) -> None:
+    assert interval_of(reporting, rate) == pytest.approx(seconds)
+
+
+class Day:
+    """A clock that goes from one appointment to the next: much faster than a :class:`FakeTime` that ticks."""
+
+    def __init__(self, time: Any) -> None:
+        self._time = time
+        self._number = itertools.count()
+        self._appointments: list[tuple[float, int, Callable[[], None]]] = []
+
+    def at(self, moment: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._appointments, (moment, next(self._number), call))
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            woken = asyncio.get_running_loop().create_future()
+            self.at(self._time.seconds + seconds, lambda: woken.done() or woken.set_result(None))
+            await woken
+
+    async def pass_until(self, moment: float) -> None:
+        while self._appointments and self._appointments[0][0] <= moment:
+            self._time.seconds = self._appointments[0][0]
+            while self._appointments and self._appointments[0][0] <= self._time.seconds:
+                heapq.heappop(self._appointments)[2]()
+            for _ in range(12):
+                await asyncio.sleep(0)
+
+
+async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is_written_in_each_interval(
+    cluster: Any, time: Any
+) -> None:
+    number, report_seconds = 2000, 30.0
+    day, start = Day(time), time.seconds
+    budget = CallBudget(QPS, 100, time.clock, day.sleep)
+    written: list[tuple[float, str]] = []
+    intervals: list[float] = []
+
+    async def apply(namespace: str, name: str, progress: Mapping[str, Any]) -> None:
+        await budget.acquire(Purpose.PROGRESS)
+        written.append((time.seconds - start, name))
+
+    rate = rate_of(Purpose.PROGRESS, QPS)
+    writer = ProgressWriter(
+        apply, cluster.experiment, rate=rate, on_interval=intervals.append,
+        clock=time.clock, sleep=day.sleep, now=time.now,
+    )  # fmt: skip
+
+    def training(name: str, since: float) -> None:
+        grant = Grant("lab", name, name, "train", 2, "nuclei-train-2-abcde")
+        steps = itertools.count()
+
+        def report() -> None:
+            writer.offer(grant, {"step": next(steps)})
+            day.at(time.seconds + report_seconds, report)
+
+        day.at(since, report)
+
+    for index in range(number):
+        name = f"e{index}"
+        metadata = cluster.nuclei.metadata.model_copy(update={"name": name, "uid": name})
+        cluster.experiments["lab", name] = cluster.nuclei.model_copy(update={"metadata": metadata})
+        # all of them begin to report within an interval of theirs, as after the start of an operator
+        training(name, start + index * 30 // number)
+    await day.pass_until(start + 430)
+    await writer.close()
+
+    assert rate == 10.0
+    assert max(intervals) == 200.0
+    by_second = Counter(int(moment) for moment, _ in written)
+    # the share's part of the burst of 100, and then ten a second
+    assert sum(by_second[second] for second in range(10)) <= 20 + 10 * rate
+    assert max(by_second[second] for second in range(10, 430)) <= rate + 1
+    assert len(written) <= 20 + 430 * rate
+    moments: dict[str, list[float]] = {}
+    for moment, name in written:
+        moments.setdefault(name, []).append(moment)
+    assert len(moments) == number
+    gaps = [later - earlier for each in moments.values() for earlier, later in itertools.pairwise([0.0, *each, 430.0])]
+    assert max(gaps) <= 200.0 + report_seconds
