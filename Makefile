@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-input-pipeline bench-nuclei bench-nuclei-gang image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-input-pipeline bench-nuclei bench-nuclei-gang image-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench-inference: setup ## inference of every kind of model beside Model Garden, 
 
 bench-operator-scale: setup ## the operator with 500 and 2 000 experiments, beside a bare client
 	$(VENV)/python benchmarks/operator_scale.py
+
+bench-operator-budget: setup ## how much a flood of unknown tokens delays an experiment
+	$(VENV)/python benchmarks/operator_budget.py
 
 bench-input-pipeline: setup ## the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py
