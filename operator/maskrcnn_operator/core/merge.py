@@ -137,7 +137,7 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
                     f"{field}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
                 )
             )
-    for name in _required_files(step):
+    for name in required_files(step):
         if not getattr(spec.data_config, name):
             camel = dotted(("data_config", name))
             problems.append(
@@ -150,7 +150,8 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
     return problems
 
 
-def _required_files(step: Step) -> tuple[str, ...]:
+def required_files(step: Step) -> tuple[str, ...]:
+    """Return the file fields of ``dataConfig`` that the step's task reads."""
     if step.task_name is TaskName.TRAIN:
         return FILE_FIELDS
     if step.task_name is TaskName.EVALUATE:

@@ -24,7 +24,7 @@ from maskrcnn_operator.core.refusal import tried_at_once_after_an_edit, waiting_
 from maskrcnn_operator.core.retention import runs_to_forget
 from maskrcnn_operator.core.runs import Run, RunKey
 from maskrcnn_operator.core.sharing import problems_of_sharing, steps_at_a_time, waits_for_the_claim
-from maskrcnn_operator.core.starting import next_attempt
+from maskrcnn_operator.core.starting import next_attempt, problems_of_overlap
 from maskrcnn_operator.core.stopping import (
     runs_to_stop,
     steps_of_which_something_runs,
@@ -66,7 +66,11 @@ def reconcile(
     if experiment.metadata.deletion_timestamp is not None:
         return Plan(experiment.status, write_status=False)
     wanted = wanted or understand(experiment)
-    problems = (*wanted.problems, *problems_of_sharing(experiment, settings.workspace_shared))
+    problems = (
+        *wanted.problems,
+        *problems_of_overlap(experiment, runs, wanted),
+        *problems_of_sharing(experiment, settings.workspace_shared),
+    )
     look = _Look(experiment, runs, wanted, now=now, settings=settings, lingering=lingering, refused=refused)
     if problems:
         return look.stalled(problems)

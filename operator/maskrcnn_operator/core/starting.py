@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core import restart
 from maskrcnn_operator.core.graph import ModelUse
 from maskrcnn_operator.core.merge import merge_step, with_model
 from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.core.wanted import Wanted
+
+
+def problems_of_overlap(experiment: MaskRCNNExperiment, runs: Sequence[Run], wanted: Wanted) -> tuple[Problem, ...]:
+    """Return the overlaps of inputs with results for the steps that have not started for their fingerprint.
+
+    A step that has may end and be tried again: its directory is claimed, and nothing in it moves.
+    """
+    return tuple(
+        problem
+        for name, problems in wanted.overlaps.items()
+        if not _has_started(name, experiment, runs, wanted)
+        for problem in problems
+    )
+
+
+def _has_started(name: str, experiment: MaskRCNNExperiment, runs: Sequence[Run], wanted: Wanted) -> bool:
+    step = experiment.status.step(name)
+    recorded = {run.fingerprint for run in runs if run.step == name} | ({step.fingerprint} if step else set())
+    return any(wanted.recognises(name, fingerprint) for fingerprint in recorded)
 
 
 def next_attempt(

@@ -10,6 +10,7 @@ from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
+from maskrcnn_operator.core.overlap import overlaps
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Wanted:
 
     Attributes:
         prints: fingerprints by version of the algorithm, then by step.
+        overlaps: by step, inputs that lie where another step writes; they are a problem for a step still to start.
     """
 
     graph: StepGraph
     prints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    overlaps: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
     def fingerprint(self, step: str) -> str:
         """The fingerprint of ``step`` by the current version of the algorithm."""
@@ -48,4 +51,4 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
         return Wanted(graph, problems=tuple(problems))
     specs = {name: step.spec for name, step in merged.items()}
     prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
-    return Wanted(graph, prints)
+    return Wanted(graph, prints, overlaps=overlaps(experiment, graph))

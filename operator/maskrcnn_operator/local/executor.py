@@ -23,6 +23,7 @@ from maskrcnn_trainer.errors import EXIT_OK
 log = logging.getLogger(__name__)
 
 STAGING = ".staging"
+_END_OF_LOG = 4000
 
 
 class LocalExecutor:
@@ -148,10 +149,21 @@ class LocalExecutor:
             fingerprint=wanted.fingerprint,
             exit_code=code,
             result=result,
-            message=f"exit code {code}; see {process.log}" if code != EXIT_OK else "",
+            message=f"exit code {code}{self._refusal(process)}; see {process.log}" if code != EXIT_OK else "",
             started=process.started,
             ended=process.ended,
         )
+
+    def _refusal(self, process: AttemptProcess) -> str:
+        """Return the end of the log of an attempt that could not claim its directory: it may not leave a word there."""
+        if process.log != process.files.unclaimed_log:
+            return ""
+        try:
+            end = process.log.read_bytes()[-_END_OF_LOG:].decode(errors="replace")
+        except OSError:
+            return ""
+        said = [line.strip() for line in end.splitlines() if line.strip()]
+        return f": {self.workspace.in_manifest_form(said[-1])}" if said else ""
 
     def new_records(self) -> list[tuple[str, dict[str, Any]]]:
         """What running steps have written to their status.json since the last call, by step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from maskrcnn_operator.local.records import RecordFollower
 
 _PR_SET_PDEATHSIG = 1
+_STAGED_SPEC, _STAGED_LOG = "spec.yaml", "output.log"
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -43,12 +45,17 @@ class Files:
     @property
     def spec(self) -> Path:
         """The merged spec."""
-        return self.staging / "spec.yaml"
+        return self.staging / _STAGED_SPEC
 
     @property
     def staged_log(self) -> Path:
         """The log until the directory is claimed."""
-        return self.staging / "output.log"
+        return self.staging / _STAGED_LOG
+
+    @property
+    def unclaimed_log(self) -> Path:
+        """The log of an attempt that could not claim the directory, which may be the user's."""
+        return self.staging.parent.parent / ".logs" / f"{self.directory.name}.attempt-{self.attempt}.log"
 
     @property
     def log(self) -> Path:
@@ -71,7 +78,7 @@ class AttemptProcess:
         self.started = datetime.now(UTC).replace(microsecond=0)
         self.ended: datetime | None = None
         self.stopping = False
-        self._published = False
+        self._published: Path | None = None
         with files.staged_log.open("wb") as output:
             self._process = subprocess.Popen(
                 list(arguments),
@@ -86,14 +93,14 @@ class AttemptProcess:
     def poll(self) -> int | None:
         """The exit code (128 + signal where one ended it) once it has ended, else None."""
         code = self._process.poll()
-        self._publish_log(ended=code is not None)
+        self._publish_log(code)
         if code is None:
             return None
         if self.ended is None:
             self.ended = datetime.now(UTC).replace(microsecond=0)
             # whoever of the group outlived its leader has nobody left to report to
             self._signal_group(signal.SIGKILL)
-            shutil.rmtree(self.files.staging, ignore_errors=True)
+            _clear(self.files.staging)
         return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
@@ -111,7 +118,7 @@ class AttemptProcess:
     @property
     def log(self) -> Path:
         """Where the log is now."""
-        return self.files.log if self._published else self.files.staged_log
+        return self._published or self.files.staged_log
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:
@@ -119,15 +126,20 @@ class AttemptProcess:
         except (ProcessLookupError, PermissionError):
             return
 
-    def _publish_log(self, *, ended: bool) -> None:
-        if self._published or not (ended or self._claimed()):
+    def _publish_log(self, code: int | None) -> None:
+        if self._published:
             return
-        self.files.log.parent.mkdir(parents=True, exist_ok=True)
+        claimed = self._claimed()
+        if code is None and not claimed:
+            return
+        # nothing is written to a directory that the attempt could not claim
+        log = self.files.log if claimed or code == 0 else self.files.unclaimed_log
+        log.parent.mkdir(parents=True, exist_ok=True)
         if self.files.staged_log.exists():
-            self.files.staged_log.replace(self.files.log)
+            self.files.staged_log.replace(log)
         if self.files.spec.exists():
-            shutil.copyfile(self.files.spec, self.files.log.with_suffix(".spec.yaml"))
-        self._published = True
+            shutil.copyfile(self.files.spec, log.with_suffix(".spec.yaml"))
+        self._published = log
 
     def _claimed(self) -> bool:
         try:
@@ -136,6 +148,22 @@ class AttemptProcess:
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return bool(found == (self.uid, self.files.attempt, self.fingerprint))
+
+
+def clear_staging(folder: Path) -> None:
+    """Delete what attempts have left in the staging folder; what is not of an attempt stays."""
+    with contextlib.suppress(OSError):
+        for attempt in [] if folder.is_symlink() else list(folder.iterdir()):
+            _clear(attempt)
+        folder.rmdir()
+
+
+def _clear(staging: Path) -> None:
+    with contextlib.suppress(OSError):
+        if not staging.is_symlink():
+            (staging / _STAGED_SPEC).unlink(missing_ok=True)
+            (staging / _STAGED_LOG).unlink(missing_ok=True)
+            staging.rmdir()
 
 
 def _die_with_parent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.display import Display
 from maskrcnn_operator.local.executor import STAGING, LocalExecutor
 from maskrcnn_operator.local.paths import LocalWorkspace
+from maskrcnn_operator.local.process import clear_staging
 from maskrcnn_operator.local.results import finished_result
 from maskrcnn_operator.local.store import StatusStore
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED
@@ -96,7 +96,7 @@ def run_experiment(
     """
     directory = workspace.experiment_directory(experiment.name)
     with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
-        shutil.rmtree(directory / STAGING, ignore_errors=True)
+        clear_staging(directory / STAGING)
         executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
         status = _status_to_go_on_from(experiment, store.status, workspace, settings)
         loop = _Loop(
@@ -111,7 +111,7 @@ def run_experiment(
             final = loop.run()
         finally:
             executor.kill()
-            shutil.rmtree(directory / STAGING, ignore_errors=True)
+            clear_staging(directory / STAGING)
         return Outcome(exit_code(final, interrupts.first), final, dict(executor.logs))
 
 

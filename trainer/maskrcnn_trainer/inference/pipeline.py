@@ -215,12 +215,13 @@ def _finish(image: _Ready, found: Detections, detector: Detector, output: Output
         target, label = output.images / source.name, output.labels / source.label
         for path in (target, label):
             path.parent.mkdir(parents=True, exist_ok=True)
+        # the labels first: an image that has none is not ours, also after a kill in between
+        output.guard()
+        write_json_atomically(label, label_objects(labelled))
         try:
             write_image(target, picture, before_rename=output.guard)
         except UnwritableFormatError:
             target = target.with_name(f"{target.name}.png")
             log.warning("%s: cannot be written in its own format; drawn as %s", source.path, target.name)
             write_image(target, picture, before_rename=output.guard)
-        output.guard()
-        write_json_atomically(label, label_objects(labelled))
     return labelled

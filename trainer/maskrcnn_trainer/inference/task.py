@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from maskrcnn_trainer.inference.labels import prediction_dataset
 from maskrcnn_trainer.inference.pipeline import InferenceResult, Output, run_inference
 from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.inference.stages import shares
+from maskrcnn_trainer.launch.contents import remove_ours, shown
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.progress import progress_bar
@@ -82,8 +82,8 @@ def inference_task(
         batch_size = min(spec.eval_batch_size, len(sources))
         detector = open_detector(model_path, spec, key=key, threads=threads, batch_size=batch_size)
         reporter.accepted()
-        _clear(outputs, guard)
-        cleanup.callback(_clear, outputs, guard)
+        _clear(results_dir, guard)
+        cleanup.callback(_clear, results_dir, guard)
         output = Output(
             images=make_directory(results_dir / IMAGES_DIR),
             labels=make_directory(results_dir / LABELS_DIR),
@@ -156,13 +156,18 @@ def _tell_of_undrawn(names: Mapping[int, str]) -> None:
         )
 
 
-def _clear(outputs: list[Path], guard: Callable[[], None]) -> None:
-    """Removes what an earlier attempt left (see ``command.run`` for when that is allowed), or this one, cut short."""
-    standing = [path for path in outputs if path.exists()]
-    if standing:
+def _clear(results_dir: Path, guard: Callable[[], None]) -> None:
+    """Delete what an earlier attempt left (see ``command.run`` for when that is allowed), or this one, cut short.
+
+    Files that no inference has written stay.
+    """
+    if any((results_dir / name).exists() for name in OUTPUTS):
         guard()
-    for path in standing:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (results_dir / PREDICTIONS_FILE).unlink(missing_ok=True)
+    for name in (IMAGES_DIR, LABELS_DIR):
+        left = remove_ours(results_dir, name)
+        if left:
+            log.warning("%s: %s stay, which no inference has written", results_dir / name, shown(left))
 
 
 @contextlib.contextmanager

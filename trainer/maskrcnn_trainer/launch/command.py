@@ -15,7 +15,7 @@ from types import FrameType
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TryAgain
+from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
@@ -75,7 +75,11 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
         if environment.fingerprint and environment.results_dir:
             if _already_done(environment, settings):
                 return EXIT_OK
-            token = _claim(environment, settings, stop)
+            try:
+                token = _claim(environment, settings, stop)
+            except TaskError as error:
+                _say_refused(error, environment, settings)
+                raise
             if token is None:
                 return _say_stopped(environment, settings)
             os.environ[TOKEN_VARIABLE] = token
@@ -200,6 +204,8 @@ def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRe
             experiment_uid=uid,
             attempt=environment.attempt,
             fingerprint=str(environment.fingerprint),
+            task=settings.task,
+            key=environment.key,
         ).token
     run = await_claim(results_dir, experiment_uid=uid, attempt=environment.attempt, stopping=lambda: stop.asked)
     return run.token if run else None
@@ -223,6 +229,16 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
             environment, termination_message(settings.task[0], telling.code, environment, error=error)
         )
     return telling.code
+
+
+def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
+    """Write the last word of a start that could not claim its directory; never into that directory."""
+    results_dir, last_word = Path(str(environment.results_dir)), environment.termination_log
+    if settings.node_rank == 0 and last_word and not Path(last_word).resolve().is_relative_to(results_dir.resolve()):
+        said = {"reason": error.reason, "message": str(error)}
+        write_termination_message(
+            environment, termination_message(settings.task[0], error.exit_code, environment, error=said)
+        )
 
 
 def _say_stopped(environment: TaskEnvironment, settings: LaunchSettings) -> int:

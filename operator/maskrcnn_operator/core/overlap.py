@@ -1,0 +1,150 @@
+"""Inputs of tasks that lie where a step of the same experiment writes.
+
+A step's results directory is moved aside when its fingerprint changes, and its old results are deleted in the end. What
+a task reads may therefore stand in the directory of a step that runs before it, but of no other. The directory of a
+step that was removed from the spec is the user's.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
+from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.tasks import DatasetConvert, Export, Inference, TaskName
+from maskrcnn_operator.core.graph import ModelUse, StepGraph
+from maskrcnn_operator.core.merge import required_files, results_directory
+from maskrcnn_trainer.spec.errors import dotted
+
+
+@dataclass(frozen=True)
+class Input:
+    """A path that a task reads.
+
+    Attributes:
+        field: where the user has written it.
+        path: an absolute path of a file or directory, or a glob pattern.
+        pattern: whether it is a pattern.
+    """
+
+    field: str
+    path: str
+    pattern: bool = False
+
+
+def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, tuple[Problem, ...]]:
+    """Return by step what is wrong with its inputs; only steps with a problem are in it.
+
+    Args:
+        graph: without problems.
+    """
+    found: dict[str, tuple[Problem, ...]] = {}
+    for step in experiment.spec.steps:
+        problems = tuple(
+            problem
+            for given in inputs_of(experiment, graph, step)
+            if (problem := _problem(given, experiment, graph, step)) is not None
+        )
+        if problems:
+            found[step.name] = problems
+    return found
+
+
+def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Iterator[Input]:
+    """Return the paths that a step reads and that a user has written."""
+    node, task = graph.nodes[step.name], step.task
+    field = f"spec.steps[{node.index}]"
+    task_field = f"{field}.{step.task_name.value}"
+    if step.model_path:
+        yield Input(f"{field}.modelPath", step.model_path)
+    if isinstance(task, DatasetConvert):
+        yield Input(f"{task_field}.imageDir", task.image_dir)
+        yield Input(f"{task_field}.annotationsFile", task.annotations_file)
+    elif isinstance(task, Inference):
+        yield Input(f"{task_field}.imageDir", task.image_dir)
+        if task.class_map:
+            yield Input(f"{task_field}.classMap", task.class_map)
+    elif isinstance(task, Export) and task.data_type == "int8" and task.calibration.image_dir:
+        yield Input(f"{task_field}.calibration.imageDir", task.calibration.image_dir)
+    if step.task_name is TaskName.TRAIN and node.model_use not in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
+        pruned = _given(experiment, step, field, ("pruned_model_path",))
+        yield from pruned or _given(experiment, step, field, ("checkpoint",))
+    for name in required_files(step):
+        yield from _given(experiment, step, field, ("data_config", name)) or _filled(experiment, graph, step, name)
+
+
+def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tuple[str, ...]) -> list[Input]:
+    """Return a field of the merged spec as the step or the experiment gives it, a pattern for each of its parts."""
+    specs: dict[str, Any] = {f"{step_field}.experiment": step.experiment, "spec.experiment": experiment.spec.experiment}
+    for where, value in specs.items():
+        for name in path:
+            value = getattr(value, name, None)
+        if value:
+            field = f"{where}.{dotted(path)}"
+            if not path[-1].endswith("pattern"):
+                return [Input(field, value)]
+            return [Input(field, part.strip(), pattern=True) for part in value.split(",") if part.strip()]
+    return []
+
+
+def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: str) -> list[Input]:
+    """Return what stands for a field that is not given; records of steps before are never a problem."""
+    if name != "val_json_file":
+        return []
+    return [
+        Input(f"spec.steps[{graph.nodes[source].index}].datasetConvert.annotationsFile", task.annotations_file)
+        for source in graph.nodes[step.name].data
+        if isinstance(task := experiment.step(source).task, DatasetConvert) and task.split == "val"
+    ]
+
+
+def _problem(given: Input, experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Problem | None:
+    parts = _parts(given.path)
+    home = _parts(results_directory(experiment.name, ""))
+    if not given.pattern and not _one_begins_with_the_other(parts, home):
+        return None
+    before = graph.ancestors(step.name)
+    for index, other in enumerate(experiment.spec.steps):
+        directory = _parts(results_directory(experiment.name, other.name))
+        overlap = _may_match_in(parts, directory) if given.pattern else _one_begins_with_the_other(parts, directory)
+        if overlap and other.name not in before:
+            relation = "is" if parts == directory else "contains" if len(parts) < len(directory) else "lies in"
+            return Problem(given.field, _message(given.path, relation, index, step, other, graph))
+    return None
+
+
+def _message(path: str, relation: str, index: int, step: Step, other: Step, graph: StepGraph) -> str:
+    whose = "this step" if other is step else f"step {other.name}"
+    field = f"spec.steps[{index}].name"
+    text = f"{path} {relation} the results directory of {whose} ({field}), which may be moved or deleted"
+    if relation == "contains":
+        return f"{text}: name a directory without it"
+    if other is step or step.name in graph.ancestors(other.name):
+        return f"{text}: name another path, or rename the step"
+    return f"{text}: name another path, rename that step, or add it to dependsOn"
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Return the parts of an absolute path; doubled slashes, ``.`` and ``..`` do not count."""
+    return tuple(part for part in posixpath.normpath(path).split("/") if part)
+
+
+def _one_begins_with_the_other(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
+
+
+def _may_match_in(pattern: tuple[str, ...], directory: tuple[str, ...]) -> bool:
+    """Return whether a pattern may match a directory, or something in it."""
+    for position, part in enumerate(directory):
+        if position >= len(pattern):
+            return False
+        if pattern[position] == "**":
+            return True
+        if not fnmatch.fnmatchcase(part, pattern[position]):
+            return False
+    return True

@@ -1,0 +1,246 @@
+"""Making way for the results of a fingerprint: what stands in the results directory is moved aside, never lost.
+
+Results of another fingerprint move to ``<step>.<8 digits of it>``. One such directory is kept; results of the wanted
+fingerprint that stand aside are moved back. Only what is ours is moved or deleted (see ``contents``); everything is
+decided before anything is touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.launch.contents import first_foreign, first_unexpected, printable, remove_ours, shown
+from maskrcnn_trainer.launch.inputs import Input, inputs_of, lies_in
+from maskrcnn_trainer.launch.ours import CHECKPOINT, RUN_FILE
+from maskrcnn_trainer.launch.run_file import Kind, Mark, read_mark
+
+log = logging.getLogger(__name__)
+
+REASON = "ForeignFiles"
+_MOVES_NOT = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is to be done before a results directory is claimed.
+
+    Attributes:
+        moved_to: where what stands there goes; None where it stays, or where nothing stands there.
+        deleted: older directories of ours that go then.
+        moved_back: the directory that takes its place.
+    """
+
+    moved_to: Path | None = None
+    deleted: tuple[Path, ...] = ()
+    moved_back: Path | None = None
+
+
+def make_way(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), key: str | None = None) -> None:
+    """Make the results directory free for results of ``fingerprint``, or leave it where it holds such already.
+
+    Args:
+        task: the command line of the task, whose inputs may not move.
+        key: opens encrypted checkpoints.
+
+    Raises:
+        InvalidInput: something there is not ours, or the task reads it; nothing was touched.
+        TryAgain: the file system does not let us look or move.
+    """
+    way = way_for(results_dir, fingerprint, task=task, key=key)
+    if way.moved_to is not None:
+        _rename(results_dir, way.moved_to)
+        log.info("%s holds other results; moved to %s", results_dir, way.moved_to.name)
+    for old in way.deleted:
+        left = remove_ours(old)
+        if left:
+            log.warning("%s is not deleted whole; it still holds %s", old, shown(left))
+        else:
+            log.info("%s, older results of this step, was deleted", old)
+    if way.moved_back is not None:
+        _rename(way.moved_back, results_dir)
+        log.info("%s holds results of this fingerprint; moved back", way.moved_back)
+
+
+def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), key: str | None = None) -> Way:
+    """Decide what :func:`make_way` does, without doing it; raises what it raises."""
+    aside = _asides(results_dir)
+    back = next((path for path, mark in aside.items() if mark.fingerprint == fingerprint), None)
+    if not os.path.lexists(results_dir):
+        if back is not None:
+            _require_movable(back, aside[back], inputs_of(task))
+        return Way(moved_back=back)
+    if not results_dir.is_dir():
+        raise InvalidInput(
+            f"{results_dir} is the results directory of this step, but a file or a broken link is there: move it "
+            "elsewhere, or rename the step",
+            reason=REASON,
+        )
+    mark = read_mark(results_dir)
+    if _is_claimed_in_place(results_dir, mark, fingerprint, key):
+        return Way()
+    inputs = inputs_of(task)
+    _require_movable(results_dir, mark, inputs)
+    if back is not None:
+        _require_movable(back, aside[back], inputs)
+    if mark.run is Kind.DAMAGED:
+        moved_to = _free(results_dir, "damaged-{number}")
+        log.warning("%s: run.json is damaged; all goes to %s, which is never deleted", results_dir, moved_to.name)
+    else:
+        moved_to = _free(results_dir, digits(str(mark.fingerprint)), digits(str(mark.fingerprint)) + ".{number}")
+    old = [path for path in aside if path != back and _is_deletable(path, aside[path], inputs)]
+    return Way(moved_to, tuple(old), back)
+
+
+def digits(fingerprint: str) -> str:
+    """Return the first 8 of the 32 hexadecimal digits of a fingerprint, ``<digits>-<version>``."""
+    return fingerprint[:8]
+
+
+def _is_claimed_in_place(results_dir: Path, mark: Mark, fingerprint: str, key: str | None) -> bool:
+    """Return whether nothing has to move: the directory is free, or what it holds is of this fingerprint.
+
+    Raises:
+        InvalidInput: neither run.json nor result.json says that the directory is ours.
+    """
+    if mark.run is Kind.OURS:
+        return mark.run_fingerprint == fingerprint
+    if mark.run is Kind.FOREIGN:
+        raise _refusal(results_dir, RUN_FILE)
+    if mark.result is Kind.OURS and (mark.run is Kind.ABSENT or mark.result_fingerprint == fingerprint):
+        return mark.result_fingerprint == fingerprint
+    unexpected = first_unexpected(results_dir) if mark.run is Kind.ABSENT else None
+    if mark.run is Kind.ABSENT and unexpected is None:
+        return True
+    try:
+        found = _newest_checkpoint(results_dir, key)
+    except InvalidInput as error:
+        if unexpected is None:
+            raise
+        raise _refusal(results_dir, unexpected) from error
+    if found == fingerprint:
+        log.warning("%s: run.json is lost or damaged; its checkpoints are of this fingerprint and stay", results_dir)
+        return True
+    if unexpected is not None:
+        raise _refusal(results_dir, unexpected)
+    return False
+
+
+def _require_movable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> None:
+    """Raise InvalidInput unless a directory is ours whole and the task reads nothing in it."""
+    if directory.is_symlink():
+        raise InvalidInput(
+            f"{directory} is a link and holds results of another fingerprint, which would have to move: move them or "
+            "the link away yourself",
+            reason=REASON,
+        )
+    foreign = first_foreign(directory, mark)
+    if foreign is not None:
+        raise _refusal(directory, foreign)
+    for given in inputs:
+        if lies_in(given, directory):
+            raise InvalidInput(
+                f"{given.name} {given.path} lies in {directory}, whose results are of another fingerprint and would "
+                "have to move: copy what is read elsewhere, or rename the step",
+                reason=REASON,
+            )
+
+
+def _refusal(directory: Path, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{directory} holds {printable(name)}, which no step of an experiment has written: move it elsewhere, or "
+        "rename the step or the experiment; nothing was changed",
+        reason=REASON,
+    )
+
+
+def _asides(results_dir: Path) -> Mapping[Path, Mark]:
+    """Return the directories of other fingerprints beside a results directory, told by their names and content.
+
+    A directory that the user has called like one, such as by a date, is none: its files name another fingerprint.
+    """
+    found: dict[Path, Mark] = {}
+    pattern = re.compile(re.escape(results_dir.name) + r"\.(?P<digits>[0-9a-f]{8})(?:\.\d+)?")
+    try:
+        names = sorted(os.listdir(results_dir.parent))
+    except (FileNotFoundError, NotADirectoryError):
+        return found
+    except OSError as error:
+        raise TryAgain(f"{results_dir.parent} cannot be looked into: {error.strerror}") from error
+    for name in names:
+        match, path = pattern.fullmatch(name), results_dir.with_name(name)
+        if match is None or path.is_symlink() or not path.is_dir():
+            continue
+        try:
+            mark = read_mark(path)
+        except TaskError as error:
+            log.warning("%s is left alone: %s", path, error)
+            continue
+        if mark.fingerprint is not None and digits(mark.fingerprint) == match["digits"]:
+            found[path] = mark
+    return found
+
+
+def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
+    try:
+        _require_movable(directory, mark, inputs)
+    except InvalidInput as error:
+        log.warning("%s, older results of this step, is kept: %s", directory, error)
+        return False
+    return True
+
+
+def _free(results_dir: Path, *forms: str) -> Path:
+    """Return a name beside the directory that nothing has, the first of ``forms`` that is free."""
+    number = 1
+    while True:
+        for form in forms:
+            path = results_dir.with_name(f"{results_dir.name}.{form.format(number=number)}")
+            if not os.path.lexists(path):
+                return path
+        number += 1
+
+
+def _rename(old: Path, new: Path) -> None:
+    try:
+        old.rename(new)
+    except OSError as error:
+        text = f"{old} cannot be moved to {new}: {error.strerror}"
+        if error.errno in _MOVES_NOT:
+            raise InvalidInput(f"{text}; move it yourself, or rename the step", reason=REASON) from error
+        raise TryAgain(text) from error
+
+
+def _newest_checkpoint(results_dir: Path, key: str | None) -> str | None:
+    """Return the fingerprint of the newest checkpoint that opens; None where there is none.
+
+    Raises:
+        InvalidInput: there are checkpoints, and the key opens none of them.
+    """
+    matches = filter(None, map(CHECKPOINT.fullmatch, os.listdir(results_dir)))
+    found = {int(match["step"]): match.string for match in matches}
+    if not found:
+        return None
+    from maskrcnn_trainer.modelfile import read_model_file  # numpy is not loaded for nothing
+
+    locked: InvalidInput | None = None
+    for step in sorted(found, reverse=True):
+        path = results_dir / found[step]
+        try:
+            if not path.is_symlink():
+                saved = read_model_file(path, key).state.get("fingerprint")
+                return str(saved) if saved else None
+        except InvalidInput as error:
+            locked = error if error.reason == "WrongKey" else locked
+            log.warning("%s; trying the checkpoint before it", error)
+        except (KeyError, TypeError, AttributeError) as error:
+            log.warning("%s: no checkpoint of ours (%r); trying the one before it", path, error)
+    if locked is not None:
+        raise locked
+    return None

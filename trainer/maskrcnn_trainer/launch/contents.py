@@ -1,0 +1,247 @@
+"""The files of a results directory: which of them are not ours, and how ours are deleted.
+
+Links are never followed: one is a file of somebody else's, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.launch.ours import (
+    CHECKPOINT,
+    IMAGES,
+    LABELS,
+    RESULT_FILE,
+    RUN_FILE,
+    SHARD,
+    is_deletable,
+    is_ignored,
+    is_ours,
+    is_temporary,
+    labels_of,
+    may_stand_unclaimed,
+)
+from maskrcnn_trainer.launch.run_file import Kind, Mark
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, a link or anything else that is not a directory.
+
+    Attributes:
+        path: relative to the results directory, with slashes.
+        regular: whether it is a plain file.
+    """
+
+    path: str
+    regular: bool
+
+
+def entries(directory: Path, below: str = "") -> Iterator[Entry]:
+    """Return what is in a directory, to its depths and by name.
+
+    Args:
+        below: look only into this directory of it.
+
+    Raises:
+        InvalidInput: a directory may not be read.
+    """
+    for path, kind in _walk(directory, below):
+        if kind != "directory":
+            yield Entry(path, kind == "file")
+
+
+def first_foreign(directory: Path, mark: Mark) -> str | None:
+    """Return the first file that no step has written, relative to the directory; None where all are ours.
+
+    Args:
+        mark: what run.json and result.json say.
+    """
+    kinds = {RUN_FILE: mark.run, RESULT_FILE: mark.result}
+    shards, inferred = _OneSet(mark.records), _Inferred(directory)
+    for entry in entries(directory):
+        path = entry.path
+        if not entry.regular or not is_ours(path) or kinds.get(path) is Kind.FOREIGN:
+            return path
+        if not shards.takes(path) or _is_checkpoint_of_a_command(directory, path):
+            return path
+        # only a run that was cut short may have left an image without its labels
+        if (mark.inferred and inferred.is_image_without_labels(path)) or inferred.is_no_label(path):
+            return path
+    return None
+
+
+def first_unexpected(directory: Path) -> str | None:
+    """Return the first file that may not stand in a directory without run.json and result.json; None for none."""
+    found = (entry.path for entry in entries(directory) if not (entry.regular and may_stand_unclaimed(entry.path)))
+    return next(found, None)
+
+
+def remove_ours(directory: Path, below: str = "") -> list[str]:
+    """Delete the files of tasks, one by one, then the directories that are empty.
+
+    run.json and result.json go last, and only when nothing else is left: a deletion that is cut short is finished the
+    next time.
+
+    Args:
+        below: delete only in this directory of it.
+
+    Returns:
+        What is left, relative to the directory.
+    """
+    last = () if below else (RESULT_FILE, RUN_FILE)
+    inferred = _Inferred(directory)
+    left: list[str] = []
+    for entry in list(entries(directory, below)):
+        path = entry.path
+        if path in last:
+            continue
+        kept = inferred.is_image_without_labels(path) or inferred.is_no_label(path)
+        if not entry.regular or kept or not is_deletable(path) or not _done(os.unlink, directory / path):
+            left.append(path)
+    for path, kind in reversed(list(_walk(directory, below))):
+        if kind == "directory":
+            _done(os.rmdir, directory / path)
+    rest = [name for name in _names(directory / below) if name not in last]
+    if not rest:
+        for name in last:
+            _done(os.unlink, directory / name)
+        _done(os.rmdir, directory / below)
+    return left or rest
+
+
+def shown(names: list[str]) -> str:
+    """Return some names for a message."""
+    more = len(names) - _SHOWN
+    return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+
+
+def printable(name: str) -> str:
+    """Return a file name as text that any terminal and log takes."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return text if text.isprintable() else repr(text)
+
+
+def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
+    """Return paths with ``file``, ``directory`` or ``other``; a directory stands before what is in it."""
+    if below and (directory / below).is_symlink():
+        yield below, "other"
+        return
+    waiting = [below]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(directory / folder) as found:
+                children = sorted(found, key=lambda child: child.name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise InvalidInput(
+                f"{directory / folder} cannot be looked into ({error.strerror}); give this user the right to read it, "
+                "or move it away"
+            ) from error
+        prefix = f"{folder}/" if folder else ""
+        inside = []
+        for child in children:
+            if is_ignored(child.name):
+                continue
+            if child.is_dir(follow_symlinks=False):
+                yield prefix + child.name, "directory"
+                inside.append(prefix + child.name)
+            else:
+                yield prefix + child.name, "file" if child.is_file(follow_symlinks=False) else "other"
+        waiting += reversed(inside)
+
+
+class _OneSet:
+    """A conversion writes one set of shards; a second one beside it was made by hand."""
+
+    def __init__(self, recorded: str | None) -> None:
+        match = SHARD.fullmatch(recorded.replace("-*-of-", "-00000-of-")) if recorded else None
+        self._set = (match["tag"], match["total"]) if match else None
+
+    def takes(self, path: str) -> bool:
+        match = SHARD.fullmatch(path)
+        if match is None or "/" in path:
+            return True
+        found = (match["tag"], match["total"])
+        self._set = self._set or found
+        return found == self._set
+
+
+def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
+    """Return whether a checkpoint was written by ``maskrcnn train`` on a command line: it has no fingerprint.
+
+    One that is damaged or encrypted counts as a step's.
+    """
+    if not CHECKPOINT.fullmatch(path):
+        return False
+    try:
+        with zipfile.ZipFile(directory / path) as archive:
+            state = json.loads(archive.read("model.json"))["state"]
+        return state.get("fingerprint") is None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile):
+        return False
+
+
+class _Inferred:
+    """Pairs of annotated images and labels: an image without labels, or what is no list of labels, is not ours."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def is_image_without_labels(self, path: str) -> bool:
+        return path.startswith(f"{IMAGES}/") and path in self._unpaired
+
+    def is_no_label(self, path: str) -> bool:
+        """Return whether a file below labels has no image and is not a JSON list, as labels are."""
+        if not path.startswith(f"{LABELS}/") or path not in self._unpaired:
+            return False
+        try:
+            with (self._directory / path).open("rb") as file:
+                return file.read(1) != b"["
+        except OSError:
+            return True
+
+    @cached_property
+    def _unpaired(self) -> frozenset[str]:
+        labels = {entry.path for entry in entries(self._directory, LABELS)}
+        unpaired, paired = set(), set()
+        for entry in entries(self._directory, IMAGES):
+            image = entry.path.removeprefix(f"{IMAGES}/")
+            found = {f"{LABELS}/{label}" for label in labels_of(image)} & labels
+            paired |= found
+            if not found:
+                unpaired.add(entry.path)
+        return frozenset(path for path in unpaired | (labels - paired) if not is_temporary(path))
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def _done(action: Callable[[Path], None], path: Path) -> bool:
+    """Return whether a file or directory is gone."""
+    try:
+        action(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        log.debug("%s stays: %s", path, error)
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""What the command of a task reads, to be compared with directories that are about to move."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn_trainer.arguments import with_hyphens
+from maskrcnn_trainer.workspace import real_path
+
+_SPEC_FLAGS = frozenset({"-e", "--experiment-spec", "--experiment-spec-file"})
+_INPUT_FLAGS = _SPEC_FLAGS | {
+    *("-i", "--image-dir", "-a", "--annotations-file", "-m", "--model", "--model-path", "-c", "--class-map"),
+    "--cal-image-dir",
+}
+_NO_INPUT_FLAGS = frozenset(
+    {
+        *("-o", "--output", "--output-file", "--output-dir", "-d", "--model-dir", "-r", "--results-dir"),
+        *("--engine-file", "--cal-cache-file", "--cal-data-file", "-k", "--key"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file, directory or pattern that a task reads.
+
+    Attributes:
+        name: where the command says so, such as ``-i`` or ``trainingFilePattern of -e``.
+        path: as it stands there.
+    """
+
+    name: str
+    path: str
+
+
+def inputs_of(task: Sequence[str]) -> list[Input]:
+    """Return the inputs that a command line names, those in its experiment spec too.
+
+    An absolute path after a flag that is not known as an output counts as an input.
+    """
+    found: list[Input] = []
+    flag = ""
+    for argument in with_hyphens(task[1:]):
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-") and not equals:
+            flag = argument
+            continue
+        flag, value = (name, value) if equals and name.startswith("--") else (flag, argument)
+        if value and flag not in _NO_INPUT_FLAGS and (flag in _INPUT_FLAGS or value.startswith("/")):
+            found.append(Input(flag, value))
+        if flag in _SPEC_FLAGS:
+            found += [Input(f"{field} of {flag}", path) for field, path in _paths_in(value)]
+    return found
+
+
+def lies_in(given: Input, directory: Path) -> bool:
+    """Return whether an input, or a file that its pattern matches, is a directory or lies in it, links resolved."""
+    path = str(real_path(given.path))
+    if not glob.has_magic(path):
+        return _is_in(path, directory)
+    folders: dict[str, bool] = {}
+    for match in itertools.chain([_literal_part(path)], glob.iglob(path, recursive=True)):  # noqa: PTH207
+        folder = match if os.path.islink(match) else os.path.dirname(match)
+        if folder not in folders:
+            folders[folder] = _is_in(folder, directory)
+        if folders[folder]:
+            return True
+    return False
+
+
+def _literal_part(pattern: str) -> str:
+    """Return a path in the directory that a pattern begins with."""
+    parts = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1])
+    return "/".join([*parts, ""])
+
+
+def _is_in(path: str, directory: Path) -> bool:
+    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):
+        return True
+    try:
+        wanted = os.stat(directory)
+    except OSError:
+        return False
+    # by inode and not by name: a file system may be mounted twice, or take two spellings for one name
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        try:
+            if os.path.samestat(wanted, os.stat(folder)):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
+    """Return the absolute paths in a YAML file with the fields that hold them; none of what cannot be read."""
+    try:
+        content = yaml.safe_load(Path(spec).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return
+    waiting: list[tuple[str, Any]] = [("", content)]
+    while waiting:
+        field, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [(f"{field}.{key}" if field else str(key), part) for key, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(field, part) for part in value]
+        elif isinstance(value, str):
+            yield from ((field, part.strip()) for part in value.split(",") if part.strip().startswith("/"))
