@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.cli import main
+from maskrcnn_trainer.launch.contents import entries
+from maskrcnn_trainer.launch.ours import is_ours
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.modelfile import MAGIC, read_model_file
@@ -196,3 +198,8 @@ def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert exported.read_bytes().startswith(MAGIC)
     assert re.match(r"TRT-\d+-EntropyCalibration2\n", calibration.read_text())
     assert (exported.parent / "nvinfer_config.txt").is_file()
+
+    for directory in (data, trained, evaluated, pruned, retrained, results, exported.parent):
+        found = [entry.path for entry in entries(directory)]
+        assert {"status.json", "result.json"} < set(found)
+        assert [path for path in found if not is_ours(path)] == []

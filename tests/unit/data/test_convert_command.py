@@ -11,6 +11,8 @@ from PIL import Image
 from maskrcnn_trainer.arguments import TaskParser, with_hyphens
 from maskrcnn_trainer.data.convert import command
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.launch.contents import entries
+from maskrcnn_trainer.launch.ours import is_ours
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -111,6 +113,7 @@ def arguments_for(folder: Path, *more: str) -> argparse.Namespace:
 
 def test_a_run_reports_what_it_did(folder: Path) -> None:
     assert command.run(arguments_for(folder)) == 0
+    assert all(is_ours(entry.path) for entry in entries(folder / "out"))
     result = json.loads((folder / "out" / "result.json").read_text())
     assert result["task"] == "dataset_convert"
     metrics = result["metrics"]

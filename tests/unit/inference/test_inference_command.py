@@ -18,6 +18,8 @@ from tests.unit.detector.constant_model import CANVAS, metadata, model_bytes, sp
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.inference.task import OUTPUTS
+from maskrcnn_trainer.launch.contents import entries
+from maskrcnn_trainer.launch.ours import is_ours
 
 HEIGHT, WIDTH = CANVAS
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
@@ -70,6 +72,7 @@ def test_a_directory_of_images(folder: Path) -> None:
     assert "2 images in" in done.stderr
     assert "Share of the work of all threads: decode" in done.stderr
     out = folder / "out"
+    assert all(is_ours(entry.path) for entry in entries(out))
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["images_annotated", "labels"]
     labels = json.loads((out / "labels" / "11.json").read_text())
     assert [(label["category_id"], round(label["score"], 4)) for label in labels] == [(5, 0.9), (2, 0.7), (9, 0.6)]
@@ -109,6 +112,22 @@ def test_existing_results_stay_unless_an_operator_runs_it(
     assert ended(command(folder)) == 0
     assert not old.exists()
     assert json.loads((folder / "out" / "result.json").read_text())["fingerprint"] == FINGERPRINT
+
+
+def test_files_of_the_users_among_older_results_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
+    assert ended(command(folder)) == 0
+    mine = {"images_annotated/mine.png": b"\x89PNG", "labels/mine.json": b"{}", "labels/notes.txt": b"text"}
+    for name, content in mine.items():
+        (folder / "out" / name).write_bytes(content)
+    (folder / "images" / "12.png").unlink()
+    assert ended(command(folder)) == 0
+    assert {name: (folder / "out" / name).read_bytes() for name in mine} == mine
+    assert not list((folder / "out").rglob("12.*"))
+    (folder / "images" / "11.png").write_bytes(b"")
+    assert ended(command(folder)) == 64
+    assert {name: (folder / "out" / name).read_bytes() for name in mine} == mine
+    assert not list((folder / "out").rglob("11.*"))
 
 
 def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,30 +1,82 @@
-"""Who may write to a results directory, and where results of another fingerprint go."""
+"""Who may write to a results directory, and what happens to what stands there."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import logging
+import os
 import threading
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from maskrcnn_trainer.errors import TryAgain
-from maskrcnn_trainer.launch.ownership import Run, await_claim, claim, ownership_guard, read_run
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.launch import LaunchSettings, launch
+from maskrcnn_trainer.launch.ownership import await_claim, claim, ownership_guard
+from maskrcnn_trainer.launch.run_file import Run, read_run
+from maskrcnn_trainer.modelfile import ModelFile, write_model_file
 
 A = "aaaaaaaa111111111111111111111111-v1"
 B = "bbbbbbbb222222222222222222222222-v1"
 C = "cccccccc333333333333333333333333-v1"
+D = "dddddddd444444444444444444444444-v1"
 
 
-def start(directory: Path, fingerprint: str, attempt: int = 1) -> str:
-    run = claim(directory, experiment_uid="uid", attempt=attempt, fingerprint=fingerprint)
-    (directory / "made-by").write_text(fingerprint)
+def start(directory: Path, fingerprint: str, attempt: int = 1, *task: str) -> str:
+    run = claim(directory, experiment_uid="uid", attempt=attempt, fingerprint=fingerprint, task=task)
+    (directory / "status.json").write_text(fingerprint)
     return run.token
 
 
 def folders(parent: Path) -> dict[str, str]:
-    return {entry.name: (entry / "made-by").read_text() for entry in parent.iterdir()}
+    return {entry.name: (entry / "status.json").read_text() for entry in parent.iterdir() if entry.is_dir()}
+
+
+def snapshot(root: Path) -> dict[str, object]:
+    """Every file and link below a directory with its content."""
+    return {
+        str(path.relative_to(root)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def write(directory: Path, *names: str) -> None:
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(name.encode())
+
+
+def checkpoint(path: Path, fingerprint: str | None, key: str | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    step = int(path.stem.rpartition("-")[2])
+    model = ModelFile({}, {}, {}, step, {"kernel": np.zeros(3, np.float32)}, state={"fingerprint": fingerprint})
+    write_model_file(path, model, key)
+
+
+def result(directory: Path, fingerprint: str | None, **artifacts: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    named = {name: {"path": path, "bytes": 1} for name, path in artifacts.items()}
+    content = {"version": 1, "task": "train", "code": 0, "fingerprint": fingerprint, "artifacts": named}
+    (directory / "result.json").write_text(json.dumps(content))
+
+
+def assert_refused(directory: Path, fingerprint: str, *words: str, task: tuple[str, ...] = ()) -> None:
+    """Nothing is touched, and the message says what is in the way."""
+    before = snapshot(directory.parent)
+    with pytest.raises(InvalidInput) as caught:
+        claim(directory, experiment_uid="uid", attempt=1, fingerprint=fingerprint, task=task)
+    assert caught.value.exit_code == 64
+    for word in (str(directory), *words):
+        assert word in str(caught.value)
+    assert snapshot(directory.parent) == before
 
 
 def test_the_file_names_the_run(tmp_path: Path) -> None:
@@ -69,15 +121,23 @@ def test_results_of_another_fingerprint_are_kept_aside_once_and_moved_back(tmp_p
 
 
 def test_other_steps_and_folders_of_the_user_are_left_alone(tmp_path: Path) -> None:
-    for name in ("train2", "train.backup", "train.notahexd"):
+    # the last two are called as ours are, but hold something else
+    others = ("train2", "train.backup", "train.notahexd", "train.20261128", "train.deadbeef")
+    for name in others[:-1]:
         start(tmp_path / name, C)
-    start(tmp_path / "train", A)
-    start(tmp_path / "train", B)
-    assert {"train2", "train.backup", "train.notahexd"} < set(folders(tmp_path))
+    write(tmp_path / "train.deadbeef", "status.json", "mine.png")
+    before = snapshot(tmp_path)
+    for fingerprint in (A, B, D):
+        start(tmp_path / "train", fingerprint)
+    after = {path: content for path, content in snapshot(tmp_path).items() if path.startswith(others)}
+    assert after == before
 
 
-def test_an_unreadable_file_is_nobodys(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"version": 1, "attempt": ')
+@pytest.mark.parametrize(
+    "content", ['{"version": 1, "attempt": ', "", "\0" * 100, "[" * 100_000, '{"attempt": 1e999, "token": ""}', "9" * 5000]
+)
+def test_an_unreadable_file_is_nobodys(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
     assert read_run(tmp_path) is None
 
 
@@ -108,3 +168,449 @@ def test_other_nodes_wait_for_their_attempt_and_take_its_token(tmp_path: Path) -
     finally:
         ended.set()
         waiting.join(10)
+
+
+@pytest.mark.parametrize("names", [("0.png", "1.png"), ("a/b/c.txt",), ("status.json", "z.csv"), ("model.step-1.tlt",)])
+def test_a_directory_of_the_users_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    directory = tmp_path / "images"
+    write(directory, *names)
+    foreign = next(name for name in names if name != "status.json")
+    for fingerprint in (A, B, C):
+        assert_refused(directory, fingerprint, f"holds {foreign},", "move it elsewhere, or rename the step")
+
+
+def test_what_maskrcnn_train_has_left_on_a_command_line_is_the_users(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    write(directory, "status.json", "evaluations.json", "logs/tensorboard/events.out.tfevents.1.a")
+    checkpoint(directory / "model.step-10.tlt", None)
+    result(directory, None, model="model.step-10.tlt")
+    assert_refused(directory, A, "evaluations.json")
+    # also where an operator's run has claimed the directory before
+    mine = tmp_path / "mine"
+    start(mine, A)
+    result(mine, None)
+    assert_refused(mine, B, "result.json")
+    (mine / "result.json").unlink()
+    checkpoint(mine / "model.step-5.tlt", A)
+    checkpoint(mine / "model.step-6.tlt", None)
+    assert_refused(mine, B, "model.step-6.tlt")
+    (mine / "model.step-6.tlt").unlink()
+    start(mine, B)
+    assert (tmp_path / "mine.aaaaaaaa" / "model.step-5.tlt").exists()
+
+
+def test_records_converted_by_hand_are_the_users(tmp_path: Path) -> None:
+    directory = tmp_path / "convert"
+    write(directory, "train-00000-of-00001.tfrecord")
+    result(directory, None, records=f"{directory}/train-*-of-00001.tfrecord")
+    assert_refused(directory, A, "result.json")
+    # a second set beside ours
+    ours = tmp_path / "ours"
+    start(ours, A)
+    write(ours, "train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord", "extra-00000-of-00001.tfrecord")
+    result(ours, A, records="/workspace/raw/ours/train-*-of-00002.tfrecord")
+    assert_refused(ours, B, "extra-00000-of-00001.tfrecord")
+    (ours / "extra-00000-of-00001.tfrecord").unlink()
+    start(ours, B)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "model.onnx.bak", "images_annotated/.DS_Store", "sub/run.json", "labels.json", "lost/found"]
+)
+def test_one_file_of_the_users_keeps_results_where_they_are(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    write(directory, "model.step-1.tlt", name)
+    assert_refused(directory, B, f"holds {name},")
+    start(directory, A)  # nothing has to move
+    assert (directory / name).exists()
+
+
+def test_a_directory_without_a_run_is_claimed_where_nothing_of_value_stands(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    write(directory, "status.json", "logs/attempt-1.log", ".run.json.12.partial", ".train.convert-abcd1234/lock")
+    write(directory, ".nfs0001", "lost+found/x", ".snapshot/hourly/0.png")
+    before = snapshot(directory)
+    claim(directory, experiment_uid="uid", attempt=1, fingerprint=A)
+    after = snapshot(directory)
+    assert after.pop("run.json")
+    assert after == before
+
+
+@pytest.mark.parametrize("content", ["{}", '{"lr": 0.1}', "[]", '"text"'])
+def test_a_run_file_of_another_program_is_the_users(tmp_path: Path, content: str) -> None:
+    directory = tmp_path / "train"
+    directory.mkdir()
+    (directory / "run.json").write_text(content)
+    assert_refused(directory, A, "run.json")
+
+
+@pytest.mark.parametrize("name", ["run.json", "model.step-1.tlt", "images_annotated", "status.json"])
+def test_a_link_is_a_file_of_the_users(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "raw", "0.png")
+    directory = tmp_path / "train"
+    start(directory, A)
+    (directory / name).unlink(missing_ok=True)
+    (directory / name).symlink_to(tmp_path / "raw")
+    assert_refused(directory, B, name)
+
+
+def test_a_results_directory_that_is_a_link_is_claimed_but_never_moved(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write(other / "full", "0.png")
+    (other / "empty").mkdir()
+    home = tmp_path / "nuclei"
+    home.mkdir()
+    (home / "train").symlink_to(other / "full")
+    assert_refused(home / "train", A, "0.png")
+    (home / "train").unlink()
+    (home / "train").symlink_to(other / "empty")
+    start(home / "train", A)
+    start(home / "train", A)
+    assert (other / "empty" / "run.json").exists()
+    assert_refused(home / "train", B, "is a link")
+    (home / "train").unlink()
+    (home / "train").symlink_to(other / "absent")
+    assert_refused(home / "train", A, "broken link")
+    write(home, "file")
+    assert_refused(home / "file", A)
+
+
+def test_a_link_beside_the_directory_is_never_followed(tmp_path: Path) -> None:
+    start(tmp_path / "other", A)
+    (tmp_path / "train.aaaaaaaa").symlink_to(tmp_path / "other")
+    for fingerprint in (A, B, C, D):
+        start(tmp_path / "train", fingerprint)
+    assert (tmp_path / "other" / "run.json").exists()
+    assert (tmp_path / "train.aaaaaaaa").is_symlink()
+
+
+def test_older_results_with_a_file_of_the_users_are_kept_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    start(directory, B)
+    write(tmp_path / "train.aaaaaaaa", "model.step-1.tlt", "why-this-is-the-best.md")
+    before = snapshot(tmp_path / "train.aaaaaaaa")
+    for fingerprint in (C, D):
+        start(directory, fingerprint)
+    assert snapshot(tmp_path / "train.aaaaaaaa") == before
+    assert "why-this-is-the-best.md" in caplog.text
+    assert not (tmp_path / "train.bbbbbbbb").exists()
+    # it would have to move back
+    assert_refused(directory.with_name("train"), A, "why-this-is-the-best.md")
+
+
+def test_older_results_are_deleted_file_by_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    write(directory, "model.step-1.tlt", "logs/attempt-1.node-0.log", "logs/tensorboard/events.out.tfevents.1.a")
+    start(directory, B)
+    old = tmp_path / "train.aaaaaaaa"
+    write(old, "logs/my-analysis.ipynb")
+    start(directory, C)
+    assert sorted(snapshot(old)) == ["logs/my-analysis.ipynb", "run.json"]
+    assert "logs/my-analysis.ipynb" in caplog.text
+    (old / "logs" / "my-analysis.ipynb").unlink()
+    start(directory, D)
+    assert not old.exists()
+
+
+def test_a_deletion_that_was_cut_short_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    write(directory, *(f"model.step-{step}.tlt" for step in range(5)))
+    start(directory, B)
+    unlink, calls = os.unlink, itertools.count()
+
+    def killed(path: Any, **options: Any) -> None:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr("maskrcnn_trainer.launch.contents.os.unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        start(directory, C)
+    monkeypatch.undo()
+    assert (tmp_path / "train.aaaaaaaa" / "run.json").exists()
+    start(directory, C)
+    start(directory, D)
+    assert sorted(folders(tmp_path)) == ["train", "train.cccccccc"]
+
+
+def test_a_name_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    write(tmp_path / "train.aaaaaaaa", "0.png")
+    start(directory, B)
+    assert (tmp_path / "train.aaaaaaaa" / "0.png").exists()
+    assert read_run(tmp_path / "train.aaaaaaaa.1")
+    start(directory, A)
+    assert read_run(directory) == read_run(directory)
+    assert folders(tmp_path / "..")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["train", "train.aaaaaaaa", "train.bbbbbbbb"]
+
+
+DAMAGED = [b"", b'{"version": 1, "experimentUid": "u', b"\0" * 100, b'{"experimentUid": "u", "token": 3}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_training_whose_run_file_is_damaged_goes_on(tmp_path: Path, content: bytes) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    checkpoint(directory / "model.step-5.tlt", A)
+    write(directory, "model.step-6.tlt")  # the newest is damaged, too
+    (directory / "run.json").write_bytes(content)
+    before = snapshot(directory)
+    assert start(directory, A)
+    assert read_run(directory)
+    assert {**snapshot(directory), "run.json": content} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["train"]
+
+
+def test_an_encrypted_training_whose_run_file_is_damaged_goes_on(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    checkpoint(directory / "model.step-5.tlt", A, "secret")
+    write(directory, "run.json")
+    for key in (None, "wrong"):
+        with pytest.raises(InvalidInput) as caught:
+            claim(directory, experiment_uid="uid", attempt=1, fingerprint=A, key=key)
+        assert caught.value.reason == "WrongKey"
+    claim(directory, experiment_uid="uid", attempt=1, fingerprint=A, key="secret")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["train"]
+
+
+def test_a_result_of_this_fingerprint_stays_without_its_run_file(tmp_path: Path) -> None:
+    directory = tmp_path / "evaluate"
+    for content in (None, b"", b"{"):
+        result(directory, A)
+        write(directory, "metrics.json", "detections.json")
+        if content is not None:
+            (directory / "run.json").write_bytes(content)
+        claim(directory, experiment_uid="uid", attempt=1, fingerprint=A)
+        assert (directory / "metrics.json").exists()
+        (directory / "run.json").unlink()
+    start(directory, B)
+    assert (tmp_path / "evaluate.aaaaaaaa" / "metrics.json").exists()
+
+
+def test_a_training_that_lost_its_run_file_goes_on(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    checkpoint(directory / "model.step-5.tlt", A)
+    assert_refused(directory, B, "model.step-5.tlt")
+    start(directory, A)
+    assert (directory / "model.step-5.tlt").exists()
+
+
+def test_damaged_results_of_anything_else_are_moved_aside_and_never_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "train"
+    for number in range(1, 4):
+        start(directory, A)
+        checkpoint(directory / "model.step-5.tlt", B)
+        (directory / "run.json").write_bytes(b"\0")
+        if number == 3:
+            result(directory, B)
+        start(directory, A if number < 3 else C)
+        assert f"train.damaged-{number}" in caplog.text
+    for fingerprint in (A, B, C, D):
+        start(directory, fingerprint)
+    for number in range(1, 4):
+        assert (tmp_path / f"train.damaged-{number}" / "model.step-5.tlt").exists()
+
+
+def test_damaged_results_with_a_file_of_the_users_are_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    write(directory, "run.json", "notes.txt")
+    assert_refused(directory, A, "notes.txt")
+
+
+def test_images_that_were_added_to_those_of_an_inference_are_the_users(tmp_path: Path) -> None:
+    directory = tmp_path / "infer"
+    start(directory, A)
+    write(directory, "images_annotated/a.png", "images_annotated/sub/b.webp.png", "predictions.json")
+    for label in ("a.json", "sub/b.json"):
+        (directory / "labels" / label).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "labels" / label).write_text("[]")
+    result(directory, A, images_annotated=str(directory / "images_annotated"))
+    write(directory, "images_annotated/mine.png")
+    assert_refused(directory, B, "images_annotated/mine.png")
+    (directory / "images_annotated" / "mine.png").unlink()
+    (directory / "labels" / "coco.json").write_text('{"images": []}')
+    assert_refused(directory, B, "labels/coco.json")
+    (directory / "labels" / "coco.json").unlink()
+    start(directory, B)
+    start(directory, C)
+    assert sorted(folders(tmp_path)) == ["infer", "infer.bbbbbbbb"]
+
+
+def test_an_inference_that_was_cut_short_is_ours(tmp_path: Path) -> None:
+    directory = tmp_path / "infer"
+    start(directory, A)
+    write(directory, "images_annotated/a.png", "images_annotated/.b.png.7.partial")
+    (directory / "labels").mkdir()
+    (directory / "labels" / "c.json").write_text("[]")
+    start(directory, B)
+    assert (tmp_path / "infer.aaaaaaaa" / "images_annotated" / "a.png").exists()
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "pattern", "link to a pattern", "dots", "mapped"])
+def test_what_the_task_reads_does_not_move(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "nuclei" / "train"
+    start(directory, A)
+    checkpoint(directory / "model.step-5.tlt", A)
+    (tmp_path / "link").symlink_to(directory)
+    monkeypatch.setenv("MASKRCNN_WORKSPACE", str(tmp_path))
+    path = {
+        "itself": f"{directory}/model.step-5.tlt",
+        "link": f"{tmp_path}/link/model.step-5.tlt",
+        "pattern": f"{tmp_path}/other/*,{directory}/model.*",
+        "link to a pattern": f"{tmp_path}/l*k/model.*",
+        "dots": f"{tmp_path}/nuclei//x/../train/./model.step-5.tlt",
+        "mapped": "/workspace/nuclei/train/model.step-5.tlt",
+    }[how]
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(json.dumps({"checkpoint": "/elsewhere", "dataConfig": {"trainingFilePattern": path}}))
+    task = ("train", "-e", str(spec), "-d", str(directory))
+    assert_refused(directory, B, "dataConfig.trainingFilePattern of -e", "rename the step", task=task)
+    spec.write_text("{}")
+    if "pattern" not in how:
+        task = ("inference", "-e", str(spec), "-m", path, "-i", "/samples", "-r", str(directory))
+        assert_refused(directory, B, "-m", task=task)
+    task = ("inference", "-i", "/samples", "-r", str(directory), "-o", f"{directory}/model.onnx", "-k", str(directory))
+    start(directory, B, 1, *task)
+
+
+def test_older_results_that_the_task_reads_are_kept(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    checkpoint(directory / "model.step-5.tlt", A)
+    start(directory, B)
+    kept = tmp_path / "train.aaaaaaaa" / "model.step-5.tlt"
+    start(directory, C, 1, "evaluate", "-m", str(kept))
+    assert kept.exists()
+    start(directory, D, 1, "evaluate", "-m", str(tmp_path / "train.other"))
+    assert not kept.exists()
+
+
+def test_a_directory_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+    (directory / "sub").mkdir()
+    scandir = os.scandir
+
+    def locked(path: Any) -> Any:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("maskrcnn_trainer.launch.contents.os.scandir", locked)
+    assert_refused_simply(directory)
+
+
+def assert_refused_simply(directory: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be looked into"):
+        claim(directory, experiment_uid="uid", attempt=1, fingerprint=B)
+    assert directory.exists()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(16, InvalidInput), (18, InvalidInput), (116, TryAgain)])
+def test_a_directory_that_cannot_be_moved_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    directory = tmp_path / "train"
+    start(directory, A)
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(kind, match="cannot be moved to"):
+        start(directory, B)
+    assert read_run(directory)
+
+
+def environment_of(directory: Path, last_word: Path) -> TaskEnvironment:
+    return TaskEnvironment.from_environ(
+        {
+            "MASKRCNN_RESULTS_DIR": str(directory),
+            "MASKRCNN_FINGERPRINT": A,
+            "MASKRCNN_EXPERIMENT_UID": "uid",
+            "MASKRCNN_TERMINATION_LOG": str(last_word),
+        }
+    )
+
+
+def test_a_refused_launch_says_so_in_its_last_word_but_not_in_the_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "images"
+    write(directory, "0.png")
+    settings = LaunchSettings(1, 0, 1, None, ("evaluate", "-r", str(directory)), keep_logs=True)
+    for last_word in (tmp_path / "last-word", directory / "termination.json"):
+        with pytest.raises(InvalidInput):
+            launch(settings, environment_of(directory, last_word))
+        assert sorted(snapshot(directory)) == ["0.png"]
+    said = json.loads((tmp_path / "last-word").read_text())
+    assert (said["code"], said["error"]["reason"]) == (64, "ForeignFiles")
+    assert "0.png" in said["error"]["message"]
+
+
+Prepare = Callable[[Path], None]
+
+
+def _raw_images(directory: Path) -> None:
+    write(directory, "0.png", "1.png", "below/2.png")
+
+
+def _annotations(directory: Path) -> None:
+    write(directory, "train.json")
+
+
+def _link_to_images(directory: Path) -> None:
+    _raw_images(directory.parent.parent / "elsewhere")
+    directory.symlink_to(directory.parent.parent / "elsewhere")
+
+
+def _links_in_the_directory(directory: Path) -> None:
+    _raw_images(directory.parent.parent / "elsewhere")
+    directory.mkdir(parents=True)
+    (directory / "0.png").symlink_to(directory.parent.parent / "elsewhere" / "0.png")
+
+
+def _hand_made_archive(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("0.png", b"raw")
+    (directory / "model.tlt").write_bytes(content.getvalue())
+
+
+def _results_of_a_removed_step(directory: Path) -> None:
+    start(directory, D)
+    write(directory, "model.step-9.tlt", "notes.txt")
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        _raw_images,
+        _annotations,
+        _link_to_images,
+        _links_in_the_directory,
+        _hand_made_archive,
+        _results_of_a_removed_step,
+    ],
+)
+@pytest.mark.parametrize("name", ["nuclei/images", "raw/images", "nuclei/train"])
+def test_no_file_of_the_users_is_gone_after_three_edits(tmp_path: Path, name: str, prepare: Prepare) -> None:
+    logging.getLogger("maskrcnn_trainer").setLevel(logging.INFO)
+    directory = tmp_path / name
+    directory.parent.mkdir(parents=True)
+    prepare(directory)
+    before = snapshot(tmp_path)
+    task = ("dataset_convert", "-i", str(directory), "-a", f"{directory}/train.json", "-o", str(directory))
+    for fingerprint in (A, B, C):
+        with pytest.raises(InvalidInput):
+            claim(directory, experiment_uid="uid", attempt=1, fingerprint=fingerprint, task=task)
+        assert snapshot(tmp_path) == before

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from maskrcnn_trainer.artifacts import RESULT_FILE
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch.ours import (
     CHECKPOINT,
     IMAGES,
     LABELS,
-    RESULT_FILE,
     RUN_FILE,
     SHARD,
     is_deletable,

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 RUN_FILE = "run.json"
-RESULT_FILE = "result.json"
 LOGS = "logs"
 IMAGES, LABELS = "images_annotated", "labels"
 

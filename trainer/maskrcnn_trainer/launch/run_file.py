@@ -10,8 +10,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_trainer.artifacts import RESULT_FILE
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.launch.ours import RESULT_FILE, RUN_FILE
+from maskrcnn_trainer.launch.ours import IMAGES, RUN_FILE
 
 _LARGEST = 1 << 20
 """Bytes; run.json has 200, result.json a few thousand."""
@@ -115,7 +116,7 @@ def read_mark(results_dir: Path) -> Mark:
         read.fingerprint if read else None,
         fingerprint,
         records=path.rpartition("/")[2] if isinstance(path, str) else None,
-        inferred="images_annotated" in artifacts,
+        inferred=IMAGES in artifacts,
     )
 
 

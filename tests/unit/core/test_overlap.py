@@ -1,0 +1,201 @@
+"""Inputs in the results directories of steps that do not run before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.core.wanted import understand
+
+from .world import World
+
+Make = Callable[..., Any]
+
+CONVERT, CONVERT_VAL, TRAIN, EVALUATE, PRUNE, RETRAIN, EVALUATE_PRUNED, INFERENCE, EXPORT = range(9)
+
+
+def put(index: int, task: str | None, **fields: Any) -> Callable[[dict[str, Any]], object]:
+    def change(spec: dict[str, Any]) -> None:
+        step = spec["steps"][index]
+        (step if task is None else step[task]).update(fields)
+
+    return change
+
+
+def both(*changes: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: [change(spec) for change in changes]
+
+
+def experiment(**fields: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda spec: spec["experiment"].update(fields)
+
+
+def data(index: int | None, **fields: Any) -> Callable[[dict[str, Any]], object]:
+    def change(spec: dict[str, Any]) -> None:
+        owner = spec if index is None else spec["steps"][index]
+        owner.setdefault("experiment", {}).setdefault("dataConfig", {}).update(fields)
+
+    return change
+
+
+OVERLAPS = [
+    # the step's own directory
+    (put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train"), "steps[0].datasetConvert.imageDir", 0),
+    (put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train/raw"), "steps[0].datasetConvert.imageDir", 0),
+    (put(0, "datasetConvert", imageDir="/workspace/nuclei"), "steps[0].datasetConvert.imageDir", 0),
+    (put(0, "datasetConvert", imageDir="/workspace"), "steps[0].datasetConvert.imageDir", 0),
+    (put(0, "datasetConvert", imageDir="/"), "steps[0].datasetConvert.imageDir", 0),
+    # one that runs later, or beside it
+    (
+        put(0, "datasetConvert", annotationsFile="/workspace/nuclei/train/train.json"),
+        "steps[0].datasetConvert.annotationsFile",
+        2,
+    ),
+    (put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-val"), "steps[0].datasetConvert.imageDir", 1),
+    (put(7, "inference", imageDir="/workspace/nuclei/evaluate/x"), "steps[7].inference.imageDir", 3),
+    (put(7, "inference", classMap="/workspace/nuclei/inference/map.txt"), "steps[7].inference.classMap", 7),
+    (put(7, None, modelPath="/workspace/nuclei/train/model.step-5.tlt"), "steps[7].modelPath", 2),
+    (
+        put(8, "export", dataType="int8", calibration={"imageDir": "/workspace/nuclei/inference"}),
+        "steps[8].export.calibration.imageDir",
+        7,
+    ),
+    (experiment(checkpoint="/workspace/nuclei/retrain/model.step-5.tlt"), "spec.experiment.checkpoint", 5),
+    (
+        put(2, None, experiment={"prunedModelPath": "/workspace/nuclei/prune/model.tlt"}),
+        "steps[2].experiment.prunedModelPath",
+        4,
+    ),
+    (data(None, valJsonFile="/workspace/nuclei/evaluate/val.json"), "spec.experiment.dataConfig.valJsonFile", 3),
+    (data(2, valJsonFile="/workspace/nuclei/evaluate/val.json"), "steps[2].experiment.dataConfig.valJsonFile", 3),
+    # patterns
+    (
+        data(None, trainingFilePattern="/data/a-*, /workspace/nuclei/inference/x-*"),
+        "spec.experiment.dataConfig.trainingFilePattern",
+        7,
+    ),
+    (data(None, trainingFilePattern="/workspace/nuclei/[e]*/a-*"), "spec.experiment.dataConfig.trainingFilePattern", 3),
+    (data(None, trainingFilePattern="/workspace/**/a-*"), "spec.experiment.dataConfig.trainingFilePattern", 2),
+    (data(None, validationFilePattern="/*/nuc?ei/*/v-*"), "spec.experiment.dataConfig.validationFilePattern", 2),
+    # spelled otherwise
+    (put(0, "datasetConvert", imageDir="//workspace//nuclei/./convert-train//"), "datasetConvert.imageDir", 0),
+    (put(0, "datasetConvert", imageDir="/workspace/raw/../nuclei/x/../convert-train"), "datasetConvert.imageDir", 0),
+    (put(0, "datasetConvert", imageDir="/../workspace/nuclei/train"), "datasetConvert.imageDir", 2),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "owner"), OVERLAPS)
+def test_an_input_where_a_step_writes_is_invalid(make: Make, change: Any, field: str, owner: int) -> None:
+    world = World(make(change))
+    world.settle()
+    assert world.runs == {}
+    assert world.conditions() == {"Stalled": "True", "Succeeded": "Unknown", "Ready": "False"}
+    ready = world.experiment.status.condition("Ready")
+    assert ready is not None
+    assert ready.reason == "InvalidSpec"
+    (told,) = [line for line in ready.message.splitlines() if f"(spec.steps[{owner}].name)" in line][:1]
+    assert f"{field}: /" in told
+
+
+FINE = [
+    # before it: its results stand while this step runs
+    put(7, "inference", imageDir="/workspace/nuclei/convert-train/images"),
+    both(put(7, None, modelPath="/workspace/nuclei/train/model.step-5.tlt"), put(7, None, dependsOn=["train"])),
+    data(None, trainingFilePattern="/workspace/nuclei/convert-*/train-*.tfrecord"),
+    data(None, valJsonFile="/workspace/nuclei/convert-val/val.json"),
+    # beside results
+    put(0, "datasetConvert", imageDir="/workspace/nuclei/raw"),
+    put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train2"),
+    put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train.old"),
+    put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train/../raw"),
+    put(0, "datasetConvert", imageDir="/workspace/nuclei2/convert-train"),
+    put(0, "datasetConvert", imageDir="/nuclei/convert-train"),
+    experiment(checkpoint="/workspace/nuclei/removed/model.step-5.tlt"),
+    data(None, trainingFilePattern="/workspace/tr*"),
+    data(None, trainingFilePattern="/workspace/nuclei/tfrecords-*"),
+    # not read
+    put(8, "export", dataType="fp32", calibration={"imageDir": "/workspace/nuclei/inference"}),
+    lambda spec: spec["steps"][5].update(experiment={"checkpoint": "/workspace/nuclei/retrain/x"}),
+]
+
+
+@pytest.mark.parametrize("change", FINE)
+def test_other_inputs_are_fine(make: Make, change: Any) -> None:
+    wanted = understand(make(change))
+    assert wanted.problems == ()
+    assert wanted.overlaps == {}
+
+
+def test_the_message_says_what_would_be_right(make: Make) -> None:
+    def told(change: Any, step: str) -> str:
+        (problem,) = understand(make(change)).overlaps[step]
+        return str(problem)
+
+    assert told(put(7, None, modelPath="/workspace/nuclei/train/m.tlt"), "inference") == (
+        "spec.steps[7].modelPath: /workspace/nuclei/train/m.tlt lies in the results directory of step train "
+        "(spec.steps[2].name), which may be moved or deleted: name another path, rename that step, or add it to "
+        "dependsOn"
+    )
+    assert told(put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train"), "convert-train") == (
+        "spec.steps[0].datasetConvert.imageDir: /workspace/nuclei/convert-train is the results directory of this step "
+        "(spec.steps[0].name), which may be moved or deleted: name another path, or rename the step"
+    )
+    assert told(put(0, "datasetConvert", imageDir="/workspace/nuclei"), "convert-train").endswith(
+        "/workspace/nuclei contains the results directory of this step (spec.steps[0].name), which may be moved or "
+        "deleted: name a directory without it"
+    )
+
+
+BAD = put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train")
+
+
+def test_a_step_that_has_started_goes_on(make: Make) -> None:
+    """As in an experiment that an earlier release has let pass."""
+    world = World(make(BAD))
+    prints = understand(world.experiment)
+    world.edit(make())
+    world.settle()
+    world.edit(make(BAD))
+    steps = tuple(
+        step.model_copy(update={"fingerprint": prints.fingerprint(step.name)}) if step.name == "convert-train" else step
+        for step in world.experiment.status.steps
+    )
+    world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"steps": steps}))
+    world.change("convert-train", fingerprint=prints.fingerprint("convert-train"))
+    world.settle()
+    assert world.live() == {"convert-train", "convert-val"}
+    world.succeed("convert-train", "convert-val")
+    assert world.live() == {"train"}
+    # the next edit would start it again
+    world.edit(make(BAD, put(0, "datasetConvert", numShards=7)))
+    world.settle()
+    assert world.conditions()["Stalled"] == "True"
+
+
+def test_a_run_that_the_status_does_not_know_yet_goes_on(make: Make) -> None:
+    world = World(make())
+    world.settle()
+    fresh = make(BAD)
+    world.edit(fresh.with_status(fresh.status))
+    world.change("convert-train", fingerprint=understand(fresh).fingerprint("convert-train"))
+    world.look()
+    assert world.conditions().get("Stalled") != "True"
+
+
+@pytest.mark.parametrize(
+    ("name", "directory", "step"),
+    [("nuclei", "/workspace/nuclei/images", "images"), ("raw", "/workspace/raw/images", "images")],
+)
+def test_the_layout_of_the_readme_with_a_step_called_as_the_images(
+    make: Make, name: str, directory: str, step: str
+) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["steps"] = [
+            {"name": step, "datasetConvert": {"imageDir": directory, "annotationsFile": "/workspace/raw/train.json"}}
+        ]
+
+    found = make(change)
+    found = found.model_copy(update={"metadata": found.metadata.model_copy(update={"name": name})})
+    assert list(understand(found).overlaps) == [step]

@@ -1,0 +1,121 @@
+"""The user's own files through edits of the spec, with the trainer itself."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from maskrcnn_operator.local.command import run_manifest
+from maskrcnn_operator.local.process import clear_staging
+
+TRAINER = (sys.executable, "-m", "maskrcnn_trainer.cli")
+
+
+def manifest(image_dir: str, *, step: str = "images", shards: int = 1) -> dict[str, Any]:
+    convert = {"imageDir": image_dir, "annotationsFile": "/workspace/set.json", "tag": "set", "numShards": shards}
+    experiment = {
+        "initLearningRate": 0.01,
+        "totalSteps": 10,
+        "dataConfig": {"imageSize": [128, 128], "numClasses": 2},
+    }
+    return {
+        "apiVersion": "maskrcnn.dev/v1alpha1",
+        "kind": "MaskRCNNExperiment",
+        "metadata": {"name": "raw"},
+        "spec": {
+            "workspace": {"persistentVolumeClaim": {"claimName": "maskrcnn"}},
+            "maxRestarts": 0,
+            "experiment": experiment,
+            "steps": [{"name": step, "datasetConvert": convert}],
+        },
+    }
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with raw images in the directory of a step called ``images`` of an experiment called ``raw``."""
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    monkeypatch.setenv("MASKRCNN_THREADS", "1")
+    images = tmp_path / "ws" / "raw" / "images"
+    images.mkdir(parents=True)
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(images / "a.png")
+    annotation = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 30, "height": 20}],
+        "annotations": [annotation | {"segmentation": [[0, 0, 9, 0, 9, 9]]}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (tmp_path / "ws" / "set.json").write_text(json.dumps(content))
+    return tmp_path / "ws"
+
+
+def run(workspace: Path, content: dict[str, Any]) -> int:
+    file = workspace.parent / "experiment.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return run_manifest(file, workspace, jobs=1, console=Console(file=io.StringIO()), trainer=TRAINER)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_three_edits_of_a_step_called_as_its_images_lose_none(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for shards in (1, 2, 3):
+        assert run(workspace, manifest("/workspace/raw/images", shards=shards)) == 64
+        assert names(workspace / "raw" / "images") == ["a.png"]
+    assert "spec.steps[0].datasetConvert.imageDir" in caplog.text
+    assert "(spec.steps[0].name)" in caplog.text
+
+
+def test_three_edits_of_a_step_that_reads_its_own_directory_by_a_link_lose_nothing(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (workspace / "link").symlink_to(workspace / "raw" / "images")
+    for shards in (1, 2, 3):
+        assert run(workspace, manifest("/workspace/link", shards=shards)) == 64
+        assert names(workspace / "raw" / "images") == ["a.png"]
+    assert "/workspace/raw/images holds a.png, which no step of an experiment has written" not in caplog.text
+    assert "holds a.png, which no step of an experiment has written" in caplog.text
+    assert names(workspace / "raw") == [".lock", ".logs", "experiment-status.json", "images"]
+
+
+def test_images_in_the_directory_of_a_removed_step_stay(workspace: Path) -> None:
+    home = workspace / "raw"
+    (home / "images").rename(home / "own")
+    assert run(workspace, manifest("/workspace/raw/own", step="images")) == 0
+    (home / "images" / "b.png").write_bytes(b"mine")
+    for shards in (1, 2, 3):
+        # the directory of the step that was renamed is an input like any other
+        (home / "images" / "a.png").write_bytes((home / "own" / "a.png").read_bytes())
+        assert run(workspace, manifest("/workspace/raw/images", step="renamed", shards=shards)) == 0
+        assert {"a.png", "b.png", "run.json"} < set(names(home / "images"))
+    # and with its old name the step does not take it back
+    assert run(workspace, manifest("/workspace/raw/own", step="images", shards=9)) == 64
+    assert {"a.png", "b.png", "run.json"} < set(names(home / "images"))
+
+
+def test_staging_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    staging = tmp_path / ".staging"
+    for name in ("train-1/spec.yaml", "train-1/output.log", "job_1/data.bin", "train-2/output.log"):
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).touch()
+    (tmp_path / "link").symlink_to(staging)
+    clear_staging(tmp_path / "link")
+    assert names(staging) == ["job_1", "train-1", "train-2"]
+    clear_staging(staging)
+    assert names(staging) == ["job_1"]
+    (staging / "job_1" / "data.bin").unlink()
+    clear_staging(staging)
+    assert not staging.exists()
+    clear_staging(staging)
