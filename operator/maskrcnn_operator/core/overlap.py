@@ -8,6 +8,7 @@ step that was removed from the spec is the user's.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,9 +81,8 @@ def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> I
 def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tuple[str, ...]) -> list[Input]:
     """Return a field of the merged spec as the step or the experiment gives it, a pattern for each of its parts."""
     specs: dict[str, Any] = {f"{step_field}.experiment": step.experiment, "spec.experiment": experiment.spec.experiment}
-    for where, value in specs.items():
-        for name in path:
-            value = getattr(value, name, None)
+    for where, spec in specs.items():
+        value: Any = functools.reduce(lambda part, name: getattr(part, name, None), path, spec)
         if value:
             field = f"{where}.{dotted(path)}"
             if not path[-1].endswith("pattern"):
@@ -113,19 +113,21 @@ def _problem(given: Input, experiment: MaskRCNNExperiment, graph: StepGraph, ste
         overlap = _may_match_in(parts, directory) if given.pattern else _one_begins_with_the_other(parts, directory)
         if overlap and other.name not in before:
             relation = "is" if parts == directory else "contains" if len(parts) < len(directory) else "lies in"
-            return Problem(given.field, _message(given.path, relation, index, step, other, graph))
+            whose = "this step" if other is step else f"step {other.name}"
+            return Problem(
+                given.field,
+                f"{given.path} {relation} the results directory of {whose} (spec.steps[{index}].name), which may be "
+                f"moved or deleted: {_remedy(relation, step, other, graph)}",
+            )
     return None
 
 
-def _message(path: str, relation: str, index: int, step: Step, other: Step, graph: StepGraph) -> str:
-    whose = "this step" if other is step else f"step {other.name}"
-    field = f"spec.steps[{index}].name"
-    text = f"{path} {relation} the results directory of {whose} ({field}), which may be moved or deleted"
+def _remedy(relation: str, step: Step, other: Step, graph: StepGraph) -> str:
     if relation == "contains":
-        return f"{text}: name a directory without it"
+        return "name a directory without it"
     if other is step or step.name in graph.ancestors(other.name):
-        return f"{text}: name another path, or rename the step"
-    return f"{text}: name another path, rename that step, or add it to dependsOn"
+        return "name another path, or rename the step"
+    return "name another path, rename that step, or add it to dependsOn"
 
 
 def _parts(path: str) -> tuple[str, ...]:

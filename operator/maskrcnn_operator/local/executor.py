@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STAGING = ".staging"
 _END_OF_LOG = 4000
+_TIME_AND_LEVEL = re.compile(r"^[0-9:]{8} [A-Z]+ +")
 
 
 class LocalExecutor:
@@ -162,7 +164,7 @@ class LocalExecutor:
             end = process.log.read_bytes()[-_END_OF_LOG:].decode(errors="replace")
         except OSError:
             return ""
-        said = [line.strip() for line in end.splitlines() if line.strip()]
+        said = [_TIME_AND_LEVEL.sub("", line).strip() for line in end.splitlines() if line.strip()]
         return f": {self.workspace.in_manifest_form(said[-1])}" if said else ""
 
     def new_records(self) -> list[tuple[str, dict[str, Any]]]:

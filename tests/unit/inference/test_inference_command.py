@@ -117,7 +117,8 @@ def test_existing_results_stay_unless_an_operator_runs_it(
 def test_files_of_the_users_among_older_results_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     assert ended(command(folder)) == 0
-    mine = {"images_annotated/mine.png": b"\x89PNG", "labels/mine.json": b"{}", "labels/notes.txt": b"text"}
+    mine = {"images_annotated/mine.png": b"\x89PNG", "labels/mine.json": b'[{"image_id": 3, "bbox": []}]'}
+    mine["labels/notes.txt"] = b"text"
     for name, content in mine.items():
         (folder / "out" / name).write_bytes(content)
     (folder / "images" / "12.png").unlink()

@@ -42,7 +42,7 @@ def folders(parent: Path) -> dict[str, str]:
 def snapshot(root: Path) -> dict[str, object]:
     """Every file and link below a directory with its content."""
     return {
-        str(path.relative_to(root)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
         for path in sorted(root.rglob("*"))
         if path.is_symlink() or not path.is_dir()
     }
@@ -134,7 +134,8 @@ def test_other_steps_and_folders_of_the_user_are_left_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "content", ['{"version": 1, "attempt": ', "", "\0" * 100, "[" * 100_000, '{"attempt": 1e999, "token": ""}', "9" * 5000]
+    "content",
+    ['{"version": 1, "attempt": ', "", "\0" * 100, "[" * 100_000, '{"attempt": 1e999, "token": ""}', "9" * 5000],
 )
 def test_an_unreadable_file_is_nobodys(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
@@ -347,8 +348,6 @@ def test_a_name_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "train.aaaaaaaa" / "0.png").exists()
     assert read_run(tmp_path / "train.aaaaaaaa.1")
     start(directory, A)
-    assert read_run(directory) == read_run(directory)
-    assert folders(tmp_path / "..")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["train", "train.aaaaaaaa", "train.bbbbbbbb"]
 
 

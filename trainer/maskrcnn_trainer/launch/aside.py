@@ -168,13 +168,13 @@ def _asides(results_dir: Path) -> Mapping[Path, Mark]:
     found: dict[Path, Mark] = {}
     pattern = re.compile(re.escape(results_dir.name) + r"\.(?P<digits>[0-9a-f]{8})(?:\.\d+)?")
     try:
-        names = sorted(os.listdir(results_dir.parent))
+        paths = sorted(results_dir.parent.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return found
     except OSError as error:
         raise TryAgain(f"{results_dir.parent} cannot be looked into: {error.strerror}") from error
-    for name in names:
-        match, path = pattern.fullmatch(name), results_dir.with_name(name)
+    for path in paths:
+        match = pattern.fullmatch(path.name)
         if match is None or path.is_symlink() or not path.is_dir():
             continue
         try:
@@ -223,19 +223,18 @@ def _newest_checkpoint(results_dir: Path, key: str | None) -> str | None:
     Raises:
         InvalidInput: there are checkpoints, and the key opens none of them.
     """
-    matches = filter(None, map(CHECKPOINT.fullmatch, os.listdir(results_dir)))
-    found = {int(match["step"]): match.string for match in matches}
+    matches = ((CHECKPOINT.fullmatch(path.name), path) for path in results_dir.iterdir() if not path.is_symlink())
+    found = {int(match["step"]): path for match, path in matches if match}
     if not found:
         return None
     from maskrcnn_trainer.modelfile import read_model_file  # numpy is not loaded for nothing
 
     locked: InvalidInput | None = None
     for step in sorted(found, reverse=True):
-        path = results_dir / found[step]
+        path = found[step]
         try:
-            if not path.is_symlink():
-                saved = read_model_file(path, key).state.get("fingerprint")
-                return str(saved) if saved else None
+            saved = read_model_file(path, key).state.get("fingerprint")
+            return str(saved) if saved else None
         except InvalidInput as error:
             locked = error if error.reason == "WrongKey" else locked
             log.warning("%s; trying the checkpoint before it", error)

@@ -75,11 +75,7 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
         if environment.fingerprint and environment.results_dir:
             if _already_done(environment, settings):
                 return EXIT_OK
-            try:
-                token = _claim(environment, settings, stop)
-            except TaskError as error:
-                _say_refused(error, environment, settings)
-                raise
+            token = _claim(environment, settings, stop)
             if token is None:
                 return _say_stopped(environment, settings)
             os.environ[TOKEN_VARIABLE] = token
@@ -199,14 +195,18 @@ def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRe
     uid = environment.experiment_uid or secrets.token_hex(8)
     results_dir = Path(str(environment.results_dir))
     if settings.node_rank == 0:
-        return claim(
-            results_dir,
-            experiment_uid=uid,
-            attempt=environment.attempt,
-            fingerprint=str(environment.fingerprint),
-            task=settings.task,
-            key=environment.key,
-        ).token
+        try:
+            return claim(
+                results_dir,
+                experiment_uid=uid,
+                attempt=environment.attempt,
+                fingerprint=str(environment.fingerprint),
+                task=settings.task,
+                key=environment.key,
+            ).token
+        except TaskError as error:
+            _say_refused(error, environment, settings)
+            raise
     run = await_claim(results_dir, experiment_uid=uid, attempt=environment.attempt, stopping=lambda: stop.asked)
     return run.token if run else None
 
@@ -234,7 +234,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
 def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
     """Write the last word of a start that could not claim its directory; never into that directory."""
     results_dir, last_word = Path(str(environment.results_dir)), environment.termination_log
-    if settings.node_rank == 0 and last_word and not Path(last_word).resolve().is_relative_to(results_dir.resolve()):
+    if last_word and not Path(last_word).resolve().is_relative_to(results_dir.resolve()):
         said = {"reason": error.reason, "message": str(error)}
         write_termination_message(
             environment, termination_message(settings.task[0], error.exit_code, environment, error=said)

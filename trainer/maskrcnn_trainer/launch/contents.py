@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ from maskrcnn_trainer.launch.run_file import Kind, Mark
 log = logging.getLogger(__name__)
 
 _SHOWN = 3
+_LABEL_BYTES = 100
+_LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
+"""How a label file of an inference begins."""
 
 
 @dataclass(frozen=True)
@@ -197,40 +201,36 @@ def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
 
 
 class _Inferred:
-    """Pairs of annotated images and labels: an image without labels, or what is no list of labels, is not ours."""
+    """Annotated images and their labels, told by what labels hold: names come from the user's own images."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def is_image_without_labels(self, path: str) -> bool:
-        return path.startswith(f"{IMAGES}/") and path in self._unpaired
+        if not path.startswith(f"{IMAGES}/") or is_temporary(path):
+            return False
+        return self._labels.isdisjoint(f"{LABELS}/{label}" for label in labels_of(path.removeprefix(f"{IMAGES}/")))
 
     def is_no_label(self, path: str) -> bool:
-        """Return whether a file below labels has no image and is not a JSON list, as labels are."""
-        if not path.startswith(f"{LABELS}/") or path not in self._unpaired:
-            return False
-        try:
-            with (self._directory / path).open("rb") as file:
-                return file.read(1) != b"["
-        except OSError:
-            return True
+        """Return whether a file below labels does not hold what an inference writes there."""
+        return path.startswith(f"{LABELS}/") and not is_temporary(path) and path not in self._labels
 
     @cached_property
-    def _unpaired(self) -> frozenset[str]:
-        labels = {entry.path for entry in entries(self._directory, LABELS)}
-        unpaired, paired = set(), set()
-        for entry in entries(self._directory, IMAGES):
-            image = entry.path.removeprefix(f"{IMAGES}/")
-            found = {f"{LABELS}/{label}" for label in labels_of(image)} & labels
-            paired |= found
-            if not found:
-                unpaired.add(entry.path)
-        return frozenset(path for path in unpaired | (labels - paired) if not is_temporary(path))
+    def _labels(self) -> frozenset[str]:
+        found = (entry.path for entry in entries(self._directory, LABELS) if entry.regular)
+        return frozenset(path for path in found if self._begins_as_ours(path))
+
+    def _begins_as_ours(self, path: str) -> bool:
+        try:
+            with (self._directory / path).open("rb") as file:
+                return _LABEL.match(file.read(_LABEL_BYTES)) is not None
+        except OSError:
+            return False
 
 
 def _names(directory: Path) -> list[str]:
     try:
-        return sorted(os.listdir(directory))
+        return sorted(path.name for path in directory.iterdir())
     except OSError:
         return []
 

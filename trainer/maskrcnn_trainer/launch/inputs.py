@@ -65,10 +65,10 @@ def lies_in(given: Input, directory: Path) -> bool:
     """Return whether an input, or a file that its pattern matches, is a directory or lies in it, links resolved."""
     path = str(real_path(given.path))
     if not glob.has_magic(path):
-        return _is_in(path, directory)
-    folders: dict[str, bool] = {}
-    for match in itertools.chain([_literal_part(path)], glob.iglob(path, recursive=True)):  # noqa: PTH207
-        folder = match if os.path.islink(match) else os.path.dirname(match)
+        return _is_in(Path(path), directory)
+    folders: dict[Path, bool] = {}
+    for match in map(Path, itertools.chain([_literal_part(path)], glob.iglob(path, recursive=True))):  # noqa: PTH207
+        folder = match if match.is_symlink() else match.parent
         if folder not in folders:
             folders[folder] = _is_in(folder, directory)
         if folders[folder]:
@@ -77,23 +77,23 @@ def lies_in(given: Input, directory: Path) -> bool:
 
 
 def _literal_part(pattern: str) -> str:
-    """Return a path in the directory that a pattern begins with."""
-    parts = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1])
-    return "/".join([*parts, ""])
+    """Return the name of something in the directory that a pattern begins with."""
+    return "/".join([*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1]), "any"])
 
 
-def _is_in(path: str, directory: Path) -> bool:
-    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):
+def _is_in(path: Path, directory: Path) -> bool:
+    # first as it is spelled: resolved, a path through a link in the directory may lie elsewhere
+    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100
         return True
     try:
-        wanted = os.stat(directory)
+        wanted = directory.stat()
     except OSError:
         return False
     # by inode and not by name: a file system may be mounted twice, or take two spellings for one name
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):
         try:
-            if os.path.samestat(wanted, os.stat(folder)):
+            if os.path.samestat(wanted, folder.stat()):
                 return True
         except OSError:
             continue
