@@ -48,7 +48,8 @@ def main() -> int:
     workspace = parser.parse_args().workspace
     evaluation = workspace / "shapes" / "evaluate"
     truth = GroundTruth.load(workspace / "raw" / "shapes" / "val.json")
-    picture = evaluation / "detections.png"
+    # not in the results directory of a step, which may hold nothing but what the step has written
+    picture = workspace / "shapes" / "detections.png"
     write_image(picture, side_by_side(workspace, truth, evaluation))
 
     Console(width=120).print(table(workspace / "shapes"))

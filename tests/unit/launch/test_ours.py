@@ -44,6 +44,7 @@ OF_TASKS = [
     # evaluate, prune
     evaluator.METRICS_FILE,
     evaluator.DETECTIONS_FILE,
+    "detections.png",
     prune_command.OUTPUT_NAME,
     # inference
     *(f"{OUTPUTS[0]}/{name}{suffix}" for name in ("1", "below/a b", "x.y/é") for suffix in EXTENSIONS),

@@ -494,7 +494,10 @@ def test_older_results_that_the_task_reads_are_kept(tmp_path: Path) -> None:
     assert not kept.exists()
 
 
-def test_a_directory_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "kind"), [(13, InvalidInput), (5, TryAgain)])
+def test_a_directory_that_cannot_be_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
     directory = tmp_path / "train"
     start(directory, A)
     (directory / "sub").mkdir()
@@ -502,17 +505,20 @@ def test_a_directory_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch
 
     def locked(path: Any) -> Any:
         if str(path).endswith("sub"):
-            raise PermissionError(13, "Permission denied", str(path))
+            raise OSError(number, os.strerror(number), str(path))
         return scandir(path)
 
     monkeypatch.setattr("maskrcnn_trainer.launch.contents.os.scandir", locked)
-    assert_refused_simply(directory)
+    with pytest.raises(kind, match="be looked into"):
+        start(directory, B)
+    assert read_run(directory)
 
 
-def assert_refused_simply(directory: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot be looked into"):
-        claim(directory, experiment_uid="uid", attempt=1, fingerprint=B)
-    assert directory.exists()
+def test_names_that_no_terminal_takes_are_told(tmp_path: Path) -> None:
+    directory = tmp_path / "train"
+    directory.mkdir()
+    (directory / os.fsdecode(b"a\xff\n.png")).touch()
+    assert_refused(directory, A, r"'a\\udcff\n.png'")
 
 
 @pytest.mark.parametrize(("number", "kind"), [(16, InvalidInput), (18, InvalidInput), (116, TryAgain)])

@@ -190,7 +190,7 @@ def _asides(results_dir: Path) -> Mapping[Path, Mark]:
 def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
     try:
         _require_movable(directory, mark, inputs)
-    except InvalidInput as error:
+    except TaskError as error:
         log.warning("%s, older results of this step, is kept: %s", directory, error)
         return False
     return True

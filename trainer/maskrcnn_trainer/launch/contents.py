@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from maskrcnn_trainer.artifacts import RESULT_FILE
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.launch.ours import (
     CHECKPOINT,
     IMAGES,
@@ -61,6 +61,7 @@ def entries(directory: Path, below: str = "") -> Iterator[Entry]:
 
     Raises:
         InvalidInput: a directory may not be read.
+        TryAgain: one cannot be read at the moment.
     """
     for path, kind in _walk(directory, below):
         if kind != "directory":
@@ -146,27 +147,33 @@ def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
     waiting = [below]
     while waiting:
         folder = waiting.pop()
-        try:
-            with os.scandir(directory / folder) as found:
-                children = sorted(found, key=lambda child: child.name)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise InvalidInput(
-                f"{directory / folder} cannot be looked into ({error.strerror}); give this user the right to read it, "
-                "or move it away"
-            ) from error
-        prefix = f"{folder}/" if folder else ""
         inside = []
-        for child in children:
-            if is_ignored(child.name):
-                continue
-            if child.is_dir(follow_symlinks=False):
-                yield prefix + child.name, "directory"
-                inside.append(prefix + child.name)
-            else:
-                yield prefix + child.name, "file" if child.is_file(follow_symlinks=False) else "other"
+        for name, kind in _children(directory / folder):
+            path = f"{folder}/{name}" if folder else name
+            yield path, kind
+            if kind == "directory":
+                inside.append(path)
         waiting += reversed(inside)
+
+
+def _children(folder: Path) -> list[tuple[str, str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted((child.name, _kind(child)) for child in found if not is_ignored(child.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise InvalidInput(
+            f"{folder} may not be looked into ({error.strerror}); give this user the right to read it, or move it away"
+        ) from error
+    except OSError as error:
+        raise TryAgain(f"{folder} cannot be looked into: {error.strerror}") from error
+
+
+def _kind(child: os.DirEntry[str]) -> str:
+    if child.is_dir(follow_symlinks=False):
+        return "directory"
+    return "file" if child.is_file(follow_symlinks=False) else "other"
 
 
 class _OneSet:

@@ -28,7 +28,8 @@ TASK_FILES: Mapping[str, tuple[str, ...]] = {
     "every task": (r"run\.json", r"result\.json", r"status\.json", r"termination\.json"),
     "dataset_convert": (rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}_warnings\.json"),
     "train": (r"model\.step-\d+\.tlt", r"evaluations\.json"),
-    "evaluate": (r"metrics\.json", r"detections\.json"),
+    # the demo of an earlier release drew detections.png
+    "evaluate": (r"metrics\.json", r"detections\.json", r"detections\.png"),
     "prune": (r"model\.tlt",),
     "inference": (
         rf"{IMAGES}/{_BELOW}{_NAME}\.(?i:{_PICTURES.replace(' ', '|')})",
