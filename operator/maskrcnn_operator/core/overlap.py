@@ -130,6 +130,7 @@ def _remedy(relation: str, step: Step, other: Step, graph: StepGraph) -> str:
     return "name another path, rename that step, or add it to dependsOn"
 
 
+@functools.lru_cache(maxsize=4096)
 def _parts(path: str) -> tuple[str, ...]:
     """Return the parts of an absolute path; doubled slashes, ``.`` and ``..`` do not count."""
     return tuple(part for part in posixpath.normpath(path).split("/") if part)

@@ -151,7 +151,7 @@ def test_the_message_says_what_would_be_right(make: Make) -> None:
 BAD = put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train")
 
 
-def test_a_step_that_has_started_goes_on(make: Make) -> None:
+def test_a_step_that_has_started_continues(make: Make) -> None:
     """As in an experiment that an earlier release has let pass."""
     world = World(make(BAD))
     prints = understand(world.experiment)
@@ -174,7 +174,7 @@ def test_a_step_that_has_started_goes_on(make: Make) -> None:
     assert world.conditions()["Stalled"] == "True"
 
 
-def test_a_run_that_the_status_does_not_know_yet_goes_on(make: Make) -> None:
+def test_a_run_that_the_status_does_not_know_yet_continues(make: Make) -> None:
     world = World(make())
     world.settle()
     fresh = make(BAD)

@@ -130,6 +130,19 @@ def test_a_run_reports_what_it_did(folder: Path) -> None:
     ]
 
 
+def test_what_a_killed_conversion_left_is_removed_but_no_folder_of_the_user(folder: Path) -> None:
+    for name in (
+        "set.convert-abcd1234/lock",
+        "set.convert-abcd1234/set-00000-of-00009.tfrecord",
+        "set.convert-mine/a.txt",
+    ):
+        (folder / "out" / f".{name}").parent.mkdir(parents=True, exist_ok=True)
+        (folder / "out" / f".{name}").touch()
+    assert command.run(arguments_for(folder)) == 0
+    assert [path.name for path in (folder / "out").glob(".*")] == [".set.convert-mine"]
+    assert (folder / "out" / ".set.convert-mine" / "a.txt").exists()
+
+
 def test_a_results_directory_of_its_own(folder: Path) -> None:
     assert command.run(arguments_for(folder, "-r", str(folder / "results"))) == 0
     assert sorted(path.name for path in (folder / "results").iterdir()) == ["result.json", "status.json"]

@@ -355,7 +355,7 @@ DAMAGED = [b"", b'{"version": 1, "experimentUid": "u', b"\0" * 100, b'{"experime
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_a_training_whose_run_file_is_damaged_goes_on(tmp_path: Path, content: bytes) -> None:
+def test_a_training_whose_run_file_is_damaged_continues(tmp_path: Path, content: bytes) -> None:
     directory = tmp_path / "train"
     start(directory, A)
     checkpoint(directory / "model.step-5.tlt", A)
@@ -368,7 +368,7 @@ def test_a_training_whose_run_file_is_damaged_goes_on(tmp_path: Path, content: b
     assert [entry.name for entry in tmp_path.iterdir()] == ["train"]
 
 
-def test_an_encrypted_training_whose_run_file_is_damaged_goes_on(tmp_path: Path) -> None:
+def test_an_encrypted_training_whose_run_file_is_damaged_continues(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     checkpoint(directory / "model.step-5.tlt", A, "secret")
     write(directory, "run.json")
@@ -394,7 +394,7 @@ def test_a_result_of_this_fingerprint_stays_without_its_run_file(tmp_path: Path)
     assert (tmp_path / "evaluate.aaaaaaaa" / "metrics.json").exists()
 
 
-def test_a_training_that_lost_its_run_file_goes_on(tmp_path: Path) -> None:
+def test_a_training_that_lost_its_run_file_continues(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     checkpoint(directory / "model.step-5.tlt", A)
     assert_refused(directory, B, "model.step-5.tlt")
@@ -514,7 +514,7 @@ def test_a_directory_that_cannot_be_read_stays(
     assert read_run(directory)
 
 
-def test_names_that_no_terminal_takes_are_told(tmp_path: Path) -> None:
+def test_names_that_no_terminal_takes_are_reported(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     directory.mkdir()
     (directory / os.fsdecode(b"a\xff\n.png")).touch()
@@ -522,7 +522,7 @@ def test_names_that_no_terminal_takes_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "kind"), [(16, InvalidInput), (18, InvalidInput), (116, TryAgain)])
-def test_a_directory_that_cannot_be_moved_is_told(
+def test_a_directory_that_cannot_be_moved_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
 ) -> None:
     directory = tmp_path / "train"

@@ -104,7 +104,7 @@ def test_images_in_the_directory_of_a_removed_step_stay(workspace: Path) -> None
     assert {"a.png", "b.png", "run.json"} < set(names(home / "images"))
 
 
-def test_staging_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_staging_of_the_user_is_left_alone(tmp_path: Path) -> None:
     staging = tmp_path / ".staging"
     for name in ("train-1/spec.yaml", "train-1/output.log", "job_1/data.bin", "train-2/output.log"):
         (staging / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The files of a results directory: which of them are not ours, and how ours are deleted.
 
-Links are never followed: one is a file of somebody else's, whatever it is called.
+Links are never followed: no task writes one, so a link is the user's, whatever it is called.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import IO
 from maskrcnn_trainer.data.convert.interruption import signals_put_off
 from maskrcnn_trainer.data.records import SHARD, shard_name
 from maskrcnn_trainer.errors import WorkspaceFull
+from maskrcnn_trainer.launch.ours import is_temporary
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,12 @@ class StagedShards:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Removes a hidden folder unless a living process holds its lock (a lock ends with its process)."""
+    """Removes a hidden folder unless a living process holds its lock (a lock ends with its process).
+
+    One with a file in it that no conversion writes is left alone.
+    """
+    if folder.is_symlink() or not all(is_temporary(f"{folder.name}/{file.name}") for file in _files_in(folder)):
+        return
     try:
         with (folder / _LOCK).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,6 +166,13 @@ def _remove_if_abandoned(folder: Path) -> None:
     except OSError:
         return
     log.info("removed what an interrupted conversion left: %s", folder)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _sync(path: Path) -> None:
