@@ -251,8 +251,13 @@ class Answering(Client):
         super().__init__(Mock(), limit=limit)
         self.status = 200
 
-    async def _exchange(self, *arguments: Any) -> tuple[int, bytes, float | None]:
-        answer = {"kind": "Anything", "metadata": {"name": "x", "resourceVersion": "7"}, "items": [], "status": {}}
+    async def _exchange(self, *arguments: Any, **options: Any) -> tuple[int, bytes, float | None]:
+        answer = {
+            "kind": "Anything",
+            "metadata": {"name": "x", "uid": "u", "resourceVersion": "7"},
+            "items": [],
+            "status": {},
+        }
         return self.status, json.dumps(answer).encode(), 3.0
 
 
