@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-input-pipeline bench-nuclei bench-nuclei-gang image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang image-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench-operator-scale: setup ## the operator with 500 and 2 000 experiments, besi
 
 bench-operator-budget: setup ## how much a flood of unknown tokens delays an experiment
 	$(VENV)/python benchmarks/operator_budget.py
+
+bench-report-endpoint: setup ## memory of the report endpoint under 5,000 idle connections, and the reports that arrive
+	$(VENV)/python benchmarks/report_endpoint.py
 
 bench-input-pipeline: setup ## the input pipeline alone
 	$(VENV)/python benchmarks/input_pipeline.py

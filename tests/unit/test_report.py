@@ -9,6 +9,8 @@ import math
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -258,7 +260,7 @@ def server() -> Iterator[tuple[str, list[tuple[dict[str, str], dict[str, Any]]],
     received: list[tuple[dict[str, str], dict[str, Any]]] = []
     arrived = threading.Semaphore(0)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             received.append((dict(self.headers), body))
@@ -266,8 +268,10 @@ def server() -> Iterator[tuple[str, list[tuple[dict[str, str], dict[str, Any]]],
             self.end_headers()
             arrived.release()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+        def do_GET(self) -> None:
+            received.append((dict(self.headers), {}))
+            self.send_response(200)
+            self.end_headers()
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever, daemon=True)
@@ -318,42 +322,75 @@ def test_a_wrong_address_does_not_stop_a_task(tmp_path: Path, caplog: pytest.Log
 
 
 def test_the_token_is_read_again_at_every_post_over_https(tmp_path: Path) -> None:
-    certificate, key = self_signed_certificate(tmp_path)
     tokens: list[str | None] = []
     arrived = threading.Semaphore(0)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             tokens.append(self.headers["Authorization"])
-            self.send_response(307)
-            self.send_header("Location", "/elsewhere")
+            self.send_response(200)
             self.end_headers()
             arrived.release()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    with https_server(tmp_path, Handler) as environment:
+        poster = HttpPoster(replace(environment, report_token_file=str(token)), interval=0.0)
+        poster.offer({"step": 1})
+        assert arrived.acquire(timeout=20)
+        token.write_text("second\n")
+        poster.offer({"step": 2})
+        assert arrived.acquire(timeout=20)
+        poster.close(patience=20)
+    assert tokens == ["Bearer first", "Bearer second"]
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_so_that_the_token_stays_with_its_host(
+    server: Any, tmp_path: Path, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere, received, _ = server
+    tokens: list[str | None] = []
+
+    class Redirecting(QuietHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            tokens.append(self.headers["Authorization"])
+            self.send_response(status)
+            self.send_header("Location", elsewhere)
+            self.end_headers()
+
+    (tmp_path / "token").write_text("secret")
+    with https_server(tmp_path, Redirecting) as environment:
+        poster = HttpPoster(replace(environment, report_token_file=str(tmp_path / "token")))
+        poster.offer({"step": 1})
+        poster.close(patience=20)
+    assert tokens == ["Bearer secret"]
+    assert received == []
+    assert f"HTTP Error {status}" in caplog.text
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def https_server(folder: Path, handler: type[BaseHTTPRequestHandler]) -> Iterator[TaskEnvironment]:
+    """Serve ``handler`` over HTTPS, and yield an environment that reports to it."""
+    certificate, key = self_signed_certificate(folder)
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     http.socket = context.wrap_socket(http.socket, server_side=True)
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    token = tmp_path / "token"
-    token.write_text("first\n")
-    url = f"https://localhost:{http.server_port}/report"
-    poster = HttpPoster(
-        TaskEnvironment(report_url=url, report_token_file=str(token), report_ca_file=str(certificate)), interval=0.0
-    )
-    poster.offer({"step": 1})
-    assert arrived.acquire(timeout=20)
-    token.write_text("second\n")
-    poster.offer({"step": 2})
-    assert arrived.acquire(timeout=20)
-    poster.close(patience=20)
-    http.shutdown()
-    http.server_close()
-    assert tokens == ["Bearer first", "Bearer second"]
+    try:
+        url = f"https://localhost:{http.server_port}/report"
+        yield TaskEnvironment(report_url=url, report_ca_file=str(certificate))
+    finally:
+        http.shutdown()
+        http.server_close()
 
 
 def self_signed_certificate(folder: Path) -> tuple[Path, Path]:

@@ -73,6 +73,11 @@ _PROGRESS_INTERVAL = Gauge(
     "Time between two writes of one experiment's progress; it grows with the number of experiments that report.",
     registry=REGISTRY,
 )
+_CONNECTIONS_CUT = Counter(
+    "maskrcnn_operator_report_connections_cut",
+    "Connections to the report endpoint that were closed before an answer, because of a bound on number, time or size.",
+    registry=REGISTRY,
+)
 _LEADER = Gauge(
     "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
 )
@@ -155,6 +160,11 @@ def report_answered(code: int) -> None:
 def progress_interval(seconds: float) -> None:
     """Set the time between two writes of one experiment's progress."""
     _PROGRESS_INTERVAL.set(seconds)
+
+
+def report_connection_cut() -> None:
+    """Count a connection to the report endpoint that was closed before an answer because of a bound."""
+    _CONNECTIONS_CUT.inc()
 
 
 def leading(holds_lease: bool) -> None:

@@ -8,6 +8,7 @@ import logging
 import math
 import ssl
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, Protocol
 
@@ -17,6 +18,8 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.jobs.views import JobView, PodView
 from maskrcnn_operator.progress.authorise import Peer, authorise, speaks_for_current
+from maskrcnn_operator.progress.bounds import Bounds
+from maskrcnn_operator.progress.listener import BoundedListener
 from maskrcnn_operator.progress.rate_limit import RateLimit
 from maskrcnn_operator.progress.refusal import Refusal, Refused
 from maskrcnn_operator.progress.report import MAX_REPORT_BYTES, parse_report
@@ -30,6 +33,9 @@ POD_INTERVAL_SECONDS = 10.0
 POD_BURST = 10
 """A pod may send so many at once, and then one in POD_INTERVAL_SECONDS: more than a trainer ever does."""
 BODY_SECONDS = 10.0
+LINGERING_SECONDS = 1.0
+"""What a refused client still sends is read for so long, so that it gets to read its answer."""
+READ_BUFFER_BYTES = 16 * 1024
 
 OnReport = Callable[[int], None]
 """Told of every answer: its HTTP status."""
@@ -104,7 +110,13 @@ def progress_app(
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await _answered(request, handler)
+        try:
+            response = await _answered(request, handler)
+        except ConnectionError as error:
+            # the client is gone: aiohttp would log a traceback, whose frames hold the body, which holds the error
+            error.__traceback__ = None
+            return web.Response(status=400)
+        response.force_close()  # one report a connection: a client that keeps it open would take another's place
         if on_report is not None:
             on_report(response.status)
         return response
@@ -115,18 +127,68 @@ def progress_app(
 
 
 async def serve(
-    application: web.Application, port: int, context: ssl.SSLContext, host: str | None = None
-) -> web.AppRunner:
-    """Serves until ``cleanup`` of what is returned is awaited.
+    application: web.Application,
+    port: int,
+    context: ssl.SSLContext,
+    host: str | None = None,
+    *,
+    bounds: Bounds = Bounds(),  # noqa: B008 - frozen
+    on_cut: Callable[[], None] = lambda: None,
+) -> BoundedListener:
+    """Serve until ``cleanup`` of what is returned is awaited.
 
     Args:
-        port: 0 for any free one; ``runner.addresses`` tells which.
+        port: 0 for any free one; ``addresses`` of what is returned has it.
         host: address to listen at; all of them when None.
+        bounds: on connections.
+        on_cut: called for every connection that is closed before its answer because of a bound.
+
+    Raises:
+        OSError: the address cannot be listened at.
     """
-    runner = web.AppRunner(application, access_log=None, keepalive_timeout=60.0, shutdown_timeout=2.0)
+    runner = web.AppRunner(application, shutdown_timeout=2.0)
     await runner.setup()
-    await web.TCPSite(runner, host, port, ssl_context=context).start()
-    return runner
+    server, loop = runner.server, asyncio.get_running_loop()
+    if server is None:
+        raise RuntimeError("the application has not been set up")
+
+    def new_handler() -> asyncio.Protocol:
+        return _HttpHandler(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] # None turns it off, as the documentation of AppRunner has it
+            keepalive_timeout=0.0,
+            tcp_keepalive=False,
+            auto_decompress=False,
+            lingering_time=LINGERING_SECONDS,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+
+    listener = BoundedListener(new_handler, runner.cleanup, context, bounds, on_cut)
+    try:
+        await listener.start(host, port)
+    except OSError:
+        await runner.cleanup()
+        raise
+    return listener
+
+
+class _HttpHandler(web.RequestHandler):
+    """aiohttp's protocol; it answers a malformed request without a traceback in the log."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if status != 400 or exc is None:
+            return super().handle_error(request, status, exc, message)
+        log.debug("A malformed request of %s: %s", request.remote, exc)
+        # the error's frames hold the connection with its TLS buffer, and the error: a cycle of 256 KiB
+        traceback.clear_frames(exc.__traceback__)
+        response = _error(Refusal(400, "BadRequest", f"the request cannot be read: {type(exc).__name__}"))
+        response.force_close()
+        return response
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -35,6 +35,7 @@ from maskrcnn_operator.metrics import server as metrics_server
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.progress import server as report_server
 from maskrcnn_operator.progress.certificates import CertificateError
+from maskrcnn_operator.progress.listener import BoundedListener
 from maskrcnn_operator.progress.mounted import MountedCertificate
 from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.progress.tokens import TokenChecker
@@ -224,14 +225,17 @@ class Operator:
         stack.push_async_callback(writer.close)
         tokens = TokenChecker(client.token_review, time.monotonic)
         application = report_server.progress_app(self.cache, tokens, writer, on_report=metrics.report_answered)
-        runner = await report_server.serve(application, options.report_port or 0, certificate.context, options.host)
-        self._listening(stack, "reports", runner)
+        listener = await report_server.serve(
+            application, options.report_port or 0, certificate.context, options.host,
+            on_cut=metrics.report_connection_cut,
+        )  # fmt: skip
+        self._listening(stack, "reports", listener)
 
     def _job_config(self) -> JobConfig:
         jobs = self.options.jobs
         return replace(jobs, report_ca=self._certificate.ca_pem) if self._certificate is not None else jobs
 
-    def _listening(self, stack: AsyncExitStack, name: str, runner: web.AppRunner) -> None:
+    def _listening(self, stack: AsyncExitStack, name: str, runner: web.AppRunner | BoundedListener) -> None:
         stack.push_async_callback(runner.cleanup)
         self.ports[name] = runner.addresses[0][1]
 

@@ -25,6 +25,7 @@ def count_everything() -> None:
     process.step_ended("train", "Succeeded")
     process.step_restarted("Disrupted")
     process.report_answered(429)
+    process.report_connection_cut()
     process.leading(True)
     process.namespace_listed("team-a", True)
     process.api_call_held(Purpose.REVIEW, 0.5)

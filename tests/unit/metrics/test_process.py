@@ -38,6 +38,7 @@ def test_each_call_counts_where_it_says() -> None:
         ("maskrcnn_operator_steps_finished_total", {"task": "train", "result": "Succeeded"}),
         ("maskrcnn_operator_step_restarts_total", {"reason": "Disrupted"}),
         ("maskrcnn_operator_reports_total", {"code": "429"}),
+        ("maskrcnn_operator_report_connections_cut_total", {}),
     )
     before = [value(name, **labels) for name, labels in counted]
     count_everything()

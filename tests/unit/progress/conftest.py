@@ -103,6 +103,11 @@ def time() -> FakeTime:
 
 @pytest.fixture
 def cluster() -> Cluster:
+    return one_training()
+
+
+def one_training() -> Cluster:
+    """Return a cluster with one experiment, whose train step runs."""
     experiment = read_object(
         {**MANIFEST, "metadata": {"name": "nuclei", "namespace": "lab", "uid": "experiment-uid", "generation": 1}}
     )
