@@ -14,7 +14,8 @@ from maskrcnn_operator.cluster.resources import Resource
 
 UNDECODABLE = "UndecodableAnswer"
 """Reason of the ApiError."""
-LONGEST_RETRY_SECONDS = 300.0
+LONGEST_RETRY_SECONDS = 60.0
+"""A server that asks for more is asked again after this: an account of ours isn't without it for longer."""
 _QUOTED_BYTES = 200
 
 
@@ -43,7 +44,8 @@ def retry_seconds(value: object) -> float | None:
     """Return the seconds of a Retry-After, at most :data:`LONGEST_RETRY_SECONDS`; None if it isn't a number of them."""
     if isinstance(value, str) and value.isdecimal():
         return min(float(value), LONGEST_RETRY_SECONDS)
-    if isinstance(value, int | float) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        # the bound first: an integer of JSON may be too large for a float
         return float(min(value, LONGEST_RETRY_SECONDS))
     return None
 

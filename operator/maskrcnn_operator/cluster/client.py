@@ -29,10 +29,13 @@ STATUS_MANAGER = "maskrcnn-operator"
 """Field manager of the status."""
 PROGRESS_MANAGER = "maskrcnn-operator-progress"
 """Field manager of ``status.progress``."""
+CONDITIONS_MANAGER = "maskrcnn-operator-conditions"
+"""Field manager of conditions that are written alone, since the whole status is refused or cannot be read."""
 
 REQUEST_TIMEOUT = 15.0
 
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 _JSON = "application/json"
 _METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -136,22 +139,31 @@ class Client:
         return await self._call("PUT", "update", resource, resource.path(namespace, name), body=body, purpose=purpose)
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: Propagation = "Foreground"
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        propagation: Propagation = "Foreground",
     ) -> Object | None:
-        """Deletes the object of that uid; returns it as it is then, None where it is gone at once.
+        """Delete the object of that uid; return it as it is then, None where it is gone at once.
 
         Args:
+            resource_version: delete it only as it was in this version.
             propagation: Foreground removes what it owns first, Background after it.
 
         Raises:
             NotFound: there is none.
-            Conflict: the object of that name has another uid.
+            Conflict: the object of that name has another uid, or has changed since ``resource_version``.
         """
+        preconditions = {"uid": uid, **({"resourceVersion": resource_version} if resource_version else {})}
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
-            "preconditions": {"uid": uid},
+            "preconditions": preconditions,
         }
         answer = await self._call("DELETE", "delete", resource, resource.path(namespace, name), body=options)
         return None if answer.get("kind") == "Status" else answer
@@ -169,6 +181,30 @@ class Client:
         body["metadata"]["resourceVersion"] = str(resource_version)
         # the rest of the object is what was sent: nobody has changed it in between
         return await self._apply(namespace, name, body, STATUS_MANAGER, accept=_METADATA_ALONE)
+
+    async def patch_conditions(
+        self, namespace: str, name: str, conditions: Sequence[Mapping[str, Any]], resource_version: str | int
+    ) -> Object:
+        """JSON merge patch of an experiment's ``status.conditions`` alone; return the object.
+
+        The list is replaced whole, so ``conditions`` has those of other writers, too.
+
+        Raises:
+            Conflict: the experiment has changed since ``resource_version``, so the list may lack a condition by now.
+        """
+        body = {
+            "metadata": {"resourceVersion": str(resource_version)},
+            "status": {"conditions": [dict(condition) for condition in conditions]},
+        }
+        return await self._call(
+            "PATCH",
+            "patch",
+            EXPERIMENTS,
+            EXPERIMENTS.path(namespace, name, "status"),
+            body=body,
+            query={"fieldManager": CONDITIONS_MANAGER},
+            content_type=_MERGE,
+        )
 
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
         """Server-side apply of ``status.progress`` under a field manager of its own; None removes it."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from maskrcnn_operator.cluster.errors import ApiError
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
@@ -36,5 +40,14 @@ def connect(settings: Configuration, *, pool: int = 64) -> ApiClient:
     """A connection with at most ``pool`` calls at a time; to be made inside the event loop that uses it."""
     settings.connection_pool_maxsize = pool
     # else ~/.netrc is read for every call, by a thread; a proxy comes from the kubeconfig
-    settings.client_session_kwargs = {"trust_env": False}
+    settings.client_session_kwargs = {"trust_env": False, "middlewares": (_refuse_redirects,)}
     return ApiClient(settings)
+
+
+async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """Fail at a redirect: an API server sends none, and another host must get neither a write nor a token."""
+    response = await send(request)
+    if response.status in _REDIRECTS:
+        response.close()
+        raise aiohttp.ClientError(f"{request.method} {request.url.path} is redirected, which an API server never does")
+    return response

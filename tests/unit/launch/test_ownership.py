@@ -609,7 +609,7 @@ def _results_of_a_removed_step(directory: Path) -> None:
 )
 @pytest.mark.parametrize("name", ["nuclei/images", "raw/images", "nuclei/train"])
 def test_no_file_of_the_users_is_gone_after_three_edits(tmp_path: Path, name: str, prepare: Prepare) -> None:
-    logging.getLogger("maskrcnn_trainer").setLevel(logging.INFO)
+    monkeypatch.setattr(logging.getLogger("maskrcnn_trainer"), "level", logging.INFO)
     directory = tmp_path / name
     directory.parent.mkdir(parents=True)
     prepare(directory)
