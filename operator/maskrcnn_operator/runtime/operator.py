@@ -111,10 +111,15 @@ class Operator:
         return Client(connect(settings), limit=limit, on_call=metrics.api_call)
 
     async def _can_run(self, client: Client) -> bool:
-        """Return whether the resource is served and may be listed somewhere; wait while the API server is away."""
+        """Return whether the resource is served and may be listed somewhere.
+
+        Waits for an API server that does not answer, and for a while for one that refuses: right after its start it
+        does not know all Roles and tokens yet.
+        """
         namespaces = self.options.namespaces or (None,)
+        patience, denied_since = self.options.denied_seconds, 0.0
         while not self.stop.is_set():
-            refused: list[ApiError] = []
+            denied: list[ApiError] = []
             for namespace in namespaces:
                 try:
                     async for _ in client.list(EXPERIMENTS, namespace, page_size=1):
@@ -128,12 +133,17 @@ class Operator:
                         )
                         return False
                     if error.status in (401, 403):
-                        refused.append(error)
+                        denied.append(error)
                     else:
                         log.warning("The API server does not answer yet: %s", error)
-            if len(refused) == len(namespaces):
-                log.error("The experiments may not be listed: %s", refused[0])
-                return False
+            if len(denied) < len(namespaces):
+                denied_since = 0.0
+            else:
+                denied_since = denied_since or time.monotonic()
+                if time.monotonic() - denied_since >= patience:
+                    log.error("The experiments may not be listed: %s", denied[0])
+                    return False
+                log.warning("The experiments may not be listed yet, which is tried for %g s: %s", patience, denied[0])
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), _UNREACHABLE_SECONDS)
         return False

@@ -33,6 +33,7 @@ class Options:
         jobs: what Jobs have in common; its report_ca is filled in where reports are served here.
         workers: reconciliations at a time.
         qps, burst: calls of the API server a second on average, and at once after a quiet time; qps 0 for no limit.
+        denied_seconds: how long a 401 or 403 of the first list may last before this replica gives up.
         relist_seconds: between two lists of a namespace, which compare versions and read what differs.
         full_relist_seconds: between two lists that read every object.
         resync_seconds: between two looks at every experiment though nothing happened.
@@ -52,6 +53,7 @@ class Options:
     lease_namespace: str = "default"
     lease_name: str = "maskrcnn-operator"
     lease_times: LeaseTimes = field(default_factory=LeaseTimes)
+    denied_seconds: float = 30.0
     relist_seconds: float = 300.0
     full_relist_seconds: float = 3600.0
     resync_seconds: float = 1800.0

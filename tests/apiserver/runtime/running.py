@@ -99,6 +99,12 @@ class RunningOperator:
         self._wait(lambda: self.leads)
         return self
 
+    def wait_ended(self) -> int:
+        """Wait until it has ended by itself; return its exit code."""
+        self._wait(lambda: not self._thread.is_alive())
+        assert self.exit_code is not None
+        return self.exit_code
+
     def _wait(self, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not until():

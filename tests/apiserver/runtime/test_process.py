@@ -19,7 +19,7 @@ from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluster, manifest
 from tests.apiserver.runtime.process import controller
-from tests.apiserver.runtime.running import ACCOUNT
+from tests.apiserver.runtime.running import ACCOUNT, RunningOperator, options_for
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
@@ -134,18 +134,9 @@ def test_without_the_definition_it_says_so_and_ends(binaries: Path, tmp_path: Pa
     assert "CustomResourceDefinition" in line
 
 
-def test_without_permission_it_says_so_and_ends(bed: Bed, namespace: str) -> None:
-    kubeconfig = bed.kubeconfig_for("nobody", namespace)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "maskrcnn_operator.cli", "controller", "--namespace", namespace),
-            *("--kubeconfig", str(kubeconfig), "--log-format", "text"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 1
-    assert "forbidden" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_permission_it_says_so_and_ends(bed: Bed, namespace: str, caplog: pytest.LogCaptureFixture) -> None:
+    replica = RunningOperator(options_for(bed.kubeconfig_for("nobody", namespace), namespace, denied_seconds=1.0))
+    assert replica.start().wait_ended() == 1
+    last = caplog.records[-1]
+    assert last.levelname == "ERROR"
+    assert "forbidden" in last.getMessage()
