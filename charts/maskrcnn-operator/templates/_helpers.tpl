@@ -38,7 +38,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "maskrcnn.rules" -}}
 - apiGroups: [maskrcnn.dev]
   resources: [maskrcnnexperiments]
-  verbs: [list, watch, delete]
+  verbs: [get, list, watch, delete]
 - apiGroups: [maskrcnn.dev]
   resources: [maskrcnnexperiments/status]
   verbs: [patch]

@@ -22,6 +22,9 @@ class Reason(StrEnum):
     WORKSPACE_NOT_SHARED = "WorkspaceNotShared"
     STEP_FAILED = "StepFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    STATUS_REFUSED = "StatusRefused"
+    STATUS_UNREADABLE = "StatusUnreadable"
+    API_SERVER_ERROR = "ApiServerError"
     # a step that runs
     CONVERTING = "Converting"
     TRAINING = "Training"
@@ -83,6 +86,10 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.WORKSPACE_NOT_SHARED: "Use a ReadWriteMany claim, or train on one node.",
     Reason.STEP_FAILED: "Read its message and log, correct the cause, then change the spec, or suspend and resume.",
     Reason.DEADLINE_EXCEEDED: "Raise spec.activeDeadlineSeconds, then suspend and resume.",
+    Reason.STATUS_REFUSED: "Read the API server's answer in the message: a value or a size that it does not take. "
+    "The steps stay as they were last written, and the write is tried again at least every minute.",
+    Reason.STATUS_UNREADABLE: "Run the release of the operator that has written the status, or a later one.",
+    Reason.API_SERVER_ERROR: "Look at the API server, whose last answer the message names; the operator keeps trying.",
     Reason.CONVERTING: "Nothing: the data set is being converted.",
     Reason.TRAINING: "Nothing: follow status.progress.",
     Reason.EVALUATING: "Nothing: the model is being evaluated.",

@@ -9,26 +9,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
-from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
+from maskrcnn_operator.cluster.errors import (
+    ApiError,
+    Conflict,
+    NotFound,
+    is_refused_by_a_policy,
+    is_refused_for_its_content,
+    says_that_the_name_is_taken,
+)
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, SERVICES, Resource
+from maskrcnn_operator.cluster.status_writer import StatusWriter
 from maskrcnn_operator.core.plan import Plan, Refusal, StartRun
 from maskrcnn_operator.core.runs import RunKey
+from maskrcnn_operator.core.ttl import is_still_to_be_deleted
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT
 from maskrcnn_operator.jobs.views import JobView
 
 log = logging.getLogger(__name__)
-
-_NOT_ACCEPTED = frozenset({400, 403, 413, 422})
-"""Statuses by which the API server refuses an object as it is: invalid, forbidden by a quota or a policy, too large."""
 
 
 class Executor:
@@ -37,6 +44,7 @@ class Executor:
     Args:
         config: what Jobs have in common, read at every start, since the report endpoint's certificate may change.
         fence: called before every write; raises where this replica may no longer write.
+        now: time of day, aware.
     """
 
     def __init__(
@@ -47,9 +55,11 @@ class Executor:
         *,
         config: Callable[[], JobConfig],
         fence: Callable[[], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client, self._cache, self._events = client, cache, events
-        self._config, self._fence = config, fence
+        self._config, self._fence, self._now = config, fence, now
+        self.statuses = StatusWriter(client, cache, fence=fence)
 
     async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, Refusal]:
         """Makes the Service and the Job of each attempt; by step, those that could not be made.
@@ -69,11 +79,12 @@ class Executor:
 
         Raises:
             Conflict: the experiment has changed since the plan was made; nothing but the starts was done.
+            StatusRefused: the API server does not take such a status; nothing but the starts was done.
         """
         metadata = experiment.metadata
         if plan.write_status:
             version = metadata.resource_version
-            answer = await self.write_status(metadata.namespace, metadata.name, plan.status.to_json(), version)
+            answer = await self.statuses.apply(metadata.namespace, metadata.name, plan.status.to_json(), version)
             self._cache.put_status(answer, experiment, plan.status)
         if plan.drop_progress:
             self._fence()
@@ -83,20 +94,6 @@ class Executor:
             await self._delete_job(job)
         if plan.delete_experiment:
             await self._delete_experiment(experiment)
-
-    async def write_status(
-        self, namespace: str, name: str, status: dict[str, Any], resource_version: str
-    ) -> Mapping[str, Any]:
-        """Applies a status, its progress apart; returns the object's new metadata.
-
-        Raises:
-            Conflict: it was computed from an old object.
-        """
-        self._fence()
-        status.pop("progress", None)
-        answer = await self._client.apply_status(namespace, name, status, resource_version)
-        metadata: Mapping[str, Any] = answer["metadata"]
-        return metadata
 
     async def look_for(self, namespace: str, names: Iterable[str]) -> None:
         """Asks for Jobs that the cache lacks: a run counts as vanished only when the API server says so."""
@@ -128,20 +125,40 @@ class Executor:
     async def _create(
         self, experiment: MaskRCNNExperiment, resource: Resource, manifest: Mapping[str, Any]
     ) -> tuple[dict[str, Any] | None, Refusal | None]:
-        """What was made, or is there and ours; else why not."""
+        """Create an object, or find ours that is there already; else return why not.
+
+        Raises:
+            ApiError: the same is to be tried again: a Role that has not reached the API server, a race for a quota, a
+                server that is not well.
+        """
         namespace, name, kind = experiment.metadata.namespace, manifest["metadata"]["name"], manifest["kind"]
         self._fence()
         try:
             return await self._client.create(resource, namespace, manifest), None
-        except Conflict:
-            found = await self._client.get(resource, namespace, name)
-            if _is_ours(experiment, found, manifest):
-                return found, None
-            return None, Refusal(Reason.NAME_TAKEN, f"a {kind} called {name} is there and belongs to somebody else")
         except ApiError as error:
-            if error.status not in _NOT_ACCEPTED:
-                raise
-            return None, Refusal(Reason.JOB_REFUSED, f"the {kind} {name} was refused: {error.message}")
+            if says_that_the_name_is_taken(error):
+                return await self._found(experiment, resource, manifest, error)
+            if is_refused_for_its_content(error) or is_refused_by_a_policy(error):
+                return None, Refusal(Reason.JOB_REFUSED, f"the {kind} {name} was refused: {error.message}")
+            if isinstance(error, Conflict | NotFound):
+                # of the quota or the namespace: it does not say that the cache is behind
+                raise ApiError(error.status, error.reason, error.message, error.retry_after) from error
+            raise
+
+    async def _found(
+        self, experiment: MaskRCNNExperiment, resource: Resource, manifest: Mapping[str, Any], taken: ApiError
+    ) -> tuple[dict[str, Any] | None, Refusal | None]:
+        """The object that has taken a name, where it is ours; else a refusal."""
+        name = manifest["metadata"]["name"]
+        try:
+            found = await self._client.get(resource, experiment.metadata.namespace, name)
+        except NotFound:
+            # it has just gone
+            raise taken from None
+        if _is_ours(experiment, found, manifest):
+            return found, None
+        kind = manifest["kind"]
+        return None, Refusal(Reason.NAME_TAKEN, f"a {kind} called {name} is there and belongs to somebody else")
 
     def _jobs(self, experiment: MaskRCNNExperiment, keys: Iterable[RunKey]) -> list[JobView]:
         metadata, wanted = experiment.metadata, set(keys)
@@ -159,22 +176,58 @@ class Executor:
         self._fence()
         try:
             left = await self._client.delete(JOBS, job.namespace, job.name, uid=job.uid)
-        except (NotFound, Conflict):
+        except NotFound:
+            left = None
+        except Conflict:
+            if await self._is_there(job):
+                raise
             left = None
         if left is None:
             self._cache.drop(JOBS, job.uid)
         else:
             self._cache.put(JOBS, left)
 
+    async def _is_there(self, job: JobView) -> bool:
+        """Return whether the Job exists, not only another one of its name."""
+        try:
+            found = await self._client.get(JOBS, job.namespace, job.name)
+        except NotFound:
+            return False
+        return bool(found["metadata"]["uid"] == job.uid)
+
     async def _delete_experiment(self, experiment: MaskRCNNExperiment) -> None:
+        """Delete an experiment whose time is over, as the API server shows it now: its user may have just edited it.
+
+        Raises:
+            Conflict: it has changed, and is to be looked at again.
+        """
         metadata = experiment.metadata
+        try:
+            live = await self._client.get(EXPERIMENTS, metadata.namespace, metadata.name)
+        except NotFound:
+            self._cache.drop(EXPERIMENTS, metadata.uid)
+            return
+        if live["metadata"]["uid"] != metadata.uid:
+            self._cache.put(EXPERIMENTS, live)
+            self._cache.drop(EXPERIMENTS, metadata.uid)
+            return
+        self._cache.put(EXPERIMENTS, live)
+        found = self._cache.experiment(metadata.namespace, metadata.name)
+        version = live["metadata"]["resourceVersion"]
+        if found is None or not is_still_to_be_deleted(experiment, found, self._now()):
+            raise Conflict(409, "Conflict", "the experiment has changed since its time was over")
         self._fence()
         try:
             # in the foreground the API server would add a finalizer
             left = await self._client.delete(
-                EXPERIMENTS, metadata.namespace, metadata.name, uid=metadata.uid, propagation="Background"
+                EXPERIMENTS,
+                metadata.namespace,
+                metadata.name,
+                uid=metadata.uid,
+                resource_version=version,
+                propagation="Background",
             )
-        except (NotFound, Conflict):
+        except NotFound:
             left = None
         if left is None or not left["metadata"].get("finalizers"):
             self._cache.drop(EXPERIMENTS, metadata.uid)

@@ -1,26 +1,47 @@
-"""An experiment that the API server took and that we cannot read: told in its status, like every other problem."""
+"""An experiment that the API server took and that cannot be read: its status says why, and nothing of it is lost."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from maskrcnn_operator.api.manifest import details_problem
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.cluster.cache import Entry
 from maskrcnn_operator.core.conditions import conditions, invalid
+from maskrcnn_operator.core.notice import Notice, notice, raw_conditions, with_notice
 
 
-def status_of_unreadable(entry: Entry, now: datetime) -> dict[str, Any] | None:
-    """The status that says what is wrong, what stood there before kept; None where it says so already."""
-    raw = (entry.raw or {}).get("status") or {}
+def told_of_unreadable(entry: Entry, now: datetime) -> dict[str, Any] | Notice | None:
+    """Return what is to be written of an experiment that cannot be read; None where it stands there already.
+
+    Returns:
+        The whole status, where only the spec cannot be read. A notice, where the status cannot: its steps hold results
+        that another release has written, and only conditions may be written next to them.
+    """
+    raw = entry.raw or {}
+    stored = raw.get("status")
+    now = now.replace(microsecond=0)
     try:
-        old = ExperimentStatus.model_validate_json(json.dumps(raw))
-    except ValidationError:
-        old = ExperimentStatus()
+        old = ExperimentStatus.model_validate_json(json.dumps(stored if isinstance(stored, Mapping) else {}))
+    except ValidationError as error:
+        told = _of_status(error)
+        before = raw_conditions(raw)
+        return None if with_notice(before, told, entry.generation, now) == before else told
     verdict = invalid(entry.problems)
-    told = conditions(verdict, old.conditions, entry.generation, now.replace(microsecond=0))
-    new = old.model_copy(update={"observed_generation": entry.generation, "conditions": told})
+    said = conditions(verdict, old.conditions, entry.generation, now)
+    new = old.model_copy(update={"observed_generation": entry.generation, "conditions": said})
     return None if new == old else new.to_json()
+
+
+def _of_status(error: ValidationError) -> Notice:
+    problems = "; ".join(str(details_problem(details, "status")) for details in error.errors(include_url=False))
+    message = (
+        f"This release of the operator cannot read the status, and leaves it and what runs as they are: {problems}"
+    )
+    return notice(Reason.STATUS_UNREADABLE, message, stalled=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.conditions import ConditionType
-from maskrcnn_operator.api.experiment import ExperimentBody
+from maskrcnn_operator.api.experiment import ExperimentBody, MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus
 
 
@@ -17,3 +17,10 @@ def deleted_at(spec: ExperimentBody, status: ExperimentStatus) -> datetime | Non
     if succeeded is None or succeeded.status == "Unknown":
         return None
     return status.completion_time + timedelta(seconds=spec.ttl_seconds_after_finished)
+
+
+def is_still_to_be_deleted(decided: MaskRCNNExperiment, live: MaskRCNNExperiment, now: datetime) -> bool:
+    """Return whether an experiment is the one whose deletion was decided, its spec unchanged and its time over."""
+    same = (live.metadata.uid, live.metadata.generation) == (decided.metadata.uid, decided.metadata.generation)
+    end = deleted_at(live.spec, live.status)
+    return same and end is not None and end <= now

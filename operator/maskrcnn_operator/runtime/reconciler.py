@@ -11,13 +11,16 @@ from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState
 from maskrcnn_operator.cluster.access_modes import AccessModes
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
-from maskrcnn_operator.cluster.unreadable import status_of_unreadable
+from maskrcnn_operator.cluster.unreadable import told_of_unreadable
+from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
 from maskrcnn_operator.metrics import process as metrics
+from maskrcnn_operator.runtime.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ class Reconciler:
 
     Args:
         settings: what :func:`maskrcnn_operator.core.reconcile.reconcile` is told; the sharing of the workspace apart.
+        patience: when a status says that its experiment cannot be reconciled.
     """
 
     def __init__(
@@ -40,10 +44,13 @@ class Reconciler:
         executor: Executor,
         access_modes: AccessModes,
         settings: Settings,
+        *,
         now: Callable[[], datetime] = utc_now,
+        patience: Patience | None = None,
     ) -> None:
         self._cache, self._executor, self._access_modes = cache, executor, access_modes
         self._settings, self._now = settings, now
+        self._patience = Patience() if patience is None else patience
 
     async def reconcile(self, key: Key) -> float | None:
         """Does what is to be done now; seconds until it is worth to look again though nothing happens, None for never.
@@ -53,11 +60,19 @@ class Reconciler:
         """
         entry = self._cache.entry(key)
         if entry is None:
+            self._patience.succeeded(key)
             return None
+        try:
+            wait = await self._look(key, entry)
+        except ApiError as error:
+            await self._tell_failure(key, entry, error)
+            raise
+        self._patience.succeeded(key)
+        return wait
+
+    async def _look(self, key: Key, entry: Entry) -> float | None:
         if entry.experiment is None:
-            status = status_of_unreadable(entry, self._now())
-            if status is not None:
-                await self._executor.write_status(key.namespace, key.name, status, str(entry.version))
+            await self._tell_unreadable(key, entry)
             return None
         experiment = entry.experiment
         if experiment.metadata.deletion_timestamp is not None:
@@ -69,6 +84,25 @@ class Reconciler:
         await self._executor.conclude(experiment, plan)
         _tell(experiment, plan)
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
+
+    async def _tell_unreadable(self, key: Key, entry: Entry) -> None:
+        now = self._now()
+        told = told_of_unreadable(entry, now)
+        if isinstance(told, Notice):
+            await self._executor.statuses.tell(key, told, entry, now)
+        elif told is not None:
+            await self._executor.statuses.apply(*key, told, str(entry.version))
+
+    async def _tell_failure(self, key: Key, entry: Entry, error: ApiError) -> None:
+        """Write into the status that reconciling fails, once it has failed for long, if the API server takes that."""
+        said = self._patience.failed(key, entry, error, _reasons(self._cache.entry(key)))
+        if said is None:
+            return
+        try:
+            if await self._executor.statuses.tell(key, said, entry, self._now()):
+                self._patience.told(key, said, error)
+        except ApiError as again:
+            log.info("The status cannot say so either: %s", again)
 
     async def _start(self, key: Key, experiment: MaskRCNNExperiment) -> tuple[Plan, datetime | None]:
         """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
@@ -89,6 +123,15 @@ class Reconciler:
             return True
         claim = experiment.spec.workspace.persistent_volume_claim.claim_name
         return await self._access_modes.shared(experiment.metadata.namespace, claim)
+
+
+def _reasons(entry: Entry | None) -> set[str]:
+    """The reasons of an experiment's conditions."""
+    if entry is None:
+        return set()
+    if entry.experiment is None:
+        return {str(condition.get("reason")) for condition in raw_conditions(entry.raw or {})}
+    return {condition.reason for condition in entry.experiment.status.conditions}
 
 
 def _finished(experiment: MaskRCNNExperiment) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.paging import METADATA_ONLY, Page
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
@@ -29,6 +30,9 @@ class FakeServer:
         """By namespace, the error of every list of it."""
         self.reads: list[tuple[str, str, str | None]] = []
         """Verb, plural and namespace or name of each list, list of metadata and find."""
+        self.before: dict[tuple[str, str], Callable[[], object]] = {}
+        """By verb and plural, what is done once right before such a call."""
+        self._owners: dict[tuple[str, str], dict[str, set[str]]] = {}
         self._version = itertools.count(100)
         self._uid = itertools.count(1)
 
@@ -111,12 +115,21 @@ class FakeServer:
         return self.add(resource, namespace, body)
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str = "Foreground"
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        propagation: str = "Foreground",
     ) -> Object | None:
         self._maybe_fail("delete", resource)
         found = self._found(resource, namespace, name)
         if found["metadata"]["uid"] != uid:
             raise Conflict(409, "Conflict", "the uid in the precondition does not match")
+        if resource_version not in (None, found["metadata"]["resourceVersion"]):
+            raise Conflict(409, "Conflict", "the resourceVersion in the precondition does not match")
         self.writes.append(("delete", resource.plural, name))
         if propagation == "Foreground":
             found["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z"
@@ -127,14 +140,66 @@ class FakeServer:
     async def apply_status(
         self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
     ) -> Object:
+        """An item that the apply no longer lists goes, stays or spoils the write by who owns it."""
         self._maybe_fail("patch", EXPERIMENTS)
         found = self._found(EXPERIMENTS, namespace, name)
+        self._check_version(found, resource_version)
+        owners = self._owners.setdefault((namespace, name), {})
+        stored = found.get("status", {})
+        sent = {condition["type"] for condition in status.get("conditions", ())}
+        missing = [condition for condition in stored.get("conditions", ()) if condition["type"] not in sent]
+        if any(owners.get(condition["type"], set()) == {"apply", "patch"} for condition in missing):
+            raise ApiError(422, "Invalid", "status.conditions[0].reason: Required value")
+        stays = [condition for condition in missing if "apply" not in owners.get(condition["type"], set())]
+        for kind in sent:
+            owners.setdefault(kind, set()).add("apply")
+        self.writes.append(("patch", "status", name))
+        kept = {"progress": stored["progress"]} if "progress" in stored else {}
+        found["status"] = {**status, **kept, "conditions": [*status.get("conditions", ()), *stays]}
+        self._note_owners(found, owners)
+        return {"metadata": self.add(EXPERIMENTS, namespace, found)["metadata"]}
+
+    async def patch_conditions(
+        self, namespace: str, name: str, conditions: Sequence[Mapping[str, Any]], resource_version: str | int
+    ) -> Object:
+        """What it changes belongs to it, too; what it leaves out goes, whoever owned it."""
+        self._maybe_fail("merge", EXPERIMENTS)
+        found = self._found(EXPERIMENTS, namespace, name)
+        self._check_version(found, resource_version)
+        owners = self._owners.setdefault((namespace, name), {})
+        before = {condition["type"]: condition for condition in found.get("status", {}).get("conditions", ())}
+        now = {condition["type"]: dict(condition) for condition in conditions}
+        for kind in before.keys() - now.keys():
+            owners.pop(kind, None)
+        for kind in (kind for kind in now if now[kind] != before.get(kind)):
+            owners.setdefault(kind, set()).add("patch")
+        self.writes.append(("patch", "conditions", name))
+        found["status"] = {**found.get("status", {}), "conditions": list(now.values())}
+        self._note_owners(found, owners)
+        return self.add(EXPERIMENTS, namespace, found)
+
+    def belongs_to_another(self, namespace: str, name: str, kind: str) -> None:
+        """Make a condition another writer's."""
+        self._owners.setdefault((namespace, name), {})[kind] = {"patch"}
+
+    def _check_version(self, found: Object, resource_version: str | int) -> None:
         if found["metadata"]["resourceVersion"] != str(resource_version):
             raise Conflict(409, "Conflict", "the object has been modified")
-        self.writes.append(("patch", "status", name))
-        progress = found.get("status", {}).get("progress")
-        found["status"] = {**status, **({"progress": progress} if progress else {})}
-        return {"metadata": self.add(EXPERIMENTS, namespace, found)["metadata"]}
+
+    def _note_owners(self, found: Object, owners: Mapping[str, set[str]]) -> None:
+        writers = {"apply": (STATUS_MANAGER, "Apply"), "patch": (CONDITIONS_MANAGER, "Update")}
+        found["metadata"]["managedFields"] = [
+            {
+                "manager": manager,
+                "operation": operation,
+                "fieldsV1": {
+                    "f:status": {
+                        "f:conditions": {f'k:{{"type":"{kind}"}}': {} for kind in owners if writer in owners[kind]}
+                    }
+                },
+            }
+            for writer, (manager, operation) in writers.items()
+        ]
 
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
         found = self._found(EXPERIMENTS, namespace, name)
@@ -150,6 +215,7 @@ class FakeServer:
             raise NotFound(404, "NotFound", f"{resource.plural} {name!r} not found") from None
 
     def _maybe_fail(self, verb: str, resource: Resource) -> None:
+        self.before.pop((verb, resource.plural), lambda: None)()
         waiting = self.fail.get((verb, resource.plural))
         if waiting:
             raise waiting.pop(0)

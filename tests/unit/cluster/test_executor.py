@@ -11,7 +11,7 @@ from tests.unit.cluster.conftest import FakeServer
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache
-from maskrcnn_operator.cluster.errors import ApiError, Conflict
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, StatusRefused, api_error
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
@@ -38,6 +38,7 @@ class Stage:
             self.events,
             config=lambda: JobConfig(default_image="trainer:1"),
             fence=self._fence,
+            now=lambda: NOW,
         )
         self.cache.put(EXPERIMENTS, server.add(EXPERIMENTS, "ns", experiment))
 
@@ -147,13 +148,62 @@ async def test_a_job_of_somebody_else_takes_the_name(stage: Stage, stranger: dic
     assert again.start == ()
 
 
-@pytest.mark.parametrize("status", [403, 422])
-async def test_a_job_that_is_not_accepted_is_a_refusal(stage: Stage, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "exceeded quota: none"),
+        (403, 'jobs.batch "x" is forbidden: exceeded quota: none'),
+        (413, "exceeded quota: none"),
+        (422, "exceeded quota: none"),
+        (500, "etcdserver: request is too large, exceeded quota"),
+    ],
+)
+@pytest.mark.parametrize("plural", ["jobs", "services"])
+async def test_a_job_that_is_not_accepted_is_a_refusal(stage: Stage, status: int, message: str, plural: str) -> None:
     await stage.step()
-    stage.server.fail["create", "jobs"] = [ApiError(status, "Invalid", "exceeded quota: none")]
+    stage.server.fail["create", plural] = [ApiError(status, "Invalid", message)]
     refused = await stage.step()
     assert refused["train"].reason is Reason.JOB_REFUSED
     assert "exceeded quota" in refused["train"].message
+
+
+QUOTA = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified'
+DENIED = 'jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot create resource "jobs" in API group "batch"'
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (403, "Forbidden", DENIED),
+        (401, "Unauthorized", "Unauthorized"),
+        (404, "NotFound", 'namespaces "ns" not found'),
+        (409, "Conflict", QUOTA),
+        (429, "TooManyRequests", "later"),
+        (500, "InternalError", "etcd"),
+        (503, "ServiceUnavailable", "no"),
+        (504, "Timeout", "no"),
+        (0, "TimeoutError", ""),
+    ],
+)
+async def test_an_answer_that_may_pass_is_no_refusal(stage: Stage, status: int, reason: str, message: str) -> None:
+    await stage.step()
+    stage.server.fail["create", "jobs"] = [api_error(status, reason, message, 3.0)]
+    with pytest.raises(ApiError) as caught:
+        await stage.step()
+    # the one would list everything, the other says that the cache is behind
+    assert not isinstance(caught.value, NotFound | Conflict)
+    assert (caught.value.status, caught.value.message, caught.value.retry_after) == (status, message, 3.0)
+    assert await stage.step() == {}
+    step = stage.experiment.status.step("train")
+    assert step is not None and (step.attempt, step.reason) == (1, Reason.STARTING)
+
+
+async def test_a_name_that_was_taken_a_moment_ago_is_tried_again(stage: Stage) -> None:
+    await stage.step()
+    stage.server.fail["create", "jobs"] = [Conflict(409, "AlreadyExists", "it is there")]
+    with pytest.raises(Conflict):
+        await stage.step()
+    assert await stage.step() == {}
 
 
 async def test_a_server_that_is_not_well_is_no_refusal(stage: Stage) -> None:
@@ -206,11 +256,147 @@ async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
     assert [found.uid for found in blind.cache.jobs_of("ns", "nuclei")] == [job.uid]
 
 
+@pytest.mark.parametrize("lost_after", ["the status", "nothing"])
+async def test_a_replica_that_lost_the_lease_deletes_no_job(stage: Stage, lost_after: str) -> None:
+    await stage.step()
+    await stage.step()
+    stage.server.writes.clear()
+    written = lost_after == "the status"
+    if not written:
+        stage.leading = False
+    plan = Plan(stage.experiment.status, write_status=written, stop=(RunKey("train", 1),))
+    apply_status = stage.server.apply_status
+
+    async def apply_and_lose(*arguments: Any) -> Any:
+        answer = await apply_status(*arguments)
+        stage.leading = False
+        return answer
+
+    stage.server.apply_status = apply_and_lose  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        await stage.executor.conclude(stage.experiment, plan)
+    assert "delete" not in [verb for verb, _, _ in stage.server.writes]
+    assert [job.deletion_timestamp for job in stage.cache.jobs_of("ns", "nuclei")] == [None]
+
+
+async def test_a_deletion_that_is_refused_for_now_leaves_the_job_in_the_cache(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
+    stage.server.fail["delete", "jobs"] = [Conflict(409, "Conflict", "not now")]
+    with pytest.raises(Conflict):
+        await stage.executor.conclude(stage.experiment, plan)
+    assert len(stage.cache.jobs_of("ns", "nuclei")) == 1
+
+
+async def test_a_job_in_whose_place_another_is_counts_as_gone(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    stage.server.objects["jobs", "ns", job.name]["metadata"]["uid"] = "another"
+    await stage.executor.conclude(stage.experiment, plan)
+    assert stage.cache.jobs_of("ns", "nuclei") == []
+    assert ("jobs", "ns", job.name) in stage.server.objects
+
+
+ENDED = "2026-01-01T11:00:00Z"
+
+
+def finish(stage: Stage) -> Plan:
+    """Lets the experiment end an hour ago; the plan of a look after its time is over."""
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["spec"]["ttlSecondsAfterFinished"] = 60
+    found["metadata"]["generation"] = 2
+    found["status"] = {
+        "observedGeneration": 2,
+        "completionTime": ENDED,
+        "conditions": [{"type": "Succeeded", "status": "False", "reason": "StepFailed", "lastTransitionTime": ENDED}],
+    }
+    stage.cache.put(EXPERIMENTS, stage.server.add(EXPERIMENTS, "ns", found))
+    return Plan(stage.experiment.status, write_status=False, delete_experiment=True)
+
+
 async def test_the_experiment_goes_without_a_finalizer(stage: Stage) -> None:
-    plan = Plan(stage.experiment.status, write_status=False, delete_experiment=True)
+    plan = finish(stage)
     await stage.executor.conclude(stage.experiment, plan)
     assert stage.server.objects == {}
     assert stage.cache.experiment("ns", "nuclei") is None
+
+
+async def test_a_replica_that_lost_the_lease_deletes_no_experiment(stage: Stage) -> None:
+    plan, stage.leading = finish(stage), False
+    with pytest.raises(RuntimeError):
+        await stage.executor.conclude(stage.experiment, plan)
+    assert stage.server.writes == []
+
+
+def edit(stage: Stage, change: dict[str, Any]) -> None:
+    """An edit of the user, which no watch has told yet."""
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["spec"] |= change
+    found["metadata"]["generation"] += 1
+    stage.server.add(EXPERIMENTS, "ns", found)
+
+
+def resume(stage: Stage) -> None:
+    """The experiment runs again, written by another replica."""
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["status"]["conditions"][0]["status"] = "Unknown"
+    stage.server.add(EXPERIMENTS, "ns", found)
+
+
+def end_again(stage: Stage) -> None:
+    """It has run again and ended a moment ago, written by another replica."""
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["status"]["completionTime"] = "2026-01-01T11:59:50Z"
+    stage.server.add(EXPERIMENTS, "ns", found)
+
+
+@pytest.mark.parametrize("when", ["get", "delete"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stage: edit(stage, {"ttlSecondsAfterFinished": None}),
+        lambda stage: edit(stage, {"ttlSecondsAfterFinished": 7200}),
+        lambda stage: edit(stage, {"maxRestarts": 5}),
+        resume,
+        end_again,
+    ],
+    ids=["no ttl", "longer ttl", "corrected spec", "resumed", "ended again"],
+)
+async def test_an_experiment_edited_before_its_deletion_stays(stage: Stage, change: Any, when: str) -> None:
+    plan = finish(stage)
+    stage.server.before[when, "maskrcnnexperiments"] = lambda: change(stage)
+    with pytest.raises(Conflict):
+        await stage.executor.conclude(stage.experiment, plan)
+    assert ("maskrcnnexperiments", "ns", "nuclei") in stage.server.objects
+    assert stage.server.writes == []
+
+
+async def test_an_experiment_that_was_deleted_and_made_again_stays(stage: Stage) -> None:
+    plan = finish(stage)
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["metadata"]["uid"] = "exp-2"
+    stage.server.add(EXPERIMENTS, "ns", found)
+    await stage.executor.conclude(stage.experiment, plan)
+    assert stage.server.writes == []
+    assert stage.experiment.metadata.uid == "exp-2"
+
+
+async def test_an_experiment_that_is_gone_already_is_forgotten(stage: Stage) -> None:
+    plan, experiment = finish(stage), stage.experiment
+    stage.server.objects.clear()
+    await stage.executor.conclude(experiment, plan)
+    assert stage.cache.experiment("ns", "nuclei") is None
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_status_that_is_refused_for_its_content_ends_the_look(stage: Stage, status: int) -> None:
+    stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(status, "Invalid", "status.steps[0]: too long")]
+    with pytest.raises(StatusRefused, match="too long"):
+        await stage.step()
+    assert stage.server.writes == []
 
 
 async def test_progress_is_removed_by_its_own_writer(stage: Stage) -> None:

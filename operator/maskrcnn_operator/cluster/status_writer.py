@@ -1,0 +1,151 @@
+"""Writes of an experiment's status: the whole of it by server-side apply, its conditions alone by merge patch.
+
+The merge patch is for a status that the API server refuses, or that this release cannot read: the steps stay as they
+are stored. Its items belong to a field manager of its own, so an apply that no longer lists one does not remove it, or
+is even refused, since what is left of an item with two owners is no longer a valid condition. Every apply therefore
+ends such ownership where its answer shows any.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.client import STATUS_MANAGER, Client
+from maskrcnn_operator.cluster.errors import ApiError, StatusRefused, is_refused_for_its_content
+from maskrcnn_operator.cluster.resources import EXPERIMENTS
+from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice
+
+log = logging.getLogger(__name__)
+
+SOMETIMES_ABSENT = frozenset({ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.SUSPENDED})
+"""Conditions that stand there only while they are True; the others are in every status, whoever owns them."""
+
+
+class StatusWriter:
+    """The status of experiments.
+
+    Args:
+        fence: called before every write; raises where this replica may no longer write.
+    """
+
+    def __init__(self, client: Client, cache: Cache, *, fence: Callable[[], None]) -> None:
+        self._client, self._cache, self._fence = client, cache, fence
+
+    async def apply(
+        self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str
+    ) -> Mapping[str, Any]:
+        """Apply a status, its progress apart; return the object's new metadata.
+
+        Raises:
+            Conflict: it was computed from an old object.
+            StatusRefused: the API server does not take such a status.
+        """
+        sent = {key: value for key, value in status.items() if key != "progress"}
+        try:
+            metadata = await self._apply(namespace, name, sent, resource_version)
+        except StatusRefused:
+            version = await self._release_what_leaves(namespace, name, sent, resource_version)
+            if version is None:
+                raise
+            metadata = await self._apply(namespace, name, sent, version)
+        return await self._own(namespace, name, sent, metadata)
+
+    async def tell(self, key: Key, told: Notice, entry: Entry, now: datetime) -> bool:
+        """Write a notice into the conditions of an experiment; return whether it stands there.
+
+        Args:
+            entry: the experiment that it speaks of: another one of this name, or another generation, gets none.
+        """
+        live = await self._client.get(EXPERIMENTS, *key)
+        metadata = live["metadata"]
+        if metadata["uid"] != entry.uid or int(metadata.get("generation") or 1) != entry.generation:
+            return False
+        before = raw_conditions(live)
+        after = with_notice(before, told, entry.generation, now)
+        if after != before:
+            self._fence()
+            live = await self._client.patch_conditions(*key, after, metadata["resourceVersion"])
+            log.warning("The status says %s: %s", told.reason.value, told.message)
+        self._cache.put(EXPERIMENTS, live)
+        return True
+
+    async def _apply(self, namespace: str, name: str, sent: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+        self._fence()
+        try:
+            answer = await self._client.apply_status(namespace, name, sent, version)
+        except ApiError as error:
+            if is_refused_for_its_content(error):
+                raise StatusRefused(error.status, error.reason, error.message, error.retry_after) from error
+            raise
+        metadata: Mapping[str, Any] = answer["metadata"]
+        return metadata
+
+    async def _own(
+        self, namespace: str, name: str, sent: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Make the conditions that an accepted apply lists its own, and remove the others of their kinds."""
+        foreign = owners_of_conditions(metadata.get("managedFields")).others & SOMETIMES_ABSENT
+        if not foreign:
+            return metadata
+        live = await self._client.get(EXPERIMENTS, namespace, name)
+        version = await self._remove(live, foreign, metadata["resourceVersion"])
+        if foreign.isdisjoint(_kinds(sent)):
+            return {**metadata, "resourceVersion": version}
+        return await self._apply(namespace, name, sent, version)
+
+    async def _release_what_leaves(
+        self, namespace: str, name: str, sent: Mapping[str, Any], version: str
+    ) -> str | None:
+        """Remove conditions of two owners that ``sent`` no longer lists; the new version, None where there are none."""
+        live = await self._client.get(EXPERIMENTS, namespace, name)
+        ours, others = owners_of_conditions(live["metadata"].get("managedFields"))
+        leaving = (ours & others & SOMETIMES_ABSENT) - _kinds(sent)
+        return await self._remove(live, leaving, version) if leaving else None
+
+    async def _remove(self, live: Mapping[str, Any], kinds: frozenset[str], version: str) -> str:
+        """Remove conditions, whoever owns them; return the new version.
+
+        Raises:
+            Conflict: the experiment has changed since ``version``.
+        """
+        metadata = live["metadata"]
+        kept = [condition for condition in raw_conditions(live) if condition.get("type") not in kinds]
+        self._fence()
+        left = await self._client.patch_conditions(metadata["namespace"], metadata["name"], kept, version)
+        return str(left["metadata"]["resourceVersion"])
+
+
+class Owners(NamedTuple):
+    """Types of conditions: those of which the apply of the status owns something, and those of which others do."""
+
+    ours: frozenset[str]
+    others: frozenset[str]
+
+
+def owners_of_conditions(managed_fields: object) -> Owners:
+    """Read who owns conditions from an object's ``metadata.managedFields``."""
+    ours: set[str] = set()
+    others: set[str] = set()
+    for entry in managed_fields if isinstance(managed_fields, list) else ():
+        kinds = _kinds_in(entry.get("fieldsV1"))
+        by_us = (entry.get("manager"), entry.get("operation")) == (STATUS_MANAGER, "Apply")
+        (ours if by_us else others).update(kinds)
+    return Owners(frozenset(ours), frozenset(others))
+
+
+def _kinds_in(fields: object) -> set[str]:
+    """The keys ``k:{"type":"Ready"}`` below ``f:status`` and ``f:conditions``."""
+    for part in ("f:status", "f:conditions"):
+        fields = fields.get(part) if isinstance(fields, Mapping) else None
+    keys = fields if isinstance(fields, Mapping) else {}
+    return {str(json.loads(key[2:]).get("type")) for key in keys if key.startswith("k:{")}
+
+
+def _kinds(status: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(condition["type"] for condition in status.get("conditions") or ())

@@ -1,0 +1,130 @@
+"""A status that the API server refuses: what is told in its place, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.rest import APPLY_PATCH, MERGE_PATCH
+from tests.apiserver.runtime.conftest import StartOperator
+from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, condition, manifest, step_of
+
+from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, Client
+from maskrcnn_operator.cluster.status_writer import owners_of_conditions
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+AUDITED = {
+    "type": "Audited",
+    "status": "True",
+    "reason": "ByHand",
+    "message": "of somebody else",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
+class Spoiling(Client):
+    """Puts a number into each status that the API server refuses, while ``spoils`` says so."""
+
+    spoils = False
+
+    async def apply_status(
+        self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
+    ) -> dict[str, Any]:
+        spoiled = {**status, "restarts": 2**63} if Spoiling.spoils else status
+        return await super().apply_status(namespace, name, spoiled, resource_version)
+
+
+@pytest.fixture
+def spoil() -> Any:
+    """``spoil(True)`` makes each status one that is refused."""
+
+    def set_spoils(value: bool) -> None:
+        Spoiling.spoils = value
+
+    yield set_spoils
+    Spoiling.spoils = False
+
+
+def add_condition(cluster: Cluster, name: str, added: dict[str, Any]) -> None:
+    """Another controller's condition, by merge patch of the list as it stands."""
+    path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments/{name}"
+    found = cluster.bed.api("GET", path)
+    body = {
+        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
+        "status": {"conditions": [*found["status"]["conditions"], added]},
+    }
+    cluster.bed.api("PATCH", f"{path}/status", body, MERGE_PATCH)
+
+
+def kinds(experiment: dict[str, Any]) -> set[str]:
+    return {item["type"] for item in experiment["status"]["conditions"]}
+
+
+@pytest.mark.parametrize("then", ["Succeeded", "Failed"])
+def test_status_refused_for_its_content_is_told_and_ended_by_the_next_that_is_accepted(
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet, spoil: Any, then: str
+) -> None:
+    start_operator(client_class=Spoiling).wait_leading()
+    kubelet.play("train", Play(seconds=None))
+    cluster.apply(manifest("spoiled", TRAIN))
+    cluster.wait_step("spoiled", "train", state="Running")
+    add_condition(cluster, "spoiled", AUDITED)
+    before = cluster.experiment("spoiled")
+    assert before is not None
+
+    spoil(True)
+    kubelet.finish("train", Play(exit_code=0 if then == "Succeeded" else 64))
+    stalled = cluster.wait_ready("spoiled", "StatusRefused")
+    told = condition(stalled, "Stalled")
+    assert told is not None
+    assert (told["status"], told["reason"]) == ("True", "StatusRefused")
+    assert "restarts" in told["message"]
+    assert json.dumps(stalled["status"]["steps"]) == json.dumps(before["status"]["steps"])
+    assert kinds(stalled) == {"Stalled", "Ready", "Succeeded", "Audited"}
+    assert condition(stalled, "Audited") == AUDITED
+    assert "Stalled" in owners_of_conditions(stalled["metadata"]["managedFields"]).others
+
+    spoil(False)
+    ended = cluster.wait_ready("spoiled", then)
+    wanted = {"Ready", "Succeeded", "Audited"} | ({"Stalled"} if then == "Failed" else set())
+    ended = cluster.wait("spoiled", lambda found: kinds(found) == wanted, f"the conditions {wanted}")
+    assert condition(ended, "Audited") == AUDITED
+    cluster.wait(
+        "spoiled",
+        lambda found: "Stalled" not in owners_of_conditions(found["metadata"]["managedFields"]).others,
+        f"nothing of Stalled to belong to {CONDITIONS_MANAGER}",
+    )
+    if then == "Failed":
+        # what the step's failure has left goes as ever
+        kubelet.play("train", Play())
+        cluster.edit("spoiled", {"steps": [{**TRAIN, "revision": "2"}]})
+        done = cluster.wait_ready("spoiled", "Succeeded")
+        assert kinds(done) == {"Ready", "Succeeded", "Audited"}
+        assert step_of(done, "train")["state"] == "Succeeded"
+
+
+def test_condition_left_with_two_owners_does_not_keep_a_status_from_being_accepted(
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    start_operator().wait_leading()
+    kubelet.play("convert", Play(exit_code=64))
+    cluster.apply(manifest("shared", CONVERT))
+    cluster.wait_ready("shared", "Failed")
+    # of what a replica leaves that ends between two writes, the worst: some fields of an item have a second owner
+    path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments/shared/status"
+    shared = {
+        "apiVersion": "maskrcnn.dev/v1alpha1",
+        "kind": "MaskRCNNExperiment",
+        "metadata": {"name": "shared"},
+        "status": {"conditions": [{"type": "Stalled", "status": "True"}]},
+    }
+    cluster.bed.api("PATCH", f"{path}?fieldManager=another", shared, APPLY_PATCH)
+    kubelet.play("convert", Play())
+    cluster.edit("shared", {"steps": [{**CONVERT, "revision": "2"}]})
+    done = cluster.wait_ready("shared", "Succeeded")
+    assert kinds(done) == {"Ready", "Succeeded"}

@@ -1,0 +1,251 @@
+"""Conditions written alone: what stays as it is, and that nothing of them outlives the next accepted status."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.cluster.conftest import FakeServer
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, PROGRESS_MANAGER, STATUS_MANAGER
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
+from maskrcnn_operator.cluster.resources import EXPERIMENTS
+from maskrcnn_operator.cluster.status_writer import StatusWriter, owners_of_conditions
+from maskrcnn_operator.core.notice import Notice, notice
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KEY = Key("ns", "nuclei")
+REFUSED = notice(Reason.STATUS_REFUSED, "422 Invalid: status.steps[0].exitCode", stalled=True)
+FAILING = notice(Reason.API_SERVER_ERROR, "503 ServiceUnavailable: no", stalled=False)
+
+STEPS = [{"name": "train", "state": "Running", "attempt": 2, "metrics": [{"name": "AP", "value": "0.5"}]}]
+FOREIGN = {"type": "Audited", "status": "True", "reason": "ByHand", "lastTransitionTime": "2026-01-01T10:00:00Z"}
+
+
+def condition(kind: str, status: str, reason: str, message: str = "said") -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "2026-01-01T11:00:00Z",
+        "observedGeneration": 1,
+    }
+
+
+RUNNING = [
+    condition("Reconciling", "True", "Running"),
+    condition("Succeeded", "Unknown", "Running"),
+    condition("Ready", "False", "Running"),
+]
+FAILED = [
+    condition("Stalled", "True", "StepFailed"),
+    condition("Succeeded", "False", "StepFailed"),
+    condition("Ready", "False", "Failed"),
+]
+DONE = [condition("Succeeded", "True", "Succeeded"), condition("Ready", "True", "Succeeded")]
+
+
+class Stage:
+    """A writer and an experiment that runs, with a condition of somebody else."""
+
+    def __init__(self, server: FakeServer, experiment: Mapping[str, Any]) -> None:
+        self.server, self.cache, self.leading = server, Cache(), True
+        self.writer = StatusWriter(server, self.cache, fence=self._fence)  # type: ignore[arg-type]
+        self.cache.put(EXPERIMENTS, server.add(EXPERIMENTS, "ns", experiment))
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        return self.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        return {item["type"]: item for item in self.stored["status"]["conditions"]}
+
+    @property
+    def entry(self) -> Entry:
+        found = self.cache.entry(KEY)
+        assert found is not None
+        return found
+
+    async def apply(self, conditions: list[dict[str, Any]], steps: Any = STEPS) -> Mapping[str, Any]:
+        status = copy.deepcopy({"steps": steps, "conditions": conditions})
+        return await self.writer.apply("ns", "nuclei", status, self.stored["metadata"]["resourceVersion"])
+
+    async def tell(self, said: Notice) -> bool:
+        self.cache.put(EXPERIMENTS, copy.deepcopy(self.stored))
+        return await self.writer.tell(KEY, said, self.entry, NOW)
+
+    def _fence(self) -> None:
+        if not self.leading:
+            raise RuntimeError("does not lead")
+
+
+@pytest.fixture
+async def stage(server: FakeServer, experiment_object: dict[str, Any]) -> Stage:
+    found = Stage(server, experiment_object)
+    await found.apply(RUNNING)
+    status = found.stored["status"]
+    status["conditions"].append(FOREIGN)
+    server.belongs_to_another("ns", "nuclei", "Audited")
+    server.add(EXPERIMENTS, "ns", found.stored)
+    server.writes.clear()
+    return found
+
+
+@pytest.mark.parametrize("said", [REFUSED, FAILING])
+async def test_notice_leaves_steps_and_foreign_conditions_as_they_are(stage: Stage, said: Notice) -> None:
+    steps = json.dumps(stage.stored["status"]["steps"])
+    assert await stage.tell(said)
+    assert stage.server.writes == [("patch", "conditions", "nuclei")]
+    assert json.dumps(stage.stored["status"]["steps"]) == steps
+    assert stage.conditions["Audited"] == FOREIGN
+    assert (stage.conditions["Ready"]["reason"], stage.conditions["Ready"]["message"]) == (said.reason, said.message)
+    assert stage.entry.version == int(stage.stored["metadata"]["resourceVersion"])
+
+
+async def test_notice_that_stands_there_is_not_written_again(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    assert await stage.tell(REFUSED)
+    assert stage.server.writes == [("patch", "conditions", "nuclei")]
+
+
+async def test_notice_of_an_older_generation_is_not_written(stage: Stage) -> None:
+    entry = stage.entry
+    stage.stored["metadata"]["generation"] = 2
+    assert not await stage.writer.tell(KEY, REFUSED, entry, NOW)
+    assert stage.server.writes == []
+
+
+async def test_notice_about_a_deleted_experiment_is_not_written_to_the_next(stage: Stage) -> None:
+    entry = stage.entry
+    stage.stored["metadata"]["uid"] = "exp-2"
+    assert not await stage.writer.tell(KEY, REFUSED, entry, NOW)
+    assert stage.server.writes == []
+
+
+async def test_replica_that_lost_the_lease_tells_nothing(stage: Stage) -> None:
+    stage.leading = False
+    with pytest.raises(RuntimeError):
+        await stage.tell(REFUSED)
+    assert stage.server.writes == []
+
+
+async def test_status_changed_since_it_was_read_is_not_overwritten_by_a_notice(stage: Stage) -> None:
+    stage.server.before["merge", "maskrcnnexperiments"] = lambda: stage.server.add(EXPERIMENTS, "ns", stage.stored)
+    with pytest.raises(Conflict):
+        await stage.tell(REFUSED)
+    assert "Stalled" not in stage.conditions
+
+
+@pytest.mark.parametrize("said", [REFUSED, FAILING])
+@pytest.mark.parametrize("then", [RUNNING, FAILED, DONE], ids=["running", "failed", "done"])
+async def test_next_accepted_status_ends_the_notice(stage: Stage, said: Notice, then: list[dict[str, Any]]) -> None:
+    await stage.tell(said)
+    metadata = await stage.apply(then)
+    assert stage.conditions == {item["type"]: item for item in [*then, FOREIGN]}
+    assert metadata["resourceVersion"] == stage.stored["metadata"]["resourceVersion"]
+    # its items have one owner again, so a later status can leave them out
+    await stage.apply(DONE)
+    assert stage.conditions == {item["type"]: item for item in [*DONE, FOREIGN]}
+
+
+async def test_accepted_status_without_a_notice_before_is_one_call(stage: Stage) -> None:
+    await stage.apply(DONE)
+    assert stage.server.writes == [("patch", "status", "nuclei")]
+
+
+async def test_condition_with_two_owners_is_released_when_it_keeps_a_status_from_being_accepted(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    # accepted, and the replica ended before it could take the condition over
+    await stage.server.apply_status(
+        "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
+    )
+    await stage.apply(DONE)
+    assert stage.conditions == {item["type"]: item for item in [*DONE, FOREIGN]}
+
+
+async def test_condition_that_a_refused_status_lists_is_not_released(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    await stage.server.apply_status(
+        "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
+    )
+    stage.server.writes.clear()
+    stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(422, "Invalid", "still")]
+    with pytest.raises(StatusRefused):
+        await stage.apply(FAILED)
+    assert stage.server.writes == []
+
+
+async def test_replica_that_loses_the_lease_after_a_status_takes_no_condition_over(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    stage.server.writes.clear()
+    stage.server.before["get", "maskrcnnexperiments"] = lambda: setattr(stage, "leading", False)
+    with pytest.raises(RuntimeError):
+        await stage.apply(DONE)
+    assert stage.server.writes == [("patch", "status", "nuclei")]
+
+
+async def test_notice_stays_while_the_status_is_refused(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    stage.server.writes.clear()
+    stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(422, "Invalid", "still")]
+    with pytest.raises(StatusRefused):
+        await stage.apply(DONE)
+    assert stage.conditions["Stalled"]["reason"] == Reason.STATUS_REFUSED
+    assert stage.server.writes == []
+
+
+async def test_experiment_that_changes_while_conditions_are_taken_over_is_looked_at_again(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    stage.server.before["get", "maskrcnnexperiments"] = lambda: stage.server.add(EXPERIMENTS, "ns", stage.stored)
+    with pytest.raises(Conflict):
+        await stage.apply(DONE)
+    assert "Stalled" in stage.conditions
+    await stage.apply(DONE)
+    assert "Stalled" not in stage.conditions
+
+
+@pytest.mark.parametrize("status", [403, 409, 429, 500, 503, 0])
+async def test_other_failures_of_a_status_write_are_no_refusal(stage: Stage, status: int) -> None:
+    stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(status, "", "exceeded")]
+    with pytest.raises(ApiError) as caught:
+        await stage.apply(DONE)
+    assert not isinstance(caught.value, StatusRefused)
+
+
+async def test_progress_is_not_part_of_a_status_write(stage: Stage) -> None:
+    sent = {"steps": STEPS, "conditions": RUNNING, "progress": {"step": "train"}}
+    await stage.writer.apply("ns", "nuclei", sent, stage.stored["metadata"]["resourceVersion"])
+    assert "progress" not in stage.stored["status"]
+
+
+def fields(*kinds: str) -> dict[str, Any]:
+    return {"f:status": {"f:conditions": {".": {}, **{f'k:{{"type":"{kind}"}}': {".": {}} for kind in kinds}}}}
+
+
+def test_owners_are_read_from_managed_fields() -> None:
+    managed = [
+        {
+            "manager": STATUS_MANAGER,
+            "operation": "Apply",
+            "subresource": "status",
+            "fieldsV1": fields("Ready", "Stalled"),
+        },
+        {"manager": CONDITIONS_MANAGER, "operation": "Update", "fieldsV1": fields("Stalled")},
+        {"manager": STATUS_MANAGER, "operation": "Update", "fieldsV1": fields("Suspended")},
+        {"manager": PROGRESS_MANAGER, "operation": "Apply", "fieldsV1": {"f:status": {"f:progress": {"f:step": {}}}}},
+        {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}},
+    ]
+    assert owners_of_conditions(managed) == ({"Ready", "Stalled"}, {"Stalled", "Suspended"})
+
+
+@pytest.mark.parametrize("managed", [None, [], "text", [{}], [{"fieldsV1": {"f:status": None}}]])
+def test_objects_without_managed_fields_have_no_owners(managed: object) -> None:
+    assert owners_of_conditions(managed) == (frozenset(), frozenset())

@@ -1,0 +1,71 @@
+"""Experiments that cannot be read: what is written of them, and what isn't."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.resources import EXPERIMENTS
+from maskrcnn_operator.cluster.unreadable import told_of_unreadable
+from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STEPS = [{"name": "train", "state": "Succeeded", "modelPath": "/workspace/nuclei/train/model"}, {"name": "evaluate"}]
+
+
+def entry_of(experiment: dict[str, Any], status: Any) -> Entry:
+    cache = Cache()
+    stored = copy.deepcopy(experiment)
+    stored["metadata"] |= {"namespace": "ns", "resourceVersion": "7"}
+    cache.put(EXPERIMENTS, {**stored, "status": status})
+    found = cache.entry(Key("ns", "nuclei"))
+    assert found is not None
+    assert found.experiment is None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"state": "Checkpointing"}, "status.steps[0].state"),
+        ({"attempt": "third"}, "status.steps[0].attempt"),
+        ({"metrics": [{"name": "AP", "value": 0.5}]}, "status.steps[0].metrics[0].value"),
+    ],
+)
+def test_unreadable_status_gets_a_notice_and_no_new_steps(
+    experiment_object: dict[str, Any], change: dict[str, Any], field: str
+) -> None:
+    found = told_of_unreadable(entry_of(experiment_object, {"steps": [{**STEPS[0], **change}, STEPS[1]]}), NOW)
+    assert isinstance(found, Notice)
+    assert (found.reason, found.stalled) == (Reason.STATUS_UNREADABLE, True)
+    assert field in found.message
+
+
+def test_unreadable_spec_and_status_get_a_notice(experiment_object: dict[str, Any]) -> None:
+    experiment_object["spec"]["steps"] = []
+    found = told_of_unreadable(entry_of(experiment_object, {"steps": [{"name": "x", "state": "New"}]}), NOW)
+    assert isinstance(found, Notice)
+
+
+def test_notice_that_stands_there_is_not_written_again(experiment_object: dict[str, Any]) -> None:
+    status: dict[str, Any] = {"steps": [{"name": "train", "state": "Checkpointing"}]}
+    entry = entry_of(experiment_object, status)
+    said = told_of_unreadable(entry, NOW)
+    assert isinstance(said, Notice)
+    told = with_notice(raw_conditions(entry.raw or {}), said, entry.generation, NOW)
+    assert told_of_unreadable(entry_of(experiment_object, {**status, "conditions": list(told)}), NOW) is None
+
+
+def test_readable_status_of_an_unreadable_spec_is_written_whole(experiment_object: dict[str, Any]) -> None:
+    experiment_object["spec"]["steps"] = []
+    status = told_of_unreadable(entry_of(experiment_object, {"steps": STEPS, "restarts": 2}), NOW)
+    assert isinstance(status, dict)
+    assert [step["name"] for step in status["steps"]] == ["train", "evaluate"]
+    assert status["steps"][0]["modelPath"] == "/workspace/nuclei/train/model"
+    assert {item["type"]: item["reason"] for item in status["conditions"]}["Stalled"] == Reason.INVALID_SPEC
+    assert told_of_unreadable(entry_of(experiment_object, status), NOW) is None

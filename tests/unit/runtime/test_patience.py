@@ -1,0 +1,143 @@
+"""When a status is to say that the API server fails or refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.cluster.cache import Entry, Key
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, StatusRefused
+from maskrcnn_operator.core.notice import Notice
+from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, QUIET_SECONDS, REFUSALS, Patience
+
+KEY = Key("ns", "nuclei")
+UNAVAILABLE = ApiError(503, "ServiceUnavailable", "etcd has no leader")
+INVALID = StatusRefused(422, "Invalid", "status.steps[0].exitCode: too large")
+
+
+def entry(uid: str = "exp-1", generation: int = 1) -> Entry:
+    return Entry(uid, 7, generation, None)
+
+
+class Watch:
+    """Patience with a clock that is set."""
+
+    def __init__(self, kept: int = 100) -> None:
+        self.now = 1000.0
+        self.patience = Patience(lambda: self.now, kept)
+        self.reasons: set[str] = set()
+
+    def fail(
+        self, error: ApiError = UNAVAILABLE, *, after: float = 0.0, of: Entry | None = None, key: Key = KEY
+    ) -> Notice | None:
+        self.now += after
+        said = self.patience.failed(key, of or entry(), error, self.reasons)
+        if said is not None:
+            self.patience.told(key, said, error)
+            self.reasons = {said.reason.value}
+        return said
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def test_failures_of_two_minutes_are_told_with_the_last_answer(watch: Watch) -> None:
+    assert watch.fail() is None
+    assert watch.fail(after=PATIENCE_SECONDS - 0.5) is None
+    said = watch.fail(ApiError(500, "InternalError", "leader changed"), after=0.5)
+    assert said is not None
+    assert (said.reason, said.stalled) == (Reason.API_SERVER_ERROR, False)
+    assert said.message.endswith("500 InternalError: leader changed")
+
+
+def test_success_in_between_begins_a_new_count(watch: Watch) -> None:
+    watch.fail()
+    watch.patience.succeeded(KEY)
+    assert watch.fail(after=PATIENCE_SECONDS) is None
+    assert watch.fail(after=PATIENCE_SECONDS) is not None
+
+
+def test_same_answer_is_told_once_and_another_again(watch: Watch) -> None:
+    watch.fail()
+    assert watch.fail(after=PATIENCE_SECONDS) is not None
+    assert watch.fail(after=60.0) is None
+    assert watch.fail(ApiError(503, "ServiceUnavailable", "other words"), after=60.0) is None
+    assert watch.fail(ApiError(403, "Forbidden", "cannot create"), after=60.0) is not None
+
+
+def test_notice_that_an_accepted_status_has_ended_is_told_again(watch: Watch) -> None:
+    watch.fail()
+    watch.fail(after=PATIENCE_SECONDS)
+    watch.reasons = {"Running"}
+    assert watch.fail(after=60.0) is not None
+
+
+def test_notice_that_could_not_be_written_is_tried_again(watch: Watch) -> None:
+    watch.fail()
+    watch.now += PATIENCE_SECONDS
+    assert watch.patience.failed(KEY, entry(), UNAVAILABLE) is not None
+    assert watch.patience.failed(KEY, entry(), UNAVAILABLE) is not None
+
+
+def test_old_cache_is_no_failure_of_the_server(watch: Watch) -> None:
+    for _ in range(10):
+        assert watch.fail(Conflict(409, "Conflict", "modified"), after=60.0) is None
+    assert len(watch.patience) == 0
+
+
+def test_failure_long_ago_does_not_count(watch: Watch) -> None:
+    watch.fail()
+    assert watch.fail(after=QUIET_SECONDS + 1) is None
+
+
+def test_new_experiment_of_the_name_begins_a_new_count(watch: Watch) -> None:
+    watch.fail()
+    assert watch.fail(after=PATIENCE_SECONDS, of=entry("exp-2")) is None
+
+
+@pytest.mark.parametrize("error", [NotFound(404, "NotFound", "no namespace"), ApiError(0, "TimeoutError", "")])
+def test_every_other_failure_counts(watch: Watch, error: ApiError) -> None:
+    watch.fail(error)
+    assert watch.fail(error, after=PATIENCE_SECONDS) is not None
+
+
+def test_third_refusal_of_a_status_is_told_at_once(watch: Watch) -> None:
+    said = [watch.fail(INVALID, after=0.1) for _ in range(REFUSALS + 2)]
+    assert said[: REFUSALS - 1] == [None] * (REFUSALS - 1)
+    assert said[REFUSALS:] == [None, None]
+    told = said[REFUSALS - 1]
+    assert told is not None
+    assert (told.reason, told.stalled) == (Reason.STATUS_REFUSED, True)
+    assert told.message.endswith("422 Invalid: status.steps[0].exitCode: too large")
+
+
+def test_refusals_of_another_generation_do_not_count(watch: Watch) -> None:
+    for _ in range(REFUSALS - 1):
+        watch.fail(INVALID)
+    assert watch.fail(INVALID, of=entry(generation=2)) is None
+
+
+def test_refusals_before_a_success_do_not_count(watch: Watch) -> None:
+    for _ in range(REFUSALS - 1):
+        watch.fail(INVALID)
+    watch.patience.succeeded(KEY)
+    assert watch.fail(INVALID) is None
+
+
+def test_refused_status_stays_what_is_told_while_the_server_fails(watch: Watch) -> None:
+    for _ in range(REFUSALS):
+        watch.fail(INVALID)
+    watch.fail(after=60.0)
+    assert watch.fail(after=60.0) is None
+    assert watch.fail(INVALID) is None
+
+
+def test_memory_is_bounded_by_those_that_failed_last() -> None:
+    watch = Watch(kept=10)
+    for number in range(100):
+        watch.fail(key=Key("ns", str(number)))
+    assert len(watch.patience) == 10
+    assert watch.fail(after=PATIENCE_SECONDS, key=Key("ns", "99")) is not None
+    assert watch.fail(key=Key("ns", "0")) is None

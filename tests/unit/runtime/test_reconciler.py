@@ -1,0 +1,216 @@
+"""One look at an experiment whose API server fails, or whose status cannot be written or read."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
+
+from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, api_error
+from maskrcnn_operator.cluster.events import EventRecorder
+from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.runtime.options import cluster_settings
+from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, REFUSALS, Patience
+from maskrcnn_operator.runtime.reconciler import Reconciler
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KEY = Key("ns", "nuclei")
+
+
+class Claims:
+    """Every claim is shared."""
+
+    async def shared(self, namespace: str, claim: str) -> bool | None:
+        return True
+
+
+class Stage:
+    """A reconciler, and its experiment as the server holds it.
+
+    Args:
+        server: of an earlier replica; a new one with an experiment when absent.
+    """
+
+    def __init__(self, server: FakeServer | None = None) -> None:
+        self.server, self.cache, self.clock, self.leading = server or FakeServer(), Cache(), 0.0, True
+        executor = Executor(
+            self.server,  # type: ignore[arg-type]
+            self.cache,
+            EventRecorder(self.server, "here"),  # type: ignore[arg-type]
+            config=lambda: JobConfig(default_image="trainer:1"),
+            fence=self._fence,
+            now=lambda: NOW,
+        )
+        self.reconciler = Reconciler(
+            self.cache,
+            executor,
+            Claims(),  # type: ignore[arg-type]
+            cluster_settings("trainer:1"),
+            now=lambda: NOW,
+            patience=Patience(lambda: self.clock),
+        )
+        if server is None:
+            self.server.add(EXPERIMENTS, "ns", copy.deepcopy(EXPERIMENT))
+        self.cache.put(EXPERIMENTS, copy.deepcopy(self.stored))
+
+    def put(self, experiment: dict[str, Any]) -> None:
+        self.cache.put(EXPERIMENTS, self.server.add(EXPERIMENTS, "ns", experiment))
+
+    async def look(self) -> None:
+        await self.reconciler.reconcile(KEY)
+
+    async def fail(self, verb: str, plural: str, error: ApiError) -> None:
+        """A look in which a call fails."""
+        self.server.fail[verb, plural] = [error]
+        with pytest.raises(ApiError) as caught:
+            await self.look()
+        assert caught.value.status == error.status
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        return self.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+
+    @property
+    def told(self) -> dict[str, str]:
+        return {item["type"]: item["reason"] for item in self.stored.get("status", {}).get("conditions", ())}
+
+    @property
+    def steps(self) -> str:
+        return json.dumps(self.stored["status"]["steps"])
+
+    def _fence(self) -> None:
+        if not self.leading:
+            raise RuntimeError("does not lead")
+
+
+@pytest.fixture
+async def stage() -> Stage:
+    """An experiment that has been seen and not started."""
+    found = Stage()
+    await found.look()
+    return found
+
+
+UNAVAILABLE = ApiError(503, "ServiceUnavailable", "no")
+DENIED = ApiError(403, "Forbidden", 'jobs.batch is forbidden: User "o" cannot create resource "jobs" in API group ""')
+INVALID = ApiError(422, "Invalid", "status.steps[0].exitCode: Invalid value")
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, DENIED])
+async def test_server_that_fails_for_two_minutes_is_told_until_it_works(stage: Stage, error: ApiError) -> None:
+    steps = stage.steps
+    await stage.fail("create", "jobs", error)
+    assert stage.told["Ready"] == "Pending"
+    stage.clock = PATIENCE_SECONDS
+    await stage.fail("create", "jobs", error)
+    assert (stage.told["Reconciling"], stage.told["Ready"]) == ("ApiServerError", "ApiServerError")
+    assert stage.steps == steps
+    stage.server.writes.clear()
+    await stage.fail("create", "jobs", api_error(error.status, error.reason, f"{error.message}, still"))
+    assert ("patch", "conditions", "nuclei") not in stage.server.writes
+    await stage.look()
+    assert (stage.told["Reconciling"], stage.told["Ready"]) == ("Running", "Running")
+
+
+async def test_notice_that_is_refused_too_leaves_the_failure_as_it_was(stage: Stage) -> None:
+    await stage.fail("create", "jobs", UNAVAILABLE)
+    stage.clock = PATIENCE_SECONDS
+    stage.server.fail["merge", "maskrcnnexperiments"] = [ApiError(500, "InternalError", "no")]
+    await stage.fail("create", "jobs", UNAVAILABLE)
+    assert stage.told["Ready"] == "Pending"
+    await stage.fail("create", "jobs", UNAVAILABLE)
+    assert stage.told["Ready"] == "ApiServerError"
+
+
+async def test_look_that_succeeds_begins_a_new_count(stage: Stage) -> None:
+    await stage.fail("create", "services", UNAVAILABLE)
+    await stage.look()
+    stage.clock = PATIENCE_SECONDS
+    [job] = [job for job in stage.server.objects if job[0] == "jobs"]
+    stage.cache.drop(JOBS, stage.server.objects.pop(job)["metadata"]["uid"])
+    await stage.fail("get", "jobs", UNAVAILABLE)
+    assert stage.told["Ready"] == "Running"
+
+
+async def test_changed_experiment_is_no_failure(stage: Stage) -> None:
+    for _ in range(5):
+        stage.clock += PATIENCE_SECONDS
+        stage.server.fail["patch", "maskrcnnexperiments"] = [Conflict(409, "Conflict", "modified")]
+        with pytest.raises(Conflict):
+            await stage.look()
+    assert stage.told["Ready"] == "Pending"
+
+
+async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage: Stage) -> None:
+    steps = stage.steps
+    for number in range(REFUSALS):
+        assert "Stalled" not in stage.told, number
+        stage.server.fail["patch", "maskrcnnexperiments"] = [INVALID]
+        with pytest.raises(StatusRefused):
+            await stage.look()
+    assert (stage.told["Stalled"], stage.told["Ready"]) == ("StatusRefused", "StatusRefused")
+    assert "Reconciling" not in stage.told
+    assert stage.steps == steps
+    stage.server.writes.clear()
+    await stage.fail("patch", "maskrcnnexperiments", INVALID)
+    assert stage.server.writes == []
+    await stage.look()
+    assert "Stalled" not in stage.told
+    assert stage.told["Ready"] == "Running"
+    # the attempt was started once, whatever became of the status
+    assert len([plural for plural, _, _ in stage.server.objects if plural == "jobs"]) == 1
+
+
+async def test_replica_that_restarts_ends_the_notice_too(stage: Stage) -> None:
+    for _ in range(REFUSALS):
+        await stage.fail("patch", "maskrcnnexperiments", INVALID)
+    await Stage(stage.server).look()
+    assert "Stalled" not in stage.told
+
+
+async def test_unreadable_spec_is_told_once_and_nothing_runs(stage: Stage) -> None:
+    experiment = stage.stored
+    experiment["spec"]["steps"] = []
+    experiment["metadata"]["generation"] = 2
+    stage.put(experiment)
+    steps = stage.steps
+    stage.server.writes.clear()
+    await stage.look()
+    stage.cache.put(EXPERIMENTS, copy.deepcopy(stage.stored))
+    await stage.look()
+    assert stage.server.writes == [("patch", "status", "nuclei")]
+    assert stage.told["Stalled"] == "InvalidSpec"
+    assert [step["name"] for step in json.loads(steps)] == [step["name"] for step in json.loads(stage.steps)]
+
+
+async def test_unreadable_status_keeps_its_steps_and_nothing_runs(stage: Stage) -> None:
+    experiment = stage.stored
+    experiment["status"]["steps"][0] |= {"state": "Checkpointing", "results": {"of": "a later release"}}
+    stage.put(experiment)
+    steps = stage.steps
+    stage.server.writes.clear()
+    await stage.look()
+    await stage.look()
+    assert stage.server.writes == [("patch", "conditions", "nuclei")]
+    assert stage.steps == steps
+    assert (stage.told["Stalled"], stage.told["Ready"]) == ("StatusUnreadable", "StatusUnreadable")
+
+
+async def test_status_that_can_be_read_again_goes_on(stage: Stage) -> None:
+    experiment = stage.stored
+    experiment["status"]["steps"][0]["state"] = "Checkpointing"
+    stage.put(experiment)
+    await stage.look()
+    experiment = stage.stored
+    experiment["status"]["steps"][0]["state"] = "Pending"
+    stage.put(experiment)
+    await stage.look()
+    assert "Stalled" not in stage.told
+    assert stage.told["Ready"] == "Running"
