@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+
 class ApiError(Exception):
     """An answer of 400 and above, a body that is not what was asked for, or no answer at all.
 

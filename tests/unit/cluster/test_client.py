@@ -12,12 +12,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
+from maskrcnn_operator.cluster.answers import LONGEST_RETRY_SECONDS
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, STATUS_MANAGER, Client
 from maskrcnn_operator.cluster.connection import connect
-from maskrcnn_operator.cluster.errors import LONGEST_WAIT, ApiError, TooManyRequests
+from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 
 TOKEN = "Bearer of-the-operator"
+
+
+ANY_OBJECT = {"metadata": {"name": "x", "uid": "u", "resourceVersion": "1"}}
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Wire:
         self.calls.append(
             Call(request.method, request.path, request.query, request.headers, json.loads(text) if text else None)
         )
-        return self.answers.pop(0) if self.answers else web.json_response({})
+        return self.answers.pop(0) if self.answers else web.json_response(ANY_OBJECT)
 
     @property
     def body(self) -> Any:
@@ -142,8 +146,8 @@ async def test_deletion_has_preconditions(
         ({"Retry-After": "3"}, {}, 3.0),
         ({}, {"details": {"retryAfterSeconds": 4}}, 4.0),
         ({}, {}, 1.0),
-        ({"Retry-After": "9" * 400}, {}, LONGEST_WAIT),
-        ({}, {"details": {"retryAfterSeconds": 10**400}}, LONGEST_WAIT),
+        ({"Retry-After": "9" * 400}, {}, LONGEST_RETRY_SECONDS),
+        ({}, {"details": {"retryAfterSeconds": 10**400}}, LONGEST_RETRY_SECONDS),
         ({}, {"details": {"retryAfterSeconds": "soon"}}, 1.0),
     ],
 )

@@ -608,8 +608,10 @@ def _results_of_a_removed_step(directory: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["nuclei/images", "raw/images", "nuclei/train"])
-def test_no_file_of_the_users_is_gone_after_three_edits(tmp_path: Path, name: str, prepare: Prepare) -> None:
-    monkeypatch.setattr(logging.getLogger("maskrcnn_trainer"), "level", logging.INFO)
+def test_no_file_of_the_users_is_gone_after_three_edits(
+    tmp_path: Path, name: str, prepare: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="maskrcnn_trainer")
     directory = tmp_path / name
     directory.parent.mkdir(parents=True)
     prepare(directory)
