@@ -173,24 +173,26 @@ class BoundedListener:
 
 
 async def _listen(host: str | None, port: int) -> list[socket.socket]:
-    """Return listening sockets, one for each address family of ``host``, all at the same port."""
+    """Return listening sockets, one for each address of ``host`` that this machine has, all at the same port."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
+    missing: OSError | None = None
     try:
         for family, _, _, _, address in dict.fromkeys(found):
             at = sockets[0].getsockname()[1] if sockets else port
             try:
                 listening = socket.create_server((address[0], at, *address[2:]), family=family, backlog=BACKLOG)
             except OSError as error:
-                if error.errno == errno.EAFNOSUPPORT:
-                    continue
-                raise
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                missing = error  # such as IPv6 where the kernel has it turned off
+                continue
             sockets.append(listening)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             listening.setblocking(False)
-        if not sockets:
-            raise OSError(errno.EAFNOSUPPORT, f"no address of {host or 'this machine'} can be listened at")
+        if missing is not None and not sockets:
+            raise missing
     except BaseException:
         for listening in sockets:
             listening.close()

@@ -67,7 +67,9 @@ class Served:
 
 
 @asynccontextmanager
-async def served(trainings: int, ca_file: Path, bounds: Bounds | None = None) -> AsyncIterator[Served]:
+async def served(
+    trainings: int, ca_file: Path, bounds: Bounds | None = None, host: str | None = "127.0.0.1"
+) -> AsyncIterator[Served]:
     """Serve reports of ``trainings``, with a certificate of an authority that is written to ``ca_file``."""
     cluster = _many(one_training(), trainings)
     authority = new_authority(datetime.now(UTC))
@@ -79,7 +81,7 @@ async def served(trainings: int, ca_file: Path, bounds: Bounds | None = None) ->
     tokens = TokenChecker(served.review, asyncio.get_running_loop().time)
     application = progress_app(cluster, tokens, writer, on_report=served.count_answer)
     served.listener = await serve(
-        application, 0, context, "127.0.0.1", bounds=bounds or Bounds(), on_cut=served.count_cut
+        application, 0, context, host, bounds=bounds or Bounds(), on_cut=served.count_cut
     )  # fmt: skip
     try:
         yield served

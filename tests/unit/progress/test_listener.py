@@ -169,7 +169,7 @@ async def test_a_client_that_sends_nothing_is_cut(start: Start) -> None:
     assert endpoint.cut == 1
 
 
-@pytest.mark.parametrize("sent", [b"", HEAD[:60]])
+@pytest.mark.parametrize("sent", [b"", HEAD[:60]], ids=["nothing", "half a head"])
 async def test_a_client_whose_headers_do_not_end_is_cut(start: Start, sent: bytes) -> None:
     endpoint = await start(Bounds(head_seconds=0.2))
     client = await asyncio.to_thread(tls, endpoint)
@@ -219,7 +219,9 @@ async def test_a_connection_takes_one_report(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [b"GET /v1/report HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70_000]
+    "sent",
+    [b"GET /v1/report HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70_000],
+    ids=["plain HTTP", "garbage"],
 )
 async def test_what_is_not_tls_is_closed_quietly(start: Start, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     endpoint = await start(Bounds())
@@ -259,9 +261,13 @@ async def test_a_client_that_leaves_before_its_answer_is_no_error(
     assert loud(caplog) == []
 
 
-@pytest.mark.parametrize(
-    "sent", [None, b"", b"x" * 100, HEAD[:60], HEAD, HEAD + BODY, HEAD + BODY[:10], b"POST \x00 HTTP/1.1\r\n\r\n"]
-)
+ENDINGS = {
+    "no handshake": None, "nothing": b"", "half a head": HEAD[:60], "half a body": HEAD + BODY[:10],
+    "no body": HEAD, "a report": HEAD + BODY, "malformed": b"POST \x00 HTTP/1.1\r\n\r\n", "no HTTP": b"x" * 100,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", ENDINGS.values(), ids=ENDINGS)
 async def test_a_connection_that_ends_leaves_no_buffer_to_the_collector(start: Start, sent: bytes | None) -> None:
     """Half of the clients close the connection, the endpoint cuts the others; None: no TLS handshake."""
     endpoint = await start(Bounds(connections=2, idle_seconds=0.0, answer_seconds=0.0))
@@ -340,7 +346,19 @@ async def test_a_report_that_is_being_answered_is_answered_before_the_end(start:
     await ending
 
 
-async def test_a_port_in_use_is_an_error(start: Start, tmp_path: Path) -> None:
+async def test_all_addresses_are_listened_at_with_one_port(tmp_path: Path) -> None:
+    async with served(1, tmp_path / "ca.crt", host=None) as endpoint:
+        assert {address[1] for address in endpoint.listener.addresses} == {endpoint.port}
+        await reports(endpoint)
+
+
+async def test_an_address_of_another_machine_is_an_error(start: Start) -> None:
+    endpoint = await start(Bounds())
+    with pytest.raises(OSError, match="assign"):
+        await endpoint.listener.start("192.0.2.1", 0)
+
+
+async def test_a_port_in_use_is_an_error(start: Start) -> None:
     endpoint = await start(Bounds())
     with pytest.raises(OSError, match="in use"):
         await endpoint.listener.start("127.0.0.1", endpoint.port)
