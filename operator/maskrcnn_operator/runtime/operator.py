@@ -239,6 +239,7 @@ class Operator:
             application, options.report_port or 0, certificate.context, options.host,
             on_cut=metrics.report_connection_cut,
         )  # fmt: skip
+        self._supervisor.supervise(listener.accepting)
         self._listening(stack, "reports", listener)
 
     def _job_config(self) -> JobConfig:
