@@ -17,7 +17,8 @@ import yaml
 from tests.apiserver.bed import Bed
 from tests.apiserver.rest import RestError
 
-from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.api.base import API_VERSION, KIND, PLURAL, VERSION
+from maskrcnn_operator.api.crd import custom_resource_definition
 from maskrcnn_operator.api.manifest import read_manifest, read_object
 from maskrcnn_trainer.spec.importing import import_text
 
@@ -335,3 +336,75 @@ def test_columns_and_names(bed: Bed, kubectl: Kubectl, namespace: str) -> None:
     done = {"conditions": [condition("Succeeded", "True", "Succeeded"), condition("Ready", "True", "Succeeded")]}
     bed.api("PATCH", path, {"status": done})
     kubectl("wait", "-n", namespace, "mrx/minimal", "--for=condition=Succeeded", "--timeout=60s")
+
+
+def without_bounds(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema as an older release may have had it: without bounds and rules."""
+    gone = ("maxLength", "maxItems", "maxProperties", "maximum", "minimum", "pattern", "x-kubernetes-validations")
+    found = {key: value for key, value in schema.items() if key not in gone}
+    if "items" in found:
+        found["items"] = without_bounds(found["items"])
+    if "additionalProperties" in found:
+        found["additionalProperties"] = without_bounds(found["additionalProperties"])
+    if "properties" in found:
+        found["properties"] = {name: without_bounds(value) for name, value in found["properties"].items()}
+    return found
+
+
+@pytest.fixture
+def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The group of a definition without bounds, and what puts those of this release into it."""
+    group = "older.example.com"
+    definition = custom_resource_definition()
+    definition["metadata"]["name"] = f"{PLURAL}.{group}"
+    definition["spec"] |= {"group": group}
+    definition["spec"]["names"] |= {"shortNames": [], "categories": []}
+    schema = definition["spec"]["versions"][0]["schema"]
+    newer, schema["openAPIV3Schema"] = schema["openAPIV3Schema"], without_bounds(schema["openAPIV3Schema"])
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    bed.api("POST", definitions, definition)
+    bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{group}")
+
+    def upgrade() -> None:
+        spec = {"versions": [{**definition["spec"]["versions"][0], "schema": {"openAPIV3Schema": newer}}]}
+        bed.api("PATCH", f"{definitions}/{PLURAL}.{group}", {"spec": spec})
+
+    yield group, upgrade
+    bed.api("DELETE", f"{definitions}/{PLURAL}.{group}")
+
+
+def test_an_object_from_before_the_bounds_still_takes_status_writes(
+    bed: Bed, namespace: str, older_definition: tuple[str, Callable[[], None]]
+) -> None:
+    group, upgrade = older_definition
+    path = f"/apis/{group}/{VERSION}/namespaces/{namespace}/{PLURAL}"
+    manifest = {**example(), "apiVersion": f"{group}/{VERSION}"}
+    many = {str(number): {} for number in range(100)}
+    manifest["spec"]["podOverrides"] = {
+        "affinity": many,
+        "volumes": [many] * 40,
+        "annotations": {f"maskrcnn.dev/{'x' * 400}": "x" * 70_000},
+        "env": [{"name": "MASKRCNN_KEY", "valueFrom": many}, {"name": "9", "value": "x" * 140_000}],
+    }
+    manifest["spec"]["steps"][0]["resources"] = {"requests": {"x" * 400: "1"}}
+    bed.api("POST", path, manifest)
+    upgrade()
+    manifest["metadata"]["name"] = "another"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            bed.api("POST", f"{path}?dryRun=All", manifest)
+        except RestError as error:
+            assert "must have at most 16 items" in str(error)
+            break
+        assert time.monotonic() < deadline, "the bounds are not in force"
+        time.sleep(0.1)
+    body = {"apiVersion": f"{group}/{VERSION}", "kind": KIND, "metadata": {"name": "minimal"}, "status": RUNNING}
+    written = f"{path}/minimal/status?fieldManager=one&force=true"
+    assert bed.api("PATCH", written, body, "application/apply-patch+yaml")["status"] == RUNNING
+    stalled = {"conditions": [condition("Stalled", "True", "InvalidSpec")]}
+    assert bed.api("PATCH", f"{path}/minimal/status", {"status": stalled})["status"] == stalled
+    # what is not touched stays as it is; what is touched has to be right
+    assert bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})["metadata"]["generation"] == 2
+    with pytest.raises(RestError, match="affinity"):
+        bed.api("PATCH", f"{path}/minimal", {"spec": {"podOverrides": {"affinity": {"another": {}}}}})

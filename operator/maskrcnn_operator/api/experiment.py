@@ -18,7 +18,7 @@ from maskrcnn_operator.api.base import (
     StatusModel,
 )
 from maskrcnn_operator.api.pod import ObjectName, PodOverrides, ResourceRequirements, SecretKeyReference, Workspace
-from maskrcnn_operator.api.status import ExperimentStatus, Time
+from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
 from maskrcnn_operator.api.tasks import (
     AbsolutePath,
     DatasetConvert,
@@ -161,7 +161,7 @@ class ObjectMeta(StatusModel):
     namespace: str = Field(default="default", description="Namespace.")
     uid: str = Field(default="", description="Unique id, given by the API server.")
     resource_version: str = Field(default="", description="Version that a write must be based on.")
-    generation: int = Field(default=1, description="Number of changes of the spec.")
+    generation: Size = Field(default=1, description="Number of changes of the spec.")
     creation_timestamp: Time | None = Field(default=None, description="When it was created.")
     deletion_timestamp: Time | None = Field(default=None, description="When its deletion was asked for.")
     labels: dict[str, str] = Field(default={}, description="Labels.")

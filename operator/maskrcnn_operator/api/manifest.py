@@ -20,6 +20,7 @@ from maskrcnn_operator.api.base import (
     STEP_NAME_PATTERN,
 )
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.opaque import opaque_problems
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
@@ -73,6 +74,8 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
         raise ManifestError((Problem(where, f"is no YAML: {error.problem or error}"),)) from error
     except yaml.YAMLError as error:
         raise ManifestError((Problem("", f"is no YAML: {error}"),)) from error
+    except RecursionError:
+        raise _too_deep() from None
     ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if len(ours) != 1:
         kinds = [str(document.get("kind")) if isinstance(document, dict) else "no object" for document in documents]
@@ -89,9 +92,10 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
     """
     version = value.get("apiVersion")
     if version != API_VERSION:
-        hint = f"this release reads {API_VERSION}" if str(version).startswith(GROUP) else f"must be {API_VERSION}"
-        raise ManifestError((Problem("apiVersion", f"found {version!r}; {hint}"),))
-    text = json.dumps(_without_nulls(value), default=str)
+        ours = isinstance(version, str) and version.startswith(GROUP)
+        hint = f"this release reads {API_VERSION}" if ours else f"must be {API_VERSION}"
+        raise ManifestError((Problem("apiVersion", f"found {_shown(version)}; {hint}"),))
+    text = _as_json(value)
     try:
         experiment = MaskRCNNExperiment.model_validate_json(text, context=WITHOUT_RULES, strict=True)
     except ValidationError as error:
@@ -100,6 +104,28 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
     if problems:
         raise ManifestError(problems)
     return experiment
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    """The object as JSON, without nulls.
+
+    Raises:
+        ManifestError: it has a part that is too deep or too large, or a value that JSON lacks.
+    """
+    try:
+        problems = tuple(opaque_problems(value))
+        text = "" if problems else json.dumps(_without_nulls(value), default=str)
+    except RecursionError:
+        raise _too_deep() from None
+    except (ValueError, TypeError) as error:  # a whole number of thousands of digits, a key that isn't a text
+        raise ManifestError((Problem("", f"cannot be written as JSON: {error}"),)) from error
+    if problems:
+        raise ManifestError(problems)
+    return text
+
+
+def _too_deep() -> ManifestError:
+    return ManifestError((Problem("", "is nested too deeply"),))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -147,5 +173,8 @@ _PATTERNS = {
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, TypeError, RecursionError):
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."

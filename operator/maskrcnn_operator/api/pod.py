@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from maskrcnn_operator.api.base import RESERVED_PREFIXES, ApiModel
+from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_DEPTH, MAX_MEMBERS
 
 ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
@@ -19,6 +20,12 @@ Quantity = Annotated[
 ]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)]
+Opaque = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
+"""A part that Kubernetes defines; :mod:`maskrcnn_operator.api.opaque` bounds what is in it."""
+_BOUNDS = f"{MAX_DEPTH} levels and {MAX_BYTES // 1024} KiB as JSON at most"
+
+ANNOTATION_BYTES = 192 * 1024
+"""Keys and values of podOverrides.annotations in all: of Kubernetes' 256 KiB a pod, 64 are left for the operator's."""
 
 
 class ClaimReference(ApiModel):
@@ -57,8 +64,10 @@ class SecretKeyReference(ApiModel):
 class ResourceRequirements(ApiModel):
     """Compute resources of one pod of the step, as Kubernetes writes them. GPUs come from gpusPerNode."""
 
-    requests: dict[str, Quantity] = Field(default={}, max_length=32, description='Least resources, such as cpu: "32".')
-    limits: dict[str, Quantity] = Field(default={}, max_length=32, description="Most resources.")
+    requests: dict[LabelKey, Quantity] = Field(
+        default={}, max_length=32, description='Least resources, such as cpu: "32".'
+    )
+    limits: dict[LabelKey, Quantity] = Field(default={}, max_length=32, description="Most resources.")
 
     @field_validator("requests", "limits", mode="before")
     @classmethod
@@ -103,7 +112,7 @@ class EnvVar(ApiModel):
         description="Name; names that begin with MASKRCNN_ belong to the operator."
     )
     value: str | None = Field(default=None, max_length=131072, description="Value.")
-    value_from: dict[str, Any] | None = Field(default=None, description="Source of the value, as in a pod.")
+    value_from: Opaque | None = Field(default=None, description=f"Source of the value, as in a pod: {_BOUNDS}.")
 
     @field_validator("name")
     @classmethod
@@ -131,7 +140,7 @@ class PodOverrides(ApiModel):
         default={}, max_length=64, description="Labels that a node must have."
     )
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=64, description="Taints that the pods tolerate.")
-    affinity: dict[str, Any] | None = Field(default=None, description="Affinity of the pods, as in a pod.")
+    affinity: Opaque | None = Field(default=None, description=f"Affinity of the pods, as in a pod: {_BOUNDS}.")
     priority_class_name: str | None = Field(default=None, max_length=253, description="PriorityClass of the pods.")
     service_account_name: ObjectName | None = Field(default=None, description="ServiceAccount of the pods.")
     image_pull_secrets: tuple[LocalObjectReference, ...] = Field(
@@ -144,9 +153,13 @@ class PodOverrides(ApiModel):
     )
     runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the pods.")
     scheduler_name: str | None = Field(default=None, max_length=253, description="Scheduler of the pods.")
-    volumes: tuple[dict[str, Any], ...] = Field(default=(), max_length=32, description="Further volumes, as in a pod.")
-    volume_mounts: tuple[dict[str, Any], ...] = Field(
-        default=(), max_length=32, description="Where the further volumes are mounted, as in a container."
+    volumes: tuple[Opaque, ...] = Field(
+        default=(), max_length=32, description=f"Further volumes, as in a pod: {_BOUNDS}."
+    )
+    volume_mounts: tuple[Opaque, ...] = Field(
+        default=(),
+        max_length=32,
+        description=f"Where the further volumes are mounted, as in a container: {_BOUNDS}.",
     )
     termination_grace_period_seconds: int | None = Field(
         default=None,
@@ -174,4 +187,12 @@ class PodOverrides(ApiModel):
         taken = sorted(key for key in value if key.startswith(RESERVED_PREFIXES))
         if taken:
             raise ValueError(f"{', '.join(taken)}: keys under {', '.join(RESERVED_PREFIXES)} belong to controllers")
+        return value
+
+    @field_validator("annotations")
+    @classmethod
+    def _fit_on_a_pod(cls, value: dict[str, str]) -> dict[str, str]:
+        size = sum(len(key.encode()) + len(text.encode()) for key, text in value.items())
+        if size > ANNOTATION_BYTES:
+            raise ValueError(f"{size} bytes of annotations: at most {ANNOTATION_BYTES} in all fit on a pod")
         return value

@@ -146,6 +146,8 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
             "subPath is a path inside the volume: relative, and without '..'",
         ),
     ),
+    ("ResourceRequirements", "requests"): (_KEY_LENGTH,),
+    ("ResourceRequirements", "limits"): (_KEY_LENGTH,),
     ("EnvVar", "name"): (
         Rule(
             "!self.startsWith('MASKRCNN_')", "names that begin with MASKRCNN_ are set by the operator: choose another"

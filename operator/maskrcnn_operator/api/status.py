@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainSerializer
+from pydantic import AfterValidator, Field, PlainSerializer
 
 from maskrcnn_operator.api.base import StatusModel
 
@@ -16,7 +17,36 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-Time = Annotated[datetime, PlainSerializer(format_time, return_type=str, when_used="json")]
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
+CONDITION_MESSAGE_LENGTH = 32768
+"""In characters, as the API server counts them; the length of metav1.Condition."""
+COUNT_MAX = 2**53
+"""Most attempts and restarts: one more still fits into every reader's numbers."""
+ACTIVE_SECONDS_MAX = 10**10
+"""Three centuries; a Python timedelta ends at three million years, 64-bit seconds do not."""
+
+
+def utc(moment: datetime) -> datetime:
+    """Return a time in UTC, which one without a zone is taken for, from 1970 to 3000: others cannot be calculated with.
+
+    The API server takes a time without a zone for a ``date-time``, and years from 0 to 9999.
+    """
+    if not EARLIEST.year <= moment.year < LATEST.year:
+        return EARLIEST if moment.year < EARLIEST.year else LATEST
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else max(EARLIEST, moment.astimezone(UTC))
+
+
+def _clamp(least: int, most: int) -> Callable[[int], int]:
+    return lambda value: min(max(value, least), most)
+
+
+Time = Annotated[datetime, AfterValidator(utc), PlainSerializer(format_time, return_type=str, when_used="json")]
+# the status is written back whole: a number that another writer has put there must not make that fail
+Count = Annotated[int, Field(ge=0), AfterValidator(_clamp(0, COUNT_MAX))]
+Size = Annotated[int, AfterValidator(_clamp(0, INT64_MAX))]
+Code = Annotated[int, AfterValidator(_clamp(-INT32_MAX - 1, INT32_MAX))]
 
 
 class StepState(StrEnum):
@@ -46,7 +76,7 @@ class Artifact(StatusModel):
     """A file, or a directory counted as one, that a step has produced."""
 
     path: str = Field(description="Path under /workspace.")
-    size_bytes: int | None = Field(default=None, alias="bytes", description="Size, in bytes.")
+    size_bytes: Size | None = Field(default=None, alias="bytes", description="Size, in bytes.")
     sha256: str | None = Field(default=None, description="SHA-256 of a file, in hex.")
 
 
@@ -56,9 +86,13 @@ class Condition(StatusModel):
     type: str = Field(max_length=64, description="Reconciling, Stalled, Suspended, Succeeded or Ready.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="One word of the documented vocabulary.")
-    message: str = Field(default="", max_length=32768, description="What happened, and what can be done about it.")
+    message: str = Field(
+        default="",
+        max_length=CONDITION_MESSAGE_LENGTH,
+        description="What happened, and what can be done about it.",
+    )
     last_transition_time: Time = Field(description="When the status last changed.")
-    observed_generation: int | None = Field(default=None, description="The generation that the condition speaks of.")
+    observed_generation: Size | None = Field(default=None, description="The generation that the condition speaks of.")
 
 
 class StepStatus(StatusModel):
@@ -68,10 +102,10 @@ class StepStatus(StatusModel):
     state: StepState = Field(default=StepState.PENDING, description="Where the step stands.")
     reason: str = Field(default="", description="One word of the documented vocabulary.")
     message: str = Field(default="", description="What happened, in a sentence.")
-    attempt: int = Field(default=0, ge=0, description="Number of the newest attempt; 0 before the first.")
-    restarts: int = Field(default=0, ge=0, description="Attempts that counted against maxRestarts.")
-    disruptions: int = Field(
-        default=0, ge=0, description="Attempts that were disrupted, not counted, since the newest checkpoint."
+    attempt: Count = Field(default=0, description="Number of the newest attempt; 0 before the first.")
+    restarts: Count = Field(default=0, description="Attempts that counted against maxRestarts.")
+    disruptions: Count = Field(
+        default=0, description="Attempts that were disrupted, not counted, since the newest checkpoint."
     )
     job_name: str | None = Field(default=None, description="Name of the newest attempt's Job.")
     image: str | None = Field(default=None, description="Trainer image, resolved at the first attempt.")
@@ -79,8 +113,8 @@ class StepStatus(StatusModel):
     start_time: Time | None = Field(default=None, description="When the first attempt started.")
     completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")
     next_attempt_time: Time | None = Field(default=None, description="When the next attempt may start.")
-    checkpoint_step: int | None = Field(default=None, description="Training step of the newest checkpoint.")
-    exit_code: int | None = Field(default=None, description="Exit code of the newest attempt that ended.")
+    checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
+    exit_code: Code | None = Field(default=None, description="Exit code of the newest attempt that ended.")
     model_path: str | None = Field(default=None, description="The model that the step hands on.")
     artifacts: dict[str, Artifact] = Field(default={}, description="What the step has produced, by name.")
     metrics: tuple[Metric, ...] = Field(default=(), description="Last metrics of the step.")
@@ -90,11 +124,11 @@ class Progress(StatusModel):
     """How far the running step has come; written under a field manager of its own."""
 
     step: str = Field(description="Name of the step.")
-    iteration: int | None = Field(default=None, description="Training steps (or items) done.")
-    total_iterations: int | None = Field(default=None, description="Training steps (or items) in all.")
+    iteration: Size | None = Field(default=None, description="Training steps (or items) done.")
+    total_iterations: Size | None = Field(default=None, description="Training steps (or items) in all.")
     percentage: int | None = Field(default=None, ge=0, le=100, description="Done, in percent.")
-    checkpoint_step: int | None = Field(default=None, description="Training step of the newest checkpoint.")
-    estimated_remaining_seconds: int | None = Field(default=None, description="Time left, in seconds.")
+    checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
+    estimated_remaining_seconds: Size | None = Field(default=None, description="Time left, in seconds.")
     eta: str | None = Field(default=None, description="Time left, h:mm:ss.")
     metrics: tuple[Metric, ...] = Field(default=(), description="Newest metrics of the running step.")
     last_updated_time: Time | None = Field(default=None, description="When the step last reported.")
@@ -103,14 +137,14 @@ class Progress(StatusModel):
 class ExperimentStatus(StatusModel):
     """Status of an experiment."""
 
-    observed_generation: int | None = Field(default=None, description="The generation that this status is about.")
+    observed_generation: Size | None = Field(default=None, description="The generation that this status is about.")
     conditions: tuple[Condition, ...] = Field(
         default=(), max_length=16, description="Reconciling, Stalled, Suspended, Succeeded, Ready."
     )
     steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
     current_step: str | None = Field(default=None, description="The running train step, else the first running step.")
-    restarts: int = Field(default=0, description="Counted restarts of all steps.")
-    active_seconds: int = Field(
+    restarts: Size = Field(default=0, description="Counted restarts of all steps.")
+    active_seconds: Annotated[int, AfterValidator(_clamp(0, ACTIVE_SECONDS_MAX))] = Field(
         default=0, description="Time with a step running up to activeSince, in seconds; queue and suspension excluded."
     )
     active_since: Time | None = Field(default=None, description="Since when a step is running; absent when none is.")

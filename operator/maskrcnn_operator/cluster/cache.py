@@ -3,28 +3,36 @@
 Objects come from three sides (watches, full lists, answers to our own writes) in no order. Of two the one with the
 larger resourceVersion stays: since Kubernetes 1.35 the versions of one kind are promised to be ordered. An object that
 was seen to be deleted never comes back: uids are not used twice.
+
+An object that cannot be read is left out, whatever is wrong with it: one object must not keep the others from being
+read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.views`) or told in the experiment's status
+(:mod:`maskrcnn_operator.cluster.parse`), so that this is left for metadata that no API server writes, and for defects.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
 from maskrcnn_operator.cluster.kept import Kept
-from maskrcnn_operator.cluster.parse import read_experiment
+from maskrcnn_operator.cluster.parse import read_experiment, without_what_is_large
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.wanted import Wanted, understand
 from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
 
 WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
+
+OnUnreadable = Callable[[Resource, str, str, Exception], None]
+"""Called for each object that is left out: its kind, namespace and name (empty where they cannot be read), and why."""
 
 _TOMBSTONES = 20_000
 _KEPT_WANTED = 4_000
@@ -46,7 +54,7 @@ class Entry:
     Attributes:
         version: its resourceVersion.
         experiment: None where the object cannot be read; ``problems`` says why.
-        raw: the object, only where it cannot be read.
+        raw: the object without its spec and annotations, only where it cannot be read.
     """
 
     uid: str
@@ -65,9 +73,14 @@ class _Seen:
 
 
 class Cache:
-    """The cluster as it was last seen. Not for several threads."""
+    """The cluster as it was last seen. Not for several threads.
 
-    def __init__(self) -> None:
+    Args:
+        on_unreadable: see :data:`OnUnreadable`.
+    """
+
+    def __init__(self, on_unreadable: OnUnreadable = lambda resource, namespace, name, error: None) -> None:
+        self._on_unreadable = on_unreadable
         self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
         self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}
         self._gone: OrderedDict[str, None] = OrderedDict()
@@ -135,9 +148,19 @@ class Cache:
         return seen.value if seen and isinstance(seen.value, PodView) else None
 
     def put(self, resource: Resource, item: Mapping[str, Any]) -> Key | None:
-        """Takes an object in; the key of its experiment, None where it says nothing new or belongs to none."""
+        """Takes an object in; the key of its experiment, None where it says nothing new or belongs to none.
+
+        Nothing is raised, whatever the object is: one that cannot be read is left out, and what is known of it stays.
+        """
+        try:
+            return self._put(resource, item)
+        except Exception as error:
+            self._leave_out(resource, item, error)
+            return None
+
+    def _put(self, resource: Resource, item: Mapping[str, Any]) -> Key | None:
         metadata = item["metadata"]
-        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        uid, version = _identifier(metadata, "uid"), _version(metadata)
         old = self._seen[resource].get(uid)
         if uid in self._gone or (old is not None and old.version >= version):
             return None
@@ -146,13 +169,16 @@ class Cache:
             return None
         value: Entry | JobView | PodView
         if resource is EXPERIMENTS:
-            value = self._entry(item, old.value if old is not None else None)
+            value = _entry(item, uid, version, old.value if old is not None else None)
         else:
             value = job_view(item) if resource is JOBS else pod_view(item)
             if old is not None and replace(value, resource_version=old.value.resource_version) == old.value:
                 # much of a Job's and a pod's status decides nothing
                 self._seen[resource][uid] = _Seen(key, version, value)
                 return None
+        if old is not None and old.key != key:
+            # its label was changed: it belongs to another experiment from now on
+            self._remove(resource, uid, old.key)
         self._seen[resource][uid] = _Seen(key, version, value)
         self._by_key[resource].setdefault(key, set()).add(uid)
         return key
@@ -171,13 +197,22 @@ class Cache:
         self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
         known = old is not None and old.value.problems == entry.problems and old.value.generation == generation
         return None if known else key
+    def _leave_out(self, resource: Resource, item: object, error: Exception) -> None:
+        metadata = item.get("metadata") if isinstance(item, Mapping) else None
+        known = metadata if isinstance(metadata, Mapping) else {}
+        self._on_unreadable(resource, clean(known.get("namespace"), 253), clean(known.get("name"), 253), error)
 
     def put_status(self, metadata: Mapping[str, Any], experiment: MaskRCNNExperiment, status: ExperimentStatus) -> None:
         """Takes in that ``status`` was written to ``experiment``, of which ``metadata`` is what came back.
 
-        The progress belongs to another writer and stays as it was.
+        The progress belongs to another writer and stays as it was. Metadata that cannot be read is left out: the watch
+        brings the object again.
         """
-        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        try:
+            uid, version = _identifier(metadata, "uid"), _version(metadata)
+        except Exception as error:
+            self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
+            return
         old = self._seen[EXPERIMENTS].get(uid)
         if old is None or old.version >= version:
             return
@@ -226,7 +261,7 @@ class Cache:
         """Makes ``items`` all that there is of a kind; the keys that have changed by it."""
         listed = list(items)
         changed = {key for key in (self.put(resource, item) for item in listed) if key is not None}
-        uids = {item["metadata"]["uid"] for item in listed}
+        uids = {uid for uid in map(uid_of, listed) if uid is not None}
         newest = max((seen.version for seen in self._seen[resource].values()), default=0)
         return changed | self.retain(resource, namespace, uids, newest)
 
@@ -250,16 +285,51 @@ class Cache:
         seen = self._seen[resource]
         return [seen[uid] for uid in self._by_key[resource].get(key, ())]
 
-    def _entry(self, item: Mapping[str, Any], old: Entry | JobView | PodView | None) -> Entry:
-        metadata = item["metadata"]
-        generation = int(metadata.get("generation") or 1)
-        known = old.experiment if isinstance(old, Entry) and old.generation == generation else None
-        experiment, problems = read_experiment(item, known)
-        raw = None if experiment is not None else item
-        return Entry(metadata["uid"], int(metadata["resourceVersion"]), generation, experiment, problems, raw)
+
+def uid_of(item: object) -> str | None:
+    """Return an object's uid; None where it has none."""
+    try:
+        return _identifier(item["metadata"], "uid")  # type: ignore[index]
+    except Exception:
+        return None
 
 
 def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
-    """The experiment that an object is, or belongs to by its label."""
-    name = metadata["name"] if resource is EXPERIMENTS else (metadata.get("labels") or {}).get(EXPERIMENT_LABEL)
-    return Key(metadata["namespace"], name) if name else None
+    """The experiment that an object is, or belongs to by its label.
+
+    Raises:
+        ValueError: name, namespace or label is no text that Kubernetes would take.
+    """
+    if resource is EXPERIMENTS:
+        return Key(_identifier(metadata, "namespace"), _identifier(metadata, "name"))
+    labels = metadata.get("labels") or {}
+    if not labels.get(EXPERIMENT_LABEL):
+        return None
+    return Key(_identifier(metadata, "namespace"), _identifier(labels, EXPERIMENT_LABEL))
+
+
+def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entry:
+    metadata = item["metadata"]
+    generation = _whole_number(str(metadata.get("generation") or 1), "metadata.generation")
+    known = old.experiment if isinstance(old, Entry) and old.generation == generation else None
+    experiment, problems = read_experiment(item, known)
+    raw = None if experiment is not None else without_what_is_large(item)
+    return Entry(uid, version, generation, experiment, problems, raw)
+
+
+def _identifier(values: Mapping[str, Any], name: str) -> str:
+    value = values[name]
+    if not isinstance(value, str) or not 0 < len(value) <= 253 or not value.isprintable():
+        raise ValueError(f"{name} is no text of 1 to 253 characters")
+    return value
+
+
+def _version(metadata: Mapping[str, Any]) -> int:
+    return _whole_number(metadata["resourceVersion"], "metadata.resourceVersion")
+
+
+def _whole_number(text: object, name: str) -> int:
+    # 64 bits have 20 digits
+    if not isinstance(text, str) or len(text) > 20 or not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"{name} is no whole number")
+    return int(text)

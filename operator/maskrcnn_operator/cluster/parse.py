@@ -9,33 +9,60 @@ from typing import Any
 from pydantic import ValidationError
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, ObjectMeta
-from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.api.manifest import details_problem, read_object
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
 
-_NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations")
+_NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations", "labels")
+"""Metadata that decides nothing and may have a megabyte."""
+_MOST_PROBLEMS = 100
+"""A condition's message has room for no more, and each is kept."""
 
 
 def read_experiment(
     item: Mapping[str, Any], known: MaskRCNNExperiment | None = None
 ) -> tuple[MaskRCNNExperiment | None, tuple[Problem, ...]]:
-    """The experiment, or what keeps it from being read.
+    """The experiment, or what keeps it from being read; nothing is raised, whatever the object holds.
 
     Args:
         known: the same experiment at the same generation, whose spec is not read again.
     """
-    metadata = {key: value for key, value in item["metadata"].items() if key not in _NOT_KEPT}
     try:
-        if known is not None:
-            newer = {
-                "metadata": ObjectMeta.model_validate_json(json.dumps(metadata)),
-                "status": ExperimentStatus.model_validate_json(json.dumps(item.get("status") or {})),
-            }
-            return compact(known.model_copy(update=newer)), ()
-        return compact(read_object({**item, "metadata": metadata})), ()
+        return compact(_read(item, known)), ()
     except ManifestError as error:
-        return None, error.problems
+        return None, error.problems[:_MOST_PROBLEMS]
+    except Exception as error:
+        said = clean(str(error), 200)
+        return None, (Problem("", f"cannot be read: {type(error).__name__}: {said}"),)
+
+
+def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNNExperiment:
+    metadata = {key: value for key, value in item["metadata"].items() if key not in _NOT_KEPT}
+    if known is None:
+        return read_object({**item, "metadata": metadata})
+    try:
+        newer = ObjectMeta.model_validate_json(json.dumps(metadata))
     except ValidationError as error:
         details = error.errors(include_url=False)
-        return None, tuple(Problem(f"status.{field_path(item['loc'])}", item["msg"]) for item in details)
+        raise ManifestError(tuple(details_problem(each, "metadata") for each in details)) from error
+    try:
+        status = ExperimentStatus.model_validate_json(json.dumps(item.get("status") or {}))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise ManifestError(
+            tuple(Problem(f"status.{field_path(each['loc'])}", each["msg"]) for each in details)
+        ) from error
+    return known.model_copy(update={"metadata": newer, "status": status})
+
+
+def without_what_is_large(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object without its spec and the metadata that decides nothing, its status only if that is JSON."""
+    kept = {key: value for key, value in item.items() if key not in ("spec", "status")}
+    kept["metadata"] = {key: value for key, value in item["metadata"].items() if key not in _NOT_KEPT}
+    try:
+        json.dumps(item.get("status"))
+    except (ValueError, TypeError, RecursionError):
+        return kept
+    return {**kept, "status": item.get("status")}

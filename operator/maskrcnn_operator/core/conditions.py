@@ -11,7 +11,8 @@ from typing import Literal
 from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, Condition, StepState, StepStatus
+from maskrcnn_operator.api.status import CONDITION_MESSAGE_LENGTH, LIVE_STATES, Condition, StepState, StepStatus
+from maskrcnn_operator.api.text import clean
 
 Value = Literal["True", "False", "Unknown"]
 
@@ -157,7 +158,7 @@ def conditions(
                 type=kind.value,
                 status=wanted[kind],
                 reason=str(reason),
-                message=verdict.message[:32768],
+                message=clean(verdict.message, CONDITION_MESSAGE_LENGTH),
                 last_transition_time=previous.last_transition_time if previous and same else now,
                 observed_generation=generation,
             )

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from maskrcnn_operator.api.status import Progress
-from maskrcnn_operator.core.result import metrics_of
+from maskrcnn_operator.api.text import clean
+from maskrcnn_operator.core.result import metrics_of, whole_number
 
-_ETA = re.compile(r"^(?:(\d+) days?, )?(\d+):(\d{2}):(\d{2})$")
+ETA_LENGTH = 40
+_ETA = re.compile(r"^(?:(\d{1,6}) days?, )?(\d{1,9}):(\d{2}):(\d{2})$", re.ASCII)
 
 
 def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:
@@ -18,14 +20,14 @@ def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, n
 
     Metrics of earlier records stay until a record gives the same ones anew. Nothing is raised, whatever a record holds.
     """
-    done, total = _whole(record.get("step")), _whole(record.get("total_steps"))
+    done, total = whole_number(record.get("step")), whole_number(record.get("total_steps"))
     metrics = {**_numbers(record.get("graphical")), **_numbers(record.get("kpi"))}
     if done is None and not metrics:
         return before
     old = before if before is not None and before.step == step else Progress(step=step)
-    eta = str(record["eta"]) if isinstance(record.get("eta"), str) and record["eta"] else old.eta
+    eta = clean(record.get("eta"), ETA_LENGTH) or old.eta
     done, total = (old.iteration if done is None else done), (old.total_iterations if total is None else total)
-    checkpoint = _whole(record.get("checkpointStep"))
+    checkpoint = whole_number(record.get("checkpointStep"))
     merged = {metric.name: metric for metric in (*old.metrics, *metrics_of(metrics))}
     return Progress(
         step=step,
@@ -38,10 +40,6 @@ def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, n
         metrics=tuple(merged.values()),
         last_updated_time=now,
     )
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _numbers(value: Any) -> dict[str, Any]:

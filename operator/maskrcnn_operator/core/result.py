@@ -1,13 +1,30 @@
-"""The last word of a task: its termination message, or the result.json of a finished step."""
+"""The last word of a task: its termination message, or the result.json of a finished step.
+
+Any program of a user's image may have written it. Every number and text is bounded here, so that a status made of them
+is one that the API server accepts.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from maskrcnn_operator.api.status import Artifact, Metric
+from maskrcnn_operator.api.status import INT32_MAX, INT64_MAX, Artifact, Metric
+from maskrcnn_operator.api.text import clean
+
+MAX_CODE = 255
+MAX_METRICS = 256
+"""An evaluation has at most 30: twelve of COCO, and three of more detections, of boxes and of masks."""
+MAX_ARTIFACTS = 64
+NAME_LENGTH = 128
+"""Characters of a name, of a reason and of a fingerprint."""
+MESSAGE_LENGTH = 4096
+"""As long as a termination message may be in all, in bytes."""
+PATH_LENGTH = 4096
+"""PATH_MAX of Linux, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -35,44 +52,90 @@ class TaskResult:
 
 
 def parse_result(text: str | bytes) -> TaskResult | None:
-    """A termination message or result.json; None where it cannot be read, of whatever nonsense it is made."""
+    """Return what a termination message or a result.json says, None where it can't be read; nothing is raised.
+
+    It can't be read without an exit code from 0 to 255, or with a fingerprint, a model or an artifact that isn't one: a
+    result with any of these cut or left out would be another result. Anything else that is wrong is left out, and what
+    is too long is cut: a message, a name, metrics that aren't finite or too many, a size or a checkpoint out of range.
+    """
     try:
-        content = json.loads(text)
-        return _from_object(content)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return _from_object(json.loads(text))
+    except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or one of the values below
         return None
 
 
-def _from_object(content: Mapping[str, Any]) -> TaskResult:
-    error = content.get("error") or {}
-    checkpoint = content.get("checkpointStep")
-    model = content.get("modelPath")
+def _from_object(content: object) -> TaskResult:
+    if not isinstance(content, Mapping):
+        raise ValueError("the result must be an object")
+    code = whole_number(content.get("code"), most=MAX_CODE)
+    if code is None:
+        raise ValueError(f"code: must be a whole number from 0 to {MAX_CODE}")
+    error = _object(content, "error")
     return TaskResult(
-        code=int(content["code"]),
-        fingerprint=str(content.get("fingerprint") or ""),
-        attempt=int(content.get("attempt") or 0),
-        model_path=str(model) if model else None,
-        metrics=metrics_of(content.get("metrics") or {}),
-        artifacts={
-            str(name): Artifact(path=str(item["path"]), bytes=item.get("bytes"), sha256=item.get("sha256"))
-            for name, item in (content.get("artifacts") or {}).items()
-        },
-        checkpoint_step=int(checkpoint) if checkpoint is not None else None,
-        reason=str(error.get("reason") or ""),
-        message=str(error.get("message") or ""),
+        code=code,
+        fingerprint=_exact(content.get("fingerprint") or "", NAME_LENGTH),
+        attempt=whole_number(content.get("attempt"), most=INT32_MAX) or 0,
+        model_path=_exact(content.get("modelPath") or "", PATH_LENGTH) or None,
+        metrics=metrics_of(content.get("metrics")),
+        artifacts=_artifacts(_object(content, "artifacts")),
+        checkpoint_step=whole_number(content.get("checkpointStep")),
+        reason=clean(error.get("reason"), NAME_LENGTH),
+        message=clean(error.get("message"), MESSAGE_LENGTH),
         up_to_date=content.get("upToDate") is True,
     )
 
 
-def metrics_of(values: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """Numbers by name as metrics, in the order given; what is no number is left out. Seven significant digits."""
-    return tuple(
-        Metric(name=str(name), value=format_number(value))
-        for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    )
+def whole_number(value: object, *, most: int = INT64_MAX) -> int | None:
+    """Return a whole number from 0 to ``most``; None for any other value."""
+    return value if type(value) is int and 0 <= value <= most else None
 
 
-def format_number(value: float) -> str:
-    """A number as a short decimal text: 0.377, 120000, 1e-05."""
-    return str(value) if isinstance(value, int) else f"{value:.7g}"
+def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = content.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: must be an object")
+    return value
+
+
+def _exact(value: object, limit: int) -> str:
+    text = clean(value, limit)
+    if text != value:
+        raise ValueError(f"must be a text of at most {limit} characters")
+    return text
+
+
+def _artifacts(values: Mapping[str, Any]) -> dict[str, Artifact]:
+    if len(values) > MAX_ARTIFACTS:
+        raise ValueError(f"artifacts: at most {MAX_ARTIFACTS}")
+    return {_exact(name, NAME_LENGTH): _artifact(item) for name, item in values.items()}
+
+
+def _artifact(item: object) -> Artifact:
+    path = item.get("path") if isinstance(item, Mapping) else None
+    if not isinstance(item, Mapping) or not path:
+        raise ValueError("artifacts: each has a path")
+    digest = clean(item.get("sha256"), NAME_LENGTH) or None
+    return Artifact(path=_exact(path, PATH_LENGTH), bytes=whole_number(item.get("bytes")), sha256=digest)
+
+
+def metrics_of(values: object) -> tuple[Metric, ...]:
+    """Return the finite numbers of a mapping as metrics, in the order given, at most :data:`MAX_METRICS`.
+
+    Each has seven significant digits. Of names that are the same once they are cut, the first counts: in the status,
+    metrics are a list keyed by name.
+    """
+    found: dict[str, Metric] = {}
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        name, text = clean(key, NAME_LENGTH), format_number(value)
+        if name and text and name not in found and len(found) < MAX_METRICS:
+            found[name] = Metric(name=name, value=text)
+    return tuple(found.values())
+
+
+def format_number(value: object) -> str:
+    """Return a finite number as a short decimal text: 0.377, 120000, 1e-05; empty for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    if isinstance(value, int):
+        return str(value) if abs(value) <= INT64_MAX else ""
+    return f"{value:.7g}" if math.isfinite(value) else ""

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
 from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.conditions import Phase, Verdict, conditions
 from maskrcnn_operator.core.deadlines import active_time
 from maskrcnn_operator.core.graph import StepGraph
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+MESSAGE_LENGTH = 8192
+"""Characters of a step's message: of 32 steps together they fit into an object many times."""
 
 ACTIVE_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
 """States that count as active time; a queued step holds no resources."""
@@ -32,7 +36,7 @@ def assemble(
     now: datetime,
 ) -> ExperimentStatus:
     """The status of an experiment whose steps stand as ``steps`` says, in the order of the spec."""
-    old = experiment.status
+    old, steps = experiment.status, tuple(map(_with_a_bounded_message, steps))
     active = any(step.state in ACTIVE_STATES for step in steps)
     finished = verdict.phase in (Phase.DONE, Phase.FAILED)
     current = current_step(experiment, steps)
@@ -55,6 +59,12 @@ def assemble(
         model_path=trained.model_path if trained else None,
         export_path=exported.model_path if exported else None,
     )
+
+
+def _with_a_bounded_message(step: StepStatus) -> StepStatus:
+    """Return the step, its message cleaned and bounded: pods, policies and webhooks have a say in it."""
+    message = clean(step.message, MESSAGE_LENGTH)
+    return step if message == step.message else step.model_copy(update={"message": message})
 
 
 def _newest(

@@ -140,12 +140,17 @@ def _lost(attempt: Attempt, now: datetime) -> str:
     lost = [pod for pod in attempt.pods if is_lost(pod, now)]
     if not lost:
         return ""
-    nodes = ", ".join(dict.fromkeys(pod.node for pod in lost if pod.node)) or "no node"
-    names = ", ".join(pod.name for pod in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    nodes = _some(list(dict.fromkeys(pod.node for pod in lost if pod.node))) or "no node"
+    names = _some([pod.name for pod in lost])
     return (
         f"{names} did not end on {nodes}: remove the node, or give it the taint "
         "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _started(attempt: Attempt) -> datetime | None:

@@ -1,14 +1,19 @@
-"""What is kept of a Job and of a pod: the few fields that decide something, in small frozen objects."""
+"""What is kept of a Job and of a pod: the few fields that decide something, in small frozen objects.
+
+Users write Jobs and pods, and more users than those who write experiments. Both are read whatever they hold: what isn't
+of the type that Kubernetes gives it counts as absent, and numbers and texts are bounded.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from maskrcnn_operator.api.base import KIND
+from maskrcnn_operator.api.status import INT32_MAX, utc
+from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
     ANNOTATION_FINGERPRINT,
@@ -21,6 +26,17 @@ from maskrcnn_operator.jobs.names import (
 CONTAINER_NAME = "trainer"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
+
+NAME_LENGTH = 253
+"""Characters of a name, a uid, a label's value or a reason: the longest name that Kubernetes takes."""
+IMAGE_LENGTH = 1024
+MESSAGE_LENGTH = 4096
+"""As many as a termination message may have bytes; a condition's message may be longer, and is cut."""
+_CONDITIONS = 64
+_ITEMS = 1024
+"""Entries of another list that are looked at."""
+
+Object = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +143,15 @@ class PodView:
         )
 
 
-def job_view(value: Mapping[str, Any]) -> JobView:
-    """What is kept of a Job, an object as the API server gives it."""
+def job_view(value: object) -> JobView:
+    """Return what is kept of a Job, an object as the API server gives it; nothing is raised, whatever it is."""
     metadata, spec, status = _part(value, "metadata"), _part(value, "spec"), _part(value, "status")
     labels, annotations = _part(metadata, "labels"), _part(metadata, "annotations")
     return JobView(
-        uid=metadata.get("uid", ""),
-        name=metadata.get("name", ""),
+        uid=_text(metadata.get("uid")),
+        name=_text(metadata.get("name")),
         namespace=_shared(metadata.get("namespace")),
-        resource_version=metadata.get("resourceVersion", ""),
+        resource_version=_text(metadata.get("resourceVersion")),
         experiment=_shared(labels.get(LABEL_EXPERIMENT)),
         step=_shared(labels.get(LABEL_STEP)),
         attempt=_number(labels.get(LABEL_ATTEMPT)),
@@ -143,41 +159,40 @@ def job_view(value: Mapping[str, Any]) -> JobView:
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
         image=_image(spec),
         queue=_shared(labels.get(LABEL_QUEUE)),
-        suspended=bool(spec.get("suspend")),
+        suspended=spec.get("suspend") is True,
         conditions=tuple(
             JobCondition(
-                item.get("type", ""),
-                item.get("reason") or "",
-                item.get("message") or "",
+                _shared(item.get("type")),
+                _shared(item.get("reason")),
+                clean(item.get("message"), MESSAGE_LENGTH),
                 _time(item.get("lastTransitionTime")),
             )
-            for item in status.get("conditions") or ()
+            for item in _entries(status, "conditions", _CONDITIONS)
             if item.get("status") == "True"
         ),
         start_time=_time(status.get("startTime")),
         completion_time=_time(status.get("completionTime")),
         creation=_time(metadata.get("creationTimestamp")),
         deletion_timestamp=_time(metadata.get("deletionTimestamp")),
-        parallelism=spec.get("parallelism") or 1,
+        parallelism=max(1, _int32(spec.get("parallelism")) or 1),
     )
 
 
-def pod_view(value: Mapping[str, Any]) -> PodView:
-    """What is kept of a pod, an object as the API server gives it."""
+def pod_view(value: object) -> PodView:
+    """Return what is kept of a pod, an object as the API server gives it; nothing is raised, whatever it is."""
     metadata, spec, status = _part(value, "metadata"), _part(value, "spec"), _part(value, "status")
     labels, annotations = _part(metadata, "labels"), _part(metadata, "annotations")
-    conditions = {item.get("type"): item for item in status.get("conditions") or ()}
-    container = _container_status(status)
-    state = _part(container, "state")
+    conditions = {_text(item.get("type")): item for item in _entries(status, "conditions", _CONDITIONS)}
+    state = _part(_container_status(status), "state")
     kind = next((name for name in ("terminated", "running", "waiting") if name in state), "")
     details = _part(state, kind)
-    ended = details if kind == "terminated" else {}
+    ended: Object = details if kind == "terminated" else {}
     reason, message = _why(status, conditions, kind, details)
     return PodView(
-        uid=metadata.get("uid", ""),
-        name=metadata.get("name", ""),
+        uid=_text(metadata.get("uid")),
+        name=_text(metadata.get("name")),
         namespace=_shared(metadata.get("namespace")),
-        resource_version=metadata.get("resourceVersion", ""),
+        resource_version=_text(metadata.get("resourceVersion")),
         experiment=_shared(labels.get(LABEL_EXPERIMENT)),
         step=_shared(labels.get(LABEL_STEP)),
         attempt=_number(labels.get(LABEL_ATTEMPT)),
@@ -189,8 +204,8 @@ def pod_view(value: Mapping[str, Any]) -> PodView:
         phase=_shared(status.get("phase")) or "Pending",
         ready=_is_true(conditions, "Ready"),
         container_state=kind,
-        exit_code=ended.get("exitCode"),
-        termination_message=ended.get("message") or "",
+        exit_code=_int32(ended.get("exitCode")),
+        termination_message=clean(ended.get("message"), MESSAGE_LENGTH),
         disrupted=_is_true(conditions, "DisruptionTarget"),
         reason=reason,
         message=message,
@@ -200,55 +215,79 @@ def pod_view(value: Mapping[str, Any]) -> PodView:
     )
 
 
-def _why(
-    status: Mapping[str, Any], conditions: Mapping[Any, Mapping[str, Any]], kind: str, details: Mapping[str, Any]
-) -> tuple[str, str]:
+def _why(status: Object, conditions: Mapping[str, Object], kind: str, details: Object) -> tuple[str, str]:
+    """Return reason and message of the pod, else of its scheduling, else of its container."""
+    reason, message = _told(status)
     scheduled = conditions.get("PodScheduled") or {}
     if kind == "terminated":
         # what the kubelet did to the whole pod says more than what became of its container
-        return status.get("reason") or details.get("reason") or "", status.get("message") or ""
-    if status.get("reason"):
-        return status["reason"], status.get("message") or ""
+        return reason or _told(details)[0], message
+    if reason:
+        return reason, message
     if scheduled.get("status") == "False":
-        return scheduled.get("reason") or "", scheduled.get("message") or ""
-    return (details.get("reason") or "", details.get("message") or "") if kind == "waiting" else ("", "")
+        return _told(scheduled)
+    return _told(details) if kind == "waiting" else ("", "")
 
 
-def _container_status(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(
-        (item for item in status.get("containerStatuses") or () if item.get("name") == CONTAINER_NAME), {}
-    )
-    return found
+def _told(part: Object) -> tuple[str, str]:
+    return _shared(part.get("reason")), clean(part.get("message"), MESSAGE_LENGTH)
 
 
-def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return value.get(name) or {}
+def _container_status(status: Object) -> Object:
+    statuses = _entries(status, "containerStatuses", _ITEMS)
+    return next((item for item in statuses if item.get("name") == CONTAINER_NAME), {})
 
 
-def _shared(text: Any) -> str:
+def _part(value: object, name: str) -> Object:
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _entries(value: Object, name: str, most: int) -> Sequence[Object]:
+    """Return the objects in a list; none where it isn't one."""
+    found = value.get(name)
+    return [item for item in found[:most] if isinstance(item, Mapping)] if isinstance(found, list | tuple) else ()
+
+
+def _text(value: object) -> str:
+    return clean(value, NAME_LENGTH)
+
+
+def _shared(value: object) -> str:
     # many objects carry the same words; with thousands of experiments they are kept once
-    return sys.intern(text) if isinstance(text, str) else ""
+    return sys.intern(clean(value, NAME_LENGTH))
 
 
-def _number(text: Any) -> int:
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else 0
+def _number(text: object) -> int:
+    """Return the whole number that a text says, 0 where it says none or one that Kubernetes wouldn't take."""
+    if not isinstance(text, str) or len(text) > 10 or not (text.isascii() and text.isdecimal()):
+        return 0
+    return number if (number := int(text)) <= INT32_MAX else 0
 
 
-def _controller(metadata: Mapping[str, Any], kind: str) -> str:
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller") and owner.get("kind") == kind:
+def _int32(value: object) -> int | None:
+    return value if type(value) is int and -INT32_MAX <= value <= INT32_MAX else None
+
+
+def _controller(metadata: Object, kind: str) -> str:
+    for owner in _entries(metadata, "ownerReferences", _ITEMS):
+        if owner.get("controller") is True and owner.get("kind") == kind:
             return _shared(owner.get("uid"))
     return ""
 
 
-def _image(spec: Mapping[str, Any]) -> str | None:
-    containers = _part(_part(spec, "template"), "spec").get("containers") or ()
-    return next((_shared(item.get("image")) or None for item in containers if item.get("name") == CONTAINER_NAME), None)
+def _image(spec: Object) -> str | None:
+    containers = _entries(_part(_part(spec, "template"), "spec"), "containers", _ITEMS)
+    trainer = next((item for item in containers if item.get("name") == CONTAINER_NAME), None)
+    return sys.intern(clean(trainer.get("image"), IMAGE_LENGTH)) or None if trainer is not None else None
 
 
-def _is_true(conditions: Mapping[Any, Mapping[str, Any]], kind: str) -> bool:
+def _is_true(conditions: Mapping[str, Object], kind: str) -> bool:
     return (conditions.get(kind) or {}).get("status") == "True"
 
 
-def _time(text: Any) -> datetime | None:
-    return datetime.fromisoformat(text) if isinstance(text, str) and text else None
+def _time(text: object) -> datetime | None:
+    try:
+        return utc(datetime.fromisoformat(text)) if isinstance(text, str) and text else None
+    except ValueError:
+        return None

@@ -46,9 +46,12 @@ class Experiments(Protocol):
 
 
 def state_of(status: ExperimentStatus) -> str:
-    """The STATE column: the reason of the condition Ready, one of the documented vocabulary."""
+    """The STATE column: the reason of the condition Ready, one of the documented vocabulary.
+
+    Whoever may write a status could write any reason, and must not make series without bound: it counts as Error.
+    """
     ready = status.condition(ConditionType.READY)
-    return ready.reason if ready is not None else Reason.PENDING.value
+    return _in_vocabulary(ready.reason) if ready is not None else Reason.PENDING.value
 
 
 def step_at(status: ExperimentStatus) -> StepStatus | None:
@@ -68,7 +71,11 @@ def _step_labels(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
     if step is None:
         return "", ""
     # a failed task's own word comes from its pod: it must not make series without bound
-    return step.name, step.reason if step.reason in _VOCABULARY else Reason.ERROR.value
+    return step.name, _in_vocabulary(step.reason)
+
+
+def _in_vocabulary(reason: str) -> str:
+    return reason if reason in _VOCABULARY else Reason.ERROR.value
 
 
 def _progress(experiment: MaskRCNNExperiment) -> float | None:

@@ -78,6 +78,12 @@ _CONNECTIONS_CUT = Counter(
     "Connections to the report endpoint that were closed before an answer, because of a bound on number, time or size.",
     registry=REGISTRY,
 )
+_UNREADABLE = Counter(
+    "maskrcnn_operator_unreadable_objects",
+    "Objects that couldn't be read and were skipped, each time that a list or a watch showed them; the log names them.",
+    ["kind"],
+    registry=REGISTRY,
+)
 _LEADER = Gauge(
     "maskrcnn_operator_leader", "1 while this replica holds the Lease and reconciles, else 0.", registry=REGISTRY
 )
@@ -111,6 +117,8 @@ def _begin_at_zero() -> None:
         _API_HELD.labels(purpose.value)
     for code in (200, 401, 403, 429, 503):
         _REPORTS.labels(str(code))
+    for kind in ("maskrcnnexperiments", "jobs", "pods", "persistentvolumeclaims"):
+        _UNREADABLE.labels(kind)
 
 
 _begin_at_zero()
@@ -165,6 +173,11 @@ def progress_interval(seconds: float) -> None:
 def report_connection_cut() -> None:
     """Count a connection to the report endpoint that was closed before an answer because of a bound."""
     _CONNECTIONS_CUT.inc()
+
+
+def unreadable_object(kind: str) -> None:
+    """Count an object that couldn't be read; ``kind`` is the plural of its resource, such as ``pods``."""
+    _UNREADABLE.labels(kind).inc()
 
 
 def leading(holds_lease: bool) -> None:

@@ -44,18 +44,28 @@ class Grant:
 
 def peer_of(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Peer | Refusal:
     """The pod that the ``status`` of a TokenReview speaks of."""
-    if not review.get("authenticated"):
+    if review.get("authenticated") is not True:
         return Refusal(401, "TokenRejected", f"the token is not valid for the audience {audience}")
-    if audience not in (review.get("audiences") or ()):
+    if audience not in _texts(review, "audiences"):
         return Refusal(401, "TokenRejected", f"the API server does not vouch for the audience {audience}")
-    user = review.get("user") or {}
-    extra = user.get("extra") or {}
-    username = str(user.get("username") or "")
-    names, uids = list(extra.get(_POD_NAME) or ()), list(extra.get(_POD_UID) or ())
-    if not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
+    user = _part(review, "user")
+    extra, username = _part(user, "extra"), user.get("username")
+    names, uids = _texts(extra, _POD_NAME), _texts(extra, _POD_UID)
+    if not isinstance(username, str) or not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
         return Refusal(403, "NotAPod", "the token is not bound to a pod: use the one that is projected into it")
     namespace = username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
-    return Peer(namespace, str(names[0]), str(uids[0]))
+    return Peer(namespace, names[0], uids[0])
+
+
+def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _texts(value: Mapping[str, Any], name: str) -> list[str]:
+    """Return a list of texts; nothing of it where another value is among them."""
+    found = value.get(name)
+    return found if isinstance(found, list) and all(isinstance(text, str) for text in found) else []
 
 
 def authorise(  # noqa: PLR0911 - one way out for every link of the chain

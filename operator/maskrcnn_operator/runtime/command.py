@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from maskrcnn_operator.jobs.defaults import JobDefaults
 
 N = TypeVar("N", int, float)
+
+RECURSION_LIMIT = 15_000
+"""The API server takes JSON nested 10,000 levels deep, and Python's decoder counts each as a call. The 8 MiB of a
+thread's stack hold 30,000 levels of what needs most of it, comparing and printing."""
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -90,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     import logging
     from dataclasses import replace
 
+    # one object that is nested deeply would otherwise keep a whole list from being decoded, here and in kopf
+    sys.setrecursionlimit(RECURSION_LIMIT)
     _have_a_home()
     from maskrcnn_operator.jobs.config import JobConfig
     from maskrcnn_operator.runtime.logs import set_up_logging

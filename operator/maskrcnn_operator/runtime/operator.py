@@ -49,6 +49,7 @@ from maskrcnn_operator.runtime.queue import WorkQueue
 from maskrcnn_operator.runtime.reconciler import Reconciler
 from maskrcnn_operator.runtime.relisting import Relisting
 from maskrcnn_operator.runtime.supervision import Supervisor
+from maskrcnn_operator.runtime.unreadable import UnreadableObjects
 from maskrcnn_operator.runtime.watching import connection_info, kopf_events, watch
 from maskrcnn_operator.runtime.worker import Workers
 
@@ -68,7 +69,7 @@ class Operator:
 
     def __init__(self, options: Options, client: Client | None = None) -> None:
         self.options, self._client = options, client
-        self.cache = Cache()
+        self.cache = Cache(UnreadableObjects())
         self.stop = asyncio.Event()
         """Set it to end :meth:`run`."""
         self.ports: dict[str, int] = {}

@@ -252,3 +252,99 @@ def test_every_field_is_described() -> None:
         return [inner for part in getattr(annotation, "__args__", ()) for inner in nested(part)]
 
     check(MaskRCNNExperiment, "")
+
+
+def nested(levels: int) -> Any:
+    found: Any = 1
+    for _ in range(levels):
+        found = {"a": found}
+    return found
+
+
+def with_overrides(**overrides: Any) -> dict[str, Any]:
+    value = manifest()
+    value["spec"]["podOverrides"] = overrides
+    return value
+
+
+def problems_of_object(value: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(ManifestError) as raised:
+        read_object(value)
+    return {problem.field: problem.message for problem in raised.value.problems}
+
+
+def test_opaque_parts_may_be_a_hundred_levels_deep() -> None:
+    part = nested(100)
+    read_object(
+        with_overrides(
+            affinity=part, volumes=[part], volumeMounts=[part], env=[{"name": "A", "valueFrom": part}, {"name": "B"}]
+        )
+    )
+
+
+@pytest.mark.parametrize("levels", [101, 250, 900, 9_000])
+@pytest.mark.parametrize(
+    ("field", "make"),
+    [
+        ("affinity", lambda part: {"affinity": part}),
+        ("volumes[1]", lambda part: {"volumes": [{"name": "x"}, part]}),
+        ("volumeMounts[0]", lambda part: {"volumeMounts": [part]}),
+        ("env[1].valueFrom", lambda part: {"env": [{"name": "A"}, {"name": "B", "valueFrom": part}]}),
+    ],
+)
+def test_a_part_that_is_nested_too_deeply_is_named(field: str, make: Any, levels: int) -> None:
+    said = problems_of_object(with_overrides(**make(nested(levels))))
+    assert said == {f"spec.podOverrides.{field}": "is nested too deeply: at most 100 levels"}
+
+
+@pytest.mark.parametrize(
+    ("field", "overrides"),
+    [
+        ("affinity", {"affinity": {"nodeAffinity": "x" * 66_000}}),
+        ("volumes", {"volumes": [{"name": "x" * 3_000}] * 30}),
+        ("volumeMounts", {"volumeMounts": [{"name": "x" * 3_000}] * 30}),
+        ("env", {"env": [{"name": f"A{index}", "valueFrom": {"x": "y" * 3_000}} for index in range(30)]}),
+    ],
+)
+def test_a_part_that_is_too_large_is_named(field: str, overrides: dict[str, Any]) -> None:
+    (said,) = problems_of_object(with_overrides(**overrides)).items()
+    assert said[0] == f"spec.podOverrides.{field}"
+    assert "at most 65536" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "overrides"),
+    [
+        ("affinity", {"affinity": {str(number): {} for number in range(17)}}),
+        ("volumes[0]", {"volumes": [{str(number): {} for number in range(17)}]}),
+    ],
+)
+def test_a_part_with_too_many_fields_is_named(field: str, overrides: dict[str, Any]) -> None:
+    assert list(problems_of_object(with_overrides(**overrides))) == [f"spec.podOverrides.{field}"]
+
+
+def test_annotations_that_fit_on_no_pod_are_named() -> None:
+    said = problems_of_object(with_overrides(annotations={f"note-{number}": "x" * 60_000 for number in range(4)}))
+    assert list(said) == ["spec.podOverrides.annotations"]
+    assert "at most 196608" in said["spec.podOverrides.annotations"]
+    read_object(with_overrides(annotations={f"note-{number}": "x" * 60_000 for number in range(3)}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"apiVersion": nested(9_000)},
+        {"spec": nested(9_000)},
+        {"metadata": {"name": "x", "labels": nested(9_000)}},
+        {"status": nested(9_000)},
+        {"spec": {"maxRestarts": 10**5_000}},
+        {"spec": {"image": "\udce9"}},
+        {"spec": {(1, 2): "x"}},
+    ],
+)
+def test_an_object_that_is_no_manifest_has_a_problem(change: dict[str, Any]) -> None:
+    assert problems_of_object({**manifest(), **change})
+
+
+def test_yaml_that_is_nested_deeply_has_a_problem() -> None:
+    assert problems("[" * 2_000) == {"": "is nested too deeply"}

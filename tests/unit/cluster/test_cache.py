@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
+import pytest
+
 from maskrcnn_operator.cluster.cache import Cache, Key
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 
 KEY = Key("ns", "nuclei")
 
@@ -175,3 +178,151 @@ def test_cache_lacks_what_is_newer_and_nothing_that_is_gone() -> None:
     assert (cache.lacks(JOBS, "j1", 5), cache.lacks(JOBS, "j1", 6)) == (False, True)
     cache.drop(JOBS, "j1")
     assert not cache.lacks(JOBS, "j1", 7)
+
+
+class LeftOut(list[tuple[str, str, str, str]]):
+    """What a cache left out: kind, namespace, name and the error's type."""
+
+    def __call__(self, resource: Resource, namespace: str, name: str, error: Exception) -> None:
+        self.append((resource.plural, namespace, name, type(error).__name__))
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"a": found}
+    return found
+
+
+def with_metadata(**changes: Any) -> dict[str, Any]:
+    found = job("j1", 5)
+    found["metadata"] |= changes
+    return found
+
+
+@pytest.mark.parametrize(
+    ("item", "namespace", "name"),
+    [
+        (with_metadata(resourceVersion="9" * 5_000), "ns", "job-j1"),
+        (with_metadata(resourceVersion="x"), "ns", "job-j1"),
+        (with_metadata(resourceVersion=7), "ns", "job-j1"),
+        (with_metadata(uid=["j1"]), "ns", "job-j1"),
+        (with_metadata(uid=""), "ns", "job-j1"),
+        (with_metadata(namespace={}), "", "job-j1"),
+        (with_metadata(labels=7), "ns", "job-j1"),
+        (with_metadata(labels={"maskrcnn.dev/experiment": ["nuclei"]}), "ns", "job-j1"),
+        (with_metadata(labels={"maskrcnn.dev/experiment": "\udce9"}, name="\udce9" * 300), "ns", "\ufffd" * 253),
+        ({"metadata": None}, "", ""),
+        ({}, "", ""),
+        ([], "", ""),
+        (None, "", ""),
+    ],
+)
+def test_an_object_that_cannot_be_read_is_left_out_and_named(item: Any, namespace: str, name: str) -> None:
+    left_out = LeftOut()
+    cache = Cache(left_out)
+    assert cache.put(JOBS, item) is None
+    assert [found[:3] for found in left_out] == [("jobs", namespace, name)]
+    assert cache.replace(JOBS, [item, job("j2", 6)]) == {KEY}
+    assert [found.uid for found in cache.jobs_of(*KEY)] == ["j2"]
+
+
+def test_an_experiment_whose_metadata_cannot_be_read_is_left_out(experiment_object: dict[str, Any]) -> None:
+    left_out = LeftOut()
+    cache = Cache(left_out)
+    assert cache.put(EXPERIMENTS, at(experiment_object, 5, generation=[1])) is None
+    assert cache.put(EXPERIMENTS, at(experiment_object, 5, generation=10**5_000)) is None
+    assert [found[:3] for found in left_out] == [("maskrcnnexperiments", "ns", "nuclei")] * 2
+    assert cache.keys() == set()
+
+
+def test_what_is_known_of_an_object_stays_while_it_cannot_be_read() -> None:
+    cache = Cache()
+    cache.put(JOBS, job("j1", 5))
+    assert cache.put(JOBS, with_metadata(resourceVersion="6", labels=7)) is None
+    assert cache.job("j1") is not None
+
+
+@pytest.mark.parametrize("levels", [101, 480, 900, 9_000])
+def test_an_experiment_that_is_nested_deeply_says_where(experiment_object: dict[str, Any], levels: int) -> None:
+    left_out = LeftOut()
+    cache = Cache(left_out)
+    item = at(experiment_object, 1)
+    item["spec"]["podOverrides"] = {"affinity": nested(levels)}
+    assert cache.put(EXPERIMENTS, item) == KEY
+    entry = cache.entry(KEY)
+    assert entry is not None
+    assert [problem.field for problem in entry.problems] == ["spec.podOverrides.affinity"]
+    assert entry.raw is not None and "spec" not in entry.raw
+    assert left_out == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "status"),
+    [
+        ({"steps": nested(9_000)}, {}),
+        ({"maxRestarts": 10**5_000}, {}),
+        ({"image": "\udce9"}, {}),
+        ({}, {"restarts": 10**5_000}),
+        ({}, {"currentStep": nested(9_000)}),
+        ({}, [7]),
+        ({}, {"steps": [{"name": "train", "state": "Resting"}]}),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_an_experiment_that_cannot_be_read_has_a_problem(
+    experiment_object: dict[str, Any], spec: dict[str, Any], status: Any, known: bool
+) -> None:
+    left_out = LeftOut()
+    cache = Cache(left_out)
+    if known:
+        cache.put(EXPERIMENTS, at(experiment_object, 1))
+    generation = 2 if spec else 1
+    item = at(experiment_object, 2, generation=generation)
+    item["spec"] |= spec
+    item["status"] = status
+    assert cache.put(EXPERIMENTS, item) == KEY
+    entry = cache.entry(KEY)
+    assert entry is not None
+    assert (entry.experiment, entry.generation, entry.version) == (None, generation, 2)
+    assert entry.problems
+    json.dumps(entry.raw)
+    assert left_out == []
+
+
+def test_annotations_and_labels_of_a_megabyte_are_not_kept(experiment_object: dict[str, Any]) -> None:
+    cache = Cache()
+    large = {"annotations": {"note": "x" * 1_000_000}, "labels": {str(number): "x" for number in range(10_000)}}
+    assert cache.put(EXPERIMENTS, at(experiment_object, 1, **large)) == KEY
+    found = cache.experiment("ns", "nuclei")
+    assert found is not None
+    assert (found.metadata.annotations, found.metadata.labels) == ({}, {})
+    broken = at(experiment_object, 2, generation=2, **large)
+    broken["spec"]["steps"] = []
+    assert cache.put(EXPERIMENTS, broken) == KEY
+    entry = cache.entry(KEY)
+    assert entry is not None
+    assert len(json.dumps(entry.raw)) < 1_000
+
+
+def test_metadata_of_a_write_that_cannot_be_read_is_left_to_the_watch(experiment_object: dict[str, Any]) -> None:
+    left_out = LeftOut()
+    cache = Cache(left_out)
+    cache.put(EXPERIMENTS, at(experiment_object, 1))
+    found = cache.experiment("ns", "nuclei")
+    assert found is not None
+    for metadata in ({}, None, {"uid": "exp-1", "resourceVersion": "9" * 5_000, "namespace": "ns", "name": "nuclei"}):
+        cache.put_status(metadata, found, found.status.model_copy(update={"restarts": 9}))  # type: ignore[arg-type]
+    assert cache.experiment("ns", "nuclei") is found
+    assert left_out[-1][:3] == ("maskrcnnexperiments", "ns", "nuclei")
+
+
+def test_an_object_whose_label_changes_leaves_its_experiment() -> None:
+    cache = Cache()
+    cache.put(PODS, pod("p1", 5, "j1", "Running"))
+    moved = pod("p1", 6, "j1", "Running")
+    moved["metadata"]["labels"]["maskrcnn.dev/experiment"] = "other"
+    assert cache.put(PODS, moved) == Key("ns", "other")
+    assert cache.pods_of(*KEY) == []
+    cache.drop(PODS, "p1")
+    assert (cache.pods_of(*KEY), cache.keys()) == ([], set())

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.unit.accepted import refused
 
 from maskrcnn_operator.api.status import Artifact, Metric, StepState
 from maskrcnn_operator.core.plan import Settings
@@ -52,6 +53,87 @@ def test_nonsense_is_no_result(text: str) -> None:
     assert parse_result(text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"code":0,"metrics":' + "[" * 2_000 + "]" * 2_000 + "}",
+        '{"code":1e999}',
+        '{"code":' + "9" * 5_000 + "}",
+        '{"code":256}',
+        '{"code":-1}',
+        '{"code":true}',
+        '{"code":"0"}',
+        '{"code":0,"fingerprint":7}',
+        '{"code":0,"fingerprint":"\\udce9"}',
+        '{"code":0,"modelPath":["/workspace/m.tlt"]}',
+        '{"code":0,"modelPath":"' + "x" * 5_000 + '"}',
+        '{"code":0,"artifacts":{"a":7}}',
+        '{"code":0,"artifacts":{"a":{"path":"\\udce9"}}}',
+        json.dumps({"code": 0, "artifacts": {str(number): {"path": "/x"} for number in range(65)}}),
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_result_that_would_be_another_one_is_none(text: str | bytes) -> None:
+    assert parse_result(text) is None
+
+
+def test_what_is_out_of_bounds_is_left_out_or_cut() -> None:
+    text = (
+        '{"code":1,"attempt":1e300,"checkpointStep":1e300,"error":{"reason":"\\udce9","message":"LONG"},"upToDate":1,'
+        '"artifacts":{"a":{"path":"/x","bytes":1000000000000000000000,"sha256":7},"b":{"path":"/y","bytes":"2"}},'
+        '"metrics":{"AP":0.5,"nan":NaN,"inf":1e999,"long":DIGITS,"true":true,"text":"1","\\udce9":1,"\\udcea":2}}'
+    )
+    result = parse_result(text.replace("LONG", "\\udce9" * 5_000).replace("DIGITS", "9" * 30))
+    assert result is not None
+    assert (result.code, result.attempt, result.checkpoint_step, result.up_to_date) == (1, 0, None, False)
+    assert (result.reason, result.message) == ("\ufffd", "\ufffd" * 4_096)
+    assert result.artifacts == {"a": Artifact(path="/x"), "b": Artifact(path="/y")}
+    assert result.metrics == (Metric(name="AP", value="0.5"), Metric(name="\ufffd", value="1"))
+
+
+def test_metrics_are_bounded_in_number() -> None:
+    result = parse_result(json.dumps({"code": 0, "metrics": {f"metric-{number}": 1 for number in range(1_000)}}))
+    assert result is not None
+    assert len(result.metrics) == 256
+
+
+WORDS = (
+    '{"code":0,"checkpointStep":1e300}',
+    '{"code":0,"checkpointStep":99999999999999999999}',
+    '{"code":0,"artifacts":{"a":{"path":"/x","bytes":1000000000000000000000}}}',
+    '{"code":0,"metrics":{"\\udce9":1,"\\udcea":2}}',
+    '{"code":64,"error":{"reason":"\\udce9","message":"\\udce9"}}',
+    '{"code":64,"error":{"reason":"x","message":"' + "x" * 50_000 + '"}}',
+)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_whatever_a_task_said_the_status_is_accepted(training: World, word: str) -> None:
+    result = parse_result(word)
+    assert result is not None
+    state = RunState.FAILED if result.code else RunState.SUCCEEDED
+    training.change("train", state=state, exit_code=result.code, ended=training.now, result=result)
+    training.settle()
+    assert list(refused(training.experiment.status.to_json())) == []
+
+
+def test_a_result_of_another_fingerprint_is_none(training: World) -> None:
+    attempt = training.newest("train").attempt
+    other = TaskResult(0, "another-v1", attempt=attempt, model_path="/workspace/old.tlt")
+    training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=other)
+    training.look()
+    step = training.step("train")
+    assert (step.state, step.reason, step.model_path) == (StepState.PENDING, "ResultUnreadable", None)
+
+
+def test_a_steps_message_is_bounded_and_cleaned(training: World) -> None:
+    training.change("train", state=RunState.FAILED, exit_code=64, ended=training.now, message="\udce9" * 100_000)
+    training.settle()
+    assert training.step("train").message == "\ufffd" * 8_192
+    assert list(refused(training.experiment.status.to_json())) == []
+
+
 def test_progress_of_records() -> None:
     record: dict[str, Any] = {
         "step": 300,
@@ -84,6 +166,11 @@ def test_nonsense_in_a_record_is_passed_over() -> None:
     assert found is not None
     assert (found.iteration, found.metrics, found.eta) == (4, (), None)
     assert progress_of("train", {"step": -1, "total_steps": True}, None, NOW) is None
+    record = {"step": 10**30, "kpi": {"AP": 10**400, "AP50": 0.5}, "eta": f"{'9' * 5_000} days, 0:00:00"}
+    found = progress_of("train", record, None, NOW)
+    assert found is not None
+    assert (found.iteration, found.metrics) == (None, (Metric(name="AP50", value="0.5"),))
+    assert (found.estimated_remaining_seconds, len(found.eta or "")) == (None, 40)
 
 
 def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:

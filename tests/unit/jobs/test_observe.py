@@ -11,7 +11,8 @@ import pytest
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.observe import Observation, missing_jobs, observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.views import PodView, job_view, pod_view
+from maskrcnn_operator.jobs.waiting import waiting_reason
 
 from .conftest import Make, at, job_object, pod_object
 
@@ -262,3 +263,25 @@ def test_jobs_that_the_status_counts_on(see: See) -> None:
         "nuclei-train-1-abcde",
         "nuclei-prune-1-abcde",
     )
+
+
+def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> None:
+    # its Job was deleted by force and made again under the same number
+    left = pod_object(job="gone", name="left", phase="Failed", code=1)
+    run = see.one(job_object(), pod_object(), left)
+    assert (run.step, run.attempt, run.state, run.name) == ("train", 1, "Running", "nuclei-train-1-abcde")
+
+
+def test_a_gang_does_not_wait_for_what_already_runs() -> None:
+    # the kubelet's word on a restart stays for a while after the pod has become ready
+    runs = PodView("1", "a", "lab", phase="Running", ready=True, reason="ImagePullBackOff", message="x: not found")
+    waits = PodView("2", "b", "lab", phase="Pending", reason="Unschedulable", message="0/3 nodes")
+    assert waiting_reason([runs, waits], 2) == ("Unschedulable", "1 of 2 pods: 0/3 nodes")
+    assert waiting_reason([runs], 2) == ("", "")
+
+
+def test_the_nodes_of_many_lost_pods_are_counted(see: See) -> None:
+    pods = [pod_object(index=index, node=f"node-{index}", deleted=20) for index in range(50)]
+    run = see.one(job_object(nodes=50), *pods, now=at(100))
+    assert "node-0, node-1, node-2 and 47 more: remove the node" in run.lost
+    assert len(run.lost) < 300

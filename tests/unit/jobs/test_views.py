@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
 from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView, job_view, pod_view
 
 from .conftest import UID, at, job_object, pod_object
@@ -101,3 +106,83 @@ def test_objects_with_nothing_in_them() -> None:
     strange = job_object()
     strange["metadata"]["labels"]["maskrcnn.dev/attempt"] = "-1²"
     assert job_view(strange).attempt == 0
+
+
+LONG = "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": LONG}}},
+        {"metadata": {"labels": {"maskrcnn.dev/attempt": LONG}}},
+        {"metadata": {"labels": {"maskrcnn.dev/attempt": "2147483648"}}},
+        {"metadata": {"labels": ["maskrcnn.dev/attempt"]}},
+        {"metadata": {"deletionTimestamp": "soon"}},
+        {"metadata": {"creationTimestamp": 7}},
+        {"metadata": {"ownerReferences": {"kind": "Job", "controller": True}}},
+        {"metadata": {"ownerReferences": ["Job", None]}},
+        {"metadata": {"uid": ["x"], "name": {}, "namespace": 7}},
+        {"spec": {"parallelism": "many", "template": [], "suspend": "no", "nodeName": ["a"]}},
+        {"spec": {"parallelism": 10**400, "template": {"spec": {"containers": {"name": "trainer"}}}}},
+        {"status": {"containerStatuses": 7, "conditions": {"Ready": "True"}, "phase": []}},
+        {"status": {"containerStatuses": [7, {"name": "trainer", "state": "running"}]}},
+        {
+            "status": {
+                "conditions": [{"type": {}, "status": "True"}, "Complete", {"type": "PodScheduled", "status": []}]
+            }
+        },
+        {"status": "Running"},
+    ],
+)
+def test_values_of_wrong_types_count_as_absent(change: dict[str, Any]) -> None:
+    job, pod = job_view(change), pod_view(change)
+    assert (job.attempt, job.experiment_uid, job.parallelism, job.suspended, job.image) == (0, "", 1, False, None)
+    assert (job.start_time, job.creation, job.deletion_timestamp) == (None, None, None)
+    assert (pod.attempt, pod.index, pod.job_uid, pod.phase) == (0, 0, "", "Pending")
+    assert (pod.exit_code, pod.reason, pod.message, pod.deletion_timestamp) == (None, "", "", None)
+    assert all(isinstance(text, str) for text in (job.uid, job.name, job.namespace, pod.uid, pod.name, pod.node))
+
+
+@pytest.mark.parametrize("value", [None, 7, "pod", [], [{"metadata": {}}]])
+def test_what_is_no_object_is_an_empty_one(value: object) -> None:
+    assert job_view(value) == job_view({})
+    assert pod_view(value) == pod_view({})
+
+
+@pytest.mark.parametrize("code", ["x", True, 1.5, 10**400, 2**31, None, [1]], ids=lambda code: str(code)[:12])
+def test_an_exit_code_that_kubernetes_lacks_is_none(code: object) -> None:
+    value = pod_object(phase="Failed", code=1)
+    value["status"]["containerStatuses"][1]["state"]["terminated"]["exitCode"] = code
+    assert pod_view(value).exit_code is None
+
+
+def test_texts_are_bounded_and_have_no_lone_surrogates() -> None:
+    value = pod_object(phase="Failed", code=1, said="\udce9" * 5_000, pod_reason=("\udce9" * 300, "ü" * 5_000))
+    view = pod_view(value)
+    assert view.termination_message == "\ufffd" * 4_096
+    assert (view.reason, view.message) == ("\ufffd" * 253, "ü" * 4_096)
+    failed = job_view(job_object(failed=("x" * 300, "\ud800" * 5_000))).conditions
+    assert failed == (JobCondition("Failed", "x" * 253, "\ufffd" * 4_096, at(100)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-22T12:00:00", at(0)),
+        ("2026-11-22T13:00:00+01:00", at(0)),
+        ("0001-01-01T00:00:00+23:59", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:59-23:59", datetime(3000, 1, 1, tzinfo=UTC)),
+        ("2026-13-45T00:00:00Z", None),
+    ],
+)
+def test_times_can_be_calculated_with(text: str, moment: datetime | None) -> None:
+    value = pod_object()
+    value["metadata"]["deletionTimestamp"] = text
+    assert pod_view(value).deletion_timestamp == moment
+
+
+def test_a_list_of_a_million_entries_is_not_read_to_its_end() -> None:
+    value = job_object()
+    value["status"]["conditions"] = [{"type": "Failed", "status": "True"}] * 100_000
+    assert len(job_view(value).conditions) == 64

@@ -26,6 +26,7 @@ def count_everything() -> None:
     process.step_restarted("Disrupted")
     process.report_answered(429)
     process.report_connection_cut()
+    process.unreadable_object("pods")
     process.leading(True)
     process.namespace_listed("team-a", True)
     process.api_call_held(Purpose.REVIEW, 0.5)

@@ -133,6 +133,12 @@ def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
     assert found["maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"] == 0.28
 
 
+def test_a_state_that_is_no_word_of_ours_is_an_error() -> None:
+    found = samples(ExperimentCollector(Cache(experiment(state="x" * 100_000)), lambda: True, 10))
+    assert found["maskrcnn_experiments", "Error"] == 1
+    assert not any("x" * 100 in label for key in found for label in key)
+
+
 def test_an_experiment_that_nobody_has_looked_at_is_pending() -> None:
     fresh = experiment().with_status(ExperimentStatus())
     found = samples(ExperimentCollector(Cache(fresh), lambda: True, 10))

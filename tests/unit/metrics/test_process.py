@@ -39,6 +39,7 @@ def test_each_call_counts_where_it_says() -> None:
         ("maskrcnn_operator_step_restarts_total", {"reason": "Disrupted"}),
         ("maskrcnn_operator_reports_total", {"code": "429"}),
         ("maskrcnn_operator_report_connections_cut_total", {}),
+        ("maskrcnn_operator_unreadable_objects_total", {"kind": "pods"}),
     )
     before = [value(name, **labels) for name, labels in counted]
     count_everything()

@@ -23,6 +23,7 @@ REVIEW: dict[str, Any] = {
         },
     },
 }
+EXTRA, POD_UID = REVIEW["user"]["extra"], "authentication.kubernetes.io/pod-uid"
 PEER = Peer("lab", "nuclei-train-2-abcde-0-x", "pod-uid")
 GRANT = Grant("lab", "nuclei", "experiment-uid", "train", 2, "nuclei-train-2-abcde")
 REPORT = Report(experiment_uid="experiment-uid", attempt=2, fingerprint="9f2c-v1", record={})
@@ -47,6 +48,15 @@ def test_a_token_names_its_pod() -> None:
         ({"audiences": None}, 401, "TokenRejected"),
         ({"user": {"username": "system:serviceaccount:lab:default"}}, 403, "NotAPod"),
         ({"user": {**REVIEW["user"], "username": "jane"}}, 403, "NotAPod"),
+        ({"authenticated": "yes"}, 401, "TokenRejected"),
+        ({"audiences": "maskrcnn-operator"}, 401, "TokenRejected"),
+        ({"audiences": 7}, 401, "TokenRejected"),
+        ({"user": "system:serviceaccount:lab:default"}, 403, "NotAPod"),
+        ({"user": {**REVIEW["user"], "username": ["jane"]}}, 403, "NotAPod"),
+        ({"user": {**REVIEW["user"], "extra": [7]}}, 403, "NotAPod"),
+        ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: ["pod-uid", 7]}}}, 403, "NotAPod"),
+        ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: 7}}}, 403, "NotAPod"),
+        ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: [7]}}}, 403, "NotAPod"),
     ],
 )
 def test_a_token_that_proves_no_pod(change: dict[str, Any], status: int, reason: str) -> None:

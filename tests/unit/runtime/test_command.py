@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_operator.cli import build_parser, main
+from maskrcnn_operator.runtime.command import RECURSION_LIMIT
 from maskrcnn_operator.runtime.options import Options, report_address
 
 CONTROLLER = (sys.executable, "-m", "maskrcnn_operator.cli", "controller")
@@ -93,3 +94,37 @@ def test_options_of_a_cluster_queue_and_name_jobs() -> None:
 )
 def test_steps_are_given_the_path_that_is_served(given: str, posted_to: str) -> None:
     assert report_address(given) == posted_to
+
+
+DEEP_LIST = """
+import json, sys
+from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.resources import EXPERIMENTS
+from maskrcnn_operator.runtime.command import RECURSION_LIMIT
+
+sys.setrecursionlimit(RECURSION_LIMIT)
+# an object may be nested 10,000 levels deep; a list adds two
+deep = '{"a":' * 9_997 + "1" + "}" * 9_997
+metadata = {"name": "deep", "namespace": "lab", "uid": "1", "resourceVersion": "1", "generation": 1}
+item = {
+    "apiVersion": "maskrcnn.dev/v1alpha1", "kind": "MaskRCNNExperiment", "metadata": metadata,
+    "spec": {"podOverrides": {"affinity": "DEEP"}},
+}
+listed = json.loads(json.dumps({"items": [item]}).replace('"DEEP"', deep))
+cache = Cache(lambda *left_out: print("left out", *left_out))
+cache.put(EXPERIMENTS, listed["items"][0])
+print([str(problem) for problem in cache.entry(Key("lab", "deep")).problems])
+"""
+
+
+def test_an_object_as_deep_as_the_api_server_takes_is_decoded_and_has_a_problem() -> None:
+    done = subprocess.run([sys.executable, "-c", DEEP_LIST], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['spec.podOverrides.affinity: is nested too deeply: at most 100 levels']"
+
+
+def test_the_operator_decodes_what_is_nested_deeply() -> None:
+    # it ends before it reaches for a cluster
+    code = "import sys; from maskrcnn_operator.cli import main; main(['controller', '--report-port', '0'])"
+    code += "; print(sys.getrecursionlimit())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(RECURSION_LIMIT)

@@ -1,0 +1,71 @@
+"""The parts of podOverrides that Kubernetes defines: any content, bounded in depth and in size.
+
+The API server takes any JSON there: nested 10,000 levels deep, and as large as an object may be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from maskrcnn_operator.api.problems import Problem
+
+MAX_DEPTH = 100
+"""Levels of objects and lists; a pod's own fields have fewer than ten."""
+MAX_BYTES = 64 * 1024
+"""Size of a field as JSON, of all entries of a list together."""
+MAX_MEMBERS = 16
+"""Fields of one part; the most that Kubernetes uses is 7 (a volumeMount), and one part uses one kind of source."""
+
+_FIELD = "spec.podOverrides"
+
+
+def opaque_problems(value: object) -> Iterator[Problem]:
+    """Yield what is too deep or too large in a manifest, or an API server's object, before it is read into types."""
+    for name, parts in _fields(_part(_part(value, "spec"), "podOverrides")):
+        too_deep = [path for path, part in parts if _deeper_than(part, MAX_DEPTH)]
+        for path in too_deep:
+            yield Problem(f"{_FIELD}.{path}", f"is nested too deeply: at most {MAX_DEPTH} levels")
+        size = 0 if too_deep else sum(_size(part) for _, part in parts)
+        if size > MAX_BYTES:
+            yield Problem(f"{_FIELD}.{name}", f"has {size} bytes as JSON: at most {MAX_BYTES}")
+
+
+def _fields(overrides: object) -> Iterator[tuple[str, Sequence[tuple[str, object]]]]:
+    """Yield each field with its parts and their paths."""
+    yield "affinity", [("affinity", _part(overrides, "affinity"))]
+    for name in ("volumes", "volumeMounts"):
+        yield name, [(f"{name}[{index}]", part) for index, part in enumerate(_list(_part(overrides, name)))]
+    variables = enumerate(_list(_part(overrides, "env")))
+    yield "env", [(f"env[{index}].valueFrom", _part(variable, "valueFrom")) for index, variable in variables]
+
+
+def _part(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    """Return whether objects and lists are nested more than ``levels`` deep, without recursion."""
+    level: list[object] = [value]
+    for _ in range(levels + 1):
+        level = [child for part in level for child in _children(part)]
+        if not level:
+            return False
+    return True
+
+
+def _children(part: object) -> Iterator[object]:
+    if isinstance(part, Mapping):
+        yield from part.values()
+    elif isinstance(part, list | tuple):
+        yield from part
+
+
+def _size(part: object) -> int:
+    if part is None:
+        return 0
+    return len(json.dumps(part, default=str, ensure_ascii=False).encode("utf-8", "surrogatepass"))

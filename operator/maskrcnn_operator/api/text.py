@@ -1,0 +1,24 @@
+"""Text that others wrote, in a form that JSON, logs and the API server accept."""
+
+from __future__ import annotations
+
+import re
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean(value: object, limit: int) -> str:
+    """Return at most ``limit`` characters of a text, each lone surrogate replaced by U+FFFD; empty for what isn't one.
+
+    JSON may escape a lone surrogate (``"\\udce9"``), but UTF-8 has no bytes for it.
+    """
+    if not isinstance(value, str):
+        return ""
+    text = value if len(value) <= limit else value[:limit]
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def one_line(value: object, limit: int) -> str:
+    """Return the text as :func:`clean` does, with each run of white space or of control characters as one space."""
+    text = "".join(character if character.isprintable() else " " for character in clean(value, limit))
+    return " ".join(text.split())

@@ -1,0 +1,37 @@
+"""Objects that are left out because they can't be read: each counted whenever it is seen, and logged once."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+from maskrcnn_operator.api.text import one_line
+from maskrcnn_operator.cluster.resources import Resource
+from maskrcnn_operator.metrics import process as metrics
+
+log = logging.getLogger(__name__)
+
+_LOGGED = 1_000
+"""Objects that are remembered as logged; beyond them the oldest may be logged again."""
+_NAME_LENGTH = 253
+_WHY_LENGTH = 200
+
+
+class UnreadableObjects:
+    """What :class:`maskrcnn_operator.cluster.cache.Cache` calls for each object that it leaves out."""
+
+    def __init__(self) -> None:
+        self._logged: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+
+    def __call__(self, resource: Resource, namespace: str, name: str, error: Exception) -> None:
+        """Count the object, and log it unless it was logged before. Lists and watches show it again and again."""
+        metrics.unreadable_object(resource.plural)
+        shown = (resource.plural, one_line(namespace, _NAME_LENGTH), one_line(name, _NAME_LENGTH))
+        new = shown not in self._logged
+        self._logged[shown] = None
+        self._logged.move_to_end(shown)
+        while len(self._logged) > _LOGGED:
+            self._logged.popitem(last=False)
+        if new:
+            why = one_line(f"{type(error).__name__}: {error}", _WHY_LENGTH)
+            log.warning("Skipping %s %s/%s, which can't be read: %s", *shown, why)

@@ -1,0 +1,49 @@
+"""Objects that are left out: counted whenever they are seen, logged once."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from maskrcnn_operator.cluster.resources import JOBS, PODS
+from maskrcnn_operator.metrics import process
+from maskrcnn_operator.runtime.unreadable import UnreadableObjects
+
+
+def counted(kind: str) -> float:
+    return process.REGISTRY.get_sample_value("maskrcnn_operator_unreadable_objects_total", {"kind": kind}) or 0.0
+
+
+def test_an_object_is_counted_each_time_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    left_out, before = UnreadableObjects(), counted("pods")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            left_out(PODS, "lab", "nuclei-0", ValueError("resourceVersion is no whole number"))
+        left_out(JOBS, "lab", "nuclei-0", ValueError("x"))
+    assert counted("pods") == before + 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "Skipping pods lab/nuclei-0, which can't be read: ValueError: resourceVersion is no whole number",
+        "Skipping jobs lab/nuclei-0, which can't be read: ValueError: x",
+    ]
+
+
+def test_what_is_logged_is_clean_and_short(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        UnreadableObjects()(PODS, "lab\n\udce9", "x" * 1_000, ValueError("\udce9\n" * 1_000))
+    (line,) = (record.getMessage() for record in caplog.records)
+    line.encode()
+    assert "\n" not in line
+    assert len(line) < 600
+
+
+def test_no_more_than_a_thousand_are_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    left_out = UnreadableObjects()
+    with caplog.at_level(logging.WARNING):
+        for number in range(1_001):
+            left_out(PODS, "lab", str(number), ValueError("x"))
+        assert len(left_out._logged) == 1_000
+        left_out(PODS, "lab", "1000", ValueError("x"))
+        assert len(caplog.records) == 1_001
+        left_out(PODS, "lab", "0", ValueError("x"))
+    assert len(caplog.records) == 1_002
