@@ -185,8 +185,14 @@ class Cache:
 
     def put_undecodable(self, metadata: Mapping[str, Any]) -> Key | None:
         """Take in an experiment of which nothing but the metadata can be decoded; as :meth:`put`."""
-        uid, version = metadata["uid"], int(metadata["resourceVersion"])
-        generation = int(metadata.get("generation") or 1)
+        try:
+            return self._put_undecodable(metadata)
+        except Exception as error:
+            self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
+            return None
+
+    def _put_undecodable(self, metadata: Mapping[str, Any]) -> Key | None:
+        uid, version, generation = _identifier(metadata, "uid"), _version(metadata), _generation(metadata)
         old = self._seen[EXPERIMENTS].get(uid)
         key = key_of(EXPERIMENTS, metadata)
         if key is None or not self.lacks(EXPERIMENTS, uid, version):
@@ -197,6 +203,7 @@ class Cache:
         self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
         known = old is not None and old.value.problems == entry.problems and old.value.generation == generation
         return None if known else key
+
     def _leave_out(self, resource: Resource, item: object, error: Exception) -> None:
         metadata = item.get("metadata") if isinstance(item, Mapping) else None
         known = metadata if isinstance(metadata, Mapping) else {}
@@ -310,7 +317,7 @@ def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
 
 def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entry:
     metadata = item["metadata"]
-    generation = _whole_number(str(metadata.get("generation") or 1), "metadata.generation")
+    generation = _generation(metadata)
     known = old.experiment if isinstance(old, Entry) and old.generation == generation else None
     experiment, problems = read_experiment(item, known)
     raw = None if experiment is not None else without_what_is_large(item)
@@ -326,6 +333,10 @@ def _identifier(values: Mapping[str, Any], name: str) -> str:
 
 def _version(metadata: Mapping[str, Any]) -> int:
     return _whole_number(metadata["resourceVersion"], "metadata.resourceVersion")
+
+
+def _generation(metadata: Mapping[str, Any]) -> int:
+    return _whole_number(str(metadata.get("generation") or 1), "metadata.generation")
 
 
 def _whole_number(text: object, name: str) -> int:
