@@ -71,13 +71,31 @@ def test_every_field_of_a_task_reaches_its_command_line(make: Any) -> None:
         assert part in lines["export"]
 
 
-def test_paths_are_mapped(make: Any) -> None:
+@pytest.mark.parametrize(
+    ("step", "mapped"),
+    [
+        ("convert-train", {"-i": "/home/me/ws/raw/train", "-a": "/home/me/ws/raw/train.json"}),
+        ("evaluate", {"-m": "/home/me/ws/m.tlt"}),
+        ("prune", {"-m": "/home/me/ws/m.tlt"}),
+        (
+            "inference",
+            {"-m": "/home/me/ws/m.tlt", "-i": "/home/me/ws/samples", "-c": "/home/me/ws/names.txt"},
+        ),
+        ("export", {"-m": "/home/me/ws/m.tlt", "--cal_image_dir": "/home/me/ws/cal"}),
+    ],
+)
+def test_every_path_of_the_manifest_is_mapped(make: Any, step: str, mapped: dict[str, str]) -> None:
+    def name_files(spec: dict[str, Any]) -> None:
+        steps = {step["name"]: step for step in spec["steps"]}
+        steps["inference"]["inference"]["classMap"] = "/workspace/names.txt"
+        steps["export"]["export"]["calibration"] = {"imageDir": "/workspace/cal"}
+
     def local(path: str) -> str:
         return path.replace("/workspace", "/home/me/ws")
 
-    line = task_arguments(make().step("inference"), placement(path=local))
-    assert "/home/me/ws/m.tlt" in line
-    assert "/home/me/ws/samples" in line
+    line = task_arguments(make(name_files).step(step), placement(path=local, results_dir="/results"))
+    assert {flag: line[line.index(flag) + 1] for flag in mapped} == mapped
+    assert not [argument for argument in line if argument.startswith("/workspace")]
 
 
 @pytest.mark.parametrize(("step", "missing"), [("train", "spec_file"), ("prune", "model_path")])

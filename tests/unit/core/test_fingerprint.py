@@ -83,6 +83,8 @@ def test_what_a_field_of_the_experiment_changes(make: Any, change: dict[str, Any
         (8, {"export": {"dataType": "fp16"}}, {"export"}),
         (8, {"export": {"dataType": "int8", "batchSize": 8, "engine": {"build": True}}}, {"export"}),
         (8, {"export": {"dataType": "int8", "batchSize": 8}}, set()),
+        # the records of the calibration are drawn by the seed of the export, not by that of the training
+        (8, {"experiment": {"seed": 7}}, {"export"}),
         (7, {"inference": {"imageDir": "/workspace/other", "threshold": 0.5, "includeMask": True}}, {"inference"}),
         (4, {"prune": {"pruningThreshold": 0.6}}, {"prune", *AFTER_PRUNE}),
         (4, {"prune": {"pruningThreshold": 0.5}}, set()),

@@ -26,6 +26,8 @@ from maskrcnn_trainer.launch.processes import (
         ([Ended(0, 0), Ended(1, 0)], None),
         ([Ended(1, 75), Ended(0, 64)], 64),
         ([Ended(0, 143), Ended(1, 143)], 143),
+        # a stop asks for another attempt, and data that is wrong stays wrong in it
+        ([Ended(0, 143), Ended(1, 64)], 64),
         ([Ended(1, 1), Ended(0, 143)], 143),
         ([Ended(0, 75), Ended(1, 137)], 137),
         ([Ended(0, 75), Ended(1, 75)], 75),

@@ -21,6 +21,7 @@ import yaml
 from rich.console import Console
 
 from maskrcnn_operator.local.command import run_manifest
+from maskrcnn_operator.local.display import PlainDisplay
 from maskrcnn_operator.local.runner import LOCAL_SETTINGS
 
 FAKE = Path(__file__).with_name("fake_trainer.py")
@@ -121,10 +122,14 @@ class Bench:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-        while left := [process for process in psutil.process_iter() if self._is_ours(process)]:
+        while left := self.left():
             for process in left:
                 process.kill()
             psutil.wait_procs(left)
+
+    def left(self) -> list[psutil.Process]:
+        """Return the processes of this bench that run, pytest itself left out."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
@@ -304,6 +309,20 @@ def test_a_killed_run_leaves_no_process_and_goes_on(bench: Bench) -> None:
     wait_for("the end of the trainer", (bench.home / "train" / "termination.json").exists)
     assert bench.run() == 0
     assert bench.step("train")["attempt"] == 2
+
+
+def test_error_in_the_run_itself_leaves_no_trainer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.manifest["spec"]["steps"] = bench.manifest["spec"]["steps"][:1]
+
+    def fail(*_: object) -> None:
+        if (bench.home / "convert" / "ready").exists():
+            assert bench.left()
+            raise RuntimeError("the terminal is gone")
+
+    monkeypatch.setattr(PlainDisplay, "update", fail)
+    with pytest.raises(RuntimeError, match="the terminal is gone"):
+        bench.run(convert=["stubborn"])
+    wait_for("the end of the trainer", lambda: not bench.left())
 
 
 def test_one_run_of_an_experiment_at_a_time(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

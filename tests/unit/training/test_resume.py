@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_camel
 
+from maskrcnn_operator.core.fields_read import TRAINING
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.training.resume import check_resumable
+from maskrcnn_trainer.training.resume import HARMLESS_FIELDS, check_resumable
 
 SAVED: dict[str, Any] = {
     "seed": 1,
     "totalSteps": 40,
     "keepCheckpoints": 5,
     "learningRateSteps": [20],
-    "dataConfig": {"imageSize": [128, 128], "nWorkers": 16},
+    "dataConfig": {"imageSize": [128, 128], "nWorkers": 16, "shuffleBufferSize": 4096},
     "maskrcnnConfig": {"nlayers": 10, "testNms": 0.5},
 }
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
@@ -56,6 +58,17 @@ def test_everything_else_is_refused_all_at_once_by_name() -> None:
     assert "dataConfig.imageSize was [128, 128], now [256, 256]" in message
     assert "maskrcnnConfig.nlayers was 10, now 18" in message
     assert "totalSteps" not in message
+
+
+def test_another_order_of_the_records_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"dataConfig\.shuffleBufferSize was 4096, now 10"):
+        check(changed(dataConfig={"shuffleBufferSize": 10}))
+
+
+def test_no_field_that_the_operator_trains_anew_for_is_harmless() -> None:
+    read = {".".join(to_camel(part) for part in field.split(".")) for field in TRAINING}
+    assert "dataConfig.shuffleBufferSize" in read
+    assert read & HARMLESS_FIELDS == set()
 
 
 def test_under_a_fingerprint_only_the_fingerprint_counts() -> None:
