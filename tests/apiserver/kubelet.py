@@ -53,12 +53,20 @@ class PlayedKubelet:
         rest: the API server and who speaks to it.
         namespace: whose pods are played.
         default: for whatever no ``play`` names.
+        script: called once for each pod, before all that ``play`` was told; None leaves the pod to that.
     """
 
-    def __init__(self, rest: Rest, namespace: str | None, default: Play = SUCCEEDS) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        namespace: str | None,
+        default: Play = SUCCEEDS,
+        script: Callable[[PodFacts], Play | None] = lambda pod: None,
+    ) -> None:
         self.rest = rest
         self.namespace = namespace
         self.default = default
+        self.script = script
         self.started: list[PodFacts] = []
         """Every pod that began to run, in order."""
         self._plays: list[tuple[str, int | None, int | None, Play]] = []
@@ -140,6 +148,9 @@ class PlayedKubelet:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def _choose(self, facts: PodFacts) -> Play:
+        scripted = self.script(facts)
+        if scripted is not None:
+            return scripted
         best, chosen = -1, self.default
         for step, attempt, index, play in self._plays:
             weight = (attempt is not None) + (index is not None)

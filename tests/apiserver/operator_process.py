@@ -26,29 +26,38 @@ class OperatorProcess:
 
     Args:
         kubeconfig: whom it is.
-        namespace: the one that it watches, and that its Lease is named after.
+        namespace: the one that it watches, and that its Lease is named after; None for all.
         log: where its log goes.
         arguments: more of the command line.
     """
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str | None, log: Path, arguments: tuple[str, ...] = ()) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.health_port = int(free.getsockname()[1])
         self.log = log
+        watched = [] if namespace is None else [f"--namespace={namespace}"]
         self.command = [
             *(sys.executable, "-P", str(Path(__file__).resolve())),
-            *(f"--kubeconfig={kubeconfig}", f"--namespace={namespace}", f"--health-port={self.health_port}"),
-            *(f"--lease-name={namespace}", "--lease-namespace=maskrcnn-operator"),
+            *(f"--kubeconfig={kubeconfig}", *watched, f"--health-port={self.health_port}"),
+            *(f"--lease-name={namespace or 'maskrcnn-operator'}", "--lease-namespace=maskrcnn-operator"),
             *("--trainer-image=trainer:test", "--log-format=text", *arguments),
         ]
 
-    def __enter__(self) -> OperatorProcess:
+    def spawn(self) -> None:
+        """Start the process without waiting until it is ready; it ends with the thread that calls this."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C in the terminal is for this process, which then ends the operator
             )
         self.facts = psutil.Process(self.process.pid)
+
+    def __enter__(self) -> OperatorProcess:
+        self.spawn()
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -40,7 +40,7 @@ class Rest:
         self._local = threading.local()
 
     def call(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:
-        """What the API server answers, decoded; text where it is no JSON.
+        """What the API server answers, decoded; text where it is no JSON. A body of bytes is sent as it is.
 
         Raises:
             RestError: any status from 400 on.
@@ -56,7 +56,7 @@ class Rest:
         return decoded
 
     def _exchange(self, method: str, path: str, body: Any, content_type: str) -> tuple[int, bytes]:
-        encoded = None if body is None else json.dumps(body).encode()
+        encoded = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         for last in (False, True):
             kept: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
             connection = kept or http.client.HTTPSConnection(

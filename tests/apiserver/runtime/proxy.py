@@ -18,7 +18,7 @@ from tests.apiserver.bed import Bed
 from tests.apiserver.certificates import Authority
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_NOT_PASSED_ON = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding"})
+_NOT_PASSED_ON = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Fault:
         times: how many of them; afterwards they are passed on again.
         status: HTTP status; 0 ends the connection without a word.
         after: whether the API server gets the call all the same, so that only its answer is lost.
+        reason: of the Status object.
     """
 
     matches: Callable[[str, str], bool]
@@ -37,6 +38,7 @@ class Fault:
     times: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
     after: bool = False
+    reason: str = ""
     seen: int = 0
 
 
@@ -145,6 +147,7 @@ class Proxy:
             assert request.transport is not None
             request.transport.abort()
         body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": fault.status, "message": "a fault"}
+        body |= {"reason": fault.reason} if fault.reason else {}
         return web.Response(
             status=fault.status or 500,
             headers=dict(fault.headers),
