@@ -1,0 +1,261 @@
+"""Checks of what an operator must never do, on the recorded history of a control plane. Pure.
+
+Each check returns one line for every violation, and nothing for a history without any.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.apiserver.history import SUCCEEDED, ExperimentFact, Fact, JobFact, PodFact
+
+ALLOWED_GROWTH = 0.10
+"""Part of its size by which memory may grow after the first third of a run."""
+PHASES = 6
+"""Equal parts of the time that memory is judged in."""
+WARM_UP_SECONDS = 60.0
+"""A process that has just started imports and lists: it is not judged yet."""
+
+_Step = tuple[str, str]
+_Result = tuple[str, str, str]
+
+
+class End(StrEnum):
+    """How an experiment ends."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INVALID = "Invalid"
+    SUSPENDED = "Suspended"
+    DELETED = "deleted"
+    UNDERWAY = "underway"
+
+
+@dataclass(frozen=True)
+class MemorySample:
+    """Resident bytes of one process at one time.
+
+    Attributes:
+        process: unlike that of any other process, also of the one that it took the place of.
+        at: seconds since the run began.
+        age: seconds since the process started.
+    """
+
+    process: str
+    at: float
+    age: float
+    resident: int
+
+
+def attempts_side_by_side(history: Iterable[Fact]) -> list[str]:
+    """Two attempts of one step of which each has a Job that has not ended, or a pod that has not."""
+    found: list[str] = []
+    jobs: dict[str, JobFact] = {}
+    live: dict[_Step, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    told: set[tuple[_Step, tuple[int, ...]]] = set()
+    for fact in in_order(history):
+        if isinstance(fact, JobFact):
+            jobs[fact.uid] = fact
+        job = fact if isinstance(fact, JobFact) else jobs.get(fact.job_uid) if isinstance(fact, PodFact) else None
+        if job is None:
+            continue
+        step = (job.experiment_uid, job.step)
+        objects = live[step][job.attempt]
+        objects.add(fact.uid) if fact_lives(fact) else objects.discard(fact.uid)
+        running = tuple(sorted(attempt for attempt, uids in live[step].items() if uids))
+        if len(running) > 1 and (step, running) not in told:
+            told.add((step, running))
+            attempts = " and ".join(map(str, running))
+            found.append(f"{job.experiment}, step {job.step}: attempts {attempts} live at version {fact.version}")
+    return found
+
+
+def successes_recorded_twice(history: Iterable[Fact]) -> list[str]:
+    """A step whose success by one fingerprint was recorded again, or was no longer recorded later."""
+    found: list[str] = []
+    before: dict[_Step, tuple[str, str]] = {}
+    times: Counter[_Result] = Counter()
+    for fact in in_order(history):
+        if not isinstance(fact, ExperimentFact) or fact.gone:
+            continue
+        for step in fact.steps:
+            key, now = (fact.uid, step.name), (step.state, step.fingerprint)
+            old = before.get(key, ("", ""))
+            before[key] = now
+            if now == old or SUCCEEDED not in (now[0], old[0]):
+                continue
+            where = f"{fact.name}, step {step.name}"
+            if old[0] == SUCCEEDED and step.state != SUCCEEDED and step.fingerprint == old[1]:
+                found.append(f"{where}: from Succeeded to {step.state} by the same fingerprint, version {fact.version}")
+            if step.state == SUCCEEDED:
+                times[fact.uid, step.name, step.fingerprint] += 1
+                if times[fact.uid, step.name, step.fingerprint] == 2:
+                    found.append(f"{where}: success of {step.fingerprint} recorded twice, version {fact.version}")
+    return found
+
+
+def successes_without_a_run(history: Iterable[Fact]) -> list[str]:
+    """A success in the status of which no pod of that attempt had told by the same fingerprint."""
+    found: list[str] = []
+    jobs: dict[str, JobFact] = {}
+    told: set[tuple[str, str, int, str]] = set()
+    judged: set[tuple[str, str, int]] = set()
+    for fact in in_order(history):
+        if isinstance(fact, JobFact):
+            jobs[fact.uid] = fact
+        elif isinstance(fact, PodFact):
+            job = jobs.get(fact.job_uid)
+            if job is not None and fact.result_of:
+                told.add((job.experiment_uid, job.step, job.attempt, fact.result_of))
+        elif not fact.gone:
+            for step in fact.steps:
+                key = (fact.uid, step.name, step.attempt)
+                if step.state != SUCCEEDED or key in judged:
+                    continue
+                judged.add(key)
+                if (*key, step.fingerprint) not in told:
+                    what = f"attempt {step.attempt} has succeeded by {step.fingerprint}"
+                    found.append(f"{fact.name}, step {step.name}: {what}, and no pod has said so")
+    return found
+
+
+def succeeded_fingerprints_run_again(history: Iterable[Fact]) -> list[str]:
+    """A Job made for a fingerprint whose success stands in the status, or in a Job that was kept until then."""
+    found: list[str] = []
+    jobs: dict[str, JobFact] = {}
+    recorded: set[_Result] = set()
+    said: dict[_Result, str] = {}
+    for fact in in_order(history):
+        if isinstance(fact, ExperimentFact):
+            recorded |= {(fact.uid, step.name, step.fingerprint) for step in fact.steps if step.state == SUCCEEDED}
+        elif isinstance(fact, PodFact):
+            job = jobs.get(fact.job_uid)
+            if job is not None and fact.result_of == job.fingerprint != "":
+                said[job.experiment_uid, job.step, job.fingerprint] = job.uid
+        else:
+            result = (fact.experiment_uid, fact.step, fact.fingerprint)
+            if fact.uid not in jobs:
+                before = jobs.get(said.get(result, ""))
+                if result in recorded or (before is not None and before.kept):
+                    what = f"attempt {fact.attempt} runs {fact.fingerprint} again, which has succeeded"
+                    found.append(f"{fact.experiment}, step {fact.step}: {what}, version {fact.version}")
+            jobs[fact.uid] = fact
+    return found
+
+
+def attempts_started_twice(created: Iterable[str]) -> list[str]:
+    """A Job that was created more than once: the number of an attempt was used again.
+
+    Args:
+        created: ``namespace/name`` of every Job whose creation the API server granted.
+    """
+    return [f"Job {name}: created {times} times" for name, times in sorted(Counter(created).items()) if times > 1]
+
+
+def unexpected_ends(history: Iterable[Fact], expected: Mapping[str, End]) -> list[str]:
+    """An experiment that has not ended, or not as it should have.
+
+    Args:
+        expected: by ``namespace/name``.
+    """
+    ends = ends_of(history)
+    found = []
+    for name, end in sorted(expected.items()):
+        actual, reason = ends.get(name, (End.UNDERWAY, "never seen"))
+        if actual is not end:
+            found.append(f"{name}: expected {end.value}, found {actual.value}{f' ({reason})' if reason else ''}")
+    return found
+
+
+def ends_of(history: Iterable[Fact]) -> dict[str, tuple[End, str]]:
+    """How each experiment has ended by its last fact, and why it says so; by ``namespace/name``.
+
+    One that is gone has ended as it stood before it was deleted, if it had ended by then. One whose last edit was not
+    looked at has not ended.
+    """
+    last: dict[str, ExperimentFact] = {}
+    for fact in in_order(history):
+        if isinstance(fact, ExperimentFact):
+            last[fact.name] = fact
+    return {name: (_end(fact), _why(fact)) for name, fact in last.items()}
+
+
+def growing_memory(samples: Sequence[MemorySample], seconds: float, allowed: float = ALLOWED_GROWTH) -> list[str]:
+    """Memory that grows by more than ``allowed`` after the first third of a run of so many seconds.
+
+    Judged are the maxima of equal phases, by the straight line that fits them best: those of every process that lived
+    through half of that time, since a process that is restarted loses what it leaked, and those of all processes.
+    """
+    start = seconds / 3
+    judged = [sample for sample in samples if sample.at >= start and sample.age >= WARM_UP_SECONDS]
+    by_process: dict[str, list[MemorySample]] = defaultdict(list)
+    for sample in judged:
+        by_process[sample.process].append(sample)
+    long_lived = {name: own for name, own in by_process.items() if own[-1].at - own[0].at >= (seconds - start) / 2}
+    found = []
+    for name, own in {**long_lived, "all processes": judged}.items():
+        maxima = _maxima(own)
+        rise = _rise(maxima)
+        if rise > allowed:
+            sizes = ", ".join(f"{size / 2**20:.0f}" for size in maxima)
+            found.append(f"memory of {name} grows by {rise:.0%}: {sizes} MiB at most in {len(maxima)} equal phases")
+    return found
+
+
+def in_order(history: Iterable[Fact]) -> list[Fact]:
+    """The facts in the order of their versions."""
+    return sorted(history, key=lambda fact: fact.version)
+
+
+def fact_lives(fact: Fact) -> bool:
+    """Whether a Job or pod may still do something."""
+    return isinstance(fact, JobFact | PodFact) and fact.live
+
+
+def _end(fact: ExperimentFact) -> End:
+    conditions = fact.conditions or {}
+    succeeded = conditions.get("Succeeded")
+    if fact.observed != fact.generation and not fact.gone:
+        return End.UNDERWAY
+    if succeeded == "True":
+        return End.SUCCEEDED
+    if succeeded == "False":
+        return End.FAILED
+    if fact.gone:
+        return End.DELETED
+    if conditions.get("Stalled") == "True":
+        return End.INVALID
+    return End.SUSPENDED if conditions.get("Suspended") == "True" else End.UNDERWAY
+
+
+def _why(fact: ExperimentFact) -> str:
+    behind = f"generation {fact.generation}, of which {fact.observed} was looked at"
+    return ", ".join(part for part in (fact.reason, behind if fact.observed != fact.generation else "") if part)
+
+
+def _maxima(samples: Sequence[MemorySample]) -> list[int]:
+    """The largest of each of the equal phases from the first sample to the last; phases without any left out."""
+    if not samples:
+        return []
+    first, last = min(sample.at for sample in samples), max(sample.at for sample in samples)
+    length = (last - first) / PHASES or 1.0
+    phases: dict[int, int] = defaultdict(int)
+    for sample in samples:
+        phase = min(PHASES - 1, int((sample.at - first) / length))
+        phases[phase] = max(phases[phase], sample.resident)
+    return [phases[phase] for phase in sorted(phases)]
+
+
+def _rise(sizes: Sequence[int]) -> float:
+    """By which part of its beginning the straight line of least squares through ``sizes`` rises."""
+    count = len(sizes)
+    if count < 3:
+        return 0.0
+    middle, mean = (count - 1) / 2, sum(sizes) / count
+    slope = sum((x - middle) * (size - mean) for x, size in enumerate(sizes)) / sum(
+        (x - middle) ** 2 for x in range(count)
+    )
+    return slope * (count - 1) / (mean - slope * middle)
