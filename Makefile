@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang soak image-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-nuclei: setup ## mask AP on real images by a published protocol (put its d
 
 bench-nuclei-gang: setup ## the same data on two processes
 	$(VENV)/maskrcnn-operator run examples/nuclei/experiment.yaml --workspace workspace
+
+soak: setup ## the operator for half an hour while things go wrong (ARGS="--experiments 20 --minutes 3" to try it)
+	$(VENV)/python scripts/soak.py $(ARGS)
 
 image-gpu: ## the trainer image with CUDA, with docker (ARGS are those of docker build)
 	docker build -f images/trainer/Dockerfile --target gpu $(ARGS) .

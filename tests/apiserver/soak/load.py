@@ -1,0 +1,224 @@
+"""The experiments of a soak: which arrive when, how their pods go, what their users do, and how each must end. Pure."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.apiserver.invariants import End
+from tests.apiserver.plays import STOPPED, Play, PodFacts
+from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, NINE_STEPS, TRAIN, manifest
+from tests.apiserver.soak.hostile import LAST_WORDS
+
+SHARED_CLAIM = "maskrcnn"
+SINGLE_CLAIM = "single"
+"""A claim that one node mounts at a time: a step of several nodes is invalid on it."""
+
+ARRIVE_WITHIN = 0.6
+"""Part of the run in which experiments arrive."""
+LONG_ENDS_AT = 0.7
+"""Part of the run at which a long training ends."""
+DEADLINE_OF_LONG = 3 * 24 * 3600
+_RETRIED = (1, 75, 137, STOPPED)
+_TRANSIENT_SHARE = 0.15
+_TTL_SHARE = 0.8
+_DEADLINE_SHARE = 0.5
+
+Steps = list[dict[str, Any]]
+Plays = Mapping[tuple[str, int], tuple[Play, ...]]
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a user does to an experiment.
+
+    Attributes:
+        after: seconds since it was created.
+        patch: merge patch of its spec; None deletes it.
+    """
+
+    after: float
+    patch: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One experiment.
+
+    Attributes:
+        at: seconds from the beginning of the run to its creation.
+        end: how it must end.
+        plays: by step and index, how one pod after the other goes; the last holds for all after it.
+        progress: whether the progress of its training is written as often as the run can.
+    """
+
+    at: float
+    namespace: str
+    manifest: Mapping[str, Any]
+    end: End = End.SUCCEEDED
+    plays: Plays = field(default_factory=dict)
+    acts: tuple[Act, ...] = ()
+    progress: bool = False
+
+    @property
+    def name(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.manifest['metadata']['name']}"
+
+
+def plan_load(
+    rng: random.Random, number: int, namespaces: Sequence[str], seconds: float, *, hostile: bool = False
+) -> list[Planned]:
+    """Return so many experiments for a run of ``seconds``, in the order in which they arrive.
+
+    With ``hostile`` there is one more for each of the termination messages that are made to do harm.
+    """
+    kinds = [kind for kind, (times, _) in KINDS.items() for _ in range(times)]
+    kinds = [kinds[index % len(kinds)] for index in range(number)]
+    kinds += list(LAST_WORDS) if hostile else []
+    rng.shuffle(kinds)
+    planned = []
+    for index, kind in enumerate(kinds):
+        name = f"{kind}-{index}"
+        if kind in LAST_WORDS:
+            made = _planned(rng, name, [CONVERT], plays={("convert", 0): (LAST_WORDS[kind], Play())})
+        else:
+            made = KINDS[kind][1](rng, name, seconds)
+        # a long training begins early, so that there is time for its progress
+        latest = 0.05 if kind == "long" else ARRIVE_WITHIN
+        planned.append(replace(made, at=rng.uniform(0.0, latest * seconds), namespace=rng.choice(namespaces)))
+    return sorted(planned, key=lambda item: item.at)
+
+
+class Script:
+    """Tells the played kubelet how each pod goes. For any number of kubelets, each in a thread of its own."""
+
+    def __init__(self, load: Sequence[Planned]) -> None:
+        self._plays = {item.name: item.plays for item in load}
+        self._given: Counter[tuple[str, str, int]] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, pod: PodFacts) -> Play | None:
+        """Return the play of the next pod of that step and index; None where the default holds."""
+        name = f"{pod.namespace}/{pod.experiment}"
+        plays = self._plays.get(name, {}).get((pod.step, pod.index))
+        if not plays:
+            return None
+        with self._lock:
+            number = self._given[name, pod.step, pod.index]
+            self._given[name, pod.step, pod.index] += 1
+        return plays[min(number, len(plays) - 1)]
+
+
+def _planned(
+    rng: random.Random,
+    name: str,
+    steps: Steps,
+    end: End = End.SUCCEEDED,
+    plays: Plays | None = None,
+    **spec: Any,
+) -> Planned:
+    # most are deleted some time after their end, so that their number does not rise with the length of the run
+    if rng.random() < _TTL_SHARE:
+        spec["ttlSecondsAfterFinished"] = rng.randrange(60, 120)
+    if rng.random() < _DEADLINE_SHARE:
+        spec.setdefault("activeDeadlineSeconds", DEADLINE_OF_LONG)
+    plays = _transient(rng, steps) if plays is None else plays
+    return Planned(0.0, "", manifest(name, *steps, **spec), end, plays)
+
+
+def _transient(rng: random.Random, steps: Steps, longest: float = 4.0) -> Plays:
+    """Each pod runs for up to ``longest`` seconds; the first of some steps fails in a way that is tried again."""
+    plays = {}
+    for step in steps:
+        for index in range(step.get("nodes", 1)):
+            good = Play(seconds=rng.uniform(0.2, longest), stop_seconds=rng.uniform(0.0, 1.0))
+            bad = replace(good, exit_code=rng.choice(_RETRIED))
+            plays[step["name"], index] = (bad, good) if rng.random() < _TRANSIENT_SHARE else (good,)
+    return plays
+
+
+def _endless() -> Play:
+    return Play(seconds=None, stop_seconds=1.0)
+
+
+def _stopped() -> Play:
+    """Long enough to be stopped by what its user does."""
+    return Play(seconds=40.0, stop_seconds=1.5)
+
+
+def _plain(rng: random.Random, name: str, _: float) -> Planned:
+    return _planned(rng, name, [CONVERT, TRAIN, EVALUATE])
+
+
+def _gang(rng: random.Random, name: str, _: float) -> Planned:
+    return _planned(rng, name, [CONVERT, GANG, EVALUATE])
+
+
+def _nine(rng: random.Random, name: str, _: float) -> Planned:
+    return _planned(rng, name, NINE_STEPS, plays=_transient(rng, NINE_STEPS, longest=1.0))
+
+
+def _too_late(rng: random.Random, name: str, _: float) -> Planned:
+    return _planned(rng, name, [TRAIN], End.FAILED, {("train", 0): (_endless(),)}, activeDeadlineSeconds=10)
+
+
+def _refused_data(rng: random.Random, name: str, _: float) -> Planned:
+    return _planned(rng, name, [CONVERT, TRAIN], End.FAILED, {("convert", 0): (Play(exit_code=64),)})
+
+
+def _out_of_budget(rng: random.Random, name: str, _: float) -> Planned:
+    return _planned(rng, name, [CONVERT], End.FAILED, {("convert", 0): (Play(exit_code=1),)}, maxRestarts=1)
+
+
+def _invalid(rng: random.Random, name: str, _: float) -> Planned:
+    claim = {"persistentVolumeClaim": {"claimName": SINGLE_CLAIM}}
+    return _planned(rng, name, [CONVERT, GANG], End.INVALID, workspace=claim)
+
+
+def _evicted(rng: random.Random, name: str, _: float) -> Planned:
+    pods = (Play(seconds=2.0, disrupted=True, stop_seconds=0.5), Play(seconds=1.0))
+    return _planned(rng, name, [CONVERT, GANG], plays={("train", index): pods for index in (0, 1)})
+
+
+def _suspended(rng: random.Random, name: str, _: float) -> Planned:
+    made = _planned(rng, name, [TRAIN, EVALUATE], plays={("train", 0): (_stopped(), Play(seconds=1.0))})
+    suspend, resume = rng.uniform(4.0, 10.0), rng.uniform(15.0, 25.0)
+    return replace(made, acts=(Act(suspend, {"suspend": True}), Act(resume, {"suspend": False})))
+
+
+def _edited(rng: random.Random, name: str, _: float) -> Planned:
+    made = _planned(rng, name, [TRAIN, EVALUATE], plays={("train", 0): (_stopped(), Play(seconds=1.0))})
+    return replace(made, acts=(Act(rng.uniform(4.0, 12.0), {"experiment": {"seed": 8}}),))
+
+
+def _deleted(rng: random.Random, name: str, _: float) -> Planned:
+    made = _planned(rng, name, [TRAIN], End.DELETED, {("train", 0): (_endless(),)})
+    return replace(made, acts=(Act(rng.uniform(3.0, 15.0), None),))
+
+
+def _long(rng: random.Random, name: str, seconds: float) -> Planned:
+    plays = {("train", 0): (Play(seconds=LONG_ENDS_AT * seconds),)}
+    made = _planned(rng, name, [TRAIN, EVALUATE], plays=plays, activeDeadlineSeconds=DEADLINE_OF_LONG)
+    return replace(made, progress=True)
+
+
+KINDS: Mapping[str, tuple[int, Callable[[random.Random, str, float], Planned]]] = {
+    "plain": (7, _plain),
+    "gang": (3, _gang),
+    "nine": (1, _nine),
+    "too-late": (1, _too_late),
+    "refused-data": (1, _refused_data),
+    "out-of-budget": (1, _out_of_budget),
+    "invalid": (1, _invalid),
+    "evicted": (1, _evicted),
+    "suspended": (1, _suspended),
+    "edited": (1, _edited),
+    "deleted": (1, _deleted),
+    "long": (1, _long),
+}
+"""How many of twenty experiments are of a kind, and how one is made for a run of so many seconds."""
