@@ -137,11 +137,11 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         seen = self._tail + data
-        before = self._received - len(self._tail)
-        end = seen.find(_HEAD_END)
-        if before + (end if end >= 0 else len(seen)) > self._bounds.head_bytes:
+        found = seen.find(_HEAD_END)
+        end = found + len(_HEAD_END) if found >= 0 else len(seen)
+        if self._received - len(self._tail) + end > self._bounds.head_bytes:
             self.cut()
-        elif end >= 0:
+        elif found >= 0:
             self._tail = b""
             self._enter(Phase.ANSWER)
         else:
@@ -158,8 +158,6 @@ class Connection(asyncio.Protocol):
         self.cut()
 
     def _end(self) -> None:
-        # what refers to the connection in a circle is let go, so that its memory doesn't wait for the collector
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._handler = self._transport = None
         self._on_end(self)

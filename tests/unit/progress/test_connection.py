@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ class Handler(asyncio.Protocol):
 
 
 class Bench:
-    """A connection after its handshake."""
+    """A connection between a socket and a handler."""
 
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.handler, self.transport = Handler(), Transport()
@@ -47,12 +48,18 @@ class Bench:
             here, "a", bounds,
             new_handler=lambda: self.handler, on_cut=lambda: self.cut.append("a"), on_end=self.ended.append,
         )  # fmt: skip
-        self.connection.connection_made(self.transport)
+
+
+@pytest.fixture
+async def waiting() -> Bench:
+    return Bench()
 
 
 @pytest.fixture
 async def bench() -> Bench:
-    return Bench()
+    bench = Bench()
+    bench.connection.connection_made(bench.transport)
+    return bench
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
@@ -84,6 +91,16 @@ async def test_a_head_that_is_too_large_is_cut(bench: Bench, size: int, end: byt
     assert len(bench.handler.received) <= BOUNDS.head_bytes
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_head_of_the_largest_size_is_taken(bench: Bench, size: int) -> None:
+    line = b"POST /v1/report HTTP/1.1\r\nX: "
+    head = line + b"x" * (BOUNDS.head_bytes - len(line) - 4) + b"\r\n\r\n"
+    for index in range(0, len(head), size):
+        bench.connection.data_received(head[index : index + size])
+    assert bench.connection.phase is Phase.ANSWER
+    assert bench.cut == []
+
+
 async def test_what_exceeds_the_bytes_of_a_connection_is_dropped(bench: Bench) -> None:
     bench.connection.data_received(HEAD)
     for _ in range(10):
@@ -104,6 +121,27 @@ async def test_an_answered_connection_is_closed_without_being_counted_as_cut(ben
     bench.connection.cut()
     assert bench.transport.aborted
     assert bench.cut == []
+
+
+async def test_the_error_of_a_lost_connection_keeps_no_frame(bench: Bench) -> None:
+    try:
+        raise ConnectionResetError("reset by peer")
+    except ConnectionResetError as raised:
+        error = raised
+    bench.connection.connection_lost(error)
+    assert error.__traceback__ is None
+
+
+async def test_the_time_of_a_connection_begins_when_it_is_opened(waiting: Bench) -> None:
+    accepted = waiting.connection.since
+    await asyncio.sleep(0.02)
+    opening = asyncio.create_task(waiting.connection.open(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)))
+    await asyncio.sleep(0.01)
+    waiting.there.close()
+    with pytest.raises(ConnectionResetError):
+        await opening
+    assert waiting.connection.since >= accepted + 0.02
+    assert waiting.ended == [waiting.connection]
 
 
 async def test_a_lost_connection_keeps_nothing_that_its_time_would_end(bench: Bench) -> None:
