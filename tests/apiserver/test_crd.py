@@ -404,7 +404,8 @@ def test_an_object_from_before_the_bounds_still_takes_status_writes(
     assert bed.api("PATCH", written, body, "application/apply-patch+yaml")["status"] == RUNNING
     stalled = {"conditions": [condition("Stalled", "True", "InvalidSpec")]}
     assert bed.api("PATCH", f"{path}/minimal/status", {"status": stalled})["status"] == stalled
-    # what is not touched stays as it is; what is touched has to be right
-    assert bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})["metadata"]["generation"] == 2
-    with pytest.raises(RestError, match="affinity"):
-        bed.api("PATCH", f"{path}/minimal", {"spec": {"podOverrides": {"affinity": {"another": {}}}}})
+    # the spec has to be right as soon as it is touched
+    with pytest.raises(RestError, match="affinity: Too many"):
+        bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})
+    corrected = {"podOverrides": None, "steps": example()["spec"]["steps"]}
+    assert bed.api("PATCH", f"{path}/minimal", {"spec": corrected})["metadata"]["generation"] == 2

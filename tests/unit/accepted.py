@@ -1,4 +1,4 @@
-"""Whether the API server would take a status: the rules of the definition's schema, as far as a status needs them."""
+"""The API server's check of a status by the definition's schema, as far as a status needs it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The last word of a task: its termination message, or the result.json of a finished step.
+"""The result of a task: its termination message, or the result.json of a finished step.
 
-Any program of a user's image may have written it. Every number and text is bounded here, so that a status made of them
-is one that the API server accepts.
+Any program of a user's image may have written it. Every number and text is bounded here, so that the API server accepts
+a status made of them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PATH_LENGTH = 4096
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task said when it ended.
+    """A task's result as it was reported when the task ended.
 
     Attributes:
-        code: its exit code.
-        fingerprint: what the result is a result of.
-        attempt: which attempt spoke.
+        code: exit code of the task.
+        fingerprint: hash of what the result depends on.
+        attempt: number of the attempt that reported it.
         reason, message: of its error; empty where it succeeded.
         up_to_date: the result was there already, and nothing was done.
     """

@@ -18,7 +18,7 @@ _WHY_LENGTH = 200
 
 
 class UnreadableObjects:
-    """What :class:`maskrcnn_operator.cluster.cache.Cache` calls for each object that it leaves out."""
+    """Callback of :class:`maskrcnn_operator.cluster.cache.Cache` for the objects that it leaves out."""
 
     def __init__(self) -> None:
         self._logged: OrderedDict[tuple[str, str, str], None] = OrderedDict()

@@ -1,4 +1,4 @@
-"""One object that nobody can read, of a user of the same cluster: everything else goes on."""
+"""Objects of other users that are hard or impossible to read: the operator continues with everything else."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from maskrcnn_operator.runtime.command import RECURSION_LIMIT
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
-LEVELS = 4_000
-"""Of 10,000: what the API server notes of a field's owner is nested as deeply, next to the field."""
+LEVELS = 9_900
+"""Of 10,000, which the API server takes of a whole object."""
 
 
 @pytest.fixture
 def deep_answers() -> Iterator[None]:
-    """What the test reads back is nested as deeply as what the operator reads."""
+    """Let this process decode answers that are nested as deeply as those that the operator gets."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(RECURSION_LIMIT)
     yield
@@ -34,7 +34,7 @@ def deep_answers() -> Iterator[None]:
 
 
 def create(bed: Bed, path: str, value: dict[str, Any]) -> None:
-    """Creates an object in which DEEP stands for an object that is nested deeply."""
+    """Create an object, with one that is nested deeply in place of DEEP."""
     text = json.dumps(value).replace('"DEEP"', '{"a":' * LEVELS + "1" + "}" * LEVELS)
     bed.kubectl("create", "--raw", path, "-f", "-", input=text)
 

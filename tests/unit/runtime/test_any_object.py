@@ -1,4 +1,4 @@
-"""Whatever an object holds: no exception leaves the cache, what is decided from it, progress or metrics."""
+"""No object makes the cache, the decisions on it, progress or metrics raise."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def deep(levels: int) -> Object:
 
 
 def hostile_word(field: str, value: str) -> str:
-    """A termination message whose ``field`` is a piece of JSON that Python would not write."""
+    """Return a termination message whose ``field`` is a piece of JSON that Python would not write."""
     return json.dumps(WORD | {field: "HERE"}).replace('"HERE"', value)
 
 
@@ -70,7 +70,7 @@ TIMES: tuple[Any, ...] = (
 )
 TEXTS: tuple[Any, ...] = (
     "", "x", "other", "True", "7", "-1", "9" * 9, "9" * 30, "9" * 5000, "1²", "\udce9", "\x00\x1b[31m", "a" * 70_000,
-    "ü" * 40_000, "\ud800" * 40_000, [], {}, None, *TIMES,
+    "ü" * 40_000, "\ud800" * 40_000, [], {}, None, *TIMES, "/", "/workspace/nuclei/convert-train/[z-a][!*\x00{?",
 )
 PARTS: tuple[Any, ...] = (
     None, 7, True, "x", [], {}, [7], ["x"], [[]], [{}], [None], {"a": None}, {"": ""}, {"\udce9": "\udce9"},
@@ -90,7 +90,7 @@ ANYTHING = (*NUMBERS, *TEXTS, *PARTS, *WORDS)
 
 
 def hostile_to(value: object) -> tuple[Any, ...]:
-    """Values in place of ``value`` that resemble it, which get further than any others."""
+    """Return values that resemble ``value``: they get further than others in its place."""
     if isinstance(value, dict | list):
         return PARTS
     if isinstance(value, str):
@@ -179,7 +179,7 @@ VALID: tuple[tuple[Resource, Object], ...] = (
 
 
 def paths(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Where a value may be changed: everything below its root."""
+    """Yield the path of everything below the root of a value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inside:
         yield (*path, key)
@@ -193,7 +193,7 @@ def at(item: Any, path: Path) -> Any:
 
 
 def places(item: Object) -> list[tuple[list[Path], tuple[Any, ...]]]:
-    """The places of an object by what is hostile to them, and what that is."""
+    """Return the places of an object by the values that are hostile to them, with these values."""
     found: dict[int, tuple[list[Path], tuple[Any, ...]]] = {}
     for path in paths(item):
         values = hostile_to(at(item, path))
@@ -205,7 +205,7 @@ PLACES = [places(item) for _, item in VALID]
 
 
 def change(item: Object, path: Path, value: Any, how: int) -> None:
-    """Puts a hostile value in the place of another or next to it, or leaves the other out."""
+    """Put a hostile value in the place of another or next to it, or remove the other."""
     try:
         part = at(item, path[:-1])
         if how == 0:
@@ -222,7 +222,7 @@ def change(item: Object, path: Path, value: Any, how: int) -> None:
 
 @st.composite
 def hostile_objects(draw: st.DrawFn, which: int) -> Object:
-    """A valid object with one or two changes."""
+    """Return a valid object with one or two changes."""
     found = copy.deepcopy(VALID[which][1])
     for _ in range(draw(st.integers(1, 2))):
         where, values = draw(st.sampled_from(PLACES[which]))
@@ -250,14 +250,14 @@ ANY_JSON = st.recursive(
 
 
 def check_status(status: Object) -> None:
-    """The API server takes what is written."""
+    """Check that the API server accepts a status."""
     status.pop("progress", None)
     assert list(refused(status)) == []
     assert len(json.dumps(status, allow_nan=False)) < 1_000_000
 
 
 def look(cache: Cache) -> None:
-    """What is decided from the objects of every experiment, and written."""
+    """Decide everything that follows from the objects of each experiment, and check what would be written."""
     for key in sorted(cache.keys()):
         entry = cache.entry(key)
         if entry is None:
@@ -284,7 +284,7 @@ def look_at_unreadable(entry: Entry) -> None:
 
 
 def report(cache: Cache, record: Object) -> None:
-    """What a pod's report leads to."""
+    """Authorize a report of each pod, and check the progress that would be written."""
     said = Report(experiment_uid=UID, attempt=1, fingerprint=None, record=record)
     for key in sorted(cache.keys()):
         for pod in cache.pods_of(*key):
@@ -297,7 +297,7 @@ def report(cache: Cache, record: Object) -> None:
 
 
 def export(cache: Cache) -> None:
-    """A scrape."""
+    """Export the experiments' metrics."""
     generate_latest(ExperimentCollector(cache, lambda: True, 10))  # type: ignore[arg-type]
 
 
@@ -331,7 +331,7 @@ def test_objects_that_are_wrong_anywhere(objects: tuple[Object | None, ...], rec
 
 
 def each_change(item: Object, root: Path, kinds: tuple[tuple[Any, ...], ...]) -> Iterator[Object]:
-    """The object with one change, for each place below ``root`` and each value that is hostile to it."""
+    """Yield the object with one change, for each place below ``root`` and each value that is hostile to it."""
     for path in paths(at(item, root), root):
         values = hostile_to(at(item, path))
         for value in values if any(values is kind for kind in kinds) else ():
@@ -357,7 +357,7 @@ def test_each_value_of_a_job_and_of_a_pod() -> None:
 
 
 def check_view(view: Any) -> None:
-    """Texts can be written and are bounded, numbers have 32 bits, times can be calculated with."""
+    """Check that texts can be written and are bounded, numbers have 32 bits, and times can be calculated with."""
     for name in view.__slots__:
         value = getattr(view, name)
         if isinstance(value, str):
