@@ -174,6 +174,9 @@ def check(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[str]:
         found += invariants.unexpected_ends(history, soak.expected)
     if took >= SHORTEST_JUDGED_SECONDS:
         found += invariants.growing_memory(soak.memory, took)
+    if found:
+        lines = (f"{fact}\n" for fact in invariants.in_order(history))
+        (LOGS / "history.txt").write_text("".join(lines))
     return found
 
 

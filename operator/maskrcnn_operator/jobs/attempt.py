@@ -79,6 +79,8 @@ def _finished(attempt: Attempt, job: JobView, now: datetime) -> tuple[Run, datet
     if attempt.active(now) or unseen:
         stopping = not good or job.deletion_timestamp is not None
         return _live(attempt, RunState.STOPPING if stopping else RunState.RUNNING, now), unseen
+    # where index 0 ends well and another pod fails at the same moment, the Job controller looks at the failure first
+    good = good or succeeded_all_the_same(attempt.pods)
     return (_succeeded if good else _failed)(attempt, now), None
 
 

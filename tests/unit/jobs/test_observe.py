@@ -123,6 +123,19 @@ def test_a_failed_job(see: See) -> None:
     assert run.message == "pod nuclei-train-1-1 on node node-a: exit code 1"
 
 
+def test_gang_has_succeeded_where_index_0_ends_well_while_another_pod_fails(see: See) -> None:
+    done = pod_object(index=0, phase="Succeeded", code=0, said=DONE, ended=59)
+    late = pod_object(index=1, phase="Failed", code=1, ended=60)
+    for ending in ("FailureTarget", "Failed"):
+        job = job_object(nodes=2, conditions=((ending, "BackoffLimitExceeded", "limit", 60),))
+        run = see.one(job, done, late, now=at(61))
+        assert (run.state, run.exit_code) == ("Succeeded", 0)
+        assert run.result is not None
+        assert run.result.checkpoint_step == 100
+        # the other way round, nothing was said
+        assert see.one(job, pod_object(index=0, phase="Failed", code=1, ended=59), late, now=at(61)).state == "Failed"
+
+
 def test_a_job_that_is_about_to_fail_stops(see: See) -> None:
     job = job_object(nodes=2, conditions=(("FailureTarget", "BackoffLimitExceeded", "limit", 60),))
     pods = [pod_object(index=0, deleted=180), pod_object(index=1, phase="Failed", code=1, ended=59)]
