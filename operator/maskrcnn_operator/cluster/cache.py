@@ -252,6 +252,10 @@ class Cache:
                     self._remove(PODS, pod.uid, seen.key)
         return seen.key
 
+    def revive(self, uid: str) -> None:
+        """Take back that an object is gone: the API server has just shown it."""
+        self._gone.pop(uid, None)
+
     def retain(self, resource: Resource, namespace: str | None, uids: set[str], version: int) -> set[Key]:
         """Drops what a full list of version ``version`` lacks; the keys that have changed by it.
 

@@ -32,8 +32,9 @@ from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_operator.core.ttl import is_still_to_be_deleted
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
-from maskrcnn_operator.jobs.names import LABEL_ATTEMPT
-from maskrcnn_operator.jobs.views import JobView
+from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP
+from maskrcnn_operator.jobs.observe import is_attempt_of
+from maskrcnn_operator.jobs.views import JobView, job_view
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +96,32 @@ class Executor:
         if plan.delete_experiment:
             await self._delete_experiment(experiment)
 
-    async def look_for(self, namespace: str, names: Iterable[str]) -> None:
-        """Asks for Jobs that the cache lacks: a run counts as vanished only when the API server says so."""
+    async def look_for(self, experiment: MaskRCNNExperiment, names: Iterable[str]) -> None:
+        """Look for Jobs that the cache lacks: a run has vanished only when the API server says so.
+
+        Raises:
+            ApiError: a Job still runs, and its labels or its owner were changed: another attempt would run next to it.
+        """
+        namespace = experiment.metadata.namespace
         for name in names:
             try:
-                self._cache.put(JOBS, await self._client.get(JOBS, namespace, name))
+                found = await self._client.get(JOBS, namespace, name)
             except NotFound:
                 log.info("The Job %s/%s is gone", namespace, name)
+                continue
+            job = job_view(found)
+            # a watch tells that an object is deleted when its label goes
+            self._cache.revive(job.uid)
+            self._cache.put(JOBS, found)
+            step = next(step for step in experiment.status.steps if step.job_name == name)
+            if not (is_attempt_of(job, experiment, step) or job.finished or job.deletion_timestamp):
+                raise ApiError(
+                    0,
+                    "JobRelabeled",
+                    f"the Job {namespace}/{name} runs, but its labels or its owner were changed: it needs the labels "
+                    f"{LABEL_EXPERIMENT}: {experiment.metadata.name}, {LABEL_STEP}: {step.name}, {LABEL_ATTEMPT}: "
+                    f"'{step.attempt}', and the experiment as controller; put them back, or delete the Job",
+                )
 
     async def _start(self, experiment: MaskRCNNExperiment, start: StartRun) -> Refusal | None:
         config = self._config()

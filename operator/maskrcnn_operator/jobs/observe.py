@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import LIVE_STATES
+from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
 from maskrcnn_operator.jobs.views import JobView, PodView
@@ -63,13 +63,24 @@ def observe(
 
 
 def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tuple[str, ...]:
-    """Names of the Jobs that the status counts on and ``jobs`` lacks: to be asked for before they count as vanished."""
-    known = {job.name for job in jobs if job.experiment_uid == experiment.metadata.uid}
+    """Return the names of Jobs that the status counts on and ``jobs`` lacks; only a live look shows that they are gone.
+
+    A Job that no longer says which attempt it is counts as lacking, too.
+    """
     return tuple(
         step.job_name
         for step in experiment.status.steps
-        if step.state in LIVE_STATES and step.job_name and step.job_name not in known
+        if step.state in LIVE_STATES
+        and step.job_name
+        and not any(job.name == step.job_name and is_attempt_of(job, experiment, step) for job in jobs)
     )
+
+
+def is_attempt_of(job: JobView, experiment: MaskRCNNExperiment, step: StepStatus) -> bool:
+    """Return whether labels and owner of a Job say that it is the newest attempt of a step."""
+    names = (job.namespace, job.experiment, job.experiment_uid, job.step, job.attempt)
+    metadata = experiment.metadata
+    return names == (metadata.namespace, metadata.name, metadata.uid, step.name, step.attempt)
 
 
 def _attempts(experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView]) -> list[Attempt]:

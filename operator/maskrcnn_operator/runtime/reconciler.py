@@ -79,7 +79,7 @@ class Reconciler:
             return None
         missing = missing_jobs(experiment, self._cache.jobs_of(*key))
         if missing:
-            await self._executor.look_for(key.namespace, missing)
+            await self._executor.look_for(experiment, missing)
         plan, wake_at = await self._start(key, experiment)
         await self._executor.conclude(experiment, plan)
         _tell(experiment, plan)

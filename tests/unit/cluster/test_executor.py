@@ -19,7 +19,8 @@ from maskrcnn_operator.core.plan import Plan
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_operator.jobs.config import JobConfig, run_name
-from maskrcnn_operator.jobs.observe import observe
+from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP
+from maskrcnn_operator.jobs.observe import missing_jobs, observe
 from maskrcnn_operator.runtime.options import cluster_settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -252,8 +253,37 @@ async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     blind = Stage(stage.server, stage.server.objects["maskrcnnexperiments", "ns", "nuclei"])
-    await blind.executor.look_for("ns", [job.name, "never-was"])
+    await blind.executor.look_for(blind.experiment, [job.name, "never-was"])
     assert [found.uid for found in blind.cache.jobs_of("ns", "nuclei")] == [job.uid]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": {}},
+        {"labels": {LABEL_EXPERIMENT: "other", LABEL_STEP: "train", LABEL_ATTEMPT: "1"}},
+        {"labels": {LABEL_EXPERIMENT: "nuclei", LABEL_STEP: "other", LABEL_ATTEMPT: "1"}},
+        {"labels": {LABEL_EXPERIMENT: "nuclei", LABEL_STEP: "train", LABEL_ATTEMPT: "2"}},
+        {"ownerReferences": []},
+    ],
+)
+async def test_a_running_job_that_was_relabeled_gets_no_other_attempt_next_to_it(
+    stage: Stage, change: dict[str, Any]
+) -> None:
+    await stage.step()
+    await stage.step()
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    stored = stage.server.objects["jobs", "ns", job.name]
+    before = dict(stored["metadata"])
+    stored["metadata"] = {**before, **change, "resourceVersion": "1000"}
+    # the watch tells that what no longer has the label is deleted
+    stage.cache.drop(JOBS, job.uid)
+    assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == (job.name,)
+    with pytest.raises(ApiError, match=f"JobRelabeled: the Job ns/{job.name} runs"):
+        await stage.executor.look_for(stage.experiment, [job.name])
+    stored["metadata"] = {**before, "resourceVersion": "1001"}
+    await stage.executor.look_for(stage.experiment, [job.name])
+    assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == ()
 
 
 @pytest.mark.parametrize("lost_after", ["the status", "nothing"])

@@ -266,9 +266,9 @@ def test_several_attempts_stand_in_order(see: See) -> None:
 
 def test_jobs_that_the_status_counts_on(see: See) -> None:
     steps = (
-        StepStatus(name="train", state=StepState.RUNNING, job_name="nuclei-train-1-abcde"),
+        StepStatus(name="train", state=StepState.RUNNING, attempt=1, job_name="nuclei-train-1-abcde"),
         StepStatus(name="evaluate", state=StepState.SUCCEEDED, job_name="nuclei-evaluate-1-abcde"),
-        StepStatus(name="prune", state=StepState.STARTING, job_name="nuclei-prune-1-abcde"),
+        StepStatus(name="prune", state=StepState.STARTING, attempt=1, job_name="nuclei-prune-1-abcde"),
     )
     experiment = see.experiment.with_status(see.experiment.status.model_copy(update={"steps": steps}))
     assert missing_jobs(experiment, [job_view(job_object())]) == ("nuclei-prune-1-abcde",)
