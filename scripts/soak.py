@@ -140,9 +140,8 @@ def make_namespace(bed: Bed) -> str:
 
 def stop(replicas: list[Replica]) -> list[str]:
     """End the replicas by SIGTERM; a line for each that does not end with 0."""
-    running = [replica for replica in replicas if replica.running]
+    names = {replica.name for replica in replicas if replica.answers_sigterm}
     codes = [(replica.name, replica.stop()) for replica in replicas]
-    names = {replica.name for replica in running}
     return [f"replica {name} ended with {code} after SIGTERM" for name, code in codes if name in names and code != 0]
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tests.apiserver.bed import Bed
@@ -100,9 +101,9 @@ class Soak:
         """Run until the time is over and all has ended, or until the patience with that ends; the seconds it took."""
         self._began = time.monotonic()
         for planned in self._load:
-            self._at(planned.at, lambda planned=planned: self._create(planned))
+            self._at(planned.at, partial(self._create, planned))
         for fault in self._faults:
-            self._at(fault.at, lambda fault=fault: self._befall(fault))
+            self._at(fault.at, partial(self._befall, fault))
         self._every(MEMORY_SECONDS, self._sample_memory)
         self._every(PROGRESS_SECONDS, self._write_progress)
         self._every(TELL_SECONDS, self._tell)
@@ -186,7 +187,7 @@ class Soak:
         def created() -> None:
             self.created[planned.name] = planned
             for act in planned.acts:
-                self._at(self.now + act.after, lambda act=act: self._act(planned, act))
+                self._at(self.now + act.after, partial(self._act, planned, act))
 
         self._call("POST", hostile.EXPERIMENTS.format(planned.namespace), planned.manifest, created)
 
