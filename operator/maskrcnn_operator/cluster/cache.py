@@ -209,6 +209,18 @@ class Cache:
         known = metadata if isinstance(metadata, Mapping) else {}
         self._on_unreadable(resource, clean(known.get("namespace"), 253), clean(known.get("name"), 253), error)
 
+    def put_progress(self, item: Mapping[str, Any]) -> Key | None:
+        """Take in the answer to a write of progress; return the key where it shows an edit that was not known yet.
+
+        The watch has no news left to tell of what such an answer has shown.
+        """
+        uid = uid_of(item) or ""
+        before = self._seen[EXPERIMENTS].get(uid)
+        key = self.put(EXPERIMENTS, item)
+        if key is None or before is None:
+            return key
+        return None if _asked_for(before.value) == _asked_for(self._seen[EXPERIMENTS][uid].value) else key
+
     def put_status(self, metadata: Mapping[str, Any], experiment: MaskRCNNExperiment, status: ExperimentStatus) -> None:
         """Takes in that ``status`` was written to ``experiment``, of which ``metadata`` is what came back.
 
@@ -317,6 +329,12 @@ def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
     if not labels.get(EXPERIMENT_LABEL):
         return None
     return Key(_identifier(metadata, "namespace"), _identifier(labels, EXPERIMENT_LABEL))
+
+
+def _asked_for(entry: Entry) -> object:
+    """Return what differs between two states of an experiment when its user has changed something."""
+    deleted = entry.experiment.metadata.deletion_timestamp if entry.experiment else None
+    return entry.generation, deleted, entry.experiment is None
 
 
 def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entry:

@@ -79,7 +79,7 @@ class Executor:
         """Everything of a plan but its starts, which have been made.
 
         Raises:
-            Conflict: the experiment has changed since the plan was made; nothing but the starts was done.
+            Conflict: the experiment has changed since the plan was made, and is to be looked at again.
             StatusRefused: the API server does not take such a status; nothing but the starts was done.
         """
         metadata = experiment.metadata
@@ -87,12 +87,16 @@ class Executor:
             version = metadata.resource_version
             answer = await self.statuses.apply(metadata.namespace, metadata.name, plan.status.to_json(), version)
             self._cache.put_status(answer, experiment, plan.status)
+        edited = False
         if plan.drop_progress:
             self._fence()
-            self._cache.put(EXPERIMENTS, await self._client.apply_progress(metadata.namespace, metadata.name, None))
+            dropped = await self._client.apply_progress(metadata.namespace, metadata.name, None)
+            edited = self._cache.put_progress(dropped) is not None
         self._events.tell(experiment, plan.events)
         for job in self._jobs(experiment, (*plan.stop, *plan.forget)):
             await self._delete_job(job)
+        if edited:
+            raise Conflict(409, "Conflict", "the experiment was edited meanwhile")
         if plan.delete_experiment:
             await self._delete_experiment(experiment)
 

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -175,7 +175,7 @@ class Operator:
         self._workers = workers
         leading = Leading(election, cache, queue, workers, relisting=relisting, resync_seconds=options.resync_seconds)
         if options.report_port is not None:
-            await self._serve_reports(client, stack)
+            await self._serve_reports(client, stack, heard)
         if options.metrics_port is not None:
             collector = ExperimentCollector(cache, lambda: election.held, options.experiment_metrics)
             self._listening(
@@ -214,7 +214,7 @@ class Operator:
             runner = await health_server.serve(health, self.options.health_port, self.options.host)
             self._listening(stack, "health", runner)
 
-    async def _serve_reports(self, client: Client, stack: AsyncExitStack) -> None:
+    async def _serve_reports(self, client: Client, stack: AsyncExitStack, heard: Callable[[Key], None]) -> None:
         options = self.options
         host = urlsplit(options.jobs.report_url or "").hostname or "localhost"
         certificate: ServerCertificate | MountedCertificate
@@ -228,7 +228,9 @@ class Operator:
 
         async def apply(*arguments: Any) -> Any:
             answer = await client.apply_progress(*arguments)
-            self.cache.put(EXPERIMENTS, answer)
+            key = self.cache.put_progress(answer)
+            if key is not None:
+                heard(key)
             return answer
 
         rate = rate_of(Purpose.PROGRESS, options.qps)

@@ -326,3 +326,16 @@ def test_an_object_whose_label_changes_leaves_its_experiment() -> None:
     assert cache.pods_of(*KEY) == []
     cache.drop(PODS, "p1")
     assert (cache.pods_of(*KEY), cache.keys()) == ([], set())
+
+
+def test_answer_to_a_write_of_progress_is_news_only_where_it_shows_an_edit(experiment_object: dict[str, Any]) -> None:
+    cache = Cache()
+    cache.put(EXPERIMENTS, at(experiment_object, 1))
+    progress = {"step": "train", "fraction": "0.5"}
+    assert cache.put_progress({**at(experiment_object, 2), "status": {"progress": progress}}) is None
+    edited = at(experiment_object, 3, generation=2)
+    assert cache.put_progress(edited) == KEY
+    # the watch tells of the edit when it is known already
+    assert cache.put(EXPERIMENTS, edited) is None
+    deleted = at(experiment_object, 4, generation=2, deletionTimestamp="2026-11-22T12:00:00Z")
+    assert cache.put_progress(deleted) == KEY

@@ -437,3 +437,22 @@ async def test_progress_is_removed_by_its_own_writer(stage: Stage) -> None:
     await stage.executor.conclude(stage.experiment, plan)
     assert [what for _, what, _ in stage.server.writes] == ["status", "progress"]
     assert stage.experiment.status.progress is None
+
+
+async def test_an_edit_that_comes_with_the_end_of_the_progress_is_looked_at(stage: Stage) -> None:
+    await stage.step()
+    server = stage.server
+    stored = server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    apply_progress = server.apply_progress
+
+    async def edit_and_apply(*arguments: Any) -> Any:
+        stored["metadata"]["generation"] += 1
+        return await apply_progress(*arguments)
+
+    server.apply_progress = edit_and_apply  # type: ignore[method-assign]
+    plan = Plan(stage.experiment.status, write_status=False, drop_progress=True)
+    with pytest.raises(Conflict):
+        await stage.executor.conclude(stage.experiment, plan)
+    assert stage.experiment.metadata.generation == 2
+    server.apply_progress = apply_progress  # type: ignore[method-assign]
+    await stage.executor.conclude(stage.experiment, plan)
