@@ -17,6 +17,7 @@ from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.listing import forget_namespace, list_namespace
 from maskrcnn_operator.cluster.resources import NAMESPACES, Resource
 from maskrcnn_operator.metrics import process as metrics
+from maskrcnn_operator.runtime.supervision import run_together
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +115,13 @@ class Relisting:
         return place.versions
 
     async def run(self) -> None:
-        """List until cancelled; the first list is the caller's."""
+        """List until cancelled; the first list is the caller's.
+
+        Raises:
+            EndedEarly: a namespace is no longer listed.
+        """
         try:
-            async with asyncio.TaskGroup() as group:
-                for place in self._places.values():
-                    group.create_task(self._keep(place), name=f"relisting {place.name}")
+            await run_together({f"relisting {place.name}": self._keep(place) for place in self._places.values()})
         finally:
             for place in self._places.values():
                 metrics.forget_namespace(place.name)

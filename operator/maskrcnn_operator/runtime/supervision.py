@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """Seconds that the tasks have to end after they were cancelled."""
+
+
+class EndedEarly(Exception):  # noqa: N818 - the end itself may be no error
+    """A part of a long-lived task has ended."""
 
 
 class Supervisor:
@@ -78,3 +82,22 @@ def how_it_ended(task: asyncio.Task[None]) -> tuple[str, BaseException | None]:
     if error is None:
         return f"The task {name} returned", None
     return f"The task {name} failed: {type(error).__name__}: {error}", error
+
+
+async def run_together(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run the parts of a long-lived task, by name, until this is cancelled or one of them ends.
+
+    A ``TaskGroup`` would ignore a part that returns or is cancelled.
+
+    Raises:
+        EndedEarly: a part has ended; the others were cancelled.
+    """
+    tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        problem, error = how_it_ended(next(iter(done)))
+        raise EndedEarly(problem) from error
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -28,6 +28,7 @@ from maskrcnn_operator.cluster.cache import WATCHED
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.paging import version_of
 from maskrcnn_operator.cluster.resources import Resource
+from maskrcnn_operator.runtime.supervision import run_together
 
 log = logging.getLogger(__name__)
 
@@ -192,14 +193,22 @@ async def watch(lists: Lists, hear: Hear, events: Events, namespaces: Sequence[s
     Args:
         lists: gives the versions to start from.
         namespaces: the ones to watch; none for all.
+
+    Raises:
+        EndedEarly: a watch has ended, and was not started again.
     """
     places: tuple[str | None, ...] = tuple(namespaces) or (None,)
-    watches = [Watch(resource, place, lists, hear, events) for place in places for resource in WATCHED]
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(found.run(), name=f"watch of {found.resource.plural} in {found.namespace or '*'}")
-            for found in watches
-        ]
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
+    works = {
+        f"watch of {resource.plural} in {place or '*'}": Watch(resource, place, lists, hear, events).run()
+        for place in places
+        for resource in WATCHED
+    }
+    watches, stopped = asyncio.create_task(run_together(works)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({watches, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            await watches
+    finally:
+        watches.cancel()
+        stopped.cancel()
+        await asyncio.gather(watches, stopped, return_exceptions=True)

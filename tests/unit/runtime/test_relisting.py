@@ -17,6 +17,7 @@ from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES, PODS
 from maskrcnn_operator.metrics.process import REGISTRY
 from maskrcnn_operator.runtime import relisting as module
 from maskrcnn_operator.runtime.relisting import Relisting
+from maskrcnn_operator.runtime.supervision import EndedEarly
 
 FORBIDDEN = ApiError(403, "Forbidden", 'jobs.batch is forbidden: cannot list "jobs" in the namespace')
 
@@ -276,3 +277,13 @@ async def test_versions_of_a_forbidden_namespace_come_when_it_can_be_listed() ->
         assert not waiting.done()
         del bench.server.broken["team-z"]
         assert set(await asyncio.wait_for(waiting, 10)) == set(WATCHED)
+
+
+async def test_namespace_that_is_no_longer_listed_ends_the_task() -> None:
+    task = asyncio.create_task(Bench("team-a", "team-z").relisting.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    [one] = [found for found in asyncio.all_tasks() if found.get_name() == "relisting team-z"]
+    one.cancel()
+    with pytest.raises(EndedEarly, match="The task relisting team-z was cancelled"):
+        await asyncio.wait_for(task, 10)

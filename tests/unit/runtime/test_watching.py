@@ -18,6 +18,7 @@ from kopf._cogs.clients import errors
 
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.runtime import watching as module
+from maskrcnn_operator.runtime.supervision import EndedEarly
 from maskrcnn_operator.runtime.watching import Watch, connection_info, kopf_events, watch, watch_settings
 
 DEEP = b'{"type": "ADDED", "object": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001 + b"\n"
@@ -179,6 +180,25 @@ async def test_one_broken_watch_leaves_the_others_alone() -> None:
     assert not task.done()
     stop.set()
     await asyncio.wait_for(task, 10)
+
+
+async def test_watch_that_is_cancelled_ends_all_of_them() -> None:
+    begun = []
+
+    async def events(resource: Resource, namespace: str | None, since: int) -> AsyncIterator[Any]:
+        begun.append((resource, namespace))
+        await asyncio.Event().wait()
+        yield None
+
+    task = asyncio.create_task(watch(Lists(), lambda *_: None, events, ("team-a", "team-z"), asyncio.Event()))
+    async with asyncio.timeout(10):
+        while len(begun) < 6:
+            await asyncio.sleep(0.001)
+    [one] = [found for found in asyncio.all_tasks() if found.get_name() == "watch of pods in team-z"]
+    one.cancel()
+    with pytest.raises(EndedEarly, match="The task watch of pods in team-z was cancelled"):
+        await asyncio.wait_for(task, 10)
+    assert not [found for found in asyncio.all_tasks() if found.get_name().startswith("watch of")]
 
 
 class Streams:
