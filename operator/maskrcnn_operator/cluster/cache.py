@@ -54,7 +54,9 @@ class Entry:
     Attributes:
         version: its resourceVersion.
         experiment: None where the object cannot be read; ``problems`` says why.
-        raw: the object without its spec and annotations, only where it cannot be read.
+        raw: the object without its spec and annotations, only where it cannot be read; without a status where that is
+            unknown.
+        told: of an object of which only the metadata is known: whether its conditions say so.
     """
 
     uid: str
@@ -63,6 +65,7 @@ class Entry:
     experiment: MaskRCNNExperiment | None
     problems: tuple[Problem, ...] = ()
     raw: Mapping[str, Any] | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,25 +186,31 @@ class Cache:
         self._by_key[resource].setdefault(key, set()).add(uid)
         return key
 
-    def put_undecodable(self, metadata: Mapping[str, Any]) -> Key | None:
-        """Take in an experiment of which nothing but the metadata can be decoded; as :meth:`put`."""
+    def put_undecodable(self, metadata: Mapping[str, Any], *, told: bool = False) -> Key | None:
+        """Take in an experiment of which nothing but the metadata can be decoded; as :meth:`put`.
+
+        Args:
+            told: its conditions say so; that stays known until its spec changes.
+        """
         try:
-            return self._put_undecodable(metadata)
+            return self._put_undecodable(metadata, told)
         except Exception as error:
             self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
             return None
 
-    def _put_undecodable(self, metadata: Mapping[str, Any]) -> Key | None:
+    def _put_undecodable(self, metadata: Mapping[str, Any], told: bool) -> Key | None:
         uid, version, generation = _identifier(metadata, "uid"), _version(metadata), _generation(metadata)
         old = self._seen[EXPERIMENTS].get(uid)
         key = key_of(EXPERIMENTS, metadata)
         if key is None or not self.lacks(EXPERIMENTS, uid, version):
             return None
         raw = {"metadata": {name: value for name, value in metadata.items() if name in _IDENTITY}}
-        entry = Entry(uid, version, generation, None, (_UNDECODABLE,), raw)
+        before = old.value if old is not None else None
+        known = before is not None and (before.problems, before.generation) == ((_UNDECODABLE,), generation)
+        told = told or (before is not None and known and before.told)
+        entry = Entry(uid, version, generation, None, (_UNDECODABLE,), raw, told)
         self._seen[EXPERIMENTS][uid] = _Seen(key, version, entry)
         self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
-        known = old is not None and old.value.problems == entry.problems and old.value.generation == generation
         return None if known else key
 
     def _leave_out(self, resource: Resource, item: object, error: Exception) -> None:

@@ -183,9 +183,15 @@ class Client:
         return await self._apply(namespace, name, body, STATUS_MANAGER, accept=_METADATA_ALONE)
 
     async def patch_conditions(
-        self, namespace: str, name: str, conditions: Sequence[Mapping[str, Any]], resource_version: str | int
+        self,
+        namespace: str,
+        name: str,
+        conditions: Sequence[Mapping[str, Any]],
+        resource_version: str | int,
+        *,
+        metadata_only: bool = False,
     ) -> Object:
-        """JSON merge patch of an experiment's ``status.conditions`` alone; return the object.
+        """JSON merge patch of an experiment's ``status.conditions`` alone; return the object, or only its metadata.
 
         The list is replaced whole, so ``conditions`` has those of other writers, too.
 
@@ -204,6 +210,7 @@ class Client:
             body=body,
             query={"fieldManager": CONDITIONS_MANAGER},
             content_type=_MERGE,
+            accept=_METADATA_ALONE if metadata_only else _JSON,
         )
 
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:

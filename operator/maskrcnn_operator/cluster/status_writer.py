@@ -62,6 +62,8 @@ class StatusWriter:
         Args:
             entry: the experiment that it speaks of: another one of this name, or another generation, gets none.
         """
+        if entry.raw is not None and "status" not in entry.raw:
+            return await self._tell_undecodable(key, told, entry, now)
         live = await self._client.get(EXPERIMENTS, *key)
         metadata = live["metadata"]
         if metadata["uid"] != entry.uid or int(metadata.get("generation") or 1) != entry.generation:
@@ -73,6 +75,15 @@ class StatusWriter:
             live = await self._client.patch_conditions(*key, after, metadata["resourceVersion"])
             log.warning("The status says %s: %s", told.reason.value, told.message)
         self._cache.put(EXPERIMENTS, live)
+        return True
+
+    async def _tell_undecodable(self, key: Key, told: Notice, entry: Entry, now: datetime) -> bool:
+        """As :meth:`tell`, for an object of which only the metadata can be read: other conditions are lost."""
+        self._fence()
+        after = with_notice((), told, entry.generation, now)
+        left = await self._client.patch_conditions(*key, after, entry.version, metadata_only=True)
+        log.warning("The status says %s: %s", told.reason.value, told.message)
+        self._cache.put_undecodable(left["metadata"], told=True)
         return True
 
     async def _apply(self, namespace: str, name: str, sent: Mapping[str, Any], version: str) -> Mapping[str, Any]:

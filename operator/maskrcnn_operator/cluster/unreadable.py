@@ -22,9 +22,13 @@ def told_of_unreadable(entry: Entry, now: datetime) -> dict[str, Any] | Notice |
 
     Returns:
         The whole status, where only the spec cannot be read. A notice, where the status cannot: its steps hold results
-        that another release has written, and only conditions may be written next to them.
+        that another release has written, and only conditions may be written next to them. The same where the status is
+        unknown.
     """
     raw = entry.raw or {}
+    if "status" not in raw:
+        message = "; ".join(map(str, entry.problems))
+        return None if entry.told else notice(Reason.INVALID_SPEC, message, stalled=True)
     stored = raw.get("status")
     now = now.replace(microsecond=0)
     try:

@@ -160,7 +160,13 @@ class FakeServer:
         return {"metadata": self.add(EXPERIMENTS, namespace, found)["metadata"]}
 
     async def patch_conditions(
-        self, namespace: str, name: str, conditions: Sequence[Mapping[str, Any]], resource_version: str | int
+        self,
+        namespace: str,
+        name: str,
+        conditions: Sequence[Mapping[str, Any]],
+        resource_version: str | int,
+        *,
+        metadata_only: bool = False,
     ) -> Object:
         """What it changes belongs to it, too; what it leaves out goes, whoever owned it."""
         self._maybe_fail("merge", EXPERIMENTS)

@@ -63,6 +63,10 @@ class Stage:
     def put(self, experiment: dict[str, Any]) -> None:
         self.cache.put(EXPERIMENTS, self.server.add(EXPERIMENTS, "ns", experiment))
 
+    def put_version(self) -> dict[str, Any]:
+        """Return the experiment after a write that has changed nothing but its version."""
+        return self.server.add(EXPERIMENTS, "ns", self.stored)
+
     async def look(self) -> None:
         await self.reconciler.reconcile(KEY)
 
@@ -201,6 +205,20 @@ async def test_unreadable_status_keeps_its_steps_and_nothing_runs(stage: Stage) 
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
     assert stage.steps == steps
     assert (stage.told["Stalled"], stage.told["Ready"]) == ("StatusUnreadable", "StatusUnreadable")
+
+
+async def test_undecodable_object_is_told_once_and_keeps_its_steps(stage: Stage) -> None:
+    stage.stored["metadata"]["generation"] = 2
+    stage.cache.put_undecodable(stage.put_version()["metadata"])
+    steps = stage.steps
+    stage.server.writes.clear()
+    await stage.look()
+    await stage.look()
+    stage.cache.put_undecodable(stage.put_version()["metadata"])
+    await stage.look()
+    assert stage.server.writes == [("patch", "conditions", "nuclei")]
+    assert stage.steps == steps
+    assert stage.told["Stalled"] == "InvalidSpec"
 
 
 async def test_status_that_can_be_read_again_goes_on(stage: Stage) -> None:
