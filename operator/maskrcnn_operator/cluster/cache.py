@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestError, Problem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
@@ -32,7 +32,8 @@ WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
 
 OnUnreadable = Callable[[Resource, str, str, Exception], None]
-"""Called for each object that is left out: its kind, namespace and name (empty where they cannot be read), and why."""
+"""Called for each object that cannot be read: its kind, namespace and name (empty where they cannot be read), and
+why."""
 
 _TOMBSTONES = 20_000
 _KEPT_WANTED = 4_000
@@ -173,6 +174,8 @@ class Cache:
         value: Entry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
+            if value.problems:
+                self._leave_out(resource, item, ManifestError(value.problems))
         else:
             value = job_view(item) if resource is JOBS else pod_view(item)
             if old is not None and replace(value, resource_version=old.value.resource_version) == old.value:
@@ -186,17 +189,22 @@ class Cache:
         self._by_key[resource].setdefault(key, set()).add(uid)
         return key
 
-    def put_undecodable(self, metadata: Mapping[str, Any], *, told: bool = False) -> Key | None:
-        """Take in an experiment of which nothing but the metadata can be decoded; as :meth:`put`.
+    def put_undecodable(
+        self, metadata: Mapping[str, Any], resource: Resource = EXPERIMENTS, *, told: bool = False
+    ) -> Key | None:
+        """Take in an object of which nothing but the metadata can be decoded; as :meth:`put`.
 
         Args:
             told: its conditions say so; that stays known until its spec changes.
         """
         try:
-            return self._put_undecodable(metadata, told)
+            key = self._put_undecodable(metadata, told) if resource is EXPERIMENTS else None
         except Exception as error:
-            self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
+            self._leave_out(resource, {"metadata": metadata}, error)
             return None
+        if not told:
+            self._leave_out(resource, {"metadata": metadata}, ManifestError((_UNDECODABLE,)))
+        return key
 
     def _put_undecodable(self, metadata: Mapping[str, Any], told: bool) -> Key | None:
         uid, version, generation = _identifier(metadata, "uid"), _version(metadata), _generation(metadata)

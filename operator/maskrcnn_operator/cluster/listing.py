@@ -101,6 +101,4 @@ async def _compare_kind(
 def _take_in(cache: Cache, resource: Resource, item: Mapping[str, Any]) -> Key | None:
     if item.get("kind") != METADATA_ONLY:
         return cache.put(resource, item)
-    metadata = item["metadata"]
-    log.warning("%s %s/%s cannot be decoded", resource.plural, metadata.get("namespace"), metadata.get("name"))
-    return cache.put_undecodable(metadata) if resource is EXPERIMENTS else None
+    return cache.put_undecodable(item["metadata"], resource)

@@ -1,4 +1,4 @@
-"""Objects that are left out because they can't be read: each counted whenever it is seen, and logged once."""
+"""Objects that can't be read: each counted whenever it is seen, and logged once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHY_LENGTH = 200
 
 
 class UnreadableObjects:
-    """Callback of :class:`maskrcnn_operator.cluster.cache.Cache` for the objects that it leaves out."""
+    """Callback of :class:`maskrcnn_operator.cluster.cache.Cache` for the objects that it can't read."""
 
     def __init__(self) -> None:
         self._logged: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -34,4 +34,4 @@ class UnreadableObjects:
             self._logged.popitem(last=False)
         if new:
             why = one_line(f"{type(error).__name__}: {error}", _WHY_LENGTH)
-            log.warning("Skipping %s %s/%s, which can't be read: %s", *shown, why)
+            log.warning("%s %s/%s can't be read and is skipped: %s", *shown, why)

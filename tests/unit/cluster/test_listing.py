@@ -135,7 +135,8 @@ async def test_undecodable_experiment_is_known_with_its_problem(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
     """Its status would otherwise never say what is wrong."""
-    cache = Cache()
+    unreadable: list[tuple[str, str, str]] = []
+    cache = Cache(lambda resource, namespace, name, error: unreadable.append((resource.plural, namespace, name)))
     partial: dict[str, Any] = {
         "kind": METADATA_ONLY,
         "metadata": {"name": "deep", "generation": 1, "annotations": {"a": "b"}},
@@ -143,6 +144,7 @@ async def test_undecodable_experiment_is_known_with_its_problem(
     server.add(EXPERIMENTS, "ns", partial)
     server.add(EXPERIMENTS, "ns", named(experiment_object, "fine"))
     assert await listed(server, cache) == {Key("ns", "deep"), Key("ns", "fine")}
+    assert unreadable == [("maskrcnnexperiments", "ns", "deep")]
     entry = cache.entry(Key("ns", "deep"))
     assert entry is not None
     assert entry.experiment is None
@@ -155,12 +157,14 @@ async def test_undecodable_experiment_is_known_with_its_problem(
     assert cache.experiment("ns", "fine") is not None
 
 
-async def test_undecodable_pod_is_skipped(server: FakeServer) -> None:
-    cache = Cache()
+async def test_undecodable_pod_is_skipped_and_named(server: FakeServer) -> None:
+    named: list[tuple[str, str, str]] = []
+    cache = Cache(lambda resource, namespace, name, error: named.append((resource.plural, namespace, name)))
     labels = {"maskrcnn.dev/experiment": "e0"}
     server.add(PODS, "ns", {"kind": METADATA_ONLY, "metadata": {"name": "deep", "labels": labels}})
     assert await listed(server, cache) == set()
     assert cache.pods_of("ns", "e0") == []
+    assert named == [("pods", "ns", "deep")]
 
 
 async def test_everything_of_a_namespace_that_is_gone_leaves(

@@ -111,7 +111,7 @@ item = {
     "spec": {"podOverrides": {"affinity": "DEEP"}},
 }
 listed = json.loads(json.dumps({"items": [item]}).replace('"DEEP"', deep))
-cache = Cache(lambda *left_out: print("left out", *left_out))
+cache = Cache()
 cache.put(EXPERIMENTS, listed["items"][0])
 print([str(problem) for problem in cache.entry(Key("lab", "deep")).problems])
 """

@@ -23,8 +23,8 @@ def test_an_object_is_counted_each_time_and_logged_once(caplog: pytest.LogCaptur
         left_out(JOBS, "lab", "nuclei-0", ValueError("x"))
     assert counted("pods") == before + 3
     assert [record.getMessage() for record in caplog.records] == [
-        "Skipping pods lab/nuclei-0, which can't be read: ValueError: resourceVersion is no whole number",
-        "Skipping jobs lab/nuclei-0, which can't be read: ValueError: x",
+        "pods lab/nuclei-0 can't be read and is skipped: ValueError: resourceVersion is no whole number",
+        "jobs lab/nuclei-0 can't be read and is skipped: ValueError: x",
     ]
 
 
