@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import zipfile
@@ -119,3 +120,16 @@ def test_a_full_disk_has_its_own_exit_code(tmp_path: Path, model: ModelFile, mon
         write_model_file(tmp_path / "model.tlt", model)
     assert caught.value.exit_code == 70
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_byte_anywhere_is_invalid_input_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "model.tlt"
+    weights = {"w": np.zeros(1, np.float32)}
+    write_model_file(path, ModelFile({}, {}, {}, 1, weights, state={"fingerprint": "9f2c"}))
+    content = path.read_bytes()
+    for position, byte in enumerate(content):
+        for changed in (255, byte ^ 1):
+            path.write_bytes(content[:position] + bytes([changed]) + content[position + 1 :])
+            with contextlib.suppress(InvalidInput):
+                assert read_model_file(path).state == {"fingerprint": "9f2c"}
+            is_model_file(path)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+"""What ``zipfile`` and a reader of JSON raise for damaged bytes.
+
+A changed bit may claim encryption (RuntimeError), another compression or a newer format (NotImplementedError, a
+RuntimeError as RecursionError is), or a place before the start of the file (ValueError).
+"""
 
 
 def make_directory(path: Path, *, flag: str = "") -> Path:

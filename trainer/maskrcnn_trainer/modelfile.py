@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import write_atomically
+from maskrcnn_trainer.files import DAMAGED_ZIP, write_atomically
 
 FORMAT_VERSION = 1
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
@@ -117,17 +117,22 @@ def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
 
 def is_model_file(path: Path) -> bool:
     """Whether the file's content says that it is a model file of ours, encrypted or not."""
-    with path.open("rb") as stream:
-        head = stream.read(len(MAGIC))
-    if head == MAGIC:
+    if is_encrypted(path):
         return True
-    if not head.startswith(b"PK"):
-        return False
+    with path.open("rb") as stream:
+        if stream.read(2) != b"PK":
+            return False
     try:
         with zipfile.ZipFile(path) as archive:
             return {"model.json", "variables.safetensors"} <= set(archive.namelist())
-    except zipfile.BadZipFile:
+    except DAMAGED_ZIP:
         return False
+
+
+def is_encrypted(path: Path) -> bool:
+    """Return whether a file's content says that it is an encrypted model file."""
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
 
 
 def encrypt(payload: bytes, key: str) -> bytes:
@@ -226,15 +231,16 @@ def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFil
             variables = load(archive.read("variables.safetensors"))
             has_optimizer = with_optimizer and "optimizer.safetensors" in names
             optimizer = load(archive.read("optimizer.safetensors")) if has_optimizer else {}
-    except (zipfile.BadZipFile, SafetensorError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"{source}: no model file, or a damaged one: {error}", reason="InvalidModel") from error
-    return ModelFile(
-        architecture=description["architecture"],
-        experiment=description["experiment"],
-        class_map=description["classMap"],
-        step=description["step"],
-        variables=variables,
-        optimizer=optimizer,
-        state=description["state"],
-        retrain_required=description["retrainRequired"],
-    )
+            return ModelFile(
+                architecture=description["architecture"],
+                experiment=description["experiment"],
+                class_map=description["classMap"],
+                step=description["step"],
+                variables=variables,
+                optimizer=optimizer,
+                state=description["state"],
+                retrain_required=description["retrainRequired"],
+            )
+    except (SafetensorError, *DAMAGED_ZIP) as error:
+        what = str(error) or type(error).__name__
+        raise InvalidInput(f"{source}: no model file, or a damaged one: {what}", reason="InvalidModel") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.artifacts import RESULT_FILE
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.files import DAMAGED_ZIP
 from maskrcnn_trainer.launch.ours import (
     CHECKPOINT,
     IMAGES,
@@ -203,7 +204,7 @@ def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
         with zipfile.ZipFile(directory / path) as archive:
             state = json.loads(archive.read("model.json"))["state"]
         return state.get("fingerprint") is None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile):
+    except (OSError, *DAMAGED_ZIP):
         return False
 
 
