@@ -76,6 +76,45 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogC
     assert "model.step-20.tlt" in caplog.text
 
 
+def test_a_damaged_encrypted_checkpoint_is_passed_over_when_the_key_opens_one_before(tmp_path: Path) -> None:
+    kept = store(tmp_path, key="right")
+    kept.write(model(10))
+    kept.write(model(20))
+    content = kept.path(20).read_bytes()
+    kept.path(20).write_bytes(content[: len(content) // 2])
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+
+
+def test_a_plain_checkpoint_does_not_stand_for_a_later_one_under_another_key(tmp_path: Path) -> None:
+    store(tmp_path).write(model(10))
+    store(tmp_path, key="right").write(model(20))
+    with pytest.raises(InvalidInput, match="does not open"):
+        store(tmp_path, key="wrong").newest()
+
+
+def test_a_damaged_checkpoint_of_a_later_step_does_not_replace_those_written_since(tmp_path: Path) -> None:
+    kept = store(tmp_path, keep=1)
+    kept.write(model(10))
+    kept.record_evaluation(10, {"mask_AP": 0.5})
+    kept.path(40).write_bytes(b"damaged")
+    kept.write(model(20))
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 20
+    assert kept.steps() == [10, 20, 40]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"x": {}}', '{"10": 1}', '{"10": {"mask_AP": "x"}}', "[" * 100_000, "{"])
+def test_damaged_evaluations_do_not_end_a_training(tmp_path: Path, content: str) -> None:
+    (tmp_path / "evaluations.json").write_text(content)
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.record_evaluation(20, {"mask_AP": 0.5})
+    assert store(tmp_path).evaluations[20] == {"mask_AP": 0.5}
+
+
 def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:
     store(tmp_path, key="right").write(model(10))
     with pytest.raises(InvalidInput, match="does not open"):

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.modelfile import ModelFile, is_encrypted, read_model_file, write_model_file
 
 log = logging.getLogger(__name__)
 
 EVALUATIONS_FILE = "evaluations.json"
 BEST_BY = "mask_AP"
+_LARGEST = 1e300
+"""Of a metric that is read back: a larger integer would be no float."""
 
 Metrics = Mapping[str, float]
 
@@ -76,18 +78,27 @@ class CheckpointStore:
     def newest(self) -> ModelFile | None:
         """The newest checkpoint that opens.
 
-        A damaged one (a disk that lost what it had confirmed) is told of and passed over for the one before.
+        A damaged one (a disk that lost what it had confirmed) is told of and passed over for the one before. An
+        encrypted one that does not open is damaged where the key opens one before it.
 
         Raises:
             InvalidInput: the key does not open it.
         """
+        locked: InvalidInput | None = None
         for step in reversed(self.steps()):
+            path = self.path(step)
             try:
-                return read_model_file(self.path(step), self._key)
+                found = read_model_file(path, self._key)
             except InvalidInput as error:
                 if error.reason == "WrongKey":
-                    raise
+                    locked = locked or error
                 log.warning("%s; trying the checkpoint before it", error)
+                continue
+            if locked is not None and not is_encrypted(path):
+                break  # a plain file says nothing about the key
+            return found
+        if locked is not None:
+            raise locked
         return None
 
     def write(self, model: ModelFile) -> Path:
@@ -99,7 +110,7 @@ class CheckpointStore:
         """
         path = self.path(model.step)
         write_model_file(path, model, self._key, before_rename=self._guard)
-        self._remove_old()
+        self._remove_old(model.step)
         return path
 
     def record_evaluation(self, step: int, metrics: Metrics) -> None:
@@ -109,14 +120,16 @@ class CheckpointStore:
         write_json_atomically(
             self.directory / EVALUATIONS_FILE, {str(key): self.evaluations[key] for key in sorted(self.evaluations)}
         )
-        self._remove_old()
+        self._remove_old(step)
 
     def best(self) -> int | None:
         """The step of the best checkpoint that is there, by mask AP."""
         return best_step(self.evaluations, self.steps())
 
-    def _remove_old(self) -> None:
-        for step in steps_to_remove(self.steps(), keep=self._keep, best=self.best()):
+    def _remove_old(self, reached: int) -> None:
+        # those of later steps did not open, or the training would have resumed from them: they stand for no other
+        steps = [step for step in self.steps() if step <= reached]
+        for step in steps_to_remove(steps, keep=self._keep, best=best_step(self.evaluations, steps)):
             self._guard()
             self.path(step).unlink(missing_ok=True)
 
@@ -125,7 +138,15 @@ class CheckpointStore:
             content = json.loads((self.directory / EVALUATIONS_FILE).read_text())
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            log.warning("%s is unreadable (%s); evaluations start anew", self.directory / EVALUATIONS_FILE, error)
+        except (ValueError, RecursionError) as error:
+            log.warning("%s is unreadable (%s); evaluations start again", self.directory / EVALUATIONS_FILE, error)
             return {}
-        return {int(step): dict(metrics) for step, metrics in content.items()}
+        return {
+            int(step): {
+                name: value
+                for name, value in metrics.items()
+                if isinstance(value, int | float) and -_LARGEST < value < _LARGEST
+            }
+            for step, metrics in (content.items() if isinstance(content, dict) else ())
+            if step.isdecimal() and isinstance(metrics, dict)
+        }
