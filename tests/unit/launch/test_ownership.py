@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
@@ -621,3 +622,54 @@ def test_no_file_of_the_users_is_gone_after_three_edits(
         with pytest.raises(InvalidInput):
             claim(directory, experiment_uid="uid", attempt=1, fingerprint=fingerprint, task=task)
         assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_directory_that_cannot_be_looked_at_is_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    write(tmp_path / "train", "mine.tlt")
+    look = Path.lstat
+
+    def fail(path: Path) -> os.stat_result:
+        if Path(path).name == "train":
+            raise OSError(number, "gone")
+        return look(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", fail)
+        patched.setattr(os, "lstat", fail)
+        with pytest.raises(TryAgain):
+            claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint=A)
+    assert snapshot(tmp_path) == {"train/mine.tlt": b"mine.tlt"}
+
+
+def test_results_that_stand_aside_and_cannot_be_read_at_the_moment_are_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(tmp_path / "train", A)
+    start(tmp_path / "train", B)
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.parent.name == "train.aaaaaaaa":
+            raise OSError(errno.EIO, "gone")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail)
+        with pytest.raises(TryAgain):
+            claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint=A)
+    start(tmp_path / "train", A)
+    assert folders(tmp_path) == {"train": A, "train.bbbbbbbb": B}
+
+
+def test_a_directory_with_a_checkpoint_of_any_damage_moves(tmp_path: Path) -> None:
+    start(tmp_path / "train", A)
+    checkpoint(tmp_path / "train" / "model.step-10.tlt", A)
+    content = bytearray((tmp_path / "train" / "model.step-10.tlt").read_bytes())
+    central = content.index(b"PK\x01\x02")
+    content[central + 8] |= 1  # as if it were encrypted
+    (tmp_path / "train" / "model.step-10.tlt").write_bytes(content)
+    start(tmp_path / "train", B)
+    assert folders(tmp_path) == {"train": B, "train.aaaaaaaa": A}

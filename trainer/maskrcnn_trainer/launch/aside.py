@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +73,12 @@ def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), ke
     """Decide what :func:`make_way` does, without doing it; raises what it raises."""
     aside = _asides(results_dir)
     back = next((path for path, mark in aside.items() if mark.fingerprint == fingerprint), None)
-    if not os.path.lexists(results_dir):
+    found = _mode(results_dir)
+    if found is None:
         if back is not None:
             _require_movable(back, aside[back], inputs_of(task))
         return Way(moved_back=back)
-    if not results_dir.is_dir():
+    if not (stat.S_ISDIR(found) or results_dir.is_dir()):
         raise InvalidInput(
             f"{results_dir} is the results directory of this step, but a file or a broken link is there: move it "
             "elsewhere, or rename the step",
@@ -175,16 +177,30 @@ def _asides(results_dir: Path) -> Mapping[Path, Mark]:
         raise TryAgain(f"{results_dir.parent} cannot be looked into: {error.strerror}") from error
     for path in paths:
         match = pattern.fullmatch(path.name)
-        if match is None or path.is_symlink() or not path.is_dir():
+        if match is None or not stat.S_ISDIR(_mode(path) or 0):
             continue
         try:
             mark = read_mark(path)
-        except TaskError as error:
+        except InvalidInput as error:
             log.warning("%s is left alone: %s", path, error)
             continue
         if mark.fingerprint is not None and digits(mark.fingerprint) == match["digits"]:
             found[path] = mark
     return found
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file or link, None where nothing is there.
+
+    Raises:
+        TryAgain: it cannot be told: what is there would be overwritten, or results that stand aside made again.
+    """
+    try:
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise TryAgain(f"{path} cannot be looked at: {error.strerror}") from error
 
 
 def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
