@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import math
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -414,3 +415,31 @@ def self_signed_certificate(folder: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return folder / "server.pem", folder / "server.key"
+
+
+@pytest.mark.parametrize("content", ['{"scores": [1]}', "[]", '{"a": 1}\n{"a": 2}\n', "[" * 100_000])
+def test_a_result_of_another_program_is_neither_removed_nor_replaced(
+    tmp_path: Path, environment: TaskEnvironment, content: str
+) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(SystemExit) as stopped, task_report("evaluate", tmp_path, environment) as reporter:
+        reporter.succeeded()
+    assert stopped.value.code == 64
+    assert (tmp_path / "result.json").read_text() == content
+
+
+@pytest.mark.parametrize("content", ["", "\0" * 300, '{\n  "version": 1,\n  "ta'])
+def test_a_damaged_result_is_replaced(tmp_path: Path, environment: TaskEnvironment, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with task_report("evaluate", tmp_path, environment) as reporter:
+        reporter.succeeded()
+    assert read_result(tmp_path, "9f2c") is not None
+
+
+@pytest.mark.parametrize("kind", ["deep", "pipe"])
+def test_a_result_that_cannot_be_read_is_none(tmp_path: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "result.json")
+    else:
+        (tmp_path / "result.json").write_text("[" * 100_000)
+    assert read_result(tmp_path, "9f2c") is None

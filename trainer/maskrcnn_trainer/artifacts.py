@@ -65,13 +65,31 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_foreign_result(file: Path) -> bool:
+    """Return whether another program has written a ``result.json``; one of ours may be empty or cut short."""
+    try:
+        content = file.read_bytes() if file.is_file() else b""
+    except OSError:
+        return False
+    if not content.strip(b"\0 \n"):
+        return False
+    try:
+        result = json.loads(content)
+    except (ValueError, RecursionError):
+        return not content.startswith(b'{\n  "version": ')
+    return not (isinstance(result, dict) and {"task", "code"} <= result.keys())
+
+
 def read_result(results_dir: PathLike, fingerprint: str) -> dict[str, Any] | None:
     """The result that ``results_dir`` holds, when it is of ``fingerprint`` and its artifacts stand with their sizes."""
+    file = Path(results_dir) / RESULT_FILE
     try:
-        result = json.loads((Path(results_dir) / RESULT_FILE).read_text(encoding="utf-8"))
+        if not file.is_file():  # a pipe would be read for ever
+            return None
+        result = json.loads(file.read_text(encoding="utf-8"))
         if result.get("fingerprint") != fingerprint or result.get("code") != EXIT_OK:
             return None
         sizes = ((artifact["path"], artifact["bytes"]) for artifact in result["artifacts"].values())
         return result if all(artifact_bytes(path) == size for path, size in sizes) else None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None

@@ -22,6 +22,7 @@ from maskrcnn_trainer.artifacts import (
     PathLike,
     artifact_bytes,
     artifact_sha256,
+    is_foreign_result,
     read_result,
     write_json_atomically,
 )
@@ -106,11 +107,17 @@ class Reporter:
         """Say that the task has begun.
 
         Raises:
-            InvalidInput: the results directory cannot be made.
+            InvalidInput: the results directory cannot be made, or result.json in it is of another program.
         """
         if self.silent:
             return
         make_directory(self.results_dir)
+        if is_foreign_result(self.results_dir / RESULT_FILE):
+            raise InvalidInput(
+                f"{self.results_dir / RESULT_FILE} was not written by a task and would be replaced: name another "
+                "results directory, or move the file",
+                reason="ForeignFiles",
+            )
         if self._poster is None and self.environment.report_url is not None:
             try:
                 self._poster = HttpPoster(self.environment)

@@ -145,7 +145,7 @@ class AttemptProcess:
         try:
             run = json.loads((self.files.directory / "run.json").read_text(encoding="utf-8"))
             found = (run["experimentUid"], run["attempt"], run["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         return bool(found == (self.uid, self.files.attempt, self.fingerprint))
 

@@ -32,7 +32,8 @@ def finished_result(directory: Path, fingerprint: str, workspace: LocalWorkspace
 
 def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
     try:
-        result = parse_result(file.read_bytes())
+        # a pipe would be read for ever
+        result = parse_result(file.read_bytes()) if file.is_file() else None
     except OSError:
         return None
     if result is None:
@@ -51,12 +52,15 @@ def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
 def _stands(artifact: Artifact, workspace: LocalWorkspace) -> bool:
     """Whether a file, the files of a directory or those that a pattern matches have the recorded size together."""
     path = Path(workspace.to_local(artifact.path))
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file()]
-    elif path.is_file():
-        files = [path]
-    else:
-        files = list(path.parent.glob(path.name))
-        if not files:
-            return False
-    return artifact.size_bytes is None or sum(file.stat().st_size for file in files) == artifact.size_bytes
+    try:
+        if path.is_dir():
+            files = [file for file in path.rglob("*") if file.is_file()]
+        elif path.is_file():
+            files = [path]
+        else:
+            files = list(path.parent.glob(path.name))
+            if not files:
+                return False
+        return artifact.size_bytes is None or sum(file.stat().st_size for file in files) == artifact.size_bytes
+    except (OSError, ValueError):  # gone in the meantime, or no pattern
+        return False

@@ -64,7 +64,7 @@ class StatusStore:
             self.status = ExperimentStatus.model_validate_json(json.dumps(content["status"]), strict=True)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
             raise InvalidInput(f"{self.file} is no status of an experiment ({error}): move it away") from error
 
     def write(self, status: ExperimentStatus) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_operator.local.store import write_atomically
+from maskrcnn_operator.local.store import StatusStore, write_atomically
+from maskrcnn_trainer.errors import InvalidInput
 
 
 def test_new_content_is_on_disk_before_it_replaces_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +25,11 @@ def test_new_content_is_on_disk_before_it_replaces_the_old(tmp_path: Path, monke
     assert on_disk == [("new", "old")]
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"metadata": 1}'])
+def test_a_file_that_is_no_status_is_refused_and_stays(tmp_path: Path, content: str) -> None:
+    (tmp_path / "experiment-status.json").write_text(content)
+    with pytest.raises(InvalidInput, match="move it away"), StatusStore(tmp_path, "shapes"):
+        pass
+    assert (tmp_path / "experiment-status.json").read_text() == content

@@ -123,6 +123,13 @@ def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:
         store(tmp_path).newest()
 
 
+def test_checkpoints_of_another_program_are_refused_where_nobody_claimed_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "model.step-25000.tlt").write_bytes(b"of the original toolkit")
+    with pytest.raises(InvalidInput, match=r"model\.step-25000\.tlt .* would be replaced"):
+        store(tmp_path).newest(refuse_unreadable=True)
+    assert store(tmp_path).newest() is None
+
+
 def test_a_run_that_was_superseded_writes_nothing(tmp_path: Path) -> None:
     def refuse() -> None:
         raise TryAgain("another run owns this")

@@ -11,6 +11,8 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
 
+OUTPUTS = ("metrics.json", "detections.json")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -40,12 +42,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     Returns:
         0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+
+    Raises:
+        InvalidInput: a flag's value, or files that no evaluation has written stand where its own would go.
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: evaluate runs as one process; only train takes several")
     environment = TaskEnvironment.from_environ()
     model_path = Path(arguments.model_path)
     results_dir = Path(arguments.results_dir or environment.results_dir or model_path.parent / "evaluation")
+    standing = [name for name in OUTPUTS if (results_dir / name).exists()]
+    # an earlier evaluation has left its status.json too
+    if standing and environment.fingerprint is None and not (results_dir / "status.json").exists():
+        raise InvalidInput(
+            f"{results_dir} holds {', '.join(standing)}, which no evaluation has written; give another -r, or remove "
+            "them",
+            reason="OutputExists",
+        )
 
     from maskrcnn_trainer.evaluation.evaluate import evaluate_task
 

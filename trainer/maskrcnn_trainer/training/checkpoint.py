@@ -75,14 +75,18 @@ class CheckpointStore:
         found = (re.fullmatch(r"model\.step-(\d+)\.tlt", entry.name) for entry in self.directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
-    def newest(self) -> ModelFile | None:
+    def newest(self, *, refuse_unreadable: bool = False) -> ModelFile | None:
         """The newest checkpoint that opens.
 
         A damaged one (a disk that lost what it had confirmed) is told of and passed over for the one before. An
         encrypted one that does not open is damaged where the key opens one before it.
 
+        Args:
+            refuse_unreadable: raise where there are checkpoints and none opens. They may be of the original toolkit,
+                which has the same names, and would be replaced.
+
         Raises:
-            InvalidInput: the key does not open it.
+            InvalidInput: the key does not open it, or none opens.
         """
         locked: InvalidInput | None = None
         for step in reversed(self.steps()):
@@ -99,6 +103,12 @@ class CheckpointStore:
             return found
         if locked is not None:
             raise locked
+        if refuse_unreadable and (steps := self.steps()):
+            raise InvalidInput(
+                f"{self.path(steps[-1])} is damaged or was not written by this trainer, and would be replaced or "
+                "removed: give another results directory, or move it",
+                reason="ForeignFiles",
+            )
         return None
 
     def write(self, model: ModelFile) -> Path:

@@ -217,7 +217,8 @@ class Training:
         """The checkpoint to go on from (rank 0; the others get its content by broadcast)."""
         if self._store is None:
             return None
-        model = self._store.newest()
+        # a directory that an operator's run has claimed holds nothing foreign
+        model = self._store.newest(refuse_unreadable=self._fingerprint is None)
         if model is None:
             return None
         for note in check_resumable(
