@@ -2,7 +2,8 @@
 
 Objects come from three sides (watches, full lists, answers to our own writes) in no order. Of two the one with the
 larger resourceVersion stays: since Kubernetes 1.35 the versions of one kind are promised to be ordered. An object that
-was seen to be deleted never comes back: uids are not used twice.
+was seen to be deleted comes back only in a later version: a watch tells that an object is deleted when its label goes,
+and that it is added when the label is put back.
 
 An object that cannot be read is left out, whatever is wrong with it: one object must not keep the others from being
 read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.views`) or told in the experiment's status
@@ -36,6 +37,11 @@ OnUnreadable = Callable[[Resource, str, str, Exception], None]
 why."""
 
 _TOMBSTONES = 20_000
+FOR_GOOD = 2**64
+"""Above every version: the object never comes back."""
+_KEPT_PODS = 2_000
+"""Pods of a namespace that are kept though they are gone: two of the largest gangs. Anybody who may create pods there
+can add as many."""
 _KEPT_WANTED = 4_000
 _IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
 _UNDECODABLE = Problem("", "the object cannot be decoded: it is nested too deeply")
@@ -87,7 +93,10 @@ class Cache:
         self._on_unreadable = on_unreadable
         self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
         self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        """By uid, the version up to which an object is gone."""
+        self._kept_pods: dict[str, OrderedDict[str, None]] = {}
+        """By namespace, uids of the pods that are gone and kept, the oldest first."""
         self._wanted: Kept[str, tuple[int, Wanted]] = Kept(_KEPT_WANTED)
         self._listed_namespaces: set[str | None] = set()
         self.listed = False
@@ -112,7 +121,7 @@ class Cache:
     def lacks(self, resource: Resource, uid: str, version: int) -> bool:
         """Return whether an object is not known to be gone, and nothing as new as that version of it is known."""
         seen = self._seen[resource].get(uid)
-        return uid not in self._gone and (seen is None or seen.version < version)
+        return version > self._gone.get(uid, -1) and (seen is None or seen.version < version)
 
     def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
         """The experiment; None where there is none, or none that can be read."""
@@ -166,11 +175,13 @@ class Cache:
         metadata = item["metadata"]
         uid, version = _identifier(metadata, "uid"), _version(metadata)
         old = self._seen[resource].get(uid)
-        if uid in self._gone or (old is not None and old.version >= version):
+        if version <= self._gone.get(uid, -1) or (old is not None and old.version >= version):
             return None
         key = key_of(resource, metadata)
         if key is None:
             return None
+        if self._gone.pop(uid, None) is not None:
+            self._forget_that_it_is_kept(uid, key.namespace)
         value: Entry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
@@ -257,29 +268,43 @@ class Cache:
         written = compact(experiment.model_copy(update={"metadata": newer, "status": kept}))
         self._seen[EXPERIMENTS][uid] = _Seen(old.key, version, replace(old.value, version=version, experiment=written))
 
-    def drop(self, resource: Resource, uid: str) -> Key | None:
-        """Forgets an object that is gone for good; the key of its experiment where it was known.
+    def drop(self, resource: Resource, uid: str, version: int = FOR_GOOD) -> Key | None:
+        """Forget an object that is gone; return the key of its experiment where it was known.
 
         A pod that had ended stays as long as its Job: the Job controller may delete it before anybody has read its
         last word.
+
+        Args:
+            version: up to which it is gone; a newer state of it is taken in, or stays.
         """
+        seen = self._seen[resource].get(uid)
+        if seen is not None and seen.version > version:
+            return None
         known_to_be_gone = uid in self._gone
-        self._gone[uid] = None
+        self._gone[uid] = max(version, self._gone.get(uid, version))
         while len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
-        seen = self._seen[resource].get(uid)
         if seen is None or known_to_be_gone:
             return None
         if resource is PODS and seen.value.terminal and seen.value.job_uid in self._seen[JOBS]:
+            self._keep_pod(uid, seen.key)
             return seen.key
         self._remove(resource, uid, seen.key)
         if resource is EXPERIMENTS:
             self._wanted.drop(uid)
         if resource is JOBS:
+            kept = self._kept_pods.get(seen.key.namespace, ())
             for pod in self.pods_of(*seen.key):
-                if pod.job_uid == uid and pod.uid in self._gone:
+                if pod.job_uid == uid and pod.uid in kept:
                     self._remove(PODS, pod.uid, seen.key)
         return seen.key
+
+    def _keep_pod(self, uid: str, key: Key) -> None:
+        kept = self._kept_pods.setdefault(key.namespace, OrderedDict())
+        kept[uid] = None
+        if len(kept) > _KEPT_PODS:
+            oldest = next(iter(kept))
+            self._remove(PODS, oldest, self._seen[PODS][oldest].key)
 
     def revive(self, uid: str) -> None:
         """Take back that an object is gone: the API server has just shown it."""
@@ -295,7 +320,7 @@ class Cache:
             for uid, seen in self._seen[resource].items()
             if uid not in uids and seen.version <= version and namespace in (None, seen.key.namespace)
         ]
-        return {key for key in (self.drop(resource, uid) for uid in missing) if key is not None}
+        return {key for key in (self.drop(resource, uid, version) for uid in missing) if key is not None}
 
     def replace(self, resource: Resource, items: Iterable[Mapping[str, Any]], namespace: str | None = None) -> set[Key]:
         """Makes ``items`` all that there is of a kind; the keys that have changed by it."""
@@ -316,10 +341,19 @@ class Cache:
 
     def _remove(self, resource: Resource, uid: str, key: Key) -> None:
         del self._seen[resource][uid]
+        if resource is PODS:
+            self._forget_that_it_is_kept(uid, key.namespace)
         uids = self._by_key[resource][key]
         uids.discard(uid)
         if not uids:
             del self._by_key[resource][key]
+
+    def _forget_that_it_is_kept(self, uid: str, namespace: str) -> None:
+        kept = self._kept_pods.get(namespace)
+        if kept is not None:
+            kept.pop(uid, None)
+            if not kept:
+                del self._kept_pods[namespace]
 
     def _of(self, resource: Resource, key: Key) -> list[_Seen]:
         seen = self._seen[resource]

@@ -339,3 +339,35 @@ def test_answer_to_a_write_of_progress_is_news_only_where_it_shows_an_edit(exper
     assert cache.put(EXPERIMENTS, edited) is None
     deleted = at(experiment_object, 4, generation=2, deletionTimestamp="2026-11-22T12:00:00Z")
     assert cache.put_progress(deleted) == KEY
+
+
+def test_an_object_whose_label_went_and_came_back_is_known_again() -> None:
+    cache = Cache()
+    cache.put(JOBS, job("j1", 5))
+    cache.put(PODS, pod("p0", 6, "j1", "Running"))
+    assert cache.drop(PODS, "p0", 10) == KEY
+    assert cache.put(PODS, pod("p0", 10, "j1", "Running")) is None
+    assert cache.lacks(PODS, "p0", 11)
+    assert cache.put(PODS, pod("p0", 11, "j1", "Running")) == KEY
+    # told late, of a state before that
+    assert cache.drop(PODS, "p0", 10) is None
+    assert cache.pod("p0") is not None
+
+
+def test_a_list_does_not_say_that_what_it_lacks_is_gone_for_good() -> None:
+    cache = Cache()
+    cache.put(PODS, pod("p0", 6, "j1", "Running"))
+    assert cache.retain(PODS, None, set(), 10) == {KEY}
+    assert cache.put(PODS, pod("p0", 11, "j1", "Running")) == KEY
+
+
+def test_pods_that_are_gone_and_kept_are_bounded_in_each_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn_operator.cluster.cache._KEPT_PODS", 3)
+    cache = Cache()
+    cache.put(JOBS, job("j1", 1))
+    for number in range(9):
+        cache.put(PODS, pod(f"p{number}", 10 + number, "j1", "Failed"))
+        cache.drop(PODS, f"p{number}", 10 + number)
+    assert sorted(found.uid for found in cache.pods_of("ns", "nuclei")) == ["p6", "p7", "p8"]
+    cache.drop(JOBS, "j1")
+    assert cache.keys() == set()
