@@ -155,7 +155,16 @@ def _kinds_in(fields: object) -> set[str]:
     for part in ("f:status", "f:conditions"):
         fields = fields.get(part) if isinstance(fields, Mapping) else None
     keys = fields if isinstance(fields, Mapping) else {}
-    return {str(json.loads(key[2:]).get("type")) for key in keys if key.startswith("k:{")}
+    return {kind for key in keys if key.startswith("k:{") and (kind := _kind_of(key[2:])) is not None}
+
+
+def _kind_of(key: str) -> str | None:
+    # users may write managedFields, and the API server takes a value of any depth there
+    try:
+        kind = json.loads(key).get("type")
+    except (ValueError, RecursionError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def _kinds(status: Mapping[str, Any]) -> frozenset[str]:

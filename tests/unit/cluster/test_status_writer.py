@@ -249,3 +249,9 @@ def test_owners_are_read_from_managed_fields() -> None:
 @pytest.mark.parametrize("managed", [None, [], "text", [{}], [{"fieldsV1": {"f:status": None}}]])
 def test_objects_without_managed_fields_have_no_owners(managed: object) -> None:
     assert owners_of_conditions(managed) == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("kind", ["[" * 9000 + "]" * 9000, "7", "null", "{"])
+def test_keys_that_name_no_type_of_a_condition_are_passed_over(kind: str) -> None:
+    managed = [{"manager": "kubectl", "fieldsV1": {"f:status": {"f:conditions": {f'k:{{"type":{kind}}}': {}}}}}]
+    assert owners_of_conditions(managed) == (frozenset(), frozenset())
