@@ -13,7 +13,7 @@ from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.cluster.cache import Entry
-from maskrcnn_operator.core.conditions import conditions, invalid
+from maskrcnn_operator.core.conditions import conditions, invalid, ours
 from maskrcnn_operator.core.notice import Notice, notice, raw_conditions, with_notice
 
 
@@ -40,7 +40,8 @@ def told_of_unreadable(entry: Entry, now: datetime) -> dict[str, Any] | Notice |
     verdict = invalid(entry.problems)
     said = conditions(verdict, old.conditions, entry.generation, now)
     new = old.model_copy(update={"observed_generation": entry.generation, "conditions": said})
-    return None if new == old else new.to_json()
+    same = new == old.model_copy(update={"conditions": ours(old.conditions)})
+    return None if same else new.to_json()
 
 
 def _of_status(error: ValidationError) -> Notice:

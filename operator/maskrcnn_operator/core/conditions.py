@@ -14,6 +14,7 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import CONDITION_MESSAGE_LENGTH, LIVE_STATES, Condition, StepState, StepStatus
 from maskrcnn_operator.api.text import clean
 
+_OURS = frozenset(ConditionType)
 Value = Literal["True", "False", "Unknown"]
 
 
@@ -135,6 +136,11 @@ def _told(live: list[StepStatus], waiting: list[StepStatus], broken: list[StepSt
 def _why(step: StepStatus) -> str:
     said = f"step {step.name}: {step.reason}"
     return f"{said}: {step.message}" if step.message else said
+
+
+def ours(found: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """Return the conditions of an experiment without those of other writers, which an apply leaves as they are."""
+    return tuple(condition for condition in found if condition.type in _OURS)
 
 
 def conditions(

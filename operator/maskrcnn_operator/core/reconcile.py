@@ -13,7 +13,7 @@ from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
 from maskrcnn_operator.core.changed import drop_what_changed
 from maskrcnn_operator.core.checkpoint import progress_is_to_be_dropped, with_newest_checkpoint
@@ -223,10 +223,15 @@ class _Look:
             forget,
             events_between(before, status),
             min(self.wake, default=None),
-            write_status=status != before.model_copy(update={"progress": status.progress}),
+            write_status=_what_is_written(status) != _what_is_written(before),
             drop_progress=progress_is_to_be_dropped(before.progress, status.progress),
             delete_experiment=end is not None and end <= self.now,
         )
+
+
+def _what_is_written(status: ExperimentStatus) -> ExperimentStatus:
+    """Return the status without what other writers own: the progress, and conditions of other types."""
+    return status.model_copy(update={"progress": None, "conditions": conditions.ours(status.conditions)})
 
 
 def _over(seconds: int | None) -> str:

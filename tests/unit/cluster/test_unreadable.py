@@ -69,3 +69,12 @@ def test_readable_status_of_an_unreadable_spec_is_written_whole(experiment_objec
     assert status["steps"][0]["modelPath"] == "/workspace/nuclei/train/model"
     assert {item["type"]: item["reason"] for item in status["conditions"]}["Stalled"] == Reason.INVALID_SPEC
     assert told_of_unreadable(entry_of(experiment_object, status), NOW) is None
+
+
+def test_conditions_of_other_writers_cost_no_write(experiment_object: dict[str, Any]) -> None:
+    experiment_object["spec"]["steps"] = []
+    first = told_of_unreadable(entry_of(experiment_object, {}), NOW)
+    assert isinstance(first, dict)
+    foreign = {"type": "Approved", "status": "True", "reason": "ByHand", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    stored = {**first, "conditions": [foreign, *first["conditions"]]}
+    assert told_of_unreadable(entry_of(experiment_object, stored), NOW) is None

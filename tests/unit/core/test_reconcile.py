@@ -10,6 +10,7 @@ import pytest
 
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
 from maskrcnn_operator.core.plan import StartRun
+from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunKey, RunState
 
@@ -325,3 +326,12 @@ def test_the_status_survives_json(training: World) -> None:
     text = training.experiment.status.model_dump_json(by_alias=True, exclude_none=True)
     assert ExperimentStatus.model_validate_json(text, strict=True) == training.experiment.status
     assert isinstance(training.experiment.status.conditions[0], Condition)
+
+
+def test_conditions_of_other_writers_cost_no_write(training: World) -> None:
+    foreign = Condition(type="Approved", status="True", reason="ByHand", last_transition_time=START)
+    status = training.experiment.status
+    stored = status.model_copy(update={"conditions": (foreign, *status.conditions)})
+    experiment, runs = training.experiment.with_status(stored), list(training.runs.values())
+    assert reconcile(experiment, runs, training.now, SETTINGS).write_status is False
+    assert reconcile(experiment, [], training.now, SETTINGS).write_status is True
