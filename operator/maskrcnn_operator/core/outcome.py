@@ -68,7 +68,13 @@ def observed(
     )
     if run.live:
         return stopping_without_its_lost_node(step if asked else _live(step, run, task), run)
-    return _ended(step, run, asked, max_restarts=max_restarts, ended=run.ended or now, settings=settings)
+    return _ended(step, run, asked, max_restarts=max_restarts, ended=_end(run, now), settings=settings)
+
+
+def _end(run: Run, now: datetime) -> datetime:
+    """Return when a run ended: between its start and now, whatever the clock of its node says."""
+    ended = run.ended or now
+    return min(now, max(ended, run.started) if run.started else ended)
 
 
 def _ended(

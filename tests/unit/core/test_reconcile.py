@@ -335,3 +335,17 @@ def test_conditions_of_other_writers_cost_no_write(training: World) -> None:
     experiment, runs = training.experiment.with_status(stored), list(training.runs.values())
     assert reconcile(experiment, runs, training.now, SETTINGS).write_status is False
     assert reconcile(experiment, [], training.now, SETTINGS).write_status is True
+
+
+def test_a_node_whose_clock_is_ahead_does_not_hold_the_next_attempt_back(training: World) -> None:
+    training.change("train", state=RunState.FAILED, exit_code=1, ended=training.now + timedelta(days=365))
+    training.settle()
+    assert training.step("train").next_attempt_time == training.now + timedelta(seconds=10)
+
+
+def test_a_node_whose_clock_is_behind_does_not_take_the_back_off_away(training: World) -> None:
+    started = training.newest("train").started
+    assert started is not None
+    training.change("train", state=RunState.FAILED, exit_code=143, ended=started - timedelta(days=365))
+    training.settle()
+    assert training.step("train").next_attempt_time == started + timedelta(seconds=10)
