@@ -58,7 +58,9 @@ def waits_for(
     if name in occupied:
         return Wait(Reason.WAITING_FOR_PODS, f"waits until they have ended: {occupied[name]}")
     if name in held_back:
-        return Wait(Reason.UPSTREAM_CHANGED, "waits until steps that still use its old result have stopped")
+        others = "; ".join(words for other, words in occupied.items() if other not in graph.nodes)
+        which = f" (of no step of the spec: {others})" if others else ""
+        return Wait(Reason.UPSTREAM_CHANGED, f"waits until steps that still use its old result have stopped{which}")
     return None
 
 

@@ -48,6 +48,7 @@ def test_what_is_upstream_of_lingering_pods_waits_too(world: World) -> None:
     world.lingering = {"of-an-older-spec": "pod nuclei-of-an-older-spec-1-x"}
     world.settle()
     assert world.runs == {}
+    assert "pod nuclei-of-an-older-spec-1-x" in world.step("convert-train").message
     world.lingering = {}
     world.settle()
     assert world.live() == {"convert-train", "convert-val"}
