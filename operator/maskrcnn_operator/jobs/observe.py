@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
 from maskrcnn_operator.jobs.views import JobView, PodView
+
+_JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,15 @@ def observe(
 def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tuple[str, ...]:
     """Return the names of Jobs that the status counts on and ``jobs`` lacks; only a live look shows that they are gone.
 
-    A Job that no longer says which attempt it is counts as lacking, too.
+    A Job that no longer says which attempt it is counts as lacking, too. A name that no Job can have is none of ours:
+    somebody has written it into the status.
     """
     return tuple(
         step.job_name
         for step in experiment.status.steps
         if step.state in LIVE_STATES
         and step.job_name
+        and _JOB_NAME.fullmatch(step.job_name)
         and not any(job.name == step.job_name and is_attempt_of(job, experiment, step) for job in jobs)
     )
 

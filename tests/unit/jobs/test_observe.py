@@ -278,6 +278,13 @@ def test_jobs_that_the_status_counts_on(see: See) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["..", ".", "../../pods/x", "x?limit=1", "X", "x" * 64, ""])
+def test_what_no_job_can_be_called_is_not_looked_for(see: See, name: str) -> None:
+    steps = (StepStatus(name="train", state=StepState.RUNNING, attempt=1, job_name=name),)
+    experiment = see.experiment.with_status(see.experiment.status.model_copy(update={"steps": steps}))
+    assert missing_jobs(experiment, []) == ()
+
+
 def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> None:
     # its Job was deleted by force and made again under the same number
     left = pod_object(job="gone", name="left", phase="Failed", code=1)
