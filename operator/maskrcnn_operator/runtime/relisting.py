@@ -31,6 +31,14 @@ ALL_NAMESPACES = "*"
 """Name of the cluster as a whole, where all namespaces are watched."""
 
 
+class WentBack(Exception):  # noqa: N818 - what has happened
+    """The API server has an older state than before, as after a restore of its data from a backup.
+
+    Everything known of it may be of a later version than what it will show for hours, and would be taken for newer. A
+    new process begins with nothing.
+    """
+
+
 class _Place:
     """A namespace (None: all of them) and what became of its lists.
 
@@ -88,7 +96,11 @@ class Relisting:
         self._at_a_time = asyncio.Semaphore(AT_A_TIME)
 
     async def once(self) -> None:
-        """List every namespace; return when each has been tried and at least one has been listed."""
+        """List every namespace; return when each has been tried and at least one has been listed.
+
+        Raises:
+            WentBack: see there.
+        """
         wait = FIRST_RETRY
         while not any(await asyncio.gather(*(self._list(place) for place in self._places.values()))):
             await asyncio.sleep(wait)
@@ -118,7 +130,7 @@ class Relisting:
         """List until cancelled; the first list is the caller's.
 
         Raises:
-            EndedEarly: a namespace is no longer listed.
+            EndedEarly: a namespace is no longer listed, of WentBack where the API server was set back to a backup.
         """
         try:
             await run_together({f"relisting {place.name}": self._keep(place) for place in self._places.values()})
@@ -161,6 +173,7 @@ class Relisting:
                 log.exception("Listing failed")
                 await self._failed(place, ApiError(0, type(error).__name__, str(error)))
                 return False
+            self._require_progress(place, versions)
             if not compare:
                 place.fully_listed = time.monotonic()
             place.ended, place.versions = number, versions
@@ -168,6 +181,15 @@ class Relisting:
         async with place.news:
             place.news.notify_all()
         return True
+
+    def _require_progress(self, place: _Place, versions: Mapping[Resource, int]) -> None:
+        for resource, version in versions.items():
+            before = place.versions.get(resource, 0)
+            if 0 < version < before:
+                raise WentBack(
+                    f"{_told(place)} has the {resource.plural} of version {version}, after {before}: the API server "
+                    "was set back, perhaps to a backup"
+                )
 
     def _compares(self, place: _Place) -> bool:
         return place.fully_listed is not None and time.monotonic() - place.fully_listed < self._full_interval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -287,3 +288,11 @@ async def test_namespace_that_is_no_longer_listed_ends_the_task() -> None:
     one.cancel()
     with pytest.raises(EndedEarly, match="The task relisting team-z was cancelled"):
         await asyncio.wait_for(task, 10)
+
+
+async def test_api_server_that_was_set_back_ends_the_lists() -> None:
+    bench = Bench("team-a", "team-z")
+    await bench.relisting.once()
+    bench.server._version = itertools.count(50)
+    with pytest.raises(module.WentBack, match="team-"):
+        await bench.relisting.once()
