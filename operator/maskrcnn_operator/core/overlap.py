@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from maskrcnn_operator.api.tasks import DatasetConvert, Export, Inference, TaskN
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
 from maskrcnn_operator.core.merge import required_files, results_directory
 from maskrcnn_trainer.spec.errors import dotted
+
+_OLDER = re.compile(r"(?P<step>.+)\.(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?")
+"""Name of a directory that holds older results of a step. Eight digits that may be a date are the user's."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,16 @@ def _problem(given: Input, experiment: MaskRCNNExperiment, graph: StepGraph, ste
                 f"{given.path} {relation} the results directory of {whose} (spec.steps[{index}].name), which may be "
                 f"moved or deleted: {_remedy(relation, step, other, graph)}",
             )
-    return None
+    older = _OLDER.fullmatch(parts[len(home)]) if len(parts) > len(home) and parts[: len(home)] == home else None
+    # what a step reads itself, such as a checkpoint of its own, keeps the directory from being deleted
+    if older is None or older["step"] == step.name or older["step"] not in graph.nodes:
+        return None
+    index = graph.nodes[older["step"]].index
+    return Problem(
+        given.field,
+        f"{given.path} lies in older results of step {older['step']} (spec.steps[{index}].name), which are deleted "
+        "when that step changes again: copy what is read elsewhere",
+    )
 
 
 def _remedy(relation: str, step: Step, other: Step, graph: StepGraph) -> str:

@@ -79,6 +79,14 @@ OVERLAPS = [
     (data(None, trainingFilePattern="/workspace/nuclei/[e]*/a-*"), "spec.experiment.dataConfig.trainingFilePattern", 3),
     (data(None, trainingFilePattern="/workspace/**/a-*"), "spec.experiment.dataConfig.trainingFilePattern", 2),
     (data(None, validationFilePattern="/*/nuc?ei/*/v-*"), "spec.experiment.dataConfig.validationFilePattern", 2),
+    # older results, which another step deletes
+    (put(3, None, modelPath="/workspace/nuclei/train.0a1b2c3d/model.step-5.tlt"), "steps[3].modelPath", 2),
+    (put(3, None, modelPath="/workspace/nuclei/train.0a1b2c3d.1/model.step-5.tlt"), "steps[3].modelPath", 2),
+    (
+        data(None, trainingFilePattern="/workspace/nuclei/convert-train.0a1b2c3d/train-*"),
+        "spec.experiment.dataConfig.trainingFilePattern",
+        0,
+    ),
     # spelled otherwise
     (put(0, "datasetConvert", imageDir="//workspace//nuclei/./convert-train//"), "datasetConvert.imageDir", 0),
     (put(0, "datasetConvert", imageDir="/workspace/raw/../nuclei/x/../convert-train"), "datasetConvert.imageDir", 0),
@@ -109,6 +117,9 @@ FINE = [
     put(0, "datasetConvert", imageDir="/workspace/nuclei/raw"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train2"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train.old"),
+    put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-val.20260131"),
+    put(2, None, experiment={"checkpoint": "/workspace/nuclei/train.0a1b2c3d/model.step-5.tlt"}),
+    put(0, "datasetConvert", imageDir="/workspace/nuclei/removed.0a1b2c3d"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train/../raw"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei2/convert-train"),
     put(0, "datasetConvert", imageDir="/nuclei/convert-train"),
