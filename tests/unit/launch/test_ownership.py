@@ -673,3 +673,35 @@ def test_a_directory_with_a_checkpoint_of_any_damage_moves(tmp_path: Path) -> No
     (tmp_path / "train" / "model.step-10.tlt").write_bytes(content)
     start(tmp_path / "train", B)
     assert folders(tmp_path) == {"train": B, "train.aaaaaaaa": A}
+
+
+def test_results_that_stand_aside_and_may_not_be_read_are_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(tmp_path / "train", A)
+    start(tmp_path / "train", B)
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.parent.name == "train.aaaaaaaa":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail)
+        with pytest.raises(InvalidInput, match=r"train\.aaaaaaaa"):
+            claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint=A)
+        start(tmp_path / "train", C)  # of no use to another one
+    assert folders(tmp_path) == {"train": C, "train.aaaaaaaa": A, "train.bbbbbbbb": B}
+
+
+def test_a_parent_that_may_not_be_read_is_no_passing_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tmp_path / "train", A)
+
+    def fail(path: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", fail)
+        with pytest.raises(InvalidInput, match="may not be looked at"):
+            claim(tmp_path / "train", experiment_uid="uid", attempt=2, fingerprint=A)

@@ -71,7 +71,7 @@ def make_way(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), k
 
 def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), key: str | None = None) -> Way:
     """Decide what :func:`make_way` does, without doing it; raises what it raises."""
-    aside = _asides(results_dir)
+    aside = _asides(results_dir, fingerprint)
     back = next((path for path, mark in aside.items() if mark.fingerprint == fingerprint), None)
     found = _mode(results_dir)
     if found is None:
@@ -162,7 +162,7 @@ def _refusal(directory: Path, name: str) -> InvalidInput:
     )
 
 
-def _asides(results_dir: Path) -> Mapping[Path, Mark]:
+def _asides(results_dir: Path, fingerprint: str) -> Mapping[Path, Mark]:
     """Return the directories of other fingerprints beside a results directory, told by their names and content.
 
     A directory that the user has called like one, such as by a date, is none: its files name another fingerprint.
@@ -174,7 +174,7 @@ def _asides(results_dir: Path) -> Mapping[Path, Mark]:
     except (FileNotFoundError, NotADirectoryError):
         return found
     except OSError as error:
-        raise TryAgain(f"{results_dir.parent} cannot be looked into: {error.strerror}") from error
+        raise _not_seen(results_dir.parent, error) from error
     for path in paths:
         match = pattern.fullmatch(path.name)
         if match is None or not stat.S_ISDIR(_mode(path) or 0):
@@ -182,6 +182,8 @@ def _asides(results_dir: Path) -> Mapping[Path, Mark]:
         try:
             mark = read_mark(path)
         except InvalidInput as error:
+            if match["digits"] == digits(fingerprint):
+                raise  # it may hold what would be made again
             log.warning("%s is left alone: %s", path, error)
             continue
         if mark.fingerprint is not None and digits(mark.fingerprint) == match["digits"]:
@@ -193,14 +195,23 @@ def _mode(path: Path) -> int | None:
     """Return the mode of a file or link, None where nothing is there.
 
     Raises:
-        TryAgain: it cannot be told: what is there would be overwritten, or results that stand aside made again.
+        InvalidInput: it may not be told: what is there would be overwritten, or results that stand aside made again.
+        TryAgain: it cannot be told at the moment.
     """
     try:
         return path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise TryAgain(f"{path} cannot be looked at: {error.strerror}") from error
+        raise _not_seen(path, error) from error
+
+
+def _not_seen(path: Path, error: OSError) -> TaskError:
+    if isinstance(error, PermissionError):
+        return InvalidInput(
+            f"{path} may not be looked at ({error.strerror}); give this user the right to read it and its directory"
+        )
+    return TryAgain(f"{path} cannot be looked at: {error.strerror}")
 
 
 def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
