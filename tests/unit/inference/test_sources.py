@@ -75,3 +75,10 @@ def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(InvalidInput, match="no such directory or file"):
         find_images(tmp_path / "absent")
+
+
+def test_the_longer_name_of_one_label_is_not_the_shorter_of_another(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.jpg.jpg", "a.jpg.jpg.png"):
+        (tmp_path / name).write_bytes(b"")
+    labels = [image.label for image in find_images(tmp_path)]
+    assert len(set(labels)) == 4

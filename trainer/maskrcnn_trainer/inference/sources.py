@@ -96,6 +96,6 @@ def _names_below(root: Path, excluded: set[Path]) -> list[str]:
 def _label_names(names: Sequence[str]) -> list[str]:
     """``a.json`` for ``a.jpg``; ``a.jpg.json`` where there is an ``a.png`` beside it, so that neither is lost."""
     short = [str(PurePosixPath(name).with_suffix(".json")) for name in names]
-    # Names that differ in case alone are one file on some file systems.
-    used = Counter(label.lower() for label in short)
+    # Names that differ in case alone are one file on some file systems. The longer form may be another's shorter one.
+    used = Counter(label.lower() for label in (*short, *(f"{name}.json" for name in names)))
     return [label if used[label.lower()] == 1 else f"{name}.json" for name, label in zip(names, short, strict=True)]
