@@ -705,3 +705,14 @@ def test_a_parent_that_may_not_be_read_is_no_passing_trouble(tmp_path: Path, mon
         patched.setattr(Path, "iterdir", fail)
         with pytest.raises(InvalidInput, match="may not be looked at"):
             claim(tmp_path / "train", experiment_uid="uid", attempt=2, fingerprint=A)
+
+
+def test_files_that_killed_tasks_left_half_written_are_removed(tmp_path: Path) -> None:
+    names = [".model.step-5.tlt.77.partial", ".notes.77.partial", "model.step-5.tlt.partial"]
+    write(tmp_path / "train", names[0])
+    start(tmp_path / "train", A)
+    assert (tmp_path / "train" / names[0]).exists()  # nobody had claimed the directory
+    write(tmp_path / "train", *names)
+    start(tmp_path / "train", A)
+    left = {path.name for path in (tmp_path / "train").iterdir()}
+    assert left == {"run.json", "status.json", *names[1:]}

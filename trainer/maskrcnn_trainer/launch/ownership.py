@@ -16,6 +16,7 @@ from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import TryAgain
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.launch.aside import make_way
+from maskrcnn_trainer.launch.contents import remove_unfinished
 from maskrcnn_trainer.launch.ours import RUN_FILE
 from maskrcnn_trainer.launch.run_file import Run, read_run
 
@@ -45,8 +46,11 @@ def claim(
     """
     make_way(results_dir, fingerprint, task=task, key=key)
     make_directory(results_dir)
+    resumed = read_run(results_dir) is not None
     run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16))
     write_json_atomically(results_dir / RUN_FILE, run.to_json())
+    if resumed:  # what stands in a directory that nobody had claimed is left alone
+        remove_unfinished(results_dir)
     return run
 
 
