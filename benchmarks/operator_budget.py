@@ -1,4 +1,4 @@
-"""How much a flood of unknown tokens delays an experiment: its life with and without, in turns, on a real API server.
+"""Delay of an experiment by a flood of unknown tokens: its life with and without, in turns, on a real API server.
 
     python benchmarks/operator_budget.py --rounds 5
 

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two posts of a training")
     parser.add_argument("--spread", type=float, default=15.0, help="seconds from the first report to the last")
     parser.add_argument("--connections", type=int, default=Bounds().connections, help="bound of the endpoint")
-    parser.add_argument("--others", type=int, default=1_000_000, help="objects that live beside the endpoint")
+    parser.add_argument("--others", type=int, default=1_000_000, help="objects that live next to the endpoint")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

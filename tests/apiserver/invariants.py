@@ -24,7 +24,7 @@ _Result = tuple[str, str, str]
 
 
 class End(StrEnum):
-    """How an experiment ends."""
+    """End of an experiment."""
 
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

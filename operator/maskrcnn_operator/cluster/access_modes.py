@@ -15,13 +15,13 @@ SHARED_MODE = "ReadWriteMany"
 KNOWN_SECONDS = 300.0
 """How long an answer holds: the modes of a claim never change, but another one may come in its place."""
 MISSING_SECONDS = 30.0
-"""How long it holds that a claim is missing or may not be read: as long as an experiment waits before it looks again,
-so that many experiments on one missing claim cost as many calls as one."""
+"""Seconds for which it holds that a claim is missing or may not be read: as long as an experiment waits before it looks
+again, so that many experiments on one missing claim cost as many calls as one."""
 _KEPT = 10_000
 
 
 class AccessModes:
-    """What is known of claims.
+    """Known access modes of claims.
 
     Args:
         clock: seconds that only rise.

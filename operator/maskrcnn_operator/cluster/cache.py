@@ -100,7 +100,7 @@ class Cache:
         self._wanted: Kept[str, tuple[int, Wanted]] = Kept(_KEPT_WANTED)
         self._listed_namespaces: set[str | None] = set()
         self.listed = False
-        """Whether every namespace that can be listed has been listed at least once."""
+        """True once every namespace that can be listed has been listed."""
         self.last_listed: float | None = None
         """When a namespace was last listed, by ``time.monotonic()``; None until :attr:`listed`."""
 
@@ -372,7 +372,7 @@ def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
     """The experiment that an object is, or belongs to by its label.
 
     Raises:
-        ValueError: name, namespace or label is no text that Kubernetes would take.
+        ValueError: name, namespace or label isn't a text that Kubernetes takes.
     """
     if resource is EXPERIMENTS:
         return Key(_identifier(metadata, "namespace"), _identifier(metadata, "name"))
@@ -400,7 +400,7 @@ def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entr
 def _identifier(values: Mapping[str, Any], name: str) -> str:
     value = values[name]
     if not isinstance(value, str) or not 0 < len(value) <= 253 or not value.isprintable():
-        raise ValueError(f"{name} is no text of 1 to 253 characters")
+        raise ValueError(f"{name} isn't a text of 1 to 253 characters")
     return value
 
 
@@ -415,5 +415,5 @@ def _generation(metadata: Mapping[str, Any]) -> int:
 def _whole_number(text: object, name: str) -> int:
     # 64 bits have 20 digits
     if not isinstance(text, str) or len(text) > 20 or not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{name} is no whole number")
+        raise ValueError(f"{name} isn't a whole number")
     return int(text)

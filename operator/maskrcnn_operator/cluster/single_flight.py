@@ -39,7 +39,7 @@ class SingleFlight(Generic[K, T]):
             raise
         except Exception as error:
             answer.set_exception(error)
-            answer.exception()  # read once, so that nothing is logged where nobody else has asked
+            answer.exception()  # read once, so that asyncio logs nothing
             raise
         else:
             answer.set_result(found)

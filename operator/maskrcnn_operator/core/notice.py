@@ -26,7 +26,7 @@ class Notice:
     """Why the status does not follow.
 
     Attributes:
-        stalled: whether it takes a change by somebody; else the operator keeps trying.
+        stalled: whether it takes a change by a person; else the operator keeps trying.
     """
 
     reason: Reason

@@ -69,7 +69,7 @@ def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tup
     """Return the names of Jobs that the status counts on and ``jobs`` lacks; only a live look shows that they are gone.
 
     A Job that no longer says which attempt it is counts as lacking, too. A name that no Job can have is none of ours:
-    somebody has written it into the status.
+    another writer has put it into the status.
     """
     return tuple(
         step.job_name

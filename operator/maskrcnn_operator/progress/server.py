@@ -34,7 +34,7 @@ POD_BURST = 10
 """A pod may send so many at once, and then one in POD_INTERVAL_SECONDS: more than a trainer ever does."""
 BODY_SECONDS = 10.0
 LINGERING_SECONDS = 1.0
-"""What a refused client still sends is read for so long, so that it gets to read its answer."""
+"""Seconds for which the rest of a refused client's request is read, so that the client can read the answer."""
 READ_BUFFER_BYTES = 16 * 1024
 
 OnReport = Callable[[int], None]

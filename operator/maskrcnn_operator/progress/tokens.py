@@ -20,7 +20,7 @@ MAX_TOKEN_LENGTH = 16 * 1024
 MAX_PENDING = 64
 """Reviews under way or waiting for their turn: at their share of the default limit, six seconds' worth."""
 REVIEW_SECONDS = 10.0
-"""How long a review may take in all: a trainer gives up a post after so long."""
+"""Seconds that a review may take in all: a trainer gives up a post after so long."""
 
 Review = Callable[[str, str], Awaitable[Mapping[str, Any]]]
 """A TokenReview of a token for an audience; returns its ``status``."""

@@ -13,7 +13,7 @@ from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
 from maskrcnn_operator.core.notice import Notice, notice
 
 PATIENCE_SECONDS = 120.0
-"""How long reconciling an experiment may fail before its status says so."""
+"""Seconds for which reconciling an experiment may fail before its status says so."""
 REFUSALS = 3
 """After so many refusals in a row of the status of one generation the status says so."""
 QUIET_SECONDS = 300.0
@@ -23,7 +23,7 @@ KEPT = 10_000
 
 @dataclass
 class _Trouble:
-    """What has failed for one experiment since its last success.
+    """Failures of one experiment since its last success.
 
     Attributes:
         since, last: first and newest failure, by the clock.
@@ -109,5 +109,5 @@ def _notice(trouble: _Trouble, error: ApiError) -> Notice | None:
 
 
 def _gist(said: Notice, error: ApiError) -> tuple[Reason, int, str]:
-    """What a notice is about; texts of the same answer differ in names, versions and times."""
+    """Return the subject of a notice; texts of the same answer differ in names, versions and times."""
     return said.reason, error.status, error.reason

@@ -70,7 +70,7 @@ class Supervisor:
         if not self._stopping:
             self.ended(task)
         elif not task.cancelled():
-            task.exception()  # asyncio logs an exception that nobody has looked at
+            task.exception()  # asyncio logs an exception that is never read
 
 
 def how_it_ended(task: asyncio.Task[None]) -> tuple[str, BaseException | None]:

@@ -57,7 +57,7 @@ _UNAVAILABLE = (
 
 
 class Lists(Protocol):
-    """What is used of :class:`maskrcnn_operator.runtime.relisting.Relisting`."""
+    """The part of :class:`maskrcnn_operator.runtime.relisting.Relisting` that watches use."""
 
     async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]: ...
 

@@ -90,7 +90,7 @@ class Workers:
             if wait is not None:
                 self._queue.add_later(key, wait)
         except NotLeading:
-            # a renewal that is late may still keep the Lease, and nobody would ask for the key again; with the Lease
+            # a renewal that is late may still keep the Lease, and nothing else would add the key again; with the Lease
             # lost, the queue is cleared
             result = "not_leading"
             self._queue.retry(key)

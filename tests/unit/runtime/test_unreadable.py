@@ -19,11 +19,11 @@ def test_an_object_is_counted_each_time_and_logged_once(caplog: pytest.LogCaptur
     left_out, before = UnreadableObjects(), counted("pods")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            left_out(PODS, "lab", "nuclei-0", ValueError("resourceVersion is no whole number"))
+            left_out(PODS, "lab", "nuclei-0", ValueError("resourceVersion isn't a whole number"))
         left_out(JOBS, "lab", "nuclei-0", ValueError("x"))
     assert counted("pods") == before + 3
     assert [record.getMessage() for record in caplog.records] == [
-        "pods lab/nuclei-0 can't be read and is skipped: ValueError: resourceVersion is no whole number",
+        "pods lab/nuclei-0 can't be read and is skipped: ValueError: resourceVersion isn't a whole number",
         "jobs lab/nuclei-0 can't be read and is skipped: ValueError: x",
     ]
 
