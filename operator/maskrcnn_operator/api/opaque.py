@@ -6,7 +6,7 @@ The API server takes any JSON there: nested 10,000 levels deep, and as large as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from maskrcnn_operator.api.problems import Problem
 
@@ -18,6 +18,7 @@ MAX_MEMBERS = 16
 """Fields of one part; the most that Kubernetes uses is 7 (a volumeMount), and one part uses one kind of source."""
 
 _FIELD = "spec.podOverrides"
+_NESTING = (dict, list, tuple)
 
 
 def opaque_problems(value: object) -> Iterator[Problem]:
@@ -50,19 +51,19 @@ def _list(value: object) -> Sequence[object]:
 
 def _deeper_than(value: object, levels: int) -> bool:
     """Return whether objects and lists are nested more than ``levels`` deep, without recursion."""
-    level: list[object] = [value]
-    for _ in range(levels + 1):
-        level = [child for part in level for child in _children(part)]
+    # only what can have children is followed: a list may have half a million numbers
+    level = [value] if isinstance(value, _NESTING) else []
+    for _ in range(levels):
+        level = [child for part in level for child in _children(part) if isinstance(child, _NESTING)]
         if not level:
             return False
-    return True
+    return any(level)
 
 
-def _children(part: object) -> Iterator[object]:
-    if isinstance(part, Mapping):
-        yield from part.values()
-    elif isinstance(part, list | tuple):
-        yield from part
+def _children(part: object) -> Iterable[object]:
+    if isinstance(part, dict):
+        return part.values()
+    return part if isinstance(part, list | tuple) else ()
 
 
 def _size(part: object) -> int:
