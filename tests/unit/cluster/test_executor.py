@@ -404,6 +404,16 @@ async def test_an_experiment_edited_before_its_deletion_stays(stage: Stage, chan
     assert stage.server.writes == []
 
 
+async def test_an_experiment_that_was_set_back_to_an_older_version_stays(stage: Stage) -> None:
+    plan = finish(stage)
+    found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    found["metadata"]["resourceVersion"] = "1"
+    found["spec"].pop("ttlSecondsAfterFinished")
+    with pytest.raises(Conflict):
+        await stage.executor.conclude(stage.experiment, plan)
+    assert stage.server.writes == []
+
+
 async def test_an_experiment_that_was_deleted_and_made_again_stays(stage: Stage) -> None:
     plan = finish(stage)
     found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
