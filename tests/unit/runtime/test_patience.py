@@ -52,6 +52,10 @@ def test_failures_of_two_minutes_are_told_with_the_last_answer(watch: Watch) -> 
     assert said.message.endswith("500 InternalError: leader changed")
 
 
+def test_limits_are_those_of_the_documentation() -> None:
+    assert (PATIENCE_SECONDS, REFUSALS) == (120.0, 3)
+
+
 def test_success_in_between_begins_a_new_count(watch: Watch) -> None:
     watch.fail()
     watch.patience.succeeded(KEY)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.cluster.conftest import FakeServer, Object
 
+from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
@@ -142,6 +143,33 @@ async def test_a_worker_that_ends_ends_the_replica(caplog: pytest.LogCaptureFixt
     assert await asyncio.wait_for(running, SECONDS) == 1
     assert server.holder == ""
     assert "The task worker 3 was cancelled" in caplog.text
+
+
+@pytest.mark.parametrize("role", ["leader", "standby"])
+async def test_a_report_endpoint_that_accepts_no_more_ends_the_replica(
+    caplog: pytest.LogCaptureFixture, server: Server, role: str
+) -> None:
+    running = await started(made(server), server, role)
+    [accepting] = [task for task in asyncio.all_tasks() if task.get_name() == "reports"]
+    accepting.cancel()
+    assert await asyncio.wait_for(running, SECONDS) == 1
+    assert "The task reports was cancelled" in caplog.text
+
+
+async def test_namespaces_take_turns(server: Server) -> None:
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    assert operator._workers is not None
+    queue = operator._workers._queue
+    try:
+        # nothing waits in between: the workers take no key before this task waits
+        for name in ("a", "b"):
+            queue.add(Key("large", name))
+        queue.add(Key("small", "a"))
+        assert [await queue.get() for _ in range(3)][1] == Key("small", "a")
+    finally:
+        operator.stop.set()
+        await asyncio.wait_for(running, SECONDS)
 
 
 async def test_a_task_that_fails_before_the_first_list_ends_the_replica(
