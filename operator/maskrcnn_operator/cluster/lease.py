@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -77,11 +77,10 @@ class LeaderElection:
     async def run(self) -> None:
         """Takes and renews until it is cancelled; :meth:`release` is the caller's."""
         while True:
-            started = time.monotonic()
             try:
-                async with asyncio.timeout(self._times.renew_deadline / 2):
-                    if await self._take_or_renew():
-                        self._renewed = started
+                renewed = await self._take_or_renew()
+                if renewed is not None:
+                    self._renewed = renewed
             except (ApiError, TimeoutError) as error:
                 log.warning("The Lease %s/%s could not be renewed: %s", self._namespace, self._name, error)
             self._tell()
@@ -114,8 +113,22 @@ class LeaderElection:
             log.info("%s the Lease %s/%s", "Holds" if self._told else "Lost", self._namespace, self._name)
             self.on_change(self._told)
 
-    async def _take_or_renew(self) -> bool:
-        now = micro_time(datetime.now(UTC))
+    async def _in_time(self, call: Awaitable[Object]) -> Object:
+        # each call alone: of an API server that takes 3 s for each, two under one limit would never end
+        async with asyncio.timeout(self._times.renew_deadline / 2):
+            return await call
+
+    async def _take_or_renew(self) -> float | None:
+        """Take or renew the Lease; return the moment from which it is held, None where another replica holds it."""
+        lease = self._mine
+        if lease is None:
+            try:
+                get = self._client.get(LEASES, self._namespace, self._name, purpose=Purpose.URGENT)
+                lease = await self._in_time(get)
+            except NotFound:
+                pass
+            self._tell()
+        started, now = time.monotonic(), micro_time(datetime.now(UTC))
         spec: dict[str, Any] = {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": max(1, round(self._times.duration)),
@@ -123,24 +136,22 @@ class LeaderElection:
             "renewTime": now,
             "leaseTransitions": 0,
         }
-        try:
-            lease = self._mine or await self._client.get(LEASES, self._namespace, self._name, purpose=Purpose.URGENT)
-        except NotFound:
-            return await self._create(spec)
+        if lease is None:
+            return started if await self._create(spec) else None
         old = _spec(lease)
         holder = old.get("holderIdentity") or ""
         if holder == self.identity:
             spec |= {"acquireTime": _moment(old) or now, "leaseTransitions": _transitions(old)}
         elif holder and not self._expired(old):
-            return False
+            return None
         else:
             spec["leaseTransitions"] = _transitions(old) + 1
         self._mine = None
         try:
-            self._mine = await self._replace(lease, spec)
+            self._mine = await self._in_time(self._replace(lease, spec))
         except (Conflict, NotFound):
-            return False
-        return True
+            return None
+        return started
 
     def _expired(self, spec: dict[str, Any]) -> bool:
         record = (spec.get("holderIdentity"), spec.get("renewTime"))
@@ -157,7 +168,8 @@ class LeaderElection:
             "spec": spec,
         }
         try:
-            self._mine = await self._client.create(LEASES, self._namespace, body, purpose=Purpose.URGENT)
+            create = self._client.create(LEASES, self._namespace, body, purpose=Purpose.URGENT)
+            self._mine = await self._in_time(create)
         except Conflict:
             return False
         return True

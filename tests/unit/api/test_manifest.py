@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import timeit
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import yaml
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest, read_object
-from maskrcnn_operator.api.opaque import opaque_problems
 from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_operator.api.tasks import Export, Prune, TaskName
 
@@ -283,14 +280,6 @@ def test_opaque_parts_may_be_a_hundred_levels_deep() -> None:
             affinity=part, volumes=[part], volumeMounts=[part], env=[{"name": "A", "valueFrom": part}, {"name": "B"}]
         )
     )
-
-
-def test_a_long_list_costs_little_more_than_its_size_as_json() -> None:
-    """Each change of such an object is read in the event loop."""
-    numbers = [0] * 400_000
-    value = {"spec": {"podOverrides": {"affinity": {"a": numbers}}}}
-    found = min(timeit.repeat(lambda: list(opaque_problems(value)), number=1, repeat=5))
-    assert found < 4 * min(timeit.repeat(lambda: json.dumps(numbers), number=1, repeat=5))
 
 
 @pytest.mark.parametrize("levels", [101, 250, 900, 9_000])

@@ -54,6 +54,30 @@ async def test_the_first_takes_it_and_the_second_waits(server: FakeServer) -> No
     assert changes == [True]
 
 
+async def test_lease_is_taken_and_kept_on_an_api_server_that_is_slow(server: FakeServer) -> None:
+    """Two calls take longer than one may."""
+    get, replace = server.get, server.replace
+
+    async def slow_get(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return await get(*arguments, **options)
+
+    async def slow_replace(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return await replace(*arguments, **options)
+
+    body = {"metadata": {"name": "lease", "namespace": "ns"}, "spec": {"holderIdentity": "", "leaseTransitions": 3}}
+    await server.create(LEASES, "ns", body)
+    server.get, server.replace = slow_get, slow_replace  # type: ignore[method-assign]
+    first = election(server, "one")
+    one = asyncio.create_task(first.run())
+    await wait(lambda: first.held)
+    renewed = spec(server)["renewTime"]
+    await wait(lambda: spec(server)["renewTime"] != renewed)
+    assert spec(server)["leaseTransitions"] == 4
+    await ended(one)
+
+
 async def test_a_released_lease_is_taken_at_once(server: FakeServer) -> None:
     first, second = election(server, "one"), election(server, "two")
     one, two = asyncio.create_task(first.run()), None
