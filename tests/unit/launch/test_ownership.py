@@ -36,6 +36,11 @@ def start(directory: Path, fingerprint: str, attempt: int = 1, *task: str) -> st
     return run.token
 
 
+def finish(directory: Path, fingerprint: str, attempt: int = 1, *task: str) -> None:
+    start(directory, fingerprint, attempt, *task)
+    write(directory, "evaluations.json")
+
+
 def folders(parent: Path) -> dict[str, str]:
     return {entry.name: (entry / "status.json").read_text() for entry in parent.iterdir() if entry.is_dir()}
 
@@ -291,12 +296,12 @@ def test_older_results_with_a_file_of_the_users_are_kept_whole(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "train"
-    start(directory, A)
-    start(directory, B)
+    finish(directory, A)
+    finish(directory, B)
     write(tmp_path / "train.aaaaaaaa", "model.step-1.tlt", "why-this-is-the-best.md")
     before = snapshot(tmp_path / "train.aaaaaaaa")
     for fingerprint in (C, D):
-        start(directory, fingerprint)
+        finish(directory, fingerprint)
     assert snapshot(tmp_path / "train.aaaaaaaa") == before
     assert "why-this-is-the-best.md" in caplog.text
     assert not (tmp_path / "train.bbbbbbbb").exists()
@@ -306,24 +311,24 @@ def test_older_results_with_a_file_of_the_users_are_kept_whole(
 
 def test_older_results_are_deleted_file_by_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = tmp_path / "train"
-    start(directory, A)
+    finish(directory, A)
     write(directory, "model.step-1.tlt", "logs/attempt-1.node-0.log", "logs/tensorboard/events.out.tfevents.1.a")
-    start(directory, B)
+    finish(directory, B)
     old = tmp_path / "train.aaaaaaaa"
     write(old, "logs/my-analysis.ipynb")
-    start(directory, C)
+    finish(directory, C)
     assert sorted(snapshot(old)) == ["logs/my-analysis.ipynb", "run.json"]
     assert "logs/my-analysis.ipynb" in caplog.text
     (old / "logs" / "my-analysis.ipynb").unlink()
-    start(directory, D)
+    finish(directory, D)
     assert not old.exists()
 
 
 def test_a_deletion_that_was_cut_short_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "train"
-    start(directory, A)
+    finish(directory, A)
     write(directory, *(f"model.step-{step}.tlt" for step in range(5)))
-    start(directory, B)
+    finish(directory, B)
     unlink, calls = os.unlink, itertools.count()
 
     def killed(path: Any, **options: Any) -> None:
@@ -333,11 +338,11 @@ def test_a_deletion_that_was_cut_short_is_finished(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("maskrcnn_trainer.launch.contents.os.unlink", killed)
     with pytest.raises(KeyboardInterrupt):
-        start(directory, C)
+        finish(directory, C)
     monkeypatch.undo()
     assert (tmp_path / "train.aaaaaaaa" / "run.json").exists()
-    start(directory, C)
-    start(directory, D)
+    finish(directory, C)
+    finish(directory, D)
     assert sorted(folders(tmp_path)) == ["train", "train.cccccccc"]
 
 
@@ -429,7 +434,7 @@ def test_damaged_results_with_a_file_of_the_users_are_refused(tmp_path: Path) ->
 
 def test_images_that_were_added_to_those_of_an_inference_are_the_users(tmp_path: Path) -> None:
     directory = tmp_path / "infer"
-    start(directory, A)
+    finish(directory, A)
     write(directory, "images_annotated/a.png", "images_annotated/sub/b.webp.png", "predictions.json")
     for label in ("a.json", "sub/b.json"):
         (directory / "labels" / label).parent.mkdir(parents=True, exist_ok=True)
@@ -441,8 +446,8 @@ def test_images_that_were_added_to_those_of_an_inference_are_the_users(tmp_path:
     (directory / "labels" / "coco.json").write_text('{"images": []}')
     assert_refused(directory, B, "labels/coco.json")
     (directory / "labels" / "coco.json").unlink()
-    start(directory, B)
-    start(directory, C)
+    finish(directory, B)
+    finish(directory, C)
     assert sorted(folders(tmp_path)) == ["infer", "infer.bbbbbbbb"]
 
 
@@ -485,13 +490,13 @@ def test_what_the_task_reads_does_not_move(tmp_path: Path, how: str, monkeypatch
 
 def test_older_results_that_the_task_reads_are_kept(tmp_path: Path) -> None:
     directory = tmp_path / "train"
-    start(directory, A)
+    finish(directory, A)
     checkpoint(directory / "model.step-5.tlt", A)
-    start(directory, B)
+    finish(directory, B)
     kept = tmp_path / "train.aaaaaaaa" / "model.step-5.tlt"
-    start(directory, C, 1, "evaluate", "-m", str(kept))
+    finish(directory, C, 1, "evaluate", "-m", str(kept))
     assert kept.exists()
-    start(directory, D, 1, "evaluate", "-m", str(tmp_path / "train.other"))
+    finish(directory, D, 1, "evaluate", "-m", str(tmp_path / "train.other"))
     assert not kept.exists()
 
 
@@ -716,3 +721,16 @@ def test_files_that_killed_tasks_left_half_written_are_removed(tmp_path: Path) -
     start(tmp_path / "train", A)
     left = {path.name for path in (tmp_path / "train").iterdir()}
     assert left == {"run.json", "status.json", *names[1:]}
+
+
+def test_attempts_without_results_do_not_displace_older_results(tmp_path: Path) -> None:
+    """Two edits with a mistake in them after a month's training."""
+    directory = tmp_path / "train"
+    start(directory, A)
+    checkpoint(directory / "model.step-5.tlt", A)
+    for fingerprint in (B, C, D):
+        start(directory, fingerprint)
+        write(directory, "logs/attempt-1.node-0.log")
+    assert sorted(folders(tmp_path)) == ["train", "train.aaaaaaaa", "train.cccccccc"]
+    start(directory, A)
+    assert (directory / "model.step-5.tlt").exists()

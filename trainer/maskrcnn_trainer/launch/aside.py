@@ -1,8 +1,8 @@
 """Making way for the results of a fingerprint: what stands in the results directory is moved aside, never lost.
 
-Results of another fingerprint move to ``<step>.<8 digits of it>``. One such directory is kept; results of the wanted
-fingerprint that stand aside are moved back. Only what is ours is moved or deleted (see ``contents``); everything is
-decided before anything is touched.
+Results of another fingerprint move to ``<step>.<8 digits of it>``. One such directory is kept, beside one of an attempt
+that left no results; results of the wanted fingerprint that stand aside are moved back. Only what is ours is moved or
+deleted (see ``contents``); everything is decided before anything is touched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
-from maskrcnn_trainer.launch.contents import first_foreign, first_unexpected, printable, remove_ours, shown
+from maskrcnn_trainer.launch.contents import (
+    first_foreign,
+    first_unexpected,
+    holds_results,
+    printable,
+    remove_ours,
+    shown,
+)
 from maskrcnn_trainer.launch.inputs import Input, inputs_of, lies_in
 from maskrcnn_trainer.launch.ours import CHECKPOINT, RUN_FILE
 from maskrcnn_trainer.launch.run_file import Kind, Mark, read_mark
@@ -96,7 +103,13 @@ def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), ke
         log.warning("%s: run.json is damaged; all goes to %s, which is never deleted", results_dir, moved_to.name)
     else:
         moved_to = _free(results_dir, digits(str(mark.fingerprint)), digits(str(mark.fingerprint)) + ".{number}")
-    old = [path for path in aside if path != back and _is_deletable(path, aside[path], inputs)]
+    # an attempt that left nothing, such as at a mistyped path, takes the place of no results
+    spared = not holds_results(results_dir)
+    old = [
+        path
+        for path in aside
+        if path != back and _is_deletable(path, aside[path], inputs) and not (spared and holds_results(path))
+    ]
     return Way(moved_to, tuple(old), back)
 
 

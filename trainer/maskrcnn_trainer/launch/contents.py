@@ -128,6 +128,11 @@ def remove_ours(directory: Path, below: str = "") -> list[str]:
     return left or rest
 
 
+def holds_results(directory: Path) -> bool:
+    """Return whether a task has finished any file in a directory, beside what it says about itself."""
+    return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
+
+
 def remove_unfinished(directory: Path) -> None:
     """Delete the files that killed tasks have left half written; each may be as large as a checkpoint."""
     for name in _names(directory):
