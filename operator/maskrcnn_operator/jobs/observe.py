@@ -14,6 +14,9 @@ from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
 from maskrcnn_operator.jobs.views import JobView, PodView
 
+MOST_AHEAD = 100
+"""Attempts by which Jobs may be ahead of the status: one after a crash between two writes, some more while the API
+server refuses the status. A number beyond is forged; adopted, it would be the newest attempt for ever."""
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -91,7 +94,12 @@ def is_attempt_of(job: JobView, experiment: MaskRCNNExperiment, step: StepStatus
 def _attempts(experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView]) -> list[Attempt]:
     """Our Jobs with their pods, then pods that say that they are ours and whose Job is gone."""
     uid = experiment.metadata.uid
-    ours = [job for job in jobs if job.experiment_uid == uid and job.step and job.attempt > 0]
+    newest = {step.name: step.attempt for step in experiment.status.steps}
+
+    def is_possible(step: str, attempt: int) -> bool:
+        return bool(step) and 0 < attempt <= newest.get(step, 0) + MOST_AHEAD
+
+    ours = [job for job in jobs if job.experiment_uid == uid and is_possible(job.step, job.attempt)]
     by_job: dict[str, list[PodView]] = defaultdict(list)
     for pod in sorted(pods, key=lambda pod: (pod.index, pod.name)):
         by_job[pod.job_uid].append(pod)
@@ -101,7 +109,11 @@ def _attempts(experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Seq
     orphans: dict[tuple[str, int], list[PodView]] = defaultdict(list)
     for job_uid, left in by_job.items():
         for pod in left if job_uid and job_uid not in known else ():
-            if pod.experiment_uid == uid and pod.step and pod.attempt > 0 and (pod.step, pod.attempt) not in taken:
+            if (
+                pod.experiment_uid == uid
+                and is_possible(pod.step, pod.attempt)
+                and (pod.step, pod.attempt) not in taken
+            ):
                 orphans[pod.step, pod.attempt].append(pod)
     return found + [Attempt(step, number, None, tuple(left)) for (step, number), left in orphans.items()]
 

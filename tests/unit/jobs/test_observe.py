@@ -285,6 +285,17 @@ def test_what_no_job_can_be_called_is_not_looked_for(see: See, name: str) -> Non
     assert missing_jobs(experiment, []) == ()
 
 
+@pytest.mark.parametrize("forged", [102, 2_147_483_647])
+def test_job_or_pod_with_a_forged_attempt_is_no_run(see: See, forged: int) -> None:
+    steps = (StepStatus(name="train", state=StepState.RUNNING, attempt=1, job_name="nuclei-train-1-abcde"),)
+    see.experiment = see.experiment.with_status(see.experiment.status.model_copy(update={"steps": steps}))
+    orphan = pod_object(attempt=forged, name="forged", job="gone")
+    seen = see.all(job_object(), pod_object(), job_object(attempt=forged, uid="forged"), orphan)
+    assert [(run.step, run.attempt) for run in seen.runs] == [("train", 1)]
+    ahead = see.all(job_object(), pod_object(), job_object(attempt=101, uid="ahead"))
+    assert [run.attempt for run in ahead.runs] == [1, 101]
+
+
 def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> None:
     # its Job was deleted by force and made again under the same number
     left = pod_object(job="gone", name="left", phase="Failed", code=1)
