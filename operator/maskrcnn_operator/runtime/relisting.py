@@ -130,7 +130,7 @@ class Relisting:
         """List until cancelled; the first list is the caller's.
 
         Raises:
-            EndedEarly: a namespace is no longer listed, of WentBack where the API server was set back to a backup.
+            EndedEarly: the lists of a namespace have ended, by WentBack if the API server was restored from a backup.
         """
         try:
             await run_together({f"relisting {place.name}": self._keep(place) for place in self._places.values()})
