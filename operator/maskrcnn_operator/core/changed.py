@@ -9,18 +9,15 @@ from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
 from maskrcnn_operator.core.outcome import stopping, without_results
 from maskrcnn_operator.core.wanted import Wanted
 
-_NO_RESULTS: Mapping[str, object] = {"model_path": None, "artifacts": {}, "metrics": (), "checkpoint_step": None}
-
 
 def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[str, StepStatus]:
-    """The steps without results that are no longer wanted, their runs being stopped."""
+    """Return the steps without the results of fingerprints that have changed; a run for one is stopped first."""
     found = dict(steps)
     for name, step in steps.items():
         if step.fingerprint is None or wanted.recognises(name, step.fingerprint):
             continue
         if step.state in LIVE_STATES:
-            halted = stopping(step, Reason.SPEC_CHANGED, "the step was changed")
-            found[name] = halted.model_copy(update=dict(_NO_RESULTS))
+            found[name] = stopping(step, Reason.SPEC_CHANGED, "the step was changed")
         else:
             found[name] = without_results(step)
     return found

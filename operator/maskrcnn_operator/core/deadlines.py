@@ -7,11 +7,9 @@ from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.experiment import ExperimentBody
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepStatus
 from maskrcnn_operator.core.outcome import stopping
 from maskrcnn_operator.core.runs import Run, RunState
-
-_GETTING_READY = LIVE_STATES - {StepState.STOPPING}
 
 
 def active_time(status: ExperimentStatus, now: datetime) -> timedelta:
@@ -46,7 +44,7 @@ def stop_what_is_not_ready_in_time(
     later: list[datetime] = []
     for run in runs:
         step = steps.get(run.step)
-        if step is None or run.attempt != step.attempt or step.state not in _GETTING_READY:
+        if step is None or run.attempt != step.attempt or step.state not in LIVE_STATES:
             continue
         late, at = pre_running_deadline(spec, run, now)
         later += [at] if at is not None else []

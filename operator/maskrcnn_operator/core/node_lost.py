@@ -12,8 +12,8 @@ from maskrcnn_operator.core.runs import Run
 
 
 def stopping_without_its_lost_node(step: StepStatus, run: Run) -> StepStatus:
-    """The step while the pods of its attempt that are not lost are being stopped: the gang is no longer whole."""
-    if not (run.live and run.lost) or (step.state is StepState.STOPPING and step.reason != Reason.STOPPING):
+    """The step whose live run has lost a node: the rest of its pods are stopped, as the gang is no longer whole."""
+    if not run.lost or (step.state is StepState.STOPPING and step.reason != Reason.STOPPING):
         return step
     return step.model_copy(update={"state": StepState.STOPPING, "reason": Reason.NODE_LOST.value, "message": run.lost})
 

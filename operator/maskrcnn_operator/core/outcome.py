@@ -33,9 +33,8 @@ def adopted(step: StepStatus, run: Run) -> StepStatus:
             "reason": Reason.STARTING.value,
             "message": "",
             "attempt": run.attempt,
-            "fingerprint": run.fingerprint or None,
+            "fingerprint": run.fingerprint,
             "image": run.image,
-            "start_time": kept.start_time or run.started,
             "completion_time": None,
             "next_attempt_time": None,
         }
@@ -45,7 +44,7 @@ def adopted(step: StepStatus, run: Run) -> StepStatus:
 def observed(
     step: StepStatus,
     run: Run | None,
-    task: TaskName | None,
+    task: TaskName,
     *,
     max_restarts: int,
     now: datetime,
@@ -55,7 +54,6 @@ def observed(
 
     Args:
         run: None where the executor made sure that there is none.
-        task: None where the step is no longer in the spec.
     """
     if step.state not in LIVE_STATES:
         return step
@@ -102,10 +100,10 @@ def _ended(
     )
 
 
-def _live(step: StepStatus, run: Run, task: TaskName | None) -> StepStatus:
+def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     state = StepState(run.state.value)
     if state is StepState.RUNNING:
-        reason, message = RUNNING_REASONS[task].value if task else Reason.RUNNING.value, ""
+        reason, message = RUNNING_REASONS[task].value, ""
     else:
         reason, message = run.waiting_reason or state.value, run.message
     return step.model_copy(update={"state": state, "reason": reason, "message": message})
@@ -121,11 +119,9 @@ def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) 
             "reason": (Reason.UP_TO_DATE if run.adopted or result.up_to_date else Reason.COMPLETED).value,
             "message": "",
             "completion_time": ended,
-            "next_attempt_time": None,
             "model_path": result.model_path,
             "artifacts": dict(result.artifacts),
             "metrics": result.metrics,
-            "exit_code": 0,
         }
     )
 
@@ -140,7 +136,6 @@ def _stopped(step: StepStatus, ended: datetime, settings: Settings) -> StepStatu
             "state": StepState.PENDING,
             "reason": Reason.STOPPED.value,
             "message": "",
-            "next_attempt_time": None,
         }
     )
 

@@ -27,7 +27,6 @@ from maskrcnn_operator.core.sharing import problems_of_sharing, steps_at_a_time,
 from maskrcnn_operator.core.starting import next_attempt, problems_of_overlap
 from maskrcnn_operator.core.stopping import (
     runs_to_stop,
-    steps_of_which_something_runs,
     stop_every_live_step,
     what_is_still_alive,
 )
@@ -172,9 +171,8 @@ class _Look:
         return steps, over
 
     def _started(self, steps: Steps, *, over: bool) -> tuple[Steps, tuple[StartRun, ...]]:
-        running = steps_of_which_something_runs(self.runs, steps, self.lingering)
-        held_back = readiness.blocked_by_runs(self.wanted.graph, running)
         occupied = {run.step: f"attempt {run.attempt}" for run in self.runs if run.live} | dict(self.lingering)
+        held_back = readiness.blocked_by_runs(self.wanted.graph, frozenset(occupied))
         start: list[StartRun] = []
         for name in [name for name, step in steps.items() if step.state is StepState.PENDING]:
             if self.experiment.spec.suspend:

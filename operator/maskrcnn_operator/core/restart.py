@@ -21,7 +21,7 @@ MAX_DISRUPTIONS = 20
 
 def back_off(failures: int, settings: Settings) -> timedelta:
     """The wait before another attempt after ``failures`` (at least 1) that did not succeed: base x 2^(n-1), bounded."""
-    factor: int = 2 ** min(max(failures, 1) - 1, 30)
+    factor: int = 2 ** min(failures - 1, 30)
     return min(settings.back_off_limit, settings.back_off_base * factor)
 
 
@@ -58,7 +58,7 @@ def after_failure(
         return uncounted(step, Reason.DISRUPTED, message, ended, settings)
     if step.restarts >= max_restarts:
         tries = f"attempt {step.attempt} failed and maxRestarts ({max_restarts}) is used up"
-        return failed(step, reason, f"{message} ({tries})" if message else tries, ended)
+        return failed(step, reason, f"{message} ({tries})", ended)
     restarts = step.restarts + 1
     return _again(
         step.model_copy(update={"restarts": restarts}), Reason.BACK_OFF, f"{reason}: {message}", ended, settings
@@ -69,7 +69,7 @@ def uncounted(step: StepStatus, reason: Reason, message: str, ended: datetime, s
     """The step after an attempt that does not count, which is bounded all the same."""
     disruptions = step.disruptions + 1
     if disruptions >= MAX_DISRUPTIONS:
-        text = f"{disruptions} attempts were disrupted without a newer checkpoint; the last: {message or reason.value}"
+        text = f"{disruptions} attempts were disrupted without a newer checkpoint; the last: {message}"
         return failed(step, Reason.DISRUPTED_TOO_OFTEN, text, ended)
     return _again(step.model_copy(update={"disruptions": disruptions}), reason, message, ended, settings)
 

@@ -38,18 +38,6 @@ def _wanted(run: Run, step: StepStatus | None) -> bool:
     )
 
 
-def steps_of_which_something_runs(
-    runs: Sequence[Run], steps: Mapping[str, StepStatus], lingering: Mapping[str, str]
-) -> frozenset[str]:
-    """Steps, of the spec or not, of which something is alive that may still read what is upstream of it.
-
-    What is upstream of a run has succeeded when it starts; where it has not any more, it was changed since.
-    """
-    running = {run.step for run in runs if run.live}
-    live = {name for name, step in steps.items() if step.state in LIVE_STATES}
-    return frozenset(running | live | set(lingering))
-
-
 def what_is_still_alive(
     runs: Sequence[Run], steps: Mapping[str, StepStatus], lingering: Mapping[str, str]
 ) -> tuple[str, ...]:
