@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.unit.accepted import refused
 
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.core.conditions import conditions, invalid
+from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.conditions import conditions, invalid, judge
+
+from .world import World
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -18,3 +21,52 @@ def test_a_message_is_cut_at_the_characters_that_the_definition_allows(character
     told = conditions(invalid((Problem("", character * 40_000),)), (), 1, NOW)
     assert {len(condition.message) for condition in told} == {32_768}
     assert list(refused({"conditions": [condition.to_json() for condition in told]})) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "reason"),
+    [
+        ((StepState.STARTING, StepState.PENDING), "Running"),
+        ((StepState.STOPPING, StepState.RUNNING), "Running"),
+        ((StepState.QUEUED, StepState.STOPPING), "Stopping"),
+        ((StepState.PENDING, StepState.QUEUED), "Queued"),
+        ((StepState.SUCCEEDED, StepState.PENDING), "Pending"),
+    ],
+)
+def test_the_reason_is_that_of_the_step_that_is_furthest(states: tuple[StepState, ...], reason: str) -> None:
+    steps = tuple(StepStatus(name=str(number), state=state) for number, state in enumerate(states))
+    assert judge(steps, suspend=False).reason == reason
+
+
+def test_an_experiment_fails_only_after_the_last_back_off(world: World) -> None:
+    world.settle()
+    world.fail("convert-val", 64, message="no image")
+    world.fail("convert-train", 75, message="try again")
+    assert world.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
+    ready = world.experiment.status.condition("Ready")
+    assert ready is not None
+    assert (ready.reason, ready.message) == (
+        "Waiting",
+        "step convert-val failed: no image; step convert-train: BackOff: TryAgain: try again",
+    )
+    world.now += timedelta(seconds=10)
+    world.settle()
+    world.succeed("convert-train")
+    assert world.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
+    stalled = world.experiment.status.condition("Stalled")
+    assert stalled is not None
+    assert stalled.reason == "StepFailed"
+
+
+def test_time_and_reason_of_a_condition_are_its_own(world: World) -> None:
+    world.settle()
+    world.now += timedelta(minutes=1)
+    world.suspend(True)
+    world.settle()
+    world.fail("convert-train", 143)
+    world.fail("convert-val", 143)
+    ready, suspended = world.experiment.status.condition("Ready"), world.experiment.status.condition("Suspended")
+    assert ready is not None
+    assert suspended is not None
+    assert (ready.status, ready.last_transition_time) == ("True", world.now)
+    assert suspended.reason == "Suspended"

@@ -24,8 +24,8 @@ def wanted(experiment: MaskRCNNExperiment) -> Wanted:
     return found
 
 
-def changed(make: Any, *changes: Any) -> set[str]:
-    before, after = wanted(make()).prints["v1"], wanted(make(*changes)).prints["v1"]
+def changed(make: Any, *changes: Any, base: tuple[Any, ...] = ()) -> set[str]:
+    before, after = wanted(make(*base)).prints["v1"], wanted(make(*base, *changes)).prints["v1"]
     return {name for name in before if before[name] != after[name]}
 
 
@@ -197,3 +197,100 @@ def test_every_field_is_read_by_some_task_or_known_to_change_nothing() -> None:
         known |= {f"{part}.{name}" for name in model.model_fields}
     read = fields_read.TRAINING | fields_read.BEST_CHECKPOINT | fields_read.EVALUATION | fields_read.EXPORT
     assert known - read == NOT_READ
+
+
+BEST = {"train": {"output": "best"}}
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "expected"),
+    [
+        # numEpochs wins over totalSteps, and numExamplesPerEpoch says how long an epoch is
+        ({"numEpochs": 3}, {"totalSteps": 7}, set()),
+        ({"numEpochs": 3}, {"numExamplesPerEpoch": 7}, MODELS),
+        # the best checkpoint depends on when evaluations run: once an epoch, or every numStepsPerEval
+        ({"numStepsPerEval": 500}, {"numExamplesPerEpoch": 7}, set()),
+        ({}, {"numExamplesPerEpoch": 7}, MODELS),
+        ({}, {"numStepsPerEval": 500}, MODELS),
+        # what the warm-up starts from
+        ({"warmupSteps": 10}, {"warmupLearningRate": 0.5}, MODELS),
+    ],
+)
+def test_a_field_that_another_one_switches_off_changes_nothing(
+    make: Any, base: dict[str, Any], change: dict[str, Any], expected: set[str]
+) -> None:
+    best = (lambda spec: spec["steps"][2].update(BEST), lambda spec: spec["experiment"].update(base))
+    assert changed(make, lambda spec: spec["experiment"].update(change), base=best) == expected
+
+
+def test_a_checkpoint_next_to_a_pruned_model_changes_nothing(make: Any) -> None:
+    def own(spec: dict[str, Any]) -> None:
+        spec["steps"][2]["experiment"] = {"prunedModelPath": "/workspace/pruned.tlt"}
+
+    assert changed(make, lambda spec: spec["experiment"].update(checkpoint="/workspace/c.hdf5"), base=(own,)) == set()
+
+
+def test_a_calibration_on_images_draws_no_records(make: Any) -> None:
+    def own(spec: dict[str, Any]) -> None:
+        spec["steps"][8]["export"]["calibration"] = {"imageDir": "/workspace/calibration"}
+
+    assert changed(make, lambda spec: spec["steps"][8].update(experiment={"seed": 7}), base=(own,)) == set()
+
+
+@pytest.mark.parametrize(
+    ("reader", "task", "fields"),
+    [
+        (1, "datasetConvert", {"annotationsFile": "/workspace/nuclei/convert-train/val.json"}),
+        (1, "datasetConvert", {"imageDir": "/workspace/nuclei/convert-train/val"}),
+        (7, "inference", {"classMap": "/workspace/nuclei/convert-train/classes.txt"}),
+        (8, "export", {"calibration": {"imageDir": "/workspace/nuclei/convert-train/images"}}),
+    ],
+)
+def test_a_step_depends_on_the_step_whose_files_it_reads(
+    make: Any, reader: int, task: str, fields: dict[str, Any]
+) -> None:
+    def read(spec: dict[str, Any]) -> None:
+        step = spec["steps"][reader]
+        step[task].update(fields)
+        step["dependsOn"] = ["convert-train"]
+        if reader != 1:
+            # else it would depend on it through its model
+            step["modelPath"] = "/workspace/model.tlt"
+
+    def shards(spec: dict[str, Any]) -> None:
+        spec["steps"][0]["datasetConvert"]["numShards"] = 7
+
+    name = make().spec.steps[reader].name
+    assert name in changed(make, shards, base=(read,))
+
+
+def test_a_step_does_not_depend_on_a_step_that_it_waits_for_alone(make: Any) -> None:
+    def wait(spec: dict[str, Any]) -> None:
+        spec["steps"][7].update(dependsOn=["convert-train"], modelPath="/workspace/model.tlt")
+
+    def shards(spec: dict[str, Any]) -> None:
+        spec["steps"][0]["datasetConvert"]["numShards"] = 7
+
+    assert "inference" not in changed(make, shards, base=(wait,))
+
+
+def test_a_step_depends_on_the_step_that_holds_its_checkpoint(make: Any) -> None:
+    def shards(spec: dict[str, Any]) -> None:
+        spec["steps"][1]["datasetConvert"]["numShards"] = 7
+
+    def own(spec: dict[str, Any]) -> None:
+        spec["experiment"]["checkpoint"] = "/workspace/nuclei/convert-val/resnet50.hdf5"
+
+    assert "train" not in changed(make, shards)
+    assert "train" in changed(make, shards, base=(own,))
+
+
+def test_skipped_variables_matter_only_where_weights_are_taken(make: Any) -> None:
+    def no_checkpoint(spec: dict[str, Any]) -> None:
+        del spec["experiment"]["checkpoint"]
+
+    def skip(spec: dict[str, Any]) -> None:
+        spec["experiment"]["skipCheckpointVariables"] = "head"
+
+    # the retraining takes the pruned model's
+    assert changed(make, skip, base=(no_checkpoint,)) == AFTER_PRUNE

@@ -46,8 +46,9 @@ def test_named_models(make: Any, step: str, change: dict[str, Any], model: str |
     assert (graph.nodes[step].model, graph.nodes[step].model_use) == (model, use)
 
 
-def test_an_export_on_its_own_images_waits_for_no_data(make: Any) -> None:
-    graph = build_graph(make(lambda spec: find(spec, "export")["export"].update(dataType="fp16")))
+@pytest.mark.parametrize("change", [{"dataType": "fp16"}, {"calibration": {"imageDir": "/workspace/samples"}}])
+def test_an_export_that_reads_no_records_waits_for_no_data(make: Any, change: dict[str, Any]) -> None:
+    graph = build_graph(make(lambda spec: find(spec, "export")["export"].update(change)))
     assert graph.nodes["export"].data == ()
 
 
@@ -66,7 +67,9 @@ def find(spec: dict[str, Any], name: str) -> dict[str, Any]:
         ("evaluate", {"modelFrom": "prune"}, "spec.steps[3].modelFrom", "must be retrained first"),
         ("evaluate", {"modelFrom": "convert-val"}, "spec.steps[3].modelFrom", "makes no model"),
         ("evaluate", {"modelFrom": "evaluate-pruned"}, "spec.steps[3].modelFrom", "makes no model"),
+        ("export", {"modelFrom": "prune"}, "spec.steps[8].modelFrom", "must be retrained first"),
         ("prune", {"modelFrom": "export"}, "spec.steps[4].modelFrom", "which prune cannot read"),
+        ("retrain", {"modelFrom": "export"}, "spec.steps[5].modelFrom", "which train cannot read"),
         ("train", {"modelPath": "/m.tlt"}, "spec.steps[2].modelPath", "experiment.checkpoint"),
         (
             "retrain",
@@ -74,10 +77,17 @@ def find(spec: dict[str, Any], name: str) -> dict[str, Any]:
             "spec.steps[5].experiment.checkpoint",
             "modelFrom says already",
         ),
+        (
+            "retrain",
+            {"modelFrom": "prune", "experiment": {"prunedModelPath": "/p"}},
+            "spec.steps[5].experiment.prunedModelPath",
+            "modelFrom says already",
+        ),
         ("convert-val", {"modelFrom": "train"}, "spec.steps[1].modelFrom", "uses no model"),
+        ("convert-val", {"modelPath": "/m.tlt"}, "spec.steps[1].modelPath", "uses no model"),
         ("convert-train", {"dependsOn": ["train"]}, "spec.steps[0].dependsOn", "wait for each other"),
         ("train", {"dependsOn": ["train"]}, "spec.steps[2].dependsOn", "train needs train"),
-        ("train", {"modelFrom": "retrain"}, "", "wait for each other"),
+        ("train", {"modelFrom": "retrain"}, "].modelFrom", "wait for each other"),
     ],
 )
 def test_problems_name_the_field(make: Any, step: str, change: dict[str, Any], field: str, message: str) -> None:
@@ -97,6 +107,17 @@ def test_one_validation_set(make: Any) -> None:
         make(lambda spec: find(spec, "convert-train")["datasetConvert"].update(split="val"))
     ).problems
     assert [problem.field for problem in problems] == ["spec.steps[1].datasetConvert.split"]
+
+
+def test_every_further_validation_set_names_the_first(make: Any) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        find(spec, "convert-train")["datasetConvert"]["split"] = "val"
+        spec["steps"].insert(2, {**find(spec, "convert-val"), "name": "third"})
+
+    problems = build_graph(make(change)).problems
+    assert [problem.message.split(":")[0] for problem in problems] == [
+        "step convert-train converts the val set already"
+    ] * 2
 
 
 def test_all_problems_are_found_at_once(make: Any) -> None:

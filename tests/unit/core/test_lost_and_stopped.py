@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.core.runs import RunKey, RunState
 
+from .conftest import Make
 from .world import World
 
 LOST = "nuclei-train-1-1 did not end on node-b: remove the node, or give it the taint"
@@ -74,12 +78,13 @@ def test_a_job_deleted_behind_our_back_is_made_again_and_not_counted(training: W
     assert ([start.attempt for start in plan.start], plan.forget) == ([2], ())
 
 
-def test_a_vanished_run_names_its_job(training: World) -> None:
-    training.change("train", name="nuclei-train-1-abcde")
+@pytest.mark.parametrize(("name", "told"), [("nuclei-train-1-abcde", "its Job nuclei-train-1-abcde"), ("", "its run")])
+def test_a_vanished_run_names_its_job(training: World, name: str, told: str) -> None:
+    training.change("train", name=name)
     training.settle()
     del training.runs[TRAIN]
     training.settle()
-    assert training.step("train").message == "its Job nuclei-train-1-abcde is gone"
+    assert training.step("train").message == f"{told} is gone"
 
 
 def test_suspending_a_step_that_already_stops(training: World) -> None:
@@ -114,3 +119,51 @@ def test_an_experiment_that_is_being_deleted_starts_nothing(world: World) -> Non
     plan = world.look()
     assert (plan.start, plan.stop, plan.events, plan.write_status) == ((), (), (), False)
     assert plan.status == world.experiment.status
+
+
+def test_an_older_attempt_that_comes_back_to_life_is_stopped_while_the_next_runs(training: World) -> None:
+    first = training.newest("train")
+    training.fail("train", 75)
+    training.now += timedelta(seconds=10)
+    training.settle()
+    training.change("train", state=RunState.RUNNING)
+    training.runs[TRAIN] = first
+    assert training.look().stop == (TRAIN,)
+    step = training.step("train")
+    assert (step.state, step.attempt) == (StepState.RUNNING, 2)
+
+
+def test_pods_whose_job_is_gone_leave_its_name_to_the_step(training: World) -> None:
+    training.change("train", name="nuclei-train-1-abcde")
+    training.settle()
+    training.change("train", name="", state=RunState.STOPPING)
+    training.settle()
+    assert training.step("train").job_name == "nuclei-train-1-abcde"
+
+
+def test_a_suspension_does_not_hide_a_spec_that_cannot_work(training: World) -> None:
+    training.suspend(True)
+    training.settle()
+    training.fail("train", 64)
+    assert (training.step("train").state, training.step("train").reason) == (StepState.FAILED, "InvalidInput")
+
+
+def test_a_node_lost_while_the_run_ends_is_told(training: World) -> None:
+    training.change("train", state=RunState.STOPPING)
+    training.settle()
+    training.change("train", lost=LOST)
+    training.settle()
+    assert (training.step("train").reason, training.step("train").message) == ("NodeLost", LOST)
+
+
+def test_an_older_attempt_that_is_not_ready_in_time_stops_no_newer_one(training: World, make: Make) -> None:
+    training.edit(make(lambda spec: spec.update(preRunningDeadlineSeconds=60)))
+    first = training.newest("train")
+    training.fail("train", 75)
+    training.now += timedelta(minutes=5)
+    training.settle()
+    training.change("train", state=RunState.RUNNING)
+    training.runs[TRAIN] = replace(first, state=RunState.STARTING)
+    training.look()
+    step = training.step("train")
+    assert (step.state, step.attempt) == (StepState.RUNNING, 2)

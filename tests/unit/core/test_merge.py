@@ -41,12 +41,14 @@ def test_several_train_sets_and_the_tag_of_the_annotation_file(make: Any) -> Non
 def test_what_the_user_gives_wins(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec["experiment"]["dataConfig"]["trainingFilePattern"] = "/data/t-*"
-        spec["steps"][3]["experiment"] = {"dataConfig": {"valJsonFile": "/data/val.json"}}
+        files = {"validationFilePattern": "/data/v-*", "valJsonFile": "/data/val.json"}
+        spec["steps"][3]["experiment"] = {"dataConfig": files}
 
     experiment = make(change)
     assert spec_of(experiment, "train").data_config.training_file_pattern == "/data/t-*"
     assert spec_of(experiment, "train").data_config.val_json_file == "/workspace/raw/val.json"
-    assert spec_of(experiment, "evaluate").data_config.val_json_file == "/data/val.json"
+    evaluate = spec_of(experiment, "evaluate").data_config
+    assert (evaluate.validation_file_pattern, evaluate.val_json_file) == ("/data/v-*", "/data/val.json")
 
 
 def test_a_steps_fields_are_merged_by_field(make: Any) -> None:
@@ -61,6 +63,13 @@ def test_a_steps_fields_are_merged_by_field(make: Any) -> None:
     assert (spec.maskrcnn_config.freeze_bn, spec.maskrcnn_config.freeze_blocks) == (False, (0, 1))
 
 
+def test_a_steps_fields_bring_no_defaults_with_them(make: Any) -> None:
+    """The pod gets the spec as it was given."""
+    spec = spec_of(make(), "retrain")
+    assert {"seed", "total_steps", "l1_weight_decay"} < spec.model_fields_set
+    assert "momentum" not in spec.model_fields_set
+
+
 def test_the_model_of_another_step_takes_the_place_of_the_experiments(make: Any) -> None:
     experiment = make()
     graph = build_graph(experiment)
@@ -73,8 +82,13 @@ def test_the_model_of_another_step_takes_the_place_of_the_experiments(make: Any)
     assert with_model(evaluate, graph.nodes["evaluate"], "/m.tlt") == evaluate
 
 
-def test_model_from_a_train_step_gives_the_checkpoint(make: Any) -> None:
-    experiment = make(lambda spec: spec["steps"][5].update(modelFrom="train"))
+@pytest.mark.parametrize("pruned", [{}, {"prunedModelPath": "/workspace/pruned.tlt"}])
+def test_model_from_a_train_step_gives_the_checkpoint(make: Any, pruned: dict[str, str]) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["steps"][5]["modelFrom"] = "train"
+        spec["experiment"].update(pruned)
+
+    experiment = make(change)
     final = with_model(spec_of(experiment, "retrain"), build_graph(experiment).nodes["retrain"], "/m.tlt")
     assert (final.checkpoint, final.pruned_model_path) == ("/m.tlt", None)
 
@@ -115,6 +129,8 @@ def test_tasks_without_a_spec(make: Any) -> None:
         ("/workspace/nuclei/train/model.tlt", True),
         ("/workspace/nuclei/t*/model.tlt", True),
         ("/data/x,/workspace/nuclei/train", True),
+        ("/workspace//nuclei/./train/model.tlt", True),
+        ("workspace/nuclei/train/model.tlt", False),
         ("/workspace/nuclei/train2/model.tlt", False),
         ("/workspace/other/train/model.tlt", False),
         ("/workspace/nuclei", False),

@@ -79,6 +79,7 @@ def test_time_of_a_condition_whose_status_is_unchanged_stays() -> None:
         ("a\tb\n\x00c\x7f", "a b c"),
         ("caf\udce9", "caf?"),
         ("é", "é"),
+        ("x" * MESSAGE_LENGTH, "x" * MESSAGE_LENGTH),
         ("x" * 5000, "x" * (MESSAGE_LENGTH - 3) + "..."),
     ],
 )
@@ -93,3 +94,8 @@ def test_message_is_cleaned_and_cut(message: str, text: str) -> None:
 )
 def test_conditions_of_another_form_are_none(stored: dict[str, Any]) -> None:
     assert raw_conditions(stored) == ()
+
+
+def test_time_of_a_condition_whose_status_changes_is_new() -> None:
+    [_, ready, _] = with_notice([condition("Succeeded", "Unknown"), condition("Ready", "True")], STALLED, 3, NOW)
+    assert ready["lastTransitionTime"] == "2026-01-01T12:00:00Z"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.core.runs import RunState
 from maskrcnn_operator.core.wanted import understand
 
 from .world import World
@@ -129,6 +130,10 @@ FINE = [
     # not read
     put(8, "export", dataType="fp32", calibration={"imageDir": "/workspace/nuclei/inference"}),
     lambda spec: spec["steps"][5].update(experiment={"checkpoint": "/workspace/nuclei/retrain/x"}),
+    both(
+        put(2, None, experiment={"prunedModelPath": "/workspace/pruned.tlt"}),
+        experiment(checkpoint="/workspace/nuclei/evaluate/c.hdf5"),
+    ),
 ]
 
 
@@ -185,14 +190,31 @@ def test_a_step_that_has_started_continues(make: Make) -> None:
     assert world.conditions()["Stalled"] == "True"
 
 
-def test_a_run_that_the_status_does_not_know_yet_continues(make: Make) -> None:
+@pytest.mark.parametrize("ended", [{}, {"state": RunState.FAILED, "exit_code": 75}])
+def test_a_run_that_the_status_does_not_know_yet_continues(make: Make, ended: dict[str, Any]) -> None:
     world = World(make())
     world.settle()
     fresh = make(BAD)
     world.edit(fresh.with_status(fresh.status))
-    world.change("convert-train", fingerprint=understand(fresh).fingerprint("convert-train"))
+    world.change("convert-train", fingerprint=understand(fresh).fingerprint("convert-train"), **ended)
     world.look()
     assert world.conditions().get("Stalled") != "True"
+
+
+def test_a_step_that_has_started_continues_after_its_run_vanished(make: Make) -> None:
+    world = World(make())
+    world.settle()
+    recorded = understand(make(BAD)).fingerprint("convert-train")
+    steps = tuple(
+        step.model_copy(update={"fingerprint": recorded}) if step.name == "convert-train" else step
+        for step in world.experiment.status.steps
+    )
+    world.edit(make(BAD))
+    world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"steps": steps}))
+    del world.runs[world.newest("convert-train").key]
+    world.settle()
+    assert world.conditions().get("Stalled") != "True"
+    assert world.step("convert-train").reason == "RunLost"
 
 
 @pytest.mark.parametrize(
@@ -210,3 +232,13 @@ def test_the_layout_of_the_readme_with_a_step_called_as_the_images(
     found = make(change)
     found = found.model_copy(update={"metadata": found.metadata.model_copy(update={"name": name})})
     assert list(understand(found).overlaps) == [step]
+
+
+def test_the_remedy_offers_no_dependency_on_a_step_that_runs_later(make: Make) -> None:
+    (problem,) = understand(make(experiment(checkpoint="/workspace/nuclei/evaluate/c.hdf5"))).overlaps["train"]
+    assert str(problem).endswith("moved or deleted: name another path, or rename the step")
+
+
+def test_annotations_of_a_train_set_are_read_by_its_conversion_alone(make: Make) -> None:
+    change = put(0, "datasetConvert", annotationsFile="/workspace/nuclei/inference/train.json")
+    assert list(understand(make(change)).overlaps) == ["convert-train"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
+from maskrcnn_operator.core.deadlines import active_time
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
@@ -74,6 +75,7 @@ def test_what_is_started(world: World) -> None:
     retrain = started["retrain"].spec
     assert retrain is not None
     assert (retrain.pruned_model_path, retrain.checkpoint) == ("/workspace/prune.tlt", None)
+    assert started["retrain"].model_path is None
 
 
 def test_a_step_at_a_time(make: Any) -> None:
@@ -349,3 +351,118 @@ def test_a_node_whose_clock_is_behind_does_not_take_the_back_off_away(training: 
     training.change("train", state=RunState.FAILED, exit_code=143, ended=started - timedelta(days=365))
     training.settle()
     assert training.step("train").next_attempt_time == started + timedelta(seconds=10)
+
+
+def test_times_in_the_status_are_whole_seconds(world: World) -> None:
+    world.now += timedelta(milliseconds=500)
+    world.settle()
+    assert world.step("convert-train").start_time == START
+    assert {condition.last_transition_time for condition in world.experiment.status.conditions} == {START}
+
+
+def test_a_suspension_takes_the_back_off_from_a_pending_step(training: World) -> None:
+    training.fail("train", 75)
+    training.suspend(True)
+    training.settle()
+    assert (training.step("train").reason, training.step("train").next_attempt_time) == ("Suspended", None)
+
+
+def test_a_step_that_could_start_after_the_active_deadline_fails(make: Any) -> None:
+    world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
+    world.settle()
+    world.now += timedelta(seconds=55)
+    world.succeed("convert-train")
+    world.succeed("convert-val")
+    step = world.step("train")
+    assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "DeadlineExceeded", 0)
+    assert step.message == "activeDeadlineSeconds (60) is over"
+    assert world.step("evaluate").reason == "UpstreamFailed"
+
+
+def test_the_image_of_the_first_attempt_stays_until_the_user_names_one(training: World, make: Any) -> None:
+    training.settings = replace(SETTINGS, default_image="trainer:2")
+    training.fail("train", 75)
+    training.now += timedelta(minutes=1)
+    training.settle()
+    assert (training.step("train").attempt, training.step("train").image) == (2, "trainer:1")
+    training.edit(make(lambda spec: spec.update(image="own:1")))
+    training.fail("train", 75)
+    training.now += timedelta(minutes=1)
+    training.settle()
+    assert (training.step("train").attempt, training.step("train").image) == (3, "own:1")
+
+
+def test_a_step_keeps_the_start_of_its_first_attempt(training: World) -> None:
+    started = training.step("train").start_time
+    training.fail("train", 75)
+    training.now += timedelta(minutes=1)
+    training.settle()
+    assert (training.step("train").attempt, training.step("train").start_time) == (2, started)
+
+
+def test_a_step_fails_whose_model_was_not_named_by_the_step_that_makes_it(training: World) -> None:
+    result = TaskResult(0, training.newest("train").fingerprint)
+    training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=result)
+    training.settle()
+    step = training.step("evaluate")
+    assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "Error", 0)
+    assert step.message == "step train has succeeded without naming a model: change its revision to run it again"
+    assert training.live() == set()
+
+
+def test_a_step_stopped_by_the_active_deadline_fails_although_its_pods_linger(make: Any) -> None:
+    world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
+    world.settle()
+    world.now += timedelta(seconds=60)
+    world.settle()
+    world.lingering = {"convert-train": "pod x"}
+    world.fail("convert-train", 143)
+    step = world.step("convert-train")
+    assert (step.state, step.reason) == (StepState.FAILED, "DeadlineExceeded")
+
+
+def test_the_active_deadline_of_an_idle_experiment_asks_for_no_look(make: Any) -> None:
+    world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
+    world.settle()
+    for name in ("convert-train", "convert-val"):
+        world.change(name, state=RunState.QUEUED)
+    assert world.settle().wake_at is None
+
+
+def test_active_time_never_shrinks_where_the_clock_goes_back() -> None:
+    status = ExperimentStatus(active_seconds=30, active_since=START)
+    assert active_time(status, START - timedelta(seconds=10)) == timedelta(seconds=30)
+    assert active_time(status, START + timedelta(seconds=10)) == timedelta(seconds=40)
+
+
+def test_the_checkpoint_that_a_task_names_at_its_end_is_kept(training: World) -> None:
+    training.fail("train", 143, result=TaskResult(143, checkpoint_step=70))
+    step = training.step("train")
+    assert (step.checkpoint_step, step.disruptions) == (70, 1)
+
+
+def test_resuming_a_failed_step_gives_it_a_new_budget(training: World) -> None:
+    for code in (1, 143, 64):
+        training.fail("train", code)
+        training.now += timedelta(minutes=5)
+        training.settle()
+    assert (training.step("train").restarts, training.step("train").disruptions) == (1, 1)
+    training.suspend(True)
+    training.settle()
+    training.suspend(False)
+    training.settle()
+    assert (training.step("train").restarts, training.step("train").disruptions) == (0, 0)
+
+
+def test_the_back_off_grows_with_failures_and_disruptions_together(training: World) -> None:
+    training.fail("train", 75)
+    training.now += timedelta(minutes=5)
+    training.settle()
+    training.fail("train", 143)
+    assert training.step("train").next_attempt_time == training.now + timedelta(seconds=20)
+
+
+def test_the_current_step_is_the_one_that_trains(training: World) -> None:
+    training.succeed("train", "prune")
+    assert training.live() == {"evaluate", "retrain"}
+    assert training.experiment.status.current_step == "retrain"

@@ -11,7 +11,7 @@ from maskrcnn_operator.api.status import Artifact, Metric, StepState
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.restart import back_off, exit_reason
-from maskrcnn_operator.core.result import TaskResult, parse_result
+from maskrcnn_operator.core.result import TaskResult, format_number, parse_result
 from maskrcnn_operator.core.runs import RunState
 
 from .world import World
@@ -200,3 +200,81 @@ def test_a_step_whose_result_was_there_is_up_to_date(training: World) -> None:
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=found)
     training.look()
     assert (training.step("train").state, training.step("train").reason) == (StepState.SUCCEEDED, "UpToDate")
+
+
+def test_the_exit_code_of_the_result_stands_in_for_that_of_the_process(training: World) -> None:
+    training.fail("train", None, result=TaskResult(64, reason="InvalidData", message="no image"))
+    step = training.step("train")
+    assert (step.state, step.reason, step.exit_code) == (StepState.FAILED, "InvalidData", 64)
+
+
+def test_the_exit_code_of_the_process_counts_more_than_that_of_the_result(training: World) -> None:
+    training.fail("train", 137, result=TaskResult(64))
+    step = training.step("train")
+    assert (step.state, step.exit_code) == (StepState.PENDING, 137)
+    assert step.message.startswith("OutOfMemory")
+
+
+def test_the_message_of_the_task_is_told_rather_than_that_of_the_executor(training: World) -> None:
+    training.fail("train", 64, message="pod x: exit code 64", result=TaskResult(64, message="no image"))
+    assert training.step("train").message == "no image"
+
+
+def test_a_result_without_a_fingerprint_is_taken(training: World) -> None:
+    training.change("train", state=RunState.SUCCEEDED, ended=training.now, result=TaskResult(0, model_path="/m.tlt"))
+    training.settle()
+    assert (training.step("train").state, training.step("train").model_path) == (StepState.SUCCEEDED, "/m.tlt")
+
+
+def test_a_step_whose_run_was_adopted_is_up_to_date(training: World) -> None:
+    found = TaskResult(0, training.newest("train").fingerprint, model_path="/workspace/m.tlt")
+    training.change("train", state=RunState.SUCCEEDED, ended=training.now, result=found, adopted=True)
+    training.look()
+    assert training.step("train").reason == "UpToDate"
+
+
+def test_a_record_without_a_field_keeps_that_of_the_record_before() -> None:
+    first = {"step": 300, "total_steps": 1000, "eta": "1 day, 0:00:10", "checkpointStep": 200}
+    before = progress_of("train", first, None, NOW)
+    after = progress_of("train", {"step": 310}, before, NOW)
+    assert before is not None
+    assert after is not None
+    assert (before.estimated_remaining_seconds, after.estimated_remaining_seconds) == (86410, 86410)
+    assert (after.iteration, after.percentage) == (310, 31)
+    assert (after.total_iterations, after.eta, after.checkpoint_step) == (1000, "1 day, 0:00:10", 200)
+
+
+def test_a_later_record_replaces_a_metric() -> None:
+    before = progress_of("train", {"step": 1, "graphical": {"loss": 0.6}}, None, NOW)
+    after = progress_of("train", {"step": 2, "graphical": {"loss": 0.5}}, before, NOW)
+    assert after is not None
+    assert after.metrics == (Metric(name="loss", value="0.5"),)
+
+
+@pytest.mark.parametrize(("total", "percentage"), [(200, 100), (0, None)])
+def test_percentage_is_bounded(total: int, percentage: int | None) -> None:
+    progress = progress_of("train", {"step": 300, "total_steps": total}, None, NOW)
+    assert progress is not None
+    assert progress.percentage == percentage
+
+
+def test_numbers_up_to_their_bound_are_taken() -> None:
+    artifacts = {str(number): {"path": "/x", "bytes": 2**63 - 1} for number in range(64)}
+    result = parse_result(json.dumps({"code": 255, "attempt": 2**31 - 1, "artifacts": artifacts}))
+    assert result is not None
+    assert (result.code, result.attempt, len(result.artifacts)) == (255, 2**31 - 1, 64)
+    assert result.artifacts["0"] == Artifact(path="/x", bytes=2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(2**63 - 1, str(2**63 - 1)), (2**63, ""), (-(2**63), ""), (0.12345678, "0.1234568"), (1e-05, "1e-05"), (True, "")],
+)
+def test_a_number_is_a_short_decimal_text(number: float, text: str) -> None:
+    assert format_number(number) == text
+
+
+def test_an_attempt_beyond_the_range_of_the_status_is_left_out() -> None:
+    result = parse_result(json.dumps({"code": 0, "attempt": 2**31}))
+    assert result is not None
+    assert result.attempt == 0

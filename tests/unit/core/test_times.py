@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from maskrcnn_operator.api.status import Progress
 from maskrcnn_operator.core.runs import RunKey, RunState
+from maskrcnn_operator.core.ttl import deleted_at, is_still_to_be_deleted
 
 from .conftest import Make
 from .world import START, World
@@ -133,3 +137,56 @@ def test_progress_of_an_older_attempt_says_nothing_of_the_next(training: World, 
     assert training.step("train").checkpoint_step is None
     training.settle()
     assert training.step("train").checkpoint_step is None
+
+
+def test_a_deletion_whose_time_is_over_asks_for_no_look_in_the_past(make: Make) -> None:
+    world = World(make(lambda spec: spec.update(steps=spec["steps"][:1], ttlSecondsAfterFinished=60)))
+    world.settle()
+    world.succeed("convert-train")
+    ended = world.now
+    world.now += timedelta(seconds=61)
+    plan = world.look()
+    assert plan.delete_experiment
+    assert plan.wake_at == ended + timedelta(hours=3)
+
+
+def test_a_run_without_a_time_of_its_end_is_kept(training: World) -> None:
+    training.change("convert-train", ended=None)
+    assert training.look().forget == ()
+
+
+def finished(make: Make) -> World:
+    """Return an experiment that has just succeeded and is to be deleted after a minute."""
+    world = World(make(lambda spec: spec.update(steps=spec["steps"][:1], ttlSecondsAfterFinished=60)))
+    world.settle()
+    world.succeed("convert-train")
+    return world
+
+
+def test_a_finished_experiment_is_deleted_only_once_its_time_is_over(make: Make) -> None:
+    world = finished(make)
+    assert not is_still_to_be_deleted(world.experiment, world.experiment, world.now + timedelta(seconds=59))
+    assert is_still_to_be_deleted(world.experiment, world.experiment, world.now + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("change", [{"uid": "another"}, {"generation": 2}])
+def test_an_experiment_that_was_replaced_or_edited_since_is_not_deleted(make: Make, change: dict[str, Any]) -> None:
+    world = finished(make)
+    assert world.experiment.metadata.generation != 2
+    metadata = world.experiment.metadata.model_copy(update=change)
+    live = world.experiment.model_copy(update={"metadata": metadata})
+    assert not is_still_to_be_deleted(world.experiment, live, world.now + timedelta(days=1))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_time_of_completion_alone_deletes_nothing(make: Make, kept: bool) -> None:
+    """An edit that cannot be read leaves the time as it is and makes Succeeded Unknown."""
+    world = finished(make)
+    status = world.experiment.status
+    told = [
+        condition.model_copy(update={"status": "Unknown"})
+        for condition in status.conditions
+        if kept and condition.type == "Succeeded"
+    ]
+    assert deleted_at(world.experiment.spec, status) is not None
+    assert deleted_at(world.experiment.spec, status.model_copy(update={"conditions": tuple(told)})) is None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from maskrcnn_operator.api.status import StepState, StepStatus
-from maskrcnn_operator.core.runs import RunKey, RunState
+from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.core.runs import Run, RunKey, RunState
+from maskrcnn_operator.core.wanted import understand
 
+from .conftest import Make
 from .world import World
 
 
@@ -42,3 +45,59 @@ def test_an_attempt_that_was_counted_is_not_counted_again(training: World) -> No
     training.settle()
     step = training.step("train")
     assert (step.attempt, step.restarts) == (2, 1)
+
+
+def test_attempt_that_vanished_does_not_count_where_its_successor_exists(training: World) -> None:
+    first = training.newest("train")
+    del training.runs[first.key]
+    training.runs[RunKey("train", 2)] = replace(first, attempt=2)
+    training.settle()
+    step = training.step("train")
+    assert (step.state, step.attempt) == (StepState.RUNNING, 2)
+    assert (step.restarts, step.disruptions) == (0, 0)
+
+
+def test_runs_are_adopted_in_the_first_look_after_the_status_was_removed(training: World) -> None:
+    training.experiment = training.experiment.with_status(ExperimentStatus())
+    plan = training.look()
+    assert plan.start == ()
+    assert (training.step("train").state, training.step("train").attempt) == (StepState.RUNNING, 1)
+    assert training.step("convert-train").state is StepState.SUCCEEDED
+    assert training.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
+
+
+def forget_train(world: World) -> None:
+    """Take the step out of the status, as if the status could not be written after the step was started."""
+    status = world.experiment.status
+    steps = tuple(StepStatus(name="train") if step.name == "train" else step for step in status.steps)
+    world.experiment = world.experiment.with_status(status.model_copy(update={"steps": steps}))
+
+
+def test_adopted_run_gives_the_step_its_start(training: World) -> None:
+    forget_train(training)
+    training.now += timedelta(minutes=1)
+    training.settle()
+    assert training.step("train").start_time == training.newest("train").started
+
+
+def test_adopted_run_of_another_fingerprint_takes_the_old_results_from_the_step(training: World, make: Make) -> None:
+    training.succeed("train")
+    training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    training.now += timedelta(minutes=1)
+    fingerprint = understand(training.experiment).fingerprint("train")
+    training.runs[RunKey("train", 2)] = Run("train", 2, RunState.RUNNING, fingerprint, started=training.now)
+    training.look()
+    step = training.step("train")
+    assert (step.state, step.attempt, step.fingerprint) == (StepState.RUNNING, 2, fingerprint)
+    assert (step.model_path, step.artifacts, step.metrics) == (None, {}, ())
+    assert step.start_time == training.now
+
+
+def test_adopted_run_whose_fingerprint_cannot_be_read_is_stopped_and_made_again(training: World) -> None:
+    forget_train(training)
+    training.change("train", fingerprint="")
+    assert training.look().stop == (RunKey("train", 1),)
+    assert training.step("train").reason == "SpecChanged"
+    training.fail("train", 143)
+    assert (training.step("train").attempt, training.step("train").disruptions) == (2, 0)
+    assert training.live() == {"train"}

@@ -42,7 +42,11 @@ def test_what_is_upstream_of_lingering_pods_waits_too(world: World) -> None:
     world.lingering = {"train": OLD_POD}
     world.settle()
     assert world.runs == {}
-    assert world.step("convert-train").reason == "UpstreamChanged"
+    step = world.step("convert-train")
+    assert (step.reason, step.message) == (
+        "UpstreamChanged",
+        "waits until steps that still use its old result have stopped",
+    )
     assert world.step("train").reason == "WaitingForSteps"
     assert ready(world).reason == "Waiting"
     world.lingering = {"of-an-older-spec": "pod nuclei-of-an-older-spec-1-x"}
@@ -188,3 +192,30 @@ def test_a_job_of_a_queue_is_queued_from_the_start(make: Make) -> None:
     for name in ("convert-train", "convert-val"):
         started.change(name, state=RunState.QUEUED)
     assert not started.look().write_status
+
+
+def test_an_unknown_claim_is_told_rather_than_the_turn_that_it_would_give(training: World) -> None:
+    training.succeed("train")
+    training.fail("prune", 75)
+    training.settings = replace(SETTINGS, workspace_shared=None)
+    training.now += timedelta(seconds=10)
+    plan = training.settle()
+    assert training.live() == {"evaluate"}
+    assert training.step("prune").reason == "WaitingForClaim"
+    assert plan.wake_at == training.now + timedelta(seconds=30)
+
+
+def test_a_refusal_says_nothing_of_a_step_that_waits_for_others(world: World) -> None:
+    world.refused = {"train": Refusal(Reason.NAME_TAKEN, "Job nuclei-train-1-abcde is not of this experiment")}
+    world.settle()
+    assert (world.step("train").reason, world.step("train").next_attempt_time) == ("WaitingForSteps", None)
+
+
+@pytest.mark.parametrize(("queue", "queueing"), [({}, True), ({"queueName": "gpus"}, False)])
+def test_a_job_that_nothing_queues_is_starting_from_the_start(
+    make: Make, queue: dict[str, str], queueing: bool
+) -> None:
+    world = World(make(lambda spec: spec.update(queue)), replace(SETTINGS, queueing=queueing))
+    world.look()
+    world.look()
+    assert (world.step("convert-train").state, world.step("convert-train").reason) == (StepState.STARTING, "Starting")

@@ -1,0 +1,60 @@
+"""Fields of the status that speak of the experiment as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskrcnn_operator.api.status import Metric
+from maskrcnn_operator.core.result import TaskResult
+from maskrcnn_operator.core.runs import RunState
+
+from .conftest import Make
+from .world import START, World
+
+
+def test_of_two_models_of_the_same_second_the_later_in_the_spec_counts(make: Make) -> None:
+    def two(spec: dict[str, Any]) -> None:
+        spec["steps"] = [*spec["steps"][:3], {"name": "second", "train": {}}]
+
+    world = World(make(two))
+    world.settle()
+    world.succeed("convert-train", "convert-val")
+    for name in ("train", "second"):
+        result = TaskResult(0, world.newest(name).fingerprint, model_path=f"/workspace/{name}.tlt")
+        world.change(name, state=RunState.SUCCEEDED, ended=world.now, result=result)
+    world.settle()
+    assert world.experiment.status.model_path == "/workspace/second.tlt"
+
+
+def test_metrics_of_an_exported_model_do_not_stand_for_the_experiment(make: Make) -> None:
+    def evaluate_the_export(spec: dict[str, Any]) -> None:
+        exported = {"name": "evaluate-export", "evaluate": {}, "modelFrom": "export"}
+        spec["steps"] = [*spec["steps"][:4], spec["steps"][8], exported]
+
+    world = World(make(evaluate_the_export))
+    world.settle()
+    world.succeed("convert-train", "convert-val", "train", "evaluate", "export", "evaluate-export")
+    assert world.step("evaluate-export").metrics == (Metric(name="AP", value="0.15"),)
+    assert world.experiment.status.metrics == (Metric(name="AP", value="0.8"),)
+
+
+def test_the_start_of_an_experiment_stays_when_its_steps_run_again(make: Make) -> None:
+    def one(spec: dict[str, Any]) -> None:
+        spec["steps"] = spec["steps"][:1]
+
+    def shards(spec: dict[str, Any]) -> None:
+        spec["steps"][0]["datasetConvert"]["numShards"] = 7
+
+    world = World(make(one))
+    world.settle()
+    world.succeed("convert-train")
+    world.edit(make(one, shards))
+    world.settle()
+    assert world.step("convert-train").start_time == world.now
+    assert world.experiment.status.start_time == START
+
+
+def test_the_model_of_a_step_stays_where_a_later_one_fails(training: World) -> None:
+    training.succeed("train", "prune")
+    training.fail("retrain", 64)
+    assert training.experiment.status.model_path == "/workspace/nuclei/train/model.tlt"
