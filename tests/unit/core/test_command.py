@@ -127,3 +127,8 @@ def test_environment_holds_no_key() -> None:
         "MASKRCNN_EXPERIMENT_UID": "u",
         "MASKRCNN_TERMINATION_LOG": "/dev/termination-log",
     }
+
+
+def test_a_conversion_without_a_tag_leaves_it_to_the_task(make: Any) -> None:
+    experiment = make(lambda spec: spec["steps"][0]["datasetConvert"].pop("tag"))
+    assert "-t" not in task_arguments(experiment.step("convert-train"), placement())
