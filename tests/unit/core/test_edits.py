@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -203,3 +204,16 @@ def test_a_suspension_leaves_the_reason_of_a_step_that_is_being_stopped(training
     training.settle()
     step = training.step("train")
     assert (step.state, step.reason, step.message) == (StepState.STOPPING, "SpecChanged", "the step was changed")
+
+
+def test_a_change_that_is_taken_back_gives_no_new_budget_of_disruptions(training: World, make: Any) -> None:
+    training.fail("train", 143, checkpoint_step=100)
+    training.now += timedelta(seconds=10)
+    training.settle()
+    training.change("train", state=RunState.RUNNING, checkpoint_step=100)
+    training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
+    training.settle()
+    training.edit(make())
+    training.settle()
+    training.fail("train", 143)
+    assert (training.step("train").checkpoint_step, training.step("train").disruptions) == (100, 1)
