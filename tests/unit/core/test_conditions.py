@@ -58,15 +58,19 @@ def test_an_experiment_fails_only_after_the_last_back_off(world: World) -> None:
     assert stalled.reason == "StepFailed"
 
 
-def test_time_and_reason_of_a_condition_are_its_own(world: World) -> None:
+def test_time_of_a_condition_whose_status_changes_is_new(world: World) -> None:
     world.settle()
     world.now += timedelta(minutes=1)
     world.suspend(True)
     world.settle()
     world.fail("convert-train", 143)
     world.fail("convert-val", 143)
-    ready, suspended = world.experiment.status.condition("Ready"), world.experiment.status.condition("Suspended")
+    ready = world.experiment.status.condition("Ready")
     assert ready is not None
-    assert suspended is not None
     assert (ready.status, ready.last_transition_time) == ("True", world.now)
-    assert suspended.reason == "Suspended"
+
+
+def test_a_suspended_invalid_experiment_says_both_reasons() -> None:
+    told = conditions(invalid((Problem("spec", "is wrong"),), suspended=True), (), 1, NOW)
+    reasons = {condition.type: condition.reason for condition in told}
+    assert (reasons["Suspended"], reasons["Stalled"], reasons["Ready"]) == ("Suspended", "InvalidSpec", "InvalidSpec")

@@ -190,3 +190,10 @@ def test_a_time_of_completion_alone_deletes_nothing(make: Make, kept: bool) -> N
     ]
     assert deleted_at(world.experiment.spec, status) is not None
     assert deleted_at(world.experiment.spec, status.model_copy(update={"conditions": tuple(told)})) is None
+
+
+def test_an_experiment_without_a_time_of_completion_is_not_deleted(make: Make) -> None:
+    """Another writer may have taken it out of the status."""
+    world = finished(make)
+    status = world.experiment.status.model_copy(update={"completion_time": None})
+    assert deleted_at(world.experiment.spec, status) is None
