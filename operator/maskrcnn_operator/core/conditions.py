@@ -93,7 +93,7 @@ def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...
     """Where an experiment with a valid spec stands.
 
     Args:
-        alive: what has not ended although no step says so, such as pods that linger; a suspension waits for it.
+        alive: what has not ended, such as pods that linger; a suspension waits for it where no step is live.
     """
     live = [step for step in steps if step.state in LIVE_STATES]
     broken = [step for step in steps if step.state is StepState.FAILED]

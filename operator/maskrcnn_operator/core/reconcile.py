@@ -147,7 +147,7 @@ class _Look:
         steps = self._suspended(steps) if self.experiment.spec.suspend else steps
         steps, over = self._within_deadlines(steps)
         steps, start = self._started(steps, over=over)
-        alive = what_is_still_alive(self.runs, steps, self.lingering)
+        alive = what_is_still_alive(self.runs, self.lingering)
         verdict = conditions.judge(tuple(steps.values()), suspend=self.experiment.spec.suspend, alive=alive)
         forget, later = runs_to_forget(self.runs, steps, self.now, self.settings)
         self.wake += [later] if later else []

@@ -38,12 +38,6 @@ def _wanted(run: Run, step: StepStatus | None) -> bool:
     )
 
 
-def what_is_still_alive(
-    runs: Sequence[Run], steps: Mapping[str, StepStatus], lingering: Mapping[str, str]
-) -> tuple[str, ...]:
-    """What runs although no step says so, in words: pods that linger, and runs that are being stopped."""
-    known = {(step.name, step.attempt) for step in steps.values() if step.state in LIVE_STATES}
-    old = [
-        f"attempt {run.attempt} of step {run.step}" for run in runs if run.live and (run.step, run.attempt) not in known
-    ]
-    return (*lingering.values(), *old)
+def what_is_still_alive(runs: Sequence[Run], lingering: Mapping[str, str]) -> tuple[str, ...]:
+    """Return in words what has not ended: pods that linger, and live runs, those of removed steps included."""
+    return (*lingering.values(), *(f"attempt {run.attempt} of step {run.step}" for run in runs if run.live))
