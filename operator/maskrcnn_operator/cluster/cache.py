@@ -318,7 +318,7 @@ class Cache:
         missing = [
             uid
             for uid, seen in self._seen[resource].items()
-            if uid not in uids and seen.version <= version and namespace in (None, seen.key.namespace)
+            if uid not in uids and namespace in (None, seen.key.namespace)
         ]
         return {key for key in (self.drop(resource, uid, version) for uid in missing) if key is not None}
 

@@ -53,8 +53,7 @@ async def list_namespace(
 
 def forget_namespace(cache: Cache, namespace: str) -> set[Key]:
     """Drop everything of a namespace that is gone; return the keys that have changed by it."""
-    # Jobs are last: a pod that has ended stays as long as its Job
-    return {key for kind in reversed(ORDER) for key in cache.retain(kind, namespace, set(), _ANY_VERSION)}
+    return {key for kind in ORDER for key in cache.retain(kind, namespace, set(), _ANY_VERSION)}
 
 
 async def _read_kind(client: Client, cache: Cache, resource: Resource, namespace: str | None, changed: set[Key]) -> int:

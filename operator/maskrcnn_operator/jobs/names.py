@@ -31,7 +31,7 @@ def uid_hash(uid: str) -> str:
 def job_name(experiment: str, step: str, attempt: int, uid: str) -> str:
     """``<experiment>-<step>-<attempt>-<hash of the uid>``; from attempt 1000 on, a long experiment's name is cut."""
     rest = f"-{step}-{attempt}-{uid_hash(uid)}"
-    return experiment[: JOB_NAME_LENGTH - len(rest)].rstrip("-") + rest
+    return experiment[: JOB_NAME_LENGTH - len(rest)] + rest
 
 
 def service_name(experiment: str, step: str, uid: str) -> str:

@@ -199,7 +199,7 @@ def pod_view(value: object) -> PodView:
         experiment_uid=_shared(annotations.get(ANNOTATION_EXPERIMENT_UID)),
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
         job_uid=_controller(metadata, "Job"),
-        index=_number(labels.get(_INDEX) or annotations.get(_INDEX)),
+        index=_number(labels.get(_INDEX)),
         node=_shared(spec.get("nodeName")),
         phase=_shared(status.get("phase")) or "Pending",
         ready=_is_true(conditions, "Ready"),

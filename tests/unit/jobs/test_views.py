@@ -114,7 +114,7 @@ LONG = "9" * 5_000
 @pytest.mark.parametrize(
     "change",
     [
-        {"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": LONG}}},
+        {"metadata": {"labels": {"batch.kubernetes.io/job-completion-index": LONG}}},
         {"metadata": {"labels": {"maskrcnn.dev/attempt": LONG}}},
         {"metadata": {"labels": {"maskrcnn.dev/attempt": "2147483648"}}},
         {"metadata": {"labels": ["maskrcnn.dev/attempt"]}},
