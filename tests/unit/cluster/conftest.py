@@ -132,8 +132,9 @@ class FakeServer:
             raise Conflict(409, "Conflict", "the resourceVersion in the precondition does not match")
         self.writes.append(("delete", resource.plural, name))
         if propagation == "Foreground":
-            found["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z"
             found["metadata"]["finalizers"] = ["foregroundDeletion"]
+        if found["metadata"].get("finalizers"):
+            found["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z"
             return self.add(resource, namespace, found)
         return self.objects.pop((resource.plural, namespace, name))
 

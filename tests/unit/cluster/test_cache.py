@@ -85,6 +85,15 @@ def test_what_was_deleted_does_not_come_back() -> None:
     assert cache.drop(JOBS, "j1") is None
 
 
+def test_deletion_that_is_told_late_brings_nothing_back() -> None:
+    cache = Cache()
+    cache.put(JOBS, job("j1", 5))
+    cache.drop(JOBS, "j1")
+    assert cache.drop(JOBS, "j1", 8) is None
+    assert cache.put(JOBS, job("j1", 9)) is None
+    assert cache.job("j1") is None
+
+
 def test_a_change_that_decides_nothing_is_no_news() -> None:
     cache = Cache()
     assert cache.put(JOBS, job("j1", 5, active=0)) == KEY
@@ -125,6 +134,13 @@ def test_a_pod_that_had_ended_stays_as_long_as_its_job() -> None:
     assert cache.retain(PODS, None, set(), 50) == set()
     cache.drop(JOBS, "j1")
     assert cache.pods_of("ns", "nuclei") == []
+    assert cache.keys() == set()
+
+
+def test_pod_that_had_ended_goes_where_its_job_is_unknown() -> None:
+    cache = Cache()
+    cache.put(PODS, pod("p0", 6, "gone", "Succeeded"))
+    assert cache.drop(PODS, "p0") == KEY
     assert cache.keys() == set()
 
 
@@ -315,6 +331,18 @@ def test_metadata_of_a_write_that_cannot_be_read_is_left_to_the_watch(experiment
         cache.put_status(metadata, found, found.status.model_copy(update={"restarts": 9}))  # type: ignore[arg-type]
     assert cache.experiment("ns", "nuclei") is found
     assert left_out[-1][:3] == ("maskrcnnexperiments", "ns", "nuclei")
+
+
+def test_answer_to_a_status_write_does_not_replace_a_newer_state(experiment_object: dict[str, Any]) -> None:
+    cache = Cache()
+    cache.put(EXPERIMENTS, at(experiment_object, 1))
+    written = cache.experiment("ns", "nuclei")
+    assert written is not None
+    cache.put(EXPERIMENTS, at(experiment_object, 3, generation=2))
+    cache.put_status(at(experiment_object, 2)["metadata"], written, written.status)
+    found = cache.experiment("ns", "nuclei")
+    assert found is not None
+    assert (found.metadata.resource_version, found.metadata.generation) == ("3", 2)
 
 
 def test_an_object_whose_label_changes_leaves_its_experiment() -> None:

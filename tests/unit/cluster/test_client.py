@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
 from maskrcnn_operator.cluster.answers import LONGEST_RETRY_SECONDS
-from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, STATUS_MANAGER, Client
+from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, PROGRESS_MANAGER, STATUS_MANAGER, Client
 from maskrcnn_operator.cluster.connection import connect
 from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.cluster.resources import EVENTS, EXPERIMENTS, JOBS, LEASES
 
 TOKEN = "Bearer of-the-operator"
 
@@ -84,13 +86,14 @@ async def elsewhere() -> AsyncIterator[Wire]:
 
 
 class Limit:
-    """Notes for how long it was told to hold calls back."""
+    """Notes the purpose of each call, and for how long it was told to hold calls back."""
 
     def __init__(self) -> None:
+        self.purposes: list[Purpose] = []
         self.held_back: list[float] = []
 
-    async def acquire(self, *_: object, **__: object) -> None:
-        pass
+    async def acquire(self, purpose: Purpose) -> None:
+        self.purposes.append(purpose)
 
     def hold_back(self, seconds: float) -> None:
         self.held_back.append(seconds)
@@ -128,6 +131,44 @@ async def test_conditions_are_patched_without_the_rest_of_the_status(client: Cli
     assert call.path.endswith("/maskrcnnexperiments/nuclei/status")
     assert dict(call.query) == {"fieldManager": CONDITIONS_MANAGER}
     assert call.body == {"metadata": {"resourceVersion": "17"}, "status": {"conditions": conditions}}
+
+
+@pytest.mark.parametrize(
+    ("progress", "status"), [({"step": "train"}, {"status": {"progress": {"step": "train"}}}), (None, {})]
+)
+async def test_progress_has_a_field_manager_and_a_share_of_the_calls_of_its_own(
+    client: Client, wire: Wire, limit: Limit, progress: dict[str, str] | None, status: dict[str, Any]
+) -> None:
+    await client.apply_progress("ns", "nuclei", progress)
+    [call] = wire.calls
+    assert dict(call.query) == {"fieldManager": PROGRESS_MANAGER, "force": "true"}
+    assert {key: value for key, value in call.body.items() if key == "status"} == status
+    assert limit.purposes == [Purpose.PROGRESS]
+
+
+async def test_every_call_waits_for_the_limit_by_its_purpose(client: Client, limit: Limit) -> None:
+    await client.get(JOBS, "ns", "job")
+    await client.create(EVENTS, "ns", {}, purpose=Purpose.EVENT)
+    await client.replace(LEASES, "ns", "lease", {}, purpose=Purpose.URGENT)
+    await client.delete(JOBS, "ns", "job", uid="u")
+    await client.apply_status("ns", "nuclei", {}, 1)
+    await client.patch_conditions("ns", "nuclei", [], 1)
+    await client.token_review("token", "audience")
+    assert limit.purposes == [
+        Purpose.RECONCILE,
+        Purpose.EVENT,
+        Purpose.URGENT,
+        Purpose.RECONCILE,
+        Purpose.RECONCILE,
+        Purpose.RECONCILE,
+        Purpose.REVIEW,
+    ]
+
+
+async def test_what_is_deleted_goes_after_what_it_owns(client: Client, wire: Wire) -> None:
+    """Pods that outlive their Job would run next to those of the next attempt."""
+    await client.delete(JOBS, "ns", "job", uid="u")
+    assert wire.body["propagationPolicy"] == "Foreground"
 
 
 @pytest.mark.parametrize(
@@ -185,3 +226,15 @@ async def test_redirect_is_not_followed_and_gets_no_token(
             await call
     assert elsewhere.calls == []
     assert [call.path for call in wire.calls] == [JOBS.path("ns", "job"), JOBS.path("ns")]
+
+
+async def test_credentials_of_a_netrc_file_are_not_sent(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    client = Client(connect(Configuration(host=wire.url)))
+    await client.get(JOBS, "ns", "job")
+    await client.close()
+    assert "Authorization" not in wire.calls[0].headers

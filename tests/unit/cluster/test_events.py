@@ -62,6 +62,20 @@ async def test_a_series_whose_object_has_expired_begins_anew(
     assert "series" not in event
 
 
+async def test_series_whose_object_another_client_has_changed_starts_again(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
+    recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
+    about = experiment(experiment_object)
+    recorder.tell(about, (STARTED,))
+    await recorder.flush()
+    [event] = posted(server)
+    server.add(EVENTS, "ns", event)
+    recorder.tell(about, (STARTED,))
+    await recorder.flush()
+    assert ["series" in event for event in posted(server)] == [False, False]
+
+
 async def test_a_flood_is_cut(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     about = experiment(experiment_object)

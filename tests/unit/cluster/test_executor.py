@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +16,11 @@ from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, Statu
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
-from maskrcnn_operator.core.plan import Plan
+from maskrcnn_operator.core.plan import Event, Plan
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_operator.jobs.config import JobConfig, run_name
-from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP
+from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP, service_name
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
 from maskrcnn_operator.runtime.options import cluster_settings
 
@@ -134,7 +135,42 @@ async def first_start(stage: Stage) -> Any:
     return reconcile(blank, (), NOW, cluster_settings("trainer:1")).start
 
 
-@pytest.mark.parametrize("stranger", [{"labels": {"maskrcnn.dev/attempt": "1"}}, {"ownerReferences": []}])
+@pytest.mark.parametrize("there", [True, False])
+async def test_later_attempt_makes_the_service_only_where_it_is_missing(stage: Stage, there: bool) -> None:
+    await stage.step()
+    await stage.step()
+    [start] = await first_start(stage)
+    if not there:
+        del stage.server.objects["services", "ns", service_name("nuclei", "train", "exp-1")]
+    stage.server.writes.clear()
+    assert await stage.executor.start(stage.experiment, [replace(start, attempt=2)]) == {}
+    made = [plural for _, plural, _ in stage.server.writes]
+    assert made == (["jobs"] if there else ["services", "jobs"])
+
+
+async def test_events_of_a_plan_are_posted_once_its_status_is_written(stage: Stage) -> None:
+    event = Event("Normal", "StepStarted", "step train: attempt 1")
+    plan = Plan(stage.experiment.status, events=(event,))
+    stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(503, "ServiceUnavailable", "no")]
+    with pytest.raises(ApiError):
+        await stage.executor.conclude(stage.experiment, plan)
+    await stage.events.flush()
+    assert stage.server.writes == []
+    await stage.executor.conclude(stage.experiment, plan)
+    await stage.events.flush()
+    assert [plural for _, plural, _ in stage.server.writes] == ["status", "events"]
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {"labels": {LABEL_ATTEMPT: "1"}},
+        {"ownerReferences": []},
+        {"labels": {LABEL_ATTEMPT: "1"}, "ownerReferences": [{"uid": "exp-1"}]},
+        {"labels": {LABEL_ATTEMPT: "2"}, "ownerReferences": [{"uid": "exp-1", "controller": True}]},
+    ],
+    ids=["no owner", "no labels", "not controlled", "another attempt"],
+)
 async def test_a_job_of_somebody_else_takes_the_name(stage: Stage, stranger: dict[str, Any]) -> None:
     await stage.step()
     name = run_name(stage.experiment, "train", 1)
@@ -222,6 +258,24 @@ async def test_a_replica_that_does_not_lead_writes_nothing(stage: Stage) -> None
     assert stage.server.writes == []
 
 
+async def test_replica_that_lost_the_lease_makes_neither_service_nor_job(stage: Stage) -> None:
+    await stage.step()
+    stage.server.writes.clear()
+    stage.leading = False
+    with pytest.raises(RuntimeError):
+        await stage.executor.start(stage.experiment, await first_start(stage))
+    assert stage.server.writes == []
+
+
+async def test_replica_that_lost_the_lease_removes_no_progress(stage: Stage) -> None:
+    stage.leading = False
+    with pytest.raises(RuntimeError):
+        await stage.executor.conclude(
+            stage.experiment, Plan(stage.experiment.status, write_status=False, drop_progress=True)
+        )
+    assert stage.server.writes == []
+
+
 async def test_what_is_stopped_is_deleted_after_the_status_says_so(stage: Stage) -> None:
     await stage.step()
     await stage.step()
@@ -237,6 +291,29 @@ async def test_what_is_stopped_is_deleted_after_the_status_says_so(stage: Stage)
     stage.server.writes.clear()
     await stage.step()
     assert "delete" not in [verb for verb, _, _ in stage.server.writes]
+
+
+async def test_job_that_is_being_deleted_is_not_deleted_again(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    stage.server.writes.clear()
+    plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
+    await stage.executor.conclude(stage.experiment, plan)
+    await stage.executor.conclude(stage.experiment, plan)
+    assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [("delete", "jobs")]
+
+
+async def test_job_of_an_older_experiment_of_the_same_name_is_not_stopped(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    older = stage.server.objects["jobs", "ns", job.name]
+    older["metadata"]["ownerReferences"][0]["uid"] = "exp-0"
+    stage.cache.put(JOBS, stage.server.add(JOBS, "ns", older))
+    stage.server.writes.clear()
+    plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
+    await stage.executor.conclude(stage.experiment, plan)
+    assert stage.server.writes == []
 
 
 async def test_a_job_that_is_gone_already_is_forgotten(stage: Stage) -> None:
@@ -284,6 +361,26 @@ async def test_a_running_job_that_was_relabeled_gets_no_other_attempt_next_to_it
     stored["metadata"] = {**before, "resourceVersion": "1001"}
     await stage.executor.look_for(stage.experiment, [job.name])
     assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"deletionTimestamp": "2026-01-01T11:59:00Z"}},
+        {"status": {"conditions": [{"type": "Failed", "status": "True"}]}},
+    ],
+    ids=["deleted", "finished"],
+)
+async def test_relabeled_job_that_does_not_run_holds_nothing_up(stage: Stage, change: dict[str, Any]) -> None:
+    await stage.step()
+    await stage.step()
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    stored = stage.server.objects["jobs", "ns", job.name]
+    stored["metadata"] |= {"labels": {}, **change.get("metadata", {})}
+    stored["status"] = change.get("status", {})
+    stage.cache.drop(JOBS, job.uid)
+    await stage.executor.look_for(stage.experiment, [job.name])
+    assert stage.cache.jobs_of("ns", "nuclei") == []
 
 
 @pytest.mark.parametrize("lost_after", ["the status", "nothing"])
@@ -352,6 +449,13 @@ async def test_the_experiment_goes_without_a_finalizer(stage: Stage) -> None:
     await stage.executor.conclude(stage.experiment, plan)
     assert stage.server.objects == {}
     assert stage.cache.experiment("ns", "nuclei") is None
+
+
+async def test_experiment_that_another_controllers_finalizer_holds_is_known_to_be_deleted(stage: Stage) -> None:
+    stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]["metadata"]["finalizers"] = ["example.org/archive"]
+    plan = finish(stage)
+    await stage.executor.conclude(stage.experiment, plan)
+    assert stage.experiment.metadata.deletion_timestamp is not None
 
 
 async def test_a_replica_that_lost_the_lease_deletes_no_experiment(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +116,59 @@ async def test_a_holder_that_cannot_renew_is_none_and_becomes_one_again(server: 
     assert not first.held
     server.fail.clear()
     await wait(lambda: changes == [True, False, True])
+    await ended(one)
+
+
+async def test_lease_that_another_replica_makes_first_is_not_held(server: FakeServer) -> None:
+    first = election(server, "one")
+    changes: list[bool] = []
+    first.on_change = changes.append
+    looked_again: list[None] = []
+
+    def overtake() -> None:
+        held = {"holderIdentity": "two", "leaseDurationSeconds": 60, "renewTime": "x"}
+        server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": held})
+        server.before["get", "leases"] = lambda: looked_again.append(None)
+
+    server.before["create", "leases"] = overtake
+    one = asyncio.create_task(first.run())
+    await wait(lambda: bool(looked_again))
+    assert (first.held, changes) == (False, [])
+    assert spec(server)["holderIdentity"] == "two"
+    await ended(one)
+
+
+async def test_replica_that_does_not_hold_the_lease_releases_nothing(server: FakeServer) -> None:
+    server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": {"holderIdentity": "one"}})
+    calls: list[None] = []
+    server.before["get", "leases"] = lambda: calls.append(None)
+    await election(server, "one").release()
+    assert calls == []
+    assert spec(server)["holderIdentity"] == "one"
+
+
+@pytest.mark.parametrize("verb", ["create", "replace"])
+async def test_lease_is_held_from_before_the_call_that_took_it(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Another replica counts from the moment at which the API server has written it, which may be the call's first."""
+    now = 0.0
+    monkeypatch.setattr("maskrcnn_operator.cluster.lease.time", SimpleNamespace(monotonic=lambda: now))
+    call = getattr(server, verb)
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        nonlocal now
+        now += 0.5
+        return await call(*arguments, **options)
+
+    monkeypatch.setattr(server, verb, slow)
+    if verb == "replace":
+        server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": {"holderIdentity": ""}})
+    first = election(server, "one")
+    one = asyncio.create_task(first.run())
+    await wait(lambda: first.held)
+    now += TIMES.renew_deadline - 0.5
+    assert not first.held
     await ended(one)
 
 

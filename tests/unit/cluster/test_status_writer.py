@@ -137,6 +137,15 @@ async def test_replica_that_lost_the_lease_tells_nothing(stage: Stage) -> None:
     assert stage.server.writes == []
 
 
+async def test_replica_that_lost_the_lease_tells_nothing_of_an_undecodable_experiment(stage: Stage) -> None:
+    undecodable = {**stage.stored["metadata"], "resourceVersion": "900"}
+    stage.cache.put_undecodable(undecodable)
+    stage.leading = False
+    with pytest.raises(RuntimeError):
+        await stage.writer.tell(KEY, REFUSED, stage.entry, NOW)
+    assert stage.server.writes == []
+
+
 async def test_status_changed_since_it_was_read_is_not_overwritten_by_a_notice(stage: Stage) -> None:
     stage.server.before["merge", "maskrcnnexperiments"] = lambda: stage.server.add(EXPERIMENTS, "ns", stage.stored)
     with pytest.raises(Conflict):

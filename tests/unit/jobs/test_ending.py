@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.jobs.ending import ending, last_word, pod_whose_error_counts, succeeded_all_the_same
+from maskrcnn_operator.jobs.ending import (
+    LOG_LENGTH,
+    ending,
+    last_word,
+    pod_whose_error_counts,
+    succeeded_all_the_same,
+)
 from maskrcnn_operator.jobs.views import job_view, pod_view
 
 from .conftest import job_object, pod_object
@@ -56,9 +62,10 @@ def test_which_error_counts(ends: list[dict[str, Any]], index: int, code: int | 
     assert (how.code, how.disrupted) == (code, disrupted)
 
 
-def test_a_job_that_failed_by_the_rule_of_disruptions() -> None:
+@pytest.mark.parametrize("condition", ["FailureTarget", "Failed"])
+def test_a_job_that_failed_by_the_rule_of_disruptions(condition: str) -> None:
     message = "Pod lab/nuclei-train-1-1 has condition DisruptionTarget matching FailJob rule at index 0"
-    job = job_view(job_object(failed=("PodFailurePolicy", message)))
+    job = job_view(job_object(conditions=((condition, "PodFailurePolicy", message, 100),)))
     assert ending(job, pods({"code": 75})).disrupted
     message = "Container trainer for pod lab/x failed with exit code 64 matching FailJob rule at index 1"
     other = job_view(job_object(failed=("PodFailurePolicy", message)))
@@ -81,6 +88,20 @@ def test_the_error_of_another_pod_is_told_with_where_it_was() -> None:
     assert how.message == "pod nuclei-train-1-1 on node node-a: exit code 1: ValueError: broken"
     assert how.result is not None
     assert (how.result.checkpoint_step, how.result.reason, how.result.message) == (500, "", "")
+
+
+def test_message_of_another_pod_does_not_replace_what_index_0_said() -> None:
+    other = said(1, checkpointStep=900, error={"reason": "Broken", "message": "by hand"})
+    how = ending(
+        None, pods({"code": 75, "said": said(75, checkpointStep=500), "ended": 60}, {"code": 1, "said": other})
+    )
+    assert how.result is not None
+    assert (how.result.code, how.result.checkpoint_step, how.result.reason) == (1, 500, "")
+
+
+def test_last_line_of_a_log_is_cut_at_its_start() -> None:
+    how = ending(None, pods({"code": 1, "said": "first\n" + "x" * LOG_LENGTH + " at the end\n"}))
+    assert how.message == "pod nuclei-train-1-0 on node node-a: exit code 1: " + "x" * (LOG_LENGTH - 11) + " at the end"
 
 
 def test_what_the_kubelet_did_is_told() -> None:
@@ -106,3 +127,18 @@ def test_the_last_word_of_a_replaced_pod() -> None:
     assert succeeded_all_the_same((stopped, done))
     assert not succeeded_all_the_same((stopped, mute))
     assert last_word((mute,)) is None
+
+
+def test_last_word_is_of_a_pod_that_has_ended() -> None:
+    """Its trainer has ended, another container has not: the error that counts is of an ended pod, too."""
+    stopped = pod_view(pod_object(name="a", phase="Failed", code=143, said=said(143, checkpointStep=5), ended=40))
+    half = pod_view(pod_object(name="b", code=0, said=said(0, checkpointStep=9), ended=80))
+    assert half.container_state == "terminated"
+    word = last_word((stopped, half))
+    assert word is not None
+    assert word.checkpoint_step == 5
+
+
+def test_failed_pod_that_says_it_is_done_has_not_succeeded() -> None:
+    """What a failed pod says may be the end of its log."""
+    assert not succeeded_all_the_same(pods({"code": 1, "said": said(0)}))

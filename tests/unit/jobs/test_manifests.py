@@ -196,6 +196,15 @@ def test_pod_overrides(make: Make) -> None:
     assert security["runAsNonRoot"] is True
 
 
+def test_users_labels_leave_the_pods_of_a_gang_to_its_service(make: Make) -> None:
+    labels = {"app.kubernetes.io/managed-by": "somebody"}
+    experiment = make(lambda spec: spec.update(podOverrides={"labels": labels}))
+    service = service_manifest(experiment, "train", CONFIG)
+    assert service is not None
+    selected = service["spec"]["selector"].items()
+    assert selected <= the_job(experiment)["spec"]["template"]["metadata"]["labels"].items()
+
+
 def test_resources_and_gpus(make: Make) -> None:
     limits = {"requests": {"cpu": 4}, "limits": {"memory": "8Gi"}}
     job = the_job(make(lambda spec: spec["steps"][2].update(resources=limits)))

@@ -56,6 +56,8 @@ def test_a_job_whose_pods_are_not_all_there_starts(see: See) -> None:
 
 def test_a_job_whose_pods_all_run_runs(see: See) -> None:
     assert see.one(job_object(nodes=2), *gang()).state == "Running"
+    # two pods of one index are not the pods of two
+    assert see.one(job_object(nodes=2), pod_object(name="a"), pod_object(name="b")).state == "Starting"
     # its node does not answer
     assert see.one(job_object(nodes=2), *gang(ready=False)).state == "Running"
     # one has ended well before the other
@@ -120,6 +122,8 @@ def test_a_failed_job(see: See) -> None:
         job, pod_object(index=0, phase="Failed", code=75, ended=60), pod_object(index=1, phase="Failed", code=1)
     )
     assert (run.state, run.exit_code, run.ended, run.disrupted, run.live) == ("Failed", 1, at(60), False, False)
+    # no pod of a gang is replaced
+    assert run.started == at(1)
     assert run.message == "pod nuclei-train-1-1 on node node-a: exit code 1"
 
 
@@ -190,6 +194,11 @@ def test_a_result_that_came_before_the_deletion_is_kept(see: See) -> None:
         run = see.one(*objects, now=at(60))
         assert (run.state, run.ended, run.deleted) == ("Succeeded", at(49), True)
         assert run.result is not None
+
+
+def test_complete_job_that_is_deleted_with_its_pods_has_succeeded(see: See) -> None:
+    run = see.one(job_object(complete=49, deleted=50), now=at(200))
+    assert (run.state, run.ended, run.deleted) == ("Succeeded", at(49), True)
 
 
 def test_pods_that_a_deleted_job_has_left(see: See) -> None:
