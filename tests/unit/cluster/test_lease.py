@@ -138,6 +138,38 @@ async def test_lease_that_another_replica_makes_first_is_not_held(server: FakeSe
     await ended(one)
 
 
+async def test_lease_is_read_again_after_a_renewal_whose_outcome_is_unknown(server: FakeServer) -> None:
+    first = election(server, "one")
+    one = asyncio.create_task(first.run())
+    await wait(lambda: first.held)
+    looked_again: list[None] = []
+    server.before["get", "leases"] = lambda: looked_again.append(None)
+    server.fail["update", "leases"] = [ApiError(0, "TimeoutError", "")]
+    await wait(lambda: bool(looked_again))
+    await ended(one)
+
+
+async def test_lease_that_its_holder_renews_is_not_taken(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("maskrcnn_operator.cluster.lease.time", SimpleNamespace(monotonic=lambda: now))
+    held = {"holderIdentity": "two", "leaseDurationSeconds": 1, "renewTime": "0"}
+    server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": held})
+    looked: list[None] = []
+
+    def renew() -> None:
+        nonlocal now
+        now += 0.7
+        looked.append(None)
+        server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": {**held, "renewTime": str(len(looked))}})
+        server.before["get", "leases"] = renew
+
+    server.before["get", "leases"] = renew
+    one = asyncio.create_task(election(server, "one").run())
+    await wait(lambda: len(looked) > 4 or spec(server)["holderIdentity"] != "two")
+    assert spec(server)["holderIdentity"] == "two"
+    await ended(one)
+
+
 async def test_replica_that_does_not_hold_the_lease_releases_nothing(server: FakeServer) -> None:
     server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": {"holderIdentity": "one"}})
     calls: list[None] = []

@@ -180,6 +180,24 @@ async def test_condition_with_two_owners_is_released_when_it_keeps_a_status_from
     assert stage.conditions == {item["type"]: item for item in [*DONE, FOREIGN]}
 
 
+async def test_experiment_that_changes_before_a_condition_is_released_is_looked_at_again(stage: Stage) -> None:
+    await stage.tell(REFUSED)
+    await stage.server.apply_status(
+        "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
+    )
+    stage.server.before["get", "maskrcnnexperiments"] = lambda: stage.server.add(EXPERIMENTS, "ns", stage.stored)
+    with pytest.raises(Conflict):
+        await stage.apply(DONE)
+    assert "Stalled" in stage.conditions
+
+
+async def test_notice_is_written_to_a_status_that_is_newer_than_the_cache(stage: Stage) -> None:
+    entry = stage.entry
+    stage.server.add(EXPERIMENTS, "ns", stage.stored)
+    assert await stage.writer.tell(KEY, REFUSED, entry, NOW)
+    assert stage.conditions["Ready"]["reason"] == REFUSED.reason
+
+
 async def test_condition_that_a_refused_status_lists_is_not_released(stage: Stage) -> None:
     await stage.tell(REFUSED)
     await stage.server.apply_status(
