@@ -137,6 +137,14 @@ def test_a_pod_that_had_ended_stays_as_long_as_its_job() -> None:
     assert cache.keys() == set()
 
 
+def test_pod_that_still_runs_stays_when_its_job_goes() -> None:
+    cache = Cache()
+    cache.put(JOBS, job("j1", 5))
+    cache.put(PODS, pod("p0", 6, "j1", "Running"))
+    cache.drop(JOBS, "j1")
+    assert [found.uid for found in cache.pods_of("ns", "nuclei")] == ["p0"]
+
+
 def test_pod_that_had_ended_goes_where_its_job_is_unknown() -> None:
     cache = Cache()
     cache.put(PODS, pod("p0", 6, "gone", "Succeeded"))
