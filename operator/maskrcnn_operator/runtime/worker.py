@@ -15,6 +15,12 @@ from maskrcnn_operator.runtime.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
+UNHEARD_SECONDS = 5.0
+"""Seconds for which an experiment in the cache may be missing on the API server before a list is requested.
+
+A watch that was cut continues within them, and usually delivers the deletion.
+"""
+
 Reconcile = Callable[[Key], Awaitable[float | None]]
 
 
@@ -26,7 +32,8 @@ class Workers:
     """So many reconciliations at a time.
 
     Args:
-        on_missing: told that the API server does not know what the cache does.
+        on_missing: called when an experiment in the cache has been missing on the API server for
+            :data:`UNHEARD_SECONDS`: a watch has lost its deletion.
         on_end: called with a worker's task that has ended before :meth:`stop`; its keys would be left undone.
     """
 
@@ -42,6 +49,8 @@ class Workers:
         self._on_missing, self._on_end = on_missing, on_end
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
+        self._missing: dict[Key, float] = {}
+        """Experiments that the API server did not find, by the time of the first such answer."""
 
     @property
     def running(self) -> bool:
@@ -51,6 +60,7 @@ class Workers:
     def start(self) -> None:
         """Begins to take keys."""
         if not self._tasks:
+            self._missing.clear()
             self._tasks = {asyncio.create_task(self._work(), name=f"worker {i}") for i in range(self._number)}
             for task in self._tasks:
                 task.add_done_callback(self._done)
@@ -83,6 +93,7 @@ class Workers:
 
     async def _work_on(self, key: Key) -> None:
         started, result = time.monotonic(), "success"
+        missing_since = self._missing.pop(key, None)
         token = EXPERIMENT.set(f"{key.namespace}/{key.name}")
         try:
             wait = await self._reconcile(key)
@@ -100,9 +111,7 @@ class Workers:
             self._queue.retry(key)
         except NotFound as error:
             result = "not_found"
-            log.info("It may have been deleted unheard: %s", error)
-            self._on_missing()
-            self._queue.retry(key, 1.0)
+            self._not_found(key, missing_since, error)
         except ApiError as error:
             result = "api_error"
             wait = self._queue.retry(key, error.retry_after or 0.0)
@@ -114,3 +123,12 @@ class Workers:
         finally:
             metrics.observe_reconcile(time.monotonic() - started, result)
             EXPERIMENT.reset(token)
+
+    def _not_found(self, key: Key, since: float | None, error: NotFound) -> None:
+        """Retry after the watch should have delivered the deletion; request a list if it has not done so."""
+        now = time.monotonic()
+        self._missing[key] = now if since is None else since
+        if now - self._missing[key] >= UNHEARD_SECONDS:
+            log.info("Requesting a list, since no watch has delivered a deletion: %s", error)
+            self._on_missing()
+        self._queue.retry(key, UNHEARD_SECONDS)

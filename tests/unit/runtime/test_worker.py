@@ -13,12 +13,15 @@ import pytest
 
 from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, TooManyRequests
+from maskrcnn_operator.runtime import worker
 from maskrcnn_operator.runtime.context import EXPERIMENT
 from maskrcnn_operator.runtime.logs import JsonFormatter, TextFormatter, _Context
 from maskrcnn_operator.runtime.queue import WorkQueue
 from maskrcnn_operator.runtime.worker import NotLeading, Workers
 
 KEY = Key("ns", "nuclei")
+OLD = Conflict(409, "Conflict", "old")
+MISSING = NotFound(404, "NotFound", "no such experiment")
 DEADLINE = 20.0
 
 
@@ -54,18 +57,84 @@ async def test_a_failure_is_tried_again(failure: Exception) -> None:
     assert len(moments) == 3
 
 
-async def test_what_the_server_does_not_know_is_looked_for() -> None:
+async def test_deletion_that_a_watch_has_lost_requests_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "UNHEARD_SECONDS", 0.1)
     queue: WorkQueue[Key] = WorkQueue()
-    asked = asyncio.Event()
+    asked, tries = asyncio.Event(), 0
 
     async def reconcile(key: Key) -> float | None:
-        raise NotFound(404, "NotFound", "no such experiment")
+        nonlocal tries
+        tries += 1
+        raise MISSING
 
     workers = Workers(queue, reconcile, 1, on_missing=asked.set)
     workers.start()
     queue.add(KEY)
     await asyncio.wait_for(asked.wait(), DEADLINE)
     await workers.stop()
+    assert tries > 1
+
+
+async def test_deletion_that_a_watch_delivers_requests_no_list() -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    asked, ended = asyncio.Event(), asyncio.Event()
+    # deleted between the queue and the write; the watches deliver first its Job's deletion, then its own
+    outcomes: list[Exception | None] = [MISSING, MISSING, None]
+
+    async def reconcile(key: Key) -> float | None:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            queue.add(key)
+            raise outcome
+        ended.set()
+        return None
+
+    workers = Workers(queue, reconcile, 1, on_missing=asked.set)
+    workers.start()
+    queue.add(KEY)
+    await asyncio.wait_for(ended.wait(), DEADLINE)
+    await workers.stop()
+    assert not asked.is_set()
+
+
+@pytest.mark.parametrize("between", ["a success", "another failure", "a stop"])
+async def test_later_deletion_of_the_same_name_begins_a_new_count(
+    monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    queue: WorkQueue[Key] = WorkQueue()
+    asked = asyncio.Event()
+    middle: dict[str, list[Exception | None]] = {"a success": [None], "another failure": [OLD], "a stop": []}
+    outcomes = [MISSING, *middle[between], MISSING]
+    looks = 0
+
+    async def reconcile(key: Key) -> float | None:
+        nonlocal looks
+        looks += 1
+        outcome = outcomes[looks - 1]
+        if outcome is not None:
+            raise outcome
+        return None
+
+    async def look() -> None:
+        before = looks
+        queue.add(KEY)
+        async with asyncio.timeout(DEADLINE):
+            while looks == before:
+                await asyncio.sleep(0)
+
+    workers = Workers(queue, reconcile, 1, on_missing=asked.set)
+    workers.start()
+    await look()
+    if between == "a stop":
+        await workers.stop()
+        workers.start()
+    else:
+        await look()
+    # from now on every answer but the first of a count requests a list
+    monkeypatch.setattr(worker, "UNHEARD_SECONDS", 1e-9)
+    await look()
+    await workers.stop()
+    assert not asked.is_set()
 
 
 async def test_retry_after_is_waited_for() -> None:
