@@ -11,7 +11,7 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from maskrcnn_operator.progress.bounds import Bounds, connection_to_refuse, next_turn
@@ -52,15 +52,16 @@ class BoundedListener:
         self._arrived = asyncio.Event()
         self._held: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._next_warning = 0.0
 
     @property
-    def accepting(self) -> asyncio.Task[None]:
-        """Task that accepts connections, and ends by cancellation only; RuntimeError before :meth:`start`."""
-        if self._accepting is None:
-            raise RuntimeError("start() has not been awaited yet")
-        return self._accepting
+    def tasks(self) -> Sequence[asyncio.Task[None]]:
+        """Tasks that accept connections, one for each address, and the task that opens them; none before :meth:`start`.
+
+        Without any one of them reports are lost, so the caller supervises each. Only :meth:`cleanup` ends them.
+        """
+        return tuple(self._tasks)
 
     @property
     def addresses(self) -> list[Any]:
@@ -84,13 +85,16 @@ class BoundedListener:
             OSError: the address isn't one of this machine, or is in use.
         """
         self._sockets = await _listen(host, port)
-        self._accepting = asyncio.create_task(self._accept_and_open(), name="reports")
+        for listening in self._sockets:
+            address = listening.getsockname()[0]
+            self._tasks.append(asyncio.create_task(self._accept(listening), name=f"accepting reports at {address}"))
+        self._tasks.append(asyncio.create_task(self._open_in_turn(), name="opening reports"))
 
     async def cleanup(self) -> None:
         """Stop accepting, wait for the reports that are being answered, and close every connection."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._sockets:
             self._sockets.pop().close()
         while self._waiting:
@@ -100,12 +104,6 @@ class BoundedListener:
             connection.abort()
         while self._held or self._opening:
             await asyncio.sleep(0.01)
-
-    async def _accept_and_open(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for listening in self._sockets:
-                group.create_task(self._accept(listening))
-            group.create_task(self._open_in_turn())
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -242,8 +242,11 @@ class Operator:
             application, options.report_port or 0, certificate.context, options.host,
             on_cut=metrics.report_connection_cut,
         )  # fmt: skip
-        self._supervisor.supervise(listener.accepting)
         self._listening(stack, "reports", listener)
+        # the stack runs this before it ends the listener, whose tasks have then not ended early
+        stack.push_async_callback(self._supervisor.stop)
+        for task in listener.tasks:
+            self._supervisor.supervise(task)
 
     def _job_config(self) -> JobConfig:
         jobs = self.options.jobs

@@ -321,7 +321,7 @@ async def test_accepting_goes_on_after_an_error(
     await reports(endpoint)  # accepted by the call that was waiting
     await reports(endpoint)
     assert failures > 2
-    assert not endpoint.listener.accepting.done()
+    assert not any(task.done() for task in endpoint.listener.tasks)
     assert loud(caplog) == [f"The report endpoint cannot accept connections: {text}" for text in warning]
 
 
@@ -354,7 +354,7 @@ async def test_cleanup_closes_connections_of_every_phase_and_stops_listening(sta
     async with asyncio.timeout(10):
         await endpoint.listener.cleanup()
     assert endpoint.listener.connections == 0
-    assert endpoint.listener.accepting.done()
+    assert all(task.done() for task in endpoint.listener.tasks)
     assert endpoint.cut == 0
     for client in (in_handshake, idle, in_head, in_body):
         await asyncio.to_thread(everything, client)

@@ -16,6 +16,7 @@ from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
 from maskrcnn_operator.cluster.resources import LEASES, Resource
 from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.progress.listener import BoundedListener
 from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.runtime import operator as operator_module
 from maskrcnn_operator.runtime.health import Health
@@ -145,15 +146,44 @@ async def test_a_worker_that_ends_ends_the_replica(caplog: pytest.LogCaptureFixt
     assert "The task worker 3 was cancelled" in caplog.text
 
 
+@pytest.mark.parametrize("end", ["returned", "failed: ZeroDivisionError: killed by the test", "was cancelled"])
+@pytest.mark.parametrize("part", ["_accept", "_open_in_turn"])
 @pytest.mark.parametrize("role", ["leader", "standby"])
-async def test_a_report_endpoint_that_accepts_no_more_ends_the_replica(
-    caplog: pytest.LogCaptureFixture, server: Server, role: str
+async def test_report_endpoint_that_loses_a_task_ends_the_replica(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    server: Server,
+    *,
+    role: str,
+    part: str,
+    end: str,
 ) -> None:
+    lost = asyncio.Event()
+
+    async def work(*_: Any) -> None:
+        await lost.wait()
+        if end == "was cancelled":
+            raise asyncio.CancelledError
+        if end != "returned":
+            raise ZeroDivisionError("killed by the test")
+
+    monkeypatch.setattr(BoundedListener, part, work)
     running = await started(made(server), server, role)
-    [accepting] = [task for task in asyncio.all_tasks() if task.get_name() == "reports"]
-    accepting.cancel()
+    lost.set()
     assert await asyncio.wait_for(running, SECONDS) == 1
-    assert "The task reports was cancelled" in caplog.text
+    name = "accepting reports at 127.0.0.1" if part == "_accept" else "opening reports"
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == f"The task {name} {end}"
+
+
+async def test_stop_before_the_first_list_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server) -> None:
+    server.fail["list", "pods"] = [ApiError(500, "InternalError", "no") for _ in range(1000)]
+    operator = made(server)
+    running = asyncio.create_task(operator.run())
+    await wait(lambda: "reports" in operator.ports)
+    operator.stop.set()
+    assert await asyncio.wait_for(running, SECONDS) == 0
+    assert not [record for record in caplog.records if record.levelno == logging.ERROR]
 
 
 async def test_namespaces_take_turns(server: Server) -> None:
