@@ -84,7 +84,6 @@ class TokenChecker:
         except TimeoutError:
             return _too_busy()
         if isinstance(found, Peer):
-            self._rejected.pop(digest, None)
             _remember(self._accepted, digest, (self._clock() + ACCEPTED_SECONDS, found), self._max_tokens)
         else:
             _remember(self._rejected, digest, (self._clock() + REJECTED_SECONDS, found), self._max_tokens)
@@ -97,12 +96,7 @@ def _too_busy() -> Refusal:
 
 def _fresh(kept: OrderedDict[bytes, tuple[float, T]], digest: bytes, now: float) -> T | None:
     found = kept.get(digest)
-    if found is None:
-        return None
-    if found[0] <= now:
-        del kept[digest]
-        return None
-    return found[1]
+    return found[1] if found is not None and found[0] > now else None
 
 
 def _remember(kept: OrderedDict[bytes, tuple[float, T]], digest: bytes, value: tuple[float, T], most: int) -> None:

@@ -197,7 +197,7 @@ class Relisting:
     def _succeeded(self, place: _Place) -> None:
         if place.problem is not None:
             log.info("%s can be listed again", _told(place))
-        place.problem, place.wait = None, FIRST_RETRY
+        place.problem = None
         self._cache.mark_namespace_listed(place.namespace)
         metrics.namespace_listed(place.name, True)
         while place.changed:

@@ -137,3 +137,16 @@ def test_only_the_current_step_is_written(cluster: Any) -> None:
     cluster.change_step(attempt=3, job_name="nuclei-train-3-abcde")
     assert not speaks_for_current(GRANT, cluster.nuclei)
     assert not speaks_for_current(GRANT, None)
+
+
+def test_another_experiment_of_the_same_name_is_not_written(cluster: Any) -> None:
+    metadata = cluster.nuclei.metadata.model_copy(update={"uid": "of another"})
+    assert not speaks_for_current(GRANT, cluster.nuclei.model_copy(update={"metadata": metadata}))
+
+
+def test_experiment_of_another_namespace_is_refused(cluster: Any) -> None:
+    metadata = cluster.nuclei.metadata.model_copy(update={"namespace": "other"})
+    experiment = cluster.nuclei.model_copy(update={"metadata": metadata})
+    found = authorise(PEER, REPORT, cluster.pod("pod-uid"), cluster.job("job-uid"), experiment)
+    assert isinstance(found, Refusal)
+    assert found.reason == "UnknownExperiment"

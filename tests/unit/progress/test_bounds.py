@@ -119,3 +119,8 @@ def test_each_phase_ends_in_time_and_the_last_one_after_20_seconds(
     phase: Phase, entered: float, expected: float
 ) -> None:
     assert math.isclose(deadline(phase, 100.0, entered, Bounds()), expected)
+
+
+def test_idle_connection_is_cut_before_one_that_is_answered_of_an_address_with_more() -> None:
+    idle = Connection("b", LONG_AGO)
+    assert cut_for("c", *[Connection("a", LONG_AGO, Phase.ANSWER) for _ in range(3)], idle) is idle

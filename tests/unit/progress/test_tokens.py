@@ -166,3 +166,31 @@ async def test_a_review_that_takes_too_long_is_given_up_and_not_remembered(time:
     assert (found.status, found.reason) == (503, "TooBusy")
     reviews.gate.set()
     assert isinstance(await checker.check("pod-1", "10.0.0.1"), Peer)
+
+
+async def test_tokens_that_are_remembered_are_bounded_and_those_reviewed_last_stay(time: Any) -> None:
+    reviews = Reviews()
+    checker = TokenChecker(reviews, time.clock, max_tokens=2)
+    for pod in ("pod-1", "pod-2"):
+        await checker.check(pod, "10.0.0.1")
+    time.seconds += 301
+    for pod in ("pod-1", "pod-3"):
+        await checker.check(pod, "10.0.0.1")
+    reviews.asked.clear()
+    for pod in ("pod-1", "pod-3", "pod-2"):
+        await checker.check(pod, "10.0.0.1")
+    assert [token for token, _ in reviews.asked] == ["pod-2"]
+
+
+async def test_answers_to_a_token_follow_its_reviews(time: Any) -> None:
+    verdicts = iter([False, True, False, True])
+
+    async def review(token: str, audience: str) -> dict[str, Any]:
+        return review_of("pod-1") if next(verdicts) else {"authenticated": False}
+
+    checker = TokenChecker(review, time.clock)
+    found = []
+    for _ in range(4):
+        found.append(isinstance(await checker.check("pod-1", "10.0.0.1"), Peer))
+        time.seconds += 301
+    assert found == [False, True, False, True]

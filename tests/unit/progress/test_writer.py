@@ -7,6 +7,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -305,3 +306,41 @@ async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is
     assert len(moments) == number
     gaps = [later - earlier for each in moments.values() for earlier, later in itertools.pairwise([0.0, *each, 430.0])]
     assert max(gaps) <= 200.0 + report_seconds
+
+
+async def test_failures_are_logged_again_after_a_success(
+    writer: ProgressWriter, time: Any, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    down = api_error(503, "ServiceUnavailable", "down")
+    for step, api.error in enumerate([down, down, None, down]):
+        writer.offer(GRANT, record(step))
+        await time.advance(30)
+    assert len([line for line in caplog.records if "could not be written" in line.message]) == 2
+
+
+async def test_last_write_of_a_clock_that_is_ahead_delays_no_longer_than_the_interval(
+    writer: ProgressWriter, cluster: Any, time: Any, api: Api
+) -> None:
+    ahead = time.now() + timedelta(hours=1)
+    cluster.change_status(progress=Progress(step="train", iteration=4, last_updated_time=ahead))
+    writer.offer(GRANT, record(5))
+    await time.advance(30)
+    assert api.iterations == [(30.0, 5)]
+
+
+async def test_same_report_in_the_same_second_is_not_written_again(writer: ProgressWriter, time: Any, api: Api) -> None:
+    assert writer.offer(GRANT, record(1))
+    assert not writer.offer(GRANT, record(1))
+
+
+async def test_bug_in_a_write_is_logged_and_the_next_report_is_written(
+    writer: ProgressWriter, time: Any, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.error = ZeroDivisionError("a bug")
+    writer.offer(GRANT, record(1))
+    await time.settle()
+    assert "Progress of lab/nuclei could not be written" in caplog.text
+    api.error = None
+    writer.offer(GRANT, record(2))
+    await time.settle()
+    assert [iteration for _, iteration in api.iterations] == [2]

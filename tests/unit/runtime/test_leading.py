@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 
 import pytest
 
 from maskrcnn_operator.cluster.cache import Key
-from maskrcnn_operator.runtime.leading import Leading
+from maskrcnn_operator.metrics.process import REGISTRY
+from maskrcnn_operator.runtime.leading import Leading, require_lease
 from maskrcnn_operator.runtime.queue import WorkQueue
-from maskrcnn_operator.runtime.worker import Workers
+from maskrcnn_operator.runtime.worker import NotLeading, Workers
 
 DEADLINE = 5.0
 FOUND, DELETED, LATER = Key("ns", "found"), Key("ns", "deleted"), Key("ns", "later")
@@ -35,12 +37,14 @@ class Stage:
         cached: keys of the cache.
         listed: keys that the next lists find.
         gate: reconciliations wait for it.
+        at_end: error of the first reconciliation that is cancelled.
     """
 
     def __init__(self, resync_seconds: float = 600.0) -> None:
         self.noted: list[str] = []
         self.cached: set[Key] = set()
         self.listed: set[Key] = {FOUND}
+        self.at_end: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.election = FakeElection()
@@ -66,7 +70,11 @@ class Stage:
 
     async def _reconcile(self, key: Key) -> float | None:
         self.noted.append(key.name)
-        await self.gate.wait()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            error, self.at_end = self.at_end, None
+            raise error or asyncio.CancelledError from None
         return None
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -125,3 +133,30 @@ async def test_a_leader_looks_at_every_experiment_now_and_then() -> None:
     await stage.until(lambda: stage.noted.count("found") >= 3)
     assert stage.noted.count("listed") == 1
     await stage.end()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_fence_lets_only_the_holder_of_the_lease_write(held: bool) -> None:
+    election = FakeElection()
+    election.held = held
+    with nullcontext() if held else pytest.raises(NotLeading):
+        require_lease(election)  # type: ignore[arg-type]
+
+
+async def test_key_that_is_retried_while_the_work_ends_is_forgotten(stage: Stage) -> None:
+    stage.at_end = NotLeading()
+    stage.gate.clear()
+    stage.election.change(True)
+    await stage.until(lambda: stage.noted == ["listed", "found"])
+    stage.election.change(False)
+    await stage.until(lambda: stage.at_end is None)
+    await asyncio.sleep(0)
+    await stage.until(lambda: not stage.workers.running)
+    await asyncio.sleep(0.01)
+    assert stage.queue._due == {}
+
+
+async def test_metric_follows_the_lease(stage: Stage) -> None:
+    for held in (True, False):
+        stage.election.change(held)
+        assert REGISTRY.get_sample_value("maskrcnn_operator_leader") == held

@@ -145,3 +145,30 @@ def test_memory_is_bounded_by_those_that_failed_last() -> None:
     assert len(watch.patience) == 10
     assert watch.fail(after=PATIENCE_SECONDS, key=Key("ns", "99")) is not None
     assert watch.fail(key=Key("ns", "0")) is None
+
+
+def test_failure_that_lasts_is_one_trouble(watch: Watch) -> None:
+    said = []
+    for _ in range(10):
+        watch.now += PATIENCE_SECONDS / 2
+        said.append(watch.patience.failed(KEY, entry(), UNAVAILABLE) is not None)
+    assert said == [False, False, *[True] * 8]
+
+
+def test_same_answer_is_told_of_a_new_generation_too(watch: Watch) -> None:
+    watch.fail()
+    assert watch.fail(after=PATIENCE_SECONDS) is not None
+    assert watch.fail(of=entry(generation=2)) is not None
+
+
+def test_answers_of_one_status_differ_by_their_reasons(watch: Watch) -> None:
+    watch.fail()
+    assert watch.fail(ApiError(0, "TimeoutError", ""), after=PATIENCE_SECONDS) is not None
+    assert watch.fail(ApiError(0, "ClientConnectorError", "")) is not None
+
+
+def test_experiment_that_keeps_failing_is_not_forgotten_for_a_new_one() -> None:
+    watch = Watch(kept=2)
+    for name in ("old", "other", "old", "new"):
+        watch.fail(key=Key("ns", name))
+    assert watch.fail(after=PATIENCE_SECONDS, key=Key("ns", "old")) is not None

@@ -208,3 +208,37 @@ async def test_a_cleared_queue_has_no_lanes() -> None:
     queue.add("b2")
     assert await taken(queue) == "b2"
     assert len(queue) == 0
+
+
+async def test_cleared_queue_forgets_failures_and_what_was_added_during_work() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for _ in range(10):
+        queue.retry("a")
+    queue.clear()
+    assert queue.retry("a") <= 0.12
+    queue.add("b")
+    await taken(queue)
+    queue.add("b")
+    queue.clear()
+    queue.done("b")
+    assert len(queue) == 0
+
+
+async def test_retry_waits_even_if_the_key_was_due_earlier() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    queue.add_later("a", 1800)
+    queue.retry("a", at_least=7200)
+    assert await first_to_come(queue, clock, 3600) == "last"
+    assert len(queue) == 0
+
+
+async def test_key_that_waits_is_not_put_off_too() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock=clock)
+    queue.add("a")
+    queue.add_later("a", 3600)
+    assert await taken(queue) == "a"
+    queue.done("a")
+    assert await first_to_come(queue, clock, 3601) == "last"
+    assert len(queue) == 0

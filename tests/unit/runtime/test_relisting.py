@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 
 from maskrcnn_operator.cluster.cache import WATCHED, Cache, Key
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES, PODS
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES, PODS, Resource
 from maskrcnn_operator.metrics.process import REGISTRY
 from maskrcnn_operator.runtime import relisting as module
 from maskrcnn_operator.runtime.relisting import Relisting
@@ -296,3 +297,132 @@ async def test_api_server_that_was_set_back_ends_the_lists() -> None:
     bench.server._version = itertools.count(50)
     with pytest.raises(module.WentBack, match="team-"):
         await bench.relisting.once()
+
+
+async def test_list_without_a_version_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench("team-a")
+    await bench.relisting.once()
+
+    async def without_a_version(*_: Any, **__: Any) -> dict[Resource, int]:
+        return dict.fromkeys(WATCHED, 0)
+
+    monkeypatch.setattr(module, "list_namespace", without_a_version)
+    await bench.relisting.once()
+
+
+async def test_list_that_is_under_way_is_not_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    begun = 0
+
+    async def list_namespace(*_: Any, **__: Any) -> dict[Resource, int]:
+        nonlocal begun
+        begun += 1
+        await gates[begun - 1].wait()
+        return dict.fromkeys(WATCHED, begun)
+
+    monkeypatch.setattr(module, "list_namespace", list_namespace)
+    bench = Bench("team-a")
+    listing = asyncio.create_task(bench.relisting.once())
+    await until(lambda: begun == 1)
+    waiting = asyncio.create_task(bench.relisting.versions("team-a", fresh=True))
+    await asyncio.sleep(0)
+    gates[0].set()
+    await listing
+    async with bench.running():
+        await until(lambda: begun == 2 or waiting.done())
+        assert not waiting.done()
+        gates[1].set()
+        assert (await asyncio.wait_for(waiting, 10))[PODS] == 2
+
+
+async def test_request_during_a_list_brings_another_one() -> None:
+    bench = Bench("team-a")
+    await bench.relisting.once()
+    bench.verbs()
+    bench.server.before["list", "pods"] = bench.relisting.ask
+    async with bench.running():
+        bench.relisting.ask()
+        await until(lambda: bench.server.reads.count(("list metadata", "jobs", "team-a")) == 2)
+
+
+async def test_namespace_is_looked_at_again_when_its_problem_has_changed() -> None:
+    bench = Bench("team-a", "team-z")
+    await bench.relisting.once()
+    bench.server.broken["team-z"] = FORBIDDEN
+    bench.server.fail["get", "namespaces"] = [FORBIDDEN]
+    await bench.relisting.once()
+    del bench.server.objects["namespaces", "", "team-z"]
+    await bench.relisting.once()
+    assert bench.cache.experiment("team-z", "e") is not None
+    bench.server.broken["team-z"] = ApiError(404, "NotFound", "no")
+    await bench.relisting.once()
+    assert bench.cache.experiment("team-z", "e") is None
+
+
+async def test_few_namespaces_are_listed_at_a_time_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way: list[str] = []
+    most: list[int] = []
+
+    async def list_namespace(_client: Any, _cache: Any, namespace: str, *_: Any, **__: Any) -> dict[Resource, int]:
+        assert namespace not in under_way
+        under_way.append(namespace)
+        most.append(len(under_way))
+        await asyncio.sleep(0)
+        under_way.remove(namespace)
+        return dict.fromkeys(WATCHED, 1)
+
+    monkeypatch.setattr(module, "list_namespace", list_namespace)
+    bench = Bench(*(f"team-{number}" for number in range(5)))
+    # a new leader lists while the lists that are due go on
+    await asyncio.gather(bench.relisting.once(), bench.relisting.once())
+    assert max(most) == module.AT_A_TIME
+
+
+async def test_start_waits_longer_after_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY", 0.5)
+    waits: list[float] = []
+    bench = Bench("team-a")
+    bench.server.broken["team-a"] = FORBIDDEN
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 8:
+            del bench.server.broken["team-a"]
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await bench.relisting.once()
+    assert waits[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
+async def test_lists_that_compare_put_no_full_list_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    bench = Bench(full_interval=60.0)
+    verbs = []
+    for _ in range(3):
+        await bench.relisting.once()
+        verbs.append(set(bench.verbs()))
+        now += 40.0
+    assert verbs == [{"list"}, {"list metadata"}, {"list"}]
+
+
+async def test_requests_of_the_same_moment_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    await bench.relisting.once()
+    bench.verbs()
+    sleep, soon = asyncio.sleep, asyncio.Event()
+
+    async def until_soon(seconds: float) -> None:
+        await (soon.wait() if seconds == 123.0 else sleep(seconds))
+
+    monkeypatch.setattr(module, "SOON_SECONDS", 123.0)
+    monkeypatch.setattr(asyncio, "sleep", until_soon)
+    async with bench.running():
+        for _ in range(3):
+            bench.relisting.ask()
+            await sleep(0.01)
+        assert bench.verbs() == []
+        soon.set()
+        await until(lambda: bench.server.reads)
+        await sleep(0.01)
+        assert bench.server.reads.count(("list metadata", "jobs", None)) == 1
