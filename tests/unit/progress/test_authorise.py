@@ -55,6 +55,7 @@ def test_a_token_names_its_pod() -> None:
         ({"user": {**REVIEW["user"], "username": ["jane"]}}, 403, "NotAPod"),
         ({"user": {**REVIEW["user"], "extra": [7]}}, 403, "NotAPod"),
         ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: ["pod-uid", 7]}}}, 403, "NotAPod"),
+        ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: ["pod-uid", "another"]}}}, 403, "NotAPod"),
         ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: 7}}}, 403, "NotAPod"),
         ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: [7]}}}, 403, "NotAPod"),
     ],
@@ -137,6 +138,11 @@ def test_only_the_current_step_is_written(cluster: Any) -> None:
     cluster.change_step(attempt=3, job_name="nuclei-train-3-abcde")
     assert not speaks_for_current(GRANT, cluster.nuclei)
     assert not speaks_for_current(GRANT, None)
+
+
+def test_step_that_has_ended_is_not_written(cluster: Any) -> None:
+    cluster.change_step(state=StepState.SUCCEEDED)
+    assert not speaks_for_current(GRANT, cluster.nuclei)
 
 
 def test_another_experiment_of_the_same_name_is_not_written(cluster: Any) -> None:

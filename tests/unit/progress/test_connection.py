@@ -153,3 +153,35 @@ async def test_a_lost_connection_keeps_nothing_that_its_time_would_end(bench: Be
 def _timers() -> list[Any]:
     found: list[Any] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     return found
+
+
+async def test_time_for_the_headers_ends_with_them() -> None:
+    bench = Bench(Bounds(head_seconds=0.01))
+    bench.connection.connection_made(bench.transport)
+    bench.connection.data_received(HEAD)
+    await asyncio.sleep(0.05)
+    assert bench.cut == []
+
+
+async def test_time_in_which_a_connection_waited_counts() -> None:
+    bench = Bench(Bounds(total_seconds=4.0))
+    accepted = bench.connection.since
+    await asyncio.sleep(0.01)
+    opening = asyncio.create_task(bench.connection.open(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)))
+    await asyncio.sleep(0)
+    assert accepted + 4.0 in [timer.when() for timer in _timers()]
+    bench.there.close()
+    with pytest.raises(ConnectionResetError):
+        await opening
+
+
+async def test_connection_that_cannot_be_opened_is_closed(waiting: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise ssl.SSLError("out of memory")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
+    with pytest.raises(ssl.SSLError):
+        await waiting.connection.open(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    waiting.there.settimeout(5.0)
+    assert waiting.there.recv(1) == b""
+    assert waiting.ended == [waiting.connection]

@@ -362,6 +362,18 @@ async def test_cleanup_closes_connections_of_every_phase_and_stops_listening(sta
         socket.create_connection(("127.0.0.1", port), 5.0)
 
 
+async def test_cleanup_closes_connections_that_wait(start: Start) -> None:
+    endpoint = await start(Bounds(connections=1, idle_seconds=60.0))
+    held = await asyncio.to_thread(tls, endpoint)
+    waiting = await asyncio.to_thread(tcp, endpoint)
+    await until(lambda: endpoint.listener.waiting == 1)
+    async with asyncio.timeout(10):
+        await endpoint.listener.cleanup()
+    assert endpoint.listener.waiting == 0
+    assert await is_closed(waiting)
+    held.close()
+
+
 async def test_a_report_that_is_being_answered_is_answered_before_the_end(start: Start) -> None:
     endpoint = await start(Bounds())
     endpoint.reviewing.clear()

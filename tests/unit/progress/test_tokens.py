@@ -171,10 +171,10 @@ async def test_a_review_that_takes_too_long_is_given_up_and_not_remembered(time:
 async def test_tokens_that_are_remembered_are_bounded_and_those_reviewed_last_stay(time: Any) -> None:
     reviews = Reviews()
     checker = TokenChecker(reviews, time.clock, max_tokens=2)
-    for pod in ("pod-1", "pod-2"):
+    for pod, seconds in {"pod-1": 200.0, "pod-2": 101.0}.items():
         await checker.check(pod, "10.0.0.1")
-    time.seconds += 301
-    for pod in ("pod-1", "pod-3"):
+        time.seconds += seconds
+    for pod in ("pod-1", "pod-3"):  # the first one's review is too old
         await checker.check(pod, "10.0.0.1")
     reviews.asked.clear()
     for pod in ("pod-1", "pod-3", "pod-2"):

@@ -336,7 +336,7 @@ async def test_same_report_in_the_same_second_is_not_written_again(writer: Progr
 async def test_bug_in_a_write_is_logged_and_the_next_report_is_written(
     writer: ProgressWriter, time: Any, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    api.error = ZeroDivisionError("a bug")
+    api.error = RuntimeError("a bug")
     writer.offer(GRANT, record(1))
     await time.settle()
     assert "Progress of lab/nuclei could not be written" in caplog.text
@@ -344,3 +344,15 @@ async def test_bug_in_a_write_is_logged_and_the_next_report_is_written(
     writer.offer(GRANT, record(2))
     await time.settle()
     assert [iteration for _, iteration in api.iterations] == [2]
+
+
+async def test_interval_shrinks_when_an_experiment_stops_reporting(cluster: Any, time: Any, api: Api) -> None:
+    intervals: list[float] = []
+    writer = ProgressWriter(
+        api, cluster.experiment, rate=1 / 40, on_interval=intervals.append,
+        clock=time.clock, sleep=time.sleep, now=time.now,
+    )  # fmt: skip
+    writer.offer(GRANT, record(1))
+    await time.settle()
+    await time.advance(40)
+    assert intervals == [30.0, 40.0, 30.0]

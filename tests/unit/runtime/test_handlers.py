@@ -41,6 +41,14 @@ def test_deleted_object_is_forgotten(ears: Ears) -> None:
     assert ears.keys == [Key("ns", "nuclei")] * 2
 
 
+def test_object_that_is_labeled_again_comes_back(ears: Ears) -> None:
+    """A watch with a selector sends DELETED when an object's label goes."""
+    ears.hear("ADDED", job(5))
+    ears.hear("DELETED", job(9))
+    ears.hear("ADDED", job(11))
+    assert len(ears.cache.jobs_of("ns", "nuclei")) == 1
+
+
 def test_old_event_is_no_news(ears: Ears) -> None:
     ears.hear("MODIFIED", job(9))
     ears.hear("MODIFIED", job(5))

@@ -232,3 +232,10 @@ async def test_status_that_can_be_read_again_goes_on(stage: Stage) -> None:
     await stage.look()
     assert "Stalled" not in stage.told
     assert stage.told["Ready"] == "Running"
+
+
+async def test_failures_of_a_deleted_experiment_are_forgotten(stage: Stage) -> None:
+    await stage.fail("create", "jobs", UNAVAILABLE)
+    stage.cache.drop(EXPERIMENTS, stage.stored["metadata"]["uid"])
+    await stage.look()
+    assert len(stage.reconciler._patience) == 0

@@ -8,25 +8,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.cluster.conftest import FakeServer, Object
+from tests.unit.cluster.conftest import EXPERIMENT, FakeServer, Object
 
 from maskrcnn_operator.cluster.cache import Key
-from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
-from maskrcnn_operator.cluster.resources import LEASES, Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, LEASES, Resource
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.progress.listener import BoundedListener
 from maskrcnn_operator.progress.tls import ServerCertificate
+from maskrcnn_operator.progress.writer import ProgressWriter
 from maskrcnn_operator.runtime import operator as operator_module
+from maskrcnn_operator.runtime import relisting as relisting_module
+from maskrcnn_operator.runtime import worker as worker_module
 from maskrcnn_operator.runtime.health import Health
 from maskrcnn_operator.runtime.leading import Leading
 from maskrcnn_operator.runtime.operator import Operator
 from maskrcnn_operator.runtime.options import Options
 from maskrcnn_operator.runtime.relisting import Relisting
+from maskrcnn_operator.runtime.worker import NotLeading, Workers
 
 SECONDS = 10.0
 OTHER = "another replica"
+KEY = Key("ns", "nuclei")
 
 TASKS: dict[str, tuple[Any, str]] = {
     "health": (Health, "run"),
@@ -103,6 +108,16 @@ async def wait(until: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not until():
             await asyncio.sleep(0.005)
+
+
+def workers_of(operator: Operator) -> Workers:
+    assert operator._workers is not None
+    return operator._workers
+
+
+async def end(operator: Operator, running: asyncio.Task[int]) -> None:
+    operator.stop.set()
+    assert await asyncio.wait_for(running, SECONDS) == 0
 
 
 def mortal(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
@@ -231,3 +246,98 @@ async def test_a_task_that_fails_after_the_stop_is_no_failure(monkeypatch: pytes
     operator.stop.set()
     kill.set()
     assert await asyncio.wait_for(running, SECONDS) == 0
+
+
+async def test_task_that_fails_right_before_the_stop_is_no_failure(server: Server) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    operator._supervisor.supervise(asyncio.create_task(fails()))
+    await asyncio.sleep(0)  # it has failed, and nobody has heard of it
+    await end(operator, running)
+
+
+async def test_standby_queues_nothing_and_may_write_nothing(server: Server) -> None:
+    server.add(EXPERIMENTS, "ns", EXPERIMENT)
+    operator = made(server)
+    running = await started(operator, server, "standby")
+    workers = workers_of(operator)
+    assert operator.cache.keys() == {KEY}
+    assert len(workers._queue) == 0
+    with pytest.raises(NotLeading):
+        await workers._reconcile(KEY)
+    assert [write for write in server.writes if write[1] != "secrets"] == []
+    await end(operator, running)
+
+
+async def test_lease_is_kept_until_the_work_has_ended(server: Server) -> None:
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    workers, working, ready = workers_of(operator), asyncio.Event(), asyncio.Event()
+
+    async def reconcile(_: Key) -> float | None:
+        working.set()
+        await ready.wait()
+        holders.append(server.holder)
+        return None
+
+    holders: list[str] = []
+    workers._reconcile = reconcile
+    workers._queue.add(KEY)
+    await asyncio.wait_for(working.wait(), SECONDS)
+    operator.stop.set()
+    await wait(lambda: not workers.running)
+    await asyncio.sleep(0.05)
+    ready.set()
+    assert await asyncio.wait_for(running, SECONDS) == 0
+    assert len(holders) == 1
+    assert holders[0].endswith(operator._identity)
+    assert server.holder == ""
+
+
+async def test_experiment_that_stays_missing_brings_a_list(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setattr(worker_module, "UNHEARD_SECONDS", 0.0)
+    monkeypatch.setattr(relisting_module, "SOON_SECONDS", 0.0)
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    workers = workers_of(operator)
+
+    async def reconcile(_: Key) -> float | None:
+        raise NotFound(404, "NotFound", "no")
+
+    workers._reconcile = reconcile
+    server.reads.clear()
+    workers._queue.add(KEY)
+    await wait(lambda: bool(server.reads))
+    await end(operator, running)
+
+
+async def test_edit_that_an_answer_to_progress_shows_is_reconciled(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    applies: list[Any] = []
+
+    class Writer(ProgressWriter):
+        def __init__(self, apply: Any, *arguments: Any, **options: Any) -> None:
+            applies.append(apply)
+            super().__init__(apply, *arguments, **options)
+
+    monkeypatch.setattr(operator_module, "ProgressWriter", Writer)
+    experiment = server.add(EXPERIMENTS, "ns", EXPERIMENT)
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    workers, looked = workers_of(operator), list[Key]()
+
+    async def reconcile(key: Key) -> float | None:
+        looked.append(key)
+        return None
+
+    await wait(lambda: not len(workers._queue) and not workers._busy)
+    workers._reconcile = reconcile
+    experiment["metadata"]["generation"] += 1
+    server.add(EXPERIMENTS, "ns", experiment)
+    await applies[0]("ns", "nuclei", {"step": "train"})
+    await wait(lambda: looked == [KEY])
+    await end(operator, running)

@@ -8,6 +8,7 @@ import pytest
 
 from maskrcnn_operator.cluster.resources import JOBS, PODS
 from maskrcnn_operator.metrics import process
+from maskrcnn_operator.runtime import unreadable
 from maskrcnn_operator.runtime.unreadable import UnreadableObjects
 
 
@@ -47,3 +48,14 @@ def test_no_more_than_a_thousand_are_remembered(caplog: pytest.LogCaptureFixture
         assert len(caplog.records) == 1_001
         left_out(PODS, "lab", "0", ValueError("x"))
     assert len(caplog.records) == 1_002
+
+
+def test_object_that_is_seen_again_and_again_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unreadable, "_LOGGED", 2)
+    left_out = UnreadableObjects()
+    with caplog.at_level(logging.WARNING):
+        for name in ("often", "a", "often", "b", "often"):
+            left_out(PODS, "lab", name, ValueError("x"))
+    assert len(caplog.records) == 3

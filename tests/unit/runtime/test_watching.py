@@ -305,3 +305,26 @@ async def test_connection_is_the_official_clients() -> None:
 
     info = await connection_info(load)
     assert (info.server, info.ca_path, info.insecure, info.token) == ("https://api", "/ca", False, "secret")
+
+
+async def test_watch_that_has_lasted_is_started_again_without_a_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_WAIT", 0.2)
+    durations = iter([0.0, 0.0, module.LONG_ENOUGH + 1.0, 0.0])
+    now, waits = 1000.0, list[float]()
+
+    async def events(*_: Any) -> AsyncIterator[Any]:
+        nonlocal now
+        now += next(durations)
+        return
+        yield
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 4:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    with pytest.raises(asyncio.CancelledError):
+        await Watch(PODS, "ns", Lists(), lambda *_: None, events).run()
+    assert waits == [0.2, 0.4, 0.2, 0.4]
