@@ -147,6 +147,20 @@ async def test_of_several_replicas_that_renew_one_all_use_the_same() -> None:
     assert secrets.calls.count("replace") == 3
 
 
+async def test_secret_that_is_deleted_while_it_is_renewed_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = Secrets()
+    old = await obtain_authority(secrets, "ops", "ca", NOW)
+
+    async def replace(*_: Any) -> dict[str, Any]:
+        del secrets.kept["ca"]
+        raise api_error(404, "NotFound", "ca")
+
+    monkeypatch.setattr(secrets, "replace", replace)
+    found = await obtain_authority(secrets, "ops", "ca", NOW + AUTHORITY_LIFETIME)
+    assert found.key_pem != old.key_pem
+    assert set(secrets.kept) == {"ca"}
+
+
 @pytest.mark.parametrize(
     "data",
     [None, {}, {"ca.crt": "!", "ca.key": "!"}, {"ca.crt": base64.b64encode(b"x").decode(), "ca.key": "eA=="}],

@@ -13,10 +13,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.cluster.errors import api_error
-from maskrcnn_operator.progress import tls
+from maskrcnn_operator.progress import server, tls
 from maskrcnn_operator.progress.certificates import issue, new_authority
 from maskrcnn_operator.progress.report import MAX_REPORT_BYTES
 from maskrcnn_operator.progress.server import POD_BURST, progress_app, serve
@@ -195,8 +196,40 @@ async def test_a_pod_that_reports_too_often_waits(bench: Bench) -> None:
     assert await bench.refused() == (429, "TooManyReports")
     async with bench.session.post(bench.url, json=REPORT, headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
         assert answer.headers["Retry-After"] == "10"
-    await bench.time.advance(10)
+    await bench.time.advance(9.5)
+    async with bench.session.post(bench.url, json=REPORT, headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+        assert answer.headers["Retry-After"] == "1"
+    await bench.time.advance(0.5)
     assert (await bench.post())[0] == 200
+
+
+async def test_report_without_a_token_is_told_how_to_send_one(bench: Bench) -> None:
+    async with bench.session.post(bench.url, json=REPORT) as answer:
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_body_that_does_not_end_is_refused_in_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10):
+        assert await bench.refused(body=slow()) == (408, "TooSlow")
+
+
+async def test_endpoint_that_cannot_listen_is_cleaned_up(bench: Bench) -> None:
+    application, cleaned = web.Application(), list[web.Application]()
+
+    async def cleanup(ended: web.Application) -> None:
+        cleaned.append(ended)
+
+    application.on_cleanup.append(cleanup)
+    port = int(bench.url.split(":")[2].split("/")[0])
+    with pytest.raises(OSError, match="in use"):
+        await serve(application, port, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "127.0.0.1")
+    assert cleaned == [application]
 
 
 async def test_what_is_not_there_is_said_in_json(bench: Bench) -> None:

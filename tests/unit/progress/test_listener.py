@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.progress.bounds import Bounds
+from maskrcnn_operator.progress.listener import RECEIVE_BUFFER_BYTES
 
 from .many_trainings import Served, clients, served
 
@@ -323,6 +324,35 @@ async def test_accepting_goes_on_after_an_error(
     assert failures > 2
     assert not any(task.done() for task in endpoint.listener.tasks)
     assert loud(caplog) == [f"The report endpoint cannot accept connections: {text}" for text in warning]
+
+
+async def test_bug_while_a_connection_is_opened_is_logged_and_ends_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = await start(Bounds())
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
+        assert await is_closed(await asyncio.to_thread(tcp, endpoint))
+    await reports(endpoint)
+    assert loud(caplog) == ["A connection of 127.0.0.1 cannot be opened"]
+
+
+async def test_report_that_says_it_is_too_large_is_refused_before_its_body(start: Start) -> None:
+    endpoint = await start(Bounds())
+    client = await asyncio.to_thread(tls, endpoint)
+    client.sendall(HEAD.replace(b"Content-Length: %d" % len(BODY), b"Content-Length: 65537"))
+    assert (await asyncio.to_thread(everything, client)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_connections_take_little_memory_of_the_kernel(start: Start) -> None:
+    endpoint = await start(Bounds())
+    [listening] = endpoint.listener._sockets
+    # Linux doubles the number for its own bookkeeping, see socket(7)
+    assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVE_BUFFER_BYTES
 
 
 @pytest.mark.timeout(60)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,3 +46,21 @@ async def test_what_cannot_be_used_is_told_and_the_old_one_served(tmp_path: Path
     with pytest.raises(CertificateError, match="--report-certificate"):
         await mounted.refresh()
     assert mounted.ca_pem == authority
+
+
+async def test_files_that_stay_unusable_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mount(tmp_path)
+    mounted = MountedCertificate(tmp_path)
+    checks = iter(["broken", "broken", "mended", "broken"])
+
+    async def sleep(_: float) -> None:
+        check = next(checks, None)
+        if check is None:
+            raise asyncio.CancelledError
+        mount(tmp_path)
+        if check == "broken":
+            (tmp_path / "tls.key").write_bytes(b"no key")
+
+    with pytest.raises(asyncio.CancelledError):
+        await mounted.keep(sleep)
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2

@@ -32,3 +32,13 @@ def test_what_is_remembered_is_bounded(time: Any) -> None:
     assert limit.wait("c") > 0
     assert limit.wait("b") > 0
     assert limit.wait("a") == 0.0  # forgotten
+
+
+def test_key_that_keeps_calling_is_not_forgotten_for_a_new_one(time: Any) -> None:
+    limit = RateLimit(10.0, 1, time.clock, max_keys=2)
+    for key in ("often", "other"):
+        limit.wait(key)
+    time.seconds += 10
+    for key in ("often", "new"):
+        limit.wait(key)
+    assert limit.wait("often") > 0

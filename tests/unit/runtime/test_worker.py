@@ -75,6 +75,22 @@ async def test_deletion_that_a_watch_has_lost_requests_a_list(monkeypatch: pytes
     assert tries > 1
 
 
+async def test_missing_experiment_is_tried_again_after_the_watch_had_its_time() -> None:
+    queue: WorkQueue[Key] = WorkQueue(clock=lambda: 0.0)
+
+    async def reconcile(key: Key) -> float | None:
+        raise MISSING
+
+    workers = Workers(queue, reconcile, 1)
+    workers.start()
+    queue.add(KEY)
+    async with asyncio.timeout(DEADLINE):
+        while not queue._due:
+            await asyncio.sleep(0)
+    await workers.stop()
+    assert queue._due == {KEY: worker.UNHEARD_SECONDS}
+
+
 async def test_deletion_that_a_watch_delivers_requests_no_list() -> None:
     queue: WorkQueue[Key] = WorkQueue()
     asked, ended = asyncio.Event(), asyncio.Event()
