@@ -14,7 +14,7 @@ FORBIDDEN = ApiError(403, "Forbidden", "no")
 
 
 async def can_run(server: FakeServer, *namespaces: str) -> bool:
-    return await Operator(Options(namespaces=namespaces))._can_run(server)  # type: ignore[arg-type]
+    return await Operator(Options(namespaces=namespaces, denied_seconds=0.0))._can_run(server)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("namespaces", [("team-a", "team-z"), ("team-z", "team-a")])
