@@ -1,11 +1,17 @@
-"""Access modes of a workspace's claim, read seldom: they say whether several nodes can mount it."""
+"""Access modes of a workspace's claim, read seldom: they say whether several nodes can mount it.
+
+A claim that cannot be read counts as one of unknown access modes: its experiment starts nothing more, what runs
+continues, and no other experiment is affected.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from maskrcnn_operator.cluster.answers import UNDECODABLE
+from maskrcnn_operator.cluster.cache import OnUnreadable
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.resources import CLAIMS
@@ -15,7 +21,7 @@ SHARED_MODE = "ReadWriteMany"
 KNOWN_SECONDS = 300.0
 """How long an answer holds: the modes of a claim never change, but another one may come in its place."""
 MISSING_SECONDS = 30.0
-"""Seconds for which it holds that a claim is missing or may not be read: as long as an experiment waits before it looks
+"""Seconds for which it holds that a claim is missing or cannot be read: as long as an experiment waits before it looks
 again, so that many experiments on one missing claim cost as many calls as one."""
 _KEPT = 10_000
 
@@ -25,16 +31,23 @@ class AccessModes:
 
     Args:
         clock: seconds that only rise.
+        on_unreadable: called for each claim that cannot be read, whenever it is read.
     """
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._clock = client, clock
+    def __init__(
+        self,
+        client: Client,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        on_unreadable: OnUnreadable = lambda resource, namespace, name, error: None,
+    ) -> None:
+        self._client, self._clock, self._on_unreadable = client, clock, on_unreadable
         self._known: OrderedDict[tuple[str, str], tuple[float, bool | None]] = OrderedDict()
         """By namespace and name: until when it holds, and what :meth:`shared` returns."""
         self._reads: SingleFlight[tuple[str, str], bool | None] = SingleFlight()
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
-        """Return whether a claim is ReadWriteMany; None where there is none or it may not be read.
+        """Return whether a claim is ReadWriteMany; None where there is none or it cannot be read.
 
         Raises:
             ApiError: the API server could not answer.
@@ -62,5 +75,27 @@ class AccessModes:
         except ApiError as error:
             if error.status == 403:
                 return None
+            if error.reason == UNDECODABLE:
+                self._on_unreadable(CLAIMS, namespace, claim, error)
+                return None
             raise
-        return SHARED_MODE in ((found.get("spec") or {}).get("accessModes") or ())
+        try:
+            return SHARED_MODE in _access_modes(found)
+        except ValueError as error:
+            self._on_unreadable(CLAIMS, namespace, claim, error)
+            return None
+
+
+def _access_modes(claim: Mapping[str, object]) -> list[str]:
+    """Return ``spec.accessModes``.
+
+    Raises:
+        ValueError: it isn't there, or isn't a list of access modes.
+    """
+    spec = claim.get("spec")
+    if not isinstance(spec, Mapping):
+        raise ValueError("spec isn't an object")
+    modes = spec.get("accessModes")
+    if not isinstance(modes, list) or not all(isinstance(mode, str) for mode in modes):
+        raise ValueError("spec.accessModes isn't a list of texts")
+    return modes

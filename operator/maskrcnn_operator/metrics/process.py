@@ -80,7 +80,7 @@ _CONNECTIONS_CUT = Counter(
 )
 _UNREADABLE = Counter(
     "maskrcnn_operator_unreadable_objects",
-    "Objects that couldn't be read, each time that a list or a watch showed them; the log names each once.",
+    "Objects that couldn't be read, each time that the API server showed them; the log names each once.",
     ["kind"],
     registry=REGISTRY,
 )

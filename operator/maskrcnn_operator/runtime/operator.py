@@ -69,7 +69,8 @@ class Operator:
 
     def __init__(self, options: Options, client: Client | None = None) -> None:
         self.options, self._client = options, client
-        self.cache = Cache(UnreadableObjects())
+        self._unreadable = UnreadableObjects()
+        self.cache = Cache(self._unreadable)
         self.stop = asyncio.Event()
         """Set it to end :meth:`run`."""
         self.ports: dict[str, int] = {}
@@ -157,7 +158,8 @@ class Operator:
         )
         fence = partial(require_lease, election)
         executor = Executor(client, cache, events, config=self._job_config, fence=fence)
-        reconciler = Reconciler(cache, executor, AccessModes(client), options.settings)
+        access_modes = AccessModes(client, on_unreadable=self._unreadable)
+        reconciler = Reconciler(cache, executor, access_modes, options.settings)
         queue: WorkQueue[Key] = WorkQueue(
             lane=lambda key: key.namespace, on_depth=metrics.queue_depth, on_wait=metrics.queue_wait
         )

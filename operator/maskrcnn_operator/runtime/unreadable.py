@@ -18,7 +18,7 @@ _WHY_LENGTH = 200
 
 
 class UnreadableObjects:
-    """Callback of :class:`maskrcnn_operator.cluster.cache.Cache` for the objects that it can't read."""
+    """Callback for objects that can't be read: :data:`maskrcnn_operator.cluster.cache.OnUnreadable`."""
 
     def __init__(self) -> None:
         self._logged: OrderedDict[tuple[str, str, str], None] = OrderedDict()

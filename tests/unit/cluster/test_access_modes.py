@@ -10,8 +10,9 @@ from tests.unit.cluster.conftest import FakeServer
 from tests.unit.progress.conftest import FakeTime
 
 from maskrcnn_operator.cluster.access_modes import KNOWN_SECONDS, MISSING_SECONDS, AccessModes
+from maskrcnn_operator.cluster.answers import UNDECODABLE
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.cluster.resources import CLAIMS
+from maskrcnn_operator.cluster.resources import CLAIMS, Resource
 
 
 class Server(FakeServer):
@@ -115,3 +116,43 @@ async def test_those_who_ask_at_the_same_time_share_one_read(server: Server, kno
     server.gate.set()
     assert await asyncio.gather(*asked) == [True if there else None] * 20
     assert server.reads == 1
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {},
+        {"spec": None},
+        {"spec": []},
+        {"spec": "ReadWriteMany"},
+        {"spec": {}},
+        {"spec": {"accessModes": None}},
+        {"spec": {"accessModes": "ReadWriteMany"}},
+        {"spec": {"accessModes": {"ReadWriteMany": True}}},
+        {"spec": {"accessModes": 7}},
+        {"spec": {"accessModes": ["ReadWriteMany", None]}},
+        {"spec": {"accessModes": [["ReadWriteMany"]]}},
+        ApiError(200, UNDECODABLE, "it can't be parsed as JSON (RecursionError)"),
+    ],
+    ids=str,
+)
+async def test_unreadable_claim_is_reported_and_its_modes_are_unknown_for_half_a_minute(
+    server: Server, time: FakeTime, claim: dict[str, Any] | ApiError
+) -> None:
+    told: list[tuple[Resource, str, str]] = []
+    known = AccessModes(
+        server,  # type: ignore[arg-type]
+        time.clock,
+        on_unreadable=lambda resource, namespace, name, error: told.append((resource, namespace, name)),
+    )
+    if isinstance(claim, ApiError):
+        server.fail["get", "persistentvolumeclaims"] = [claim]
+    else:
+        server.add(CLAIMS, "ns", {"metadata": {"name": "data"}, **claim})
+    for _ in range(3):
+        assert await known.shared("ns", "data") is None
+    assert told == [(CLAIMS, "ns", "data")]
+    server.add_claim("ReadWriteMany")
+    time.seconds += MISSING_SECONDS
+    assert await known.shared("ns", "data") is True
+    assert len(told) == 1

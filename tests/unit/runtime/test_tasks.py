@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,9 @@ from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, LEASES, Resource
+from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, LEASES, Resource
 from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.metrics import process
 from maskrcnn_operator.progress.listener import BoundedListener
 from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.progress.writer import ProgressWriter
@@ -341,3 +343,29 @@ async def test_edit_that_an_answer_to_progress_shows_is_reconciled(
     await applies[0]("ns", "nuclei", {"step": "train"})
     await wait(lambda: looked == [KEY])
     await end(operator, running)
+
+
+async def test_unreadable_claim_is_counted_and_logged_and_its_experiment_waits(
+    caplog: pytest.LogCaptureFixture, server: Server
+) -> None:
+    def counted() -> float:
+        series = {"kind": CLAIMS.plural}
+        return process.REGISTRY.get_sample_value("maskrcnn_operator_unreadable_objects_total", series) or 0.0
+
+    before = counted()
+    server.add(EXPERIMENTS, "ns", EXPERIMENT)
+    claim = EXPERIMENT["spec"]["workspace"]["persistentVolumeClaim"]["claimName"]
+    server.add(CLAIMS, "ns", {"metadata": {"name": claim}, "spec": {"accessModes": {"ReadWriteMany": True}}})
+    operator = made(server)
+    running = await started(operator, server, "leader")
+    try:
+        await wait(lambda: "WaitingForClaim" in json.dumps(server.objects[EXPERIMENTS.plural, "ns", "nuclei"]))
+    finally:
+        operator.stop.set()
+        await asyncio.wait_for(running, SECONDS)
+    assert counted() == before + 1
+    lines = [record.getMessage() for record in caplog.records if "can't be read" in record.getMessage()]
+    assert lines == [
+        f"persistentvolumeclaims ns/{claim} can't be read and is skipped: "
+        "ValueError: spec.accessModes isn't a list of texts"
+    ]
