@@ -2,6 +2,10 @@
 
 A load balancer or a proxy in front of the API server may answer 200 with a page of its own, and one object of a list
 may be nested too deep for the parser. Callers retry ApiErrors; any other exception would end their task.
+
+Whatever is nested too deeply in metadata, or in an object of a built-in kind, is below ``metadata.managedFields``, which
+has a level for each level of the object and which users may write, too. It is left out, so that everything else can be
+read.
 """
 
 from __future__ import annotations
@@ -10,26 +14,32 @@ import json
 from typing import Any
 
 from maskrcnn_operator.cluster.errors import ApiError, api_error
-from maskrcnn_operator.cluster.resources import Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
+from maskrcnn_operator.cluster.shallow import without_deep_values
 
 UNDECODABLE = "UndecodableAnswer"
 """Reason of the ApiError."""
 LONGEST_RETRY_SECONDS = 60.0
 """A server that asks for more is asked again after this: an account of ours isn't without it for longer."""
 _QUOTED_BYTES = 200
+_LEVELS = 100
+"""Levels that are kept of an answer that cannot be parsed whole; built-in kinds have some 20."""
 
 
-def decoded(status: int, text: bytes, verb: str, resource: Resource) -> dict[str, Any]:
+def decoded(status: int, text: bytes, verb: str, resource: Resource, *, metadata_only: bool = False) -> dict[str, Any]:
     """Return the object or the list of a successful answer.
 
     Args:
         verb: of the call, as the API server's RBAC has it.
+        metadata_only: only metadata was asked for.
 
     Raises:
         ApiError: the body isn't the JSON of such an object; its reason is :data:`UNDECODABLE`.
     """
+    # the spec of an experiment has fields of any depth, and is read whole or not at all
+    may_leave_out = metadata_only or resource is not EXPERIMENTS
     try:
-        answer = json.loads(text)
+        answer = _parsed(text) if may_leave_out else json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _undecodable(status, f"it can't be parsed as JSON ({type(error).__name__})", text) from error
     if not isinstance(answer, dict):
@@ -38,6 +48,14 @@ def decoded(status: int, text: bytes, verb: str, resource: Resource) -> dict[str
     if missing:
         raise _undecodable(status, f"it has no valid {missing}", text)
     return answer
+
+
+def _parsed(text: bytes) -> Any:
+    """Parse JSON; what is nested too deeply for that is null."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return json.loads(without_deep_values(text, _LEVELS))
 
 
 def retry_seconds(value: object) -> float | None:

@@ -307,7 +307,7 @@ class Client:
         if status < 400:
             if on_size is not None:
                 on_size(len(text))
-            return decoded(status, text, verb, resource)
+            return decoded(status, text, verb, resource, metadata_only=accept in (_METADATA_ALONE, _METADATA_LIST))
         refused = _error_of(status, text, retry_after)
         if status == 429:
             self._limit.hold_back(refused.retry_after or 1.0)

@@ -15,7 +15,8 @@ from maskrcnn_operator.cluster.answers import UNDECODABLE, decoded
 from maskrcnn_operator.cluster.client import Client, _error_of
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, LEASES, TOKEN_REVIEWS, Resource
+from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, JOBS, LEASES, PODS, TOKEN_REVIEWS, Resource
+from maskrcnn_operator.cluster.shallow import without_deep_values
 
 HTML = b"<html>502 Bad Gateway</html>"
 METADATA = {"name": "x", "uid": "u", "resourceVersion": "1"}
@@ -153,3 +154,46 @@ async def test_a_token_that_cannot_be_read_is_an_error_of_the_call(error: Except
         await Client(api).get(LEASES, "ns", "lease")  # type: ignore[arg-type]
     assert raised.value.status == 0
     assert str(error) in str(raised.value)
+
+
+OWNED = b'{"f:a":' * 100_000 + b"{}" + b"}" * 100_000
+
+
+def deep(resource: Resource, *, spec: bytes = b'{"a": [1, {"b": "}]{["}]}') -> bytes:
+    """Return an object whose managedFields are nested too deeply for the parser."""
+    kind = f'{{"kind": "{resource.plural}", "metadata": '.encode()
+    metadata = body({"managedFields": [{"fieldsV1": "FIELDS"}], "labels": {"a": '"\\"{'}, **METADATA})
+    return kind + metadata.replace(b'"FIELDS"', OWNED) + b', "spec": ' + spec + b"}"
+
+
+@pytest.mark.parametrize("resource", [JOBS, PODS, CLAIMS])
+def test_built_in_object_with_deep_managed_fields_is_read_without_them(resource: Resource) -> None:
+    answer = decoded(200, deep(resource), "get", resource)
+    assert answer["spec"] == {"a": [1, {"b": "}]{["}]}
+    assert {**METADATA, "labels": {"a": '"\\"{'}}.items() <= answer["metadata"].items()
+    listed = b'{"metadata": {"resourceVersion": "7"}, "items": [' + b",".join([deep(resource)] * 2) + b"]}"
+    items = decoded(200, listed, "list", resource)["items"]
+    assert [item["spec"] for item in items] == [answer["spec"]] * 2
+
+
+def test_metadata_of_an_experiment_is_read_without_deep_managed_fields_and_its_spec_never_in_part() -> None:
+    answer = decoded(200, deep(EXPERIMENTS), "patch", EXPERIMENTS, metadata_only=True)
+    assert METADATA.items() <= answer["metadata"].items()
+    for text in (deep(EXPERIMENTS), deep(EXPERIMENTS, spec=OWNED)):
+        with pytest.raises(ApiError):
+            decoded(200, text, "get", EXPERIMENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "shallow"),
+    [
+        (b"1", b"1"),
+        (b'{"a": [1, [2], {}], "b": "[["}', b'{"a": [1, null, null], "b": "[["}'),
+        (b'{"\\"[{": [[[[]], []], 3]}', b'{"\\"[{": [null, 3]}'),
+        (b'{"a": [[', b""),
+        (b"]}]", b"]}]"),
+        (b'{"a": "[', b'{"a": "['),
+    ],
+)
+def test_values_below_two_levels_are_null(text: bytes, shallow: bytes) -> None:
+    assert without_deep_values(text, 2) == shallow

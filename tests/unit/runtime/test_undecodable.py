@@ -22,6 +22,8 @@ from maskrcnn_operator.runtime.relisting import Relisting
 from maskrcnn_operator.runtime.watching import kopf_events, watch
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
+OWNED = '{"f:spec":' + '{"f:a":' * 100_000 + "{}" + "}" * 100_000 + "}"
+"""The fields of DEEP as ``metadata.managedFields`` has them."""
 
 
 class ApiServer:
@@ -40,9 +42,12 @@ class ApiServer:
 
     def text(self, name: str, *, partial: bool = False) -> str:
         version, spec = self.objects[name]
-        metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(version), "generation": 1}
+        managed = {"manager": "kubectl", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": "FIELDS"}
+        metadata = {"managedFields": [managed], "name": name, "namespace": "ns", "uid": name, "generation": 1}
+        text = json.dumps({**metadata, "resourceVersion": str(version)})
+        text = text.replace('"FIELDS"', OWNED if spec is DEEP else "{}")
         kind = f'"apiVersion": "{EXPERIMENT["apiVersion"]}", "kind": "MaskRCNNExperiment"'
-        return f'{{{kind}, "metadata": {json.dumps(metadata)}, "spec": {"{}" if partial else spec}}}'
+        return f'{{{kind}, "metadata": {text}, "spec": {"{}" if partial else spec}}}'
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
@@ -94,7 +99,8 @@ async def test_undecodable_object_hides_no_other(monkeypatch: pytest.MonkeyPatch
     await server.add("first-deep", DEEP)
     client, cache, keys, stop = Client(ApiClient(Configuration(host=host))), Cache(), list[Key](), asyncio.Event()
     lists = Relisting(client, cache, ("ns",), keys.append, 60.0)
-    await lists.once()
+    async with asyncio.timeout(20):
+        await lists.once()
     assert cache.experiment("ns", "first") is not None
     tasks: list[asyncio.Task[Any]] = [
         asyncio.create_task(lists.run()),
