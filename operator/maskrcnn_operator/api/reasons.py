@@ -55,6 +55,7 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     JOB_REFUSED = "JobRefused"
     NODE_LOST = "NodeLost"
+    JOB_RELABELED = "JobRelabeled"
     # a step that ended
     COMPLETED = "Completed"
     UP_TO_DATE = "UpToDate"
@@ -120,6 +121,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.NAME_TAKEN: "Remove the object of that name, which belongs to somebody else.",
     Reason.JOB_REFUSED: "Correct what the message names (podOverrides, quota, an admission policy) and apply it again.",
     Reason.NODE_LOST: "Remove the node, or set its out-of-service taint.",
+    Reason.JOB_RELABELED: "Put back the labels and the owner of the Job that the message names, or delete the Job; other "
+    "steps continue.",
     Reason.COMPLETED: "Nothing: the step has succeeded.",
     Reason.UP_TO_DATE: "Nothing: the result was there already. Change the step's revision to make it again.",
     Reason.INVALID_INPUT: "Correct the spec or the data that the message names; trying again would fail again.",

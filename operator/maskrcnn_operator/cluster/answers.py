@@ -3,9 +3,9 @@
 A load balancer or a proxy in front of the API server may answer 200 with a page of its own, and one object of a list
 may be nested too deep for the parser. Callers retry ApiErrors; any other exception would end their task.
 
-Whatever is nested too deeply in metadata, or in an object of a built-in kind, is below ``metadata.managedFields``, which
-has a level for each level of the object and which users may write, too. It is left out, so that everything else can be
-read.
+Whatever is nested too deeply in metadata, or in an object of a built-in kind, is below ``metadata.managedFields``,
+which has a level for each level of the object and which users may write, too. It is left out, so that everything else
+can be read.
 """
 
 from __future__ import annotations

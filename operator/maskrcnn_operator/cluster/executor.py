@@ -8,7 +8,7 @@ removed has been accounted for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ from maskrcnn_operator.core.ttl import is_still_to_be_deleted
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP
-from maskrcnn_operator.jobs.observe import is_attempt_of
+from maskrcnn_operator.jobs.observe import RelabeledJob, is_attempt_of
 from maskrcnn_operator.jobs.views import JobView, job_view
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,13 @@ class Executor:
                 refused[start.step] = refusal
         return refused
 
-    async def conclude(self, experiment: MaskRCNNExperiment, plan: Plan) -> None:
+    async def conclude(
+        self, experiment: MaskRCNNExperiment, plan: Plan, relabeled: Sequence[RelabeledJob] = ()
+    ) -> None:
         """Everything of a plan but its starts, which have been made.
+
+        Args:
+            relabeled: Jobs whose labels may be those of a run to stop or forget, which they are not.
 
         Raises:
             Conflict: the experiment has changed since the plan was made, and is to be looked at again.
@@ -94,19 +99,21 @@ class Executor:
             edited = self._cache.put_progress(dropped) is not None
         self._events.tell(experiment, plan.events)
         for job in self._jobs(experiment, (*plan.stop, *plan.forget)):
-            await self._delete_job(job)
+            if job.uid not in {held.job.uid for held in relabeled}:
+                await self._delete_job(job)
         if edited:
             raise Conflict(409, "Conflict", "the experiment was edited meanwhile")
         if plan.delete_experiment:
             await self._delete_experiment(experiment)
 
-    async def look_for(self, experiment: MaskRCNNExperiment, names: Iterable[str]) -> None:
+    async def look_for(self, experiment: MaskRCNNExperiment, names: Iterable[str]) -> tuple[RelabeledJob, ...]:
         """Look for Jobs that the cache lacks: a run has vanished only when the API server says so.
 
-        Raises:
-            ApiError: a Job still runs, and its labels or its owner were changed: another attempt would run next to it.
+        Returns:
+            Jobs that still run and whose labels or owner were changed: another attempt would run next to them.
         """
         namespace = experiment.metadata.namespace
+        relabeled: list[RelabeledJob] = []
         for name in names:
             try:
                 found = await self._client.get(JOBS, namespace, name)
@@ -119,13 +126,13 @@ class Executor:
             self._cache.put(JOBS, found)
             step = next(step for step in experiment.status.steps if step.job_name == name)
             if not (is_attempt_of(job, experiment, step) or job.finished or job.deletion_timestamp):
-                raise ApiError(
-                    0,
-                    "JobRelabeled",
+                why = (
                     f"the Job {namespace}/{name} runs, but its labels or its owner were changed: it needs the labels "
                     f"{LABEL_EXPERIMENT}: {experiment.metadata.name}, {LABEL_STEP}: {step.name}, {LABEL_ATTEMPT}: "
-                    f"'{step.attempt}', and the experiment as controller; put them back, or delete the Job",
+                    f"'{step.attempt}', and the experiment as controller; put them back, or delete the Job"
                 )
+                relabeled.append(RelabeledJob(job, step.name, step.attempt, why))
+        return tuple(relabeled)
 
     async def _start(self, experiment: MaskRCNNExperiment, start: StartRun) -> Refusal | None:
         config = self._config()

@@ -8,6 +8,9 @@ from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepStat
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.core.refusal import REFUSALS
 
+_WARNED_OF = REFUSALS | {Reason.JOB_RELABELED}
+"""Reasons of which an event tells although the state stays."""
+
 
 def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[Event, ...]:
     """What is worth telling of the step from one status to the next."""
@@ -28,7 +31,7 @@ def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
     event: Event | None = None
     if after.state in LIVE_STATES and after.attempt != before.attempt:
         event = Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")
-    elif after.reason in REFUSALS and after.reason != before.reason:
+    elif after.reason in _WARNED_OF and after.reason != before.reason:
         event = Event("Warning", after.reason, f"step {after.name}: {after.message}")
     elif after.state is before.state:
         event = None

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.asked import was_asked_to_stop
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.restart import uncounted
 from maskrcnn_operator.core.runs import Run
@@ -13,7 +14,7 @@ from maskrcnn_operator.core.runs import Run
 
 def stopping_without_its_lost_node(step: StepStatus, run: Run) -> StepStatus:
     """The step whose live run has lost a node: the rest of its pods are stopped, as the gang is no longer whole."""
-    if not run.lost or (step.state is StepState.STOPPING and step.reason != Reason.STOPPING):
+    if not run.lost or was_asked_to_stop(step):
         return step
     return step.model_copy(update={"state": StepState.STOPPING, "reason": Reason.NODE_LOST.value, "message": run.lost})
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_operator.core.asked import was_asked_to_stop
 from maskrcnn_operator.core.node_lost import stopping_without_its_lost_node, tried_again_elsewhere
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.restart import after_failure, failed, uncounted
@@ -58,12 +59,14 @@ def observed(
     if step.state not in LIVE_STATES:
         return step
     # a run may be seen stopping that nobody asked to: its Job fails, or was deleted behind our back
-    asked = step.state is StepState.STOPPING and step.reason != Reason.STOPPING
+    asked = was_asked_to_stop(step)
     if run is None:
         return _stopped(step, now, settings) if asked else made_again_after_vanishing(step, now, settings)
     step = step.model_copy(
         update={"job_name": run.name or step.job_name, "start_time": step.start_time or run.started or now}
     )
+    if run.held:
+        return _held(step, run, asked)
     if run.live:
         return stopping_without_its_lost_node(step if asked else _live(step, run, task), run)
     return _ended(step, run, asked, max_restarts=max_restarts, ended=_end(run, now), settings=settings)
@@ -109,6 +112,16 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     return step.model_copy(update={"state": state, "reason": reason, "message": message})
 
 
+def _held(step: StepStatus, run: Run, asked: bool) -> StepStatus:
+    """The step whose run is out of reach: it stays live, so that no other attempt starts, and says why."""
+    if not asked:
+        state = StepState(run.state.value)
+        return step.model_copy(update={"state": state, "reason": Reason.JOB_RELABELED.value, "message": run.held})
+    # what it was asked for decides what it becomes, and stays
+    said = step.message if run.held in step.message else "; ".join(part for part in (step.message, run.held) if part)
+    return step.model_copy(update={"message": said})
+
+
 def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) -> StepStatus:
     result = run.result
     if result is None or (result.fingerprint and result.fingerprint != step.fingerprint):
@@ -142,7 +155,7 @@ def _stopped(step: StepStatus, ended: datetime, settings: Settings) -> StepStatu
 
 def stopping(step: StepStatus, reason: Reason, message: str) -> StepStatus:
     """The step while the run that it has is being stopped; a reason given before stays."""
-    if step.state is StepState.STOPPING and step.reason != Reason.STOPPING:
+    if was_asked_to_stop(step):
         return step
     return step.model_copy(update={"state": StepState.STOPPING, "reason": reason.value, "message": message})
 

@@ -153,6 +153,12 @@ class _Look:
         self.wake += [later] if later else []
         return self._conclude(steps, verdict, start=start, stop=runs_to_stop(self.runs, steps), forget=forget)
 
+    def _held_and_no_longer_in_the_spec(self) -> tuple[StepStatus, ...]:
+        """Steps whose run cannot be stopped: forgotten, it would run next to an attempt of a step added again."""
+        names = {step.name for step in self._spec_steps}
+        held = [self.experiment.status.step(run.step) for run in self.runs if run.held and run.step not in names]
+        return tuple(step for step in held if step is not None)
+
     @property
     def _spec_steps(self) -> Sequence[Step]:
         return self.experiment.spec.steps
@@ -212,6 +218,7 @@ class _Look:
         before = self.experiment.status
         ordered = tuple(steps[step.name] for step in self._spec_steps)
         status = assemble(self.experiment, self.wanted.graph, ordered, verdict, self.now)
+        status = status.model_copy(update={"steps": (*status.steps, *self._held_and_no_longer_in_the_spec())})
         end = deleted_at(self.experiment.spec, status)
         self.wake += [end] if end and end > self.now else []
         return Plan(

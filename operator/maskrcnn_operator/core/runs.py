@@ -51,6 +51,7 @@ class Run:
         checkpoint_step: newest checkpoint that it has reported.
         lost: which of its pods are on a node that is lost, in a sentence; empty where none is.
         deleted: its removal was asked for already.
+        held: why it can be neither followed nor stopped although it is live, in a sentence; empty where it can.
     """
 
     step: str
@@ -70,6 +71,7 @@ class Run:
     checkpoint_step: int | None = None
     lost: str = ""
     deleted: bool = False
+    held: str = ""
 
     @property
     def key(self) -> RunKey:

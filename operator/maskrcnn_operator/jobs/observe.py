@@ -5,19 +5,36 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
-from maskrcnn_operator.core.runs import Run
+from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 MOST_AHEAD = 100
 """Attempts by which Jobs may be ahead of the status: one after a crash between two writes, some more while the API
 server refuses the status. A number beyond is forged; adopted, it would be the newest attempt for ever."""
+LOOK_AGAIN = timedelta(seconds=30)
+"""How often a relabeled Job is looked at."""
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class RelabeledJob:
+    """A Job of ours that runs, and that labels or owner no longer show to be ours: only its name does.
+
+    Attributes:
+        step, attempt: of which the status says that it is the Job.
+        why: what was changed and what would be right, in a sentence.
+    """
+
+    job: JobView
+    step: str
+    attempt: int
+    why: str
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,11 @@ class Observation:
 
 
 def observe(
-    experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView], now: datetime
+    experiment: MaskRCNNExperiment,
+    jobs: Sequence[JobView],
+    pods: Sequence[PodView],
+    now: datetime,
+    relabeled: Sequence[RelabeledJob] = (),
 ) -> Observation:
     """The runs of an experiment.
 
@@ -47,10 +68,14 @@ def observe(
     Args:
         jobs, pods: everything of its namespace that carries its name as a label, whatever its uid.
         now: aware.
+        relabeled: Jobs that are what the status says, whatever their labels say; no watch shows what becomes of them.
     """
+    uids = {held.job.uid for held in relabeled}
+    theirs = [pod for pod in pods if pod.job_uid in uids]
+    jobs, pods = [job for job in jobs if job.uid not in uids], [pod for pod in pods if pod.job_uid not in uids]
     runs: list[Run] = []
     claimed: set[str] = set()
-    wake: list[datetime] = []
+    wake: list[datetime] = [now + LOOK_AGAIN] if relabeled else []
     for attempt in _attempts(experiment, jobs, pods):
         run, at = run_of(attempt, now)
         runs.append(run)
@@ -63,9 +88,17 @@ def observe(
             lingering[pod.step].append(pod)
     at = lost_later([pod for found in lingering.values() for pod in found], now)
     wake += [at] if at else []
+    runs += [_held(job, [pod for pod in theirs if pod.job_uid == job.job.uid], now) for job in relabeled]
     runs.sort(key=lambda run: (run.step, run.attempt))
     told = {step: _named(sorted(found, key=lambda pod: pod.name)) for step, found in sorted(lingering.items())}
     return Observation(tuple(runs), told, min(wake, default=None))
+
+
+def _held(relabeled: RelabeledJob, pods: Sequence[PodView], now: datetime) -> Run:
+    """Return the run of a relabeled Job: live as long as the Job runs, since it may create pods again."""
+    attempt = Attempt(relabeled.step, relabeled.attempt, relabeled.job, tuple(pods))
+    run, _ = run_of(attempt, now)
+    return replace(run, state=run.state if run.live else RunState.STOPPING, held=relabeled.why, lost="")
 
 
 def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tuple[str, ...]:

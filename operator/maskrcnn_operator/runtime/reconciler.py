@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from maskrcnn_operator.cluster.unreadable import told_of_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings
 from maskrcnn_operator.core.reconcile import reconcile
-from maskrcnn_operator.jobs.observe import missing_jobs, observe
+from maskrcnn_operator.jobs.observe import RelabeledJob, missing_jobs, observe
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.patience import Patience
 
@@ -78,10 +78,9 @@ class Reconciler:
         if experiment.metadata.deletion_timestamp is not None:
             return None
         missing = missing_jobs(experiment, self._cache.jobs_of(*key))
-        if missing:
-            await self._executor.look_for(experiment, missing)
-        plan, wake_at = await self._start(key, experiment)
-        await self._executor.conclude(experiment, plan)
+        relabeled = await self._executor.look_for(experiment, missing) if missing else ()
+        plan, wake_at = await self._start(key, experiment, relabeled)
+        await self._executor.conclude(experiment, plan, relabeled)
         _tell(experiment, plan)
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
 
@@ -104,14 +103,17 @@ class Reconciler:
         except ApiError as again:
             log.info("The status cannot say so either: %s", again)
 
-    async def _start(self, key: Key, experiment: MaskRCNNExperiment) -> tuple[Plan, datetime | None]:
+    async def _start(
+        self, key: Key, experiment: MaskRCNNExperiment, relabeled: Sequence[RelabeledJob]
+    ) -> tuple[Plan, datetime | None]:
         """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
         settings = replace(self._settings, workspace_shared=await self._shared(experiment))
         wanted = self._cache.wanted(experiment)
         refused: dict[str, Refusal] = {}
         while True:
             now = self._now()
-            seen = observe(experiment, self._cache.jobs_of(*key), self._cache.pods_of(*key), now)
+            jobs, pods = self._cache.jobs_of(*key), self._cache.pods_of(*key)
+            seen = observe(experiment, jobs, pods, now, relabeled)
             plan = reconcile(experiment, seen.runs, now, settings, wanted, lingering=seen.lingering, refused=refused)
             more = await self._executor.start(experiment, plan.start)
             if not more:

@@ -344,9 +344,7 @@ async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
         {"ownerReferences": []},
     ],
 )
-async def test_a_running_job_that_was_relabeled_gets_no_other_attempt_next_to_it(
-    stage: Stage, change: dict[str, Any]
-) -> None:
+async def test_a_live_look_finds_a_running_job_that_was_relabeled(stage: Stage, change: dict[str, Any]) -> None:
     await stage.step()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
@@ -356,10 +354,11 @@ async def test_a_running_job_that_was_relabeled_gets_no_other_attempt_next_to_it
     # the watch tells that what no longer has the label is deleted
     stage.cache.drop(JOBS, job.uid)
     assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == (job.name,)
-    with pytest.raises(ApiError, match=f"JobRelabeled: the Job ns/{job.name} runs"):
-        await stage.executor.look_for(stage.experiment, [job.name])
+    [relabeled] = await stage.executor.look_for(stage.experiment, [job.name])
+    assert (relabeled.job.uid, relabeled.step, relabeled.attempt) == (job.uid, "train", 1)
+    assert relabeled.why.startswith(f"the Job ns/{job.name} runs, but its labels or its owner were changed")
     stored["metadata"] = {**before, "resourceVersion": "1001"}
-    await stage.executor.look_for(stage.experiment, [job.name])
+    assert await stage.executor.look_for(stage.experiment, [job.name]) == ()
     assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == ()
 
 
