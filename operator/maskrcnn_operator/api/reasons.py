@@ -72,6 +72,7 @@ class Reason(StrEnum):
     STEP_SUCCEEDED = "StepSucceeded"
     STEP_RESTARTING = "StepRestarting"
     RESUMED = "Resumed"
+    CONDITIONS_REMOVED = "ConditionsRemoved"
 
 
 WHAT_TO_DO: dict[Reason, str] = {
@@ -121,8 +122,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.NAME_TAKEN: "Remove the object of that name, which belongs to somebody else.",
     Reason.JOB_REFUSED: "Correct what the message names (podOverrides, quota, an admission policy) and apply it again.",
     Reason.NODE_LOST: "Remove the node, or set its out-of-service taint.",
-    Reason.JOB_RELABELED: "Put back the labels and the owner of the Job that the message names, or delete the Job; other "
-    "steps continue.",
+    Reason.JOB_RELABELED: "Put back the labels and the owner of the Job that the message names, or delete the Job; "
+    "other steps continue.",
     Reason.COMPLETED: "Nothing: the step has succeeded.",
     Reason.UP_TO_DATE: "Nothing: the result was there already. Change the step's revision to make it again.",
     Reason.INVALID_INPUT: "Correct the spec or the data that the message names; trying again would fail again.",
@@ -137,5 +138,6 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.STEP_SUCCEEDED: "Nothing.",
     Reason.STEP_RESTARTING: "Nothing, or read the message of the last attempt.",
     Reason.RESUMED: "Nothing.",
+    Reason.CONDITIONS_REMOVED: "Let other controllers write fewer or shorter conditions into the experiment.",
 }
 """What a user can do about each reason; complete, which a test holds."""

@@ -80,6 +80,10 @@ class Artifact(StatusModel):
     sha256: str | None = Field(default=None, description="SHA-256 of a file, in hex.")
 
 
+MOST_CONDITIONS = 16
+"""Those of other writers included."""
+
+
 class Condition(StatusModel):
     """A condition as Kubernetes and kstatus define it."""
 
@@ -139,7 +143,9 @@ class ExperimentStatus(StatusModel):
 
     observed_generation: Size | None = Field(default=None, description="The generation that this status is about.")
     conditions: tuple[Condition, ...] = Field(
-        default=(), max_length=16, description="Reconciling, Stalled, Suspended, Succeeded, Ready."
+        default=(),
+        max_length=MOST_CONDITIONS,
+        description="Reconciling, Stalled, Suspended, Succeeded, Ready; room for 11 of other writers is left.",
     )
     steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
     current_step: str | None = Field(default=None, description="The running train step, else the first running step.")

@@ -50,7 +50,8 @@ def api_error(status: int, reason: str, message: str, retry_after: float | None 
 _DENIED = re.compile(r'(?:[^:]*\bforbidden: )?User "[^"]*" cannot \w+ (?:resource|path) "')
 """The text of every authorizer of Kubernetes; an admission plugin's comes after its own name or the object's."""
 _ROLE_MISSING = re.compile(r'\bRBAC: (?:cluster)?role\S* "[^"]*" not found')
-_REFUSED_WITH_500 = ("request is too large", "larger than max", "failed to create typed patch object")
+_TOO_LARGE = ("request is too large", "larger than max")
+_REFUSED_WITH_500 = (*_TOO_LARGE, "failed to create typed patch object")
 """Texts with which an API server of 1.36 answers 500 to what it will never take: two of etcd for a write beyond its
 bounds, one of the apply for what the served definition has no field or another type for."""
 
@@ -75,6 +76,11 @@ def is_refused_for_its_content(error: ApiError) -> bool:
     if error.status == 500:
         return any(words in error.message for words in _REFUSED_WITH_500)
     return error.status in (400, 413, 422)
+
+
+def is_refused_for_its_size(error: ApiError) -> bool:
+    """Return whether the object is too large for the API server or for etcd."""
+    return error.status == 413 or (error.status == 500 and any(words in error.message for words in _TOO_LARGE))
 
 
 def says_that_the_name_is_taken(error: ApiError) -> bool:

@@ -31,6 +31,15 @@ _QUEUE = 10_000
 _KEPT = 4_000
 
 
+class Regarding(NamedTuple):
+    """The experiment that an event is about."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
 class _Series(NamedTuple):
     at: float
     times: int
@@ -53,10 +62,14 @@ class EventRecorder:
 
     def tell(self, experiment: MaskRCNNExperiment, events: tuple[Event, ...]) -> None:
         """Takes events of an experiment to post; those beyond its share are dropped."""
+        metadata = experiment.metadata
+        self.tell_about(Regarding(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version), *events)
+
+    def tell_about(self, regarding: Regarding, *events: Event) -> None:
+        """Take events as :meth:`tell` does, also of an experiment that cannot be read."""
         for event in events:
-            if self._allowed(experiment.metadata.uid):
-                now = datetime.now(UTC)
-                self._waiting.append((experiment.metadata.uid, event, self._body(experiment, event, now)))
+            if self._allowed(regarding.uid):
+                self._waiting.append((regarding.uid, event, self._body(regarding, event, datetime.now(UTC))))
         if events:
             self._wake.set()
 
@@ -105,8 +118,7 @@ class EventRecorder:
             self._full_at.popitem(last=False)
         return True
 
-    def _body(self, experiment: MaskRCNNExperiment, event: Event, now: datetime) -> dict[str, Any]:
-        metadata = experiment.metadata
+    def _body(self, metadata: Regarding, event: Event, now: datetime) -> dict[str, Any]:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",

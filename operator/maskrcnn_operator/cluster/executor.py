@@ -60,7 +60,7 @@ class Executor:
     ) -> None:
         self._client, self._cache, self._events = client, cache, events
         self._config, self._fence, self._now = config, fence, now
-        self.statuses = StatusWriter(client, cache, fence=fence)
+        self.statuses = StatusWriter(client, cache, fence=fence, tell=events.tell_about)
 
     async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, Refusal]:
         """Makes the Service and the Job of each attempt; by step, those that could not be made.

@@ -4,25 +4,39 @@ The merge patch is for a status that the API server refuses, or that this releas
 are stored. Its items belong to a field manager of its own, so an apply that no longer lists one does not remove it, or
 is even refused, since what is left of an item with two owners is no longer a valid condition. Every apply therefore
 ends such ownership where its answer shows any.
+
+Where conditions of other writers leave no room for ours (:mod:`maskrcnn_operator.core.crowding`), some are removed, and
+an event says which.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.conditions import ConditionType
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.cluster.cache import Cache, Entry, Key
 from maskrcnn_operator.cluster.client import STATUS_MANAGER, Client
-from maskrcnn_operator.cluster.errors import ApiError, StatusRefused, is_refused_for_its_content
+from maskrcnn_operator.cluster.errors import (
+    ApiError,
+    StatusRefused,
+    is_refused_for_its_content,
+    is_refused_for_its_size,
+)
+from maskrcnn_operator.cluster.events import Regarding
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
+from maskrcnn_operator.core.crowding import conditions_to_remove
 from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice
+from maskrcnn_operator.core.plan import Event
 
 log = logging.getLogger(__name__)
 
+_KIND_LENGTH = 64
 SOMETIMES_ABSENT = frozenset({ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.SUSPENDED})
 """Conditions that stand there only while they are True; the others are in every status, whoever owns them."""
 
@@ -32,10 +46,18 @@ class StatusWriter:
 
     Args:
         fence: called before every write; raises where this replica may no longer write.
+        tell: called with an event that is worth telling of an experiment.
     """
 
-    def __init__(self, client: Client, cache: Cache, *, fence: Callable[[], None]) -> None:
-        self._client, self._cache, self._fence = client, cache, fence
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        *,
+        fence: Callable[[], None],
+        tell: Callable[[Regarding, Event], None] = lambda regarding, event: None,
+    ) -> None:
+        self._client, self._cache, self._fence, self._tell_event = client, cache, fence, tell
 
     async def apply(
         self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str
@@ -49,8 +71,8 @@ class StatusWriter:
         sent = {key: value for key, value in status.items() if key != "progress"}
         try:
             metadata = await self._apply(namespace, name, sent, resource_version)
-        except StatusRefused:
-            version = await self._release_what_leaves(namespace, name, sent, resource_version)
+        except StatusRefused as refused:
+            version = await self._make_way(namespace, name, sent, resource_version, refused)
             if version is None:
                 raise
             metadata = await self._apply(namespace, name, sent, version)
@@ -71,8 +93,7 @@ class StatusWriter:
         before = raw_conditions(live)
         after = with_notice(before, told, entry.generation, now)
         if after != before:
-            self._fence()
-            live = await self._client.patch_conditions(*key, after, metadata["resourceVersion"])
+            live = await self._patch_notice(live, after)
             log.warning("The status says %s: %s", told.reason.value, told.message)
         self._cache.put(EXPERIMENTS, live)
         return True
@@ -110,14 +131,57 @@ class StatusWriter:
             return {**metadata, "resourceVersion": version}
         return await self._apply(namespace, name, sent, version)
 
-    async def _release_what_leaves(
-        self, namespace: str, name: str, sent: Mapping[str, Any], version: str
+    async def _make_way(
+        self, namespace: str, name: str, sent: Mapping[str, Any], version: str, refused: StatusRefused
     ) -> str | None:
-        """Remove conditions of two owners that ``sent`` no longer lists; the new version, None where there are none."""
+        """Remove conditions that keep ``sent`` from being accepted; return the new version, None where there are none.
+
+        These are conditions of two owners that ``sent`` no longer lists, and those of other writers that are too many.
+        """
         live = await self._client.get(EXPERIMENTS, namespace, name)
         ours, others = owners_of_conditions(live["metadata"].get("managedFields"))
-        leaving = (ours & others & SOMETIMES_ABSENT) - _kinds(sent)
-        return await self._remove(live, leaving, version) if leaving else None
+        kinds = _kinds(sent)
+        leaving = (ours & others & SOMETIMES_ABSENT) - kinds
+        stay = tuple(condition for condition in raw_conditions(live) if condition.get("type") not in leaving)
+        crowding = conditions_to_remove(stay, kinds, too_large=is_refused_for_its_size(refused))
+        if not leaving | crowding:
+            return None
+        version = await self._remove(live, leaving | crowding, version)
+        self._tell_removed(live["metadata"], crowding)
+        return version
+
+    async def _patch_notice(self, live: Mapping[str, Any], conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Write the conditions of a notice, without those of other writers that leave no room for it."""
+        metadata = live["metadata"]
+        removed = conditions_to_remove(conditions)
+        try:
+            left = await self._patch(metadata, conditions, removed)
+        except ApiError as refused:
+            removed = conditions_to_remove(conditions, too_large=True)
+            if not is_refused_for_its_size(refused) or not removed:
+                raise
+            left = await self._patch(metadata, conditions, removed)
+        self._tell_removed(metadata, removed)
+        return left
+
+    async def _patch(
+        self, metadata: Mapping[str, Any], conditions: Sequence[Mapping[str, Any]], removed: frozenset[str]
+    ) -> dict[str, Any]:
+        kept = [condition for condition in conditions if condition.get("type") not in removed]
+        self._fence()
+        version = metadata["resourceVersion"]
+        return await self._client.patch_conditions(metadata["namespace"], metadata["name"], kept, version)
+
+    def _tell_removed(self, metadata: Mapping[str, Any], removed: frozenset[str]) -> None:
+        if not removed:
+            return
+        names = ", ".join(sorted(one_line(kind, _KIND_LENGTH) for kind in removed))
+        message = (
+            f"status.conditions had no room for the operator's conditions; removed those of other writers: {names}"
+        )
+        log.warning("%s", message)
+        regarding = Regarding(*(str(metadata[field]) for field in ("namespace", "name", "uid", "resourceVersion")))
+        self._tell_event(regarding, Event("Warning", Reason.CONDITIONS_REMOVED, message))
 
     async def _remove(self, live: Mapping[str, Any], kinds: frozenset[str], version: str) -> str:
         """Remove conditions, whoever owns them; return the new version.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.plays import Play
-from tests.apiserver.rest import APPLY_PATCH, MERGE_PATCH
+from tests.apiserver.rest import APPLY_PATCH, MERGE_PATCH, RestError
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, condition, manifest, step_of
 
@@ -128,3 +128,37 @@ def test_condition_left_with_two_owners_does_not_keep_a_status_from_being_accept
     cluster.edit("shared", {"steps": [{**CONVERT, "revision": "2"}]})
     done = cluster.wait_ready("shared", "Succeeded")
     assert kinds(done) == {"Ready", "Succeeded"}
+
+
+@pytest.mark.parametrize("number", [14, 16])
+def test_status_is_accepted_although_another_controller_fills_the_list_of_conditions(
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet, number: int
+) -> None:
+    name = f"flooded-{number}"
+    path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments/{name}/status"
+    added = [{**AUDITED, "type": f"Foreign{index:02}"} for index in range(number)]
+    flood = {
+        "apiVersion": "maskrcnn.dev/v1alpha1",
+        "kind": "MaskRCNNExperiment",
+        "metadata": {"name": name},
+        "status": {"conditions": added},
+    }
+    kubelet.play("convert", Play(exit_code=64))
+    cluster.apply(manifest(name, CONVERT, suspend=True))
+    cluster.bed.api("PATCH", f"{path}?fieldManager=another", flood, APPLY_PATCH)
+    start_operator().wait_leading()
+    cluster.wait_ready(name, "Suspended")
+    cluster.edit(name, {"suspend": False})
+    failed = cluster.wait_ready(name, "Failed")
+    assert kinds(failed) >= {"Stalled", "Succeeded", "Ready", *(item["type"] for item in added[:11])}
+    assert len(kinds(failed)) <= 16
+    cluster.wait(name, lambda found: told_of_removal(cluster, name), "an event that names what was removed")
+    with pytest.raises(RestError, match="must have at most 16 items"):
+        cluster.bed.api("PATCH", f"{path}?fieldManager=another&force=true", flood, APPLY_PATCH)
+
+
+def told_of_removal(cluster: Cluster, name: str) -> bool:
+    return any(
+        (event["type"], event["reason"]) == ("Warning", "ConditionsRemoved") and "Foreign13" in event["note"]
+        for event in cluster.events(name)
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from maskrcnn_operator.api.status import MOST_CONDITIONS
 from maskrcnn_operator.cluster.budget import Purpose
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
@@ -16,6 +18,8 @@ from maskrcnn_operator.cluster.paging import METADATA_ONLY, Page
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
 
 Object = dict[str, Any]
+MOST_BYTES = 1 << 20
+"""Of the conditions; etcd's bound is for the whole object."""
 
 
 class FakeServer:
@@ -152,6 +156,7 @@ class FakeServer:
         if any(owners.get(condition["type"], set()) == {"apply", "patch"} for condition in missing):
             raise ApiError(422, "Invalid", "status.conditions[0].reason: Required value")
         stays = [condition for condition in missing if "apply" not in owners.get(condition["type"], set())]
+        self._check_size([*status.get("conditions", ()), *stays])
         for kind in sent:
             owners.setdefault(kind, set()).add("apply")
         self.writes.append(("patch", "status", name))
@@ -174,6 +179,7 @@ class FakeServer:
         found = self._found(EXPERIMENTS, namespace, name)
         self._check_version(found, resource_version)
         owners = self._owners.setdefault((namespace, name), {})
+        self._check_size(conditions)
         before = {condition["type"]: condition for condition in found.get("status", {}).get("conditions", ())}
         now = {condition["type"]: dict(condition) for condition in conditions}
         for kind in before.keys() - now.keys():
@@ -188,6 +194,13 @@ class FakeServer:
     def belongs_to_another(self, namespace: str, name: str, kind: str) -> None:
         """Make a condition another writer's."""
         self._owners.setdefault((namespace, name), {})[kind] = {"patch"}
+
+    def _check_size(self, conditions: Sequence[Mapping[str, Any]]) -> None:
+        if len(conditions) > MOST_CONDITIONS:
+            many = f"Too many: {len(conditions)}: must have at most {MOST_CONDITIONS} items"
+            raise ApiError(422, "Invalid", f"status.conditions: {many}")
+        if len(json.dumps(conditions)) > MOST_BYTES:
+            raise ApiError(500, "InternalError", "etcdserver: request is too large")
 
     def _check_version(self, found: Object, resource_version: str | int) -> None:
         if found["metadata"]["resourceVersion"] != str(resource_version):

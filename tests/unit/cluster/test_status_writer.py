@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.unit.cluster.conftest import FakeServer
+from tests.unit.cluster.conftest import MOST_BYTES, FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache, Entry, Key
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, PROGRESS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
+from maskrcnn_operator.cluster.events import Regarding
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.cluster.status_writer import StatusWriter, owners_of_conditions
 from maskrcnn_operator.core.notice import Notice, notice
+from maskrcnn_operator.core.plan import Event
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = Key("ns", "nuclei")
@@ -57,7 +59,13 @@ class Stage:
 
     def __init__(self, server: FakeServer, experiment: Mapping[str, Any]) -> None:
         self.server, self.cache, self.leading = server, Cache(), True
-        self.writer = StatusWriter(server, self.cache, fence=self._fence)  # type: ignore[arg-type]
+        self.events: list[tuple[Regarding, Event]] = []
+        self.writer = StatusWriter(
+            server,  # type: ignore[arg-type]
+            self.cache,
+            fence=self._fence,
+            tell=lambda regarding, event: self.events.append((regarding, event)),
+        )
         self.cache.put(EXPERIMENTS, server.add(EXPERIMENTS, "ns", experiment))
 
     @property
@@ -73,6 +81,21 @@ class Stage:
         found = self.cache.entry(KEY)
         assert found is not None
         return found
+
+    def flood(self, number: int, message: str = "") -> list[str]:
+        """Let another controller write conditions; return their types, the first first."""
+        status = self.stored["status"]
+        kinds = [f"Foreign{index:02}" for index in range(number)]
+        added = [{**FOREIGN, "type": kind, "message": message} for kind in kinds]
+        status["conditions"] = [item for item in status["conditions"] if item["type"] != "Audited"] + added
+        for kind in kinds:
+            self.server.belongs_to_another("ns", "nuclei", kind)
+        self.server.add(EXPERIMENTS, "ns", self.stored)
+        return kinds
+
+    @property
+    def foreign(self) -> list[str]:
+        return [kind for kind in self.conditions if kind.startswith("Foreign")]
 
     async def apply(self, conditions: list[dict[str, Any]], steps: Any = STEPS) -> Mapping[str, Any]:
         status = copy.deepcopy({"steps": steps, "conditions": conditions})
@@ -282,3 +305,57 @@ def test_objects_without_managed_fields_have_no_owners(managed: object) -> None:
 def test_keys_that_name_no_type_of_a_condition_are_passed_over(kind: str) -> None:
     managed = [{"manager": "kubectl", "fieldsV1": {"f:status": {"f:conditions": {f'k:{{"type":{kind}}}': {}}}}}]
     assert owners_of_conditions(managed) == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("number", [12, 13, 16, 20])
+async def test_status_is_accepted_whatever_other_controllers_have_filled_the_list_with(
+    stage: Stage, number: int
+) -> None:
+    kinds = stage.flood(number)
+    suspended = [*FAILED, condition("Suspended", "True", "Suspended"), condition("Reconciling", "True", "Running")]
+    await stage.apply(suspended)
+    assert {item["type"] for item in suspended} <= stage.conditions.keys()
+    assert stage.foreign == kinds[:11]
+    [(regarding, event)] = stage.events
+    assert regarding[:3] == ("ns", "nuclei", "exp-1")
+    assert (event.type, event.reason) == ("Warning", "ConditionsRemoved")
+    assert event.message.endswith(f"removed those of other writers: {', '.join(kinds[11:])}")
+
+
+async def test_foreign_conditions_that_leave_room_stay_when_a_status_is_refused(stage: Stage) -> None:
+    stage.flood(11)
+    before = copy.deepcopy(stage.conditions)
+    stage.server.fail["patch", EXPERIMENTS.plural] = [ApiError(422, "Invalid", "status.restarts: too large")] * 2
+    with pytest.raises(StatusRefused):
+        await stage.apply(FAILED)
+    assert stage.conditions == before
+    assert not stage.events
+
+
+@pytest.mark.parametrize("said", [REFUSED, FAILING])
+async def test_notice_is_accepted_although_foreign_conditions_fill_the_list_and_is_written_once(
+    stage: Stage, said: Notice
+) -> None:
+    stage.stored["status"]["conditions"] = []
+    kinds = stage.flood(16)
+    assert await stage.tell(said)
+    assert stage.conditions["Ready"]["reason"] == said.reason
+    assert stage.foreign == kinds[:11]
+    assert [event.reason for _, event in stage.events] == ["ConditionsRemoved"]
+    stage.server.writes.clear()
+    assert await stage.tell(said)
+    assert not stage.server.writes
+
+
+@pytest.mark.parametrize("write", ["status", "notice"])
+async def test_foreign_conditions_that_fill_the_object_make_way(stage: Stage, write: str) -> None:
+    kinds = stage.flood(11, "x" * (MOST_BYTES // 11 - 220))
+    long = "y" * 8_000
+    if write == "status":
+        await stage.apply([condition("Stalled", "True", "StepFailed", long), *FAILED[1:]])
+        assert stage.conditions["Stalled"]["message"] == long
+    else:
+        assert await stage.tell(notice(Reason.STATUS_REFUSED, "z" * 1_000, stalled=True))
+        assert stage.conditions["Stalled"]["reason"] == "StatusRefused"
+    assert stage.foreign == []
+    assert all(kind in stage.events[0][1].message for kind in kinds)
