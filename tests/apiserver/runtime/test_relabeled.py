@@ -1,0 +1,46 @@
+"""A Job of ours that loses its labels while it runs: other steps and the suspension don't wait for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.apiserver.rest import MERGE_PATCH
+from tests.apiserver.runtime.conftest import StartOperator
+from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
+
+LABELS = ("maskrcnn.dev/experiment", "maskrcnn.dev/step", "maskrcnn.dev/attempt")
+OTHER: dict[str, Any] = {**CONVERT, "name": "other", "datasetConvert": {**CONVERT["datasetConvert"], "split": "val"}}
+
+
+def test_job_that_loses_its_labels_holds_its_step_alone(
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet
+) -> None:
+    start_operator().wait_leading()
+    kubelet.play("convert", Play(seconds=None))
+    kubelet.play("other", Play(seconds=None))
+    cluster.apply(manifest("relabeled", CONVERT))
+    cluster.wait_step("relabeled", "convert", state="Running")
+    job = cluster.jobs()["convert/1"]["metadata"]
+    path = f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs/{job['name']}"
+
+    cluster.bed.api("PATCH", path, {"metadata": {"labels": dict.fromkeys(LABELS)}}, MERGE_PATCH)
+    cluster.wait_step("relabeled", "convert", state="Running", reason="JobRelabeled")
+    cluster.edit("relabeled", {"steps": [CONVERT, OTHER]})
+    cluster.wait_step("relabeled", "other", state="Running")
+    cluster.edit("relabeled", {"suspend": True})
+    cluster.wait_step("relabeled", "other", state="Pending", reason="Suspended")
+    held = cluster.wait_step("relabeled", "convert", state="Stopping", reason="Suspended")
+    assert (
+        f"the Job {cluster.namespace}/{job['name']} runs, but its labels or its owner were changed" in held["message"]
+    )
+    assert "deletionTimestamp" not in cluster.bed.api("GET", path)["metadata"]
+
+    labels = {key: value for key, value in job["labels"].items() if key in LABELS}
+    cluster.bed.api("PATCH", path, {"metadata": {"labels": labels}}, MERGE_PATCH)
+    cluster.wait_ready("relabeled", "Suspended")
+    assert cluster.jobs() == {}
