@@ -16,6 +16,10 @@ from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, conditi
 from tests.apiserver.runtime.process import controller
 from tests.apiserver.runtime.test_process import free_port, probe, wait
 
+from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.connection import connect, load_configuration
+from maskrcnn_operator.cluster.listing import list_namespace
 from maskrcnn_operator.runtime.command import RECURSION_LIMIT
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
@@ -37,6 +41,28 @@ def create(bed: Bed, path: str, value: dict[str, Any]) -> None:
     """Create an object, with one that is nested deeply in place of DEEP."""
     text = json.dumps(value).replace('"DEEP"', '{"a":' * LEVELS + "1" + "}" * LEVELS)
     bed.kubectl("create", "--raw", path, "-f", "-", input=text)
+
+
+async def test_list_survives_an_object_that_cannot_be_decoded_by_its_metadata_either(
+    account: Path, cluster: Cluster, bed: Bed
+) -> None:
+    path = f"/apis/maskrcnn.dev/v1alpha1/namespaces/{cluster.namespace}/maskrcnnexperiments"
+    create(bed, path, manifest("deep", TRAIN, podOverrides={"affinity": "DEEP"}))
+    cluster.apply(manifest("good", CONVERT))
+    client = Client(connect(await load_configuration(account)))
+    told: list[str] = []
+    cache = Cache(lambda resource, namespace, name, error: told.append(f"{resource.plural} {namespace}/{name}"))
+    try:
+        # this process decodes fewer levels than the operator, and than managedFields have
+        for compare in (False, True):
+            await list_namespace(client, cache, cluster.namespace, set(), compare=compare)
+    finally:
+        await client.close()
+    assert cache.experiment(cluster.namespace, "good") is not None
+    entry = cache.entry(Key(cluster.namespace, "deep"))
+    assert entry is not None
+    assert "cannot be decoded" in str(entry.problems[0])
+    assert told == [f"maskrcnnexperiments {cluster.namespace}/deep"]
 
 
 def foreign_pod(name: str) -> dict[str, Any]:
