@@ -143,6 +143,19 @@ def test_what_a_killed_conversion_left_is_removed_but_no_folder_of_the_user(fold
     assert (folder / "out" / ".set.convert-mine" / "a.txt").exists()
 
 
+def test_a_folder_like_that_of_a_killed_conversion_loses_no_file_of_the_user(folder: Path) -> None:
+    (folder / "mine.txt").write_text("mine")
+    linked, nested = folder / "out" / ".set.convert-linked", folder / "out" / ".set.convert-nested"
+    linked.mkdir(parents=True)
+    (linked / "lock").symlink_to(folder / "mine.txt")
+    (nested / "lock").mkdir(parents=True)
+    (nested / "lock" / "mine.txt").write_text("mine")
+    assert command.run(arguments_for(folder)) == 0
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert (linked / "lock").is_symlink()
+    assert (nested / "lock" / "mine.txt").read_text() == "mine"
+
+
 def test_a_results_directory_of_its_own(folder: Path) -> None:
     assert command.run(arguments_for(folder, "-r", str(folder / "results"))) == 0
     assert sorted(path.name for path in (folder / "results").iterdir()) == ["result.json", "status.json"]

@@ -180,6 +180,60 @@ def test_a_new_run_replaces_the_older_set_of_its_tag_only(source: Source) -> Non
     assert len(source.records()) == 5
 
 
+@pytest.mark.parametrize(
+    "name", ["boxes-00000-of-00002.tfrecord", "boxes-00003-of-00007.tfrecord", "boxes_warnings.json"]
+)
+@pytest.mark.parametrize("kind", ["text", "records of another program", "link", "hard link to text", "directory"])
+def test_a_foreign_file_with_a_name_of_the_set_is_refused_and_stays(
+    source: Source, tmp_path: Path, name: str, kind: str
+) -> None:
+    source.annotate(0, 1, bbox=[-1, 0, 5, 5])
+    source.write().convert(num_shards=3)
+    file, mine = source.output_dir / name, tmp_path / "mine"
+    mine.write_bytes(b"my notes")
+    file.unlink(missing_ok=True)
+    if kind == "text":
+        file.write_bytes(b"my notes")
+    elif kind == "link":
+        mine.write_bytes((source.output_dir / "boxes-00000-of-00003.tfrecord").read_bytes())
+        file.symlink_to(mine)
+    elif kind == "hard link to text":
+        file.hardlink_to(mine)
+    elif kind == "directory":
+        file.mkdir()
+    else:
+        file.write_bytes(frame(b"an example of another program"))
+    before = {path.name: path.read_bytes() for path in source.output_dir.iterdir() if path.is_file()}
+    with pytest.raises(InvalidInput, match=f"{name} was not written by a conversion") as caught:
+        source.convert(num_shards=2)
+    assert (caught.value.exit_code, caught.value.reason) == (64, "ForeignFiles")
+    assert {path.name: path.read_bytes() for path in source.output_dir.iterdir() if path.is_file()} == before
+    assert source.files() == sorted({*before, name})
+
+
+def test_a_foreign_file_that_appears_during_a_conversion_is_refused_and_stays(source: Source) -> None:
+    source.annotate(0, 1)
+    source.write().convert(num_shards=3)
+    file = source.output_dir / "boxes-00001-of-00002.tfrecord"
+    with pytest.raises(InvalidInput, match=file.name):
+        source.convert(before_publish=lambda: file.write_text("mine") and None)
+    assert file.read_text() == "mine"
+    assert [name for name in source.files() if "-of-00003" in name] == [
+        f"boxes-0000{i}-of-00003.tfrecord" for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5), bytes(500)])
+def test_shards_of_a_conversion_that_a_power_loss_emptied_are_replaced(source: Source, content: bytes) -> None:
+    source.annotate(0, 1)
+    source.write().convert(num_shards=3)
+    for name in source.files():
+        (source.output_dir / name).write_bytes(content)
+    source.convert(num_shards=2)
+    assert len(source.files()) == 2
+    assert len(source.records()) == 5
+
+
 def test_the_result_does_not_depend_on_the_number_of_processes(source: Source, tmp_path: Path) -> None:
     for i in range(5):
         source.annotate(i, 2 * i + 1)

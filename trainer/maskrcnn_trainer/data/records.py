@@ -203,6 +203,11 @@ def index_file(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.asarray(offsets, np.int64), found.astype(np.int64)
 
 
+def is_record_header(header: bytes) -> bool:
+    """Return whether 12 bytes begin a record: the length of its payload, and the right checksum of that."""
+    return len(header) == HEADER_BYTES and masked_crc32c(header[:8]) == int.from_bytes(header[8:], "little")
+
+
 def frame(payload: bytes) -> bytes:
     """A payload as it stands in a TFRecord file: length, its checksum, payload, its checksum."""
     length = struct.pack("<Q", len(payload))

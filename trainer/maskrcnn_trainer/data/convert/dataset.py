@@ -17,7 +17,7 @@ from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
 from maskrcnn_trainer.data.convert.objects import Finding
 from maskrcnn_trainer.data.convert.pool import ordered_map
 from maskrcnn_trainer.data.convert.record import ConversionSettings, convert_image
-from maskrcnn_trainer.data.convert.shards import StagedShards, Warnings
+from maskrcnn_trainer.data.convert.shards import StagedShards, Warnings, older_set
 from maskrcnn_trainer.data.records import SHARD
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import make_directory
@@ -88,7 +88,8 @@ def convert_dataset(
         before_publish: called before the first file is put in place; may raise.
 
     Raises:
-        InvalidInput: wrong arguments, annotations or images; the message names them all, up to a limit.
+        InvalidInput: wrong arguments, annotations or images; the message names them all, up to a limit. Or a file that
+            no conversion has written has the name of one of the set.
         WorkspaceFull: no space is left.
         Stopped: SIGTERM came.
     """
@@ -101,6 +102,7 @@ def convert_dataset(
     if not Path(image_dir).is_dir():
         raise InvalidInput(f"--image_dir {image_dir}: there is no such directory", reason="InvalidData")
     target = make_directory(Path(output_dir), flag="--output_dir")
+    older_set(target, tag)  # refuses before any work what it would refuse at the end
     with stopping_on_sigterm():
         log.info("writing to output path: %s", target / tag)
         log.info("Building bounding box index.")

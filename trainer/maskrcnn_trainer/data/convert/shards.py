@@ -15,14 +15,16 @@ from types import TracebackType
 from typing import IO
 
 from maskrcnn_trainer.data.convert.interruption import signals_put_off
-from maskrcnn_trainer.data.records import SHARD, shard_name
-from maskrcnn_trainer.errors import WorkspaceFull
+from maskrcnn_trainer.data.records import HEADER_BYTES, SHARD, is_record_header, shard_name
+from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
 from maskrcnn_trainer.launch.ours import is_temporary
 
 log = logging.getLogger(__name__)
 
 _KEPT_OPEN = 256  # files at once; beyond, a shard is opened for each record
 _LOCK = "lock"
+_KEY = b"image/source_id"
+"""In every record of a conversion."""
 
 Warnings = dict[str, dict[str, list[int]]]
 
@@ -102,6 +104,7 @@ class StagedShards:
             The files now in place, shards first.
 
         Raises:
+            InvalidInput: a file that no conversion has written has the name of one of the set.
             WorkspaceFull: no space is left.
         """
         report = self._folder / f"{self._tag}_warnings.json"
@@ -120,24 +123,16 @@ class StagedShards:
             raise _full_or(error) from error
         if before_publish is not None:
             before_publish()
+        older = older_set(self._output_dir, self._tag)
         with signals_put_off():
-            for old in self._older_set():
-                old.unlink()
-            (self._output_dir / report.name).unlink(missing_ok=True)
+            for old in older:
+                old.unlink(missing_ok=True)
             names = [shard_name(self._tag, shard, self._num_shards) for shard in range(self._num_shards)]
             names += [report.name] if warnings else []
             for name in names:
                 (self._folder / name).rename(self._output_dir / name)
             _sync(self._output_dir)
         return [self._output_dir / name for name in names]
-
-    def _older_set(self) -> list[Path]:
-        found = []
-        for path in self._output_dir.iterdir():
-            match = SHARD.fullmatch(path.name)
-            if match and match["tag"] == self._tag and match["suffix"] == ".tfrecord":
-                found.append(path)
-        return found
 
     def _path(self, shard: int) -> Path:
         return self._folder / shard_name(self._tag, shard, self._num_shards)
@@ -152,20 +147,80 @@ class StagedShards:
         self._lock.close()
 
 
-def _remove_if_abandoned(folder: Path) -> None:
-    """Removes a hidden folder unless a living process holds its lock (a lock ends with its process).
+def older_set(output_dir: Path, tag: str) -> list[Path]:
+    """Return the files of a tag that a conversion replaces: shards of any total, and the warnings.
 
-    One with a file in it that no conversion writes is left alone.
+    Raises:
+        InvalidInput: one of them was not written by a conversion; it would be lost.
     """
-    if folder.is_symlink() or not all(is_temporary(f"{folder.name}/{file.name}") for file in _files_in(folder)):
+    found = []
+    for path in sorted(output_dir.iterdir()):
+        match = SHARD.fullmatch(path.name)
+        is_shard = match is not None and match["tag"] == tag and match["suffix"] == ".tfrecord"
+        if not is_shard and path.name != f"{tag}_warnings.json":
+            continue
+        if not (_is_plain(path) and (_is_shard(path) if is_shard else _is_report(path))):
+            raise InvalidInput(
+                f"{path} was not written by a conversion and would be replaced: move it elsewhere, or give another "
+                "--tag or --output_dir",
+                reason="ForeignFiles",
+            )
+        found.append(path)
+    return found
+
+
+def _is_shard(path: Path) -> bool:
+    """Return whether a file begins with a record of a conversion, is empty, or was lost to zeros in a power loss."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(HEADER_BYTES)
+            if not header.strip(b"\0"):
+                return True
+            # a record is a serialized example with the keys of this project, which are those of the original toolkit
+            size = min(int.from_bytes(header[:8], "little"), path.stat().st_size)
+            return is_record_header(header) and _KEY in file.read(size)
+    except OSError:
+        return False
+
+
+def _is_report(path: Path) -> bool:
+    """Return whether a file holds warnings of a conversion, or nothing."""
+    try:
+        content = path.read_bytes()
+        warnings = json.loads(content) if content.strip(b"\0") else {}
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(warnings, dict) and all(
+        isinstance(lists, dict) and lists.keys() == {"box", "mask"} for lists in warnings.values()
+    )
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    """Remove a hidden folder unless a living process holds its lock (a lock ends with its process).
+
+    One with a file in it that no conversion writes, or a link, is left alone.
+    """
+    files = [] if folder.is_symlink() else _files_in(folder)
+    if not all(_is_plain(file) and is_temporary(f"{folder.name}/{file.name}") for file in files):
         return
     try:
-        with (folder / _LOCK).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+        lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError:
         return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for file in [*files, folder / _LOCK]:
+            file.unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError:
+        return
+    finally:
+        os.close(lock)
     log.info("removed what an interrupted conversion left: %s", folder)
+
+
+def _is_plain(path: Path) -> bool:
+    return not path.is_symlink() and path.is_file()
 
 
 def _files_in(folder: Path) -> list[Path]:
