@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.workspace import real_path
 
 RESULT_FILE = "result.json"
+STATUS_FILE = "status.json"
+TERMINATION_FILE = "termination.json"
+"""The last word of a task that runs without a cluster."""
 
 PathLike = str | os.PathLike[str]
 
@@ -66,7 +70,12 @@ def _file_sha256(path: Path) -> str:
 
 
 def is_foreign_result(file: Path) -> bool:
-    """Return whether another program has written a ``result.json``; one of ours may be empty or cut short."""
+    """Return whether another program has written a ``result.json``; one of ours may be empty or cut short.
+
+    No task makes a link or a pipe.
+    """
+    if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+        return True
     try:
         content = file.read_bytes() if file.is_file() else b""
     except OSError:
@@ -78,6 +87,28 @@ def is_foreign_result(file: Path) -> bool:
     except (ValueError, RecursionError):
         return not content.startswith(b'{\n  "version": ')
     return not (isinstance(result, dict) and {"task", "code"} <= result.keys())
+
+
+_REPORT_BEGINNINGS = {
+    STATUS_FILE: re.compile(rb'\s*\{\s*"date"\s*:'),
+    TERMINATION_FILE: re.compile(rb'\s*\{\s*"version"\s*:\s*\d+\s*,\s*"task"\s*:'),
+}
+_BEGINNING_BYTES = 200
+
+
+def is_foreign_report(file: Path) -> bool:
+    """Return whether another program has written a ``status.json`` or ``termination.json``, or it is a link or a pipe.
+
+    One of ours may be empty or cut short.
+    """
+    if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+        return True
+    try:
+        with file.open("rb") as stream:
+            beginning = stream.read(_BEGINNING_BYTES)
+    except OSError:
+        return False
+    return bool(beginning.strip(b"\0 \n")) and _REPORT_BEGINNINGS[file.name].match(beginning) is None
 
 
 def read_result(results_dir: PathLike, fingerprint: str) -> dict[str, Any] | None:

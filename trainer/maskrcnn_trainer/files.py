@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
@@ -45,8 +48,19 @@ def make_directory(path: Path, *, flag: str = "") -> Path:
     return path
 
 
+def unfinished(path: Path) -> Path:
+    """Return a name beside ``path`` for its content until that is whole.
+
+    It is drawn, not the process id: processes of two pods that share a volume have equal ones. Create the file
+    exclusively (mode ``x``), which follows no link.
+    """
+    return path.with_name(f".{path.name}.{secrets.randbelow(10**8)}.partial")
+
+
 def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
-    """Writes bytes beside ``path``, flushes them to the disk, and renames them into place.
+    """Write bytes beside ``path``, flush them to the disk, and rename them into place.
+
+    A link at ``path`` is replaced, and what it leads to stays as it is.
 
     Args:
         path: replaced when it exists; the directory must exist.
@@ -56,18 +70,51 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
     Raises:
         WorkspaceFull: no space, or no quota, is left.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = unfinished(path)
     try:
-        with aside.open("wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if before_rename is not None:
-            before_rename()
-        aside.replace(path)
+        with aside.open("xb") as stream:
+            try:
+                stream.write(payload)
+                stream.flush()
+                os.fsync(stream.fileno())
+                if before_rename is not None:
+                    before_rename()
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise WorkspaceFull(f"{path}: no space left for {len(payload)} bytes: {error.strerror}") from error
         raise
-    finally:
-        aside.unlink(missing_ok=True)
+
+
+def open_in_place(path: Path, *, append: bool) -> FileIO:
+    """Open a file that is not replaced as a whole, unbuffered, and make it where it is absent.
+
+    Nothing is written to a file elsewhere: a link is not followed, and a file with a second name (a hard link, such as
+    in a backup) is replaced by a copy first.
+
+    Args:
+        append: keep the content, write behind it and let it be read; else the file is emptied.
+
+    Raises:
+        OSError: it cannot be opened, or is a link (``ELOOP``) or a pipe that nothing reads (``ENXIO``).
+    """
+    kind = os.O_RDWR | os.O_APPEND if append else os.O_WRONLY
+    flags = kind | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    stream = os.fdopen(os.open(path, flags, 0o666), "a+b" if append else "wb", buffering=0)
+    try:
+        found = os.fstat(stream.fileno())
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            stream.close()
+            try:
+                write_atomically(path, path.read_bytes() if append else b"")
+            except WorkspaceFull as error:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            stream = os.fdopen(os.open(path, flags, 0o666), "a+b" if append else "wb", buffering=0)
+        if not append and stat.S_ISREG(found.st_mode):
+            stream.truncate(0)
+    except BaseException:
+        stream.close()
+        raise
+    return stream

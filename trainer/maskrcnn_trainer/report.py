@@ -19,16 +19,18 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts import (
     RESULT_FILE,
+    STATUS_FILE,
     PathLike,
     artifact_bytes,
     artifact_sha256,
+    is_foreign_report,
     is_foreign_result,
     read_result,
     write_json_atomically,
 )
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, WorkspaceFull, describe_error
-from maskrcnn_trainer.files import make_directory
+from maskrcnn_trainer.files import make_directory, open_in_place
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.termination import (
     REPORT_VERSION,
@@ -53,7 +55,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-STATUS_FILE = "status.json"
 REPORTED_PACKAGES = ("maskrcnn-operator", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "pycocotools")
 
 
@@ -101,23 +102,27 @@ class Reporter:
         self._checkpoint_step: int | None = None
         self._accepted = False
         self._status_failing = False
+        self._status_refused = False
         self._poster = poster
 
     def started(self, message: str = "") -> None:
         """Say that the task has begun.
 
         Raises:
-            InvalidInput: the results directory cannot be made, or result.json in it is of another program.
+            InvalidInput: the results directory cannot be made, or result.json or status.json in it is of another
+                program.
         """
         if self.silent:
             return
         make_directory(self.results_dir)
-        if is_foreign_result(self.results_dir / RESULT_FILE):
-            raise InvalidInput(
-                f"{self.results_dir / RESULT_FILE} was not written by a task and would be replaced: name another "
-                "results directory, or move the file",
-                reason="ForeignFiles",
-            )
+        for name, is_foreign in ((RESULT_FILE, is_foreign_result), (STATUS_FILE, is_foreign_report)):
+            if is_foreign(self.results_dir / name):
+                self._status_refused = True
+                raise InvalidInput(
+                    f"{self.results_dir / name} was not written by a task and would be changed: name another results "
+                    "directory, or move the file",
+                    reason="ForeignFiles",
+                )
         if self._poster is None and self.environment.report_url is not None:
             try:
                 self._poster = HttpPoster(self.environment)
@@ -274,8 +279,10 @@ class Reporter:
             )
 
     def _append(self, record: Mapping[str, Any]) -> None:
+        if self._status_refused:
+            return
         try:
-            with (self.results_dir / STATUS_FILE).open("a+b") as stream:
+            with open_in_place(self.results_dir / STATUS_FILE, append=True) as stream:
                 if stream.seek(0, os.SEEK_END) > 0:
                     stream.seek(-1, os.SEEK_END)
                     if stream.read(1) != b"\n":  # a run killed in the middle of a line

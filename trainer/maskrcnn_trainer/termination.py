@@ -12,6 +12,7 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts import PathLike
 from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.files import open_in_place
 from maskrcnn_trainer.posting import compact_json
 from maskrcnn_trainer.workspace import manifest_path
 
@@ -92,10 +93,14 @@ def encode_termination_message(content: Mapping[str, Any], limit: int = TERMINAT
 
 
 def write_termination_message(environment: TaskEnvironment, message: Mapping[str, Any]) -> None:
-    """Write the termination log in place (in a pod it is a mounted file, which cannot be replaced by a rename)."""
+    """Write the termination log in place: in a pod it is a mounted file, which cannot be replaced by a rename.
+
+    A link is not followed: without a cluster the log is in the results directory.
+    """
     if environment.termination_log is None:
         return
     try:
-        Path(environment.termination_log).write_bytes(encode_termination_message(message))
+        with open_in_place(Path(environment.termination_log), append=False) as stream:
+            stream.write(encode_termination_message(message))
     except OSError as error:
         logger.warning("The termination message could not be written: %s", error)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from maskrcnn_trainer.files import open_in_place
+
 log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 16 * 1024 * 1024
@@ -89,7 +91,7 @@ class KeptLog:
 
     def _open(self) -> None:
         # unbuffered, so that what was said before a kill is there
-        self._file = self._path.open("ab", buffering=0)
+        self._file = open_in_place(self._path, append=True)
         self._size = self._path.stat().st_size
 
     def _turn_over(self) -> None:

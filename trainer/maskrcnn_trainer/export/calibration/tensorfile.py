@@ -6,7 +6,6 @@ The root has the attributes ``count`` (batches) and ``shape`` (of a batch); batc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import unfinished
 
 KEY = "_tensorfile_array_key_"
 
@@ -31,9 +31,9 @@ def stored_batches(
     """
     import h5py
 
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = unfinished(path)
     try:
-        with h5py.File(aside, "w") as file:
+        with h5py.File(aside, "x") as file:
             count = 0
             for number, batch in enumerate(batches):
                 if number == 0:
