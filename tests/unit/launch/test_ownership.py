@@ -181,6 +181,8 @@ def test_other_nodes_wait_for_their_attempt_and_take_its_token(tmp_path: Path) -
 def test_a_directory_of_the_users_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     directory = tmp_path / "images"
     write(directory, *names)
+    if "status.json" in names:
+        (directory / "status.json").write_text('{"date":"11/28/2026"}')
     foreign = next(name for name in names if name != "status.json")
     for fingerprint in (A, B, C):
         assert_refused(directory, fingerprint, f"holds {foreign},", "move it elsewhere, or rename the step")
@@ -235,7 +237,8 @@ def test_one_file_of_the_users_keeps_results_where_they_are(tmp_path: Path, name
 
 def test_a_directory_without_a_run_is_claimed_where_nothing_of_value_stands(tmp_path: Path) -> None:
     directory = tmp_path / "train"
-    write(directory, "status.json", "logs/attempt-1.log", ".run.json.12.partial", ".train.convert-abcd1234/lock")
+    write(directory, "logs/attempt-1.log", ".run.json.12.partial", ".train.convert-abcd1234/lock")
+    (directory / "status.json").write_text('{"date":"11/28/2026"}')
     write(directory, ".nfs0001", "lost+found/x", ".snapshot/hourly/0.png")
     before = snapshot(directory)
     claim(directory, experiment_uid="uid", attempt=1, fingerprint=A)

@@ -1,8 +1,11 @@
 """Making way for the results of a fingerprint: what stands in the results directory is moved aside, never lost.
 
 Results of another fingerprint move to ``<step>.<8 digits of it>``. One such directory is kept, beside one of an attempt
-that left no results; results of the wanted fingerprint that stand aside are moved back. Only what is ours is moved or
+that left no results; results of the expected fingerprint that stand aside are moved back. Only what is ours is moved or
 deleted (see ``contents``); everything is decided before anything is touched.
+
+A finished result that the user has changed, such as a corrected label, is never deleted. Where it has to be made again
+it moves to ``<step>.changed-<number>``.
 """
 
 from __future__ import annotations
@@ -16,22 +19,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.launch.contents import (
+    first_changed,
     first_foreign,
+    first_link,
     first_unexpected,
     holds_results,
     printable,
     remove_ours,
     shown,
 )
-from maskrcnn_trainer.launch.inputs import Input, inputs_of, lies_in
+from maskrcnn_trainer.launch.inputs import Input, holds, inputs_of, lies_in
 from maskrcnn_trainer.launch.ours import CHECKPOINT, RUN_FILE
 from maskrcnn_trainer.launch.run_file import Kind, Mark, read_mark
 
 log = logging.getLogger(__name__)
 
 REASON = "ForeignFiles"
+_OTHER = "results of another fingerprint"
 _MOVES_NOT = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS)
 
 
@@ -61,7 +68,15 @@ def make_way(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), k
         InvalidInput: something there is not ours, or the task reads it; nothing was touched.
         TryAgain: the file system does not let us look or move.
     """
-    way = way_for(results_dir, fingerprint, task=task, key=key)
+    while True:
+        way = way_for(results_dir, fingerprint, task=task, key=key)
+        _carry_out(way, results_dir)
+        if way.moved_back is None:
+            return
+        # it may have been changed by hand since
+
+
+def _carry_out(way: Way, results_dir: Path) -> None:
     if way.moved_to is not None:
         _rename(results_dir, way.moved_to)
         log.info("%s holds other results; moved to %s", results_dir, way.moved_to.name)
@@ -80,10 +95,12 @@ def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), ke
     """Decide what :func:`make_way` does, without doing it; raises what it raises."""
     aside = _asides(results_dir, fingerprint)
     back = next((path for path, mark in aside.items() if mark.fingerprint == fingerprint), None)
+    inputs = inputs_of(task)
     found = _mode(results_dir)
     if found is None:
+        _require_elsewhere(inputs, results_dir)
         if back is not None:
-            _require_movable(back, aside[back], inputs_of(task))
+            _require_movable(back, aside[back], inputs)
         return Way(moved_back=back)
     if not (stat.S_ISDIR(found) or results_dir.is_dir()):
         raise InvalidInput(
@@ -91,13 +108,31 @@ def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), ke
             "elsewhere, or rename the step",
             reason=REASON,
         )
+    link = first_link(results_dir)
+    if link is not None:
+        raise _refusal(results_dir, link)
     mark = read_mark(results_dir)
-    if _is_claimed_in_place(results_dir, mark, fingerprint, key):
+    stays = _is_claimed_in_place(results_dir, mark, fingerprint, key)
+    changed = _changed_result(results_dir, mark, fingerprint) if stays else None
+    if stays and changed is None:
+        _require_elsewhere(inputs, results_dir)
         return Way()
-    inputs = inputs_of(task)
-    _require_movable(results_dir, mark, inputs)
+    _require_movable(
+        results_dir, mark, inputs, what=_OTHER if changed is None else f"{printable(changed)}, changed by hand"
+    )
+    _require_elsewhere(inputs, results_dir)
     if back is not None:
         _require_movable(back, aside[back], inputs)
+    if changed is not None:
+        moved_to = _free(results_dir, "changed-{number}")
+        log.warning(
+            "%s: %s was changed after the task had finished, and the results are incomplete or of another size; all "
+            "goes to %s, which is never deleted, and the results are made again",
+            results_dir,
+            printable(changed),
+            moved_to.name,
+        )
+        return Way(moved_to, moved_back=back)
     if mark.run is Kind.DAMAGED:
         moved_to = _free(results_dir, "damaged-{number}")
         log.warning("%s: run.json is damaged; all goes to %s, which is never deleted", results_dir, moved_to.name)
@@ -147,12 +182,34 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, fingerprint: str, key: s
     return False
 
 
-def _require_movable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> None:
-    """Raise InvalidInput unless a directory is ours whole and the task reads nothing in it."""
+def _changed_result(results_dir: Path, mark: Mark, fingerprint: str) -> str | None:
+    """Return the first file changed by hand of a finished result that would be made again in place, None for none."""
+    if mark.result is not Kind.OURS or mark.result_fingerprint != fingerprint:
+        return None
+    return first_changed(results_dir) if read_result(results_dir, fingerprint) is None else None
+
+
+def _require_elsewhere(inputs: Sequence[Input], results_dir: Path) -> None:
+    """Raise InvalidInput where the task reads what it writes: an input in its results directory or above it."""
+    for given in inputs:
+        relation = "lies in" if lies_in(given, results_dir) else "contains" if holds(given, results_dir) else ""
+        if relation:
+            raise InvalidInput(
+                f"{given.name} {given.path} {relation} {results_dir}, the results directory of this step: name another "
+                "path, or rename the step",
+                reason=REASON,
+            )
+
+
+def _require_movable(directory: Path, mark: Mark, inputs: Sequence[Input], *, what: str = _OTHER) -> None:
+    """Raise InvalidInput unless a directory is ours whole and the task reads nothing in it.
+
+    Args:
+        what: what the directory holds, for the message.
+    """
     if directory.is_symlink():
         raise InvalidInput(
-            f"{directory} is a link and holds results of another fingerprint, which would have to move: move them or "
-            "the link away yourself",
+            f"{directory} is a link and holds {what}, which would have to move: move them or the link away yourself",
             reason=REASON,
         )
     foreign = first_foreign(directory, mark)
@@ -161,8 +218,8 @@ def _require_movable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> No
     for given in inputs:
         if lies_in(given, directory):
             raise InvalidInput(
-                f"{given.name} {given.path} lies in {directory}, whose results are of another fingerprint and would "
-                "have to move: copy what is read elsewhere, or rename the step",
+                f"{given.name} {given.path} lies in {directory}, which holds {what} and would have to move: copy what "
+                "is read elsewhere, or rename the step",
                 reason=REASON,
             )
 
@@ -230,10 +287,17 @@ def _not_seen(path: Path, error: OSError) -> TaskError:
 def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
     try:
         _require_movable(directory, mark, inputs)
+        changed = first_changed(directory)
     except TaskError as error:
         log.warning("%s, older results of this step, is kept: %s", directory, error)
         return False
-    return True
+    if changed is not None:
+        log.warning(
+            "%s, older results of this step, is kept: %s was changed after the task had finished",
+            directory,
+            printable(changed),
+        )
+    return changed is None
 
 
 def _free(results_dir: Path, *forms: str) -> Path:

@@ -73,11 +73,9 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
     kept: KeptLog | None = None
     with stop, ExitStack() as stack:
         if environment.fingerprint and environment.results_dir:
-            if _already_done(environment, settings):
-                return EXIT_OK
-            token = _claim(environment, settings, stop)
-            if token is None:
-                return _say_stopped(environment, settings)
+            token = _claim_unless_done(environment, settings, stop)
+            if isinstance(token, int):
+                return token
             os.environ[TOKEN_VARIABLE] = token
             if settings.keep_logs:
                 kept = _keep_log(environment, settings, token)
@@ -143,6 +141,17 @@ class _StopRequest:
                 self.gang.kill()
             else:
                 self.gang.stop()
+
+
+def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | int:
+    """Return the token of this start, or the exit code of a launch that has nothing to run."""
+    if _already_done(environment, settings):
+        return EXIT_OK
+    token = _claim(environment, settings, stop)
+    if token is None:
+        return _say_stopped(environment, settings)
+    # finished results that stood aside may have been moved back
+    return EXIT_OK if _already_done(environment, settings) else token
 
 
 def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> bool:

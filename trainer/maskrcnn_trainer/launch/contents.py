@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from maskrcnn_trainer.artifacts import RESULT_FILE
+from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FILE, is_foreign_report
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import DAMAGED_ZIP
 from maskrcnn_trainer.launch.ours import (
@@ -26,6 +26,7 @@ from maskrcnn_trainer.launch.ours import (
     SHARD,
     is_deletable,
     is_ignored,
+    is_kept_by_us,
     is_ours,
     is_temporary,
     labels_of,
@@ -89,10 +90,38 @@ def first_foreign(directory: Path, mark: Mark) -> str | None:
     return None
 
 
+def first_link(directory: Path) -> str | None:
+    """Return the first link, pipe, socket or device, relative to the directory; None where there is none.
+
+    Tasks would write through it to what it leads to.
+    """
+    return next((entry.path for entry in entries(directory) if not entry.regular), None)
+
+
+def first_changed(directory: Path) -> str | None:
+    """Return the first result that was written after result.json, so by hand, such as a corrected label.
+
+    None where all are older, or there is no result.json: a task removes it before it changes its results.
+    """
+    try:
+        finished = (directory / RESULT_FILE).lstat().st_mtime_ns
+    except OSError:
+        return None
+    for entry in entries(directory):
+        if not is_kept_by_us(entry.path) and _modified(directory / entry.path) > finished:
+            return entry.path
+    return None
+
+
 def first_unexpected(directory: Path) -> str | None:
     """Return the first file that may not stand in a directory without run.json and result.json; None for none."""
-    found = (entry.path for entry in entries(directory) if not (entry.regular and may_stand_unclaimed(entry.path)))
-    return next(found, None)
+    for entry in entries(directory):
+        path = entry.path
+        if not entry.regular or not may_stand_unclaimed(path):
+            return path
+        if path in (STATUS_FILE, TERMINATION_FILE) and is_foreign_report(directory / path):
+            return path
+    return None
 
 
 def remove_ours(directory: Path, below: str = "") -> list[str]:
@@ -168,6 +197,13 @@ def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
             if kind == "directory":
                 inside.append(path)
         waiting += reversed(inside)
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _children(folder: Path) -> list[tuple[str, str]]:

@@ -76,6 +76,23 @@ def lies_in(given: Input, directory: Path) -> bool:
     return False
 
 
+def holds(given: Input, directory: Path) -> bool:
+    """Return whether an input is a directory above another one, links resolved; that one may be absent."""
+    path = real_path(given.path)
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return any(_is_same(parent, found) for parent in Path(os.path.realpath(directory)).parents)
+
+
+def _is_same(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), found)
+    except OSError:
+        return False
+
+
 def _literal_part(pattern: str) -> str:
     """Return the name of something in the directory that a pattern begins with."""
     return "/".join([*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1]), "any"])
@@ -91,13 +108,7 @@ def _is_in(path: Path, directory: Path) -> bool:
         return False
     # by inode and not by name: a file system may be mounted twice, or take two spellings for one name
     real = Path(os.path.realpath(path))
-    for folder in (real, *real.parents):
-        try:
-            if os.path.samestat(wanted, folder.stat()):
-                return True
-        except OSError:
-            continue
-    return False
+    return any(_is_same(folder, wanted) for folder in (real, *real.parents))
 
 
 def _paths_in(spec: str) -> Iterator[tuple[str, str]]:

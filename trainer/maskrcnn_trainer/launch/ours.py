@@ -109,6 +109,11 @@ def may_stand_unclaimed(path: str) -> bool:
     return is_log(path) or path in ("status.json", "termination.json") or is_temporary(path)
 
 
+def is_kept_by_us(path: str) -> bool:
+    """Return whether tasks and launches write a file also after result.json: what they say about themselves."""
+    return is_log(path) or path in (RUN_FILE, "result.json", "status.json", "termination.json") or is_temporary(path)
+
+
 def labels_of(image: str) -> frozenset[str]:
     """Return the paths that the label file of an annotated image may have, both relative to their directories.
 
