@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -91,9 +92,12 @@ class LocalExecutor:
         home = self.workspace.experiment_directory(self.experiment.name)
         files = Files(directory, home / STAGING / f"{wanted.step}-{wanted.attempt}", wanted.attempt)
         files.staging.mkdir(parents=True, exist_ok=True)
+        if files.staging.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, and the attempt would write to what it leads to", files.staging)
         if wanted.spec is not None:
             content = yaml.safe_dump(self.workspace.localised(wanted.spec), sort_keys=False)
-            files.spec.write_text(content, encoding="utf-8")
+            with files.spec.open("x", encoding="utf-8") as stream:
+                stream.write(content)
         placement = Placement(
             results_dir=str(directory),
             spec_file=str(files.spec) if wanted.spec is not None else None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
+import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maskrcnn_operator.local.records import RecordFollower
+from maskrcnn_operator.local.store import write_atomically
+
+_log = logging.getLogger(__name__)
+
+UNCLAIMED_LOGS = ".logs"
+"""Folder of an experiment's directory for logs of attempts that could not claim their results directory."""
 
 _PR_SET_PDEATHSIG = 1
 _STAGED_SPEC, _STAGED_LOG = "spec.yaml", "output.log"
@@ -55,7 +62,7 @@ class Files:
     @property
     def unclaimed_log(self) -> Path:
         """The log of an attempt that could not claim the directory, which may be the user's."""
-        return self.staging.parent.parent / ".logs" / f"{self.directory.name}.attempt-{self.attempt}.log"
+        return self.staging.parent.parent / UNCLAIMED_LOGS / f"{self.directory.name}.attempt-{self.attempt}.log"
 
     @property
     def log(self) -> Path:
@@ -79,7 +86,7 @@ class AttemptProcess:
         self.ended: datetime | None = None
         self.stopping = False
         self._published: Path | None = None
-        with files.staged_log.open("wb") as output:
+        with files.staged_log.open("xb") as output:
             self._process = subprocess.Popen(
                 list(arguments),
                 env=dict(environment),
@@ -133,13 +140,26 @@ class AttemptProcess:
         if code is None and not claimed:
             return
         # nothing is written to a directory that the attempt could not claim
-        log = self.files.log if claimed or code == 0 else self.files.unclaimed_log
+        places = (self.files.log,) if claimed or code == 0 else ()
+        for log in (*places, self.files.unclaimed_log):
+            try:
+                self._move_log_to(log)
+            except OSError as error:
+                # such as a results directory on another volume, or one that has become read-only
+                _log.warning("the log of attempt %d cannot be kept as %s: %s", self.files.attempt, log, error.strerror)
+            else:
+                self._published = log
+                return
+        self._published = self.files.staged_log
+
+    def _move_log_to(self, log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
+        if log.parent.is_symlink():
+            raise OSError(errno.ELOOP, f"{log.parent} is a link", str(log))
+        if self.files.spec.exists():
+            write_atomically(log.with_suffix(".spec.yaml"), self.files.spec.read_text(encoding="utf-8"))
         if self.files.staged_log.exists():
             self.files.staged_log.replace(log)
-        if self.files.spec.exists():
-            shutil.copyfile(self.files.spec, log.with_suffix(".spec.yaml"))
-        self._published = log
 
     def _claimed(self) -> bool:
         try:

@@ -24,10 +24,10 @@ from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.display import Display
 from maskrcnn_operator.local.executor import STAGING, LocalExecutor
 from maskrcnn_operator.local.paths import LocalWorkspace
-from maskrcnn_operator.local.process import clear_staging
+from maskrcnn_operator.local.process import UNCLAIMED_LOGS, clear_staging
 from maskrcnn_operator.local.results import finished_result
-from maskrcnn_operator.local.store import StatusStore
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED
+from maskrcnn_operator.local.store import LOCK_FILE, STATUS_FILE, StatusStore
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,11 @@ def run_experiment(
         key: the encryption key, where the experiment uses one.
 
     Raises:
-        InvalidInput: another run works on the experiment, or its status file is none.
+        InvalidInput: another run works on the experiment, its status file is none, or a link is in the place of a file
+            that a run writes.
     """
     directory = workspace.experiment_directory(experiment.name)
+    _refuse_links(directory)
     with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
         clear_staging(directory / STAGING)
         executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
@@ -113,6 +115,14 @@ def run_experiment(
             executor.kill()
             clear_staging(directory / STAGING)
         return Outcome(exit_code(final, interrupts.first), final, dict(executor.logs))
+
+
+def _refuse_links(directory: Path) -> None:
+    for name in (LOCK_FILE, STATUS_FILE, STAGING, UNCLAIMED_LOGS):
+        if (directory / name).is_symlink():
+            raise InvalidInput(
+                f"{directory / name} is a link, and a run would write to what it leads to: remove the link"
+            )
 
 
 def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from maskrcnn_trainer.errors import InvalidInput
 
 STATUS_FILE = "experiment-status.json"
 LOCK_FILE = ".lock"
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class StatusStore:
@@ -41,7 +43,7 @@ class StatusStore:
 
     def __enter__(self) -> StatusStore:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = os.open(self.directory / LOCK_FILE, _LOCK_FLAGS, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -80,9 +82,9 @@ class StatusStore:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Writes a text file beside its place, then renames it."""
+    """Write a text file beside its place, then rename it; a link there is replaced, not followed."""
     with _beside(file) as partial:
-        with partial.open("w", encoding="utf-8") as stream:
+        with partial.open("x", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -91,7 +93,7 @@ def write_atomically(file: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _beside(file: Path) -> Iterator[Path]:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial = file.with_name(f".{file.name}.{secrets.randbelow(10**8)}.partial")
     try:
         yield partial
     finally:
