@@ -88,6 +88,18 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
         raise
 
 
+def read_regular(path: Path) -> bytes:
+    """Return the content of a plain file, links followed. A pipe would be read for ever.
+
+    Raises:
+        OSError: it cannot be read, or is no plain file (``EINVAL``).
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
+        return stream.read()
+
+
 def open_in_place(path: Path, *, append: bool) -> FileIO:
     """Open a file that is not replaced as a whole, unbuffered, and make it where it is absent.
 

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_operator.local.store import write_atomically
+from maskrcnn_trainer.files import read_regular
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ UNCLAIMED_LOGS = ".logs"
 """Folder of an experiment's directory for logs of attempts that could not claim their results directory."""
 
 _PR_SET_PDEATHSIG = 1
+_ATTEMPT = re.compile(r"[a-z0-9][a-z0-9-]*-\d+")
 _STAGED_SPEC, _STAGED_LOG = "spec.yaml", "output.log"
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -163,7 +166,7 @@ class AttemptProcess:
 
     def _claimed(self) -> bool:
         try:
-            run = json.loads((self.files.directory / "run.json").read_text(encoding="utf-8"))
+            run = json.loads(read_regular(self.files.directory / "run.json"))
             found = (run["experimentUid"], run["attempt"], run["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
@@ -174,8 +177,22 @@ def clear_staging(folder: Path) -> None:
     """Delete what attempts have left in the staging folder; what is not of an attempt stays."""
     with contextlib.suppress(OSError):
         for attempt in [] if folder.is_symlink() else list(folder.iterdir()):
-            _clear(attempt)
+            if _is_of_an_attempt(attempt):
+                _clear(attempt)
         folder.rmdir()
+
+
+def _is_of_an_attempt(staging: Path) -> bool:
+    """Return whether a folder is called as one of an attempt and holds nothing else than one does."""
+    return (
+        _ATTEMPT.fullmatch(staging.name) is not None
+        and staging.is_dir()
+        and not staging.is_symlink()
+        and all(
+            file.name in (_STAGED_SPEC, _STAGED_LOG) and file.is_file() and not file.is_symlink()
+            for file in staging.iterdir()
+        )
+    )
 
 
 def _clear(staging: Path) -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_regular
 
 STATUS_FILE = "experiment-status.json"
 LOCK_FILE = ".lock"
@@ -61,7 +62,7 @@ class StatusStore:
 
     def _load(self) -> None:
         try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
+            content = json.loads(read_regular(self.file))
             self.uid = str(content["metadata"]["uid"])
             self.status = ExperimentStatus.model_validate_json(json.dumps(content["status"]), strict=True)
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -79,3 +80,10 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-500])
         with pytest.raises(UnreadableImage, match="cannot be decoded"):
             read_pixels(path)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jpg")
+    with pytest.raises(UnreadableImage, match="cannot be read: it is a pipe"):
+        read_pixels(tmp_path / "x.jpg")

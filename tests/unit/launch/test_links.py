@@ -12,6 +12,7 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.launch.ownership import claim
+from maskrcnn_trainer.launch.run_file import read_run
 
 A = "aaaaaaaa111111111111111111111111-v1"
 B = "bbbbbbbb222222222222222222222222-v1"
@@ -132,3 +133,9 @@ def test_a_status_of_a_task_is_ours_also_where_it_is_cut_short(tmp_path: Path, c
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "status.json").write_text(content)
     start(tmp_path / "train", A)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_called_run_json_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    assert read_run(tmp_path) is None

@@ -29,6 +29,7 @@ from maskrcnn_trainer.pruning import command as prune_command
 from maskrcnn_trainer.training import checkpoint
 
 OF_TASKS = [
+    "labels/a\nb.json",
     RUN_FILE,
     artifacts.RESULT_FILE,
     report.STATUS_FILE,

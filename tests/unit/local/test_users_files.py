@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,15 +108,100 @@ def test_images_in_the_directory_of_a_removed_step_stay(workspace: Path) -> None
 
 def test_staging_of_the_user_is_left_alone(tmp_path: Path) -> None:
     staging = tmp_path / ".staging"
-    for name in ("train-1/spec.yaml", "train-1/output.log", "job_1/data.bin", "train-2/output.log"):
+    mine = (
+        "job_1/spec.yaml",
+        "job_1/data.bin",
+        "train-3/spec.yaml",
+        "train-3/notes",
+        "mine/spec.yaml",
+        "train-4/spec.yaml/a",
+    )
+    for name in ("train-1/spec.yaml", "train-1/output.log", "train-2/output.log", *mine):
         (staging / name).parent.mkdir(parents=True, exist_ok=True)
         (staging / name).touch()
+    (staging / "train-5").touch()
     (tmp_path / "link").symlink_to(staging)
     clear_staging(tmp_path / "link")
-    assert names(staging) == ["job_1", "train-1", "train-2"]
+    assert names(staging) == ["job_1", "mine", "train-1", "train-2", "train-3", "train-4", "train-5"]
     clear_staging(staging)
-    assert names(staging) == ["job_1"]
-    (staging / "job_1" / "data.bin").unlink()
-    clear_staging(staging)
-    assert not staging.exists()
-    clear_staging(staging)
+    assert sorted(str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()) == sorted(
+        [*mine, "train-5"]
+    )
+    assert names(staging) == ["job_1", "mine", "train-3", "train-4", "train-5"]
+
+
+def test_staging_of_attempts_goes_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / ".staging" / "train-1").mkdir(parents=True)
+    (tmp_path / ".staging" / "train-1" / "spec.yaml").touch()
+    for _ in range(2):
+        clear_staging(tmp_path / ".staging")
+        assert not (tmp_path / ".staging").exists()
+
+
+@pytest.mark.parametrize("name", [".staging", ".logs", ".lock", "experiment-status.json"])
+def test_a_link_in_the_place_of_a_file_of_the_run_is_refused(
+    workspace: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = workspace.parent / "elsewhere"
+    if name.startswith(".s") or name == ".logs":
+        elsewhere.mkdir()
+    (workspace / "raw" / name).symlink_to(elsewhere)
+    before = names(workspace / "raw")
+    assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 64
+    assert f"{workspace / 'raw' / name} is a link" in caplog.text
+    assert names(workspace / "raw") == before
+    assert not elsewhere.exists() or names(elsewhere) == []
+
+
+def test_a_link_in_the_place_of_an_attempts_folder_is_not_written_through(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = workspace.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "output.log").write_text("mine")
+    (workspace / "raw" / ".staging").mkdir()
+    (workspace / "raw" / ".staging" / "convert-1").symlink_to(elsewhere)
+    assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 1
+    assert "it is a link" in caplog.text
+    assert names(elsewhere) == ["output.log"]
+    assert (elsewhere / "output.log").read_text() == "mine"
+
+
+def test_a_link_in_the_results_of_a_step_is_not_written_through(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = workspace / "raw" / "convert"
+    assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 0
+    (workspace.parent / "mine").write_text("mine")
+    for name in ("termination.json", "logs/attempt-2.log", "logs/attempt-2.spec.yaml"):
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(workspace.parent / "mine")
+    (home / "result.json").unlink()
+    assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 64
+    assert "/workspace/raw/convert holds termination.json" in caplog.text
+    assert (workspace.parent / "mine").read_text() == "mine"
+
+
+def test_a_log_that_cannot_be_kept_in_the_results_is_kept_beside_them(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as where the results directory is a link to another volume."""
+    replace = Path.replace
+
+    def as_across_volumes(path: Path, target: Path) -> Path:
+        if path.name == "output.log" and target.parent.parent.name == "convert":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", as_across_volumes)
+    assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 0
+    assert "the log of attempt 1 cannot be kept" in caplog.text
+    assert "Finished writing" in (workspace / "raw" / ".logs" / "convert.attempt-1.log").read_text()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["convert/run.json", "experiment-status.json"])
+def test_a_pipe_in_the_place_of_a_file_of_the_run_is_not_waited_for(workspace: Path, name: str) -> None:
+    (workspace / "raw" / "convert").mkdir()
+    os.mkfifo(workspace / "raw" / name)
+    assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 64

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from maskrcnn_trainer.files import read_regular
+
 
 class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreadable
     """An image file that cannot be decoded; the text says why."""
@@ -32,7 +34,7 @@ def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
         UnreadableImage: missing, damaged, cut off, of an unknown format or of 32 bits a channel.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror}") from error
     if not data:

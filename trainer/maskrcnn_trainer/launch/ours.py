@@ -59,7 +59,7 @@ CHECKPOINT = re.compile(r"model\.step-(?P<step>\d+)\.tlt")
 _FILES = re.compile("|".join(f"(?:{pattern})" for patterns in TASK_FILES.values() for pattern in patterns))
 _LOG_FILES = re.compile("|".join(LOG_FILES))
 # the second form is that of releases that wrote without a process id
-_TEMPORARY = re.compile(r"\.(?P<name>.+?)(?:\.\d+)?\.partial")
+_TEMPORARY = re.compile(r"\.(?P<name>.+?)(?:\.\d+)?\.partial", re.DOTALL)
 _STAGED = re.compile(r"\.(?P<tag>[^/]+)\.convert-[^/.]+/(?P<file>[^/]+)")
 _IGNORED = re.compile(r"\.nfs.*|lost\+found|\.snapshot")
 

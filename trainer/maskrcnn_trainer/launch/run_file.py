@@ -12,6 +12,7 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts import RESULT_FILE
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.files import read_regular
 from maskrcnn_trainer.launch.ours import IMAGES, RUN_FILE
 
 _LARGEST = 1 << 20
@@ -85,7 +86,7 @@ class Mark:
 def read_run(results_dir: Path) -> Run | None:
     """Return the run that owns the directory, or None where nobody claimed it (or the file is unreadable)."""
     try:
-        return _run_of(json.loads((results_dir / RUN_FILE).read_bytes()))
+        return _run_of(json.loads(read_regular(results_dir / RUN_FILE)))
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from maskrcnn_trainer.files import read_regular
+
 _SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
 _ORIENTATION = 0x0112
 
@@ -50,7 +52,7 @@ def read_image(path: Path, height: int, width: int) -> EncodedImage:
         UnreadableImage: missing, damaged, cut off, or of another size.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror}") from error
     if not data:

@@ -18,6 +18,7 @@ from maskrcnn_trainer.data.canvas import to_canvas
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         if decoded == count:
             return
         try:
-            pixels = decode_file(path.read_bytes())
+            pixels = decode_file(read_regular(path))
         except (OSError, ValueError, tf.errors.OpError) as error:
             log.warning("%s is left out: it cannot be decoded (%s)", path, _first_line(error))
             continue
