@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import itertools
 import json
@@ -20,6 +21,7 @@ import pytest
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.launch import LaunchSettings, launch
+from maskrcnn_trainer.launch.aside import make_way
 from maskrcnn_trainer.launch.ownership import await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.run_file import Run, read_run
 from maskrcnn_trainer.modelfile import ModelFile, write_model_file
@@ -568,6 +570,44 @@ def test_a_refused_launch_says_so_in_its_last_word_but_not_in_the_directory(tmp_
     said = json.loads((tmp_path / "last-word").read_text())
     assert (said["code"], said["error"]["reason"]) == (64, "ForeignFiles")
     assert "0.png" in said["error"]["message"]
+
+
+@pytest.mark.parametrize("parents", ["", "nuclei/"])
+def test_two_launches_do_not_claim_at_the_same_moment(
+    tmp_path: Path, parents: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that looks, then moves, would move what another has put there in between."""
+    locked: list[bool] = []
+
+    def is_locked() -> bool:
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def look(*given: Any, **named: Any) -> None:
+        locked.append(is_locked())
+        make_way(*given, **named)
+        locked.append(is_locked())
+
+    monkeypatch.setattr("maskrcnn_trainer.launch.ownership.make_way", look)
+    start(tmp_path / f"{parents}train", A)
+    assert locked == [True, True]
+    assert not is_locked()
+
+
+def test_a_file_system_without_locks_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    for fingerprint in (A, B):
+        start(tmp_path / "train", fingerprint)
+    assert folders(tmp_path) == {"train": B, "train.aaaaaaaa": A}
 
 
 Prepare = Callable[[Path], None]

@@ -6,10 +6,13 @@ A node that comes back from the dead may still run an old attempt of a step. It 
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from maskrcnn_trainer.artifacts import write_json_atomically
@@ -44,14 +47,33 @@ def claim(
         InvalidInput: the directory holds what is not ours (see :mod:`maskrcnn_trainer.launch.aside`).
         TryAgain: the file system does not let us look or move.
     """
-    make_way(results_dir, fingerprint, task=task, key=key)
-    make_directory(results_dir)
-    resumed = read_run(results_dir) is not None
-    run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16))
-    write_json_atomically(results_dir / RUN_FILE, run.to_json())
-    if resumed:  # what stands in a directory that nobody had claimed is left alone
-        remove_unfinished(results_dir)
-    return run
+    with _one_at_a_time(results_dir):
+        make_way(results_dir, fingerprint, task=task, key=key)
+        make_directory(results_dir)
+        resumed = read_run(results_dir) is not None
+        run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16))
+        write_json_atomically(results_dir / RUN_FILE, run.to_json())
+        if resumed:  # what stands in a directory that nobody had claimed is left alone
+            remove_unfinished(results_dir)
+        return run
+
+
+@contextmanager
+def _one_at_a_time(results_dir: Path) -> Iterator[None]:
+    """Lock the directory above, so that no other launch moves or deletes what this one has looked at.
+
+    The lock ends with its process and leaves no file. Where a file system has none, such as NFS for a directory, two
+    launches at the same moment are not kept apart; a Job's attempts follow each other anyway.
+    """
+    above = next(parent for parent in Path(os.path.abspath(results_dir)).parents if parent.is_dir())  # noqa: PTH100
+    with ExitStack() as stack:
+        try:
+            descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            log.debug("%s cannot be locked: %s", above, error)
+        yield
 
 
 def await_claim(
