@@ -22,10 +22,12 @@ from maskrcnn_operator.api.base import (
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.opaque import opaque_problems
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
+from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
 from maskrcnn_trainer.spec.parsing import what_is_right
+from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES
 from maskrcnn_trainer.spec.rules import check_rules
 
 
@@ -76,12 +78,21 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
         raise ManifestError((Problem("", f"is no YAML: {error}"),)) from error
     except RecursionError:
         raise _too_deep() from None
+    except UNREADABLE_VALUES as error:
+        raise ManifestError((Problem("", f"has a value that cannot be read: {clean(str(error), 200)}"),)) from error
     ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if len(ours) != 1:
-        kinds = [str(document.get("kind")) if isinstance(document, dict) else "no object" for document in documents]
+        kinds = [_kind_of(document) for document in documents]
         found = ", ".join(kinds) or "nothing"
         raise ManifestError((Problem("kind", f"exactly one {KIND} is wanted in the manifest; found {found}"),))
     return read_object({key: value for key, value in ours[0].items() if key != "status"})
+
+
+def _kind_of(document: object) -> str:
+    if not isinstance(document, dict):
+        return "no object"
+    kind = document.get("kind")
+    return one_line(kind, 80) if isinstance(kind, str) else "None" if kind is None else _shown(kind)
 
 
 def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.problems import field_path
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES
 
 
 class JobDefaults(ApiModel):
@@ -32,12 +33,16 @@ def read_job_defaults(text: str, source: str) -> JobDefaults:
     """
     try:
         content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *UNREADABLE_VALUES, RecursionError) as error:
         raise InvalidInput(f"{source} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of fields, such as nodeSelector: {{}}")
     try:
-        return JobDefaults.model_validate_json(json.dumps(content))
+        text = json.dumps(content)
+    except (ValueError, TypeError, RecursionError) as error:  # such as a date, which has to be quoted
+        raise InvalidInput(f"{source} cannot be written as JSON: {error}") from error
+    try:
+        return JobDefaults.model_validate_json(text)
     except ValidationError as error:
         wrong = "; ".join(f"{field_path(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False))
         raise InvalidInput(f"{source}: {wrong}") from error

@@ -209,6 +209,22 @@ def test_texts_that_are_no_manifest(text: str, field: str, message: str) -> None
     assert message in found[field]
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 5_000, '!!int "x"', "!!bool x", '!!timestamp "x"', r'"\U00110000"', r'"\UFFFFFFFF"', "!!map [a]"],
+    ids=["digits", "int", "bool", "timestamp", "character", "character of 32 bits", "map"],
+)
+def test_a_value_that_yaml_cannot_make_is_a_problem(value: str) -> None:
+    assert "has a value that cannot be read" in problems(f"a: {value}")[""]
+
+
+@pytest.mark.parametrize("kind", ["0x" + "f" * 5_000, r'"a\ud800\x07b"'])
+def test_a_kind_that_cannot_be_printed_is_a_problem(kind: str) -> None:
+    message = problems(f"kind: {kind}")["kind"]
+    assert "found" in message
+    assert message.encode().isascii() or "\ufffd" in message
+
+
 def test_other_documents_are_passed_over() -> None:
     text = f"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: maskrcnn}}\n---\n{TEXT}"
     assert read_manifest(text).name == "nuclei"

@@ -95,6 +95,8 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: 1\n---\nb: 2\n", "holds several documents"),
         ("a: !!python/object/apply:os.system ['true']", "neither YAML nor a prototxt"),
         ("[" * 3000, "neither YAML nor a prototxt"),
+        ("a: !!bool x", "neither YAML nor a prototxt"),
+        (r'a: "\UFFFFFFFF"', "neither YAML nor a prototxt"),
         ("a: \x00", "neither YAML nor a prototxt"),
     ],
 )

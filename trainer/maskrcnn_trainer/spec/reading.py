@@ -22,6 +22,10 @@ LOG = logging.getLogger(__name__)
 
 KIND = "MaskRCNNExperiment"
 
+UNREADABLE_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML raises, besides YAMLError, for a value that it cannot make: a whole number of more than 4,300 digits, an
+escaped character beyond Unicode, or a tag such as ``!!bool`` before a text that isn't one."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML as an API server reads it: 1e-4 is a number (YAML 1.1 has it as a text), a key stands once."""
@@ -101,7 +105,7 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
     """
     try:
         documents = load_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, *UNREADABLE_VALUES, RecursionError) as error:
         if looks_like_prototxt(text):
             return _from_prototxt(text, source)
         raise InvalidInput(f"{source} is neither YAML nor a prototxt spec: {_one_line(error)}") from None
