@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from maskrcnn_operator.metrics.plain_http import PlainServer
+
 LAG_INTERVAL = 1.0
 MAX_LAG = 10.0
 """Seconds that the event loop may be late before the process counts as stuck."""
@@ -63,9 +65,8 @@ class Health:
         return application
 
 
-async def serve(health: Health, port: int, host: str | None = None) -> web.AppRunner:
-    """Serves the probes until ``cleanup`` of what is returned is awaited; port 0 for any free one."""
-    runner = web.AppRunner(health.application(), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
-    return runner
+async def serve(health: Health, port: int, host: str | None = None) -> PlainServer:
+    """Serve the probes until ``cleanup`` of what is returned is awaited; port 0 for any free one."""
+    server = PlainServer(health.application())
+    await server.start(host, port)
+    return server

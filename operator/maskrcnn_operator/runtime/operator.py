@@ -17,8 +17,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
-
 from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
 from maskrcnn_operator.cluster.cache import Cache, Key
@@ -33,6 +31,7 @@ from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.metrics import server as metrics_server
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
+from maskrcnn_operator.metrics.plain_http import PlainServer
 from maskrcnn_operator.progress import server as report_server
 from maskrcnn_operator.progress.certificates import CertificateError
 from maskrcnn_operator.progress.listener import BoundedListener
@@ -254,7 +253,7 @@ class Operator:
         jobs = self.options.jobs
         return replace(jobs, report_ca=self._certificate.ca_pem) if self._certificate is not None else jobs
 
-    def _listening(self, stack: AsyncExitStack, name: str, runner: web.AppRunner | BoundedListener) -> None:
+    def _listening(self, stack: AsyncExitStack, name: str, runner: PlainServer | BoundedListener) -> None:
         stack.push_async_callback(runner.cleanup)
         self.ports[name] = runner.addresses[0][1]
 

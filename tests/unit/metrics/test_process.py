@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics import parser
 
 from maskrcnn_operator.metrics import docs, experiments, process
+from maskrcnn_operator.metrics import server as module
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
-from maskrcnn_operator.metrics.server import serve
+from maskrcnn_operator.metrics.server import KEPT_SECONDS, MOST_KEPT, metrics_app, serve
 
 from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment
@@ -74,6 +77,47 @@ async def test_metrics_are_served_as_openmetrics_that_its_parser_accepts(url: st
     assert families["maskrcnn_operator_reconcile_duration_seconds"].type == "histogram"
     assert families["maskrcnn_operator_steps_finished"].type == "counter"
     assert "process_resident_memory_bytes" in families
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_scrapes_at_the_same_moment_share_a_page_that_a_later_one_makes_again(accept: str) -> None:
+    made, now = 0, 100.0
+
+    class Counted(ExperimentCollector):
+        def deferred_snapshot(self) -> Any:
+            nonlocal made
+            made += 1
+            return super().deferred_snapshot()
+
+    application = metrics_app(Counted(Cache(experiment()), lambda: True, 10), clock=lambda: now)
+    async with TestClient(TestServer(application)) as client:
+
+        async def scrape() -> str:
+            async with client.get("/metrics", headers={"Accept": accept}) as answer:
+                return await answer.text()
+
+        texts = await asyncio.gather(*(scrape() for _ in range(20)))
+        assert made == 1
+        assert set(texts) == {texts[0]}
+        now += KEPT_SECONDS
+        await scrape()
+        assert made == 2
+
+
+async def test_pages_of_any_version_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[Any] = []
+    make = module._Pages.__init__
+    monkeypatch.setattr(module._Pages, "__init__", lambda self, *given: (pages.append(self), make(self, *given))[1])
+    async with TestClient(TestServer(metrics_app())) as client:
+        for number in range(2 * MOST_KEPT):
+            accept = f"application/openmetrics-text; version=1.{number}.0"
+            assert (await client.get("/metrics", headers={"Accept": accept})).status == 200
+    assert len(pages[0]._made) == MOST_KEPT
+
+
+async def test_a_version_that_is_none_gets_the_text_format(url: str) -> None:
+    kind, _ = await fetch(url, "application/openmetrics-text; version=x")
+    assert kind.startswith("text/plain")
 
 
 async def test_the_cache_is_read_where_it_is_filled(url: str) -> None:
