@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.cluster import cache as module
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 
@@ -83,6 +84,16 @@ def test_what_was_deleted_does_not_come_back() -> None:
     assert cache.put(JOBS, job("j1", 9)) is None
     assert cache.job("j1") is None
     assert cache.drop(JOBS, "j1") is None
+
+
+def test_of_what_was_deleted_the_oldest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TOMBSTONES", 2)
+    cache = Cache()
+    for uid in ("1", "2", "3"):
+        cache.drop(JOBS, uid)
+    assert len(cache._gone) == 2
+    assert cache.put(JOBS, job("3", 5)) is None
+    assert cache.put(JOBS, job("2", 5)) is None
 
 
 def test_deletion_that_is_told_late_brings_nothing_back() -> None:
