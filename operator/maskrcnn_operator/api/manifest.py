@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -85,7 +85,24 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
         kinds = [_kind_of(document) for document in documents]
         found = ", ".join(kinds) or "nothing"
         raise ManifestError((Problem("kind", f"exactly one {KIND} is wanted in the manifest; found {found}"),))
-    return read_object({key: value for key, value in ours[0].items() if key != "status"})
+    given = {key: value for key, value in ours[0].items() if key != "status"}
+    experiment = read_object(given)
+    unusable = tuple(Problem(path, "has a NUL character, which no path or argument can hold") for path in _nuls(given))
+    if unusable:
+        raise ManifestError(unusable)
+    return experiment
+
+
+def _nuls(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the fields whose text has a NUL character."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _nuls(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _nuls(item, f"{path}[{index}]")
+    elif isinstance(value, str) and "\x00" in value:
+        yield path
 
 
 def _kind_of(document: object) -> str:

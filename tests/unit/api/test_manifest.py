@@ -225,6 +225,14 @@ def test_a_kind_that_cannot_be_printed_is_a_problem(kind: str) -> None:
     assert message.encode().isascii() or "\ufffd" in message
 
 
+def test_a_nul_character_is_a_problem_of_its_field() -> None:
+    changed = manifest()
+    changed["spec"]["steps"][0]["datasetConvert"]["imageDir"] = "/workspace/a\x00b"
+    assert problems(yaml.safe_dump(changed)) == {
+        "spec.steps[0].datasetConvert.imageDir": "has a NUL character, which no path or argument can hold"
+    }
+
+
 def test_other_documents_are_passed_over() -> None:
     text = f"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: maskrcnn}}\n---\n{TEXT}"
     assert read_manifest(text).name == "nuclei"
