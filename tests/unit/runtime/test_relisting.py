@@ -183,6 +183,15 @@ async def test_forbidden_namespace_keeps_its_objects_and_a_deleted_one_loses_the
     assert bench.cache.experiment("team-a", "e") is not None
 
 
+async def test_an_api_server_that_fails_is_not_asked_for_the_namespace() -> None:
+    bench = Bench("team-a", "team-z")
+    bench.server.broken["team-z"] = ApiError(500, "InternalError", "etcd has no leader")
+    del bench.server.objects["namespaces", "", "team-z"]
+    bench.cache.put(EXPERIMENTS, bench.server.objects[EXPERIMENTS.plural, "team-z", "e"])
+    await bench.relisting.once()
+    assert bench.cache.experiment("team-z", "e") is not None
+
+
 async def test_refused_look_at_a_namespace_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench("team-a", "team-z")
     bench.server.broken["team-z"] = FORBIDDEN

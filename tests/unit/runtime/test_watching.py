@@ -90,6 +90,12 @@ async def test_watch_starts_from_the_list_and_continues_from_the_last_event() ->
     assert lists.asked == 0
 
 
+async def test_an_event_without_a_version_leaves_the_place_to_continue_from() -> None:
+    script = Script([event("ADDED", 105), event("MODIFIED")])
+    await script.play()
+    assert script.since == [100, 105]
+
+
 @pytest.mark.parametrize(
     "error",
     [
