@@ -38,6 +38,10 @@ from maskrcnn_operator.jobs.views import JobView, job_view
 
 log = logging.getLogger(__name__)
 
+MOST_DELETIONS = 20
+"""Jobs deleted in one look at an experiment. Anybody who may create Jobs can make thousands that look like its
+attempts, and a worker that deletes them all is missing for the experiments of others."""
+
 
 class Executor:
     """Jobs, Services, statuses and deletions of experiments.
@@ -77,11 +81,14 @@ class Executor:
 
     async def conclude(
         self, experiment: MaskRCNNExperiment, plan: Plan, relabeled: Sequence[RelabeledJob] = ()
-    ) -> None:
-        """Everything of a plan but its starts, which have been made.
+    ) -> bool:
+        """Everything of a plan but its starts, which have been made; return whether all of it was done.
 
         Args:
             relabeled: Jobs whose labels may be those of a run to stop or forget, which they are not.
+
+        Returns:
+            False where Jobs are left to delete: the experiment is to be looked at again.
 
         Raises:
             Conflict: the experiment has changed since the plan was made, and is to be looked at again.
@@ -98,13 +105,17 @@ class Executor:
             dropped = await self._client.apply_progress(metadata.namespace, metadata.name, None)
             edited = self._cache.put_progress(dropped) is not None
         self._events.tell(experiment, plan.events)
-        for job in self._jobs(experiment, (*plan.stop, *plan.forget)):
-            if job.uid not in {held.job.uid for held in relabeled}:
-                await self._delete_job(job)
+        held = {job.job.uid for job in relabeled}
+        jobs = [job for job in self._jobs(experiment, (*plan.stop, *plan.forget)) if job.uid not in held]
+        for job in jobs[:MOST_DELETIONS]:
+            await self._delete_job(job)
         if edited:
             raise Conflict(409, "Conflict", "the experiment was edited meanwhile")
+        if len(jobs) > MOST_DELETIONS:
+            return False
         if plan.delete_experiment:
             await self._delete_experiment(experiment)
+        return True
 
     async def look_for(self, experiment: MaskRCNNExperiment, names: Iterable[str]) -> tuple[RelabeledJob, ...]:
         """Look for Jobs that the cache lacks: a run has vanished only when the API server says so.

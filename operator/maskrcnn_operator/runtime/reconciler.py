@@ -80,8 +80,10 @@ class Reconciler:
         missing = missing_jobs(experiment, self._cache.jobs_of(*key))
         relabeled = await self._executor.look_for(experiment, missing) if missing else ()
         plan, wake_at = await self._start(key, experiment, relabeled)
-        await self._executor.conclude(experiment, plan, relabeled)
+        done = await self._executor.conclude(experiment, plan, relabeled)
         _tell(experiment, plan)
+        if not done:
+            return 0.0
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
 
     async def _tell_unreadable(self, key: Key, entry: Entry) -> None:

@@ -14,7 +14,7 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, StatusRefused, api_error
 from maskrcnn_operator.cluster.events import EventRecorder
-from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.core.plan import Event, Plan
 from maskrcnn_operator.core.reconcile import reconcile
@@ -300,6 +300,23 @@ async def test_job_that_is_being_deleted_is_not_deleted_again(stage: Stage) -> N
     plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
     await stage.executor.conclude(stage.experiment, plan)
     await stage.executor.conclude(stage.experiment, plan)
+    assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [("delete", "jobs")]
+
+
+async def test_thousands_of_jobs_are_deleted_a_few_at_a_look(stage: Stage) -> None:
+    await stage.step()
+    await stage.step()
+    [job] = stage.cache.jobs_of("ns", "nuclei")
+    made = stage.server.objects["jobs", "ns", job.name]
+    for number in range(MOST_DELETIONS):
+        copy = {**made["metadata"], "name": f"forged-{number}", "uid": f"forged-{number}"}
+        stage.cache.put(JOBS, stage.server.add(JOBS, "ns", {**made, "metadata": copy}))
+    stage.server.writes.clear()
+    plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),), delete_experiment=True)
+    assert not await stage.executor.conclude(stage.experiment, plan)
+    assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [("delete", "jobs")] * MOST_DELETIONS
+    stage.server.writes.clear()
+    assert await stage.executor.conclude(stage.experiment, replace(plan, delete_experiment=False))
     assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [("delete", "jobs")]
 
 

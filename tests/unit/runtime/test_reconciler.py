@@ -13,7 +13,7 @@ from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, api_error
 from maskrcnn_operator.cluster.events import EventRecorder
-from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.options import cluster_settings
@@ -239,3 +239,19 @@ async def test_failures_of_a_deleted_experiment_are_forgotten(stage: Stage) -> N
     stage.cache.drop(EXPERIMENTS, stage.stored["metadata"]["uid"])
     await stage.look()
     assert len(stage.reconciler._patience) == 0
+
+
+async def test_experiment_with_jobs_left_to_delete_is_looked_at_again_at_once(stage: Stage) -> None:
+    await stage.look()
+    [job] = stage.cache.jobs_of(*KEY)
+    made = stage.server.objects["jobs", "ns", job.name]
+    for number in range(MOST_DELETIONS):
+        copied = {**made["metadata"], "name": f"forged-{number}", "uid": f"forged-{number}"}
+        stage.cache.put(JOBS, stage.server.add(JOBS, "ns", {**made, "metadata": copied}))
+    edited = copy.deepcopy(stage.stored)
+    edited["spec"]["suspend"] = True
+    edited["metadata"]["generation"] = 2
+    stage.put(edited)
+    assert await stage.reconciler.reconcile(KEY) == 0.0
+    assert await stage.reconciler.reconcile(KEY) != 0.0
+    assert all(job.deletion_timestamp is not None for job in stage.cache.jobs_of(*KEY))
