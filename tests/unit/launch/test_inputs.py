@@ -76,3 +76,24 @@ def test_results_of_another_experiment_that_are_read_stay_as_they_are(tmp_path: 
     for fingerprint in (A, B, C, A, B):
         start(tmp_path / "nuclei" / "train", fingerprint, "evaluate", "-m", str(given), result=True)
         assert snapshot(tmp_path / "cells") == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dataConfig:\n  trainingFilePattern: {path}\n",
+        "note: 2020-13-45\ndataConfig:\n  trainingFilePattern: {path}\n",
+        "kind: MaskRCNNExperiment\nspec: {{experiment: {{checkpoint: {path}}}}}\n---\nkind: Other\n",
+        'data_config {{\n  training_file_pattern: "{path}"\n}}\n',
+        "learning_rate: !!bool x\ncheckpoint: '{path}'\n",
+    ],
+    ids=["YAML", "no date", "manifest", "prototxt", "damaged"],
+)
+def test_what_a_spec_names_is_read_as_the_task_reads_it(tmp_path: Path, text: str) -> None:
+    results = tmp_path / "results"
+    start(results, A, result=True)
+    spec = tmp_path / "spec"
+    spec.write_text(text.format(path=results / "model.tlt"))
+    with pytest.raises(InvalidInput, match="of -e"):
+        start(results, B, "train", "-e", str(spec))
+    assert (results / "model.tlt").is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from maskrcnn_trainer.arguments import with_hyphens
+from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, load_yaml
 from maskrcnn_trainer.workspace import real_path
 
 _SPEC_FLAGS = frozenset({"-e", "--experiment-spec", "--experiment-spec-file"})
@@ -26,6 +28,7 @@ _NO_INPUT_FLAGS = frozenset(
         *("--engine-file", "--cal-cache-file", "--cal-data-file", "-k", "--key"),
     }
 )
+_QUOTED = re.compile(r"""["']([^"']+)["']""")
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,23 @@ def _is_in(path: Path, directory: Path) -> bool:
 
 
 def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
-    """Return the absolute paths in a YAML file with the fields that hold them; none of what cannot be read."""
+    """Return the absolute paths in a spec file with the fields that hold them; none of what cannot be read.
+
+    A file that isn't YAML may be a prototxt: there a path is in quotes, and the field is its line.
+    """
     try:
-        content = yaml.safe_load(Path(spec).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        text = Path(spec).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError):
         return
-    waiting: list[tuple[str, Any]] = [("", content)]
+    try:
+        # as the task reads it: another loader stops at a date that this one takes for a text
+        waiting: list[tuple[str, Any]] = [("", document) for document in load_yaml(text)]
+    except (*UNREADABLE_VALUES, RecursionError, yaml.YAMLError):
+        waiting = [
+            (f"line {number}", quoted)
+            for number, line in enumerate(text.splitlines(), 1)
+            for quoted in _QUOTED.findall(line)
+        ]
     while waiting:
         field, value = waiting.pop()
         if isinstance(value, Mapping):
