@@ -170,6 +170,21 @@ async def test_lease_that_its_holder_renews_is_not_taken(server: FakeServer, mon
     await ended(one)
 
 
+async def test_a_lease_is_free_after_the_duration_of_its_holder(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("maskrcnn_operator.cluster.lease.time", SimpleNamespace(monotonic=lambda: now))
+    held = {"holderIdentity": "two", "leaseDurationSeconds": 5, "renewTime": "0"}
+    server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": held})
+    first = election(server, "one")
+    taken: list[float | None] = []
+    for moment in (0.0, 4.9, 5.1):
+        now = moment
+        taken.append(await first._take_or_renew())
+    assert taken == [None, None, 5.1]
+
+
 async def test_replica_that_does_not_hold_the_lease_releases_nothing(server: FakeServer) -> None:
     server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": {"holderIdentity": "one"}})
     calls: list[None] = []
