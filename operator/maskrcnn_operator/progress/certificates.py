@@ -93,6 +93,26 @@ def read_authority(certificate_pem: bytes, key_pem: bytes) -> Authority:
     return Authority(certificate, key)
 
 
+def signs_others(certificates_pem: bytes) -> bool:
+    """Return whether PEM certificates have an authority among them, so that what it signs later is verified as well.
+
+    Raises:
+        CertificateError: there is no certificate, or one that cannot be read.
+    """
+    try:
+        certificates = x509.load_pem_x509_certificates(certificates_pem)
+        return any(_is_authority(certificate) for certificate in certificates)
+    except ValueError as error:
+        raise CertificateError(f"no PEM certificate: {error}") from error
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
 def issue(authority: Authority, names: Sequence[str], now: datetime) -> Leaf:
     """A server's certificate for DNS names and IP addresses.
 

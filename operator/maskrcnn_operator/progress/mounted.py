@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from maskrcnn_operator.progress.certificates import CertificateError
+from maskrcnn_operator.progress.certificates import CertificateError, signs_others
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,22 @@ class MountedCertificate:
             certificate, key, authority = ((self._directory / name).read_bytes() for name in names)
             if self._loaded == (certificate, key, authority):
                 return False
-            authority.decode("ascii")
+            lasts = signs_others(authority)
             self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
         except OSError as error:
             # an SSLError is one, too: a certificate and a key that do not belong together
             raise CertificateError(f"--report-certificate {self._directory}: {error}") from error
-        except UnicodeDecodeError as error:
-            raise CertificateError(f"--report-certificate {self._directory}: {AUTHORITY} is no PEM text") from error
+        except CertificateError as error:
+            raise CertificateError(f"--report-certificate {self._directory}: {AUTHORITY} holds {error}") from error
         self._loaded = (certificate, key, authority)
         log.info("Reports are served with the certificate in %s", self._directory)
+        if not lasts:
+            log.warning(
+                "%s is no certificate authority: steps that are running cannot report any more once %s is renewed;"
+                " use an issuer that signs with an authority, not a self-signed one",
+                self._directory / AUTHORITY,
+                CERTIFICATE,
+            )
         return True
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
