@@ -21,7 +21,6 @@ class JobConfig:
         report_url: address that running steps report to; None for no reports.
         report_ca: certificate in PEM that this address is checked against; None for the image's own authorities.
         defaults: what pods get whose experiment asks for nothing of its own.
-        run_as_user, run_as_group, fs_group: ids of the pods, where the experiment names none.
         token_seconds: life of a reporting token, in seconds, at least 600; the kubelet renews it.
     """
 
@@ -29,9 +28,6 @@ class JobConfig:
     report_url: str | None = None
     report_ca: str | None = None
     defaults: JobDefaults = field(default_factory=JobDefaults)
-    run_as_user: int = 1000
-    run_as_group: int = 1000
-    fs_group: int = 1000
     token_seconds: int = 3600
 
 

@@ -14,6 +14,14 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES
 
 
+class PodIds(ApiModel):
+    """Ids that pods run as. One that is null is left to the platform, as OpenShift's restricted-v2 asks for."""
+
+    run_as_user: int | None = Field(default=1000, ge=1, le=2**31 - 1)
+    run_as_group: int | None = Field(default=1000, ge=0, le=2**31 - 1)
+    fs_group: int | None = Field(default=1000, ge=0, le=2**31 - 1)
+
+
 class JobDefaults(ApiModel):
     """Fields of the file; what an experiment's ``podOverrides`` or ``queueName`` gives wins, field by field."""
 
@@ -23,6 +31,7 @@ class JobDefaults(ApiModel):
     tolerations: tuple[dict[str, Any], ...] = ()
     priority_class_name: str | None = None
     queue_name: str | None = None
+    security_context: PodIds = Field(default_factory=PodIds)
 
 
 def read_job_defaults(text: str, source: str) -> JobDefaults:

@@ -189,13 +189,11 @@ def _resources(experiment: MaskRCNNExperiment, step: Step) -> Object:
 
 def _pod_security(experiment: MaskRCNNExperiment, config: JobConfig) -> Object:
     wanted = experiment.spec.pod_overrides.security_context
-    given = wanted.to_json() if wanted else {}
+    given = {name: value for name, value in (wanted.to_json() if wanted else {}).items() if value != []}
     return {
         "runAsNonRoot": True,
-        "runAsUser": given.get("runAsUser", config.run_as_user),
-        "runAsGroup": given.get("runAsGroup", config.run_as_group),
-        "fsGroup": given.get("fsGroup", config.fs_group),
-        **({"supplementalGroups": given["supplementalGroups"]} if given.get("supplementalGroups") else {}),
+        **config.defaults.security_context.to_json(),
+        **given,
         # a workspace of millions of files is not walked at every start
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},

@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--job-defaults",
         type=Path,
         metavar="FILE",
-        help="YAML: imagePullPolicy, imagePullSecrets, nodeSelector, tolerations, priorityClassName, queueName of"
-        " experiments that give none",
+        help="YAML: imagePullPolicy, imagePullSecrets, nodeSelector, tolerations, priorityClassName, queueName,"
+        " securityContext (runAsUser, runAsGroup, fsGroup; null is the platform's choice) of experiments that give none",
     )
     speed = parser.add_argument_group("speed")
     speed.add_argument("--workers", type=_number(int, 1), default=8, metavar="N", help="reconciliations at a time (8)")

@@ -55,6 +55,41 @@ def test_what_an_experiment_asks_for_wins_field_by_field(make: Make) -> None:
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "own"
 
 
+def security(make: Make, defaults: str, **overrides: Any) -> dict[str, Any]:
+    """Return what the pods' securityContext says of ids."""
+
+    def change(spec: dict[str, Any]) -> None:
+        spec["podOverrides"] = {"securityContext": overrides} if overrides else {}
+
+    config = JobConfig(default_image="trainer:1", defaults=read_job_defaults(defaults, "d"))
+    experiment = make(change)
+    found: dict[str, Any] = job_manifest(experiment, starts(experiment)["train"], config)["spec"]["template"]["spec"]
+    context = found["securityContext"]
+    assert context.pop("runAsNonRoot") is True
+    assert context.pop("seccompProfile") == {"type": "RuntimeDefault"}
+    assert context.pop("fsGroupChangePolicy") == "OnRootMismatch"
+    return dict(context)
+
+
+PLATFORM = "securityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}"
+
+
+def test_ids_are_1000_where_the_file_has_none(make: Make) -> None:
+    assert security(make, "") == {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
+    assert security(make, "securityContext: {runAsUser: 5}") == {"runAsUser": 5, "runAsGroup": 1000, "fsGroup": 1000}
+
+
+def test_ids_that_are_null_are_left_to_the_platform(make: Make) -> None:
+    assert security(make, PLATFORM) == {}
+    assert security(make, "securityContext: {fsGroup: null}") == {"runAsUser": 1000, "runAsGroup": 1000}
+
+
+def test_an_experiments_own_ids_win_over_the_platforms(make: Make) -> None:
+    own = {"runAsUser": 7, "supplementalGroups": [5]}
+    assert security(make, PLATFORM, **own) == own
+    assert security(make, PLATFORM, fsGroup=0, supplementalGroups=[]) == {"fsGroup": 0}
+
+
 def test_an_empty_file_gives_nothing() -> None:
     assert read_job_defaults("", "d") == JobDefaults()
 
@@ -70,6 +105,8 @@ def test_an_empty_file_gives_nothing() -> None:
         ("- 1", "d must be a mapping"),
         ("nodeSelectors: {}", "nodeSelectors"),
         ("nodeSelector: [a]", "nodeSelector"),
+        ("securityContext: {runAsUser: 0}", "securityContext.runAsUser"),
+        ("securityContext: {privileged: true}", "securityContext.privileged"),
     ],
 )
 def test_what_is_no_defaults_is_refused_by_name(text: str, words: str) -> None:
