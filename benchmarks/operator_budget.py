@@ -27,13 +27,13 @@ sys.path[:0] = [str(ROOT)]
 
 import aiohttp  # noqa: E402
 import psutil  # noqa: E402
+from tests.apiserver.account import USER, make_account  # noqa: E402
 from tests.apiserver.audit import AuditTail  # noqa: E402
 from tests.apiserver.bed import Bed  # noqa: E402
 from tests.apiserver.binaries import find_binaries  # noqa: E402
 from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
 from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
 from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest  # noqa: E402
-from tests.apiserver.scale import OPERATOR  # noqa: E402
 from tests.apiserver.supervisor import die_with_parent  # noqa: E402
 
 ADDRESSES = 30
@@ -87,7 +87,7 @@ def _reviews_until_quiet(tail: AuditTail) -> int:
     """TokenReviews since the last look, until none is made for QUIET_SECONDS."""
     found, last, deadline = 0, time.monotonic(), time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() - last < QUIET_SECONDS:
-        more = sum(call.resource == "tokenreviews" for call in tail.read(user=OPERATOR))
+        more = sum(call.resource == "tokenreviews" for call in tail.read(user=USER))
         found += more
         last = time.monotonic() if more else last
         if time.monotonic() > deadline:
@@ -108,9 +108,9 @@ def _life(cluster: Cluster, name: str) -> float:
 def _cluster(port: int) -> Any:
     with Bed(find_binaries()) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
-        bed.kubectl("apply", "-f", crd, "-f", str(ROOT / "deploy" / "rbac.yaml"))
+        bed.kubectl("apply", "-f", crd)
         bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
-        account = bed.kubeconfig_for("maskrcnn-operator", "maskrcnn-operator")
+        account = make_account(bed)
         cluster = Cluster(bed, bed.create_namespace("budget"))
         cluster.claim("ReadWriteMany")
         reports = (f"--report-port={port}", "--report-url=https://localhost")

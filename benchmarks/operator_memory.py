@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from tests.apiserver.account import make_account  # noqa: E402
 from tests.apiserver.bed import Bed  # noqa: E402
 from tests.apiserver.binaries import find_binaries  # noqa: E402
 from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
@@ -36,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with Bed(find_binaries()) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
-        bed.kubectl("apply", "-f", crd, "-f", str(ROOT / "deploy" / "rbac.yaml"))
+        bed.kubectl("apply", "-f", crd)
         bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
         namespace = bed.create_namespace("big")
         make_claim(bed, namespace)
@@ -44,7 +45,7 @@ def main() -> None:
         for number in range(arguments.experiments):
             item = large(f"e{number}", arguments.bytes, annotations=arguments.annotations)
             size += len(json.dumps(bed.api("POST", EXPERIMENTS.format(namespace), item)))
-        account = bed.kubeconfig_for("maskrcnn-operator", "maskrcnn-operator")
+        account = make_account(bed)
         began = time.monotonic()
         with OperatorProcess(account, namespace, bed.folder / "operator.log") as operator:
             ready = time.monotonic() - began

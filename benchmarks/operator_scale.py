@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import psutil  # noqa: E402
+from tests.apiserver.account import USER, make_account  # noqa: E402
 from tests.apiserver.audit import WRITES, AuditTail, Call  # noqa: E402
 from tests.apiserver.bed import Bed  # noqa: E402
 from tests.apiserver.binaries import find_binaries  # noqa: E402
@@ -34,7 +35,6 @@ from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
 from tests.apiserver.rest import Rest  # noqa: E402
 from tests.apiserver.scale import (  # noqa: E402
     EXPERIMENTS,
-    OPERATOR,
     STEPS,
     count_writes,
     create_experiments,
@@ -124,7 +124,7 @@ def measure(number: int, arguments: argparse.Namespace) -> list[Row]:
         calls = ("--qps=0", f"--workers={arguments.workers}")
         with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
             _say(f"{number}: creating")
-            burst, before = Burst(namespace, number, OPERATOR), operator.cpu_seconds()
+            burst, before = Burst(namespace, number, USER), operator.cpu_seconds()
             _create(bed, tail, burst, arguments.workers)
             burst.cpu = operator.cpu_seconds() - before
             rows = _first_jobs(operator, burst, bare)
@@ -241,7 +241,7 @@ def _until(tail: AuditTail, done: Callable[[Counter[str]], bool]) -> Counter[str
     found: Counter[str] = Counter()
     last, deadline = time.monotonic(), time.monotonic() + PATIENCE_SECONDS
     while not done(found) or time.monotonic() - last < QUIET_SECONDS:
-        more = count_writes(tail.read(user=OPERATOR))
+        more = count_writes(tail.read(user=USER))
         found += more
         last = time.monotonic() if more else last
         if time.monotonic() > deadline:
@@ -262,7 +262,7 @@ def _all_succeeded(bed: Bed, namespace: str) -> bool:
 
 
 def _calls(tail: AuditTail, factor: float) -> str:
-    calls: list[Call] = [call for call in tail.read(user=OPERATOR) if call.code]
+    calls: list[Call] = [call for call in tail.read(user=USER) if call.code]
     counts = Counter(f"{call.verb} {call.resource}" for call in calls)
     return ", ".join(f"{count * factor:.0f} {name}" for name, count in sorted(counts.items())) or "0"
 
@@ -275,9 +275,9 @@ def _each(writes: Counter[str], number: int) -> str:
 def _bed() -> Any:
     with Bed(find_binaries(), controller_manager_qps=QPS, controller_manager_options=CONTROLLERS) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
-        bed.kubectl("apply", "-f", crd, "-f", str(ROOT / "deploy" / "rbac.yaml"))
+        bed.kubectl("apply", "-f", crd)
         bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
-        yield bed, bed.kubeconfig_for("maskrcnn-operator", "maskrcnn-operator")
+        yield bed, make_account(bed)
 
 
 @contextmanager

@@ -26,20 +26,20 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.apiserver import invariants  # noqa: E402
+from tests.apiserver.account import HOME, LEASE, USER, make_account  # noqa: E402
 from tests.apiserver.audit import calls  # noqa: E402
 from tests.apiserver.bed import Bed  # noqa: E402
 from tests.apiserver.binaries import find_binaries  # noqa: E402
 from tests.apiserver.history import ExperimentFact, JobFact, PodFact  # noqa: E402
 from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
 from tests.apiserver.runtime.proxy import Proxy  # noqa: E402
-from tests.apiserver.scale import OPERATOR, count_writes  # noqa: E402
+from tests.apiserver.scale import count_writes  # noqa: E402
 from tests.apiserver.soak.faults import plan_faults  # noqa: E402
 from tests.apiserver.soak.load import SHARED_CLAIM, SINGLE_CLAIM, Script, plan_load  # noqa: E402
 from tests.apiserver.soak.observer import Observer  # noqa: E402
 from tests.apiserver.soak.replicas import Replica, UnaskedEnd  # noqa: E402
 from tests.apiserver.soak.run import Soak  # noqa: E402
 
-ACCOUNT = "maskrcnn-operator"
 REPLICAS = ("a", "b")
 NAMESPACES = 4
 LOGS = ROOT / ".bench" / "soak"
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, seed: int) -> tuple[list[str], bool]:
         observer = stack.enter_context(Observer(bed.rest))
         for namespace in namespaces:
             stack.enter_context(PlayedKubelet(bed.rest, namespace, script=script))
-        account = bed.kubeconfig_for(ACCOUNT, ACCOUNT)
+        account = make_account(bed)
         proxies, replicas = [], []
         for name in REPLICAS:
             folder = bed.folder / f"proxy-{name}"
@@ -122,9 +122,9 @@ def run(arguments: argparse.Namespace, seed: int) -> tuple[list[str], bool]:
 
 
 def install(bed: Bed) -> None:
-    """Serve the resource, and give the operator's account its rights."""
+    """Serve the resource."""
     crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
-    bed.kubectl("apply", "-f", crd, "-f", str(ROOT / "deploy" / "rbac.yaml"))
+    bed.kubectl("apply", "-f", crd)
     bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
 
 
@@ -159,7 +159,7 @@ def check(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[str]:
     history = list(observer.history)
     created = [
         f"{call.namespace}/{call.name}"
-        for call in calls(bed.audit_log, user=OPERATOR)
+        for call in calls(bed.audit_log, user=USER)
         if (call.verb, call.resource, call.subresource, call.code) == ("create", "jobs", "", 201)
     ]
     found = [
@@ -187,8 +187,8 @@ def table(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[tuple[s
     jobs = {fact.uid for fact in history if isinstance(fact, JobFact)}
     pods = {fact.uid for fact in history if isinstance(fact, PodFact)}
     states = sum(isinstance(fact, ExperimentFact) for fact in history)
-    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{ACCOUNT}/leases/{ACCOUNT}")
-    writes = count_writes(calls(bed.audit_log, user=OPERATOR))
+    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/{LEASE}")
+    writes = count_writes(calls(bed.audit_log, user=USER))
     judged = "" if took >= SHORTEST_JUDGED_SECONDS else " (not judged: too short a run)"
     return [
         ("what", "how many"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import psutil
+from tests.apiserver.account import HOME
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -26,7 +27,7 @@ class OperatorProcess:
 
     Args:
         kubeconfig: whom it is.
-        namespace: the one that it watches, and that its Lease is named after; None for all.
+        namespace: the one that it watches; None for all.
         log: where its log goes.
         arguments: more of the command line.
     """
@@ -40,7 +41,7 @@ class OperatorProcess:
         self.command = [
             *(sys.executable, "-P", str(Path(__file__).resolve())),
             *(f"--kubeconfig={kubeconfig}", *watched, f"--health-port={self.health_port}"),
-            *(f"--lease-name={namespace or 'maskrcnn-operator'}", "--lease-namespace=maskrcnn-operator"),
+            f"--lease-namespace={HOME}",
             *("--trainer-image=trainer:test", "--log-format=text", *arguments),
         ]
 

@@ -13,7 +13,6 @@ from tests.apiserver.audit import Call
 from tests.apiserver.bed import Bed
 from tests.apiserver.rest import JSON, Rest
 
-OPERATOR = "system:serviceaccount:maskrcnn-operator:maskrcnn-operator"
 EXPERIMENTS = "/apis/maskrcnn.dev/v1alpha1/namespaces/{}/maskrcnnexperiments"
 CLAIM = "maskrcnn"
 CONVERSION = {"imageDir": "/workspace/raw/images", "annotationsFile": "/workspace/raw/train.json", "numShards": 4}

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.apiserver.account import USER, make_account
 from tests.apiserver.audit import AuditTail
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.operator_process import OperatorProcess
-from tests.apiserver.scale import EXPERIMENTS, OPERATOR, STEPS, count_writes, create_experiments, experiment, make_claim
+from tests.apiserver.scale import EXPERIMENTS, STEPS, count_writes, create_experiments, experiment, make_claim
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
-RBAC = Path(__file__).resolve().parents[2] / "deploy" / "rbac.yaml"
 NUMBER = 200
 DRIVEN = 5
 PATIENCE = 400.0
@@ -27,8 +27,7 @@ STATUS = "patch maskrcnnexperiments/status"
 @pytest.fixture(scope="module")
 def account(bed: Bed) -> Path:
     """A kubeconfig of the operator's service account."""
-    bed.kubectl("apply", "-f", str(RBAC))
-    return bed.kubeconfig_for("maskrcnn-operator", "maskrcnn-operator")
+    return make_account(bed)
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ class Writes:
         found: Counter[str] = Counter()
         deadline, last = time.monotonic() + PATIENCE, time.monotonic()
         while not done(found) or time.monotonic() - last < QUIET_SECONDS:
-            more = count_writes(self.tail.read(user=OPERATOR, namespace=self.namespace))
+            more = count_writes(self.tail.read(user=USER, namespace=self.namespace))
             found += more
             last = time.monotonic() if more else last
             assert time.monotonic() < deadline, f"so far {found}"

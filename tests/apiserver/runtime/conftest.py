@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.apiserver.account import grant_own_objects, make_account
 from tests.apiserver.bed import Bed
 from tests.apiserver.runtime.experiments import Cluster
-from tests.apiserver.runtime.running import ACCOUNT, RunningOperator, options_for
+from tests.apiserver.runtime.running import RunningOperator, options_for
 
 from maskrcnn_operator.cluster.client import Client
-
-RBAC = Path(__file__).resolve().parents[3] / "deploy" / "rbac.yaml"
 
 StartOperator = Callable[..., RunningOperator]
 
@@ -21,25 +20,31 @@ StartOperator = Callable[..., RunningOperator]
 @pytest.fixture(scope="session")
 def account(bed: Bed) -> Path:
     """A kubeconfig of the operator's service account."""
-    bed.kubectl("apply", "-f", str(RBAC))
-    return bed.kubeconfig_for(ACCOUNT, ACCOUNT)
+    return make_account(bed)
 
 
 @pytest.fixture
-def cluster(bed: Bed, namespace: str) -> Cluster:
+def home(bed: Bed, account: Path, namespace: str) -> str:
+    """The namespace in which the operator of a test has its Lease and its Secret: the test's own."""
+    grant_own_objects(bed, namespace)
+    return namespace
+
+
+@pytest.fixture
+def cluster(bed: Bed, home: str) -> Cluster:
     """The test's namespace, with a shared claim."""
-    found = Cluster(bed, namespace)
+    found = Cluster(bed, home)
     found.claim("ReadWriteMany")
     return found
 
 
 @pytest.fixture
-def start_operator(account: Path, namespace: str) -> Iterator[StartOperator]:
+def start_operator(account: Path, home: str) -> Iterator[StartOperator]:
     """``start_operator(client_class=Client, **options)`` starts one more replica; all are stopped in the end."""
     started: list[RunningOperator] = []
 
     def start(client_class: type[Client] = Client, **changes: Any) -> RunningOperator:
-        options = options_for(changes.pop("kubeconfig", account), namespace, **changes)
+        options = options_for(changes.pop("kubeconfig", account), home, **changes)
         started.append(RunningOperator(options, client_class))
         return started[-1].start()
 

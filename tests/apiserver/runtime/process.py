@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.apiserver.runtime.running import ACCOUNT, IMAGE
+from tests.apiserver.runtime.running import IMAGE
 
 
 def controller(kubeconfig: Path, namespace: str, *options: str, log: Path) -> subprocess.Popen[bytes]:
     """Starts ``maskrcnn-operator controller`` for one namespace; its log lines go to ``log``."""
     command = [
         *(sys.executable, "-m", "maskrcnn_operator.cli", "controller", "--kubeconfig", str(kubeconfig)),
-        *("--namespace", namespace, "--lease-namespace", ACCOUNT, "--lease-name", namespace),
+        *("--namespace", namespace, "--lease-namespace", namespace),
         *("--trainer-image", IMAGE, *options),
     ]
     with log.open("ab") as file:

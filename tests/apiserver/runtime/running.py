@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.apiserver.account import LEASE
+
 from maskrcnn_operator.cluster.budget import CallBudget
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
@@ -19,8 +21,6 @@ from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.operator import Operator
 from maskrcnn_operator.runtime.options import Options, cluster_settings
 
-ACCOUNT = "maskrcnn-operator"
-"""Name of the service account of deploy/rbac.yaml, and of its namespace."""
 IMAGE = "registry.example/maskrcnn-trainer:1"
 START_SECONDS = 60.0
 
@@ -36,8 +36,8 @@ def options_for(kubeconfig: Path, namespace: str, **changes: Any) -> Options:
         "kubeconfig": kubeconfig,
         "settings": settings,
         "jobs": JobConfig(default_image=IMAGE),
-        "lease_namespace": ACCOUNT,
-        "lease_name": namespace,
+        "lease_namespace": namespace,
+        "lease_name": LEASE,
         "lease_times": LeaseTimes(duration=6.0, renew_deadline=4.0, retry=0.3),
         "host": "127.0.0.1",
         "health_port": 0,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.apiserver.account import LEASE
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.plays import Play
@@ -18,7 +19,6 @@ from tests.apiserver.rest import RestError
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, GANG, PATIENCE, Cluster, manifest, ready_reason
 from tests.apiserver.runtime.process import controller
 from tests.apiserver.runtime.proxy import Proxy
-from tests.apiserver.runtime.running import ACCOUNT
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
@@ -31,10 +31,10 @@ def proxy(bed: Bed, account: Path, tmp_path: Path) -> Iterator[Proxy]:
         yield standing
 
 
-def forget_lease(bed: Bed, name: str) -> None:
+def forget_lease(bed: Bed, namespace: str) -> None:
     """The dead process' Lease, whose end nobody need wait for here."""
     with contextlib.suppress(RestError):
-        bed.api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{ACCOUNT}/leases/{name}")
+        bed.api("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
 
 
 def live_by_single_writes(

@@ -7,19 +7,18 @@ from pathlib import Path
 
 import pytest
 from tests.apiserver import audit
+from tests.apiserver.account import LEASE, USER
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.plays import Play
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluster, manifest
 from tests.apiserver.runtime.proxy import Proxy
-from tests.apiserver.runtime.running import ACCOUNT, RunningOperator
+from tests.apiserver.runtime.running import RunningOperator
 
 from maskrcnn_operator.metrics.process import REGISTRY
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
-
-USER = f"system:serviceaccount:{ACCOUNT}:{ACCOUNT}"
 
 
 def reconciliations() -> float:
@@ -28,7 +27,7 @@ def reconciliations() -> float:
 
 
 def holder(bed: Bed, namespace: str) -> str:
-    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{ACCOUNT}/leases/{namespace}")
+    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}")
     return str(lease["spec"].get("holderIdentity") or "")
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.apiserver.account import ACCOUNT, HOME
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.rest import RestError
 from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest
-from tests.apiserver.runtime.running import ACCOUNT
 
 from maskrcnn_operator.metrics.process import REGISTRY
 
@@ -57,23 +57,23 @@ LIMITED = "maskrcnn-operator-limited"
 """A service account that may act in chosen namespaces only."""
 
 
-def allow(bed: Bed, namespace: str, kind: str = "ClusterRole") -> None:
+def allow(bed: Bed, namespace: str, kind: str = "ClusterRole", role: str = "maskrcnn-experiments") -> None:
     """Let LIMITED act in a namespace, as the chart does for each of a list of namespaces."""
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": ACCOUNT}
-    subjects = [{"kind": "ServiceAccount", "name": LIMITED, "namespace": ACCOUNT}]
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role}
+    subjects = [{"kind": "ServiceAccount", "name": LIMITED, "namespace": HOME}]
     path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
     try:
-        bed.api("POST", path, {"metadata": {"name": LIMITED}, "roleRef": role, "subjects": subjects})
+        bed.api("POST", path, {"metadata": {"name": LIMITED}, "roleRef": reference, "subjects": subjects})
     except RestError as error:
         if error.status != 409:
             raise
 
 
 @pytest.fixture
-def limited(bed: Bed, account: Path) -> Path:
+def limited(bed: Bed, home: str) -> Path:
     """A kubeconfig of LIMITED, which may hold the Lease and nothing else yet."""
-    allow(bed, ACCOUNT, kind="Role")
-    return bed.kubeconfig_for(LIMITED, ACCOUNT)
+    allow(bed, home, "Role", ACCOUNT)
+    return bed.kubeconfig_for(LIMITED, HOME)
 
 
 def listed(place: Cluster) -> float | None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.apiserver import audit
+from tests.apiserver.account import HOME, LEASE, RBAC, USER
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.plays import Play
-from tests.apiserver.runtime.conftest import RBAC, StartOperator
+from tests.apiserver.runtime.conftest import StartOperator
 from tests.apiserver.runtime.experiments import CONVERT, GANG, Cluster, manifest
-from tests.apiserver.runtime.running import ACCOUNT, IMAGE
+from tests.apiserver.runtime.running import IMAGE
 
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.cluster.client import Client
@@ -22,11 +23,9 @@ from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.jobs.config import JobConfig
-from maskrcnn_operator.progress.authority_secret import obtain_authority
+from maskrcnn_operator.progress.authority_secret import SECRET_NAME, obtain_authority
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
-
-USER = f"system:serviceaccount:{ACCOUNT}:{ACCOUNT}"
 
 
 def granted() -> set[tuple[str, str]]:
@@ -43,9 +42,8 @@ async def do_what_is_seldom_done(kubeconfig: Path, namespace: str, experiment: d
         events.tell(read_object(experiment), (Event("Normal", "Told", "twice"),) * 2)
         await events.flush()
         assert (await client.token_review("no token", "maskrcnn-operator")).get("authenticated") is not True
-        name = f"authority-{namespace}"
-        first = await obtain_authority(client, ACCOUNT, name, datetime.now(UTC))
-        later = await obtain_authority(client, ACCOUNT, name, datetime.now(UTC) + timedelta(days=365 * 20))
+        first = await obtain_authority(client, namespace, SECRET_NAME, datetime.now(UTC))
+        later = await obtain_authority(client, namespace, SECRET_NAME, datetime.now(UTC) + timedelta(days=365 * 20))
         assert later.certificate != first.certificate
     finally:
         await client.close()
@@ -75,3 +73,23 @@ def test_every_permission_is_used_and_none_is_missing(
 
 def test_nothing_is_granted_by_a_wildcard() -> None:
     assert not [pair for pair in granted() if "*" in "".join(pair)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "answer"),
+    [
+        ("get", f"secrets/{SECRET_NAME}", "yes"),
+        ("update", f"secrets/{SECRET_NAME}", "yes"),
+        ("get", "secrets/registry-password", "no"),
+        ("update", "secrets/registry-password", "no"),
+        ("delete", f"secrets/{SECRET_NAME}", "no"),
+        ("list", "secrets", "no"),
+        ("watch", "secrets", "no"),
+        ("update", f"leases.coordination.k8s.io/{LEASE}", "yes"),
+        ("update", "leases.coordination.k8s.io/other", "no"),
+    ],
+)
+@pytest.mark.usefixtures("account")
+def test_secrets_and_leases_of_others_cannot_be_read(bed: Bed, verb: str, target: str, answer: str) -> None:
+    done = bed.kubectl("auth", "can-i", verb, target, "-n", HOME, "--as", USER, check=False)
+    assert done.stdout.strip() == answer

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.apiserver.account import LEASE
 from tests.apiserver.bed import Bed
 from tests.apiserver.kubelet import PlayedKubelet
 from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluster, manifest
 from tests.apiserver.runtime.process import controller
-from tests.apiserver.runtime.running import ACCOUNT, RunningOperator, options_for
+from tests.apiserver.runtime.running import RunningOperator, options_for
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
@@ -69,7 +70,7 @@ def test_sigterm_ends_it_in_order(
     finally:
         process.kill()
         process.wait()
-    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{ACCOUNT}/leases/{cluster.namespace}")
+    lease = bed.api("GET", f"/apis/coordination.k8s.io/v1/namespaces/{cluster.namespace}/leases/{LEASE}")
     assert not lease["spec"].get("holderIdentity")
     lines = log.read_text().splitlines()
     assert any(
@@ -101,7 +102,7 @@ def test_a_user_without_a_name_can_run_it(account: Path, cluster: Cluster, tmp_p
     environment = {name: value for name, value in os.environ.items() if name not in names}
     command = [
         *(sys.executable, "-c", NAMELESS.format(uid=uid), "controller", "--kubeconfig", str(account)),
-        *("--namespace", cluster.namespace, "--lease-namespace", ACCOUNT, "--lease-name", cluster.namespace),
+        *("--namespace", cluster.namespace, "--lease-namespace", cluster.namespace),
         *("--health-port", str(port)),
     ]
     with log.open("wb") as file:
