@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import yaml
 from tests.chart.conftest import CHART, VALUES, Run
 
 from maskrcnn_operator.cli import build_parser
-from maskrcnn_operator.jobs.defaults import read_job_defaults
+from maskrcnn_operator.jobs.defaults import JobDefaults, PodIds, read_job_defaults
+from maskrcnn_operator.progress.authority_secret import SECRET_NAME
+from maskrcnn_operator.progress.certificates import AUTHORITY_LIFETIME, AUTHORITY_MARGIN
 
 ROOT = CHART.parents[1]
 GOLDEN = Path(__file__).with_name("golden")
@@ -24,6 +27,21 @@ Render = Callable[[str], list[dict[str, Any]]]
 def named(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     (found,) = [item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name)]
     return found
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in objects if item["kind"] == kind]
+
+
+def operator_pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (deployment,) = of_kind(objects, "Deployment")
+    found: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return found
+
+
+def job_defaults(objects: list[dict[str, Any]]) -> JobDefaults:
+    (found,) = [item["data"]["job-defaults.yaml"] for item in objects if "job-defaults.yaml" in item.get("data", {})]
+    return read_job_defaults(found, "job-defaults.yaml")
 
 
 def without_large_ones(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -65,6 +83,12 @@ def test_what_is_rendered(render: Render, name: str) -> None:
         ("metrics.port=70000", "port"),
         ("reports.certManager.duration=soon", "duration"),
         ("logFormat=xml", "logFormat"),
+        ("image.digest=latest", "digest"),
+        ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
+        ("podSecurityContext.runAsUser=0", "runAsUser"),
+        ("podDisruptionBudget.unhealthyPodEvictionPolicy=Never", "unhealthyPodEvictionPolicy"),
+        ("extraArgs={--lease-name=other}", "fullnameOverride"),
+        ("extraArgs={--lease-namespace,other}", "fullnameOverride"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(helm: Run, setting: str, words: str) -> None:
@@ -75,17 +99,17 @@ def test_values_that_make_no_sense_are_refused_by_name(helm: Run, setting: str, 
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_operator_understands_its_arguments(render: Render, name: str) -> None:
-    deployment = named(render(name), "Deployment", "maskrcnn")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    objects = render(name)
+    (container,) = operator_pod(objects)["containers"]
     parsed = build_parser().parse_args(container["args"])
     assert parsed.trainer_image
-    defaults = named(render(name), "ConfigMap", "maskrcnn-job-defaults")["data"]["job-defaults.yaml"]
-    read_job_defaults(defaults, "job-defaults.yaml")
+    job_defaults(objects)
 
 
 def rules(objects: list[dict[str, Any]], kinds: tuple[str, ...] = ("Role", "ClusterRole")) -> set[tuple[str, ...]]:
+    """Group, resource, verb, and whether the rule is for named objects alone."""
     return {
-        (group, resource, verb)
+        (group, resource, verb, "named" if rule.get("resourceNames") else "any")
         for item in objects
         if item["kind"] in kinds and "aggregat" not in str(item["metadata"].get("labels"))
         for rule in item.get("rules", [])
@@ -96,13 +120,28 @@ def rules(objects: list[dict[str, Any]], kinds: tuple[str, ...] = ("Role", "Clus
 
 
 def test_the_rights_are_those_that_are_proven_to_be_used(render: Render) -> None:
-    proven = list(yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()))
-    assert rules(render("defaults")) == rules(proven)
+    """The objects of deploy/rbac.yaml, with the Lease that the chart's arguments name."""
+
+    def objects(documents: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], dict[str, Any]]:
+        return {
+            (item["kind"], item["metadata"]["name"], item["metadata"].get("namespace")): {
+                key: value for key, value in item.items() if key in ("rules", "roleRef", "subjects")
+            }
+            for item in documents
+            if item["kind"] == "ServiceAccount"
+            or (item["apiVersion"].startswith("rbac.") and "aggregat" not in str(item["metadata"].get("labels")))
+        }
+
+    proven = (ROOT / "deploy" / "rbac.yaml").read_text()
+    lease = "resourceNames: [maskrcnn-operator]"
+    assert lease in proven
+    expected = list(yaml.safe_load_all(proven.replace(lease, "resourceNames: [maskrcnn]")))
+    assert objects(render("defaults")) == objects(expected)
 
 
 def test_with_a_list_of_namespaces_no_right_reaches_beyond_them_but_reviewing_tokens(render: Render) -> None:
     objects = render("namespaced")
-    assert rules(objects, ("ClusterRole",)) == {("authentication.k8s.io", "tokenreviews", "create")}
+    assert rules(objects, ("ClusterRole",)) == {("authentication.k8s.io", "tokenreviews", "create", "any")}
     roles = [item["metadata"]["namespace"] for item in objects if item["kind"] == "Role"]
     assert sorted(roles) == ["maskrcnn-system", "production", "research"]
 
@@ -112,6 +151,73 @@ def test_the_definition_is_that_of_this_tree_and_stays_when_the_chart_goes(rende
     expected = yaml.safe_load((ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml").read_text())
     assert found["spec"] == expected["spec"]
     assert found["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_secrets_and_leases_are_those_of_the_release_alone(render: Render) -> None:
+    role = named(render("defaults"), "Role", "maskrcnn")
+    bounded = {rule["resources"][0]: rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule}
+    assert bounded == {"leases": ["maskrcnn"], "secrets": [SECRET_NAME]}
+    (container,) = operator_pod(render("defaults"))["containers"]
+    assert "--lease-name=maskrcnn" in container["args"]
+    assert {verb for rule in role["rules"] if "resourceNames" not in rule for verb in rule["verbs"]} == {"create"}
+
+
+def test_the_certificate_of_reports_is_signed_by_an_authority_that_outlives_it(render: Render) -> None:
+    objects = render("important")
+
+    def issuer_of(certificate: dict[str, Any]) -> dict[str, Any]:
+        return named(objects, certificate["spec"]["issuerRef"]["kind"], certificate["spec"]["issuerRef"]["name"])
+
+    leaf = named(objects, "Certificate", "maskrcnn-reports")
+    (authority,) = [
+        item
+        for item in of_kind(objects, "Certificate")
+        if item["spec"]["secretName"] == issuer_of(leaf)["spec"]["ca"]["secretName"]
+    ]
+    assert authority["spec"]["isCA"] is True
+    assert authority["spec"]["duration"] == f"{AUTHORITY_LIFETIME.days * 24}h"
+    assert authority["spec"]["renewBefore"] == f"{AUTHORITY_MARGIN.days * 24}h"
+    assert authority["spec"]["privateKey"]["rotationPolicy"] == "Never"
+    assert issuer_of(authority)["spec"] == {"selfSigned": {}}
+
+
+def test_an_issuer_of_ones_own_makes_no_authority(render: Render) -> None:
+    objects = render("namespaced")
+    assert [item["metadata"]["name"] for item in of_kind(objects, "Certificate")] == ["maskrcnn-reports"]
+    assert of_kind(objects, "Issuer") == []
+
+
+def test_ids_that_are_null_are_left_to_the_platform(render: Render) -> None:
+    objects = render("openshift")
+    pods = [operator_pod(objects), *(item["spec"] for item in of_kind(objects, "Pod"))]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert job_defaults(objects).security_context == PodIds(run_as_user=None, run_as_group=None, fs_group=None)
+    assert job_defaults(render("defaults")) == JobDefaults()
+
+
+def test_images_are_named_by_digest(render: Render) -> None:
+    (container,) = operator_pod(render("openshift"))["containers"]
+    assert re.fullmatch(r"registry\.example/maskrcnn-operator@sha256:[0-9a-f]{64}", container["image"])
+    (trainer,) = [argument for argument in container["args"] if argument.startswith("--trainer-image=")]
+    assert re.fullmatch(r"--trainer-image=registry\.example/maskrcnn-trainer@sha256:[0-9a-f]{64}", trainer)
+
+
+def test_rights_and_account_can_be_made_by_another(render: Render) -> None:
+    objects = render("openshift")
+    assert not {item["kind"] for item in objects} & {
+        *("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
+    }
+    assert operator_pod(objects)["serviceAccountName"] == "made-before"
+
+
+def test_a_spread_constraint_is_for_the_operators_pods(render: Render) -> None:
+    objects = render("openshift")
+    (deployment,) = of_kind(objects, "Deployment")
+    (constraint,) = operator_pod(objects)["topologySpreadConstraints"]
+    assert constraint["labelSelector"] == deployment["spec"]["selector"]
+    assert constraint["topologyKey"] == "topology.kubernetes.io/zone"
 
 
 def test_versions_are_one() -> None:

@@ -1,5 +1,5 @@
 {{- define "maskrcnn.name" -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "maskrcnn.labels" -}}
@@ -15,11 +15,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "maskrcnn.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (include "maskrcnn.name" .) -}}
+{{- $own := ternary (include "maskrcnn.name" .) "default" .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default $own -}}
 {{- end -}}
 
 {{- define "maskrcnn.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
 {{- end -}}
 
 {{- define "maskrcnn.trainerImage" -}}
@@ -32,6 +37,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "maskrcnn.reportsSecret" -}}
 {{ include "maskrcnn.name" . }}-reports-tls
+{{- end -}}
+
+{{/* The securityContext of the operator's pods. An id that is null is left out, for the platform to choose. */}}
+{{- define "maskrcnn.podSecurity" -}}
+runAsNonRoot: true
+{{- $given := .Values.podSecurityContext | default dict }}
+{{- range $field := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- $id := index $given $field }}
+{{- if not (kindIs "invalid" $id) }}
+{{ $field }}: {{ int64 $id }}
+{{- end }}
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{/* What the operator may do to experiments and their children, wherever it watches; the same as deploy/rbac.yaml. */}}
@@ -64,5 +82,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- range $field := list "imagePullPolicy" "imagePullSecrets" "nodeSelector" "tolerations" "priorityClassName" "queueName" -}}
 {{- with index $.Values.trainer $field -}}{{- $_ := set $defaults $field . -}}{{- end -}}
 {{- end -}}
+{{- /* to the operator an id that is absent is 1000, and null is the platform's choice */ -}}
+{{- $ids := dict -}}
+{{- $given := .Values.trainer.podSecurityContext | default dict -}}
+{{- range $field := list "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- $id := index $given $field -}}
+{{- if ne (toString $id) "1000" -}}{{- $_ := set $ids $field $id -}}{{- end -}}
+{{- end -}}
+{{- with $ids -}}{{- $_ := set $defaults "securityContext" . -}}{{- end -}}
 {{- toYaml $defaults -}}
 {{- end -}}
