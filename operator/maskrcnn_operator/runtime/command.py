@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="YAML: imagePullPolicy, imagePullSecrets, nodeSelector, tolerations, priorityClassName, queueName,"
-        " securityContext (runAsUser, runAsGroup, fsGroup; null is the platform's choice) of experiments that give none",
+        " securityContext (runAsUser, runAsGroup, fsGroup; null: the platform's choice) of experiments that give none",
     )
     speed = parser.add_argument_group("speed")
     speed.add_argument("--workers", type=_number(int, 1), default=8, metavar="N", help="reconciliations at a time (8)")
