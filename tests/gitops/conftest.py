@@ -13,7 +13,7 @@ import yaml
 from tests.apiserver.bed import Bed
 from tests.apiserver.conftest import *  # noqa: F403 - the bed's fixtures
 from tests.apiserver.go_build import BuildError
-from tests.apiserver.runtime.conftest import account, cluster, operator, start_operator  # noqa: F401 - fixtures
+from tests.apiserver.runtime.conftest import account, cluster, home, operator, start_operator  # noqa: F401 - fixtures
 from tests.cluster.tools import find_tool
 
 ROOT = Path(__file__).resolve().parents[2]
