@@ -84,7 +84,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 {{- /* to the operator an id that is absent is 1000, and null is the platform's choice */ -}}
 {{- $ids := dict -}}
-{{- $given := .Values.trainer.podSecurityContext | default dict -}}
+{{- $given := .Values.trainer.securityContext | default dict -}}
 {{- range $field := list "runAsUser" "runAsGroup" "fsGroup" -}}
 {{- $id := index $given $field -}}
 {{- if ne (toString $id) "1000" -}}{{- $_ := set $ids $field $id -}}{{- end -}}
