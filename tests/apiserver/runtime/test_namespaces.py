@@ -63,7 +63,7 @@ def allow(bed: Bed, namespace: str, kind: str = "ClusterRole", role: str = "mask
     subjects = [{"kind": "ServiceAccount", "name": LIMITED, "namespace": HOME}]
     path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings"
     try:
-        bed.api("POST", path, {"metadata": {"name": LIMITED}, "roleRef": reference, "subjects": subjects})
+        bed.api("POST", path, {"metadata": {"name": f"{LIMITED}-{role}"}, "roleRef": reference, "subjects": subjects})
     except RestError as error:
         if error.status != 409:
             raise
