@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 
 import psutil
-from tests.apiserver.account import HOME
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -33,6 +32,9 @@ class OperatorProcess:
     """
 
     def __init__(self, kubeconfig: Path, namespace: str | None, log: Path, arguments: tuple[str, ...] = ()) -> None:
+        # not above: as a script, which it is started as, this file finds no package of tests
+        from tests.apiserver.account import HOME
+
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.health_port = int(free.getsockname()[1])
