@@ -120,13 +120,21 @@ class Bed:
                 self.rest.call("GET", "/readyz")
             except (OSError, RestError) as error:
                 for name in ("etcd", "kube-apiserver"):
-                    if (code := self._command(poll=name)["code"]) is not None:
+                    if (code := self.exit_code(name)) is not None:
                         raise BedError(f"{name} ended with {code}:\n{self.log(name)}") from error
                 if time.monotonic() > deadline:
                     raise BedError(f"kube-apiserver is not ready: {error}\n{self.log('kube-apiserver')}") from error
                 time.sleep(POLL_SECONDS)
             else:
                 return
+
+    def start_server(self, name: str, argv: list[str]) -> None:
+        """Start another server, which ends with the bed; its log is ``log(name)``."""
+        self._command(start=name, argv=argv)
+
+    def exit_code(self, name: str) -> int | None:
+        """The exit code of a server; None while it runs."""
+        return cast("int | None", self._command(poll=name)["code"])
 
     def api(self, method: str, path: str, body: Any = None, content_type: str | None = None) -> Any:
         """Call the API as admin and return its answer, decoded; PATCH is a merge patch unless ``content_type`` differs.

@@ -21,6 +21,7 @@ Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
 
 NODE = "played-node"
+HOSTNAME_LABEL = "kubernetes.io/hostname"
 RETRY_SECONDS = 0.2
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 60.0
@@ -37,6 +38,7 @@ class _Life:
         self.facts = facts
         self.pod: Mapping[str, Any] = facts.pod
         self.deleted = asyncio.Event()
+        self.ungated = asyncio.Event()
         self.told: asyncio.Future[Play] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
         self.lost = False
@@ -46,8 +48,9 @@ class PlayedKubelet:
     """A thread that plays every pod of a namespace (``None``: of all).
 
     A pod goes by what ``play`` was told for its step, attempt and index (the most specific; told last wins among
-    equals), else by ``default``. Pods that were created before it are played, too. Leaving the ``with`` block removes
-    pods that a lost node holds.
+    equals), else by ``default``. Pods that were created before it are played, too. A pod with scheduling gates waits
+    until they are removed, and runs on the node that its node selector names. Leaving the ``with`` block removes pods
+    that a lost node holds.
 
     Args:
         rest: the API server and who speaks to it.
@@ -228,6 +231,8 @@ class PlayedKubelet:
         life.pod = pod
         if "deletionTimestamp" in pod["metadata"]:
             life.deleted.set()
+        if not pod["spec"].get("schedulingGates"):
+            life.ungated.set()
 
     async def _live(self, life: _Life) -> None:
         try:
@@ -243,7 +248,10 @@ class PlayedKubelet:
         if play.unschedulable is not None:
             await self._write("PATCH", f"{path}/status", pod_status.unschedulable(play.unschedulable))
             return  # a pod without a node is deleted by the API server alone
-        await self._bind(facts, play.node or NODE)
+        await life.ungated.wait()
+        # Kueue assigns a node by this selector, which the pod gets together with the removal of its gate
+        selected = life.pod["spec"].get("nodeSelector", {}).get(HOSTNAME_LABEL)
+        await self._bind(facts, play.node or selected or NODE)
         if play.waiting is not None:
             await self._write("PATCH", f"{path}/status", pod_status.waiting(facts.pod, play.waiting))
             await life.deleted.wait()

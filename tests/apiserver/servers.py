@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,13 @@ class Credentials:
             controller_manager=authority.client("system:kube-controller-manager"),
             tokens=token_keys(folder),
         )
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens at; a server that is to listen there should start soon."""
+    with socket.socket() as free:
+        free.bind((LOOPBACK, 0))
+        return int(free.getsockname()[1])
 
 
 def etcd(binaries: Path, folder: Path) -> list[str]:

@@ -112,6 +112,23 @@ def test_a_failing_pod_fails_its_job_with_its_exit_code(here: Namespace, kubelet
     assert (ended["exitCode"], ended["reason"], ended["message"]) == (64, "Error", "bad spec")
 
 
+def test_a_gated_pod_runs_on_its_selected_node_once_the_gate_is_removed(
+    here: Namespace, kubelet: PlayedKubelet
+) -> None:
+    kubelet.play("train", Play(seconds=None))
+    manifest = job("gated")
+    manifest["spec"]["template"]["spec"]["schedulingGates"] = [{"name": "example.com/topology"}]
+    here.start(manifest)
+    (gated,) = eventually(here.list_pods)
+    here.start(job("other"))
+    kubelet.wait_running("train")
+    assert [pod.name for pod in kubelet.running("train")] != [gated["metadata"]["name"]]
+    spec = {"schedulingGates": [], "nodeSelector": {"kubernetes.io/hostname": "chosen"}}
+    here.bed.api("PATCH", f"{here.pods}/{gated['metadata']['name']}", {"spec": spec})
+    kubelet.wait_running("train", pods=2)
+    assert here.bed.api("GET", f"{here.pods}/{gated['metadata']['name']}")["spec"]["nodeName"] == "chosen"
+
+
 def test_an_evicted_pod_is_a_disruption_and_is_replaced(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(seconds=None))
     disruption = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
