@@ -294,10 +294,11 @@ class PlayedKubelet:
         if facts.pod["spec"].get("nodeName"):
             return
         if node not in self._nodes:
-            await self._write("POST", "/api/v1/nodes", {"metadata": {"name": node}}, accept=(409,))
-            ready = {"type": "Ready", "status": "True", "reason": "Played", "message": "a test plays this node"}
-            status = {"conditions": [ready], "capacity": NODE_CAPACITY, "allocatable": NODE_CAPACITY}
-            await self._write("PATCH", f"/api/v1/nodes/{node}/status", {"status": status})
+            made = await self._write("POST", "/api/v1/nodes", {"metadata": {"name": node}}, accept=(409,))
+            if made["kind"] == "Node":  # the capacity of a node that was there already is its own
+                ready = {"type": "Ready", "status": "True", "reason": "Played", "message": "a test plays this node"}
+                status = {"conditions": [ready], "capacity": NODE_CAPACITY, "allocatable": NODE_CAPACITY}
+                await self._write("PATCH", f"/api/v1/nodes/{node}/status", {"status": status})
             self._nodes.add(node)
         target = {"apiVersion": "v1", "kind": "Node", "name": node}
         await self._write(

@@ -129,6 +129,15 @@ def test_a_gated_pod_runs_on_its_selected_node_once_the_gate_is_removed(
     assert here.bed.api("GET", f"{here.pods}/{gated['metadata']['name']}")["spec"]["nodeName"] == "chosen"
 
 
+def test_a_node_that_is_there_keeps_its_capacity(here: Namespace, kubelet: PlayedKubelet) -> None:
+    here.bed.api("POST", "/api/v1/nodes", {"metadata": {"name": "small"}})
+    here.bed.api("PATCH", "/api/v1/nodes/small/status", {"status": {"capacity": {"nvidia.com/gpu": "1"}}})
+    kubelet.play("train", Play(node="small"))
+    here.start(job("placed"))
+    eventually(lambda: here.condition("placed", "Complete"))
+    assert here.bed.api("GET", "/api/v1/nodes/small")["status"]["capacity"] == {"nvidia.com/gpu": "1"}
+
+
 def test_an_evicted_pod_is_a_disruption_and_is_replaced(here: Namespace, kubelet: PlayedKubelet) -> None:
     kubelet.play("train", Play(seconds=None))
     disruption = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
