@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang soak image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang soak image-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ test-apiserver: setup ## the tests against a real API server (its binaries are f
 
 test-chart: setup ## the chart: lint, golden files, every object on a real API server
 	$(PYTEST) tests/chart
+
+test-kueue: setup ## experiments through the queues of a real Kueue (built once), with a log of what it did
+	$(VENV)/python tests/kueue/installation.py
+	$(PYTEST) tests/kueue
 
 images: setup ## the images of the operator and the trainer, with docker, podman or buildah (ARGS=--local without registry)
 	@scripts/images.sh $(ARGS)

@@ -28,6 +28,7 @@ MODULES = {
     "pause": (ROOT / "cluster" / "pause", "."),
     "argocd": (ROOT / "gitops", "./argocd"),
     "flux": (ROOT / "gitops", "./flux"),
+    "kueue": (ROOT / "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
 }
 HELM = "helm.sh/helm/v3/pkg"
 # the Kubernetes that helm assumes where it asks none
@@ -38,6 +39,7 @@ VARIABLES = {
         for part, number in (("Major", 1), ("Minor", 36))
     ]
 }
+MINUTES = {"kueue": "about five minutes"}
 LAST_LINES = 15
 
 
@@ -73,7 +75,7 @@ def _build(name: str, module: Path, package: str, target: Path, say: Callable[[s
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     flags = " ".join(["-s", "-w", *VARIABLES.get(name, [])])
-    say(f"Building {name}: a minute or two on two cores, once")
+    say(f"Building {name}: {MINUTES.get(name, 'a minute or two')} on two cores, once")
     done = subprocess.run(
         [
             *(str(go), "build", *FLAGS, f"-ldflags={flags}"),
