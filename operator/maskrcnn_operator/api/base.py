@@ -23,8 +23,6 @@ EXPERIMENT_NAME_LENGTH = 32
 STEP_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 STEP_NAME_LENGTH = 16
 ABSOLUTE_PATH_PATTERN = r"^/"
-RESERVED_PREFIXES = ("maskrcnn.dev/", "kueue.x-k8s.io/", "batch.kubernetes.io/")
-"""Labels and annotations that belong to controllers, never to the user."""
 
 
 class ApiModel(BaseModel):

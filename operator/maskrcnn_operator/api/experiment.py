@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from maskrcnn_operator.api.base import (
     API_VERSION,
@@ -36,6 +36,10 @@ from maskrcnn_trainer.spec.partial import PartialExperimentSpec
 StepName = Annotated[str, StringConstraints(pattern=STEP_NAME_PATTERN, min_length=1, max_length=STEP_NAME_LENGTH)]
 Seconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MAX_STEPS = 32
+StepPodOverrides = Annotated[
+    PodOverrides, WithJsonSchema({"type": "object", "maxProperties": len(PodOverrides.model_fields)})
+]
+"""The API server takes any fields there: written out once more, the type would add 11 KB to the definition."""
 
 
 class Step(ApiModel):
@@ -61,6 +65,17 @@ class Step(ApiModel):
     )
     resources: ResourceRequirements = Field(
         default=ResourceRequirements(), description="Compute resources of each pod."
+    )
+    image: str = Field(default="", max_length=1024, description="Trainer image of this step; spec.image when empty.")
+    pod_overrides: StepPodOverrides | None = Field(
+        default=None,
+        description="Fields of spec.podOverrides that are different for this step. Maps and securityContext merge by "
+        "key; env, imagePullSecrets and volumes by name; volumeMounts by mountPath; everything else replaces.",
+    )
+    active_deadline_seconds: Seconds | None = Field(
+        default=None,
+        description="Fail the step after this time of running, of all its attempts together, in seconds; queue, "
+        "suspension and back-off excluded. It counts from when the field is set.",
     )
     depends_on: tuple[StepName, ...] = Field(
         default=(), max_length=MAX_STEPS, description="Steps that must have succeeded before, beside data and model."
@@ -190,6 +205,10 @@ class MaskRCNNExperiment(ApiModel):
             if step.name == name:
                 return step
         raise KeyError(name)
+
+    def image_of(self, step: Step) -> str:
+        """The trainer image that the user names for a step; empty for the operator's default."""
+        return step.image or self.spec.image
 
     def with_status(self, status: ExperimentStatus) -> MaskRCNNExperiment:
         """The same experiment with another status."""

@@ -1,4 +1,4 @@
-"""The parts of podOverrides that Kubernetes defines: any content, bounded in depth and in size.
+"""The parts of podOverrides that Kubernetes defines, and podOverrides of a step: bounded in depth and in size.
 
 The API server takes any JSON there: nested 10,000 levels deep, and as large as an object may be.
 """
@@ -23,13 +23,22 @@ _NESTING = (dict, list, tuple)
 
 def opaque_problems(value: object) -> Iterator[Problem]:
     """Yield what is too deep or too large in a manifest, or an API server's object, before it is read into types."""
-    for name, parts in _fields(_part(_part(value, "spec"), "podOverrides")):
-        too_deep = [path for path, part in parts if _deeper_than(part, MAX_DEPTH)]
-        for path in too_deep:
-            yield Problem(f"{_FIELD}.{path}", f"is nested too deeply: at most {MAX_DEPTH} levels")
-        size = 0 if too_deep else sum(_size(part) for _, part in parts)
-        if size > MAX_BYTES:
-            yield Problem(f"{_FIELD}.{name}", f"has {size} bytes as JSON: at most {MAX_BYTES}")
+    spec = _part(value, "spec")
+    for name, parts in _fields(_part(spec, "podOverrides")):
+        yield from _problems(f"{_FIELD}.{name}", [(f"{_FIELD}.{path}", part) for path, part in parts])
+    for index, step in enumerate(_list(_part(spec, "steps"))):
+        field = f"spec.steps[{index}].podOverrides"
+        yield from _problems(field, [(field, _part(step, "podOverrides"))])
+
+
+def _problems(field: str, parts: Sequence[tuple[str, object]]) -> Iterator[Problem]:
+    """Yield what is too deep of the parts of a field, or that they are too large together."""
+    too_deep = [path for path, part in parts if _deeper_than(part, MAX_DEPTH)]
+    for path in too_deep:
+        yield Problem(path, f"is nested too deeply: at most {MAX_DEPTH} levels")
+    size = 0 if too_deep else sum(_size(part) for _, part in parts)
+    if size > MAX_BYTES:
+        yield Problem(field, f"has {size} bytes as JSON: at most {MAX_BYTES}")
 
 
 def _fields(overrides: object) -> Iterator[tuple[str, Sequence[tuple[str, object]]]]:

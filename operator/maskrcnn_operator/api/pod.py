@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from maskrcnn_operator.api.base import RESERVED_PREFIXES, ApiModel
+from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_DEPTH, MAX_MEMBERS
+from maskrcnn_operator.api.reserved import refusal
 
 ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
@@ -26,6 +28,11 @@ _BOUNDS = f"{MAX_DEPTH} levels and {MAX_BYTES // 1024} KiB as JSON at most"
 
 ANNOTATION_BYTES = 192 * 1024
 """Keys and values of podOverrides.annotations in all: of Kubernetes' 256 KiB a pod, 64 are left for the operator's."""
+
+
+def annotation_bytes(annotations: Mapping[str, str]) -> int:
+    """Return the size of annotations as the API server counts it, in bytes."""
+    return sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items())
 
 
 class ClaimReference(ApiModel):
@@ -183,16 +190,20 @@ class PodOverrides(ApiModel):
 
     @field_validator("labels", "annotations")
     @classmethod
-    def _not_of_controllers(cls, value: dict[str, str]) -> dict[str, str]:
-        taken = sorted(key for key in value if key.startswith(RESERVED_PREFIXES))
+    def _not_of_controllers(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        field: Literal["labels", "annotations"] = "labels" if info.field_name == "labels" else "annotations"
+        taken: dict[str, list[str]] = {}
+        for key in sorted(value):
+            if why := refusal(field, key):
+                taken.setdefault(why, []).append(key)
         if taken:
-            raise ValueError(f"{', '.join(taken)}: keys under {', '.join(RESERVED_PREFIXES)} belong to controllers")
+            raise ValueError("; ".join(f"{', '.join(keys)}: {why}" for why, keys in taken.items()))
         return value
 
     @field_validator("annotations")
     @classmethod
     def _fit_on_a_pod(cls, value: dict[str, str]) -> dict[str, str]:
-        size = sum(len(key.encode()) + len(text.encode()) for key, text in value.items())
+        size = annotation_bytes(value)
         if size > ANNOTATION_BYTES:
             raise ValueError(f"{size} bytes of annotations: at most {ANNOTATION_BYTES} in all fit on a pod")
         return value

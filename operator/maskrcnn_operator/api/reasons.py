@@ -41,6 +41,7 @@ class Reason(StrEnum):
     CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
     CREATE_CONTAINER_ERROR = "CreateContainerError"
     # a step that waits
+    WORKLOAD_DEACTIVATED = "WorkloadDeactivated"
     WAITING_FOR_STEPS = "WaitingForSteps"
     WAITING_FOR_TURN = "WaitingForTurn"
     WAITING_FOR_PODS = "WaitingForPods"
@@ -78,7 +79,7 @@ class Reason(StrEnum):
 WHAT_TO_DO: dict[Reason, str] = {
     Reason.PENDING: "Nothing: the experiment has been seen and is about to start.",
     Reason.RUNNING: "Nothing: steps are running.",
-    Reason.QUEUED: "Nothing, or look at the quota of the LocalQueue: no resources have been granted yet.",
+    Reason.QUEUED: "Nothing, or look at the Workload and the quota of the LocalQueue: nothing has been granted yet.",
     Reason.STOPPING: "Nothing: running steps write a checkpoint and end.",
     Reason.WAITING: "Nothing: the next attempt starts at nextAttemptTime.",
     Reason.SUSPENDED: "Set spec.suspend to false to go on where it stopped.",
@@ -87,7 +88,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.INVALID_SPEC: "Correct the fields that the message names and apply the manifest again.",
     Reason.WORKSPACE_NOT_SHARED: "Use a ReadWriteMany claim, or train on one node.",
     Reason.STEP_FAILED: "Read its message and log, correct the cause, then change the spec, or suspend and resume.",
-    Reason.DEADLINE_EXCEEDED: "Raise spec.activeDeadlineSeconds, then suspend and resume.",
+    Reason.DEADLINE_EXCEEDED: "Raise activeDeadlineSeconds of the spec, or of the step that the message names, then "
+    "suspend and resume.",
     Reason.STATUS_REFUSED: "Read the API server's answer in the message: a value or a size that it does not take. "
     "The steps stay as they were last written, and the write is tried again at least every minute.",
     Reason.STATUS_UNREADABLE: "Run the release of the operator that has written the status, or a later one.",
@@ -102,12 +104,14 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.UNSCHEDULABLE: "Give the cluster what the message says it lacks, or ask for less: resources, nodeSelector, "
     "affinity, tolerations; the claim must be bound.",
     Reason.SCHEDULING_GATED: "Nothing, or look at who put a scheduling gate on the pods.",
-    Reason.IMAGE_PULL_BACK_OFF: "Correct spec.image, or give podOverrides.imagePullSecrets, then suspend and resume.",
-    Reason.INVALID_IMAGE_NAME: "Correct spec.image, then suspend and resume.",
+    Reason.IMAGE_PULL_BACK_OFF: "Correct image, or give podOverrides.imagePullSecrets, then suspend and resume.",
+    Reason.INVALID_IMAGE_NAME: "Correct image, then suspend and resume.",
     Reason.CREATE_CONTAINER_CONFIG_ERROR: "Look for the Secret and key that the message names; the pod goes on by "
     "itself once it is there.",
     Reason.CREATE_CONTAINER_ERROR: "Look at the message: the node could not make the container (mounts, "
     "subPath, runtime).",
+    Reason.WORKLOAD_DEACTIVATED: "Remove the cause that the message names, then set spec.active of the Job's Workload "
+    "to true, or suspend and resume, which makes a new attempt.",
     Reason.WAITING_FOR_STEPS: "Nothing: the steps that the message names have to succeed first.",
     Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs locally.",
     Reason.WAITING_FOR_PODS: "Nothing; if it lasts, look at the pods that do not end.",

@@ -11,10 +11,10 @@ from maskrcnn_operator.api.base import (
     ABSOLUTE_PATH_PATTERN,
     EXPERIMENT_NAME_LENGTH,
     EXPERIMENT_NAME_PATTERN,
-    RESERVED_PREFIXES,
     STEP_NAME_PATTERN,
 )
 from maskrcnn_operator.api.cel import Rule, quoted, unchanged
+from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
 from maskrcnn_operator.api.step_rules import STEP_RULES, STEPS_RULES
 
 _SUSPENDED = (
@@ -33,6 +33,30 @@ def _only_suspended(field: str, *, optional: bool = False) -> Rule:
     )
 
 
+def _reserved(field: Field) -> tuple[Rule, ...]:
+    """Return the rules of :mod:`maskrcnn_operator.api.reserved` for labels or annotations."""
+    own = refused(field)
+    taken = " || ".join(f"key.startsWith({quoted(prefix)})" for prefix in RESERVED_PREFIXES)
+    free = " || ".join(map(_is_key, (*allowed(field), *own)))
+    by_reason: dict[str, list[ReservedKey]] = {}
+    for row in own:
+        by_reason.setdefault(row.why, []).append(row)
+    return (
+        Rule(f"self.all(key, !({taken}) || {free})", rule_in_words(field)),
+        *(
+            Rule(
+                " && ".join(f"!({quoted(row.key)} in self)" for row in rows),
+                f"{', '.join(row.key for row in rows)}: {why}",
+            )
+            for why, rows in by_reason.items()
+        ),
+    )
+
+
+def _is_key(row: ReservedKey) -> str:
+    return f"key.startsWith({quoted(row.key)})" if row.is_prefix else f"key == {quoted(row.key)}"
+
+
 def _at_most(low: str, high: str) -> Rule:
     return Rule(
         # the server checks the default of maskrcnnConfig, {}, before it fills in those of its fields
@@ -46,10 +70,6 @@ _ABSOLUTE = Rule("self == '' || self.startsWith('/')", "must be an absolute path
 _ABSOLUTE_EACH = Rule(
     r"!self.matches('(^|,)\\s*[^/,\\s]')",
     "must be an absolute path or pattern, such as /workspace/...; of several, separated by commas, each",
-)
-_RESERVED = Rule(
-    f"self.all(key, !({' || '.join(f'key.startsWith({quoted(prefix)})' for prefix in RESERVED_PREFIXES)}))",
-    f"keys under {', '.join(RESERVED_PREFIXES)} belong to controllers: choose another",
 )
 _KEY_LENGTH = Rule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key has 1 to 317 characters")
 _STRIDE = "(self.maskrcnnConfig.maxLevel == 5 ? 32 : 64)"
@@ -154,8 +174,8 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
         ),
     ),
     ("PodOverrides", "nodeSelector"): (_KEY_LENGTH,),
-    ("PodOverrides", "labels"): (_RESERVED, _KEY_LENGTH),
-    ("PodOverrides", "annotations"): (_RESERVED, _KEY_LENGTH),
+    ("PodOverrides", "labels"): (*_reserved("labels"), _KEY_LENGTH),
+    ("PodOverrides", "annotations"): (*_reserved("annotations"), _KEY_LENGTH),
 }
 """Rules of a single field; in a step's experiment, which has the same fields, they hold, too."""
 

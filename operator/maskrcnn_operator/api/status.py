@@ -47,6 +47,7 @@ Time = Annotated[datetime, AfterValidator(utc), PlainSerializer(format_time, ret
 Count = Annotated[int, Field(ge=0), AfterValidator(_clamp(0, COUNT_MAX))]
 Size = Annotated[int, AfterValidator(_clamp(0, INT64_MAX))]
 Code = Annotated[int, AfterValidator(_clamp(-INT32_MAX - 1, INT32_MAX))]
+ActiveSeconds = Annotated[int, AfterValidator(_clamp(0, ACTIVE_SECONDS_MAX))]
 
 
 class StepState(StrEnum):
@@ -117,6 +118,13 @@ class StepStatus(StatusModel):
     start_time: Time | None = Field(default=None, description="When the first attempt started.")
     completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")
     next_attempt_time: Time | None = Field(default=None, description="When the next attempt may start.")
+    active_seconds: ActiveSeconds = Field(
+        default=0,
+        description="Active time before activeSince, in seconds, where the step has an activeDeadlineSeconds.",
+    )
+    active_since: Time | None = Field(
+        default=None, description="Since when the step is active, where it has an activeDeadlineSeconds."
+    )
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     exit_code: Code | None = Field(default=None, description="Exit code of the newest attempt that ended.")
     model_path: str | None = Field(default=None, description="The model that the step hands on.")
@@ -150,7 +158,7 @@ class ExperimentStatus(StatusModel):
     steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
     current_step: str | None = Field(default=None, description="The running train step, else the first running step.")
     restarts: Size = Field(default=0, description="Counted restarts of all steps.")
-    active_seconds: Annotated[int, AfterValidator(_clamp(0, ACTIVE_SECONDS_MAX))] = Field(
+    active_seconds: ActiveSeconds = Field(
         default=0, description="Time with a step running up to activeSince, in seconds; queue and suspension excluded."
     )
     active_since: Time | None = Field(default=None, description="Since when a step is running; absent when none is.")

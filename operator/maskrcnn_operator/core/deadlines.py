@@ -1,31 +1,56 @@
-"""Deadlines of the experiment: on the time that steps run, and on the time until a step runs at all."""
+"""Deadlines: on the time that all steps run, on the time that one runs, and on the time until it runs at all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from maskrcnn_operator.api.experiment import ExperimentBody
+from maskrcnn_operator.api.experiment import ExperimentBody, Step
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepStatus
 from maskrcnn_operator.core.outcome import stopping
 from maskrcnn_operator.core.runs import Run, RunState
 
 
-def active_time(status: ExperimentStatus, now: datetime) -> timedelta:
-    """How long steps have been running, queue and suspension excluded."""
+def active_time(status: ExperimentStatus | StepStatus, now: datetime) -> timedelta:
+    """How long steps, or one step in all of its attempts, have been running, queue and suspension excluded."""
     done = timedelta(seconds=status.active_seconds)
     return done + (max(timedelta(), now - status.active_since) if status.active_since else timedelta())
 
 
-def active_deadline(spec: ExperimentBody, status: ExperimentStatus, now: datetime) -> tuple[bool, datetime | None]:
-    """Whether activeDeadlineSeconds is over, and when it will be if steps go on running."""
+def active_deadline(
+    spec: ExperimentBody | Step, status: ExperimentStatus | StepStatus, now: datetime
+) -> tuple[bool, datetime | None]:
+    """Whether activeDeadlineSeconds of an experiment or a step is over, and when it will be if it goes on running."""
     if spec.active_deadline_seconds is None:
         return False, None
     left = timedelta(seconds=spec.active_deadline_seconds) - active_time(status, now)
     if left <= timedelta():
         return True, None
     return False, now + left if status.active_since else None
+
+
+def stop_what_runs_too_long(
+    steps: Mapping[str, StepStatus], spec: ExperimentBody, now: datetime
+) -> tuple[dict[str, StepStatus], frozenset[str], datetime | None]:
+    """The steps, those over their own activeDeadlineSeconds stopping, the names of these, and when the next will be."""
+    found = dict(steps)
+    over = set()
+    later: list[datetime] = []
+    for wanted in spec.steps:
+        step = steps[wanted.name]
+        late, at = active_deadline(wanted, step, now)
+        later += [at] if at is not None else []
+        if late:
+            over.add(step.name)
+            if step.state in LIVE_STATES:
+                found[step.name] = stopping(step, Reason.DEADLINE_EXCEEDED, over_its_deadline(wanted))
+    return found, frozenset(over), min(later, default=None)
+
+
+def over_its_deadline(step: Step) -> str:
+    """Return the message of a step that has run for its own activeDeadlineSeconds."""
+    return f"activeDeadlineSeconds ({step.active_deadline_seconds}) of step {step.name} is over"
 
 
 def pre_running_deadline(spec: ExperimentBody, run: Run, now: datetime) -> tuple[bool, datetime | None]:

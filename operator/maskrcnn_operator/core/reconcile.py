@@ -17,7 +17,12 @@ from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
 from maskrcnn_operator.core.changed import drop_what_changed
 from maskrcnn_operator.core.checkpoint import progress_is_to_be_dropped, with_newest_checkpoint
-from maskrcnn_operator.core.deadlines import active_deadline, stop_what_is_not_ready_in_time
+from maskrcnn_operator.core.deadlines import (
+    active_deadline,
+    over_its_deadline,
+    stop_what_is_not_ready_in_time,
+    stop_what_runs_too_long,
+)
 from maskrcnn_operator.core.events import events_between
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
 from maskrcnn_operator.core.refusal import tried_at_once_after_an_edit, waiting_after_a_refusal
@@ -30,7 +35,7 @@ from maskrcnn_operator.core.stopping import (
     stop_every_live_step,
     what_is_still_alive,
 )
-from maskrcnn_operator.core.summary import assemble
+from maskrcnn_operator.core.summary import assemble, with_active_time
 from maskrcnn_operator.core.ttl import deleted_at
 from maskrcnn_operator.core.wanted import Wanted, understand
 
@@ -145,6 +150,7 @@ class _Look:
         steps = observe_steps(self.experiment, self.runs, self.now, self.settings)
         steps = drop_what_changed(steps, self.wanted)
         steps = self._suspended(steps) if self.experiment.spec.suspend else steps
+        steps = {name: with_active_time(step, self.experiment, self.now) for name, step in steps.items()}
         steps, over = self._within_deadlines(steps)
         steps, start = self._started(steps, over=over)
         alive = what_is_still_alive(self.runs, self.lingering)
@@ -166,7 +172,8 @@ class _Look:
     def _suspended(self, steps: Steps) -> Steps:
         return stop_every_live_step(steps, Reason.SUSPENDED, "spec.suspend is true")
 
-    def _within_deadlines(self, steps: Steps) -> tuple[Steps, bool]:
+    def _within_deadlines(self, steps: Steps) -> tuple[Steps, Mapping[str, str]]:
+        """The steps, and by name why one may not be started: activeDeadlineSeconds of all steps or its own is over."""
         spec = self.experiment.spec
         over, at = active_deadline(spec, self.experiment.status, self.now)
         self.wake += [at] if at else []
@@ -174,9 +181,13 @@ class _Look:
             steps = stop_every_live_step(steps, Reason.DEADLINE_EXCEEDED, _over(spec.active_deadline_seconds))
         steps, at = stop_what_is_not_ready_in_time(steps, self.runs, spec, self.now)
         self.wake += [at] if at else []
-        return steps, over
+        steps, late, at = stop_what_runs_too_long(steps, spec, self.now)
+        self.wake += [at] if at else []
+        if over:
+            return steps, dict.fromkeys(steps, _over(spec.active_deadline_seconds))
+        return steps, {name: over_its_deadline(self.experiment.step(name)) for name in late}
 
-    def _started(self, steps: Steps, *, over: bool) -> tuple[Steps, tuple[StartRun, ...]]:
+    def _started(self, steps: Steps, *, over: Mapping[str, str]) -> tuple[Steps, tuple[StartRun, ...]]:
         occupied = {run.step: f"attempt {run.attempt}" for run in self.runs if run.live} | dict(self.lingering)
         held_back = readiness.blocked_by_runs(self.wanted.graph, frozenset(occupied))
         start: list[StartRun] = []
@@ -187,9 +198,8 @@ class _Look:
             wait = readiness.waits_for(
                 name, steps, self.wanted.graph, held_back=held_back, occupied=occupied, now=self.now
             )
-            if wait is None and over:
-                message = _over(self.experiment.spec.active_deadline_seconds)
-                steps[name] = restart.failed(steps[name], Reason.DEADLINE_EXCEEDED, message, self.now)
+            if wait is None and name in over:
+                steps[name] = restart.failed(steps[name], Reason.DEADLINE_EXCEEDED, over[name], self.now)
                 continue
             wait = wait or waits_for_the_claim(self.experiment, self.settings, self.now)
             wait = wait or readiness.waits_for_its_turn(steps, steps_at_a_time(self.settings))

@@ -61,7 +61,7 @@ def next_attempt(
     argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
     known = step.fingerprint if step.fingerprint and wanted.recognises(name, step.fingerprint) else None
     fingerprint = known or wanted.fingerprint(name)
-    image = experiment.spec.image or step.image or settings.default_image
+    image = experiment.image_of(manifest) or step.image or settings.default_image
     queued = settings.queueing and bool(experiment.spec.queue_name)
     state, reason = (StepState.QUEUED, Reason.QUEUED) if queued else (StepState.STARTING, Reason.STARTING)
     started = step.model_copy(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
@@ -21,6 +21,11 @@ ACTIVE_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOP
 """States that count as active time; a queued step holds no resources."""
 
 
+def is_active(step: StepStatus, old: ExperimentStatus) -> bool:
+    """Return whether a step's time counts as active."""
+    return step.state in ACTIVE_STATES
+
+
 def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
     """The running train step, else the first running step in the order of the spec."""
     running = [step.name for step in steps if step.state in ACTIVE_STATES]
@@ -36,8 +41,9 @@ def assemble(
     now: datetime,
 ) -> ExperimentStatus:
     """The status of an experiment whose steps stand as ``steps`` says, in the order of the spec."""
-    old, steps = experiment.status, tuple(map(_with_a_bounded_message, steps))
-    active = any(step.state in ACTIVE_STATES for step in steps)
+    old = experiment.status
+    steps = tuple(with_active_time(_with_a_bounded_message(step), experiment, now) for step in steps)
+    active = any(is_active(step, old) for step in steps)
     finished = verdict.phase in (Phase.DONE, Phase.FAILED)
     current = current_step(experiment, steps)
     starts = [step.start_time for step in steps if step.start_time]
@@ -59,6 +65,19 @@ def assemble(
         model_path=trained.model_path if trained else None,
         export_path=exported.model_path if exported else None,
     )
+
+
+def with_active_time(step: StepStatus, experiment: MaskRCNNExperiment, now: datetime) -> StepStatus:
+    """Return the step with its active time up to now where it has a deadline on it, without one where it hasn't."""
+    if experiment.step(step.name).active_deadline_seconds is None:
+        timed = step.active_seconds or step.active_since
+        return step.model_copy(update={"active_seconds": 0, "active_since": None}) if timed else step
+    if is_active(step, experiment.status) == (step.active_since is not None):
+        return step
+    if step.active_since is None:
+        return step.model_copy(update={"active_since": now})
+    seconds = step.active_seconds + int(max(timedelta(), now - step.active_since).total_seconds())
+    return step.model_copy(update={"active_seconds": seconds, "active_since": None})
 
 
 def _with_a_bounded_message(step: StepStatus) -> StepStatus:

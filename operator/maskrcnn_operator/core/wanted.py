@@ -11,6 +11,7 @@ from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fing
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
+from maskrcnn_operator.core.overrides import problems_of_overrides
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
         return Wanted(graph, problems=graph.problems)
     merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}
     problems = [problem for step in merged.values() for problem in step.problems]
+    problems += problems_of_overrides(experiment)
     if problems:
         return Wanted(graph, problems=tuple(problems))
     specs = {name: step.spec for name, step in merged.items()}

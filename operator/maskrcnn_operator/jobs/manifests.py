@@ -6,6 +6,8 @@ from typing import Any
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.reserved import Place, carried_by
+from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, JobConfig
 from maskrcnn_operator.jobs.names import (
@@ -27,8 +29,10 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
     It fails with its first pod; whether there is another attempt is decided by whoever watches it. A single pod that is
     disrupted is replaced within the attempt, a gang is not.
     """
-    nodes, queue = experiment.step(start.step).nodes, experiment.spec.queue_name or config.defaults.queue_name
-    job_labels = labels(experiment.name, start.step, start.attempt)
+    step, queue = experiment.step(start.step), experiment.spec.queue_name or config.defaults.queue_name
+    nodes, overrides = step.nodes, overrides_of(experiment, step)
+    ours = labels(experiment.name, start.step, start.attempt)
+    job_labels = {**carried_by(Place.JOB, "labels", overrides.labels), **ours}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -37,6 +41,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             "namespace": experiment.metadata.namespace,
             "labels": {**job_labels, LABEL_QUEUE: queue} if queue else job_labels,
             "annotations": {
+                **carried_by(Place.JOB, "annotations", overrides.annotations),
                 ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
                 ANNOTATION_FINGERPRINT: start.fingerprint,
             },

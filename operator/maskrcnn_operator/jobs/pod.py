@@ -8,8 +8,11 @@ import yaml
 
 from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
+from maskrcnn_operator.api.pod import PodOverrides
+from maskrcnn_operator.api.reserved import Place, carried_by
 from maskrcnn_operator.core.command import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
 from maskrcnn_operator.core.merge import results_directory
+from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, TOKEN_AUDIENCE, JobConfig
 from maskrcnn_operator.jobs.names import (
@@ -41,12 +44,16 @@ _Dumper: type[yaml.SafeDumper] | type[yaml.CSafeDumper] = getattr(yaml, "CSafeDu
 
 def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> Object:
     """The pod template of an attempt's Job; it passes the restricted Pod Security Standard."""
-    overrides, step = experiment.spec.pod_overrides, experiment.step(start.step)
+    step = experiment.step(start.step)
+    overrides = overrides_of(experiment, step)
     files = _files(start, config)
     metadata = {
-        "labels": {**overrides.labels, **labels(experiment.name, start.step, start.attempt)},
+        "labels": {
+            **carried_by(Place.PODS, "labels", overrides.labels),
+            **labels(experiment.name, start.step, start.attempt),
+        },
         "annotations": {
-            **overrides.annotations,
+            **carried_by(Place.PODS, "annotations", overrides.annotations),
             ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
             ANNOTATION_FINGERPRINT: start.fingerprint,
             **dict(files.values()),
@@ -58,8 +65,8 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds or GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": _pod_security(experiment, config),
-        "containers": [_container(experiment, step, start, config, files)],
+        "securityContext": _pod_security(overrides, config),
+        "containers": [_container(experiment, overrides, start, config, files)],
         "volumes": [*_volumes(experiment, config, files), *wanted.get("volumes", ())],
     }
     if step.nodes > 1:
@@ -92,12 +99,12 @@ def _files(start: StartRun, config: JobConfig) -> dict[str, tuple[str, str]]:
 
 def _container(
     experiment: MaskRCNNExperiment,
-    step: Step,
+    overrides: PodOverrides,
     start: StartRun,
     config: JobConfig,
     files: dict[str, tuple[str, str]],
 ) -> Object:
-    encrypted = experiment.spec.encryption_key_secret_ref is not None
+    step, encrypted = experiment.step(start.step), experiment.spec.encryption_key_secret_ref is not None
     placement = Placement(
         results_dir=results_directory(experiment.name, step.name),
         spec_file=f"{FILES_DIRECTORY}/{SPEC_FILE}" if start.spec is not None else None,
@@ -111,9 +118,12 @@ def _container(
         "command": ["maskrcnn"],
         "args": _arguments(experiment, step, start, placement),
         "workingDir": HOME,
-        "env": _environment(experiment, start, config, placement, files),
-        "resources": _resources(experiment, step),
-        "volumeMounts": [*_mounts(experiment, config, files), *map(dict, experiment.spec.pod_overrides.volume_mounts)],
+        "env": [
+            *_environment(experiment, start, config, placement, files),
+            *(each.to_json() for each in overrides.env),
+        ],
+        "resources": _resources(overrides, step),
+        "volumeMounts": [*_mounts(experiment, config, files), *map(dict, overrides.volume_mounts)],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -175,21 +185,20 @@ def _environment(
     if secret is not None:
         reference = {"name": secret.name, "key": secret.key}
         found.append({"name": KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}})
-    return found + [variable.to_json() for variable in experiment.spec.pod_overrides.env]
+    return found
 
 
-def _resources(experiment: MaskRCNNExperiment, step: Step) -> Object:
+def _resources(overrides: PodOverrides, step: Step) -> Object:
     found: Object = step.resources.to_json()
     if step.gpus_per_node:
         # of an extended resource the limit is the request too
-        name = experiment.spec.pod_overrides.gpu_resource
-        found["limits"] = {**found.get("limits", {}), name: str(step.gpus_per_node)}
+        found["limits"] = {**found.get("limits", {}), overrides.gpu_resource: str(step.gpus_per_node)}
     return {name: amounts for name, amounts in found.items() if amounts}
 
 
-def _pod_security(experiment: MaskRCNNExperiment, config: JobConfig) -> Object:
-    wanted = experiment.spec.pod_overrides.security_context
-    given = {name: value for name, value in (wanted.to_json() if wanted else {}).items() if value != []}
+def _pod_security(overrides: PodOverrides, config: JobConfig) -> Object:
+    given = overrides.security_context.to_json() if overrides.security_context else {}
+    given = {name: value for name, value in given.items() if value != []}
     return {
         "runAsNonRoot": True,
         **config.defaults.security_context.to_json(),

@@ -22,6 +22,12 @@ def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
         if field in spec.model_fields_set and getattr(spec, field)
     ]
     given += [
+        f"spec.steps[{index}].{_OF_THE_CLUSTER[field]}"
+        for index, step in enumerate(spec.steps)
+        for field in ("image", "pod_overrides")
+        if getattr(step, field)
+    ]
+    given += [
         f"spec.steps[{index}].resources"
         for index, step in enumerate(spec.steps)
         if step.resources.requests or step.resources.limits

@@ -28,6 +28,7 @@ OPEN = {
     "podOverrides.env[].valueFrom",
     "podOverrides.volumes[]",
     "podOverrides.volumeMounts[]",
+    "steps[].podOverrides",
 }
 """Parts that Kubernetes defines, not this resource."""
 

@@ -134,6 +134,22 @@ def test_processes() -> None:
         ),
         ("spec.podOverrides", {"env": [{"name": "MASKRCNN_KEY"}]}, "spec.podOverrides.env[0].name", "by the operator"),
         (
+            "spec.steps.2.podOverrides",
+            {"env": [{"name": "MASKRCNN_KEY"}]},
+            "spec.steps[2].podOverrides.env[0].name",
+            "by the operator",
+        ),
+        ("spec.steps.2.podOverrides", {"nodeSelecter": {}}, "spec.steps[2].podOverrides.nodeSelecter", "is no field"),
+        (
+            "spec.steps.2.podOverrides",
+            {"securityContext": {"runAsUser": 0}},
+            "spec.steps[2].podOverrides.securityContext.runAsUser",
+            "must be at least 1",
+        ),
+        ("spec.steps.2.podOverrides", {"volumes": "x"}, "spec.steps[2].podOverrides.volumes", "list"),
+        ("spec.steps.2.image", "x" * 1025, "spec.steps[2].image", "1024"),
+        ("spec.steps.2.activeDeadlineSeconds", 0, "spec.steps[2].activeDeadlineSeconds", "must be at least 1"),
+        (
             "spec.podOverrides",
             {"securityContext": {"runAsUser": 0}},
             "spec.podOverrides.securityContext.runAsUser",
@@ -345,6 +361,20 @@ def test_a_part_that_is_too_large_is_named(field: str, overrides: dict[str, Any]
 )
 def test_a_part_with_too_many_fields_is_named(field: str, overrides: dict[str, Any]) -> None:
     assert list(problems_of_object(with_overrides(**overrides))) == [f"spec.podOverrides.{field}"]
+
+
+def test_overrides_of_a_step_are_bounded_as_a_whole() -> None:
+    value = manifest()
+    value["spec"]["steps"][2]["podOverrides"] = {
+        "env": [{"name": f"A{index}", "value": "x" * 9_000} for index in range(8)]
+    }
+    (said,) = problems_of_object(value).items()
+    assert said[0] == "spec.steps[2].podOverrides"
+    assert "at most 65536" in said[1]
+    value["spec"]["steps"][2]["podOverrides"] = {"affinity": nested(100)}
+    assert problems_of_object(value) == {"spec.steps[2].podOverrides": "is nested too deeply: at most 100 levels"}
+    value["spec"]["steps"][2]["podOverrides"] = {"affinity": nested(99)}
+    read_object(value)
 
 
 def test_annotations_that_fit_on_no_pod_are_named() -> None:

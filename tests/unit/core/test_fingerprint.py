@@ -119,6 +119,8 @@ def test_how_it_runs_is_no_part(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec.update(image="trainer:2", maxRestarts=9, queueName="q", activeDeadlineSeconds=5, suspend=True)
         spec["podOverrides"] = {"nodeSelector": {"a": "b"}}
+        for step in spec["steps"]:
+            step.update(image="trainer:3", activeDeadlineSeconds=5, podOverrides={"nodeSelector": {"a": "c"}})
 
     assert changed(make, change) == set()
 

@@ -196,6 +196,71 @@ def test_pod_overrides(make: Make) -> None:
     assert security["runAsNonRoot"] is True
 
 
+def test_overrides_of_a_step_are_those_of_its_pods_alone(make: Make) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["podOverrides"] = {
+            "nodeSelector": {"gpu": "a100"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "TEAM", "value": "vision"}],
+        }
+        spec["steps"][0]["podOverrides"] = {
+            "nodeSelector": {"gpu": "none", "pool": "cpu"},
+            "tolerations": [],
+            "env": [{"name": "NCCL_DEBUG", "value": "WARN"}],
+            "volumes": [{"name": "raw", "emptyDir": {}}],
+            "volumeMounts": [{"name": "raw", "mountPath": "/raw"}],
+            "gpuResource": "amd.com/gpu",
+            "securityContext": {"runAsUser": 4711},
+        }
+        spec["steps"][0]["gpusPerNode"] = 1
+
+    experiment = make(change)
+    job, other = the_job(experiment, "convert-train"), the_job(experiment)
+    assert pod(job)["nodeSelector"] == {"gpu": "none", "pool": "cpu"}
+    assert "tolerations" not in pod(job)
+    assert container(job)["env"][-2:] == [
+        {"name": "NCCL_DEBUG", "value": "WARN"},
+        {"name": "TEAM", "value": "vision"},
+    ]
+    assert pod(job)["volumes"][-1] == {"name": "raw", "emptyDir": {}}
+    assert container(job)["volumeMounts"][-1] == {"name": "raw", "mountPath": "/raw"}
+    assert container(job)["resources"]["limits"] == {"amd.com/gpu": "1"}
+    assert pod(job)["securityContext"]["runAsUser"] == 4711
+    assert pod(other)["nodeSelector"] == {"gpu": "a100"}
+    assert pod(other)["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert pod(other)["securityContext"]["runAsUser"] == 1000
+
+
+def test_keys_of_kueue_go_where_kueue_reads_them(make: Make) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["queueName"] = "gpus"
+        spec["podOverrides"] = {
+            "labels": {"kueue.x-k8s.io/priority-class": "low", "team": "vision"},
+            "annotations": {"provreq.kueue.x-k8s.io/maxRunDurationSeconds": "600", "example.com/note": "x"},
+        }
+        spec["steps"][2]["podOverrides"] = {
+            "labels": {"kueue.x-k8s.io/priority-class": "high", "kueue.x-k8s.io/max-exec-time-seconds": "3600"},
+            "annotations": {"kueue.x-k8s.io/podset-required-topology": "example.com/rack"},
+        }
+
+    experiment = make(change)
+    job, other = the_job(experiment), the_job(experiment, "convert-train")
+    labels, template = job["metadata"]["labels"], job["spec"]["template"]["metadata"]
+    assert {key: value for key, value in labels.items() if key.startswith("kueue")} == {
+        "kueue.x-k8s.io/queue-name": "gpus",
+        "kueue.x-k8s.io/priority-class": "high",
+        "kueue.x-k8s.io/max-exec-time-seconds": "3600",
+    }
+    assert job["metadata"]["annotations"]["provreq.kueue.x-k8s.io/maxRunDurationSeconds"] == "600"
+    assert template["annotations"]["kueue.x-k8s.io/podset-required-topology"] == "example.com/rack"
+    assert (template["labels"]["team"], template["annotations"]["example.com/note"]) == ("vision", "x")
+    assert not [key for key in template["labels"] if "kueue" in key]
+    assert not [key for key in template["annotations"] if key.startswith("provreq")]
+    assert not {"team", "example.com/note"} & {*labels, *job["metadata"]["annotations"]}
+    assert other["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "low"
+    assert "kueue.x-k8s.io/podset-required-topology" not in other["spec"]["template"]["metadata"]["annotations"]
+
+
 def test_users_labels_leave_the_pods_of_a_gang_to_its_service(make: Make) -> None:
     labels = {"app.kubernetes.io/managed-by": "somebody"}
     experiment = make(lambda spec: spec.update(podOverrides={"labels": labels}))

@@ -356,8 +356,16 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
     spec["queueName"] = "gpus"
     spec["podOverrides"] = {"nodeSelector": {"gpu": "a100"}}
     spec["steps"][2].update(nodes=999, resources={"requests": {"cpu": 4}})
+    spec["steps"][0].update(image="convert:1", podOverrides={"nodeSelector": {"gpu": "none"}})
     bench.run()
-    for field in ("spec.workspace", "spec.queueName", "spec.podOverrides", "spec.steps[2].resources"):
+    for field in (
+        "spec.workspace",
+        "spec.queueName",
+        "spec.podOverrides",
+        "spec.steps[0].image",
+        "spec.steps[0].podOverrides",
+        "spec.steps[2].resources",
+    ):
         assert f"{field} is ignored here" in caplog.text
     assert "step train runs 999 processes" in caplog.text
 
