@@ -116,6 +116,8 @@ def _activity(live: list[StepStatus], waiting: list[StepStatus]) -> str:
         return Reason.RUNNING
     if StepState.STOPPING in states:
         return Reason.STOPPING
+    if any(step.reason == Reason.WORKLOAD_DEACTIVATED for step in live):
+        return Reason.WORKLOAD_DEACTIVATED
     if StepState.QUEUED in states:
         return Reason.QUEUED
     return Reason.WAITING if any(map(_waits_for_something, waiting)) else Reason.PENDING

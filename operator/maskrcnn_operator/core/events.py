@@ -8,7 +8,7 @@ from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepStat
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.core.refusal import REFUSALS
 
-_WARNED_OF = REFUSALS | {Reason.JOB_RELABELED}
+_WARNED_OF = REFUSALS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
 """Reasons of which an event tells although the state stays."""
 
 

@@ -109,6 +109,9 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
         reason, message = RUNNING_REASONS[task].value, ""
     else:
         reason, message = run.waiting_reason or state.value, run.message
+    if state is StepState.QUEUED and step.reason == Reason.WORKLOAD_DEACTIVATED and not run.waiting_reason:
+        # the event that said so is kept for an hour, and nothing says the contrary until the Job is admitted
+        reason, message = step.reason, step.message
     return step.model_copy(update={"state": state, "reason": reason, "message": message})
 
 

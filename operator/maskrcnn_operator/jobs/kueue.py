@@ -1,0 +1,82 @@
+"""What Kueue says of a Job that it has stopped: its events are all that the Job shows of its Workload.
+
+A Workload that is deactivated, by Kueue or by a person, is not admitted again until its spec.active is true. Kueue
+suspends the Job, as it does to preempt it, and writes an event about the Job (type Normal, reason Stopped) with the
+message of the Workload's condition Evicted: see stopJob in pkg/controller/jobframework/reconciler.go and Reconcile in
+pkg/controller/core/workload_controller.go of Kueue 0.17 to 0.19.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.text import one_line
+from maskrcnn_operator.jobs.views import JobView
+
+_STARTED, _STOPPED = "Started", "Stopped"
+_DEACTIVATED = "The workload is deactivated"
+_SUSPENDED_AT_ONCE = timedelta(seconds=5)
+"""Within this time of its creation the Job controller says that a Job is suspended which was created so."""
+_TEXT_LENGTH = 500
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class JobEvent(Protocol):
+    """An event about a Job.
+
+    Attributes:
+        reason: one word, such as Stopped.
+        message: what the event says.
+        time: when it was last observed; None where it does not say.
+    """
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def time(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why a Job is suspended.
+
+    Attributes:
+        reason: WorkloadDeactivated, or Queued where Kueue admits it as soon as there is room.
+        message: empty where the queue says it all.
+    """
+
+    reason: Reason
+    message: str = ""
+
+
+def stopped_at(job: JobView) -> datetime | None:
+    """Return when a Job was suspended that had been admitted; None for one that runs or was never admitted.
+
+    Only the events of such a Job can say that its Workload was deactivated: they are to be read shortly after.
+    """
+    condition = job.condition("Suspended")
+    if not job.suspended or condition is None or condition.last_transition_time is None or job.creation is None:
+        return None
+    at = condition.last_transition_time
+    return at if at > job.creation + _SUSPENDED_AT_ONCE else None
+
+
+def suspension(events: Iterable[JobEvent]) -> Suspension | None:
+    """Return why a suspended Job waits, from all of its events; None where they no longer say.
+
+    An API server keeps events for an hour: what was known before stays true as long as the Job is suspended.
+    """
+    ours = [event for event in events if event.reason in (_STARTED, _STOPPED)]
+    last = max(ours, key=lambda event: event.time or _LONG_AGO, default=None)
+    if last is None:
+        return None
+    if last.reason == _STOPPED and last.message.startswith(_DEACTIVATED):
+        said = one_line(last.message, _TEXT_LENGTH)
+        return Suspension(Reason.WORKLOAD_DEACTIVATED, f"Kueue has suspended its Job: {said}")
+    return Suspension(Reason.QUEUED)

@@ -1,0 +1,89 @@
+"""What Kueue's events say of a Job that it has stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pytest
+
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.jobs.kueue import Suspension, stopped_at, suspension
+from maskrcnn_operator.jobs.views import job_view
+
+from .conftest import at, job_object
+
+
+@dataclass(frozen=True)
+class Event:
+    reason: str
+    message: str
+    time: datetime | None
+
+
+def started(seconds: float) -> Event:
+    return Event("Started", "Admitted by clusterQueue gpus", at(seconds))
+
+
+def stopped(seconds: float, message: str) -> Event:
+    return Event("Stopped", message, at(seconds))
+
+
+TOO_LONG = "The workload is deactivated due to exceeding the maximum execution time"
+PREEMPTED = "Preempted to accommodate a workload (UID: 1, JobUID: 2) due to prioritization in the ClusterQueue"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        TOO_LONG,
+        "The workload is deactivated",
+        "The workload is deactivated due to exceeding the maximum number of re-queuing retries",
+        "The workload is deactivated due to admission check(s): check-1 were rejected",
+    ],
+)
+def test_a_deactivated_workload_is_told_with_kueues_own_words(message: str) -> None:
+    found = suspension([started(10), stopped(100, message)])
+    assert found == Suspension(Reason.WORKLOAD_DEACTIVATED, f"Kueue has suspended its Job: {message}")
+
+
+def test_a_preempted_job_waits_in_its_queue() -> None:
+    assert suspension([started(10), stopped(100, PREEMPTED)]) == Suspension(Reason.QUEUED)
+
+
+def test_the_newest_event_counts_in_whatever_order_they_come() -> None:
+    events = [stopped(300, PREEMPTED), stopped(100, TOO_LONG), started(200), started(10)]
+    assert suspension(events) == Suspension(Reason.QUEUED)
+    events = [started(200), stopped(300, TOO_LONG), stopped(100, PREEMPTED)]
+    assert suspension(events) is not None
+    assert suspension(events).reason is Reason.WORKLOAD_DEACTIVATED  # type: ignore[union-attr]
+
+
+def test_events_of_others_or_none_say_nothing() -> None:
+    others = [Event("Suspended", "Job suspended", at(100)), Event("FailedCreate", TOO_LONG, at(200))]
+    assert suspension(others) is None
+    assert suspension([]) is None
+
+
+def test_an_event_without_a_time_is_older_than_one_with_it() -> None:
+    assert suspension([Event("Stopped", TOO_LONG, None), started(10)]) == Suspension(Reason.QUEUED)
+    assert suspension([Event("Stopped", TOO_LONG, None)]) is not None
+
+
+def test_the_message_of_an_event_is_one_bounded_line() -> None:
+    found = suspension([stopped(1, TOO_LONG + "\n\x00" + "x" * 5000)])
+    assert found is not None
+    assert found.message.isprintable()
+    assert len(found.message) < 600
+
+
+def test_a_job_that_was_admitted_and_is_suspended_says_when() -> None:
+    again = ("Suspended", "JobSuspended", "Job suspended", 100)
+    assert stopped_at(job_view(job_object(suspend=True, start=None, conditions=(again,)))) == at(100)
+
+
+def test_a_job_that_runs_or_was_never_admitted_was_not_stopped() -> None:
+    at_once, again = [("Suspended", "JobSuspended", "Job suspended", seconds) for seconds in (1, 100)]
+    assert stopped_at(job_view(job_object(suspend=True, start=None, conditions=(at_once,)))) is None
+    assert stopped_at(job_view(job_object(suspend=True, start=None))) is None
+    assert stopped_at(job_view(job_object(suspend=False, conditions=(again,)))) is None
