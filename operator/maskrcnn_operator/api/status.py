@@ -118,12 +118,11 @@ class StepStatus(StatusModel):
     start_time: Time | None = Field(default=None, description="When the first attempt started.")
     completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")
     next_attempt_time: Time | None = Field(default=None, description="When the next attempt may start.")
-    active_seconds: ActiveSeconds = Field(
-        default=0,
-        description="Active time before activeSince, in seconds, where the step has an activeDeadlineSeconds.",
+    active_seconds: ActiveSeconds | None = Field(
+        default=None, description="Active time before activeSince, in seconds; of a step with activeDeadlineSeconds."
     )
     active_since: Time | None = Field(
-        default=None, description="Since when the step is active, where it has an activeDeadlineSeconds."
+        default=None, description="Since when the step is active; of a step with activeDeadlineSeconds."
     )
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     exit_code: Code | None = Field(default=None, description="Exit code of the newest attempt that ended.")

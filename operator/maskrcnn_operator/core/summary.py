@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
@@ -70,13 +70,13 @@ def assemble(
 def with_active_time(step: StepStatus, experiment: MaskRCNNExperiment, now: datetime) -> StepStatus:
     """Return the step with its active time up to now where it has a deadline on it, without one where it hasn't."""
     if experiment.step(step.name).active_deadline_seconds is None:
-        timed = step.active_seconds or step.active_since
-        return step.model_copy(update={"active_seconds": 0, "active_since": None}) if timed else step
+        untimed = step.active_seconds is None and step.active_since is None
+        return step if untimed else step.model_copy(update={"active_seconds": None, "active_since": None})
     if is_active(step, experiment.status) == (step.active_since is not None):
         return step
     if step.active_since is None:
         return step.model_copy(update={"active_since": now})
-    seconds = step.active_seconds + int(max(timedelta(), now - step.active_since).total_seconds())
+    seconds = int(active_time(step, now).total_seconds())
     return step.model_copy(update={"active_seconds": seconds, "active_since": None})
 
 

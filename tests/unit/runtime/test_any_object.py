@@ -116,6 +116,10 @@ def experiment_object() -> Object:
             "volumeMounts": [{"name": "data", "mountPath": "/data"}], "terminationGracePeriodSeconds": 60,
         },
     }  # fmt: skip
+    item["spec"]["steps"][0] |= {
+        "image": "convert:1", "activeDeadlineSeconds": 600,
+        "podOverrides": {"affinity": {}, "env": [{"name": "A", "value": "2"}], "volumes": [{"name": "data"}]},
+    }  # fmt: skip
     experiment = read_object(item)
     wanted = understand(experiment)
     steps = []
