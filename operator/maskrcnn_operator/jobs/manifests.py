@@ -26,8 +26,8 @@ from maskrcnn_trainer.errors import EXIT_INVALID
 def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> dict[str, Any]:
     """The Job of an attempt, to be created by POST and never changed.
 
-    It fails with its first pod; whether there is another attempt is decided by whoever watches it. A single pod that is
-    disrupted is replaced within the attempt, a gang is not.
+    It fails with its first pod, also where that is disrupted: whoever watches it decides on another attempt, and counts
+    and bounds them. The Job controller would replace a disrupted pod without end and without a word.
     """
     step, queue = experiment.step(start.step), experiment.spec.queue_name or config.defaults.queue_name
     nodes, overrides = step.nodes, overrides_of(experiment, step)
@@ -57,10 +57,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             "podFailurePolicy": {
                 # no rule matches 137 or 143: a Job that Kueue suspends would fail of it
                 "rules": [
-                    {
-                        "action": "FailJob" if nodes > 1 else "Ignore",
-                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                    },
+                    {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                     {
                         "action": "FailJob",
                         "onExitCodes": {

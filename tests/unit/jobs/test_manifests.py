@@ -105,11 +105,11 @@ def test_only_several_nodes_have_a_service_and_an_index(make: Make) -> None:
     assert arguments.index("--keep-logs") < arguments.index("--")
 
 
-def test_a_disruption_is_ignored_for_one_pod_and_fails_a_gang(make: Make) -> None:
+def test_disruption_fails_job_of_one_pod_and_of_gang(make: Make) -> None:
     gang, single = the_job(make()), the_job(make(), "evaluate")
-    for job, action in ((gang, "FailJob"), (single, "Ignore")):
+    for job in (gang, single):
         rules = job["spec"]["podFailurePolicy"]["rules"]
-        assert [rule["action"] for rule in rules] == [action, "FailJob"]
+        assert [rule["action"] for rule in rules] == ["FailJob", "FailJob"]
         assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
         assert rules[1]["onExitCodes"] == {"containerName": "trainer", "operator": "In", "values": [64]}
 
