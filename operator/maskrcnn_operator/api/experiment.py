@@ -154,7 +154,7 @@ class ExperimentBody(ApiModel):
         default=None, description="Fail the experiment after this time of running steps, in seconds; never when absent."
     )
     pre_running_deadline_seconds: Seconds | None = Field(
-        default=None, description="Give up on a step whose pods are not all ready after this time, in seconds."
+        default=None, description="Give up on a step whose newest attempt has never run after this time, in seconds."
     )
     ttl_seconds_after_finished: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
         default=None, description="Delete the experiment this time after it finished, in seconds; never when absent."

@@ -116,6 +116,7 @@ class StepStatus(StatusModel):
     image: str | None = Field(default=None, description="Trainer image, resolved at the first attempt.")
     fingerprint: str | None = Field(default=None, description="What the result depends on, as a hash.")
     start_time: Time | None = Field(default=None, description="When the first attempt started.")
+    run_start_time: Time | None = Field(default=None, description="When a pod of the newest attempt first ran.")
     completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")
     next_attempt_time: Time | None = Field(default=None, description="When the next attempt may start.")
     active_seconds: ActiveSeconds | None = Field(

@@ -54,7 +54,7 @@ def over_its_deadline(step: Step) -> str:
 
 
 def pre_running_deadline(spec: ExperimentBody, run: Run, now: datetime) -> tuple[bool, datetime | None]:
-    """Whether a run took too long to get ready, and when it will have."""
+    """Whether a run that has never run took too long to get ready, and when it will have."""
     if spec.pre_running_deadline_seconds is None or run.state is not RunState.STARTING or run.started is None:
         return False, None
     over = run.started + timedelta(seconds=spec.pre_running_deadline_seconds)
@@ -70,6 +70,9 @@ def stop_what_is_not_ready_in_time(
     for run in runs:
         step = steps.get(run.step)
         if step is None or run.attempt != step.attempt or step.state not in LIVE_STATES:
+            continue
+        if step.run_start_time is not None:
+            # preempted or replaced after it had run: what cannot start now could start before
             continue
         late, at = pre_running_deadline(spec, run, now)
         later += [at] if at is not None else []

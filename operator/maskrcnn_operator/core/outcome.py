@@ -36,6 +36,7 @@ def adopted(step: StepStatus, run: Run) -> StepStatus:
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
             "image": run.image,
+            "run_start_time": None,
             "completion_time": None,
             "next_attempt_time": None,
         }
@@ -63,19 +64,35 @@ def observed(
     if run is None:
         return _stopped(step, now, settings) if asked else made_again_after_vanishing(step, now, settings)
     step = step.model_copy(
-        update={"job_name": run.name or step.job_name, "start_time": step.start_time or run.started or now}
+        update={
+            "job_name": run.name or step.job_name,
+            "start_time": step.start_time or run.started or now,
+            "run_start_time": _run_start(step, run, now),
+        }
     )
     if run.held:
         return _held(step, run, asked)
     if run.live:
         return stopping_without_its_lost_node(step if asked else _live(step, run, task), run)
-    return _ended(step, run, asked, max_restarts=max_restarts, ended=_end(run, now), settings=settings)
+    ended = _between(run.ended or now, run, now)
+    return _ended(step, run, asked, max_restarts=max_restarts, ended=ended, settings=settings)
 
 
-def _end(run: Run, now: datetime) -> datetime:
-    """Return when a run ended: between its start and now, whatever the clock of its node says."""
-    ended = run.ended or now
-    return min(now, max(ended, run.started) if run.started else ended)
+def _run_start(step: StepStatus, run: Run, now: datetime) -> datetime | None:
+    """Return when the newest attempt of a step first ran; None as long as it has not.
+
+    A release that did not know it has left steps without it: that alone is not worth a write.
+    """
+    as_before = step.state in (StepState.RUNNING, StepState.STOPPING) and step.state.value == run.state.value
+    if step.run_start_time is not None or as_before:
+        return step.run_start_time
+    ran = run.ran or (run.started or now if step.state is StepState.RUNNING else None)
+    return _between(ran, run, now) if ran is not None else None
+
+
+def _between(moment: datetime, run: Run, now: datetime) -> datetime:
+    """Return a moment between the start of a run and now, whatever the clock of its node says."""
+    return min(now, max(moment, run.started) if run.started else moment)
 
 
 def _ended(
@@ -86,6 +103,9 @@ def _ended(
     if run.state is RunState.SUCCEEDED:
         return _succeeded(step, run, ended, settings)
     said, message = (run.result.reason, run.result.message) if run.result else ("", "")
+    if run.disrupted and run.message:
+        # the task only knows that it was stopped
+        message = run.message
     message = message or run.message or (f"exit code {code}" if code is not None else "the run failed")
     if asked and code != EXIT_INVALID:
         return _stopped(step, ended, settings)
@@ -105,6 +125,10 @@ def _ended(
 
 def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     state = StepState(run.state.value)
+    if run.failing:
+        return step.model_copy(
+            update={"state": StepState.STOPPING, "reason": Reason.STOPPING.value, "message": run.failing}
+        )
     if state is StepState.RUNNING:
         reason, message = RUNNING_REASONS[task].value, ""
     else:

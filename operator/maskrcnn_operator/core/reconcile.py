@@ -143,7 +143,10 @@ class _Look:
         steps = self._suspended(steps) if suspend else steps
         ended = not any(run.live for run in self.runs) and not self.lingering
         stop = tuple(key for key in runs_to_stop(self.runs, steps) if suspend or key.step in steps)
-        return self._conclude(steps, conditions.invalid(problems, suspended=suspend and ended), stop=stop)
+        holding = [run for run in self.runs if run.unfinished and run.step in steps]
+        forget, _ = runs_to_forget(holding, steps, self.now, self.settings)
+        verdict = conditions.invalid(problems, suspended=suspend and ended)
+        return self._conclude(steps, verdict, stop=stop, forget=forget)
 
     def plan(self) -> Plan:
         """A spec that can be carried out."""

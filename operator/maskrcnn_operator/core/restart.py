@@ -32,7 +32,7 @@ def exit_reason(code: int | None, said: str) -> str:
     if code == EXIT_WORKSPACE_FULL:
         return Reason.WORKSPACE_FULL
     meanings = {EXIT_INVALID: Reason.INVALID_INPUT, EXIT_TRY_AGAIN: Reason.TRY_AGAIN, EXIT_STOPPED: Reason.STOPPED}
-    return said or meanings.get(code or 0, Reason.ERROR)
+    return said or (meanings.get(code, Reason.ERROR) if code is not None else Reason.ERROR)
 
 
 def after_failure(

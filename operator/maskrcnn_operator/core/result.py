@@ -32,14 +32,14 @@ class TaskResult:
     """A task's result as it was reported when the task ended.
 
     Attributes:
-        code: exit code of the task.
+        code: exit code of the task; None where it is not known.
         fingerprint: hash of what the result depends on.
         attempt: number of the attempt that reported it.
         reason, message: of its error; empty where it succeeded.
         up_to_date: the result was there already, and nothing was done.
     """
 
-    code: int
+    code: int | None
     fingerprint: str = ""
     attempt: int = 0
     model_path: str | None = None

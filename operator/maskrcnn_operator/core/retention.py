@@ -15,8 +15,8 @@ def runs_to_forget(
 ) -> tuple[tuple[RunKey, ...], datetime | None]:
     """Ended runs that may be removed, and when the next one may.
 
-    An older attempt's goes when a newer one starts, a step's last one ``keep_last_run`` after it ended, one of a step
-    that left the spec at once.
+    An older attempt's goes when a newer one starts, a step's last one ``keep_last_run`` after it ended. One of a step
+    that left the spec, or that still holds resources, goes at once.
     """
     found: list[RunKey] = []
     later: list[datetime] = []
@@ -25,7 +25,7 @@ def runs_to_forget(
             continue
         step = steps.get(run.step)
         until = (run.ended or now) + settings.keep_last_run
-        if step is None or run.attempt < step.attempt or until <= now:
+        if step is None or run.attempt < step.attempt or run.unfinished or until <= now:
             found.append(run.key)
         else:
             later.append(until)

@@ -42,6 +42,10 @@ class Run:
         name: of the Job, or of the process.
         image: trainer image; None on this machine.
         waiting_reason: why it does not run yet, such as ImagePullBackOff.
+        ran: when its task first ran, as far as is known; None where no pod of it has, or not yet all pods of a gang.
+        failing: which of its pods has failed while others run and will not be ended by their Job, in a sentence; empty
+            where there is none.
+        unfinished: it has ended, and what is left of it does not end by itself: it is to be removed at once.
         disrupted: something outside ended it (preemption, eviction, a lost node): it does not count.
         exit_code: of the process that tells most; None where there is none.
         result: its last word; None where there is none or it cannot be read.
@@ -61,6 +65,9 @@ class Run:
     name: str = ""
     image: str | None = None
     waiting_reason: str = ""
+    ran: datetime | None = None
+    failing: str = ""
+    unfinished: bool = False
     disrupted: bool = False
     exit_code: int | None = None
     result: TaskResult | None = None

@@ -74,6 +74,7 @@ def next_attempt(
             "image": image,
             "fingerprint": fingerprint,
             "start_time": step.start_time or now,
+            "run_start_time": None,
             "completion_time": None,
             "next_attempt_time": None,
         }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.ending import ending, last_word, succeeded_all_the_same
+from maskrcnn_operator.jobs.newest import pods_of_newest_start
 from maskrcnn_operator.jobs.views import JobView, PodView
 from maskrcnn_operator.jobs.waiting import waiting_reason
 from maskrcnn_trainer.errors import EXIT_OK
@@ -36,8 +37,13 @@ class Attempt:
     pods: tuple[PodView, ...]
 
     def active(self, now: datetime) -> list[PodView]:
-        """Pods that may still do something; lost ones left out."""
-        return [pod for pod in self.pods if not pod.terminal and not is_lost(pod, now)]
+        """Pods whose task may still run; lost ones left out."""
+        return [pod for pod in self.pods if not pod.ended and not is_lost(pod, now)]
+
+    @property
+    def newest(self) -> list[PodView]:
+        """The pods of the newest start of its Job."""
+        return pods_of_newest_start(self.job, self.pods)
 
 
 def is_lost(pod: PodView, now: datetime) -> bool:
@@ -79,9 +85,17 @@ def _finished(attempt: Attempt, job: JobView, now: datetime) -> tuple[Run, datet
     if attempt.active(now) or unseen:
         stopping = not good or job.deletion_timestamp is not None
         return _live(attempt, RunState.STOPPING if stopping else RunState.RUNNING, now), unseen
-    # where index 0 ends well and another pod fails at the same moment, the Job controller looks at the failure first
-    good = good or succeeded_all_the_same(attempt.pods)
-    return (_succeeded if good else _failed)(attempt, now), None
+    return (_succeeded if good or _all_went_well(attempt, job) else _failed)(attempt, now), None
+
+
+def _all_went_well(attempt: Attempt, job: JobView) -> bool:
+    """Whether the task is done although its Job is not Complete.
+
+    A sidecar that fails makes its pod fail. Where index 0 ends well and another pod fails at the same moment, the Job
+    controller looks at the failure first.
+    """
+    succeeded = {pod.index for pod in attempt.newest if pod.succeeded}
+    return len(succeeded) >= job.parallelism or succeeded_all_the_same(attempt.pods)
 
 
 def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
@@ -89,8 +103,17 @@ def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
         return _live(attempt, RunState.QUEUED, now)
     if _lost(attempt, now) and not attempt.active(now):
         return _failed(attempt, now)
-    running = len({pod.index for pod in attempt.pods if pod.running}) >= job.parallelism
-    return _live(attempt, RunState.RUNNING if running else RunState.STARTING, now)
+    pods = attempt.newest
+    held = [pod for pod in pods if not pod.terminal and pod.ended and pod.accompanied]
+    if held and not attempt.active(now) and len(pods) >= job.parallelism:
+        # sidecars run, so that neither the pods nor their Job end by themselves
+        return replace((_succeeded if _all_went_well(attempt, job) else _failed)(attempt, now), unfinished=True)
+    # a container that has ended does not make the attempt start again; the Job is about to say what it makes of it
+    running = len([pod for pod in pods if pod.has_run]) >= job.parallelism
+    run = _live(attempt, RunState.RUNNING if running else RunState.STARTING, now)
+    if any(pod.failed and pod.deletion_timestamp is None for pod in held):
+        return replace(run, failing=ending(job, attempt.pods).message)
+    return run
 
 
 def _live(attempt: Attempt, state: RunState, now: datetime) -> Run:
@@ -100,14 +123,15 @@ def _live(attempt: Attempt, state: RunState, now: datetime) -> Run:
         reason, message = waiting_reason([pod for pod in attempt.pods if not pod.terminal], job.parallelism)
     elif state is RunState.QUEUED and job is not None:
         message = f"waits for LocalQueue {job.queue}" if job.queue else "its Job was suspended by somebody else"
-    elif state is RunState.STOPPING and job is not None and job.deletion_timestamp is None:
-        message = ending(job, attempt.pods).message
-    return _run(attempt, state, waiting_reason=reason, message=message, lost=_lost(attempt, now))
+    elif state is RunState.STOPPING and job is not None:
+        how = ending(job, attempt.pods)
+        message = how.message if job.deletion_timestamp is None or how.by_itself else ""
+    return _run(attempt, state, now, waiting_reason=reason, message=message, lost=_lost(attempt, now))
 
 
 def _succeeded(attempt: Attempt, now: datetime) -> Run:
     return _run(
-        attempt, RunState.SUCCEEDED, exit_code=EXIT_OK, result=last_word(attempt.pods), ended=_end(attempt, now)
+        attempt, RunState.SUCCEEDED, now, exit_code=EXIT_OK, result=last_word(attempt.pods), ended=_end(attempt, now)
     )
 
 
@@ -117,29 +141,35 @@ def _failed(attempt: Attempt, now: datetime) -> Run:
     return _run(
         attempt,
         RunState.FAILED,
+        now,
         exit_code=how.code,
         result=how.result,
         message=how.message or ("its Job was deleted" if deleted else ""),
-        disrupted=how.disrupted or deleted or bool(lost),
+        disrupted=how.disrupted or bool(lost) or (deleted and not how.by_itself),
         lost=lost,
         ended=_end(attempt, now),
     )
 
 
-def _run(attempt: Attempt, state: RunState, **fields: object) -> Run:
+def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> Run:
     job, pods = attempt.job, attempt.pods
     known = {
         "fingerprint": job.fingerprint if job else pods[0].fingerprint,
         "name": job.name if job else "",
         "image": job.image if job else None,
-        "started": _started(attempt),
+        "started": job.start_time if job else None,
+        "ran": _ran(attempt, now),
         "deleted": job is None or job.deletion_timestamp is not None,
     }
     return Run(attempt.step, attempt.number, state, **(known | fields))  # type: ignore[arg-type]
 
 
+def _lost_pods(attempt: Attempt, now: datetime) -> list[PodView]:
+    return [pod for pod in attempt.pods if not pod.ended and is_lost(pod, now)]
+
+
 def _lost(attempt: Attempt, now: datetime) -> str:
-    lost = [pod for pod in attempt.pods if is_lost(pod, now)]
+    lost = _lost_pods(attempt, now)
     if not lost:
         return ""
     nodes = _some(list(dict.fromkeys(pod.node for pod in lost if pod.node))) or "no node"
@@ -155,17 +185,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _started(attempt: Attempt) -> datetime | None:
-    """When the Job was started or last admitted, or its pod was last replaced: its pods get ready from then on."""
-    if attempt.job is None or attempt.job.start_time is None:
+def _ran(attempt: Attempt, now: datetime) -> datetime | None:
+    """Return when its task first ran: all pods of a gang, or one that has ended since."""
+    ended = [pod for pod in attempt.pods if pod.ended and pod.has_run]
+    running = [pod for pod in attempt.newest if pod.has_run]
+    if not ended and len(running) < (attempt.job.parallelism if attempt.job else 1):
         return None
-    ends = [pod.finished_at for pod in attempt.pods if pod.phase == "Failed" and pod.finished_at]
-    return max([attempt.job.start_time, *(ends if attempt.job.parallelism == 1 else [])])
+    return min((pod.started_at for pod in (*ended, *running) if pod.started_at), default=now)
 
 
 def _unseen_until(attempt: Attempt, job: JobView, now: datetime, *, index_0: bool) -> datetime | None:
     """Until when the pods of a finished Job (of a good end: index 0) are waited for; None once one was seen to end."""
-    if any(pod.terminal and (pod.index == 0 or not index_0) for pod in attempt.pods):
+    if any(pod.ended and (pod.index == 0 or not index_0) for pod in attempt.newest):
         return None
     told = [condition.last_transition_time for condition in job.conditions if condition.last_transition_time]
     until = max(told, default=now) + UNSEEN_AFTER
@@ -178,9 +209,7 @@ def _end(attempt: Attempt, now: datetime) -> datetime:
     if job is not None and job.completion_time is not None:
         return job.completion_time
     ends = [pod.finished_at for pod in attempt.pods if pod.finished_at]
-    ends += [
-        pod.deletion_timestamp + LOST_AFTER for pod in attempt.pods if is_lost(pod, now) and pod.deletion_timestamp
-    ]
+    ends += [pod.deletion_timestamp + LOST_AFTER for pod in _lost_pods(attempt, now) if pod.deletion_timestamp]
     if ends:
         return max(ends)
     failed = (job.condition("Failed") or job.condition("FailureTarget")) if job else None

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from maskrcnn_operator.core.result import TaskResult, parse_result
-from maskrcnn_operator.jobs.views import JobView, PodView
+from maskrcnn_operator.jobs.newest import oldest_first, pods_of_newest_start
+from maskrcnn_operator.jobs.views import OOM_KILLED, JobView, PodView
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_KILLED, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
 
-OOM_KILLED = "OOMKilled"
 LOG_LENGTH = 500
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -20,8 +20,8 @@ class Ending:
     """How an attempt failed.
 
     Attributes:
-        code: exit code of the pod whose error counts; None where no container of it ever ran.
-        result: index 0's last word, its error replaced where another pod's counts.
+        code: exit code of the pod whose error counts; None where it has none.
+        result: index 0's last word, without code and error where they are not those of the pod whose error counts.
         message: the pod whose error counts, its node and what it said.
         disrupted: something outside ended the attempt, so it does not count.
     """
@@ -30,6 +30,11 @@ class Ending:
     result: TaskResult | None
     message: str
     disrupted: bool
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether no stop from outside explains the code: not SIGTERM, nor peers that were stopped first."""
+        return self.code not in (None, EXIT_STOPPED, EXIT_TRY_AGAIN)
 
 
 def exit_code(pod: PodView) -> int | None:
@@ -43,7 +48,7 @@ def exit_code(pod: PodView) -> int | None:
 
 def earliest_first(pods: Sequence[PodView]) -> list[PodView]:
     """The failed pods in the order in which they ended; in the same second a stopped one is the later one."""
-    failed = [pod for pod in pods if pod.phase == "Failed"]
+    failed = [pod for pod in pods if pod.failed]
     return sorted(failed, key=lambda pod: (pod.finished_at or _LAST, exit_code(pod) == EXIT_STOPPED, pod.index))
 
 
@@ -87,30 +92,28 @@ def _failed_by_disruption(job: JobView | None) -> bool:
 
 def last_word(pods: Sequence[PodView]) -> TaskResult | None:
     """What index 0 said when it ended; of several pods of it, the succeeded one, else the newest that speaks."""
-    first = sorted(
-        (pod for pod in pods if pod.index == 0 and pod.terminal),
-        key=lambda pod: (pod.phase == "Succeeded", pod.finished_at or _LAST),
-        reverse=True,
-    )
-    return next((result for pod in first if (result := parse_result(pod.termination_message)) is not None), None)
+    first = [pod for pod in oldest_first(pods) if pod.index == 0 and pod.ended]
+    said = (parse_result(pod.termination_message) for pod in reversed(first))
+    return next((result for result in said if result is not None), None)
 
 
 def succeeded_all_the_same(pods: Sequence[PodView]) -> bool:
     """Whether index 0 has said that the step is done, whatever became of its Job."""
-    result = last_word([pod for pod in pods if pod.phase == "Succeeded"])
+    result = last_word([pod for pod in pods if pod.succeeded])
     return result is not None and result.code == EXIT_OK
 
 
 def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
-    """How an attempt failed whose pods have all ended, or are lost."""
-    pod, result = pod_whose_error_counts(pods), last_word(pods)
-    disrupted = was_disrupted(job, pods)
-    if pod is None:
-        return Ending(None, result, _condition_message(job), disrupted)
-    code = exit_code(pod)
-    if pod.index != 0 or parse_result(pod.termination_message) is None:
-        result = replace(result, code=code or 0, reason="", message="") if result else None
-    return Ending(code, result, _told(pod, code), disrupted)
+    """How an attempt failed whose pods have all ended, or are lost.
+
+    Pods of an earlier start of its Job say nothing but which checkpoint there is.
+    """
+    newest, result = pods_of_newest_start(job, pods), last_word(pods)
+    pod, disrupted = pod_whose_error_counts(newest), was_disrupted(job, newest)
+    code = exit_code(pod) if pod else None
+    if result and (pod is None or pod.index != 0 or parse_result(pod.termination_message) is None):
+        result = replace(result, code=code, reason="", message="")
+    return Ending(code, result, _told(pod, code) if pod else _condition_message(job), disrupted)
 
 
 def _condition_message(job: JobView | None) -> str:
@@ -120,7 +123,10 @@ def _condition_message(job: JobView | None) -> str:
 
 def _told(pod: PodView, code: int | None) -> str:
     where = f"pod {pod.name} on node {pod.node}" if pod.node else f"pod {pod.name}"
-    what = f"exit code {pod.exit_code}" if pod.exit_code is not None else "did not run"
+    if pod.exit_code is not None:
+        what = f"exit code {pod.exit_code}"
+    else:
+        what = "exit code unknown" if pod.has_run else "did not run"
     if code == EXIT_KILLED and pod.reason == OOM_KILLED:
         what = "ran out of memory (OOMKilled)"
     elif pod.reason and pod.reason not in ("Error", "Completed"):

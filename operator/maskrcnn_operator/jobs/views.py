@@ -22,10 +22,14 @@ from maskrcnn_operator.jobs.names import (
     LABEL_QUEUE,
     LABEL_STEP,
 )
+from maskrcnn_trainer.errors import EXIT_OK
 
 CONTAINER_NAME = "trainer"
+OOM_KILLED = "OOMKilled"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+"""Reasons of a container that has terminated without having run."""
 
 NAME_LENGTH = 253
 """Characters of a name, a uid, a label's value or a reason: the longest name that Kubernetes takes."""
@@ -101,8 +105,10 @@ class PodView:
         index: its completion index; 0 for a Job of one pod.
         container_state: of the container that runs the task: waiting, running, terminated or empty.
         exit_code: of that container; None while it has not ended.
+        accompanied: whether another of its containers runs.
         disrupted: whether its condition DisruptionTarget is True.
         reason, message: why it waits (ImagePullBackOff, Unschedulable, ...) or how it ended (OOMKilled, Evicted, ...).
+        started_at, finished_at: of that container.
         deletion_timestamp: when it should be gone: the time of its deletion plus its grace period.
     """
 
@@ -122,11 +128,13 @@ class PodView:
     ready: bool = False
     container_state: str = ""
     exit_code: int | None = None
+    accompanied: bool = False
     termination_message: str = ""
     disrupted: bool = False
     reason: str = ""
     message: str = ""
     creation: datetime | None = None
+    started_at: datetime | None = None
     finished_at: datetime | None = None
     deletion_timestamp: datetime | None = None
 
@@ -134,6 +142,28 @@ class PodView:
     def terminal(self) -> bool:
         """Whether none of its processes can run any more."""
         return self.phase in _TERMINAL_PHASES
+
+    @property
+    def ended(self) -> bool:
+        """Whether its task cannot run any more; a sidecar may."""
+        return self.terminal or self.container_state == "terminated"
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its task has run to a good end, whatever became of its sidecars."""
+        return self.phase == "Succeeded" or self.exit_code == EXIT_OK
+
+    @property
+    def failed(self) -> bool:
+        """Whether its task has ended, and not well."""
+        return self.ended and not self.succeeded
+
+    @property
+    def has_run(self) -> bool:
+        """Whether its task runs or has run."""
+        if self.container_state == "terminated":
+            return self.reason not in _NEVER_RAN
+        return self.running or self.container_state == "running"
 
     @property
     def running(self) -> bool:
@@ -205,11 +235,13 @@ def pod_view(value: object) -> PodView:
         ready=_is_true(conditions, "Ready"),
         container_state=kind,
         exit_code=_int32(ended.get("exitCode")),
+        accompanied=_another_container_runs(status),
         termination_message=clean(ended.get("message"), MESSAGE_LENGTH),
         disrupted=_is_true(conditions, "DisruptionTarget"),
         reason=reason,
         message=message,
         creation=_time(metadata.get("creationTimestamp")),
+        started_at=_time(details.get("startedAt")) if kind != "waiting" else None,
         finished_at=_time(ended.get("finishedAt")),
         deletion_timestamp=_time(metadata.get("deletionTimestamp")),
     )
@@ -220,8 +252,11 @@ def _why(status: Object, conditions: Mapping[str, Object], kind: str, details: O
     reason, message = _told(status)
     scheduled = conditions.get("PodScheduled") or {}
     if kind == "terminated":
-        # what the kubelet did to the whole pod says more than what became of its container
-        return reason or _told(details)[0], message
+        # what was done to the whole pod says more than what became of its container
+        ended = _told(details)[0]
+        if not reason and ended != OOM_KILLED and _is_true(conditions, "DisruptionTarget"):
+            return _told(conditions["DisruptionTarget"])
+        return reason or ended, message
     if reason:
         return reason, message
     if scheduled.get("status") == "False":
@@ -231,6 +266,13 @@ def _why(status: Object, conditions: Mapping[str, Object], kind: str, details: O
 
 def _told(part: Object) -> tuple[str, str]:
     return _shared(part.get("reason")), clean(part.get("message"), MESSAGE_LENGTH)
+
+
+def _another_container_runs(status: Object) -> bool:
+    return any(
+        item.get("name") != CONTAINER_NAME and "running" in _part(item, "state")
+        for item in _entries(status, "containerStatuses", _ITEMS)
+    )
 
 
 def _container_status(status: Object) -> Object:

@@ -132,6 +132,7 @@ class LocalExecutor:
                 state=RunState.STOPPING if process.stopping else RunState.RUNNING,
                 fingerprint=wanted.fingerprint,
                 started=process.started,
+                ran=process.started,
             )
             for key, (wanted, process) in self._started.items()
         ]
@@ -157,6 +158,7 @@ class LocalExecutor:
             result=result,
             message=f"exit code {code}{self._refusal(process)}; see {process.log}" if code != EXIT_OK else "",
             started=process.started,
+            ran=process.started,
             ended=process.ended,
         )
 

@@ -46,6 +46,6 @@ def training(world: World) -> World:
     """The training runs; the conversions have succeeded."""
     world.settle()
     world.succeed("convert-train", "convert-val")
-    world.change("train", state=RunState.RUNNING)
+    world.change("train", state=RunState.RUNNING, ran=world.now)
     world.settle()
     return world

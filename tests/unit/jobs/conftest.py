@@ -122,33 +122,38 @@ def pod_object(
     disrupted: bool = False,
     ready: bool | None = None,
     deleted: float | None = None,
+    created: float = 1,
+    sidecar: str = "",
 ) -> dict[str, Any]:
-    """A pod; ``waiting`` and ``pod_reason`` are (reason, message)."""
+    """A pod; ``waiting`` and ``pod_reason`` are (reason, message), ``sidecar`` is the state of its other container."""
     conditions = [{"type": "Ready", "status": str(phase == "Running" if ready is None else ready)}]
     if unschedulable:
         conditions.append(
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
         )
     if disrupted:
-        conditions.append({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"})
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        conditions.append(target | {"message": "Eviction API: evicting"})
     state: dict[str, Any] = {}
     if code is not None:
         reason = container_reason or ("Completed" if code == 0 else "Error")
         state["terminated"] = {"exitCode": code, "reason": reason, "message": said, "finishedAt": written(ended or 50)}
+        state["terminated"]["startedAt"] = written(created + 1)
     elif waiting is not None:
         state["waiting"] = {"reason": waiting[0], "message": waiting[1]}
     elif phase == "Running":
-        state["running"] = {"startedAt": written(2)}
+        state["running"] = {"startedAt": written(created + 1)}
     status: dict[str, Any] = {"phase": phase, "conditions": conditions}
     if state:
-        status["containerStatuses"] = [{"name": "sidecar", "state": {}}, {"name": "trainer", "state": state}]
+        other = {sidecar: {}} if sidecar else {}
+        status["containerStatuses"] = [{"name": "sidecar", "state": other}, {"name": "trainer", "state": state}]
     if pod_reason is not None:
         status |= {"reason": pod_reason[0], "message": pod_reason[1]}
     metadata: dict[str, Any] = {
         "name": name or f"nuclei-{step}-{attempt}-{index}",
         "namespace": "lab",
         "uid": f"pod-{name or ''}-{step}-{attempt}-{index}",
-        "creationTimestamp": written(1),
+        "creationTimestamp": written(created),
         "labels": {
             "maskrcnn.dev/experiment": "nuclei",
             "maskrcnn.dev/step": step,

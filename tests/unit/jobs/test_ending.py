@@ -129,16 +129,20 @@ def test_the_last_word_of_a_replaced_pod() -> None:
     assert last_word((mute,)) is None
 
 
-def test_last_word_is_of_a_pod_that_has_ended() -> None:
-    """Its trainer has ended, another container has not: the error that counts is of an ended pod, too."""
-    stopped = pod_view(pod_object(name="a", phase="Failed", code=143, said=said(143, checkpointStep=5), ended=40))
-    half = pod_view(pod_object(name="b", code=0, said=said(0, checkpointStep=9), ended=80))
-    assert half.container_state == "terminated"
-    word = last_word((stopped, half))
-    assert word is not None
-    assert word.checkpoint_step == 5
-
-
 def test_failed_pod_that_says_it_is_done_has_not_succeeded() -> None:
     """What a failed pod says may be the end of its log."""
     assert not succeeded_all_the_same(pods({"code": 1, "said": said(0)}))
+def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
+    """Index 0 has said something, but the failure is of an index whose container never ran."""
+    lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
+    rejected = {"pod_reason": ("UnexpectedAdmissionError", "no GPU")}
+    how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, rejected))
+    assert how.code is None
+    assert how.result is not None
+    assert (how.result.code, how.result.checkpoint_step) == (None, 500)
+
+
+def test_a_pod_that_vanished_with_its_node_is_told_to_have_run() -> None:
+    pod = pod_object(disrupted=True)
+    pod["status"]["phase"] = "Failed"
+    assert ending(None, (pod_view(pod),)).message == "pod nuclei-train-1-0 on node node-a: exit code unknown"

@@ -162,13 +162,24 @@ def test_the_pods_of_a_failed_job_are_waited_for_a_little(see: See) -> None:
     assert (run.state, run.exit_code, run.ended) == ("Failed", None, at(100))
 
 
-def test_a_pod_that_is_replaced_within_the_attempt(see: See) -> None:
-    """Evicted, then made again by the Job controller: getting ready counts from then on."""
+def test_pod_replaced_within_the_attempt_by_the_job_of_an_earlier_release(see: See) -> None:
     old = pod_object(name="a", phase="Failed", code=143, ended=300, disrupted=True)
-    between = see.one(job_object(), old, now=at(310))
-    assert (between.state, between.started) == ("Starting", at(300))
-    again = see.one(job_object(), old, pod_object(name="b"), now=at(330))
-    assert (again.state, again.started, again.live) == ("Running", at(300), True)
+    assert see.one(job_object(), old, now=at(310)).state == "Running"
+    made = pod_object(name="b", created=311, phase="Pending")
+    assert see.one(job_object(), old, made, now=at(315)).state == "Starting"
+    again = see.one(job_object(), old, pod_object(name="b", created=311), now=at(330))
+    assert (again.state, again.live, again.ran) == ("Running", True, at(2))
+
+
+def test_failing_pod_does_not_make_its_attempt_start_again(see: See) -> None:
+    """The kubelet tells the end of a pod before the Job controller tells that of its Job."""
+    failed = pod_object(phase="Failed", code=1)
+    assert see.one(job_object(), failed, now=at(60)).state == "Running"
+    assert see.one(job_object(nodes=2), *gang(phase="Failed", code=1), now=at(60)).state == "Running"
+    # of a gang that was never complete, and of a pod that has never run
+    assert see.one(job_object(nodes=2), failed, now=at(60)).state == "Starting"
+    rejected = pod_object(phase="Failed", pod_reason=("UnexpectedAdmissionError", "no GPU"))
+    assert see.one(job_object(), rejected, now=at(60)).state == "Starting"
 
 
 def test_a_job_that_is_being_deleted_stops(see: See) -> None:

@@ -73,6 +73,7 @@ def test_a_pod_that_ended() -> None:
         termination_message="{}",
         reason="OOMKilled",
         creation=at(1),
+        started_at=at(2),
         finished_at=at(60),
         deletion_timestamp=at(70),
     )
@@ -90,6 +91,40 @@ def test_why_a_pod_waits() -> None:
     assert (nowhere.reason, nowhere.message, nowhere.node) == ("Unschedulable", "0/3 nodes are available", "")
     evicted = pod_view(pod_object(phase="Failed", pod_reason=("Evicted", "The node was low on memory"), disrupted=True))
     assert (evicted.reason, evicted.disrupted, evicted.exit_code) == ("Evicted", True, None)
+
+
+def test_disruption_is_told_by_who_caused_it() -> None:
+    evicted = pod_view(pod_object(phase="Failed", code=143, disrupted=True))
+    assert (evicted.reason, evicted.message) == ("EvictionByEvictionAPI", "Eviction API: evicting")
+    full = pod_view(
+        pod_object(phase="Failed", code=137, disrupted=True, pod_reason=("Evicted", "The node was low on memory"))
+    )
+    assert (full.reason, full.message) == ("Evicted", "The node was low on memory")
+    killed = pod_view(pod_object(phase="Failed", code=137, disrupted=True, container_reason="OOMKilled"))
+    assert killed.reason == "OOMKilled"
+
+
+@pytest.mark.parametrize(
+    ("fields", "ended", "succeeded", "has_run"),
+    [
+        ({"phase": "Pending"}, False, False, False),
+        ({}, False, False, True),
+        ({"ready": False}, False, False, True),
+        ({"phase": "Succeeded", "code": 0}, True, True, True),
+        ({"phase": "Failed", "code": 1}, True, False, True),
+        ({"phase": "Failed", "pod_reason": ("Evicted", "low on memory")}, True, False, False),
+        ({"phase": "Failed", "code": 128, "container_reason": "StartError"}, True, False, False),
+        # a sidecar outlives the trainer, or fails after it
+        ({"code": 0, "sidecar": "running"}, True, True, True),
+        ({"code": 1, "sidecar": "running"}, True, False, True),
+        ({"phase": "Failed", "code": 0, "sidecar": "terminated"}, True, True, True),
+    ],
+)
+def test_what_became_of_the_task_of_a_pod(fields: dict[str, Any], ended: bool, succeeded: bool, has_run: bool) -> None:
+    view = pod_view(pod_object(**fields))
+    assert (view.ended, view.succeeded, view.failed) == (ended, succeeded, ended and not succeeded)
+    assert view.has_run == has_run
+    assert view.accompanied == (fields.get("sidecar") == "running")
 
 
 def test_a_pod_whose_node_does_not_answer_still_runs() -> None:

@@ -1,0 +1,98 @@
+"""Runs that ended in an unusual way: what the step says of them, and what is removed at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from maskrcnn_operator.api.status import StepState
+from maskrcnn_operator.core.restart import MAX_DISRUPTIONS
+from maskrcnn_operator.core.result import TaskResult
+from maskrcnn_operator.core.runs import RunKey, RunState
+
+from .conftest import Make
+from .world import World
+
+TRAIN = RunKey("train", 1)
+FAILED = "pod nuclei-train-1-1 on node node-b: exit code 1"
+EVICTED = "pod nuclei-train-1-0 on node node-a: exit code 143 (Evicted): The node was low on memory"
+
+
+def test_run_that_holds_resources_is_removed_once_its_result_is_written(training: World) -> None:
+    """A sidecar outlives the trainer."""
+    run = training.newest("train")
+    result = TaskResult(0, run.fingerprint, 1, "/workspace/nuclei/train/model.tlt")
+    training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=result, unfinished=True)
+    plan = training.look()
+    assert plan.forget == (TRAIN,)
+    assert plan.status.step("train") == training.step("train")
+    assert training.step("train").state is StepState.SUCCEEDED
+    assert "evaluate" in {start.step for start in plan.start}
+
+
+def test_failed_run_that_holds_resources_is_removed_before_the_next_attempt(training: World) -> None:
+    training.change("train", state=RunState.FAILED, exit_code=1, ended=training.now, unfinished=True)
+    plan = training.look()
+    assert (plan.forget, plan.start) == ((TRAIN,), ())
+    assert (training.step("train").reason, training.step("train").restarts) == ("BackOff", 1)
+    training.lingering["train"] = "pod nuclei-train-1-0 on node node-a"
+    training.now += timedelta(seconds=10)
+    training.settle()
+    assert (training.step("train").attempt, training.step("train").reason) == (1, "WaitingForPods")
+    training.lingering.clear()
+    training.settle()
+    assert training.step("train").attempt == 2
+
+
+def test_run_that_holds_resources_is_removed_though_the_spec_is_invalid(training: World, make: Make) -> None:
+    training.edit(make(lambda spec: spec["steps"][3].update(modelFrom="nobody")))
+    training.change("train", state=RunState.FAILED, exit_code=1, ended=training.now, unfinished=True)
+    assert training.look().forget == (TRAIN,)
+
+
+def test_rest_of_a_gang_is_stopped_after_a_failure_that_its_job_does_not_see(training: World) -> None:
+    training.change("train", state=RunState.RUNNING, failing=FAILED)
+    plan = training.look()
+    assert plan.stop == (TRAIN,)
+    step = training.step("train")
+    assert (step.state, step.reason, step.message) == (StepState.STOPPING, "Stopping", FAILED)
+    training.settle()
+    training.fail("train", 1, failing="", message=FAILED)
+    step = training.step("train")
+    assert (step.reason, step.restarts, step.disruptions) == ("BackOff", 1, 0)
+    assert FAILED in step.message
+
+
+def test_suspension_wins_over_a_failure_of_the_same_moment(training: World) -> None:
+    training.change("train", state=RunState.RUNNING, failing=FAILED)
+    training.suspend(True)
+    training.settle()
+    training.fail("train", 1, failing="")
+    assert (training.step("train").state, training.step("train").restarts) == (StepState.PENDING, 0)
+
+
+def test_disruption_is_told_with_what_was_done_to_the_pod(training: World) -> None:
+    """The task itself only knows that it was stopped."""
+    run = training.newest("train")
+    said = TaskResult(143, run.fingerprint, 1, reason="Stopped", message="stopped by SIGTERM", checkpoint_step=40)
+    training.fail("train", 143, disrupted=True, message=EVICTED, result=said)
+    step = training.step("train")
+    assert (step.reason, step.message, step.disruptions, step.restarts) == ("Disrupted", EVICTED, 1, 0)
+    assert training.events[-1] == "StepRestarting"
+
+
+def test_disruptions_without_a_newer_checkpoint_are_bounded(training: World) -> None:
+    for _ in range(MAX_DISRUPTIONS):
+        training.fail("train", 143, disrupted=True, message=EVICTED)
+        training.now += timedelta(minutes=5)
+        training.settle()
+    step = training.step("train")
+    assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "DisruptedTooOften", MAX_DISRUPTIONS)
+    assert EVICTED in step.message
+
+
+def test_failure_without_an_exit_code_has_none_in_the_status(training: World) -> None:
+    run = training.newest("train")
+    training.fail("train", None, message=FAILED, result=TaskResult(None, run.fingerprint, 1, checkpoint_step=500))
+    step = training.step("train")
+    assert (step.reason, step.exit_code, step.checkpoint_step) == ("BackOff", None, 500)
+    assert step.message == f"Error: {FAILED}"
