@@ -165,6 +165,7 @@ def check(bed: Bed, soak: Soak, observer: Observer, took: float) -> list[str]:
     found = [
         *invariants.attempts_side_by_side(history),
         *invariants.attempts_started_twice(created),
+        *invariants.steps_that_start_again(history),
         *invariants.successes_recorded_twice(history),
         *invariants.successes_without_a_run(history),
         *invariants.succeeded_fingerprints_run_again(history),

@@ -89,7 +89,7 @@ class PodFact:
 
     Attributes:
         live: it exists and has not ended: a process may run in it.
-        result_of: fingerprint of the result that it told of when it succeeded, else ``""``.
+        result_of: fingerprint of the result that it told of when its trainer succeeded, else ``""``.
     """
 
     version: int
@@ -163,7 +163,7 @@ def _pod(item: Object, gone: bool) -> PodFact | None:
         name=f"{metadata['namespace']}/{metadata['name']}",
         job_uid=owner["uid"],
         live=not gone and phase not in _POD_ENDINGS,
-        result_of=_result_of(item) if phase == SUCCEEDED else "",
+        result_of=_result_of(item),
     )
 
 
@@ -173,10 +173,13 @@ def _controller(metadata: Object, kind: str) -> Object | None:
 
 
 def _result_of(pod: Object) -> str:
+    """The fingerprint in the message of a container that has ended well; a sidecar may run on, or have failed."""
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
-        message = ((container.get("state") or {}).get("terminated") or {}).get("message")
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode") != 0:
+            continue
         try:
-            result = json.loads(message or "")
+            result = json.loads(ended.get("message") or "")
         except (ValueError, RecursionError):
             continue
         if isinstance(result, dict) and result.get("code") == 0 and isinstance(result.get("fingerprint"), str):

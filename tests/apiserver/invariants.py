@@ -146,6 +146,34 @@ def succeeded_fingerprints_run_again(history: Iterable[Fact]) -> list[str]:
     return found
 
 
+def steps_that_start_again(history: Iterable[Fact]) -> list[str]:
+    """A step that goes back from Running to Starting, although its attempt has no pod that was made since it ran."""
+    found: list[str] = []
+    jobs: dict[str, JobFact] = {}
+    newest_pod: dict[tuple[str, str, int], int] = defaultdict(int)
+    seen: set[str] = set()
+    ran: dict[tuple[str, str, int], int] = {}
+    before: dict[tuple[str, str, int], str] = {}
+    for fact in in_order(history):
+        if isinstance(fact, JobFact):
+            jobs[fact.uid] = fact
+        elif isinstance(fact, PodFact):
+            job = jobs.get(fact.job_uid)
+            if job is not None and fact.uid not in seen:
+                seen.add(fact.uid)
+                newest_pod[job.experiment_uid, job.step, job.attempt] = fact.version
+        else:
+            for step in fact.steps:
+                key = (fact.uid, step.name, step.attempt)
+                if step.state == "Running" and before.get(key) != "Running":
+                    ran[key] = fact.version
+                if (before.get(key), step.state) == ("Running", "Starting") and newest_pod[key] < ran[key]:
+                    what = f"attempt {step.attempt} from Running to Starting without a new pod"
+                    found.append(f"{fact.name}, step {step.name}: {what}, version {fact.version}")
+                before[key] = step.state
+    return found
+
+
 def attempts_started_twice(created: Iterable[str]) -> list[str]:
     """A Job that was created more than once: the number of an attempt was used again.
 

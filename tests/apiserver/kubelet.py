@@ -270,6 +270,15 @@ class PlayedKubelet:
             await asyncio.sleep(play.stop_seconds)
             code, reason = play.stop_exit_code, None
         message = termination_message(facts, play, code)
+        if play.outlived and not life.deleted.is_set():
+            life.pod = await self._write(
+                "PATCH", f"{path}/status", pod_status.outlived(life.pod, code, reason, message)
+            )
+            await life.deleted.wait()
+            await asyncio.sleep(play.stop_seconds)
+            await self._write("PATCH", f"{path}/status", pod_status.killed(life.pod))
+            await self._remove(facts)
+            return
         life.pod = await self._write("PATCH", f"{path}/status", pod_status.ended(life.pod, code, reason, message))
         if life.deleted.is_set():
             await self._remove(facts)

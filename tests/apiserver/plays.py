@@ -31,6 +31,7 @@ class Play:
         disrupted: at the end of ``seconds`` the pod is evicted (API server sets DisruptionTarget and deletes it).
         stop_seconds: from the pod's deletion (SIGTERM) to its exit.
         stop_exit_code: of the container when it is stopped.
+        outlived: containers next to the task run on after its end, until the pod is deleted.
         lost: its node is gone: a deleted pod stays Terminating for good.
         node: the node that takes it.
     """
@@ -47,6 +48,7 @@ class Play:
     disrupted: bool = False
     stop_seconds: float = 0.0
     stop_exit_code: int = STOPPED
+    outlived: bool = False
     lost: bool = False
     node: str | None = None
 

@@ -83,6 +83,31 @@ def ended(pod: Mapping[str, Any], code: int, reason: str | None, message: str) -
     }
 
 
+def outlived(pod: Mapping[str, Any], code: int, reason: str | None, message: str) -> dict[str, Any]:
+    """The first container has exited with ``code``; the others run on, and with them the pod."""
+    running_on = pod["status"]["containerStatuses"]
+    first = ended(pod, code, reason, message)["status"]["containerStatuses"][0]
+    why = "ContainersNotReady"
+    return {
+        "status": {
+            "phase": "Running",
+            "conditions": [_condition("Ready", False, why), _condition("ContainersReady", False, why)],
+            "containerStatuses": [first, *running_on[1:]],
+        }
+    }
+
+
+def killed(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """Containers that did not end when they were told to are killed, and the pod fails of it."""
+    now = timestamp()
+    killed = {"exitCode": 137, "reason": "Error", "startedAt": now, "finishedAt": now}
+    statuses = [
+        {**item, "ready": False, "state": item["state"] if "terminated" in item["state"] else {"terminated": killed}}
+        for item in pod["status"]["containerStatuses"]
+    ]
+    return {"status": {"phase": "Failed", "containerStatuses": statuses}}
+
+
 def _containers(pod: Mapping[str, Any], state: dict[str, Any], *, ready: bool) -> list[dict[str, Any]]:
     return [
         {

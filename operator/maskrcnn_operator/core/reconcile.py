@@ -13,7 +13,7 @@ from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
 from maskrcnn_operator.core.changed import drop_what_changed
 from maskrcnn_operator.core.checkpoint import progress_is_to_be_dropped, with_newest_checkpoint
@@ -198,6 +198,9 @@ class _Look:
             if self.experiment.spec.suspend:
                 steps[name] = restart.resting(steps[name])
                 continue
+            if self._has_just_failed(steps[name]):
+                self.wake.append(max(self.now, steps[name].next_attempt_time or self.now))
+                continue
             wait = readiness.waits_for(
                 name, steps, self.wanted.graph, held_back=held_back, occupied=occupied, now=self.now
             )
@@ -218,6 +221,14 @@ class _Look:
                 self.wake += [wait.until] if wait.until else []
                 steps[name] = readiness.waiting(steps[name], wait)
         return steps, tuple(start)
+
+    def _has_just_failed(self, step: StepStatus) -> bool:
+        """Whether an attempt is about to be told as failed; the next one, though its time has come, takes another look.
+
+        Only what stands in a status makes an event, a metric and a message.
+        """
+        before = self.experiment.status.step(step.name)
+        return before is not None and before.state in LIVE_STATES and step.next_attempt_time is not None
 
     def _conclude(
         self,

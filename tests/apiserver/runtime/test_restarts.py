@@ -52,22 +52,6 @@ def test_a_killed_child_is_out_of_memory(operator: RunningOperator, cluster: Clu
     assert step_of(cluster.wait_ready("memory", "Failed"), "train")["reason"] == "OutOfMemory"
 
 
-def test_a_disruption_of_one_pod_is_not_counted(
-    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
-) -> None:
-    kubelet.play("convert", Play(seconds=None))
-    cluster.apply(manifest("evicted", CONVERT))
-    [first] = kubelet.wait_running("convert")
-    kubelet.play("convert", Play())
-    kubelet.finish("convert", Play(disrupted=True))
-    step = step_of(cluster.wait_ready("evicted", "Succeeded"), "convert")
-    assert step.get("restarts", 0) == 0
-    # the Job controller replaces the pod within the attempt
-    assert step["attempt"] == 1
-    assert kubelet.started[0].uid == first.uid
-    assert len(kubelet.started) == 2
-
-
 def test_a_disruption_of_a_gang_is_a_new_attempt_not_counted(
     operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet
 ) -> None:

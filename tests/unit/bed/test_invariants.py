@@ -15,6 +15,7 @@ from tests.apiserver.invariants import End, MemorySample
 MIB = 2**20
 HISTORY_CHECKS = [
     invariants.attempts_side_by_side,
+    invariants.steps_that_start_again,
     invariants.successes_recorded_twice,
     invariants.successes_without_a_run,
     invariants.succeeded_fingerprints_run_again,
@@ -100,6 +101,25 @@ def test_attempt_started_after_the_pods_before_have_ended_is_not_found(history: 
     history.pod(1, live=False)
     history.job(2)
     assert invariants.attempts_side_by_side(history.facts) == []
+
+
+def test_running_step_that_starts_again_without_a_new_pod_is_found(history: History) -> None:
+    history.attempt(1)
+    history.status("Starting", 1)
+    assert invariants.steps_that_start_again(history.facts) == [
+        "ns/e, step train: attempt 1 from Running to Starting without a new pod, version 6"
+    ]
+
+
+def test_running_step_whose_job_was_started_again_is_not_found(history: History) -> None:
+    history.attempt(1)
+    version = len(history.facts) + 1
+    history.status("Queued", 1)
+    history.status("Running", 1)
+    history.facts.append(PodFact(version + 2, "replacement", "ns/p-1b", "job-1", True))
+    next(history._versions)
+    history.status("Starting", 1)
+    assert invariants.steps_that_start_again(history.facts) == []
 
 
 def test_attempts_of_two_experiments_may_live_side_by_side(history: History) -> None:
@@ -261,15 +281,17 @@ def test_facts_of_objects_as_the_api_server_gives_them() -> None:
 
 
 def test_pod_tells_of_a_result_only_where_it_succeeded_and_can_be_read() -> None:
-    def pod(phase: str, message: str) -> Any:
+    def pod(phase: str, message: str, code: int = 0) -> Any:
         owner = {"kind": "Job", "name": "j", "uid": "job", "controller": True}
         metadata = {"namespace": "ns", "name": "p", "uid": "p", "resourceVersion": "8", "ownerReferences": [owner]}
-        state = {"terminated": {"message": message}}
+        state = {"terminated": {"exitCode": code, "message": message}}
         return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": [{"state": state}]}}
 
     said = json.dumps({"code": 0, "fingerprint": "f"})
     assert read_fact(Kind.POD, pod("Succeeded", said)) == PodFact(8, "p", "ns/p", "job", False, "f")
-    assert read_fact(Kind.POD, pod("Failed", said)) == PodFact(8, "p", "ns/p", "job", False, "")
+    assert read_fact(Kind.POD, pod("Failed", said, 1)) == PodFact(8, "p", "ns/p", "job", False, "")
+    # a sidecar runs on
+    assert read_fact(Kind.POD, pod("Running", said)) == PodFact(8, "p", "ns/p", "job", True, "f")
     assert read_fact(Kind.POD, pod("Succeeded", "[" * 2000)) == PodFact(8, "p", "ns/p", "job", False, "")
     assert read_fact(Kind.POD, pod("Running", "")) == PodFact(8, "p", "ns/p", "job", True, "")
     assert read_fact(Kind.POD, pod("Running", ""), gone=True) == PodFact(8, "p", "ns/p", "job", False, "")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.core.restart import MAX_DISRUPTIONS
 from maskrcnn_operator.core.result import TaskResult
-from maskrcnn_operator.core.runs import RunKey, RunState
+from maskrcnn_operator.core.runs import Run, RunKey, RunState
 
 from .conftest import Make
 from .world import World
@@ -96,3 +96,26 @@ def test_failure_without_an_exit_code_has_none_in_the_status(training: World) ->
     step = training.step("train")
     assert (step.reason, step.exit_code, step.checkpoint_step) == ("BackOff", None, 500)
     assert step.message == f"Error: {FAILED}"
+
+
+def test_failure_is_told_before_the_next_attempt_starts_though_its_time_has_come(training: World) -> None:
+    """The operator was away while the attempt failed and its back-off passed."""
+    ended = training.now
+    training.now += timedelta(minutes=10)
+    training.change("train", state=RunState.FAILED, exit_code=143, ended=ended, disrupted=True, message=EVICTED)
+    plan = training.look()
+    assert (plan.start, plan.wake_at) == ((), training.now)
+    assert (training.step("train").reason, training.step("train").message) == ("Disrupted", EVICTED)
+    assert training.events[-1] == "StepRestarting"
+    assert [start.attempt for start in training.look().start] == [2]
+
+
+def test_adopted_attempt_has_not_run(training: World) -> None:
+    """The next attempt was started, but the status could not be written."""
+    assert training.step("train").run_start_time is not None
+    training.change("train", state=RunState.FAILED, exit_code=1, ended=training.now)
+    training.runs[RunKey("train", 2)] = Run(
+        "train", 2, RunState.STARTING, training.newest("train").fingerprint, started=training.now
+    )
+    training.settle()
+    assert (training.step("train").attempt, training.step("train").run_start_time) == (2, None)

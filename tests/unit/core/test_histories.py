@@ -43,6 +43,11 @@ ACTIONS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 64, 70, 75, 137, 143])),
     st.tuples(st.just("progress"), st.integers(0, 8), st.integers(1, 100)),
     st.tuples(st.just("disrupt"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("run"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("preempt"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("admit"), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("outlive"), st.integers(0, 8), st.sampled_from([0, 0, 1, 64, 75, 143])),
+    st.tuples(st.just("half fail"), st.integers(0, 8), st.just(0)),
     st.tuples(st.just("mute"), st.integers(0, 8), st.just(0)),
     st.tuples(st.just("vanish"), st.integers(0, 8), st.just(0)),
     st.tuples(st.just("suspend"), st.just(0), st.integers(0, 1)),
@@ -75,7 +80,7 @@ class Machine:
             self.runs[key] = Run(start.step, start.attempt, RunState.STARTING, start.fingerprint, started=self.now)
         for key in plan.stop:
             if self.runs[key].live:
-                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING)
+                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING, failing="")
         if self.lose_next_status and plan.start:
             # the operator was killed after it had created the Jobs
             self.lose_next_status = False
@@ -97,7 +102,11 @@ class Machine:
     def check(self) -> None:
         status = self.experiment.status
         wanted = self.wanted
+        assert not any(run.unfinished for run in self.runs.values()), "what has ended holds resources"
+        assert not any(run.failing for run in self.runs.values()), "a gang runs on although a pod has failed"
         for step in status.steps:
+            if step.state is StepState.RUNNING:
+                assert step.run_start_time is not None
             mine = [run for run in self.runs.values() if run.step == step.name]
             assert sum(run.live for run in mine) <= 1
             assert step.attempt >= max((run.attempt for run in mine), default=0)
@@ -127,7 +136,16 @@ class Machine:
         elif action == "vanish":
             del self.runs[run.key]
         elif action == "progress":
-            self.runs[run.key] = replace(run, state=RunState.RUNNING, checkpoint_step=value)
+            ran = run.ran or self.now
+            self.runs[run.key] = replace(run, state=RunState.RUNNING, ran=ran, checkpoint_step=value)
+        elif run.state is not RunState.STOPPING and action in ("run", "preempt", "admit"):
+            state = {"run": RunState.RUNNING, "preempt": RunState.QUEUED, "admit": RunState.STARTING}[action]
+            ran = run.ran or (self.now if action == "run" else None)
+            self.runs[run.key] = replace(run, state=state, ran=ran, started=self.now)
+        elif action == "outlive":
+            self.end(run, value, unfinished=True)
+        elif action == "half fail" and run.state is not RunState.STOPPING:
+            self.runs[run.key] = replace(run, failing="pod x on node y: exit code 1")
         elif action == "end":
             self.end(run, value)
         elif action == "disrupt":
@@ -151,6 +169,10 @@ def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
         succeeding = [run.key for run in machine.runs.values() if run.live and action[0] == "end" and action[2] == 0]
         machine.act(*action)
         machine.settle()
+        for step in machine.experiment.status.steps:
+            old = before[step.name]
+            if (old.attempt, old.fingerprint) == (step.attempt, step.fingerprint):
+                assert old.run_start_time in (None, step.run_start_time), "when an attempt first ran was forgotten"
         ended = [key for key in succeeding if key in machine.runs and not machine.runs[key].live]
         wanted = machine.wanted
         for key in ended:

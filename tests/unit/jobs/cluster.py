@@ -58,6 +58,12 @@ class Cluster:
         self.late: dict[str, PodView] | None = None
         self.jobs: dict[str, JobView] = {}
         self.pods: dict[str, PodView] = {}
+        self.kept: dict[str, PodView] = {}
+        """Pods that are gone and had been seen to end, as long as their Job is there."""
+        self.earlier: set[str] = set()
+        """Jobs that an earlier release made: they replace a pod that is disrupted."""
+        self.sidecars: set[str] = set()
+        """Pods with a sidecar that outlives the trainer."""
         self.dead: set[str] = set()
         self.now = at(0)
         self.names = 0
@@ -81,8 +87,8 @@ class Cluster:
 
     @property
     def seen_pods(self) -> list[PodView]:
-        """The pods as the operator sees them: watches may be late."""
-        return list((self.pods if self.late is None else self.late).values())
+        """The pods as the operator sees them: watches may be late, and what has ended stays known."""
+        return list((self.kept | (self.pods if self.late is None else self.late)).values())
 
     def plan(self, refused: Mapping[str, Refusal]) -> Plan:
         seen = observe(self.experiment, list(self.jobs.values()), self.seen_pods, self.now)
@@ -185,9 +191,12 @@ class Cluster:
                 job = self.jobs.get(pod.job_uid)
                 if job is None or job.deletion_timestamp is not None or job.finished or job.suspended:
                     del self.pods[pod.uid]
+                    if job is not None and self.late is None:
+                        self.kept[pod.uid] = pod
         for job in list(self.jobs.values()):
             if job.deletion_timestamp is not None and not self.pods_of(job):
                 del self.jobs[job.uid]
+        self.kept = {uid: pod for uid, pod in self.kept.items() if pod.job_uid in self.jobs}
 
     def add_pod(self, job: JobView, index: int) -> None:
         self.names += 1
@@ -246,10 +255,10 @@ class Cluster:
         for pod in pods:
             if pod.phase != "Failed":
                 continue
-            if pod.disrupted and job.parallelism > 1:
-                return "PodFailurePolicy", f"Pod lab/{pod.name} has condition DisruptionTarget matching FailJob rule"
-            if pod.disrupted:
+            if pod.disrupted and job.parallelism == 1 and job.uid in self.earlier:
                 continue
+            if pod.disrupted:
+                return "PodFailurePolicy", f"Pod lab/{pod.name} has condition DisruptionTarget matching FailJob rule"
             if pod.exit_code == 64:
                 return "PodFailurePolicy", f"Container trainer for pod lab/{pod.name} failed with exit code 64"
             return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
@@ -264,9 +273,11 @@ class Cluster:
         word: dict[str, Any] = {"version": 1, "code": code, "fingerprint": pod.fingerprint, "attempt": pod.attempt}
         if code == 0:
             word["modelPath"] = f"/workspace/nuclei/{pod.step}/model.tlt"
+        held = pod.uid in self.sidecars and pod.deletion_timestamp is None
         self.pods[pod.uid] = replace(
             pod,
-            phase="Failed" if code else "Succeeded",
+            phase="Running" if held else "Failed" if code else "Succeeded",
+            accompanied=held,
             container_state="terminated",
             exit_code=code,
             reason="Error" if code else "Completed",
@@ -276,7 +287,12 @@ class Cluster:
 
     def end_what_terminates(self) -> None:
         for pod in list(self.pods.values()):
-            if pod.deletion_timestamp is not None and not pod.terminal and pod.uid not in self.dead:
+            if pod.deletion_timestamp is None or pod.terminal or pod.uid in self.dead:
+                continue
+            if pod.ended:
+                # its sidecar is killed
+                self.pods[pod.uid] = replace(pod, phase="Failed", accompanied=False)
+            else:
                 self.end(pod, 143)
         self.collect()
 
@@ -286,7 +302,7 @@ class Cluster:
         getattr(self, f"do_{action}")(which, value)
 
     def pick(self, which: int, fits: Callable[[PodView], bool] = lambda pod: True) -> PodView | None:
-        alive = [pod for pod in self.pods.values() if not pod.terminal and pod.uid not in self.dead and fits(pod)]
+        alive = [pod for pod in self.pods.values() if not pod.ended and pod.uid not in self.dead and fits(pod)]
         return alive[which % len(alive)] if alive else None
 
     def do_control(self, _which: int, _value: int) -> None:
@@ -300,8 +316,20 @@ class Cluster:
     def do_succeed(self, which: int, value: int) -> None:
         pod = self.pick(which, lambda pod: pod.deletion_timestamp is None)
         for other in [pod, *self.pods.values()] if pod else []:
-            if other is not None and other.job_uid == pod.job_uid and not other.terminal:  # type: ignore[union-attr]
+            if other is not None and other.job_uid == pod.job_uid and not self.pods[other.uid].ended:  # type: ignore[union-attr]
                 self.end(self.pods[other.uid], 0, mute=bool(value))
+
+    def do_inject(self, which: int, _value: int) -> None:
+        """A pod gets a sidecar; a gang has one in each."""
+        pod = self.pick(which, lambda pod: pod.deletion_timestamp is None)
+        if pod is not None:
+            self.sidecars |= {other.uid for other in self.pods.values() if other.job_uid == pod.job_uid}
+
+    def do_age(self, which: int, _value: int) -> None:
+        """A Job turns out to be of an earlier release."""
+        jobs = list(self.jobs.values())
+        if jobs:
+            self.earlier.add(jobs[which % len(jobs)].uid)
 
     def do_fail(self, which: int, value: int) -> None:
         pod = self.pick(which)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState
-from maskrcnn_operator.jobs.views import PodView
+from maskrcnn_operator.jobs.views import JobView, PodView
 
 from .cluster import STAGES, VARIANTS, Cluster
 from .conftest import UID
@@ -25,12 +26,14 @@ HAPPENINGS: dict[str, tuple[int, tuple[int, ...]]] = {
     "fail": (8, (1, 64, 70, 75, 137, 143)),
     "wait": (14, (1, 16, 16, 16, 61, 301, 11000)),
     "disrupt": (4, (0,)),
+    "inject": (4, (0,)),
+    "age": (3, (0,)),
     "lose_node": (4, (0,)),
     "return_nodes": (2, (0,)),
     "end_terminating": (5, (0,)),
     "delete_job": (7, (0,)),
     "vanish": (7, (0,)),
-    "suspend_job": (3, (0, 1)),
+    "suspend_job": (4, (0, 1)),
     "haunt": (8, (0, 5)),
     "take_name": (2, (0, 1)),
     "suspend": (6, (0, 1)),
@@ -85,6 +88,9 @@ def check(cluster: Cluster) -> None:
         if step.state in LIVE_STATES and not all(pod.terminal for pod in pods):
             assert any(map(cluster.alive, pods)), "an attempt goes on that is lost"
         assert step.attempt >= max((job.attempt for job in ours), default=0)
+        assert cluster.late is not None or not any(outlived_by_sidecars(cluster, job) for job in ours)
+        if step.state is StepState.RUNNING:
+            assert step.run_start_time is not None
         if step.state is StepState.SUCCEEDED and not wanted.problems:
             assert wanted.recognises(step.name, step.fingerprint)
         if step.state is StepState.PENDING and not wanted.problems:
@@ -113,13 +119,40 @@ def results(cluster: Cluster) -> dict[str, PodView]:
         step = cluster.experiment.status.step(pod.step)
         if step is None or step.state not in LIVE_STATES or pod.attempt != step.attempt or pod.experiment_uid != UID:
             continue
-        if pod.index == 0 and pod.phase == "Succeeded" and pod.termination_message:
+        if pod.index == 0 and pod.succeeded and pod.termination_message:
             job = cluster.jobs.get(pod.job_uid)
             others = [other for other in cluster.pods.values() if other.job_uid == pod.job_uid]
             over = job is None or job.deletion_timestamp is not None or job.condition("Complete") is not None
-            if over and not any(map(cluster.alive, others)):
+            if (over and not any(cluster.alive(other) and not other.ended for other in others)) or (
+                job is not None and outlived_by_sidecars(cluster, job)
+            ):
                 found[pod.step] = pod
     return found
+
+
+def outlived_by_sidecars(cluster: Cluster, job: JobView) -> bool:
+    """Whether neither a Job nor its pods will end by themselves, although every trainer has ended."""
+    if job.suspended or job.deletion_timestamp is not None or job.conditions:
+        return False
+    pods = cluster.pods_of(job)
+    held = any(pod.accompanied and not pod.terminal for pod in pods)
+    return held and all(pod.ended for pod in pods) and len({pod.index for pod in pods}) == job.parallelism
+
+
+def is_of_an_older_pod(cluster: Cluster, message: str) -> bool:
+    """Whether a message tells the end of a pod although another of the same index has ended after it."""
+    name = re.match(r"(?:\w+: )?pod (\S+) on node", message)
+    pods = {pod.name: pod for pod in cluster.seen_pods}
+    told = pods.get(name[1]) if name else None
+    return told is not None and any(
+        (pod.job_uid, pod.index) == (told.job_uid, told.index) and pod.ended and number(pod) > number(told)
+        for pod in pods.values()
+    )
+
+
+def number(pod: PodView) -> int:
+    """Pods are numbered as they are made."""
+    return int(pod.name.rsplit("-", 1)[1])
 
 
 def play(cluster: Cluster, actions: Sequence[Action]) -> None:
@@ -139,10 +172,15 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
                 assert step is not None
                 assert step.state is StepState.SUCCEEDED, "a result was lost"
         won = {} if cluster.late is None else won
-        if action[0] != "edit":
-            for step in cluster.experiment.status.steps:
-                if before[step.name].state is StepState.SUCCEEDED:
-                    assert step.state is StepState.SUCCEEDED, "a result was forgotten"
+        for step in cluster.experiment.status.steps:
+            old = before[step.name]
+            if action[0] != "edit" and old.state is StepState.SUCCEEDED:
+                assert step.state is StepState.SUCCEEDED, "a result was forgotten"
+            if old.state in LIVE_STATES and step.state in (StepState.PENDING, StepState.FAILED):
+                assert cluster.late is not None or not is_of_an_older_pod(cluster, step.message), step.message
+            if (old.attempt, old.fingerprint) == (step.attempt, step.fingerprint):
+                assert old.run_start_time in (None, step.run_start_time)
+                assert step.exit_code != 0 or step.state is not StepState.FAILED or step.reason != Reason.ERROR
 
 
 @settings(max_examples=200)

@@ -103,6 +103,14 @@ def test_index_that_succeeded_before_a_preemption_stays_done() -> None:
 
 
 @pytest.mark.parametrize("skew", [-8, -2, 0, 2, 8])
+def test_disruption_of_the_newest_pod_is_told_though_the_clocks_differ(skew: float) -> None:
+    evicted = again(phase="Failed", code=143, ended=1100, created=1000 + skew, deleted=1220, disrupted=True)
+    run = seen(job_object(start=1000, failed=("BackoffLimitExceeded", "limit")), preempted(), evicted)
+    assert (run.exit_code, run.disrupted) == (143, True)
+    assert "second-0 on node node-a: exit code 143 (EvictionByEvictionAPI)" in run.message
+
+
+@pytest.mark.parametrize("skew", [-8, -2, 0, 2, 8])
 def test_clocks_of_controller_and_api_server_may_differ_by_seconds(skew: float) -> None:
     """A Job that is started again right after it was preempted; ``skew``: how far the API server's clock is ahead."""
     job = job_object(start=1000, nodes=2, failed=BACKOFF)

@@ -171,6 +171,17 @@ def test_pod_replaced_within_the_attempt_by_the_job_of_an_earlier_release(see: S
     assert (again.state, again.live, again.ran) == ("Running", True, at(2))
 
 
+def test_gang_has_first_run_when_all_of_its_pods_do(see: See) -> None:
+    job = job_object(nodes=2)
+    later = pod_object(index=1, created=30)
+    assert see.one(job, pod_object(), now=at(60)).ran is None
+    assert see.one(job, pod_object(), pod_object(index=1, phase="Pending"), now=at(60)).ran is None
+    assert see.one(job, pod_object(), later, now=at(60)).ran == at(2)
+    # a trainer that has ended has run
+    assert see.one(job, pod_object(phase="Failed", code=1), now=at(60)).ran == at(2)
+    assert see.one(job_object(suspend=True, start=None), pod_object(phase="Failed", code=143)).ran == at(2)
+
+
 def test_failing_pod_does_not_make_its_attempt_start_again(see: See) -> None:
     """The kubelet tells the end of a pod before the Job controller tells that of its Job."""
     failed = pod_object(phase="Failed", code=1)
