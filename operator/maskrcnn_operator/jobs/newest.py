@@ -14,13 +14,21 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def oldest_first(pods: Sequence[PodView]) -> list[PodView]:
-    """Return the pods in the order in which they were made; one that has ended is older than the one replacing it.
+    """Return the pods in the order in which they were made.
 
-    A pod that has succeeded comes last: the Job controller never replaces it.
+    Of pods made in the same second, one that has ended or was deleted is older: a pod is replaced once it has ended.
+    One that has succeeded comes last: the Job controller never replaces it.
     """
-    return sorted(
-        pods,
-        key=lambda pod: (pod.succeeded, pod.creation or _LONG_AGO, not pod.ended, pod.finished_at or _LONG_AGO),
+    return sorted(pods, key=_age)
+
+
+def _age(pod: PodView) -> tuple[bool, datetime, bool, bool, datetime]:
+    return (
+        pod.succeeded,
+        pod.creation or _LONG_AGO,
+        not pod.ended,
+        pod.deletion_timestamp is None,
+        pod.finished_at or _LONG_AGO,
     )
 
 

@@ -103,8 +103,9 @@ def test_evictions_of_one_pod_are_bounded(
 
 @pytest.mark.parametrize(("step", "pods"), [(TRAIN, 1), (GANG, 2)], ids=["one pod", "gang"])
 def test_preemption_by_kueue_keeps_job_and_attempt(
-    operator: RunningOperator, cluster: Cluster, kubelet: PlayedKubelet, step: dict[str, Any], pods: int
+    start_operator: StartOperator, cluster: Cluster, kubelet: PlayedKubelet, step: dict[str, Any], pods: int
 ) -> None:
+    start_operator(plan={"back_off_base": timedelta(seconds=5)})
     kubelet.play("train", Play(seconds=None, checkpoint_step=60))
     cluster.apply(manifest("kueue", step, queueName="team", maxRestarts=1))
     cluster.wait_ready("kueue", "Queued")
@@ -118,8 +119,8 @@ def test_preemption_by_kueue_keeps_job_and_attempt(
     assert (status["attempt"], status.get("restarts", 0), status.get("disruptions", 0)) == (1, 0, 0)
     # what fails after that is told and counted, whatever the pods before have said
     kubelet.finish("train", Play(exit_code=1, message="KeyError: 'loss'"))
-    waiting = cluster.wait_step("kueue", "train", restarts=1)
-    assert (waiting["exitCode"], waiting.get("disruptions", 0)) == (1, 0)
+    waiting = cluster.wait_step("kueue", "train", state="Pending")
+    assert (waiting["exitCode"], waiting.get("restarts", 0), waiting.get("disruptions", 0)) == (1, 1, 0)
     assert "KeyError: 'loss'" in waiting["message"]
     # the new attempt is a new Job, which queues again
     cluster.wait_step("kueue", "train", state="Queued", attempt=2)

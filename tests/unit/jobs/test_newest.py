@@ -29,7 +29,7 @@ def preempted(index: int = 0, **fields: Any) -> dict[str, Any]:
     """A pod of the first start, which a suspension has deleted."""
     said = STOPPED if index == 0 else ""
     first = {"phase": "Failed", "code": 143, "ended": 500, "deleted": 620, "created": 1, "said": said}
-    return pod_object(index=index, name=f"first-{index}", **(first | fields))
+    return pod_object(index=index, **({"name": f"first-{index}"} | first | fields))
 
 
 def again(index: int = 0, **fields: Any) -> dict[str, Any]:
@@ -147,3 +147,13 @@ def test_order_in_one_second_is_by_what_replaces_what() -> None:
     made = pod_view(pod_object(name="a"))
     for pods in ([ended, made], [made, ended]):
         assert [pod.name for pod in pods_of_newest_start(job, pods)] == ["a"]
+
+
+def test_failure_in_the_second_of_the_preemption_is_told() -> None:
+    job = job_object(start=1, failed=BACKOFF)
+    old = preempted(ended=1, name="z", deleted=121)
+    for name in ("a", "zz"):
+        new = pod_object(name=name, phase="Failed", code=1, ended=1)
+        for pods in ([old, new], [new, old]):
+            run = seen(job, *pods)
+            assert (run.exit_code, run.disrupted) == (1, False)
