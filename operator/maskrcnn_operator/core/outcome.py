@@ -86,7 +86,9 @@ def _run_start(step: StepStatus, run: Run, now: datetime) -> datetime | None:
     as_before = step.state in (StepState.RUNNING, StepState.STOPPING) and step.state.value == run.state.value
     if step.run_start_time is not None or as_before:
         return step.run_start_time
-    ran = run.ran or (run.started or now if step.state is StepState.RUNNING else None)
+    # a Job may be seen to be Complete before its pods are seen at all
+    running = step.state is StepState.RUNNING or run.state is RunState.RUNNING
+    ran = run.ran or (run.started or now if running else None)
     return _between(ran, run, now) if ran is not None else None
 
 

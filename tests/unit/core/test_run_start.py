@@ -58,6 +58,14 @@ def test_attempt_that_was_never_seen_to_run_has_a_run_start_once_it_has_ended(st
     assert starting.step("train").run_start_time == START + timedelta(seconds=20)
 
 
+def test_run_start_of_a_run_whose_pods_were_not_seen_is_its_start(starting: World) -> None:
+    """Its Job is Complete; Jobs and pods are watched apart."""
+    starting.now += timedelta(seconds=30)
+    starting.change("train", state=RunState.RUNNING)
+    starting.settle()
+    assert starting.step("train").run_start_time == starting.newest("train").started
+
+
 def test_run_start_lies_between_start_and_now_whatever_the_clock_of_the_node_says(starting: World) -> None:
     starting.change("train", state=RunState.RUNNING, ran=starting.now + timedelta(hours=5))
     starting.settle()
@@ -65,10 +73,11 @@ def test_run_start_lies_between_start_and_now_whatever_the_clock_of_the_node_say
 
 
 def test_running_step_of_an_earlier_release_is_written_with_its_next_change(starting: World) -> None:
-    starting.change("train", state=RunState.RUNNING)
+    starting.change("train", state=RunState.RUNNING, ran=START)
     starting.settle()
-    assert starting.step("train").run_start_time is None
-    starting.change("train", ran=START)
+    status = starting.experiment.status
+    steps = tuple(step.model_copy(update={"run_start_time": None}) for step in status.steps)
+    starting.experiment = starting.experiment.with_status(status.model_copy(update={"steps": steps}))
     assert not starting.look().write_status
     starting.change("train", state=RunState.QUEUED, ran=None)
     starting.settle()
