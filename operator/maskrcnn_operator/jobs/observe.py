@@ -43,8 +43,8 @@ class Observation:
 
     Attributes:
         runs: its attempts.
-        lingering: by step, which pods with its labels, of whatever uid, are not terminal and belong to no run of this
-            experiment; lost ones left out.
+        lingering: by step, which pods with its labels, of whatever uid, are not terminal and belong to no live run of
+            this experiment; lost ones left out.
         wake_at: when to look again even if nothing happens; None for never.
     """
 
@@ -80,8 +80,9 @@ def observe(
         run, at = run_of(attempt, now)
         runs.append(run)
         wake += [at] if at else []
-        # of a run that has ended, every pod has ended or is lost
-        claimed.update(pod.uid for pod in attempt.pods)
+        # an ended run may have pods in which a sidecar still runs
+        if run.live:
+            claimed.update(pod.uid for pod in attempt.pods)
     lingering: dict[str, list[PodView]] = defaultdict(list)
     for pod in pods:
         if not pod.terminal and pod.uid not in claimed and not is_lost(pod, now):

@@ -132,6 +132,8 @@ def test_the_last_word_of_a_replaced_pod() -> None:
 def test_failed_pod_that_says_it_is_done_has_not_succeeded() -> None:
     """What a failed pod says may be the end of its log."""
     assert not succeeded_all_the_same(pods({"code": 1, "said": said(0)}))
+
+
 def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
     """Index 0 has said something, but the failure is of an index whose container never ran."""
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
