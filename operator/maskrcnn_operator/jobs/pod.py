@@ -24,6 +24,7 @@ from maskrcnn_operator.jobs.names import (
     labels,
     service_name,
 )
+from maskrcnn_operator.jobs.tolerations import with_gang_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
 
 FILES_DIRECTORY = "/etc/maskrcnn"
@@ -70,6 +71,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "volumes": [*_volumes(experiment, config, files), *wanted.get("volumes", ())],
     }
     if step.nodes > 1:
+        wanted["tolerations"] = with_gang_tolerations(wanted.get("tolerations", ()))
         spec["subdomain"] = service_name(experiment.name, step.name, experiment.metadata.uid)
     for field in (
         "serviceAccountName",

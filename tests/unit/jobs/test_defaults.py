@@ -25,7 +25,7 @@ queueName: research
 def job(make: Make, change: Any = None) -> dict[str, Any]:
     experiment = make(change) if change else make()
     config = JobConfig(default_image="trainer:1", defaults=read_job_defaults(TEXT, "defaults.yaml"))
-    return job_manifest(experiment, starts(experiment)["train"], config)
+    return job_manifest(experiment, starts(experiment)["evaluate"], config)
 
 
 def test_an_experiment_without_wishes_gets_them(make: Make) -> None:

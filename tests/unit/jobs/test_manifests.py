@@ -169,7 +169,8 @@ def test_pod_overrides(make: Make) -> None:
         "securityContext": {"runAsUser": 4711, "fsGroup": 0, "supplementalGroups": [7]},
         "gpuResource": "amd.com/gpu",
     }
-    job = the_job(make(lambda spec: spec.update(podOverrides=overrides)))
+    # a gang gets tolerations of its own
+    job = the_job(make(lambda spec: spec.update(podOverrides=overrides), lambda spec: spec["steps"][2].update(nodes=1)))
     spec, template = pod(job), job["spec"]["template"]
     for name in (
         "nodeSelector",
