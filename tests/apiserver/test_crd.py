@@ -199,10 +199,21 @@ def condition(kind: str, status: str, reason: str) -> dict[str, str]:
     }
 
 
-RUNNING = {"conditions": [condition("Reconciling", "True", "Running"), condition("Ready", "False", "Running")]}
-SUSPENDED = {"conditions": [condition("Suspended", "True", "Suspended"), condition("Ready", "True", "Suspended")]}
+RUNNING_CONDITIONS = [condition("Reconciling", "True", "Running"), condition("Ready", "False", "Running")]
+STARTED = [{"name": "convert", "state": "Pending", "attempt": 0}, {"name": "train", "state": "Running", "attempt": 1}]
+RUNNING = {"conditions": RUNNING_CONDITIONS, "steps": STARTED}
+SUSPENDED = {
+    "conditions": [condition("Suspended", "True", "Suspended"), condition("Ready", "True", "Suspended")],
+    "steps": STARTED,
+}
+BEFORE_THE_FIRST_ATTEMPT: dict[str, dict[str, Any]] = {
+    "no status": {},
+    "seen": {"conditions": RUNNING_CONDITIONS},
+    "waiting": {"conditions": RUNNING_CONDITIONS, "steps": [{**step, "attempt": 0} for step in STARTED]},
+    "without a number": {"conditions": RUNNING_CONDITIONS, "steps": [{"name": "convert", "state": "Pending"}]},
+}
 
-ONLY_SUSPENDED = {
+ONLY_WHEN_NOTHING_RUNS = {
     "workspace": {"workspace": {"persistentVolumeClaim": {"claimName": "other"}}},
     "workspace.subPath": {"workspace": {"subPath": "elsewhere"}},
     "key added": {"encryptionKeySecretRef": {"name": "model-key"}},
@@ -234,32 +245,46 @@ def test_may_change_while_running(bed: Bed, namespace: str, change: dict[str, An
     assert edited(bed, namespace, suspend=False, status=RUNNING, change=change)["metadata"]["generation"] == 2
 
 
-@pytest.mark.parametrize("change", ONLY_SUSPENDED.values(), ids=ONLY_SUSPENDED)
+@pytest.mark.parametrize("change", ONLY_WHEN_NOTHING_RUNS.values(), ids=ONLY_WHEN_NOTHING_RUNS)
 def test_may_not_change_while_running(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
     field = next(iter(change))
-    with pytest.raises(RestError, match=f"spec.{field} can change only while the condition Suspended is True"):
+    with pytest.raises(RestError, match=f"spec.{field} can change until the first attempt of a step has started, or"):
         edited(bed, namespace, suspend=False, status=RUNNING, change=change)
 
 
-@pytest.mark.parametrize("change", ONLY_SUSPENDED.values(), ids=ONLY_SUSPENDED)
+@pytest.mark.parametrize("status", BEFORE_THE_FIRST_ATTEMPT.values(), ids=BEFORE_THE_FIRST_ATTEMPT)
+@pytest.mark.parametrize("change", ONLY_WHEN_NOTHING_RUNS.values(), ids=ONLY_WHEN_NOTHING_RUNS)
+def test_may_change_until_the_first_attempt_has_started(
+    bed: Bed, namespace: str, change: dict[str, Any], status: dict[str, Any]
+) -> None:
+    assert edited(bed, namespace, suspend=False, status=status, change=change)["metadata"]["generation"] == 2
+
+
+def test_may_not_change_once_one_of_many_steps_has_started(bed: Bed, namespace: str) -> None:
+    steps = [{"name": f"step-{index}", "attempt": int(index == 31)} for index in range(32)]
+    with pytest.raises(RestError, match="spec.workspace can change until"):
+        edited(bed, namespace, suspend=False, status={"steps": steps}, change=ONLY_WHEN_NOTHING_RUNS["workspace"])
+
+
+@pytest.mark.parametrize("change", ONLY_WHEN_NOTHING_RUNS.values(), ids=ONLY_WHEN_NOTHING_RUNS)
 def test_may_not_change_before_the_operator_has_suspended_it(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
     with pytest.raises(RestError, match="set spec.suspend to true and wait for it before"):
         edited(bed, namespace, suspend=True, status=RUNNING, change=change)
 
 
-@pytest.mark.parametrize("change", ONLY_SUSPENDED.values(), ids=ONLY_SUSPENDED)
+@pytest.mark.parametrize("change", ONLY_WHEN_NOTHING_RUNS.values(), ids=ONLY_WHEN_NOTHING_RUNS)
 def test_may_change_while_suspended(bed: Bed, namespace: str, change: dict[str, Any]) -> None:
     assert edited(bed, namespace, suspend=True, status=SUSPENDED, change=change)["metadata"]["generation"] == 2
 
 
 def test_may_change_and_resume_at_once(bed: Bed, namespace: str) -> None:
-    change = {**ONLY_SUSPENDED["workspace"], "suspend": False}
+    change = {**ONLY_WHEN_NOTHING_RUNS["workspace"], "suspend": False}
     assert edited(bed, namespace, suspend=True, status=SUSPENDED, change=change)["metadata"]["generation"] == 2
 
 
 def test_may_not_change_once_resumed_although_the_condition_still_stands(bed: Bed, namespace: str) -> None:
-    with pytest.raises(RestError, match="spec.workspace can change only"):
-        edited(bed, namespace, suspend=False, status=SUSPENDED, change=ONLY_SUSPENDED["workspace"])
+    with pytest.raises(RestError, match="spec.workspace can change until"):
+        edited(bed, namespace, suspend=False, status=SUSPENDED, change=ONLY_WHEN_NOTHING_RUNS["workspace"])
 
 
 @pytest.mark.parametrize("change", [{"encryptionKeySecretRef": None}, {"encryptionKeySecretRef": {"key": "other"}}])
@@ -268,7 +293,8 @@ def test_a_key_may_be_changed_or_removed_only_while_suspended(bed: Bed, namespac
     manifest["spec"] |= {"encryptionKeySecretRef": {"name": "model-key"}, "suspend": True}
     path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
     assert bed.api("POST", RESOURCE.format(namespace), manifest)["spec"]["encryptionKeySecretRef"]["key"] == "key"
-    with pytest.raises(RestError, match="spec.encryptionKeySecretRef can change only"):
+    bed.api("PATCH", f"{path}/status", {"status": RUNNING})
+    with pytest.raises(RestError, match="spec.encryptionKeySecretRef can change until"):
         bed.api("PATCH", path, {"spec": change})
     bed.api("PATCH", f"{path}/status", {"status": SUSPENDED})
     assert bed.api("PATCH", path, {"spec": change})["metadata"]["generation"] == 2
@@ -403,7 +429,8 @@ def test_an_object_from_before_the_bounds_still_takes_status_writes(
     written = f"{path}/minimal/status?fieldManager=one&force=true"
     assert bed.api("PATCH", written, body, "application/apply-patch+yaml")["status"] == RUNNING
     stalled = {"conditions": [condition("Stalled", "True", "InvalidSpec")]}
-    assert bed.api("PATCH", f"{path}/minimal/status", {"status": stalled})["status"] == stalled
+    answer = bed.api("PATCH", f"{path}/minimal/status", {"status": stalled})
+    assert answer["status"]["conditions"] == stalled["conditions"]
     # the spec has to be right as soon as it is touched
     with pytest.raises(RestError, match="affinity: Too many"):
         bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})

@@ -21,13 +21,16 @@ _SUSPENDED = (
     "(oldSelf.spec.suspend && has(self.status) && has(self.status.conditions) && "
     "self.status.conditions.exists(c, c.type == 'Suspended' && c.status == 'True'))"
 )
+_NEVER_STARTED = (
+    "(!has(self.status) || !has(self.status.steps) || self.status.steps.all(s, s.?attempt.orValue(0) == 0))"
+)
 
 
-def _only_suspended(field: str, *, optional: bool = False) -> Rule:
+def _only_when_nothing_runs(field: str, *, optional: bool = False) -> Rule:
     return Rule(
-        f"({unchanged(field, optional=optional)}) || {_SUSPENDED}",
-        f"spec.{field} can change only while the condition Suspended is True: set spec.suspend to true and wait for it "
-        "before",
+        f"({unchanged(field, optional=optional)}) || {_NEVER_STARTED} || {_SUSPENDED}",
+        f"spec.{field} can change until the first attempt of a step has started, or while the condition Suspended is "
+        "True: set spec.suspend to true and wait for it before",
         field=f".spec.{field}",
         kind="FieldValueForbidden",
     )
@@ -99,9 +102,9 @@ TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
             f"{EXPERIMENT_NAME_LENGTH} characters",
             field=".metadata.name",
         ),
-        _only_suspended("workspace"),
-        _only_suspended("encryptionKeySecretRef", optional=True),
-        _only_suspended("queueName"),
+        _only_when_nothing_runs("workspace"),
+        _only_when_nothing_runs("encryptionKeySecretRef", optional=True),
+        _only_when_nothing_runs("queueName"),
     ),
     "ExperimentBody": STEPS_RULES,
     "Step": STEP_RULES,

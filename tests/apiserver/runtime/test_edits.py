@@ -122,7 +122,7 @@ def test_what_may_change_only_while_suspended(
 ) -> None:
     kubelet.play("train", Play(seconds=None), attempt=1)
     cluster.apply(manifest("fixed", TRAIN))
-    kubelet.wait_running("train")
+    cluster.wait_step("fixed", "train", state="Running", attempt=1)
     cluster.claim("ReadWriteMany", name="other")
     moved = {"workspace": {"persistentVolumeClaim": {"claimName": "other"}}}
     for spec in (moved, {"queueName": "team"}, {"encryptionKeySecretRef": {"name": "k", "key": "k"}}):
