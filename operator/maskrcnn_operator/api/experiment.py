@@ -160,7 +160,11 @@ class ExperimentBody(ApiModel):
         default=None, description="Delete the experiment this time after it finished, in seconds; never when absent."
     )
     max_restarts: int = Field(
-        default=3, ge=0, le=1000, description="Attempts of a step after its first; disruptions are not counted."
+        default=3,
+        ge=0,
+        le=1000,
+        description="Restarts of a failed step until it has a newer checkpoint, and 20 times as many in all; "
+        "disruptions are not counted.",
     )
     pod_overrides: PodOverrides = Field(default=PodOverrides(), description="What the cluster wants of the pods.")
     experiment: ExperimentSpec = Field(description="The experiment specification, the same for all steps.")

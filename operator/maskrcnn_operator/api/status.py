@@ -108,7 +108,10 @@ class StepStatus(StatusModel):
     reason: str = Field(default="", description="One word of the documented vocabulary.")
     message: str = Field(default="", description="What happened, in a sentence.")
     attempt: Count = Field(default=0, description="Number of the newest attempt; 0 before the first.")
-    restarts: Count = Field(default=0, description="Attempts that counted against maxRestarts.")
+    restarts: Count = Field(default=0, description="Attempts started because one failed; disruptions are not counted.")
+    restarts_since_checkpoint: Count = Field(
+        default=0, description="Of these, those since the newest checkpoint; maxRestarts bounds them."
+    )
     disruptions: Count = Field(
         default=0, description="Attempts that were disrupted, not counted, since the newest checkpoint."
     )

@@ -7,7 +7,7 @@ from maskrcnn_operator.core.runs import Run
 
 
 def with_newest_checkpoint(step: StepStatus, run: Run | None, reported: Progress | None) -> StepStatus:
-    """The step with the largest checkpoint that is known; a newer one gives disruptions a new budget.
+    """The step with the largest checkpoint that is known; a newer one gives restarts and disruptions a new budget.
 
     Reports are copied here because they are removed when the step ends.
     """
@@ -19,7 +19,7 @@ def with_newest_checkpoint(step: StepStatus, run: Run | None, reported: Progress
     newest = max((value for value in seen if value is not None), default=None)
     if newest is None or newest <= (step.checkpoint_step or 0):
         return step
-    return step.model_copy(update={"checkpoint_step": newest, "disruptions": 0})
+    return step.model_copy(update={"checkpoint_step": newest, "restarts_since_checkpoint": 0, "disruptions": 0})
 
 
 def progress_is_to_be_dropped(before: Progress | None, after: Progress | None) -> bool:

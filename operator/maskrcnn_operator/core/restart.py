@@ -17,6 +17,8 @@ from maskrcnn_trainer.errors import (
 
 MAX_DISRUPTIONS = 20
 """Uncounted attempts without a newer checkpoint after which a step fails."""
+RESTARTS_IN_ALL = 20
+"""Times maxRestarts after which a step fails, however many checkpoints it has written: it would never end."""
 
 
 def back_off(failures: int, settings: Settings) -> timedelta:
@@ -49,20 +51,28 @@ def after_failure(
     """The step after an attempt that ended without a result and that nobody asked to stop.
 
     64 is permanent. A disruption, or a stop (143) that we did not ask for, does not count against ``max_restarts``;
-    everything else does.
+    everything else does. A newer checkpoint gives a new budget, as far as all restarts together allow it.
     """
     reason = exit_reason(code, said)
     if code == EXIT_INVALID:
         return failed(step, reason, message, ended)
     if disrupted or code == EXIT_STOPPED:
         return uncounted(step, Reason.DISRUPTED, message, ended, settings)
-    if step.restarts >= max_restarts:
-        tries = f"attempt {step.attempt} failed and maxRestarts ({max_restarts}) is used up"
-        return failed(step, reason, f"{message} ({tries})", ended)
-    restarts = step.restarts + 1
-    return _again(
-        step.model_copy(update={"restarts": restarts}), Reason.BACK_OFF, f"{reason}: {message}", ended, settings
-    )
+    spent = _spent(step, max_restarts)
+    if spent:
+        return failed(step, reason, f"{message} (attempt {step.attempt} failed and {spent})", ended)
+    counts = {"restarts": step.restarts + 1, "restarts_since_checkpoint": step.restarts_since_checkpoint + 1}
+    return _again(step.model_copy(update=counts), Reason.BACK_OFF, f"{reason}: {message}", ended, settings)
+
+
+def _spent(step: StepStatus, max_restarts: int) -> str:
+    """Return which budget of restarts is used up, in words; empty where another attempt may start."""
+    if step.restarts_since_checkpoint >= max_restarts:
+        since = f" since checkpoint {step.checkpoint_step}" if step.restarts > step.restarts_since_checkpoint else ""
+        return f"maxRestarts ({max_restarts}) is used up{since}"
+    if step.restarts >= RESTARTS_IN_ALL * max_restarts:
+        return f"it has been restarted {step.restarts} times, {RESTARTS_IN_ALL} times maxRestarts ({max_restarts})"
+    return ""
 
 
 def uncounted(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
@@ -97,6 +107,7 @@ def forgiven(step: StepStatus) -> StepStatus:
             "reason": Reason.RESUMED.value,
             "message": "",
             "restarts": 0,
+            "restarts_since_checkpoint": 0,
             "disruptions": 0,
             "completion_time": None,
             "next_attempt_time": None,
@@ -115,6 +126,6 @@ def _again(step: StepStatus, reason: Reason, message: str, ended: datetime, sett
             "state": StepState.PENDING,
             "reason": reason.value,
             "message": message,
-            "next_attempt_time": ended + back_off(step.restarts + step.disruptions, settings),
+            "next_attempt_time": ended + back_off(step.restarts_since_checkpoint + step.disruptions, settings),
         }
     )

@@ -1,0 +1,93 @@
+"""maxRestarts: counted since the newest checkpoint, bounded in all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from maskrcnn_operator.api.status import StepState
+
+from .conftest import Make
+from .world import World
+
+
+def crash(world: World, checkpoint: int | None = None, code: int = 1) -> None:
+    """The training fails, with a checkpoint of that step, and is tried again if it may be."""
+    if checkpoint is not None:
+        world.change("train", checkpoint_step=checkpoint)
+    world.fail("train", code)
+    world.now += timedelta(minutes=5)
+    world.settle()
+
+
+def test_newer_checkpoint_gives_a_new_budget(training: World) -> None:
+    for month in range(10):
+        crash(training, checkpoint=100 * (month + 1))
+    step = training.step("train")
+    assert (step.attempt, step.restarts, step.restarts_since_checkpoint) == (11, 10, 1)
+    assert training.experiment.status.restarts == 10
+    assert training.live() == {"train"}
+
+
+def test_budget_is_spent_since_the_newest_checkpoint(training: World) -> None:
+    crash(training, checkpoint=100)
+    crash(training, checkpoint=200)
+    for _ in range(3):
+        assert training.step("train").state is not StepState.FAILED
+        crash(training, checkpoint=200)
+    step = training.step("train")
+    assert (step.state, step.restarts) == (StepState.FAILED, 4)
+    assert "(attempt 5 failed and maxRestarts (3) is used up since checkpoint 200)" in step.message
+
+
+def test_checkpoint_that_is_not_newer_gives_no_new_budget(training: World) -> None:
+    for _ in range(4):
+        crash(training, checkpoint=100)
+    step = training.step("train")
+    assert (step.state, step.restarts) == (StepState.FAILED, 3)
+
+
+def test_restarts_are_bounded_whatever_checkpoints_there_are(training: World, make: Make) -> None:
+    training.edit(make(lambda spec: spec.update(maxRestarts=2)))
+    for attempt in range(41):
+        assert training.live() == {"train"}
+        crash(training, checkpoint=attempt + 1)
+    step = training.step("train")
+    assert (step.state, step.reason, step.restarts) == (StepState.FAILED, "Error", 40)
+    assert "it has been restarted 40 times, 20 times maxRestarts (2)" in step.message
+
+
+def test_max_restarts_of_zero_tries_once_even_with_a_newer_checkpoint(training: World, make: Make) -> None:
+    training.edit(make(lambda spec: spec.update(maxRestarts=0)))
+    crash(training, checkpoint=100)
+    assert training.step("train").state is StepState.FAILED
+
+
+def test_disruption_leaves_the_budget_of_restarts_alone(training: World) -> None:
+    crash(training)
+    crash(training, code=143)
+    step = training.step("train")
+    assert (step.restarts, step.restarts_since_checkpoint, step.disruptions) == (1, 1, 1)
+
+
+def test_back_off_is_short_again_after_a_newer_checkpoint(training: World) -> None:
+    for _ in range(3):
+        crash(training)
+    training.change("train", checkpoint_step=100)
+    training.fail("train", 1)
+    assert training.step("train").next_attempt_time == training.now + timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("restarts", [3, 60])
+def test_resume_gives_both_budgets_back(training: World, restarts: int) -> None:
+    for number in range(restarts + 1):
+        crash(training, checkpoint=number if restarts == 60 else None)
+    assert training.step("train").state is StepState.FAILED
+    training.suspend(True)
+    training.settle()
+    training.suspend(False)
+    training.settle()
+    step = training.step("train")
+    assert (step.restarts, step.restarts_since_checkpoint) == (0, 0)
+    assert training.live() == {"train"}
