@@ -141,7 +141,7 @@ class PodSecurityContext(ApiModel):
 
 
 class PodOverrides(ApiModel):
-    """What the cluster wants of the pods; counts from the next attempt of a step."""
+    """What the cluster wants of the pods; counts from the next attempt of a step, and replaces one that never ran."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(
         default={}, max_length=64, description="Labels that a node must have."

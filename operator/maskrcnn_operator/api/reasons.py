@@ -53,6 +53,7 @@ class Reason(StrEnum):
     RUN_LOST = "RunLost"
     RESULT_UNREADABLE = "ResultUnreadable"
     SPEC_CHANGED = "SpecChanged"
+    TEMPLATE_CHANGED = "TemplateChanged"
     NAME_TAKEN = "NameTaken"
     JOB_REFUSED = "JobRefused"
     NODE_LOST = "NodeLost"
@@ -104,8 +105,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.UNSCHEDULABLE: "Give the cluster what the message says it lacks, or ask for less: resources, nodeSelector, "
     "affinity, tolerations; the claim must be bound.",
     Reason.SCHEDULING_GATED: "Nothing, or look at who put a scheduling gate on the pods.",
-    Reason.IMAGE_PULL_BACK_OFF: "Correct image, or give podOverrides.imagePullSecrets, then suspend and resume.",
-    Reason.INVALID_IMAGE_NAME: "Correct image, then suspend and resume.",
+    Reason.IMAGE_PULL_BACK_OFF: "Correct image, or give podOverrides.imagePullSecrets: the attempt is replaced.",
+    Reason.INVALID_IMAGE_NAME: "Correct image: the attempt is replaced.",
     Reason.CREATE_CONTAINER_CONFIG_ERROR: "Look for the Secret and key that the message names; the pod goes on by "
     "itself once it is there.",
     Reason.CREATE_CONTAINER_ERROR: "Look at the message: the node could not make the container (mounts, "
@@ -115,7 +116,8 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.WAITING_FOR_STEPS: "Nothing: the steps that the message names have to succeed first.",
     Reason.WAITING_FOR_TURN: "Nothing, or allow more steps at a time: a ReadWriteMany claim, or --jobs locally.",
     Reason.WAITING_FOR_PODS: "Nothing; if it lasts, look at the pods that do not end.",
-    Reason.WAITING_FOR_CLAIM: "Create the claim that spec.workspace names, or let the operator read claims.",
+    Reason.WAITING_FOR_CLAIM: "Create the claim that spec.workspace names, or correct its name; the operator must be "
+    "allowed to read claims.",
     Reason.UPSTREAM_FAILED: "Correct the failed step that the message names.",
     Reason.UPSTREAM_CHANGED: "Nothing: steps that consume an old result end before it is made again.",
     Reason.BACK_OFF: "Nothing, or read the message of the last attempt: the next starts at nextAttemptTime.",
@@ -123,6 +125,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.RUN_LOST: "Nothing: the attempt vanished and is made again; look for who deletes Jobs if it repeats.",
     Reason.RESULT_UNREADABLE: "Nothing: the step is started again and finds its result.",
     Reason.SPEC_CHANGED: "Nothing: the attempt of the old spec ends before the new one starts.",
+    Reason.TEMPLATE_CHANGED: "Nothing: the attempt never ran; one of the new spec takes its place and is not counted.",
     Reason.NAME_TAKEN: "Remove the object of that name, which belongs to somebody else.",
     Reason.JOB_REFUSED: "Correct what the message names (podOverrides, quota, an admission policy) and apply it again.",
     Reason.NODE_LOST: "Remove the node, or set its out-of-service taint.",

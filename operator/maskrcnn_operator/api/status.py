@@ -116,7 +116,7 @@ class StepStatus(StatusModel):
         default=0, description="Attempts that were disrupted, not counted, since the newest checkpoint."
     )
     job_name: str | None = Field(default=None, description="Name of the newest attempt's Job.")
-    image: str | None = Field(default=None, description="Trainer image, resolved at the first attempt.")
+    image: str | None = Field(default=None, description="Trainer image of the newest attempt, which its retries keep.")
     fingerprint: str | None = Field(default=None, description="What the result depends on, as a hash.")
     start_time: Time | None = Field(default=None, description="When the first attempt started.")
     run_start_time: Time | None = Field(default=None, description="When a pod of the newest attempt first ran.")

@@ -1,12 +1,14 @@
-"""Steps whose wanted fingerprint is no longer the recorded one."""
+"""Steps whose wanted fingerprint is no longer the recorded one, and attempts that wait with an old template."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.outcome import stopping, without_results
+from maskrcnn_operator.core.runs import Run
+from maskrcnn_operator.core.template import is_another_template
 from maskrcnn_operator.core.wanted import Wanted
 
 
@@ -21,3 +23,26 @@ def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[s
         else:
             found[name] = without_results(step)
     return found
+
+
+def replace_what_never_ran(
+    steps: Mapping[str, StepStatus], runs: Sequence[Run], wanted: Wanted
+) -> dict[str, StepStatus]:
+    """Return the steps, each attempt stopping that never ran and whose Job was made of another spec.
+
+    Nothing is lost by it, and a correction of an image, of resources or of a queue needs no suspension. An attempt that
+    has run goes on: the change counts from the next one on.
+    """
+    newest = {(run.step, run.attempt): run for run in runs}
+    found = dict(steps)
+    for name, step in steps.items():
+        run = newest.get((name, step.attempt))
+        if run is not None and _never_ran(step) and is_another_template(run.template, wanted.templates[name]):
+            message = f"attempt {step.attempt} never ran and is replaced: what the spec says of its Job has changed"
+            found[name] = stopping(step, Reason.TEMPLATE_CHANGED, message)
+    return found
+
+
+def _never_ran(step: StepStatus) -> bool:
+    """Return whether the newest attempt waits to run: in a queue, for a node, for its image, or for its peers."""
+    return step.state in (StepState.QUEUED, StepState.STARTING)

@@ -33,6 +33,8 @@ def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
         event = Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")
     elif after.reason in _WARNED_OF and after.reason != before.reason:
         event = Event("Warning", after.reason, f"step {after.name}: {after.message}")
+    elif after.reason == Reason.TEMPLATE_CHANGED and after.reason != before.reason:
+        event = Event("Normal", after.reason, f"step {after.name}: {after.message}")
     elif after.state is before.state:
         event = None
     elif after.state is StepState.SUCCEEDED:

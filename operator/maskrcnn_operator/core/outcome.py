@@ -178,6 +178,7 @@ def _stopped(step: StepStatus, ended: datetime, settings: Settings) -> StepStatu
             "state": StepState.PENDING,
             "reason": Reason.STOPPED.value,
             "message": "",
+            "image": None,
         }
     )
 

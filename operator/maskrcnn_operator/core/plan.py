@@ -50,6 +50,7 @@ class StartRun:
     Attributes:
         spec: merged spec with every path in it, in the manifest's form; None for tasks that read none.
         model_path: what the task takes with -m; None for tasks that take none.
+        template: hash of what the spec says of its Job (:mod:`maskrcnn_operator.core.template`).
     """
 
     step: str
@@ -58,6 +59,7 @@ class StartRun:
     image: str | None
     spec: ExperimentSpec | None
     model_path: str | None
+    template: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
-from maskrcnn_operator.core.changed import drop_what_changed
+from maskrcnn_operator.core.changed import drop_what_changed, replace_what_never_ran
 from maskrcnn_operator.core.checkpoint import progress_is_to_be_dropped, with_newest_checkpoint
 from maskrcnn_operator.core.deadlines import (
     active_deadline,
@@ -24,6 +24,7 @@ from maskrcnn_operator.core.deadlines import (
     stop_what_runs_too_long,
 )
 from maskrcnn_operator.core.events import events_between
+from maskrcnn_operator.core.image import drop_images_of_before_an_edit
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
 from maskrcnn_operator.core.refusal import tried_at_once_after_an_edit, waiting_after_a_refusal
 from maskrcnn_operator.core.retention import runs_to_forget
@@ -88,11 +89,11 @@ def observe_steps(
 ) -> dict[str, StepStatus]:
     """Each step of the spec after a look at its runs, whatever the spec now wants of it."""
     resumed = experiment.status.is_true(ConditionType.SUSPENDED) and not experiment.spec.suspend
-    edited = experiment.status.observed_generation != experiment.metadata.generation
+    edited = _is_edited(experiment)
     steps: dict[str, StepStatus] = {}
     for wanted in experiment.spec.steps:
         step = experiment.status.step(wanted.name) or StepStatus(name=wanted.name)
-        step = restart.forgiven(step) if resumed else step
+        step = restart.resumed(step) if resumed else step
         step = tried_at_once_after_an_edit(step, edited=edited)
         mine = {run.attempt: run for run in runs if run.step == wanted.name}
         newer = sorted(attempt for attempt in mine if attempt > step.attempt)
@@ -108,6 +109,11 @@ def observe_steps(
             )
         steps[step.name] = step
     return steps
+
+
+def _is_edited(experiment: MaskRCNNExperiment) -> bool:
+    """Return whether the spec has changed since the status was written."""
+    return experiment.status.observed_generation != experiment.metadata.generation
 
 
 class _Look:
@@ -152,6 +158,8 @@ class _Look:
         """A spec that can be carried out."""
         steps = observe_steps(self.experiment, self.runs, self.now, self.settings)
         steps = drop_what_changed(steps, self.wanted)
+        steps = replace_what_never_ran(steps, self.runs, self.wanted)
+        steps = drop_images_of_before_an_edit(steps, self.runs, self.wanted, edited=_is_edited(self.experiment))
         steps = self._suspended(steps) if self.experiment.spec.suspend else steps
         steps = {name: with_active_time(step, self.experiment, self.now) for name, step in steps.items()}
         steps, over = self._within_deadlines(steps)

@@ -97,8 +97,10 @@ def failed(step: StepStatus, reason: str, message: str, ended: datetime) -> Step
     )
 
 
-def forgiven(step: StepStatus) -> StepStatus:
-    """A failed step with a new budget, as after a resume; any other step as it is."""
+def resumed(step: StepStatus) -> StepStatus:
+    """Return the step after a resume: one that starts next without its image, one that failed with a new budget."""
+    if step.state is StepState.PENDING:
+        return step.model_copy(update={"image": None})
     if step.state is not StepState.FAILED:
         return step
     return step.model_copy(
@@ -106,6 +108,7 @@ def forgiven(step: StepStatus) -> StepStatus:
             "state": StepState.PENDING,
             "reason": Reason.RESUMED.value,
             "message": "",
+            "image": None,
             "restarts": 0,
             "restarts_since_checkpoint": 0,
             "disruptions": 0,

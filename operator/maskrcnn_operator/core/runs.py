@@ -39,6 +39,7 @@ class Run:
         step, attempt: which; attempts count from 1 and only rise.
         state: how far it has come; an ended one never changes.
         fingerprint: what it was started for; empty where it cannot be read.
+        template: hash of what the spec said of its Job; empty where it cannot be read, and on this machine.
         name: of the Job, or of the process.
         image: trainer image; None on this machine.
         waiting_reason: why it does not run yet, such as ImagePullBackOff.
@@ -62,6 +63,7 @@ class Run:
     attempt: int
     state: RunState
     fingerprint: str = ""
+    template: str = ""
     name: str = ""
     image: str | None = None
     waiting_reason: str = ""

@@ -47,8 +47,8 @@ def next_attempt(
 ) -> tuple[StepStatus, StartRun | None]:
     """The step with one attempt more, and what is to be started; a failed step and None where its model has no file.
 
-    The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised, and the image
-    of the first attempt as long as the user names no other.
+    The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised, and an image
+    that the spec does not name as long as the step records it (:mod:`maskrcnn_operator.core.image`).
     """
     step, node, manifest = steps[name], wanted.graph.nodes[name], experiment.step(name)
     maker = steps[node.model] if node.model else None
@@ -79,4 +79,6 @@ def next_attempt(
             "next_attempt_time": None,
         }
     )
-    return started, StartRun(name, step.attempt + 1, fingerprint, image, spec, argument)
+    return started, StartRun(
+        name, step.attempt + 1, fingerprint, image, spec, argument, template=wanted.templates[name]
+    )

@@ -12,6 +12,7 @@ from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
 from maskrcnn_operator.core.overrides import problems_of_overrides
+from maskrcnn_operator.core.template import template_hashes
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Wanted:
     Attributes:
         prints: fingerprints by version of the algorithm, then by step.
         overlaps: by step, inputs that lie where another step writes; they are a problem for a step still to start.
+        templates: template hashes (:mod:`maskrcnn_operator.core.template`) by step.
     """
 
     graph: StepGraph
     prints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     overlaps: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, step: str) -> str:
         """The fingerprint of ``step`` by the current version of the algorithm."""
@@ -53,4 +56,4 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
         return Wanted(graph, problems=tuple(problems))
     specs = {name: step.spec for name, step in merged.items()}
     prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
-    return Wanted(graph, prints, overlaps=overlaps(experiment, graph))
+    return Wanted(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))

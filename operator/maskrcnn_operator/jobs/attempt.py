@@ -155,6 +155,7 @@ def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> 
     job, pods = attempt.job, attempt.pods
     known = {
         "fingerprint": job.fingerprint if job else pods[0].fingerprint,
+        "template": job.template if job else pods[0].template,
         "name": job.name if job else "",
         "image": job.image if job else None,
         "started": job.start_time if job else None,

@@ -13,6 +13,7 @@ from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, JobConfig
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
     ANNOTATION_FINGERPRINT,
+    ANNOTATION_TEMPLATE,
     LABEL_QUEUE,
     job_name,
     labels,
@@ -44,6 +45,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
                 **carried_by(Place.JOB, "annotations", overrides.annotations),
                 ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
                 ANNOTATION_FINGERPRINT: start.fingerprint,
+                ANNOTATION_TEMPLATE: start.template,
             },
             "ownerReferences": [owner_reference(experiment)],
         },

@@ -16,6 +16,7 @@ MANAGER = "maskrcnn-operator"
 
 ANNOTATION_FINGERPRINT = f"{GROUP}/fingerprint"
 ANNOTATION_EXPERIMENT_UID = f"{GROUP}/experiment-uid"
+ANNOTATION_TEMPLATE = f"{GROUP}/template"
 ANNOTATION_SPEC = f"{GROUP}/spec"
 ANNOTATION_REPORT_CA = f"{GROUP}/report-ca"
 

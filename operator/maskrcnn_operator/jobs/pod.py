@@ -20,6 +20,7 @@ from maskrcnn_operator.jobs.names import (
     ANNOTATION_FINGERPRINT,
     ANNOTATION_REPORT_CA,
     ANNOTATION_SPEC,
+    ANNOTATION_TEMPLATE,
     job_name,
     labels,
     service_name,
@@ -57,6 +58,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             **carried_by(Place.PODS, "annotations", overrides.annotations),
             ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
             ANNOTATION_FINGERPRINT: start.fingerprint,
+            ANNOTATION_TEMPLATE: start.template,
             **dict(files.values()),
         },
     }

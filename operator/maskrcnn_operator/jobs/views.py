@@ -17,6 +17,7 @@ from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
     ANNOTATION_FINGERPRINT,
+    ANNOTATION_TEMPLATE,
     LABEL_ATTEMPT,
     LABEL_EXPERIMENT,
     LABEL_QUEUE,
@@ -74,6 +75,7 @@ class JobView:
     attempt: int = 0
     experiment_uid: str = ""
     fingerprint: str = ""
+    template: str = ""
     image: str | None = None
     queue: str = ""
     suspended: bool = False
@@ -121,6 +123,7 @@ class PodView:
     attempt: int = 0
     experiment_uid: str = ""
     fingerprint: str = ""
+    template: str = ""
     job_uid: str = ""
     index: int = 0
     node: str = ""
@@ -187,6 +190,7 @@ def job_view(value: object) -> JobView:
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         experiment_uid=_controller(metadata, KIND),
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
+        template=_shared(annotations.get(ANNOTATION_TEMPLATE)),
         image=_image(spec),
         queue=_shared(labels.get(LABEL_QUEUE)),
         suspended=spec.get("suspend") is True,
@@ -228,6 +232,7 @@ def pod_view(value: object) -> PodView:
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         experiment_uid=_shared(annotations.get(ANNOTATION_EXPERIMENT_UID)),
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
+        template=_shared(annotations.get(ANNOTATION_TEMPLATE)),
         job_uid=_controller(metadata, "Job"),
         index=_number(labels.get(_INDEX)),
         node=_shared(spec.get("nodeName")),

@@ -18,7 +18,7 @@ from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress
 from maskrcnn_operator.core.plan import Plan, Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
-from maskrcnn_operator.core.restart import forgiven
+from maskrcnn_operator.core.restart import resumed
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.display import Display
@@ -145,7 +145,7 @@ def _status_to_go_on_from(
     wanted = understand(experiment)
     steps: list[StepStatus] = []
     for step in status.steps:
-        kept = forgiven(step)
+        kept = resumed(step)
         known = not wanted.problems and step.name in wanted.graph.nodes
         if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
             directory = workspace.step_directory(experiment.name, step.name)

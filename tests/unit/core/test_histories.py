@@ -22,11 +22,12 @@ from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.core.wanted import Wanted, understand
 
 MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text())
-SETTINGS = Settings()
+SETTINGS = Settings(default_image="default:1")
 
 
-def edited(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
+def edited(seed: int, revision: int, broken: bool, image: str = "") -> MaskRCNNExperiment:
     manifest = copy.deepcopy(MANIFEST)
+    manifest["spec"]["image"] = image
     manifest["spec"]["experiment"]["seed"] = seed
     manifest["spec"]["steps"][3]["revision"] = str(revision)
     if broken:
@@ -35,9 +36,11 @@ def edited(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
 
 
 # reading a manifest takes milliseconds, so each variant is read once
-VARIANTS = [edited(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
+IMAGES = ("", "own:1", "own:2")
+EDITS = [(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
+VARIANTS = {(edit, image): edited(*edit, image) for edit in EDITS for image in IMAGES}
 # suspending keeps the same steps
-UNDERSTOOD = {id(variant.spec.steps): understand(variant) for variant in VARIANTS}
+UNDERSTOOD = {id(variant.spec.steps): understand(variant) for variant in VARIANTS.values()}
 
 ACTIONS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 64, 70, 75, 137, 143])),
@@ -51,7 +54,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("mute"), st.integers(0, 8), st.just(0)),
     st.tuples(st.just("vanish"), st.integers(0, 8), st.just(0)),
     st.tuples(st.just("suspend"), st.just(0), st.integers(0, 1)),
-    st.tuples(st.just("edit"), st.just(0), st.integers(0, len(VARIANTS) - 1)),
+    st.tuples(st.just("edit"), st.just(0), st.integers(0, len(EDITS) - 1)),
+    st.tuples(st.just("image"), st.just(0), st.integers(0, len(IMAGES) - 1)),
     st.tuples(st.just("wait"), st.just(0), st.sampled_from([1, 11, 301, 11000])),
     st.tuples(st.just("lose status"), st.just(0), st.just(0)),
 )
@@ -59,10 +63,12 @@ ACTIONS = st.one_of(
 
 class Machine:
     def __init__(self) -> None:
-        self.experiment = VARIANTS[0]
+        self.edit, self.image = EDITS[0], IMAGES[0]
+        self.experiment = VARIANTS[self.edit, self.image]
         self.runs: dict[RunKey, Run] = {}
         self.now = datetime(2026, 11, 22, tzinfo=UTC)
         self.lose_next_status = False
+        self.vanished: set[str] = set()
 
     @property
     def wanted(self) -> Wanted:
@@ -77,7 +83,17 @@ class Machine:
             key = RunKey(start.step, start.attempt)
             assert not any(run.live for run in self.runs.values() if run.step == start.step), "two live runs of a step"
             assert key not in self.runs, "an attempt's number was used twice"
-            self.runs[key] = Run(start.step, start.attempt, RunState.STARTING, start.fingerprint, started=self.now)
+            # of a run that vanished nobody can say whether the user named its image
+            assert start.step in self.vanished or start.image == (self.experiment.spec.image or "default:1")
+            self.runs[key] = Run(
+                start.step,
+                start.attempt,
+                RunState.STARTING,
+                start.fingerprint,
+                template=start.template,
+                image=start.image,
+                started=self.now,
+            )
         for key in plan.stop:
             if self.runs[key].live:
                 self.runs[key] = replace(self.runs[key], state=RunState.STOPPING, failing="")
@@ -110,6 +126,9 @@ class Machine:
             mine = [run for run in self.runs.values() if run.step == step.name]
             assert sum(run.live for run in mine) <= 1
             assert step.attempt >= max((run.attempt for run in mine), default=0)
+            waits = [run for run in mine if run.attempt == step.attempt and run.state is RunState.STARTING]
+            if waits and not wanted.problems:
+                assert waits[0].template == wanted.templates[step.name], "an attempt waits with an old template"
             if step.state is StepState.SUCCEEDED and not wanted.problems:
                 assert wanted.recognises(step.name, step.fingerprint)
         kinds = {condition.type for condition in status.conditions}
@@ -124,8 +143,9 @@ class Machine:
         run = live[which % len(live)] if live else None
         if action == "suspend":
             self.experiment = self.experiment.suspended(bool(value))
-        elif action == "edit":
-            variant = VARIANTS[value]
+        elif action in ("edit", "image"):
+            self.edit, self.image = (EDITS[value], self.image) if action == "edit" else (self.edit, IMAGES[value])
+            variant = VARIANTS[self.edit, self.image]
             self.experiment = variant.with_status(self.experiment.status).suspended(self.experiment.spec.suspend)
         elif action == "wait":
             self.now += timedelta(seconds=value)
@@ -135,6 +155,7 @@ class Machine:
             return
         elif action == "vanish":
             del self.runs[run.key]
+            self.vanished.add(run.step)
         elif action == "progress":
             ran = run.ran or self.now
             self.runs[run.key] = replace(run, state=RunState.RUNNING, ran=ran, checkpoint_step=value)
@@ -195,7 +216,7 @@ def test_every_history_can_still_end_well(actions: list[tuple[str, int, int]]) -
         machine.act(*action)
         machine.settle()
     # the user puts right what is wrong, suspends, resumes; then every attempt succeeds
-    machine.experiment = VARIANTS[0].with_status(machine.experiment.status).suspended(True)
+    machine.experiment = VARIANTS[EDITS[0], IMAGES[0]].with_status(machine.experiment.status).suspended(True)
     machine.settle()
     for run in [run for run in machine.runs.values() if run.live]:
         machine.end(run, 143)

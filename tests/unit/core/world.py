@@ -42,7 +42,15 @@ class World:
             key = RunKey(start.step, start.attempt)
             assert key not in self.runs
             state = RunState.STARTING
-            self.runs[key] = Run(start.step, start.attempt, state, start.fingerprint, started=self.now)
+            self.runs[key] = Run(
+                start.step,
+                start.attempt,
+                state,
+                start.fingerprint,
+                template=start.template,
+                image=start.image,
+                started=self.now,
+            )
         for key in plan.stop:
             if self.runs[key].live:
                 self.runs[key] = replace(self.runs[key], state=RunState.STOPPING)

@@ -34,9 +34,11 @@ STAGES = (
 )
 
 
-def variant(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
+def variant(seed: int, revision: int, broken: bool, image: str = "") -> MaskRCNNExperiment:
     manifest = copy.deepcopy(MANIFEST)
-    manifest["metadata"] |= {"namespace": "lab", "uid": UID, "generation": 1 + 4 * seed + 2 * revision + broken}
+    manifest["spec"]["image"] = image
+    generation = 1 + 4 * seed + 2 * revision + broken + 100 * bool(image)
+    manifest["metadata"] |= {"namespace": "lab", "uid": UID, "generation": generation}
     manifest["spec"]["experiment"]["seed"] = seed
     manifest["spec"]["steps"][3]["revision"] = str(revision)
     if broken:
@@ -46,6 +48,7 @@ def variant(seed: int, revision: int, broken: bool) -> MaskRCNNExperiment:
 
 # reading a manifest and understanding it take milliseconds, so each variant is read once
 VARIANTS = [variant(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
+VARIANTS += [variant(1, revision, False, "own:1") for revision in (0, 1)]
 UNDERSTOOD: Mapping[int, Wanted] = {id(item.spec.steps): understand(item) for item in VARIANTS}
 
 
@@ -154,6 +157,7 @@ class Cluster:
             attempt=start.attempt,
             experiment_uid=UID,
             fingerprint=start.fingerprint,
+            template=start.template,
             image=start.image,
             start_time=self.now,
             creation=self.now,
@@ -210,6 +214,7 @@ class Cluster:
             attempt=job.attempt,
             experiment_uid=job.experiment_uid,
             fingerprint=job.fingerprint,
+            template=job.template,
             job_uid=job.uid,
             index=index,
             node=f"node-{self.names % 3}",

@@ -91,6 +91,9 @@ def check(cluster: Cluster) -> None:
         assert cluster.late is not None or not any(outlived_by_sidecars(cluster, job) for job in ours)
         if step.state is StepState.RUNNING:
             assert step.run_start_time is not None
+        if step.state in (StepState.QUEUED, StepState.STARTING) and not wanted.problems:
+            newest = [job for job in ours if job.attempt == step.attempt and job.experiment_uid == UID]
+            assert all(job.template == wanted.templates[step.name] for job in newest), "it waits with an old template"
         if step.state is StepState.SUCCEEDED and not wanted.problems:
             assert wanted.recognises(step.name, step.fingerprint)
         if step.state is StepState.PENDING and not wanted.problems:

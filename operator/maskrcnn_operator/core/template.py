@@ -1,0 +1,57 @@
+"""Template hashes: what a user's spec says of a step's Job and pods apart from what its fingerprint covers.
+
+Version 1 is SHA-256 over canonical JSON (sorted keys, no spaces, ASCII), cut to 32 hex digits, with the suffix ``-v1``.
+Only the user's spec is in it, fields equal to their default left out: the hash of a spec that stays as it is doesn't
+change with an upgrade of the operator, another default of its installation, or a field that a later release adds.
+Hashes of two versions are not compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from typing import Any
+
+from pydantic import BaseModel
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.core.merge import SPEC_READERS
+
+VERSION = "v1"
+
+BODY_FIELDS = frozenset({"image", "workspace", "encryption_key_secret_ref", "queue_name", "pod_overrides"})
+"""Fields of ``spec`` that every step's Job is made of."""
+STEP_FIELDS = frozenset({"nodes", "gpus_per_node", "processes_per_node", "threads_per_process", "resources"})
+"""Fields of a step that its Job is made of. The fingerprint covers the task and the model."""
+
+
+def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
+    """Return the template hash of every step, by name."""
+    body = _digest(_given(experiment.spec, BODY_FIELDS))
+    shared = _digest(_given(experiment.spec.experiment))
+    hashes: dict[str, str] = {}
+    for step in experiment.spec.steps:
+        content: dict[str, Any] = {"body": body, "step": _given(step, STEP_FIELDS)}
+        if step.task_name in SPEC_READERS:
+            # also fields that no result depends on: they are in the file that the pod reads
+            own = _given(step.experiment) if step.experiment is not None else {}
+            content |= {"experiment": shared, "stepExperiment": own}
+        hashes[step.name] = f"{_digest(content)}-{VERSION}"
+    return hashes
+
+
+def is_another_template(recorded: str, current: str) -> bool:
+    """Return whether a recorded hash says that a Job was made of another spec; one that cannot be read says nothing."""
+    return recorded.rpartition("-")[2] == VERSION and recorded != current
+
+
+def _given(model: BaseModel, fields: Collection[str] | None = None) -> dict[str, Any]:
+    included = set(fields) if fields is not None else None
+    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=included)
+    return dumped
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
