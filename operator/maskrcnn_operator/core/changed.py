@@ -45,4 +45,4 @@ def replace_what_never_ran(
 
 def _never_ran(step: StepStatus) -> bool:
     """Return whether the newest attempt waits to run: in a queue, for a node, for its image, or for its peers."""
-    return step.state in (StepState.QUEUED, StepState.STARTING)
+    return step.state in (StepState.QUEUED, StepState.STARTING) and step.run_start_time is None

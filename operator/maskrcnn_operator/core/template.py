@@ -17,13 +17,16 @@ from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core.merge import SPEC_READERS
+from maskrcnn_operator.core.overrides import overrides_of
 
 VERSION = "v1"
 
-BODY_FIELDS = frozenset({"image", "workspace", "encryption_key_secret_ref", "queue_name", "pod_overrides"})
-"""Fields of ``spec`` that every step's Job is made of."""
+MERGED_FIELDS = frozenset({"image", "pod_overrides"})
+"""Fields of ``spec`` and of a step of which the Job is made together; what a step takes from neither is not in it."""
+BODY_FIELDS = frozenset({"workspace", "encryption_key_secret_ref", "queue_name"})
+"""Further fields of ``spec`` that every step's Job is made of."""
 STEP_FIELDS = frozenset({"nodes", "gpus_per_node", "processes_per_node", "threads_per_process", "resources"})
-"""Fields of a step that its Job is made of. The fingerprint covers the task and the model."""
+"""Further fields of a step that its Job is made of. The fingerprint covers the task and the model."""
 
 
 def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
@@ -32,7 +35,12 @@ def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
     shared = _digest(_given(experiment.spec.experiment))
     hashes: dict[str, str] = {}
     for step in experiment.spec.steps:
-        content: dict[str, Any] = {"body": body, "step": _given(step, STEP_FIELDS)}
+        content: dict[str, Any] = {
+            "body": body,
+            "step": _given(step, STEP_FIELDS),
+            "image": experiment.image_of(step),
+            "podOverrides": _given(overrides_of(experiment, step)),
+        }
         if step.task_name in SPEC_READERS:
             # also fields that no result depends on: they are in the file that the pod reads
             own = _given(step.experiment) if step.experiment is not None else {}

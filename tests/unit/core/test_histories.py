@@ -127,7 +127,7 @@ class Machine:
             assert sum(run.live for run in mine) <= 1
             assert step.attempt >= max((run.attempt for run in mine), default=0)
             waits = [run for run in mine if run.attempt == step.attempt and run.state is RunState.STARTING]
-            if waits and not wanted.problems:
+            if waits and step.run_start_time is None and not wanted.problems:
                 assert waits[0].template == wanted.templates[step.name], "an attempt waits with an old template"
             if step.state is StepState.SUCCEEDED and not wanted.problems:
                 assert wanted.recognises(step.name, step.fingerprint)

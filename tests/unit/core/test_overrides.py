@@ -8,6 +8,7 @@ import pytest
 
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
+from maskrcnn_operator.core.runs import RunState
 from maskrcnn_operator.core.wanted import understand
 
 from .conftest import Make
@@ -108,6 +109,8 @@ def test_the_image_of_a_step_wins_and_a_new_one_counts_from_the_next_attempt(mak
     )
     world.settle()
     assert (world.step("convert-train").image, world.step("convert-val").image) == ("convert:1", "own:1")
+    world.change("convert-train", state=RunState.RUNNING)
+    world.look()
     world.edit(make(lambda spec: spec.update(image="own:1"), lambda spec: spec["steps"][0].update(image="convert:2")))
     plan = world.settle()
     assert (plan.stop, world.step("convert-train").image) == ((), "convert:1")

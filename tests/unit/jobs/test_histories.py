@@ -91,7 +91,8 @@ def check(cluster: Cluster) -> None:
         assert cluster.late is not None or not any(outlived_by_sidecars(cluster, job) for job in ours)
         if step.state is StepState.RUNNING:
             assert step.run_start_time is not None
-        if step.state in (StepState.QUEUED, StepState.STARTING) and not wanted.problems:
+        waits = step.state in (StepState.QUEUED, StepState.STARTING) and step.run_start_time is None
+        if waits and not wanted.problems:
             newest = [job for job in ours if job.attempt == step.attempt and job.experiment_uid == UID]
             assert all(job.template == wanted.templates[step.name] for job in newest), "it waits with an old template"
         if step.state is StepState.SUCCEEDED and not wanted.problems:
