@@ -151,7 +151,9 @@ class ExperimentBody(ApiModel):
         default="", description="Kueue LocalQueue for every Job; none when empty."
     )
     active_deadline_seconds: Seconds | None = Field(
-        default=None, description="Fail the experiment after this time of running steps, in seconds; never when absent."
+        default=None,
+        description="Fail the experiment after this time of running steps, in seconds; never when absent. "
+        "Queue, suspension and the start of pods (see preRunningDeadlineSeconds) do not count.",
     )
     pre_running_deadline_seconds: Seconds | None = Field(
         default=None, description="Give up on a step whose newest attempt has never run after this time, in seconds."

@@ -40,6 +40,11 @@ class Reason(StrEnum):
     INVALID_IMAGE_NAME = "InvalidImageName"
     CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
     CREATE_CONTAINER_ERROR = "CreateContainerError"
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
+    FAILED_CREATE = "FailedCreate"
+    FAILED_MOUNT = "FailedMount"
+    FAILED_ATTACH_VOLUME = "FailedAttachVolume"
+    FAILED_CREATE_POD_SANDBOX = "FailedCreatePodSandBox"
     # a step that waits
     WORKLOAD_DEACTIVATED = "WorkloadDeactivated"
     WAITING_FOR_STEPS = "WaitingForSteps"
@@ -79,7 +84,7 @@ class Reason(StrEnum):
 
 WHAT_TO_DO: dict[Reason, str] = {
     Reason.PENDING: "Nothing: the experiment has been seen and is about to start.",
-    Reason.RUNNING: "Nothing: steps are running.",
+    Reason.RUNNING: "Nothing: a step runs.",
     Reason.QUEUED: "Nothing, or look at the Workload and the quota of the LocalQueue: nothing has been granted yet.",
     Reason.STOPPING: "Nothing: running steps write a checkpoint and end.",
     Reason.WAITING: "Nothing: the next attempt starts at nextAttemptTime.",
@@ -101,7 +106,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.PRUNING: "Nothing: the model is being pruned.",
     Reason.INFERRING: "Nothing: the model runs on the images.",
     Reason.EXPORTING: "Nothing: the model is being exported.",
-    Reason.STARTING: "Nothing; if it lasts, look at the pods: scheduling, image, volume.",
+    Reason.STARTING: "Nothing; if it lasts, read the step's reason and message.",
     Reason.UNSCHEDULABLE: "Give the cluster what the message says it lacks, or ask for less: resources, nodeSelector, "
     "affinity, tolerations; the claim must be bound.",
     Reason.SCHEDULING_GATED: "Nothing, or look at who put a scheduling gate on the pods.",
@@ -111,6 +116,14 @@ WHAT_TO_DO: dict[Reason, str] = {
     "itself once it is there.",
     Reason.CREATE_CONTAINER_ERROR: "Look at the message: the node could not make the container (mounts, "
     "subPath, runtime).",
+    Reason.CRASH_LOOP_BACK_OFF: "Read the log of the sidecar that the message names (kubectl logs POD -c CONTAINER).",
+    Reason.FAILED_CREATE: "Correct what the message names: a quota, a LimitRange, a Pod Security Standard, a missing "
+    "ServiceAccount or PriorityClass; the Job controller keeps trying.",
+    Reason.FAILED_MOUNT: "Correct the volume that the message names: a missing Secret, ConfigMap or claim, a server "
+    "that does not answer; the kubelet keeps trying.",
+    Reason.FAILED_ATTACH_VOLUME: "Look at the volume that the message names: another node holds it, or its driver "
+    "fails.",
+    Reason.FAILED_CREATE_POD_SANDBOX: "Look at the node's network plug-in and container runtime.",
     Reason.WORKLOAD_DEACTIVATED: "Remove the cause that the message names, then set spec.active of the Job's Workload "
     "to true, or suspend and resume, which makes a new attempt.",
     Reason.WAITING_FOR_STEPS: "Nothing: the steps that the message names have to succeed first.",

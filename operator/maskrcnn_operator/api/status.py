@@ -162,7 +162,9 @@ class ExperimentStatus(StatusModel):
     current_step: str | None = Field(default=None, description="The running train step, else the first running step.")
     restarts: Size = Field(default=0, description="Counted restarts of all steps.")
     active_seconds: ActiveSeconds = Field(
-        default=0, description="Time with a step running up to activeSince, in seconds; queue and suspension excluded."
+        default=0,
+        description="Time with a step running up to activeSince, in seconds; "
+        "queue, suspension and the start of pods excluded.",
     )
     active_since: Time | None = Field(default=None, description="Since when a step is running; absent when none is.")
     start_time: Time | None = Field(default=None, description="When the first step started.")

@@ -22,6 +22,7 @@ class Purpose(Enum):
     REVIEW = "review"
     PROGRESS = "progress"
     EVENT = "event"
+    DIAGNOSIS = "diagnosis"
     URGENT = "urgent"
 
 
@@ -29,11 +30,17 @@ FIRST = (Purpose.RECONCILE, Purpose.LIST)
 """Made before all others, first come, first served. A list waits with one page at a time, so it delays reconciling by
 one call each."""
 
-SHARES: Mapping[Purpose, float] = {Purpose.REVIEW: 0.2, Purpose.PROGRESS: 0.2, Purpose.EVENT: 0.2}
+SHARES: Mapping[Purpose, float] = {
+    Purpose.REVIEW: 0.2,
+    Purpose.PROGRESS: 0.2,
+    Purpose.EVENT: 0.2,
+    Purpose.DIAGNOSIS: 0.1,
+}
 """Part of the limit that each of the others may use at most, and only while nothing of FIRST waits. What they may use
-together leaves reconciling four tenths of the calls even in the moment before it asks. Of a limit of 50 a fifth is ten
+together leaves reconciling three tenths of the calls even in the moment before it asks. Of a limit of 50 a fifth is ten
 a second: 2,000 running trainings need seven reviews (each token once in 300 s), and their progress is written at the
-rate that there is."""
+rate that there is. A tenth is five reads of events a second, so that 1,500 steps that cannot start are read every five
+minutes."""
 
 
 def rate_of(purpose: Purpose, qps: float) -> float:

@@ -23,7 +23,7 @@ from maskrcnn_operator.cluster.answers import decoded, retry_seconds
 from maskrcnn_operator.cluster.budget import CallBudget, Purpose
 from maskrcnn_operator.cluster.errors import ApiError, api_error
 from maskrcnn_operator.cluster.paging import FIRST_PAGE, TOO_LARGE, Answer, Page, Request, read_pages
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, TOKEN_REVIEWS, Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, OBJECT_EVENTS, TOKEN_REVIEWS, Resource
 
 STATUS_MANAGER = "maskrcnn-operator"
 """Field manager of the status."""
@@ -33,6 +33,9 @@ CONDITIONS_MANAGER = "maskrcnn-operator-conditions"
 """Field manager of conditions that are written alone, since the whole status is refused or cannot be read."""
 
 REQUEST_TIMEOUT = 15.0
+MOST_EVENTS = 500
+"""Events of one object that are read; those that repeat are one object, and each lives for an hour."""
+MOST_EVENT_BYTES = 2**21
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -114,6 +117,19 @@ class Client:
             for item in page.items:
                 return item
         return None
+
+    async def events_about(self, namespace: str, uid: str) -> Sequence[object]:
+        """Return the events about the object of that uid, at most :data:`MOST_EVENTS`."""
+        answer = await self._call(
+            "GET",
+            "list",
+            OBJECT_EVENTS,
+            OBJECT_EVENTS.path(namespace),
+            query={"fieldSelector": f"involvedObject.uid={uid}", "limit": str(MOST_EVENTS)},
+            purpose=Purpose.DIAGNOSIS,
+            most_bytes=MOST_EVENT_BYTES,
+        )
+        return answer["items"] or ()
 
     async def create(
         self,

@@ -37,6 +37,8 @@ JOBS = Resource("batch", "v1", "jobs", selector=EXPERIMENT_LABEL)
 PODS = Resource("", "v1", "pods", selector=EXPERIMENT_LABEL)
 SERVICES = Resource("", "v1", "services", selector=EXPERIMENT_LABEL)
 EVENTS = Resource("events.k8s.io", "v1", "events")
+OBJECT_EVENTS = Resource("", "v1", "events")
+"""The same events, where they can be selected by the object that they are about."""
 CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 SECRETS = Resource("", "v1", "secrets")

@@ -110,16 +110,21 @@ def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...
     return Verdict(Phase.ACTIVE, _activity(live, waiting), _told(live, waiting, broken))
 
 
+_ACTIVITIES: Mapping[StepState, Reason] = {
+    StepState.RUNNING: Reason.RUNNING,
+    StepState.STOPPING: Reason.STOPPING,
+    StepState.STARTING: Reason.STARTING,
+    StepState.QUEUED: Reason.QUEUED,
+}
+"""What an experiment does whose steps are live; the first that one of them does."""
+
+
 def _activity(live: list[StepStatus], waiting: list[StepStatus]) -> str:
     states = {step.state for step in live}
-    if states & {StepState.RUNNING, StepState.STARTING}:
-        return Reason.RUNNING
-    if StepState.STOPPING in states:
-        return Reason.STOPPING
-    if any(step.reason == Reason.WORKLOAD_DEACTIVATED for step in live):
-        return Reason.WORKLOAD_DEACTIVATED
-    if StepState.QUEUED in states:
-        return Reason.QUEUED
+    for state, reason in _ACTIVITIES.items():
+        if state in states:
+            deactivated = any(step.reason == Reason.WORKLOAD_DEACTIVATED for step in live)
+            return Reason.WORKLOAD_DEACTIVATED if state is StepState.QUEUED and deactivated else reason
     return Reason.WAITING if any(map(_waits_for_something, waiting)) else Reason.PENDING
 
 

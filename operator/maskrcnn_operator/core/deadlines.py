@@ -13,7 +13,7 @@ from maskrcnn_operator.core.runs import Run, RunState
 
 
 def active_time(status: ExperimentStatus | StepStatus, now: datetime) -> timedelta:
-    """How long steps, or one step in all of its attempts, have been running, queue and suspension excluded."""
+    """How long steps, or one step in all of its attempts, have been running; the start of pods isn't included."""
     done = timedelta(seconds=status.active_seconds or 0)
     return done + (max(timedelta(), now - status.active_since) if status.active_since else timedelta())
 

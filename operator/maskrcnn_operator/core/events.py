@@ -27,11 +27,16 @@ def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[E
     return tuple(found)
 
 
+def _cannot_start(step: StepStatus) -> bool:
+    """Whether its pods wait for a reason of their own."""
+    return step.state is StepState.STARTING and step.reason not in ("", Reason.STARTING)
+
+
 def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:
     event: Event | None = None
     if after.state in LIVE_STATES and after.attempt != before.attempt:
         event = Event("Normal", Reason.STEP_STARTED, f"step {after.name}: attempt {after.attempt}")
-    elif after.reason in _WARNED_OF and after.reason != before.reason:
+    elif after.reason != before.reason and (after.reason in _WARNED_OF or _cannot_start(after)):
         event = Event("Warning", after.reason, f"step {after.name}: {after.message}")
     elif after.reason == Reason.TEMPLATE_CHANGED and after.reason != before.reason:
         event = Event("Normal", after.reason, f"step {after.name}: {after.message}")

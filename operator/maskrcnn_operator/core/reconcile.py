@@ -186,8 +186,7 @@ class _Look:
     def _within_deadlines(self, steps: Steps) -> tuple[Steps, Mapping[str, str]]:
         """The steps, and by name why one may not be started: activeDeadlineSeconds of all steps or its own is over."""
         spec = self.experiment.spec
-        over, at = active_deadline(spec, self.experiment.status, self.now)
-        self.wake += [at] if at else []
+        over, _ = active_deadline(spec, self.experiment.status, self.now)
         if over:
             steps = stop_every_live_step(steps, Reason.DEADLINE_EXCEEDED, _over(spec.active_deadline_seconds))
         steps, at = stop_what_is_not_ready_in_time(steps, self.runs, spec, self.now)
@@ -251,6 +250,9 @@ class _Look:
         ordered = tuple(steps[step.name] for step in self._spec_steps)
         status = assemble(self.experiment, self.wanted.graph, ordered, verdict, self.now)
         status = status.model_copy(update={"steps": (*status.steps, *self._held_and_no_longer_in_the_spec())})
+        # of the new status: no other look may follow the one that sees a step run
+        _, at = active_deadline(self.experiment.spec, status, self.now)
+        self.wake += [at] if at else []
         end = deleted_at(self.experiment.spec, status)
         self.wake += [end] if end and end > self.now else []
         return Plan(

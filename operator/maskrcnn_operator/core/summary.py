@@ -17,18 +17,20 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MESSAGE_LENGTH = 8192
 """Characters of a step's message: of 32 steps together they fit into an object many times."""
 
-ACTIVE_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
-"""States that count as active time; a queued step holds no resources."""
+_CURRENT_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
 
 
-def is_active(step: StepStatus, old: ExperimentStatus) -> bool:
-    """Return whether a step's time counts as active."""
-    return step.state in ACTIVE_STATES
+def is_active(step: StepStatus) -> bool:
+    """Return whether a step's time counts as active: from when its attempt runs until its pods have ended.
+
+    What keeps pods from running is bounded by preRunningDeadlineSeconds.
+    """
+    return step.state is StepState.RUNNING or (step.state is StepState.STOPPING and step.run_start_time is not None)
 
 
 def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
-    """The running train step, else the first running step in the order of the spec."""
-    running = [step.name for step in steps if step.state in ACTIVE_STATES]
+    """The train step that starts or runs, else the first step that does in the order of the spec."""
+    running = [step.name for step in steps if step.state in _CURRENT_STATES]
     training = [name for name in running if experiment.step(name).task_name is TaskName.TRAIN]
     return next(iter(training or running), None)
 
@@ -43,7 +45,7 @@ def assemble(
     """The status of an experiment whose steps stand as ``steps`` says, in the order of the spec."""
     old = experiment.status
     steps = tuple(with_active_time(_with_a_bounded_message(step), experiment, now) for step in steps)
-    active = any(is_active(step, old) for step in steps)
+    active = any(is_active(step) for step in steps)
     finished = verdict.phase in (Phase.DONE, Phase.FAILED)
     current = current_step(experiment, steps)
     starts = [step.start_time for step in steps if step.start_time]
@@ -72,7 +74,7 @@ def with_active_time(step: StepStatus, experiment: MaskRCNNExperiment, now: date
     if experiment.step(step.name).active_deadline_seconds is None:
         untimed = step.active_seconds is None and step.active_since is None
         return step if untimed else step.model_copy(update={"active_seconds": None, "active_since": None})
-    if is_active(step, experiment.status) == (step.active_since is not None):
+    if is_active(step) == (step.active_since is not None):
         return step
     if step.active_since is None:
         return step.model_copy(update={"active_since": now})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.core.runs import Run, RunState
+from maskrcnn_operator.jobs.causes import Cause
 from maskrcnn_operator.jobs.ending import ending, last_word, succeeded_all_the_same
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
 from maskrcnn_operator.jobs.views import JobView, PodView
@@ -29,12 +30,14 @@ class Attempt:
     Attributes:
         job: None where it is gone and only pods are left.
         pods: all of its pods, those of index 0 first.
+        causes: by uid, what the events of Jobs and pods have said.
     """
 
     step: str
     number: int
     job: JobView | None
     pods: tuple[PodView, ...]
+    causes: Mapping[str, Cause] = field(default_factory=dict)
 
     def active(self, now: datetime) -> list[PodView]:
         """Pods whose task may still run; lost ones left out."""
@@ -120,7 +123,7 @@ def _live(attempt: Attempt, state: RunState, now: datetime) -> Run:
     job = attempt.job
     reason, message = "", ""
     if state is RunState.STARTING and job is not None:
-        reason, message = waiting_reason([pod for pod in attempt.pods if not pod.terminal], job.parallelism)
+        reason, message = waiting_reason(job, attempt.pods, now, attempt.causes)
     elif state is RunState.QUEUED and job is not None:
         message = f"waits for LocalQueue {job.queue}" if job.queue else "its Job was suspended by somebody else"
     elif state is RunState.STOPPING and job is not None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
+from maskrcnn_operator.jobs.causes import TOLD_BY_EVENTS, Cause, Subject, due_at, subjects
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 MOST_AHEAD = 100
@@ -19,6 +20,7 @@ MOST_AHEAD = 100
 server refuses the status. A number beyond is forged; adopted, it would be the newest attempt for ever."""
 LOOK_AGAIN = timedelta(seconds=30)
 """How often a relabeled Job is looked at."""
+_NO_CAUSES: Mapping[str, Cause] = {}
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -45,11 +47,13 @@ class Observation:
         runs: its attempts.
         lingering: by step, which pods with its labels, of whatever uid, are not terminal and belong to no live run of
             this experiment; lost ones left out.
+        to_read: whose events are to be read now, since they may say why an attempt does not run.
         wake_at: when to look again even if nothing happens; None for never.
     """
 
     runs: tuple[Run, ...] = ()
     lingering: Mapping[str, str] = field(default_factory=dict)
+    to_read: tuple[Subject, ...] = ()
     wake_at: datetime | None = None
 
 
@@ -59,6 +63,8 @@ def observe(
     pods: Sequence[PodView],
     now: datetime,
     relabeled: Sequence[RelabeledJob] = (),
+    *,
+    causes: Mapping[str, Cause] = _NO_CAUSES,
 ) -> Observation:
     """The runs of an experiment.
 
@@ -69,16 +75,25 @@ def observe(
         jobs, pods: everything of its namespace that carries its name as a label, whatever its uid.
         now: aware.
         relabeled: Jobs that are what the status says, whatever their labels say; no watch shows what becomes of them.
+        causes: by uid, what the events of Jobs and pods have said.
     """
     uids = {held.job.uid for held in relabeled}
     theirs = [pod for pod in pods if pod.job_uid in uids]
     jobs, pods = [job for job in jobs if job.uid not in uids], [pod for pod in pods if pod.job_uid not in uids]
     runs: list[Run] = []
+    to_read: list[Subject] = []
     claimed: set[str] = set()
     wake: list[datetime] = [now + LOOK_AGAIN] if relabeled else []
-    for attempt in _attempts(experiment, jobs, pods):
+    for attempt in _attempts(experiment, jobs, pods, causes):
         run, at = run_of(attempt, now)
         runs.append(run)
+        if attempt.job is not None and run.state is RunState.STARTING:
+            about = subjects(attempt.job, attempt.pods)
+            if any(subject.uid not in causes for subject in about):
+                runs[-1] = _as_told_before(run, experiment)
+            due = [(due_at(subject, causes.get(subject.uid)), subject) for subject in about]
+            to_read += [subject for moment, subject in due if moment <= now]
+            wake += [moment for moment, _ in due if moment > now]
         wake += [at] if at else []
         # an ended run may have pods in which a sidecar still runs
         if run.live:
@@ -92,7 +107,20 @@ def observe(
     runs += [_held(job, [pod for pod in theirs if pod.job_uid == job.job.uid], now) for job in relabeled]
     runs.sort(key=lambda run: (run.step, run.attempt))
     told = {step: _named(sorted(found, key=lambda pod: pod.name)) for step, found in sorted(lingering.items())}
-    return Observation(tuple(runs), told, min(wake, default=None))
+    return Observation(tuple(runs), told, tuple(to_read), min(wake, default=None))
+
+
+def _as_told_before(run: Run, experiment: MaskRCNNExperiment) -> Run:
+    """Return a run, some of whose events this replica has not read yet, with what the status has from an earlier one.
+
+    Else each restart of the operator would take the reason back, and give it again with another event.
+    """
+    step = experiment.status.step(run.step)
+    if step is None or step.attempt != run.attempt or step.state is not StepState.STARTING:
+        return run
+    if run.waiting_reason or run.message or step.reason not in TOLD_BY_EVENTS:
+        return run
+    return replace(run, waiting_reason=step.reason, message=step.message)
 
 
 def _held(relabeled: RelabeledJob, pods: Sequence[PodView], now: datetime) -> Run:
@@ -125,7 +153,9 @@ def is_attempt_of(job: JobView, experiment: MaskRCNNExperiment, step: StepStatus
     return names == (metadata.namespace, metadata.name, metadata.uid, step.name, step.attempt)
 
 
-def _attempts(experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView]) -> list[Attempt]:
+def _attempts(
+    experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView], causes: Mapping[str, Cause]
+) -> list[Attempt]:
     """Our Jobs with their pods, then pods that say that they are ours and whose Job is gone."""
     uid = experiment.metadata.uid
     newest = {step.name: step.attempt for step in experiment.status.steps}
@@ -137,7 +167,7 @@ def _attempts(experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Seq
     by_job: dict[str, list[PodView]] = defaultdict(list)
     for pod in sorted(pods, key=lambda pod: (pod.index, pod.name)):
         by_job[pod.job_uid].append(pod)
-    found = [Attempt(job.step, job.attempt, job, tuple(by_job.get(job.uid, ()))) for job in ours]
+    found = [Attempt(job.step, job.attempt, job, tuple(by_job.get(job.uid, ())), causes) for job in ours]
     taken = {(attempt.step, attempt.number) for attempt in found}
     known = {job.uid for job in jobs}
     orphans: dict[tuple[str, int], list[PodView]] = defaultdict(list)

@@ -1,7 +1,7 @@
-"""What is kept of a Job and of a pod: the few fields that decide something, in small frozen objects.
+"""What is kept of a Job, a pod and an event: the few fields that decide something, in small frozen objects.
 
-Users write Jobs and pods, and more users than those who write experiments. Both are read whatever they hold: what isn't
-of the type that Kubernetes gives it counts as absent, and numbers and texts are bounded.
+Users write Jobs, pods and events, and more users than those who write experiments. All are read whatever they hold:
+what isn't of the type that Kubernetes gives it counts as absent, and numbers and texts are bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 
 from maskrcnn_operator.api.base import KIND
 from maskrcnn_operator.api.status import INT32_MAX, utc
-from maskrcnn_operator.api.text import clean
+from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
     ANNOTATION_FINGERPRINT,
@@ -40,6 +40,8 @@ MESSAGE_LENGTH = 4096
 _CONDITIONS = 64
 _ITEMS = 1024
 """Entries of another list that are looked at."""
+_JUST_STARTS = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Reasons of a container that waits for its pod's volumes, network and init containers, or for nothing."""
 
 Object = Mapping[str, object]
 
@@ -105,6 +107,8 @@ class PodView:
         experiment_uid: of its annotation; the proof is the controller of its Job.
         job_uid: of its controller, where that is a Job; empty otherwise.
         index: its completion index; 0 for a Job of one pod.
+        scheduled: when it got its node; None where it has none.
+        waiting_container: the init container or sidecar that ``reason`` is about; empty where it is another one.
         container_state: of the container that runs the task: waiting, running, terminated or empty.
         exit_code: of that container; None while it has not ended.
         accompanied: whether another of its containers runs.
@@ -127,6 +131,8 @@ class PodView:
     job_uid: str = ""
     index: int = 0
     node: str = ""
+    scheduled: datetime | None = None
+    waiting_container: str = ""
     phase: str = "Pending"
     ready: bool = False
     container_state: str = ""
@@ -175,6 +181,28 @@ class PodView:
             self.phase == "Running" and (self.ready or self.container_state == "running")
         )
 
+    @property
+    def just_starts(self) -> bool:
+        """Whether its node makes it and it says nothing of what it waits for."""
+        on_its_way = bool(self.node) and not self.terminal and self.deletion_timestamp is None
+        return on_its_way and self.container_state in ("", "waiting") and self.reason in _JUST_STARTS
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event about a Job or a pod.
+
+    Attributes:
+        reason: one word, such as FailedMount.
+        message: one line.
+        time: when it was last observed; None where it does not say.
+    """
+
+    warning: bool
+    reason: str
+    message: str
+    time: datetime | None
+
 
 def job_view(value: object) -> JobView:
     """Return what is kept of a Job, an object as the API server gives it; nothing is raised, whatever it is."""
@@ -222,6 +250,9 @@ def pod_view(value: object) -> PodView:
     details = _part(state, kind)
     ended: Object = details if kind == "terminated" else {}
     reason, message = _why(status, conditions, kind, details)
+    waiting_container = ""
+    if kind != "terminated" and reason in _JUST_STARTS:
+        waiting_container, reason, message = _waiting_beside_the_task(status) or ("", reason, message)
     return PodView(
         uid=_text(metadata.get("uid")),
         name=_text(metadata.get("name")),
@@ -236,6 +267,8 @@ def pod_view(value: object) -> PodView:
         job_uid=_controller(metadata, "Job"),
         index=_number(labels.get(_INDEX)),
         node=_shared(spec.get("nodeName")),
+        scheduled=_scheduled(conditions),
+        waiting_container=waiting_container,
         phase=_shared(status.get("phase")) or "Pending",
         ready=_is_true(conditions, "Ready"),
         container_state=kind,
@@ -249,6 +282,20 @@ def pod_view(value: object) -> PodView:
         started_at=_time(details.get("startedAt")) if kind != "waiting" else None,
         finished_at=_time(ended.get("finishedAt")),
         deletion_timestamp=_time(metadata.get("deletionTimestamp")),
+    )
+
+
+def event_view(value: object) -> EventView:
+    """Return what is kept of an event of core/v1; nothing is raised, whatever it is."""
+    series = _part(value, "series")
+    event = value if isinstance(value, Mapping) else {}
+    # of the two libraries that record events, one writes lastTimestamp, the other eventTime and series
+    times = (_time(series.get("lastObservedTime")), _time(event.get("lastTimestamp")), _time(event.get("eventTime")))
+    return EventView(
+        warning=event.get("type") == "Warning",
+        reason=one_line(event.get("reason"), NAME_LENGTH),
+        message=one_line(event.get("message"), MESSAGE_LENGTH),
+        time=next((time for time in times if time is not None), None),
     )
 
 
@@ -327,6 +374,23 @@ def _image(spec: Object) -> str | None:
     containers = _entries(_part(_part(spec, "template"), "spec"), "containers", _ITEMS)
     trainer = next((item for item in containers if item.get("name") == CONTAINER_NAME), None)
     return sys.intern(clean(trainer.get("image"), IMAGE_LENGTH)) or None if trainer is not None else None
+
+
+def _waiting_beside_the_task(status: Object) -> tuple[str, str, str] | None:
+    """Return name, reason and message of the first init container or sidecar that says what it waits for."""
+    if _text(status.get("phase")) in _TERMINAL_PHASES:
+        return None
+    for part in ("initContainerStatuses", "containerStatuses"):
+        for item in _entries(status, part, _ITEMS):
+            reason, message = _told(_part(_part(item, "state"), "waiting"))
+            if item.get("name") != CONTAINER_NAME and reason not in _JUST_STARTS:
+                return _shared(item.get("name")), reason, message
+    return None
+
+
+def _scheduled(conditions: Mapping[str, Object]) -> datetime | None:
+    condition = conditions.get("PodScheduled") or {}
+    return _time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
 def _is_true(conditions: Mapping[str, Object], kind: str) -> bool:

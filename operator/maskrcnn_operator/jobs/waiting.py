@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.jobs.views import PodView
-
-TEXT_LENGTH = 500
+from maskrcnn_operator.api.text import one_line
+from maskrcnn_operator.jobs.causes import (
+    READ_EVERY,
+    TEXT_LENGTH,
+    Cause,
+    job_subject,
+    missing_pods,
+    pod_subject,
+    still_known,
+)
+from maskrcnn_operator.jobs.views import JobView, PodView
 
 _MEANINGS: Mapping[str, Reason] = {
     "InvalidImageName": Reason.INVALID_IMAGE_NAME,
@@ -20,28 +29,79 @@ _MEANINGS: Mapping[str, Reason] = {
     "CreateContainerConfigError": Reason.CREATE_CONTAINER_CONFIG_ERROR,
     "CreateContainerError": Reason.CREATE_CONTAINER_ERROR,
     "RunContainerError": Reason.CREATE_CONTAINER_ERROR,
+    "CrashLoopBackOff": Reason.CRASH_LOOP_BACK_OFF,
     "Unschedulable": Reason.UNSCHEDULABLE,
     "SchedulingGated": Reason.SCHEDULING_GATED,
 }
-"""The kubelet's and the scheduler's words; the first of a gang's, in this order, is told."""
+"""The kubelet's and the scheduler's words."""
 
-_ORDER = tuple(dict.fromkeys(_MEANINGS.values()))
+_ORDER = (
+    Reason.INVALID_IMAGE_NAME,
+    Reason.IMAGE_PULL_BACK_OFF,
+    Reason.CREATE_CONTAINER_CONFIG_ERROR,
+    Reason.CREATE_CONTAINER_ERROR,
+    Reason.CRASH_LOOP_BACK_OFF,
+    Reason.FAILED_CREATE,
+    Reason.FAILED_MOUNT,
+    Reason.FAILED_ATTACH_VOLUME,
+    Reason.FAILED_CREATE_POD_SANDBOX,
+    Reason.UNSCHEDULABLE,
+    Reason.SCHEDULING_GATED,
+)
+"""The first of a gang's is told: what a person has to correct before what may pass."""
+
+_NOTHING: Mapping[str, Cause] = {}
 
 
-def waiting_reason(pods: Sequence[PodView], parallelism: int) -> tuple[str, str]:
-    """One word of our vocabulary and a sentence; empty where the pods are just starting."""
-    held = [(pod, _MEANINGS[pod.reason]) for pod in pods if not pod.running and pod.reason in _MEANINGS]
-    if not held:
-        return "", ""
-    reason = min((meaning for _, meaning in held), key=_ORDER.index)
-    alike = [pod for pod, meaning in held if meaning is reason]
-    text = _text(pod.message for pod in alike)
-    if parallelism > 1:
-        text = f"{len(alike)} of {parallelism} pods: {text}" if text else f"{len(alike)} of {parallelism} pods"
-    return reason.value, text
+def waiting_reason(
+    job: JobView, pods: Sequence[PodView], now: datetime, causes: Mapping[str, Cause] = _NOTHING
+) -> tuple[str, str]:
+    """One word of our vocabulary and a sentence; both empty where the pods are just starting.
+
+    Args:
+        pods: all pods of the attempt.
+        causes: by uid, what the events of Jobs and pods have said.
+    """
+    held = [found for pod in pods if not pod.terminal and not pod.running for found in _of_pod(pod, causes)]
+    missing, cause = missing_pods(job, pods), still_known(job_subject(job, pods), causes)
+    if missing and cause is not None and cause.reason is not None:
+        held += [(cause.reason, cause.message)] * missing
+    reasons = {reason for reason, _ in held if reason is not None}
+    if not held or (not reasons and not any(text for _, text in held)):
+        return "", _unexplained(job, pods, missing, now)
+    reason = min(reasons, key=_ORDER.index, default=None)
+    alike = [text for found, text in held if found is reason]
+    text = _first(alike)
+    if job.parallelism > 1:
+        count = f"{len(alike)} of {job.parallelism} pods"
+        text = f"{count}: {text}" if text else count
+    return reason.value if reason is not None else "", text
 
 
-def _text(messages: Iterable[str]) -> str:
-    # a pull that failed and the wait before the next say the same, with and without a beginning
-    told = (message.partition("ErrImagePull: ")[2] or message for message in messages)
-    return next((message.strip()[:TEXT_LENGTH] for message in told if message.strip()), "")
+def _of_pod(pod: PodView, causes: Mapping[str, Cause]) -> Iterable[tuple[Reason | None, str]]:
+    """Yield what holds a pod, if that is known."""
+    if pod.reason in _MEANINGS:
+        # a pull that failed and the wait before the next say the same, with and without a beginning
+        message = one_line(pod.message.partition("ErrImagePull: ")[2] or pod.message, TEXT_LENGTH)
+        if pod.waiting_container:
+            where = f"container {pod.waiting_container}"
+            message = f"{where}: {message}" if message else where
+        yield _MEANINGS[pod.reason], message
+        return
+    cause = still_known(pod_subject(pod), causes) if pod.just_starts else None
+    if cause is not None and cause.message:
+        yield cause.reason, cause.message
+
+
+def _unexplained(job: JobView, pods: Sequence[PodView], missing: int, now: datetime) -> str:
+    """Return where to look for the cause of a wait that has lasted long and that nothing explains."""
+    if missing and now >= job_subject(job, pods).since + READ_EVERY:
+        return f"{job.parallelism - missing} of {job.parallelism} pods exist: see kubectl describe job {job.name}"
+    for pod in pods:
+        if pod.just_starts and now >= pod_subject(pod).since + READ_EVERY:
+            return f"pod {pod.name} on node {pod.node}: {pod.reason or pod.phase}"
+    return ""
+
+
+def _first(texts: Iterable[str]) -> str:
+    return next((text for text in texts if text), "")

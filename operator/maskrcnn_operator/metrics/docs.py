@@ -79,7 +79,8 @@ def _experiments() -> Iterator[tuple[str, str, str, str]]:
 
 def _states() -> str:
     named = (
-        Reason.PENDING, Reason.RUNNING, Reason.QUEUED, Reason.WORKLOAD_DEACTIVATED, Reason.STOPPING, Reason.WAITING,
+        Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.QUEUED, Reason.WORKLOAD_DEACTIVATED, Reason.STOPPING,
+        Reason.WAITING,
         Reason.SUSPENDED, Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC, Reason.WORKSPACE_NOT_SHARED,
         Reason.ERROR,
     )  # fmt: skip

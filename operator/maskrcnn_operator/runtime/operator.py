@@ -40,12 +40,13 @@ from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.progress.tokens import TokenChecker
 from maskrcnn_operator.progress.writer import ProgressWriter
 from maskrcnn_operator.runtime import health as health_server
+from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.handlers import make_handler
 from maskrcnn_operator.runtime.health import Health
 from maskrcnn_operator.runtime.leading import Leading, require_lease
 from maskrcnn_operator.runtime.options import Options
 from maskrcnn_operator.runtime.queue import WorkQueue
-from maskrcnn_operator.runtime.reconciler import Reconciler
+from maskrcnn_operator.runtime.reconciler import Reconciler, utc_now
 from maskrcnn_operator.runtime.relisting import Relisting
 from maskrcnn_operator.runtime.supervision import Supervisor
 from maskrcnn_operator.runtime.unreadable import UnreadableObjects
@@ -157,8 +158,6 @@ class Operator:
         )
         fence = partial(require_lease, election)
         executor = Executor(client, cache, events, config=self._job_config, fence=fence)
-        access_modes = AccessModes(client, on_unreadable=self._unreadable)
-        reconciler = Reconciler(cache, executor, access_modes, options.settings)
         queue: WorkQueue[Key] = WorkQueue(
             lane=lambda key: key.namespace, on_depth=metrics.queue_depth, on_wait=metrics.queue_wait
         )
@@ -168,6 +167,9 @@ class Operator:
             if self.leads:
                 queue.add(key)
 
+        reader = EventReader(client, heard, utc_now)
+        access_modes = AccessModes(client, on_unreadable=self._unreadable)
+        reconciler = Reconciler(cache, executor, access_modes, options.settings, reader=reader)
         full = options.full_relist_seconds
         relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds, full_interval=full)
         workers = Workers(
@@ -189,6 +191,7 @@ class Operator:
             return
         watch_stop = asyncio.Event()
         self._supervisor.start("events", events.run())
+        self._supervisor.start("event reader", reader.run())
         self._supervisor.start("election", election.run())
         self._supervisor.start("leading", leading.run())
         self._supervisor.start("relisting", relisting.run())

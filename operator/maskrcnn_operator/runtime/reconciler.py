@@ -20,6 +20,7 @@ from maskrcnn_operator.core.plan import Plan, Refusal, Settings
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.jobs.observe import RelabeledJob, missing_jobs, observe
 from maskrcnn_operator.metrics import process as metrics
+from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Reconciler:
     Args:
         settings: what :func:`maskrcnn_operator.core.reconcile.reconcile` is told; the sharing of the workspace apart.
         patience: when a status says that its experiment cannot be reconciled.
+        reader: where to find why Jobs and pods do not start; None where nobody reads their events.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Reconciler:
         *,
         now: Callable[[], datetime] = utc_now,
         patience: Patience | None = None,
+        reader: EventReader | None = None,
     ) -> None:
         self._cache, self._executor, self._access_modes = cache, executor, access_modes
         self._settings, self._now = settings, now
         self._patience = Patience() if patience is None else patience
+        self._reader = reader
 
     async def reconcile(self, key: Key) -> float | None:
         """Does what is to be done now; seconds until it is worth to look again though nothing happens, None for never.
@@ -115,10 +119,13 @@ class Reconciler:
         while True:
             now = self._now()
             jobs, pods = self._cache.jobs_of(*key), self._cache.pods_of(*key)
-            seen = observe(experiment, jobs, pods, now, relabeled)
+            causes = self._reader.causes if self._reader is not None else {}
+            seen = observe(experiment, jobs, pods, now, relabeled, causes=causes)
             plan = reconcile(experiment, seen.runs, now, settings, wanted, lingering=seen.lingering, refused=refused)
             more = await self._executor.start(experiment, plan.start)
             if not more:
+                if self._reader is not None:
+                    self._reader.request(key, seen.to_read)
                 return plan, min((at for at in (plan.wake_at, seen.wake_at) if at is not None), default=None)
             refused |= more
 

@@ -35,12 +35,14 @@ def granted() -> set[tuple[str, str]]:
 
 
 async def do_what_is_seldom_done(kubeconfig: Path, namespace: str, experiment: dict[str, object]) -> None:
-    """An event that repeats, a review of a token, and the renewal of an authority that is about to expire."""
+    """Events: one that repeats, and those about an object. A review of a token, and the renewal of an old authority."""
     client = Client(connect(await load_configuration(kubeconfig)))
     try:
         events = EventRecorder(client, "test")
         events.tell(read_object(experiment), (Event("Normal", "Told", "twice"),) * 2)
         await events.flush()
+        about = await client.events_about(namespace, experiment["metadata"]["uid"])  # type: ignore[index]
+        assert len(about) > 0
         assert (await client.token_review("no token", "maskrcnn-operator")).get("authenticated") is not True
         first = await obtain_authority(client, namespace, SECRET_NAME, datetime.now(UTC))
         later = await obtain_authority(client, namespace, SECRET_NAME, datetime.now(UTC) + timedelta(days=365 * 20))

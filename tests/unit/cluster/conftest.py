@@ -15,7 +15,7 @@ from maskrcnn_operator.cluster.budget import Purpose
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.paging import METADATA_ONLY, Page
-from maskrcnn_operator.cluster.resources import EXPERIMENTS, Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, OBJECT_EVENTS, Resource
 
 Object = dict[str, Any]
 MOST_BYTES = 1 << 20
@@ -30,6 +30,8 @@ class FakeServer:
         self.writes: list[tuple[str, str, str]] = []
         self.fail: dict[tuple[str, str], list[ApiError]] = {}
         """By verb and plural, errors that the next calls raise."""
+        self.events: dict[str, list[object]] = {}
+        """By the uid that they are about."""
         self.broken: dict[str | None, Exception] = {}
         """By namespace, the error of every list of it."""
         self.reads: list[tuple[str, str, str | None]] = []
@@ -86,6 +88,11 @@ class FakeServer:
         self.reads.append(("find", resource.plural, name))
         self._maybe_fail("find", resource)
         return copy.deepcopy(self.objects.get((resource.plural, namespace, name)))
+
+    async def events_about(self, namespace: str, uid: str) -> Sequence[object]:
+        self.reads.append(("list", "events", uid))
+        self._maybe_fail("list", OBJECT_EVENTS)
+        return self.events.get(uid, [])
 
     async def create(
         self,

@@ -22,7 +22,7 @@ from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.core.plan import Event
 
 RECONCILE, LIST, REVIEW = Purpose.RECONCILE, Purpose.LIST, Purpose.REVIEW
-PROGRESS, EVENT, URGENT = Purpose.PROGRESS, Purpose.EVENT, Purpose.URGENT
+PROGRESS, EVENT, DIAGNOSIS, URGENT = Purpose.PROGRESS, Purpose.EVENT, Purpose.DIAGNOSIS, Purpose.URGENT
 QPS, BURST = 40.0, 20
 SLOT = 1 / QPS + 1e-7
 """A little late, since sums of floating-point seconds are not exact."""
@@ -94,7 +94,7 @@ async def test_no_limit_holds_nothing_back(time: FakeTime) -> None:
 
 async def test_reconciling_that_waits_goes_before_all_others_that_wait(calls: Calls) -> None:
     await calls.use_up()
-    for purpose in (REVIEW, PROGRESS, EVENT):
+    for purpose in (REVIEW, PROGRESS, EVENT, DIAGNOSIS):
         calls.ask(purpose, 100)
     await calls.pass_slots(3)
     before = list(calls.made)
@@ -121,17 +121,18 @@ async def test_reconciling_takes_as_long_with_a_flood_of_reviews_as_without(time
         task.cancel()
 
 
-@pytest.mark.parametrize("purpose", [REVIEW, PROGRESS, EVENT])
+@pytest.mark.parametrize(("purpose", "share"), [(REVIEW, 0.2), (PROGRESS, 0.2), (EVENT, 0.2), (DIAGNOSIS, 0.1)])
 async def test_each_of_the_others_stays_within_its_share_though_nothing_else_calls(
-    calls: Calls, time: FakeTime, purpose: Purpose
+    calls: Calls, time: FakeTime, purpose: Purpose, share: float
 ) -> None:
     calls.ask(purpose, 500)
     await time.settle()
-    assert len(calls.made) == 0.2 * BURST
+    assert rate_of(purpose, QPS) == share * QPS
+    assert len(calls.made) == share * BURST
     for second in range(1, 4):
         for _ in range(8):
             await time.advance(0.125)
-        assert len(calls.made) == 0.2 * BURST + second * rate_of(purpose, QPS)
+        assert len(calls.made) == share * BURST + second * rate_of(purpose, QPS)
     calls.ask(RECONCILE)
     await time.settle()
     assert calls.made[-1] is RECONCILE
@@ -283,6 +284,8 @@ async def test_every_call_of_the_client_says_its_purpose(experiment_object: dict
     assert await purposes_of(listed()) == [LIST]
     assert await purposes_of(client.token_review("token", "audience")) == [REVIEW]
     assert await purposes_of(client.apply_progress("ns", "x", {"step": "train"})) == [PROGRESS]
+
+    assert await purposes_of(client.events_about("ns", "uid-1")) == [DIAGNOSIS]
 
     recorder = EventRecorder(client, "pod-1")
     experiment_object["metadata"]["namespace"] = "ns"

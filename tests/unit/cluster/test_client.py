@@ -15,7 +15,14 @@ from kubernetes.aio.client import Configuration
 
 from maskrcnn_operator.cluster.answers import LONGEST_RETRY_SECONDS
 from maskrcnn_operator.cluster.budget import Purpose
-from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, PROGRESS_MANAGER, STATUS_MANAGER, Client
+from maskrcnn_operator.cluster.client import (
+    CONDITIONS_MANAGER,
+    MOST_EVENT_BYTES,
+    MOST_EVENTS,
+    PROGRESS_MANAGER,
+    STATUS_MANAGER,
+    Client,
+)
 from maskrcnn_operator.cluster.connection import connect
 from maskrcnn_operator.cluster.errors import ApiError, TooManyRequests
 from maskrcnn_operator.cluster.resources import EVENTS, EXPERIMENTS, JOBS, LEASES
@@ -238,3 +245,22 @@ async def test_credentials_of_a_netrc_file_are_not_sent(
     await client.get(JOBS, "ns", "job")
     await client.close()
     assert "Authorization" not in wire.calls[0].headers
+
+
+async def test_events_are_selected_by_the_uid_that_they_are_about(client: Client, wire: Wire, limit: Limit) -> None:
+    event = {"reason": "FailedCreate"}
+    wire.answers = [
+        web.json_response({"metadata": {"resourceVersion": "7"}, "items": items}) for items in ([event], None)
+    ]
+    assert list(await client.events_about("ns", "job-uid")) == [event]
+    assert list(await client.events_about("ns", "job-uid")) == []
+    call = wire.calls[0]
+    assert (call.method, call.path) == ("GET", "/api/v1/namespaces/ns/events")
+    assert dict(call.query) == {"fieldSelector": "involvedObject.uid=job-uid", "limit": str(MOST_EVENTS)}
+    assert limit.purposes == [Purpose.DIAGNOSIS] * 2
+
+
+async def test_events_of_a_flood_are_not_read(client: Client, wire: Wire) -> None:
+    wire.answers = [web.json_response({"metadata": {}, "items": [{"message": "x" * MOST_EVENT_BYTES}]})]
+    with pytest.raises(ApiError, match="more than"):
+        await client.events_about("ns", "job-uid")

@@ -26,7 +26,10 @@ def test_a_message_is_cut_at_the_characters_that_the_definition_allows(character
 @pytest.mark.parametrize(
     ("states", "reason"),
     [
-        ((StepState.STARTING, StepState.PENDING), "Running"),
+        ((StepState.STARTING, StepState.PENDING), "Starting"),
+        ((StepState.STARTING, StepState.RUNNING), "Running"),
+        ((StepState.STARTING, StepState.STOPPING), "Stopping"),
+        ((StepState.QUEUED, StepState.STARTING), "Starting"),
         ((StepState.STOPPING, StepState.RUNNING), "Running"),
         ((StepState.QUEUED, StepState.STOPPING), "Stopping"),
         ((StepState.PENDING, StepState.QUEUED), "Queued"),

@@ -28,3 +28,33 @@ def test_a_stop_for_a_suspension_is_no_restart(training: World) -> None:
     training.settle()
     training.fail("train", 143)
     assert "StepRestarting" not in training.events
+
+
+def test_what_keeps_pods_from_running_is_a_warning_once_for_each_reason(world: World) -> None:
+    world.settle()
+    world.events.clear()
+    told = []
+    for reason, message in (
+        ("", ""),
+        ("FailedCreate", "exceeded quota: pods=1"),
+        ("FailedCreate", "exceeded quota: pods=2"),
+        ("", ""),
+        ("Unschedulable", "0/3 nodes"),
+        ("ImagePullBackOff", "x: not found"),
+    ):
+        world.change("convert-train", waiting_reason=reason, message=message)
+        told += [(event.type, event.reason, event.message) for event in world.look().events]
+    assert told == [
+        ("Warning", "FailedCreate", "step convert-train: exceeded quota: pods=1"),
+        ("Warning", "Unschedulable", "step convert-train: 0/3 nodes"),
+        ("Warning", "ImagePullBackOff", "step convert-train: x: not found"),
+    ]
+
+
+def test_a_step_that_starts_or_is_queued_is_no_warning(world: World) -> None:
+    world.settle()
+    world.change("convert-train", state=RunState.QUEUED)
+    world.change("convert-val", message="0 of 1 pods exist")
+    assert world.look().events == ()
+    world.change("convert-train", state=RunState.STARTING)
+    assert world.look().events == ()

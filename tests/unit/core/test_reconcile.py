@@ -250,6 +250,7 @@ def test_several_nodes_need_a_shared_workspace(make: Any) -> None:
 def test_the_active_deadline(make: Any) -> None:
     world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
     world.settle()
+    world.run("convert-train", "convert-val")
     assert world.look().wake_at == START + timedelta(seconds=60)
     world.now += timedelta(seconds=60)
     assert set(world.look().stop) == {RunKey("convert-train", 1), RunKey("convert-val", 1)}
@@ -370,6 +371,7 @@ def test_a_suspension_takes_the_back_off_from_a_pending_step(training: World) ->
 def test_a_step_that_could_start_after_the_active_deadline_fails(make: Any) -> None:
     world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
     world.settle()
+    world.run("convert-train", "convert-val")
     world.now += timedelta(seconds=55)
     world.succeed("convert-train")
     world.succeed("convert-val")
@@ -413,6 +415,7 @@ def test_a_step_fails_whose_model_was_not_named_by_the_step_that_makes_it(traini
 def test_a_step_stopped_by_the_active_deadline_fails_although_its_pods_linger(make: Any) -> None:
     world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
     world.settle()
+    world.run("convert-train")
     world.now += timedelta(seconds=60)
     world.settle()
     world.lingering = {"convert-train": "pod x"}

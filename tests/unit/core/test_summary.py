@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from maskrcnn_operator.api.status import Metric
@@ -58,3 +59,62 @@ def test_the_model_of_a_step_stays_where_a_later_one_fails(training: World) -> N
     training.succeed("train", "prune")
     training.fail("retrain", 64)
     assert training.experiment.status.model_path == "/workspace/nuclei/train/model.tlt"
+
+
+def one(make: Make) -> World:
+    """Return an experiment of one step that starts."""
+    world = World(make(lambda spec: spec.update(steps=spec["steps"][:1], activeDeadlineSeconds=60)))
+    world.settle()
+    return world
+
+
+def test_time_in_which_a_step_only_starts_is_no_active_time(make: Make) -> None:
+    world = one(make)
+    assert world.look().wake_at is None
+    world.now += timedelta(hours=1)
+    world.settle()
+    assert world.live() == {"convert-train"}
+    assert (world.experiment.status.active_since, world.experiment.status.active_seconds) == (None, 0)
+    world.run("convert-train")
+    assert world.experiment.status.active_since == world.now
+    world.now += timedelta(seconds=20)
+    world.change("convert-train", state=RunState.STARTING)
+    world.settle()
+    world.now += timedelta(hours=1)
+    world.settle()
+    assert (world.experiment.status.active_since, world.experiment.status.active_seconds) == (None, 20)
+
+
+def test_look_that_sees_a_step_run_asks_for_one_at_the_deadline(make: Make) -> None:
+    """Its own write of the status brings no other look."""
+    world = one(make)
+    world.now += timedelta(seconds=30)
+    world.change("convert-train", state=RunState.RUNNING)
+    assert world.look().wake_at == world.now + timedelta(seconds=60)
+
+
+def test_stop_of_a_step_that_ran_is_active_time_until_its_pods_have_ended(make: Make) -> None:
+    world = one(make)
+    world.run("convert-train")
+    world.suspend(True)
+    world.settle()
+    world.now += timedelta(seconds=30)
+    world.settle()
+    assert world.experiment.status.active_since == START
+    world.fail("convert-train", 143)
+    assert (world.experiment.status.active_since, world.experiment.status.active_seconds) == (None, 30)
+
+
+def test_stop_of_a_step_that_never_ran_is_no_active_time(make: Make) -> None:
+    world = one(make)
+    world.suspend(True)
+    world.settle()
+    world.now += timedelta(seconds=30)
+    world.settle()
+    world.fail("convert-train", 143)
+    assert (world.experiment.status.active_since, world.experiment.status.active_seconds) == (None, 0)
+
+
+def test_step_that_starts_is_the_current_one(make: Make) -> None:
+    """The alert on steps that do not start reads its reason."""
+    assert one(make).experiment.status.current_step == "convert-train"

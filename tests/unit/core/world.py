@@ -84,11 +84,17 @@ class World:
         run = self.newest(name)
         self.runs[run.key] = replace(run, **fields)
 
+    def run(self, *names: str) -> None:
+        for name in names:
+            self.change(name, state=RunState.RUNNING)
+        self.settle()
+
     def succeed(self, *names: str) -> None:
         for name in names:
             run = self.newest(name)
             model = f"/workspace/nuclei/{name}/model.tlt"
             makes_model = name in ("train", "prune", "retrain", "export")
+            self.run(name)
             self.now += timedelta(seconds=5)
             self.change(
                 name,

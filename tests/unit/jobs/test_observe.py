@@ -337,9 +337,10 @@ def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> No
 def test_a_gang_does_not_wait_for_what_already_runs() -> None:
     # the kubelet's word on a restart stays for a while after the pod has become ready
     runs = PodView("1", "a", "lab", phase="Running", ready=True, reason="ImagePullBackOff", message="x: not found")
-    waits = PodView("2", "b", "lab", phase="Pending", reason="Unschedulable", message="0/3 nodes")
-    assert waiting_reason([runs, waits], 2) == ("Unschedulable", "1 of 2 pods: 0/3 nodes")
-    assert waiting_reason([runs], 2) == ("", "")
+    waits = PodView("2", "b", "lab", index=1, phase="Pending", reason="Unschedulable", message="0/3 nodes")
+    job = job_view(job_object(nodes=2))
+    assert waiting_reason(job, [runs, waits], SOON) == ("Unschedulable", "1 of 2 pods: 0/3 nodes")
+    assert waiting_reason(job, [runs], SOON) == ("", "")
 
 
 def test_the_nodes_of_many_lost_pods_are_counted(see: See) -> None:

@@ -24,10 +24,11 @@ from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.wanted import understand
+from maskrcnn_operator.jobs.causes import cause_of, due_at, subjects
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.views import event_view, job_view, pod_view
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.progress.authorise import Peer, authorise, peer_of, speaks_for_current
 from maskrcnn_operator.progress.refusal import Refusal, Refused
@@ -175,6 +176,12 @@ POD_OBJECTS = (
     pod_object("prune", phase="Pending", unschedulable="0/3 nodes", pod_reason=("Evicted", "low"), job="gone"),
     pod_object("export", phase="Failed", code=1, said="Killed\n", job="gone", deleted=70, disrupted=True),
 )
+EVENT: Object = {
+    "metadata": {"name": "x"}, "involvedObject": {"uid": "u"}, "type": "Warning", "reason": "FailedMount",
+    "message": "secret absent", "count": 3, "firstTimestamp": "2026-11-22T12:01:00Z",
+    "lastTimestamp": "2026-11-22T12:02:00Z", "eventTime": "2026-11-22T12:01:00.000000Z",
+    "series": {"count": 2, "lastObservedTime": "2026-11-22T12:03:00.000000Z"},
+}  # fmt: skip
 VALID: tuple[tuple[Resource, Object], ...] = (
     (EXPERIMENTS, EXPERIMENT),
     *((JOBS, versioned(item, 5)) for item in JOB_OBJECTS),
@@ -358,6 +365,18 @@ def test_each_value_of_a_job_and_of_a_pod() -> None:
         view = job_view if resource is JOBS else pod_view
         for hostile in each_change(valid, (), (NUMBERS, TIMES, TEXTS, PARTS, WORDS)):
             check_view(view(hostile))
+
+
+def test_each_value_of_an_event() -> None:
+    job, pod = job_view(JOB_OBJECTS[0]), pod_view(pod_object(phase="Pending", waiting=("ContainerCreating", "")))
+    about = subjects(job, [pod])
+    assert about
+    for hostile in each_change(EVENT, (), (NUMBERS, TIMES, TEXTS, PARTS, WORDS)):
+        check_view(event_view(hostile))
+        for subject in about:
+            cause = cause_of(subject, [hostile, EVENT], NOW)
+            check_view(cause)
+            assert due_at(subject, cause) > NOW
 
 
 def check_view(view: Any) -> None:

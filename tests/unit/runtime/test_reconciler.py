@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 
+from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, api_error
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.jobs.causes import Cause
 from maskrcnn_operator.jobs.config import JobConfig
+from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.options import cluster_settings
 from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, REFUSALS, Patience
 from maskrcnn_operator.runtime.reconciler import Reconciler
@@ -40,6 +44,8 @@ class Stage:
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.server, self.cache, self.clock, self.leading = server or FakeServer(), Cache(), 0.0, True
+        self.now, self.heard = NOW, list[Key]()
+        self.reader = EventReader(self.server, self.heard.append, lambda: self.now)  # type: ignore[arg-type]
         executor = Executor(
             self.server,  # type: ignore[arg-type]
             self.cache,
@@ -53,8 +59,9 @@ class Stage:
             executor,
             Claims(),  # type: ignore[arg-type]
             cluster_settings("trainer:1"),
-            now=lambda: NOW,
+            now=lambda: self.now,
             patience=Patience(lambda: self.clock),
+            reader=self.reader,
         )
         if server is None:
             self.server.add(EXPERIMENTS, "ns", copy.deepcopy(EXPERIMENT))
@@ -120,7 +127,7 @@ async def test_server_that_fails_for_two_minutes_is_told_until_it_works(stage: S
     await stage.fail("create", "jobs", api_error(error.status, error.reason, f"{error.message}, still"))
     assert ("patch", "conditions", "nuclei") not in stage.server.writes
     await stage.look()
-    assert (stage.told["Reconciling"], stage.told["Ready"]) == ("Running", "Running")
+    assert (stage.told["Reconciling"], stage.told["Ready"]) == ("Starting", "Starting")
 
 
 async def test_notice_that_is_refused_too_leaves_the_failure_as_it_was(stage: Stage) -> None:
@@ -140,7 +147,7 @@ async def test_look_that_succeeds_begins_a_new_count(stage: Stage) -> None:
     [job] = [job for job in stage.server.objects if job[0] == "jobs"]
     stage.cache.drop(JOBS, stage.server.objects.pop(job)["metadata"]["uid"])
     await stage.fail("get", "jobs", UNAVAILABLE)
-    assert stage.told["Ready"] == "Running"
+    assert stage.told["Ready"] == "Starting"
 
 
 async def test_changed_experiment_is_no_failure(stage: Stage) -> None:
@@ -167,7 +174,7 @@ async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage
     assert stage.server.writes == []
     await stage.look()
     assert "Stalled" not in stage.told
-    assert stage.told["Ready"] == "Running"
+    assert stage.told["Ready"] == "Starting"
     # the attempt was started once, whatever became of the status
     assert len([plural for plural, _, _ in stage.server.objects if plural == "jobs"]) == 1
 
@@ -231,7 +238,7 @@ async def test_status_that_can_be_read_again_goes_on(stage: Stage) -> None:
     stage.put(experiment)
     await stage.look()
     assert "Stalled" not in stage.told
-    assert stage.told["Ready"] == "Running"
+    assert stage.told["Ready"] == "Starting"
 
 
 async def test_failures_of_a_deleted_experiment_are_forgotten(stage: Stage) -> None:
@@ -255,3 +262,68 @@ async def test_experiment_with_jobs_left_to_delete_is_looked_at_again_at_once(st
     assert await stage.reconciler.reconcile(KEY) == 0.0
     assert await stage.reconciler.reconcile(KEY) != 0.0
     assert all(job.deletion_timestamp is not None for job in stage.cache.jobs_of(*KEY))
+
+
+async def started_without_pods(stage: Stage) -> str:
+    """Start the training, whose Job makes no pods; return the Job's uid."""
+    await stage.look()
+    [job] = [item for (plural, _, _), item in stage.server.objects.items() if plural == "jobs"]
+    job["status"] = {"startTime": "2026-01-01T12:00:00Z"}
+    stage.cache.put(JOBS, stage.server.add(JOBS, "ns", job))
+    stage.now = NOW + timedelta(seconds=15)
+    return str(job["metadata"]["uid"])
+
+
+async def test_job_without_pods_is_told_after_its_events_were_read(stage: Stage) -> None:
+    uid = await started_without_pods(stage)
+    stage.server.events[uid] = [
+        {
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": 'Error creating: pods "x" is forbidden: exceeded quota',
+            "lastTimestamp": "2026-01-01T12:00:01Z",
+        }
+    ]
+    reading = asyncio.create_task(stage.reader.run())
+    wait = await stage.reconciler.reconcile(KEY)
+    assert (wait, stage.server.reads) == (None, [])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (stage.server.reads, stage.heard) == ([("list", "events", uid)], [KEY])
+    assert await stage.reconciler.reconcile(KEY) == 30.0
+    step = json.loads(stage.steps)[0]
+    assert (step["state"], step["reason"]) == ("Starting", "FailedCreate")
+    assert step["message"] == "2 of 2 pods: exceeded quota"
+    assert stage.told["Ready"] == "Starting"
+    reading.cancel()
+
+
+async def test_restart_of_the_operator_tells_nothing_again(stage: Stage) -> None:
+    uid = await started_without_pods(stage)
+    stage.reader._causes[uid] = Cause(NOW, stage.now, Reason.FAILED_CREATE, "exceeded quota")
+    await stage.look()
+    assert json.loads(stage.steps)[0]["reason"] == "FailedCreate"
+    later = Stage(stage.server)
+    later.now = stage.now
+    for (plural, _, _), item in stage.server.objects.items():
+        if plural == "jobs":
+            later.cache.put(JOBS, copy.deepcopy(item))
+    stage.server.writes.clear()
+    await later.look()
+    assert stage.server.writes == []
+
+
+async def test_look_does_not_wait_for_events_that_cannot_be_read(stage: Stage) -> None:
+    uid = await started_without_pods(stage)
+    steps = stage.steps
+    stage.server.fail["list", "events"] = [DENIED]
+    await stage.look()
+    reading = asyncio.create_task(stage.reader.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert stage.heard == [KEY]
+    assert await stage.reconciler.reconcile(KEY) == 30.0
+    assert stage.steps == steps
+    assert len(stage.reconciler._patience) == 0
+    assert uid in stage.reader.causes
+    reading.cancel()

@@ -24,6 +24,7 @@ from maskrcnn_operator.progress.writer import ProgressWriter
 from maskrcnn_operator.runtime import operator as operator_module
 from maskrcnn_operator.runtime import relisting as relisting_module
 from maskrcnn_operator.runtime import worker as worker_module
+from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.health import Health
 from maskrcnn_operator.runtime.leading import Leading
 from maskrcnn_operator.runtime.operator import Operator
@@ -42,6 +43,7 @@ TASKS: dict[str, tuple[Any, str]] = {
     "leading": (Leading, "run"),
     "relisting": (Relisting, "run"),
     "events": (EventRecorder, "run"),
+    "event reader": (EventReader, "run"),
     "watching": (operator_module, "watch"),
 }
 
