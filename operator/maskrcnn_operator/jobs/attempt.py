@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.core.runs import Run, RunState
-from maskrcnn_operator.jobs.causes import Cause
+from maskrcnn_operator.jobs.causes import Cause, still_known, subjects
 from maskrcnn_operator.jobs.ending import ending, last_word, succeeded_all_the_same
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
 from maskrcnn_operator.jobs.views import JobView, PodView
@@ -125,7 +125,12 @@ def _live(attempt: Attempt, state: RunState, now: datetime) -> Run:
     if state is RunState.STARTING and job is not None:
         reason, message = waiting_reason(job, attempt.pods, now, attempt.causes)
     elif state is RunState.QUEUED and job is not None:
-        message = f"waits for LocalQueue {job.queue}" if job.queue else "its Job was suspended by somebody else"
+        known = next((still_known(subject, attempt.causes) for subject in subjects(job, attempt.pods)), None)
+        reason = known.reason.value if known is not None and known.reason is not None else ""
+        message = (
+            f"waits for LocalQueue {job.queue}" if job.queue else "its Job was suspended by another controller or user"
+        )
+        message = known.message if known is not None and known.message else message
     elif state is RunState.STOPPING and job is not None:
         how = ending(job, attempt.pods)
         message = how.message if job.deletion_timestamp is None or how.by_itself else ""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.text import one_line
+from maskrcnn_operator.jobs.kueue import stopped_at, suspension
 from maskrcnn_operator.jobs.views import EventView, JobView, PodView, event_view
 
 READ_AFTER = (timedelta(seconds=15), timedelta(seconds=45))
@@ -45,13 +46,15 @@ class Subject:
     """A Job or a pod whose events may say why an attempt does not run.
 
     Attributes:
-        since: when it began to start.
+        since: when it began to start, or was suspended.
+        is_suspended: whether it is a Job that was admitted and then suspended.
     """
 
     namespace: str
     uid: str
     since: datetime
     is_pod: bool
+    is_suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,9 @@ def missing_pods(job: JobView, pods: Iterable[PodView]) -> int:
 
 def subjects(job: JobView, pods: Sequence[PodView]) -> list[Subject]:
     """Return whose events may say why an attempt does not run: its Job's, those of pods that only start."""
+    if job.suspended:
+        at = stopped_at(job)
+        return [] if at is None else [Subject(job.namespace, job.uid, at, is_pod=False, is_suspended=True)]
     found = [job_subject(job, pods)] if missing_pods(job, pods) else []
     starting = sorted((pod for pod in pods if pod.just_starts), key=lambda pod: (pod.index, pod.name))
     return [*found, *map(pod_subject, starting[:MOST_PODS])]
@@ -114,6 +120,9 @@ def still_known(subject: Subject, known: Mapping[str, Cause]) -> Cause | None:
 
 def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> Cause:
     """Return what the events of a subject say, objects as the API server gives them, whatever they are."""
+    if subject.is_suspended:
+        said = suspension(map(event_view, events))
+        return Cause(subject.since, now) if said is None else Cause(subject.since, now, said.reason, said.message)
     seen = [event for event in map(event_view, events) if subject.is_pod or (event.time or now) >= subject.since]
     over = max((_time(event) for event in seen if subject.is_pod and event.reason in _OVER), default=_LONG_AGO)
     meanings = _POD_REASONS if subject.is_pod else _JOB_REASONS

@@ -87,7 +87,7 @@ def observe(
     for attempt in _attempts(experiment, jobs, pods, causes):
         run, at = run_of(attempt, now)
         runs.append(run)
-        if attempt.job is not None and run.state is RunState.STARTING:
+        if attempt.job is not None and run.state in (RunState.STARTING, RunState.QUEUED):
             about = subjects(attempt.job, attempt.pods)
             if any(subject.uid not in causes for subject in about):
                 runs[-1] = _as_told_before(run, experiment)

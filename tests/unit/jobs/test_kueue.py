@@ -8,10 +8,12 @@ from datetime import datetime
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.jobs.causes import Cause, cause_of
 from maskrcnn_operator.jobs.kueue import Suspension, stopped_at, suspension
+from maskrcnn_operator.jobs.observe import Observation, observe
 from maskrcnn_operator.jobs.views import job_view
 
-from .conftest import at, job_object
+from .conftest import Make, at, job_object, written
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,30 @@ def test_a_job_that_runs_or_was_never_admitted_was_not_stopped() -> None:
     assert stopped_at(job_view(job_object(suspend=True, start=None, conditions=(at_once,)))) is None
     assert stopped_at(job_view(job_object(suspend=True, start=None))) is None
     assert stopped_at(job_view(job_object(suspend=False, conditions=(again,)))) is None
+
+
+def test_job_that_kueue_has_stopped_is_told_by_its_events(make: Make) -> None:
+    again = ("Suspended", "JobSuspended", "Job suspended", 100)
+    job = job_view(job_object(nodes=1, suspend=True, queue="gpus", start=None, conditions=(again,)))
+
+    def look(seconds: float, causes: dict[str, Cause]) -> Observation:
+        return observe(make(), [job], [], at(seconds), causes=causes)
+
+    assert (look(110, {}).to_read, look(110, {}).wake_at) == ((), at(115))
+    (subject,) = look(115, {}).to_read
+    events = [{"type": "Normal", "reason": "Stopped", "message": TOO_LONG, "lastTimestamp": written(100)}]
+    read = cause_of(subject, events, at(115))
+    (run,) = look(116, {job.uid: read}).runs
+    assert (run.state, run.waiting_reason) == ("Queued", "WorkloadDeactivated")
+    assert TOO_LONG in run.message
+    preempted = cause_of(subject, [{**events[0], "message": PREEMPTED}], at(115))
+    (run,) = look(116, {job.uid: preempted}).runs
+    assert (run.waiting_reason, run.message) == ("Queued", "waits for LocalQueue gpus")
+    (run,) = look(116, {job.uid: cause_of(subject, [], at(115))}).runs
+    assert (run.waiting_reason, run.message) == ("", "waits for LocalQueue gpus")
+
+
+def test_events_of_a_job_that_was_never_admitted_are_not_read(make: Make) -> None:
+    job = job_view(job_object(suspend=True, queue="gpus", start=None))
+    seen = observe(make(), [job], [], at(5000))
+    assert (seen.to_read, seen.wake_at) == ((), None)

@@ -93,7 +93,7 @@ def test_a_suspended_job_is_queued(see: See) -> None:
     ours = see.one(job_object(suspend=True, queue="gpus", start=None))
     assert (ours.state, ours.message, ours.started) == ("Queued", "waits for LocalQueue gpus", None)
     theirs = see.one(job_object(suspend=True, start=None), pod_object(deleted=9))
-    assert (theirs.state, theirs.message) == ("Queued", "its Job was suspended by somebody else")
+    assert (theirs.state, theirs.message) == ("Queued", "its Job was suspended by another controller or user")
 
 
 def test_a_complete_job(see: See) -> None:
