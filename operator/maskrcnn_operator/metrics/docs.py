@@ -30,9 +30,10 @@ _EXPERIMENTS = """
 ## Experiments
 
 Read from the operator's cache at every scrape: a series vanishes with its experiment. Only the replica that holds the
-Lease exports them. `--experiment-metrics N` gives at most N experiments series of their own (0: none), those that are
-not finished first, then the newest: at most {count} series each. There are no labels for pods, attempts or messages.
-Scrape with `honorLabels: true`, so that `namespace` stays the experiment's.
+Lease exports them. `maskrcnn_experiments` counts all of them. `--experiment-metrics N` gives at most N experiments
+series of their own (0: none), those that are not finished first, then those that failed, then the newest: at most
+{count} series each. There are no labels for pods, attempts or messages. Scrape with `honorLabels: true`, so that
+`namespace` stays the experiment's.
 
 """
 
@@ -70,7 +71,7 @@ def _operator() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _experiments() -> Iterator[tuple[str, str, str, str]]:
-    yield TOTAL, "gauge", "`state`", TOTAL_HELP
+    yield TOTAL, "gauge", "`namespace`, `state`", TOTAL_HELP
     yield LEFT_OUT, "gauge", "", LEFT_OUT_HELP
     for series in SERIES:
         labels = ", ".join(f"`{label}`" for label in ("namespace", "experiment", *series.labels))

@@ -17,7 +17,9 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_FINISHED = frozenset({Reason.SUCCEEDED.value, Reason.FAILED.value})
+_LIVE_RANK = 2
+_RANKS = {Reason.FAILED.value: 1, Reason.SUCCEEDED.value: 0}
+"""Which finished experiments keep their series first: a failed one has an alert, which must last."""
 _WAITS_FOR_OTHERS = frozenset({Reason.WAITING_FOR_STEPS.value, Reason.UPSTREAM_FAILED.value})
 _VOCABULARY = frozenset(reason.value for reason in Reason)
 
@@ -159,7 +161,7 @@ SERIES: tuple[Series, ...] = (
 """What is told of every experiment, one series each."""
 
 TOTAL = "maskrcnn_experiments"
-TOTAL_HELP = "Experiments by state, whether or not they have series of their own."
+TOTAL_HELP = "Experiments by namespace and state, whether or not they have series of their own."
 LEFT_OUT = "maskrcnn_experiments_without_series"
 LEFT_OUT_HELP = "Experiments past the limit of --experiment-metrics, which have no series of their own."
 
@@ -168,10 +170,16 @@ Row = tuple[tuple[str, ...], float]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Every series at one moment: labels and value, by the order of :data:`SERIES`."""
+    """Every series at one moment.
+
+    Attributes:
+        rows: labels and values, in the order of :data:`SERIES`.
+        states: number of experiments by namespace and state.
+        left_out: number of experiments without series of their own.
+    """
 
     rows: tuple[Sequence[Row], ...]
-    states: tuple[tuple[str, int], ...]
+    states: tuple[tuple[tuple[str, str], int], ...]
     left_out: int
 
 
@@ -181,7 +189,8 @@ class ExperimentCollector(Collector):
     Args:
         cache: see :class:`Experiments`; it is read in the thread that calls.
         is_leader: only the replica that reconciles exports, so that no series stands there twice.
-        limit: experiments with series of their own: those that are not finished first, then the newest. 0 for none.
+        limit: experiments with series of their own: those that are not finished first, then those that failed, then
+            the newest. 0 for none.
     """
 
     def __init__(self, cache: Experiments, is_leader: Callable[[], bool], limit: int) -> None:
@@ -204,7 +213,7 @@ class ExperimentCollector(Collector):
 def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int) -> Snapshot:
     """Return the series of experiments, of which at most ``limit`` have series of their own."""
     known = _newest_by_name(experiments)
-    states = Counter(state_of(experiment.status) for experiment in known)
+    states = Counter((experiment.metadata.namespace, state_of(experiment.status)) for experiment in known)
     chosen = known
     if len(known) > limit:
         chosen = sorted(known, key=_importance, reverse=True)[:limit]
@@ -219,9 +228,9 @@ def families(snapshot: Snapshot | None) -> Iterator[Metric]:
     """The series of a snapshot as prometheus_client wants them; nothing for None."""
     if snapshot is None:
         return
-    total = GaugeMetricFamily(TOTAL, TOTAL_HELP, labels=("state",))
-    for state, count in snapshot.states:
-        total.add_metric((state,), count)
+    total = GaugeMetricFamily(TOTAL, TOTAL_HELP, labels=("namespace", "state"))
+    for place_and_state, count in snapshot.states:
+        total.add_metric(place_and_state, count)
     yield total
     yield GaugeMetricFamily(LEFT_OUT, LEFT_OUT_HELP, value=snapshot.left_out)
     for series, rows in zip(SERIES, snapshot.rows, strict=True):
@@ -251,6 +260,6 @@ def _created_at(experiment: MaskRCNNExperiment) -> datetime:
     return experiment.metadata.creation_timestamp or _LONG_AGO
 
 
-def _importance(experiment: MaskRCNNExperiment) -> tuple[bool, datetime, str, str]:
-    active = state_of(experiment.status) not in _FINISHED
-    return active, _created_at(experiment), experiment.metadata.namespace, experiment.name
+def _importance(experiment: MaskRCNNExperiment) -> tuple[int, datetime, str, str]:
+    rank = _RANKS.get(state_of(experiment.status), _LIVE_RANK)
+    return rank, _created_at(experiment), experiment.metadata.namespace, experiment.name

@@ -78,7 +78,7 @@ def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], floa
 
 def test_a_training_has_eight_series() -> None:
     assert samples(ExperimentCollector(Cache(experiment()), lambda: True, 10)) == {
-        ("maskrcnn_experiments", "Running"): 1,
+        ("maskrcnn_experiments", "lab", "Running"): 1,
         ("maskrcnn_experiments_without_series",): 0,
         ("maskrcnn_experiment_state", "lab", "nuclei", "Running", "train", "Training"): 1,
         ("maskrcnn_experiment_progress_ratio", "lab", "nuclei"): 0.42,
@@ -135,7 +135,7 @@ def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
 
 def test_a_state_that_is_no_word_of_ours_is_an_error() -> None:
     found = samples(ExperimentCollector(Cache(experiment(state="x" * 100_000)), lambda: True, 10))
-    assert found["maskrcnn_experiments", "Error"] == 1
+    assert found["maskrcnn_experiments", "lab", "Error"] == 1
     assert not any("x" * 100 in label for key in found for label in key)
 
 
@@ -143,7 +143,7 @@ def test_an_experiment_that_nobody_has_looked_at_is_pending() -> None:
     fresh = experiment().with_status(ExperimentStatus())
     found = samples(ExperimentCollector(Cache(fresh), lambda: True, 10))
     assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending", "", ""] == 1
-    assert found["maskrcnn_experiments", "Pending"] == 1
+    assert found["maskrcnn_experiments", "lab", "Pending"] == 1
 
 
 @pytest.mark.parametrize("value", ["", "none", "1.2.3"])
@@ -171,7 +171,7 @@ def test_only_the_leader_exports() -> None:
     assert samples(collector)
 
 
-def test_the_limit_keeps_unfinished_and_new_ones_and_counts_the_rest() -> None:
+def test_limit_keeps_unfinished_then_failed_then_new_ones_and_counts_the_rest() -> None:
     cache = Cache(
         experiment("old-running", minutes=0),
         experiment("new-done", "Succeeded", minutes=90),
@@ -182,22 +182,36 @@ def test_the_limit_keeps_unfinished_and_new_ones_and_counts_the_rest() -> None:
     for limit, kept in (
         (0, set()),
         (2, {"new-running", "suspended"}),
-        (4, {"new-running", "suspended", "old-running", "new-done"}),
+        (4, {"new-running", "suspended", "old-running", "failed"}),
         (5, {"new-running", "suspended", "old-running", "new-done", "failed"}),
     ):
         collector = ExperimentCollector(cache, lambda: True, limit)
         assert {key[2] for key in of_experiments(collector)} == kept
         found = samples(collector)
         assert found["maskrcnn_experiments_without_series",] == 5 - len(kept)
-        assert found["maskrcnn_experiments", "Running"] == 2
+        assert found["maskrcnn_experiments", "lab", "Running"] == 2
         assert len(of_experiments(collector)) <= 8 * limit
+
+
+def test_experiments_are_counted_by_namespace_where_none_has_series() -> None:
+    elsewhere = experiment("b", "Failed")
+    moved = elsewhere.model_copy(
+        update={"metadata": elsewhere.metadata.model_copy(update={"namespace": "field", "uid": "b2"})}
+    )
+    cache = Cache(experiment("a", "Failed"), elsewhere, moved, experiment("c"))
+    assert samples(ExperimentCollector(cache, lambda: True, 0)) == {
+        ("maskrcnn_experiments", "field", "Failed"): 1,
+        ("maskrcnn_experiments", "lab", "Failed"): 2,
+        ("maskrcnn_experiments", "lab", "Running"): 1,
+        ("maskrcnn_experiments_without_series",): 4,
+    }
 
 
 def test_an_experiment_made_again_under_its_name_has_one_set_of_series() -> None:
     cache = Cache(experiment(uid="new", minutes=5, state="Pending"), experiment(uid="old", state="Failed"))
     found = samples(ExperimentCollector(cache, lambda: True, 10))
     assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending", "train", "Training"] == 1
-    assert found["maskrcnn_experiments", "Pending"] == 1
+    assert found["maskrcnn_experiments", "lab", "Pending"] == 1
 
 
 def test_both_text_formats_can_be_read() -> None:
