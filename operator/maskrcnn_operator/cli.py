@@ -10,6 +10,7 @@ from typing import NoReturn
 from maskrcnn_operator.local import command as run_command
 from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
+from maskrcnn_trainer.version import version
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,6 +22,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; a command line that cannot work ends with 64."""
     parser = _Parser(prog="maskrcnn-operator", description="Mask R-CNN experiments, declared.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"maskrcnn-operator {version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     run = commands.add_parser("run", help="run an experiment on this machine, without a cluster", allow_abbrev=False)
     run_command.add_arguments(run)

@@ -12,6 +12,7 @@ import yaml
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.version import version
 
 PROTOTXT = """
 total_steps: 10
@@ -27,6 +28,12 @@ def test_help_comes_without_tensorflow() -> None:
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    with caplog.at_level("INFO"):
+        main(["decrypt", "-m", str(tmp_path / "absent.tlt"), "-o", str(tmp_path / "out.tlt"), "-k", "x"])
+    assert caplog.messages[0] == f"maskrcnn {version()}: decrypt"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
 from maskrcnn_trainer.training import command as train_command
+from maskrcnn_trainer.version import version
 
 log = logging.getLogger("maskrcnn")
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging(int(os.environ.get("HOROVOD_RANK", "0")))
     try:
         parsed = build_parser().parse_args(with_hyphens(sys.argv[1:] if arguments is None else arguments))
+        log.info("maskrcnn %s: %s", version(), parsed.task)
         run: Runner = parsed.run
         return run(parsed)
     except TaskError as error:
@@ -79,6 +81,7 @@ def entry() -> NoReturn:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all tasks; building it imports no TensorFlow."""
     parser = TaskParser(prog="maskrcnn", description="Mask R-CNN: convert, train, evaluate, prune, infer, export.")
+    parser.add_argument("--version", action="version", version=f"maskrcnn {version()}")
     tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
 
     convert = tasks.add_parser(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
+from maskrcnn_trainer.version import version
 
 if TYPE_CHECKING:
     from maskrcnn_operator.jobs.defaults import JobDefaults
@@ -81,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="export series of at most N experiments, eight each (0)",
     )
     ports.add_argument("--log-format", choices=("json", "text"), default="json", help="(json)")
+    ports.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least level of the operator's log lines (info); of other packages at least warning",
+    )
     parser.set_defaults(command=run)
 
 
@@ -103,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     from maskrcnn_operator.runtime.operator import Operator
     from maskrcnn_operator.runtime.options import Options, cluster_settings, report_address
 
-    set_up_logging(arguments.log_format)
+    set_up_logging(arguments.log_format, arguments.log_level)
+    logging.getLogger(__name__).info("maskrcnn-operator %s, Python %s", version(), platform.python_version())
     if (arguments.report_port is None) != (arguments.report_url is None):
         logging.getLogger(__name__).error("--report-port and --report-url go together")
         return EXIT_INVALID

@@ -11,6 +11,7 @@ from typing import Literal
 from maskrcnn_operator.runtime.context import EXPERIMENT
 
 LogFormat = Literal["json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 _EXTRA = ("step", "attempt", "reason", "seconds", "wait")
 """Attributes of a record that become fields of its line."""
@@ -57,14 +58,19 @@ class TextFormatter(logging.Formatter):
         return text
 
 
-def set_up_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Let every logger of the process write to standard error; of other packages, warnings and errors."""
+def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> None:
+    """Let every logger of the process write to standard error, from a level on.
+
+    Args:
+        log_level: of the operator's own lines; of other packages, never below warning.
+    """
+    level = logging.getLevelNamesMapping()[log_level.upper()]
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Context())
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    root.setLevel(max(level, logging.WARNING))
     logging.getLogger("maskrcnn_operator").setLevel(level)
     # it logs each failed try of a watch, which our own lines say once
     logging.getLogger("kopf").setLevel(logging.CRITICAL)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import logging
+import platform
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from maskrcnn_operator.cli import build_parser, main
 from maskrcnn_operator.runtime.command import RECURSION_LIMIT
+from maskrcnn_operator.runtime.logs import LogLevel, set_up_logging
 from maskrcnn_operator.runtime.options import Options, report_address
+from maskrcnn_trainer.cli import main as trainer_main
+from maskrcnn_trainer.version import version
+
+ROOT = Path(__file__).resolve().parents[3]
 
 CONTROLLER = (sys.executable, "-m", "maskrcnn_operator.cli", "controller")
 HEAVY = ("kopf", "kubernetes", "aiohttp", "prometheus_client", "cryptography")
@@ -37,7 +47,10 @@ def test_several_namespaces_and_ports() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--workers", "0"], ["--health-port", "70000"], ["--qps", "-1"], ["--burst", "x"], ["--log-format", "xml"]],
+    [
+        *(["--workers", "0"], ["--health-port", "70000"], ["--qps", "-1"], ["--burst", "x"]),
+        *(["--log-format", "xml"], ["--log-level", "loud"]),
+    ],
 )
 def test_a_command_line_that_cannot_work_ends_with_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -128,3 +141,57 @@ def test_the_operator_decodes_what_is_nested_deeply() -> None:
     code += "; print(sys.getrecursionlimit())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(RECURSION_LIMIT)
+
+
+def test_version_is_that_of_the_project_for_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    for command, name in ((main, "maskrcnn-operator"), (trainer_main, "maskrcnn")):
+        with pytest.raises(SystemExit) as ended:
+            command(["--version"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out == f"{name} {expected}\n"
+
+
+def test_source_that_is_not_installed_has_an_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert version() == "unknown"
+
+
+def started(tmp_path: Path, *words: str) -> list[str]:
+    """Return the log lines of a controller that finds no cluster."""
+    done = subprocess.run(
+        [*CONTROLLER, "--kubeconfig", str(tmp_path / "none"), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    return done.stderr.splitlines()
+
+
+def test_first_log_line_has_the_version(tmp_path: Path) -> None:
+    first, *_ = started(tmp_path)
+    assert json.loads(first)["message"] == f"maskrcnn-operator {version()}, Python {platform.python_version()}"
+
+
+def test_log_level_leaves_out_what_is_below_it(tmp_path: Path) -> None:
+    levels = {json.loads(line)["level"] for line in started(tmp_path, "--log-level", "error")}
+    assert levels == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("level", "own", "others"),
+    [
+        ("debug", logging.DEBUG, logging.WARNING),
+        ("info", logging.INFO, logging.WARNING),
+        ("error", logging.ERROR, logging.ERROR),
+    ],
+)
+def test_other_packages_log_warnings_at_most(
+    level: LogLevel, own: int, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, ours = logging.Logger("root", logging.NOTSET), logging.Logger("maskrcnn_operator")
+    monkeypatch.setattr(logging, "getLogger", lambda name=None: {None: root, "maskrcnn_operator": ours}.get(name, kopf))
+    kopf = logging.Logger("kopf")
+    set_up_logging("json", level)
+    assert (ours.level, root.level, kopf.level) == (own, others, logging.CRITICAL)
