@@ -80,12 +80,18 @@ class Executor:
         return refused
 
     async def conclude(
-        self, experiment: MaskRCNNExperiment, plan: Plan, relabeled: Sequence[RelabeledJob] = ()
+        self,
+        experiment: MaskRCNNExperiment,
+        plan: Plan,
+        relabeled: Sequence[RelabeledJob] = (),
+        *,
+        on_written: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Everything of a plan but its starts, which have been made; return whether all of it was done.
+        """Carry out everything of a plan but its starts, which have been made; return whether all of it was done.
 
         Args:
             relabeled: Jobs whose labels may be those of a run to stop or forget, which they are not.
+            on_written: called once the status is written, before anything else that may fail.
 
         Returns:
             False where Jobs are left to delete: the experiment is to be looked at again.
@@ -99,6 +105,7 @@ class Executor:
             version = metadata.resource_version
             answer = await self.statuses.apply(metadata.namespace, metadata.name, plan.status.to_json(), version)
             self._cache.put_status(answer, experiment, plan.status)
+            on_written()
         edited = False
         if plan.drop_progress:
             self._fence()

@@ -45,6 +45,11 @@ _QUERIES: tuple[tuple[str, str], ...] = (
         "99th percentile of a reconciliation:",
         "histogram_quantile(0.99, sum by (le) (rate(maskrcnn_operator_reconcile_duration_seconds_bucket[5m])))",
     ),
+    (
+        "Median duration of a training that succeeded, over a month:",
+        "histogram_quantile(0.5, sum by (le) ("
+        'increase(maskrcnn_step_duration_seconds_bucket{task="train", result="Succeeded"}[30d])))',
+    ),
     ("Experiments that need somebody:", f'maskrcnn_experiment_state{{state=~"{_BAD_STATES}"}}'),
     ("Age of an experiment, in hours:", "(time() - maskrcnn_experiment_created_timestamp_seconds) / 3600"),
     (

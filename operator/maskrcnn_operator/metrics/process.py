@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 
@@ -10,12 +11,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_trainer.version import version
 
 REGISTRY = CollectorRegistry()
 """Holds what this module counts, and the process' CPU, memory and files."""
 
 ProcessCollector(registry=REGISTRY)
 
+_BUILD = Gauge(
+    "maskrcnn_operator_build_info",
+    "Always 1; the labels are the versions of the operator and of Python.",
+    ["version", "python_version"],
+    registry=REGISTRY,
+)
 _RECONCILE = Histogram(
     "maskrcnn_operator_reconcile_duration_seconds",
     "Time that one reconciliation of an experiment took, its writes included.",
@@ -56,6 +64,19 @@ _STEPS = Counter(
     ["task", "result"],
     registry=REGISTRY,
 )
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_STEP_SECONDS = Histogram(
+    "maskrcnn_step_duration_seconds",
+    "Time from the start of a step's first attempt until it succeeded or failed for good, waits between attempts"
+    " included; a step that failed without an attempt has none.",
+    ["task", "result"],
+    buckets=(
+        *(_MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE),
+        *(_HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR),
+        *(_DAY, 2 * _DAY, 4 * _DAY, 8 * _DAY),
+    ),
+    registry=REGISTRY,
+)
 _RESTARTS = Counter(
     "maskrcnn_operator_step_restarts",
     "Attempts of steps that ended and are made again, counted or not, by reason.",
@@ -80,7 +101,7 @@ _CONNECTIONS_CUT = Counter(
 )
 _UNREADABLE = Counter(
     "maskrcnn_operator_unreadable_objects",
-    "Objects that couldn't be read, each time that the API server showed them; the log names each once.",
+    "Objects that couldn't be read, each time that a list or a watch showed them; the log names each once.",
     ["kind"],
     registry=REGISTRY,
 )
@@ -104,11 +125,13 @@ _LIST_AGE = Gauge(
 
 def _begin_at_zero() -> None:
     """Series stand there from the start: of one that begins at 1, the rate would miss the first event."""
+    _BUILD.labels(version(), platform.python_version()).set(1)
     for result in ("success", "conflict", "not_found", "not_leading", "api_error", "error"):
         _RECONCILE.labels(result)
     for task in TaskName:
         for ended in ("Succeeded", "Failed"):
             _STEPS.labels(task.value, ended)
+            _STEP_SECONDS.labels(task.value, ended)
     for reason in (
         Reason.BACK_OFF, Reason.DISRUPTED, Reason.NODE_LOST, Reason.RUN_LOST, Reason.RESULT_UNREADABLE,
     ):  # fmt: skip
@@ -150,9 +173,16 @@ def api_call_held(purpose: Purpose, seconds: float) -> None:
     _API_HELD.labels(purpose.value).observe(seconds)
 
 
-def step_ended(task: str, result: str) -> None:
-    """A step ended for good: ``Succeeded`` or ``Failed``."""
+def step_ended(task: str, result: str, seconds: float | None) -> None:
+    """Count a step that ended for good.
+
+    Args:
+        result: ``Succeeded`` or ``Failed``.
+        seconds: from the start of its first attempt to its end; None where it never started.
+    """
     _STEPS.labels(task, result).inc()
+    if seconds is not None:
+        _STEP_SECONDS.labels(task, result).observe(max(0.0, seconds))
 
 
 def step_restarted(reason: str) -> None:

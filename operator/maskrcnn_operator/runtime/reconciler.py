@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.cache import Cache, Entry, Key
 from maskrcnn_operator.cluster.errors import ApiError
@@ -84,8 +84,8 @@ class Reconciler:
         missing = missing_jobs(experiment, self._cache.jobs_of(*key))
         relabeled = await self._executor.look_for(experiment, missing) if missing else ()
         plan, wake_at = await self._start(key, experiment, relabeled)
-        done = await self._executor.conclude(experiment, plan, relabeled)
-        _tell(experiment, plan)
+        # what is written has happened, whether or not the deletions after it succeed
+        done = await self._executor.conclude(experiment, plan, relabeled, on_written=lambda: _tell(experiment, plan))
         if not done:
             return 0.0
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
@@ -152,10 +152,19 @@ def _finished(experiment: MaskRCNNExperiment) -> bool:
     return current and succeeded is not None and succeeded.status == "True"
 
 
+def _duration(step: StepStatus) -> float | None:
+    """Return the seconds from the start of a step's first attempt to its end; None where it has no attempt."""
+    if step.start_time is None or step.completion_time is None:
+        return None
+    return (step.completion_time - step.start_time).total_seconds()
+
+
 def _tell(experiment: MaskRCNNExperiment, plan: Plan) -> None:
-    """Metrics and log lines of what has changed."""
-    if not plan.write_status:
-        return
+    """Count and log what a written status has changed.
+
+    A write from an old state is refused as a conflict, so each change of a stored status is counted once among all
+    replicas: neither a restart nor another leader counts what another process has written.
+    """
     before: ExperimentStatus = experiment.status
     tasks = {step.name: step.task_name.value for step in experiment.spec.steps}
     for step in plan.status.steps:
@@ -164,7 +173,7 @@ def _tell(experiment: MaskRCNNExperiment, plan: Plan) -> None:
         if step.state is was:
             continue
         if step.state in (StepState.SUCCEEDED, StepState.FAILED):
-            metrics.step_ended(tasks[step.name], step.state.value)
+            metrics.step_ended(tasks[step.name], step.state.value, _duration(step))
         elif was in LIVE_STATES and step.state is StepState.PENDING and step.next_attempt_time is not None:
             metrics.step_restarted(step.reason)
         log.info(

@@ -22,7 +22,7 @@ def count_everything() -> None:
     process.queue_wait(0.2)
     process.api_call("patch", "maskrcnnexperiments", 200, 0.004)
     process.api_call("get", "jobs", 0, 15.0)
-    process.step_ended("train", "Succeeded")
+    process.step_ended("train", "Succeeded", 5400.0)
     process.step_restarted("Disrupted")
     process.report_answered(429)
     process.report_connection_cut()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import re
 import threading
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from maskrcnn_operator.metrics import docs, experiments, process
 from maskrcnn_operator.metrics import server as module
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
 from maskrcnn_operator.metrics.server import KEPT_SECONDS, MOST_KEPT, metrics_app, serve
+from maskrcnn_trainer.version import version
 
 from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment
@@ -39,6 +42,7 @@ def test_each_call_counts_where_it_says() -> None:
         ("maskrcnn_operator_api_request_duration_seconds_count", {"verb": "get", "resource": "jobs"}),
         ("maskrcnn_operator_api_request_held_seconds_count", {"purpose": "review"}),
         ("maskrcnn_operator_steps_finished_total", {"task": "train", "result": "Succeeded"}),
+        ("maskrcnn_step_duration_seconds_count", {"task": "train", "result": "Succeeded"}),
         ("maskrcnn_operator_step_restarts_total", {"reason": "Disrupted"}),
         ("maskrcnn_operator_reports_total", {"code": "429"}),
         ("maskrcnn_operator_report_connections_cut_total", {}),
@@ -52,6 +56,34 @@ def test_each_call_counts_where_it_says() -> None:
     process.queue_depth(0)
     process.leading(False)
     assert (value("maskrcnn_operator_queue_depth"), value("maskrcnn_operator_leader")) == (0, 0)
+
+
+async def test_build_info_has_the_versions(url: str) -> None:
+    _, text = await fetch(url)
+    versions = f'python_version="{platform.python_version()}",version="{version()}"'
+    assert f"maskrcnn_operator_build_info{{{versions}}} 1.0" in text
+
+
+def test_step_without_an_attempt_is_counted_without_a_duration() -> None:
+    labels = {"task": "prune", "result": "Failed"}
+    names = ("maskrcnn_operator_steps_finished_total", "maskrcnn_step_duration_seconds_count")
+    before = [value(name, **labels) for name in names]
+    process.step_ended("prune", "Failed", None)
+    assert [value(name, **labels) for name in names] == [before[0] + 1, before[1]]
+
+
+def test_durations_of_steps_are_told_apart_from_minutes_to_days() -> None:
+    labels = {"task": "train", "result": "Succeeded"}
+    [family] = process._STEP_SECONDS.collect()
+    bounds = [
+        float(sample.labels["le"])
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and labels.items() <= sample.labels.items()
+    ]
+    minute, hour, day = 60.0, 3600.0, 86400.0
+    # each of these falls into a bucket of its own
+    for shorter, longer in pairwise((0, 2 * minute, 20 * minute, 3 * hour, 10 * hour, 1.5 * day, 3 * day, 30 * day)):
+        assert any(shorter <= bound < longer for bound in bounds), (shorter, longer)
 
 
 def test_the_age_of_the_last_list_grows_from_the_list_or_else_from_the_start() -> None:
