@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.chart.conftest import CHART, VALUES, Run
+from tests.monitoring import vocabulary
 
 from maskrcnn_operator.cli import build_parser
 from maskrcnn_operator.jobs.defaults import JobDefaults, PodIds, read_job_defaults
@@ -89,6 +90,8 @@ def test_what_is_rendered(render: Render, name: str) -> None:
         ("podDisruptionBudget.unhealthyPodEvictionPolicy=Never", "unhealthyPodEvictionPolicy"),
         ("extraArgs={--lease-name=other}", "fullnameOverride"),
         ("extraArgs={--lease-namespace,other}", "fullnameOverride"),
+        ("logLevel=loud", "logLevel"),
+        ("metrics.prometheusRule.runbookBaseUrl=docs", "runbookBaseUrl"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(helm: Run, setting: str, words: str) -> None:
@@ -218,6 +221,23 @@ def test_a_spread_constraint_is_for_the_operators_pods(render: Render) -> None:
     (constraint,) = operator_pod(objects)["topologySpreadConstraints"]
     assert constraint["labelSelector"] == deployment["spec"]["selector"]
     assert constraint["topologyKey"] == "topology.kubernetes.io/zone"
+
+
+@pytest.mark.parametrize("base", ["", "https://git.example.org/team/operator/blob/v1", "https://wiki.example.org/mrx/"])
+def test_each_alert_names_a_page_and_an_anchor_that_exist(helm: Run, base: str) -> None:
+    switches = ("metrics.prometheusRule.enabled=true", f"metrics.prometheusRule.runbookBaseUrl={base}")
+    done = helm("template", str(CHART), "--set", ",".join(switches))
+    assert done.returncode == 0, done.stderr
+    [rules] = [item for item in yaml.safe_load_all(done.stdout) if item and item["kind"] == "PrometheusRule"]
+    alerts = [alert for group in rules["spec"]["groups"] for alert in group["rules"]]
+    assert len(alerts) == len(vocabulary.alerts())
+    key, prefix = ("runbook_url", f"{base.rstrip('/')}/") if base else ("runbook", "")
+    for alert in alerts:
+        assert set(alert["annotations"]) == {"summary", "description", key}
+        place = alert["annotations"][key]
+        assert place.startswith(prefix)
+        page, _, anchor = place.removeprefix(prefix).partition("#")
+        assert anchor in vocabulary.anchors(ROOT / page), place
 
 
 def test_versions_are_one() -> None:

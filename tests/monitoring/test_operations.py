@@ -31,11 +31,6 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def anchors() -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
 def test_every_alert_has_its_entry_and_no_other_is_there() -> None:
     alerts = section("Alerts")
     entries = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=^### |\Z)", alerts, re.MULTILINE | re.DOTALL))
@@ -69,11 +64,12 @@ def test_a_reason_says_what_it_means_and_what_to_do() -> None:
 def test_links_within_the_page_lead_somewhere() -> None:
     linked = set(re.findall(r"\]\(#([\w-]+)\)", PAGE))
     assert linked
-    assert linked <= anchors()
+    assert linked <= vocabulary.anchors(vocabulary.OPERATIONS_PAGE)
     for target in re.findall(r"\]\((?!#|http)([^)#]+)\)", PAGE):
         assert (vocabulary.OPERATIONS_PAGE.parent / target).is_file(), target
     for alert in vocabulary.alerts():
-        assert alert["annotations"]["runbook"].partition("#")[2] in anchors()
+        page, _, anchor = alert["annotations"]["runbook"].partition("#")
+        assert anchor in vocabulary.anchors(vocabulary.ROOT / page)
 
 
 def test_the_permissions_are_those_that_are_granted() -> None:

@@ -39,6 +39,12 @@ def metrics() -> dict[str, frozenset[str]]:
     return found
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a Markdown page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def alerts() -> list[Mapping[str, Any]]:
     """The alerting rules of every group."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
