@@ -26,7 +26,7 @@ demo: setup ## generates pictures, then every task in twelve steps, and draws th
 parity: setup ## the demo's ONNX exports beside the model that they were made of (after make demo)
 	@scripts/parity.sh
 
-test: setup ## all tests (unit, trainer, and API-server tiers) and what they cover
+test: setup ## the unit, trainer, and API-server tests, and what they cover; make e2e runs the others
 	@scripts/test.sh
 
 test-unit: setup ## the tests that need no TensorFlow
@@ -51,7 +51,7 @@ test-kueue: setup ## experiments through the queues of a real Kueue (built once)
 images: setup ## the images of the operator and the trainer, with docker, podman or buildah (ARGS=--local without registry)
 	@scripts/images.sh $(ARGS)
 
-e2e: setup ## images, chart, and scenarios on nodes that run containers (root, or E2E_KUBECONFIG)
+e2e: setup ## images, chart, monitoring, GitOps, and scenarios on nodes that run containers (root, or E2E_KUBECONFIG)
 	@scripts/e2e.sh $(ARGS)
 
 install-manifests: setup ## what the chart installs as plain YAML, in dist/install
