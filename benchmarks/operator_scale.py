@@ -156,7 +156,7 @@ def _nine_steps(bed: Bed, tail: AuditTail, operator: OperatorProcess, burst: Bur
     with _process(_play, _server(bed), burst.namespace):
         writes = _until(tail, lambda found: found["create jobs"] >= missing)
         while not _all_succeeded(bed, burst.namespace):
-            writes += _until(tail, lambda found: True)
+            writes += _until(tail, lambda _: True)
     seconds, jobs = time.monotonic() - began - QUIET_SECONDS, writes["create jobs"]
     return [
         ("nine steps: Jobs/s", f"{jobs / seconds:.1f}", ""),
@@ -180,7 +180,7 @@ def _at_rest(tail: AuditTail, operator: OperatorProcess, seconds: float) -> list
 
 def _restart(tail: AuditTail, operator: OperatorProcess, ready: float) -> list[Row]:
     _say("started anew")
-    writes = _until(tail, lambda found: True)
+    writes = _until(tail, lambda _: True)
     return [
         ("restart: ready after", f"{ready:.1f} s", ""),
         ("restart: CPU", f"{operator.cpu_seconds():.1f} s", ""),

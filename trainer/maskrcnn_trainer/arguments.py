@@ -42,11 +42,11 @@ class IgnoredFlag(argparse.Action):
         options["default"] = argparse.SUPPRESS
         super().__init__(option_strings, dest, **options)
 
-    def __call__(
+    def __call__(  # argparse's signature
         self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,  # noqa: ARG002
+        values: Any,  # noqa: ARG002
         option_string: str | None = None,
     ) -> None:
         log.warning("%s has no meaning here and is ignored", option_string)

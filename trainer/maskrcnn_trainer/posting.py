@@ -41,7 +41,7 @@ class Poster(Protocol):
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the token to another host."""
 
-    def redirect_request(self, *arguments: Any, **named: Any) -> None:
+    def redirect_request(self, *_arguments: Any, **_named: Any) -> None:
         return None
 
 

@@ -140,7 +140,7 @@ def custom_resource_definition() -> dict[str, Any]:
 class _Dumper(yaml.SafeDumper):
     """Every value written out where it stands: no anchors."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - yaml's signature
         return True
 
 

@@ -92,7 +92,7 @@ class CallBudget:
         burst: int,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        on_wait: Callable[[Purpose, float], None] = lambda purpose, seconds: None,
+        on_wait: Callable[[Purpose, float], None] = lambda _purpose, _seconds: None,
     ) -> None:
         self._clock, self._sleep, self._on_wait = clock, sleep, on_wait
         self._all = _Bucket(qps, burst)

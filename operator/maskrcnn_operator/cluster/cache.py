@@ -89,7 +89,7 @@ class Cache:
         on_unreadable: see :data:`OnUnreadable`.
     """
 
-    def __init__(self, on_unreadable: OnUnreadable = lambda resource, namespace, name, error: None) -> None:
+    def __init__(self, on_unreadable: OnUnreadable = lambda *_: None) -> None:
         self._on_unreadable = on_unreadable
         self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
         self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}

@@ -154,7 +154,7 @@ class Executor:
 
     async def _start(self, experiment: MaskRCNNExperiment, start: StartRun) -> Refusal | None:
         config = self._config()
-        service = service_manifest(experiment, start.step, config)
+        service = service_manifest(experiment, start.step)
         if service is not None and (start.attempt == 1 or not await self._has_service(experiment, service)):
             _, refusal = await self._create(experiment, SERVICES, service)
             if refusal is not None:

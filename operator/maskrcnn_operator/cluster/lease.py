@@ -58,12 +58,11 @@ class LeaderElection:
         identity: str,
         *,
         times: LeaseTimes = LeaseTimes(),
-        on_change: Callable[[bool], None] = lambda held: None,
     ) -> None:
         self._client, self._namespace, self._name = client, namespace, name
         self.identity, self._times = identity, times
-        self.on_change: Callable[[bool], None] = lambda held: None
-        """Told of every gain (True) and loss (False)."""
+        self.on_change: Callable[[bool], None] = lambda _: None
+        """Called with every gain (True) and loss (False)."""
         self._renewed = float("-inf")
         self._told = False
         self._seen: tuple[Any, float] = (None, 0.0)

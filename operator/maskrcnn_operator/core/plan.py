@@ -14,7 +14,7 @@ from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
-def _no_name(experiment: MaskRCNNExperiment, step: str, attempt: int) -> str | None:
+def _no_name(*_: object) -> None:
     return None
 
 

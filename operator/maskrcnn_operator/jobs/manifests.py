@@ -75,7 +75,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
     }
 
 
-def service_manifest(experiment: MaskRCNNExperiment, step: str, config: JobConfig) -> dict[str, Any] | None:
+def service_manifest(experiment: MaskRCNNExperiment, step: str) -> dict[str, Any] | None:
     """The headless Service of a step of several nodes, one for all of its attempts; None for a step of one node."""
     if experiment.step(step).nodes == 1:
         return None

@@ -54,7 +54,12 @@ class PlainDisplay:
     def __init__(self) -> None:
         self._last: dict[str, tuple[datetime, str]] = {}
 
-    def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
+    def update(
+        self,
+        status: ExperimentStatus,  # noqa: ARG002 - a parameter of Display
+        progress: Mapping[str, Progress],
+        now: datetime,
+    ) -> None:
         for name, current in progress.items():
             shown, text = self._last.get(name), progress_text(current)
             if shown is None or (text != shown[1] and now - shown[0] >= PLAIN_INTERVAL):
@@ -76,7 +81,12 @@ class LiveDisplay:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
-    def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
+    def update(
+        self,
+        status: ExperimentStatus,
+        progress: Mapping[str, Progress],
+        now: datetime,  # noqa: ARG002 - a parameter of Display
+    ) -> None:
         table = Table(title=self._title, box=box.SIMPLE_HEAD, title_justify="left")
         for column in ("step", "state", "progress", "metrics"):
             table.add_column(column)

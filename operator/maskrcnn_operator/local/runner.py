@@ -100,7 +100,7 @@ def run_experiment(
     with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
         clear_staging(directory / STAGING)
         executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
-        status = _status_to_go_on_from(experiment, store.status, workspace, settings)
+        status = _status_to_go_on_from(experiment, store.status, workspace)
         loop = _Loop(
             experiment.with_status(status),
             executor=executor,
@@ -139,7 +139,7 @@ def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> i
 
 
 def _status_to_go_on_from(
-    experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace, settings: Settings
+    experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace
 ) -> ExperimentStatus:
     """The recorded status, where the directory still holds what it says; failed steps get a new budget."""
     wanted = understand(experiment)

@@ -38,7 +38,7 @@ class Series:
     help: str
     value: Callable[[MaskRCNNExperiment], float | None]
     labels: tuple[str, ...] = ()
-    label_values: Callable[[MaskRCNNExperiment], tuple[str, ...]] = lambda experiment: ()
+    label_values: Callable[[MaskRCNNExperiment], tuple[str, ...]] = lambda _: ()
 
 
 class Experiments(Protocol):
@@ -122,7 +122,7 @@ SERIES: tuple[Series, ...] = (
     Series(
         "maskrcnn_experiment_state",
         "Always 1; state is what kubectl get shows as STATE, step the one that runs, else waits, else has failed.",
-        lambda experiment: 1.0,
+        lambda _: 1.0,
         ("state", "step", "reason"),
         lambda experiment: (state_of(experiment.status), *_step_labels(experiment)),
     ),

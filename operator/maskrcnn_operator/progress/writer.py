@@ -73,7 +73,7 @@ class ProgressWriter:
         *,
         interval: float = INTERVAL_SECONDS,
         rate: float = 0.0,
-        on_interval: Callable[[float], None] = lambda seconds: None,
+        on_interval: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),

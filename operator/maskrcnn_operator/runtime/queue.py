@@ -32,9 +32,9 @@ class WorkQueue(Generic[K]):
     def __init__(
         self,
         *,
-        lane: Callable[[K], Hashable] = lambda key: None,
-        on_depth: Callable[[int], None] = lambda depth: None,
-        on_wait: Callable[[float], None] = lambda seconds: None,
+        lane: Callable[[K], Hashable] = lambda _: None,
+        on_depth: Callable[[int], None] = lambda _: None,
+        on_wait: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lane, self._on_depth, self._on_wait, self._clock = lane, on_depth, on_wait, clock

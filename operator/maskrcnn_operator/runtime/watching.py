@@ -69,7 +69,13 @@ class Broken(Exception):  # noqa: N818 - usual: versions are kept for some minut
 class _Credentials(credentials.Vault):
     """The credentials of one watch. Where they are refused the watch ends: the next one logs in again."""
 
-    async def invalidate(self, key: Any, info: Any, *, exc: Exception | None = None) -> None:
+    async def invalidate(  # kopf's signature
+        self,
+        key: Any,  # noqa: ARG002
+        info: Any,  # noqa: ARG002
+        *,
+        exc: Exception | None = None,
+    ) -> None:
         raise exc or credentials.LoginError("the credentials are refused")
 
 

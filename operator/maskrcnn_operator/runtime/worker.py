@@ -43,7 +43,7 @@ class Workers:
         reconcile: Reconcile,
         number: int,
         on_missing: Callable[[], None] = lambda: None,
-        on_end: Callable[[asyncio.Task[None]], None] = lambda task: None,
+        on_end: Callable[[asyncio.Task[None]], None] = lambda _: None,
     ) -> None:
         self._queue, self._reconcile, self._number = queue, reconcile, number
         self._on_missing, self._on_end = on_missing, on_end

@@ -28,7 +28,7 @@ def test_an_undecodable_image_is_named(
     good, bad = picture(GREY, [thing((2, 2, 30, 30), 1)]), picture(GREY, [thing((2, 2, 30, 30), 1)])
     index = write_records([good, good, picture(GREY, bad.things, "broken", encoded=b"\xff\xd8 no picture")])
     spec = make_spec(eval_batch_size=2)
-    dataset = evaluation_dataset(index, spec, ONE_CLASS, rank=0, ranks=1, limit=0)
+    dataset = evaluation_dataset(index, spec, rank=0, ranks=1, limit=0)
     batches = named_faults(dataset, index, lambda k: range(3)[2 * k : 2 * k + 2])
     assert next(batches)["valid"].numpy().all()
     with pytest.raises(InvalidInput, match=r"image broken cannot be decoded") as raised:

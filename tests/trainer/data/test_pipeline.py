@@ -311,7 +311,7 @@ def test_evaluation_sees_every_image_once_over_all_ranks(shapes: RecordIndex, ma
     for ranks, limit, total in ((1, 0, 11), (3, 0, 11), (4, 6, 6), (2, 100, 11), (5, 3, 3)):
         seen = []
         for rank in range(ranks):
-            dataset = evaluation_dataset(shapes, spec, TWO_CLASSES, rank=rank, ranks=ranks, limit=limit)
+            dataset = evaluation_dataset(shapes, spec, rank=rank, ranks=ranks, limit=limit)
             for batch in dataset.as_numpy_iterator():
                 assert batch["images"].shape == (4, 128, 192, 3)
                 valid = batch["valid"]
@@ -325,7 +325,7 @@ def test_evaluation_sees_every_image_once_over_all_ranks(shapes: RecordIndex, ma
 def test_evaluation_pixels_are_those_of_training_without_augmentation(shapes: RecordIndex, make_spec: MakeSpec) -> None:
     spec = make_spec(data={**PLAIN, "augmentation": {"scale_jitter": [1.0, 1.0]}})
     training = list(rows(elements(shapes, make_spec(data=PLAIN), 5)))
-    dataset = evaluation_dataset(shapes, spec, TWO_CLASSES, rank=0, ranks=1, limit=10)
+    dataset = evaluation_dataset(shapes, spec, rank=0, ranks=1, limit=10)
     for one, other in zip(training, rows(list(dataset.as_numpy_iterator())), strict=True):
         np.testing.assert_array_equal(one["images"], other["images"])
         np.testing.assert_array_equal(one["image_info"], other["image_info"])
@@ -335,7 +335,7 @@ def test_evaluation_needs_no_masks(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type
 ) -> None:
     index = write_records([picture(GREY, [thing((1, 2, 30, 40))], "7\0", with_masks=False)])
-    batch = next(iter(evaluation_dataset(index, make_spec(), TWO_CLASSES, rank=0, ranks=1, limit=0)))
+    batch = next(iter(evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0)))
     assert batch["source_id"].numpy().tolist() == [b"7\0", b""]
     assert batch["valid"].numpy().tolist() == [True, False]
 

@@ -59,6 +59,6 @@ def test_an_epoch_of_real_photographs_has_the_areas_of_its_annotations(
 
     seen = []
     for rank in range(2):
-        for batch in evaluation_dataset(index, spec, class_map, rank=rank, ranks=2, limit=0).as_numpy_iterator():
+        for batch in evaluation_dataset(index, spec, rank=rank, ranks=2, limit=0).as_numpy_iterator():
             seen += [int(one) for one in batch["source_id"][batch["valid"]]]
     assert sorted(seen) == sorted(image["id"] for image in coco["images"])

@@ -67,7 +67,7 @@ def test_the_nine_jobs_and_the_service(make: Make) -> None:
     """Run with MASKRCNN_WRITE_GOLDEN=1 to write them anew, then read the difference."""
     experiment = make()
     made = {f"{name}.yaml": job_manifest(experiment, start, CONFIG) for name, start in starts(experiment).items()}
-    service = service_manifest(experiment, "train", CONFIG)
+    service = service_manifest(experiment, "train")
     assert service is not None
     made["train-service.yaml"] = service
     if os.environ.get("MASKRCNN_WRITE_GOLDEN"):
@@ -93,7 +93,7 @@ def test_the_spec_that_a_pod_finds_is_one_that_the_trainer_reads(make: Make, tmp
 
 def test_only_several_nodes_have_a_service_and_an_index(make: Make) -> None:
     experiment = make(lambda spec: spec["steps"][2].update(nodes=1))
-    assert service_manifest(experiment, "train", CONFIG) is None
+    assert service_manifest(experiment, "train") is None
     job = the_job(experiment)
     assert job["spec"]["completionMode"] == "NonIndexed"
     assert (job["spec"]["parallelism"], job["spec"]["completions"]) == (1, 1)
@@ -265,7 +265,7 @@ def test_keys_of_kueue_go_where_kueue_reads_them(make: Make) -> None:
 def test_users_labels_leave_the_pods_of_a_gang_to_its_service(make: Make) -> None:
     labels = {"app.kubernetes.io/managed-by": "somebody"}
     experiment = make(lambda spec: spec.update(podOverrides={"labels": labels}))
-    service = service_manifest(experiment, "train", CONFIG)
+    service = service_manifest(experiment, "train")
     assert service is not None
     selected = service["spec"]["selector"].items()
     assert selected <= the_job(experiment)["spec"]["template"]["metadata"]["labels"].items()
@@ -334,7 +334,7 @@ def test_the_restricted_standard(make: Make, step: str) -> None:
 
 def test_children_are_collected_and_hold_nothing_back(make: Make) -> None:
     experiment = make()
-    service = service_manifest(experiment, "train", CONFIG)
+    service = service_manifest(experiment, "train")
     assert service is not None
     for child in (the_job(experiment), service):
         (owner,) = child["metadata"]["ownerReferences"]

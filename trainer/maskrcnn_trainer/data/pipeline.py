@@ -98,7 +98,6 @@ def training_dataset(
 def evaluation_dataset(
     index: RecordIndex,
     spec: ExperimentSpec,
-    class_map: ClassMap,
     *,
     rank: int,
     ranks: int,
@@ -113,11 +112,9 @@ def evaluation_dataset(
     Args:
         index: the validation records.
         spec: the experiment.
-        class_map: not read; both data sets are made from the same arguments.
         rank, ranks: whose share.
         limit: the first so many records are used; 0 for all.
     """
-    del class_map
     total = min(limit, len(index)) if limit else len(index)
     mine = np.arange(rank, total, ranks, dtype=np.int64)
     reader = RecordReader(index)

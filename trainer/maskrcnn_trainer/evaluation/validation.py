@@ -48,7 +48,6 @@ class DetectorValidation:
         config = spec.data_config
         # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
-        self._class_map = detector.class_map
         self._ranks = ranks
         self._records = index_records(str(config.validation_file_pattern))
         self.ground_truth = GroundTruth.load(str(config.val_json_file))
@@ -91,7 +90,6 @@ class DetectorValidation:
         dataset = evaluation_dataset(
             self._records,
             self._spec,
-            self._class_map,
             rank=self._ranks.rank,
             ranks=self._ranks.size,
             limit=self._spec.data_config.eval_samples,

@@ -155,7 +155,7 @@ class LayerEmitter:
         )
         return Emitted(pooled, (x.shape[0], *sides))
 
-    def _relu(self, x: Emitted, layer: keras.layers.ReLU, name: str) -> Emitted:
+    def _relu(self, x: Emitted, _layer: keras.layers.ReLU, name: str) -> Emitted:
         return Emitted(self._graph.op(RELU, x.name, name=name), x.shape)
 
     def _border(self, x: Emitted, layer: keras.layers.ZeroPadding2D, name: str) -> Emitted:
@@ -174,7 +174,7 @@ class LayerEmitter:
             raise NotImplementedError(f"{name}: a permutation {tuple(layer.dims)}")
         return x  # channels come first here already
 
-    def _flatten(self, x: Emitted, layer: keras.layers.Flatten, name: str) -> Emitted:
+    def _flatten(self, x: Emitted, _layer: keras.layers.Flatten, name: str) -> Emitted:
         return Emitted(self._graph.op("Flatten", x.name, name=name, axis=1), (int(np.prod(x.shape)),))
 
     def _doubling(self, x: Emitted, layer: keras.layers.UpSampling2D, name: str) -> Emitted:
@@ -188,7 +188,7 @@ class LayerEmitter:
         )  # fmt: skip
         return Emitted(resized, (x.shape[0], x.shape[1] * rows, x.shape[2] * columns))
 
-    def _reshape(self, x: Emitted, layer: keras.layers.Reshape, name: str) -> Emitted:
+    def _reshape(self, x: Emitted, layer: keras.layers.Reshape, _name: str) -> Emitted:
         target = tuple(layer.target_shape)
         total = int(np.prod(x.shape))
         known = int(np.prod([side for side in target if side != -1]))

@@ -111,7 +111,7 @@ def run_inference(
     *,
     threads: int,
     check_stop: Callable[[], None] = lambda: None,
-    progress: Callable[[int, int], None] = lambda done, unreadable: None,
+    progress: Callable[[int, int], None] = lambda _done, _unreadable: None,
 ) -> InferenceResult:
     """Detects in all images and writes annotated images and labels.
 

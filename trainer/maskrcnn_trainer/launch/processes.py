@@ -82,11 +82,9 @@ class Gang:
                 self._logs.append(follow(process.stdout, kept, prefix))
         self._ended: list[Ended] = []
         self._ended_by_us: set[int] = set()
-        self._asked_to_stop = False
 
     def stop(self) -> None:
         """Asks every process to stop (SIGTERM); they agree on the step after which they do."""
-        self._asked_to_stop = True
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
