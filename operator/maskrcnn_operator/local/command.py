@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, EXIT_STEP_FAILED, LOCAL_SETTINGS, Outcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput
+from maskrcnn_trainer.version import version
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     # no terminal, no width: a table in a log file need not be as narrow as 80 columns
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     with _logging(console):
+        log.info("maskrcnn-operator %s, Python %s", version(), platform.python_version())
         return run_manifest(
             arguments.manifest, arguments.workspace, jobs=arguments.jobs, console=console, trainer=trainer_command()
         )

@@ -169,9 +169,14 @@ def started(tmp_path: Path, *words: str) -> list[str]:
     return done.stderr.splitlines()
 
 
-def test_first_log_line_has_the_version(tmp_path: Path) -> None:
+def test_first_log_line_of_a_controller_has_the_version(tmp_path: Path) -> None:
     first, *_ = started(tmp_path)
     assert json.loads(first)["message"] == f"maskrcnn-operator {version()}, Python {platform.python_version()}"
+
+
+def test_first_log_line_of_a_local_run_has_the_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["run", str(tmp_path / "absent.yaml")]) == 64
+    assert caplog.messages[0] == f"maskrcnn-operator {version()}, Python {platform.python_version()}"
 
 
 def test_log_level_leaves_out_what_is_below_it(tmp_path: Path) -> None:
