@@ -192,7 +192,7 @@ def test_log_level_leaves_out_what_is_below_it(tmp_path: Path) -> None:
         ("error", logging.ERROR, logging.ERROR),
     ],
 )
-def test_other_packages_log_warnings_at_most(
+def test_other_packages_log_from_warning_on(
     level: LogLevel, own: int, others: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, ours = logging.Logger("root", logging.NOTSET), logging.Logger("maskrcnn_operator")
