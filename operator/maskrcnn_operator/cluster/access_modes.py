@@ -39,7 +39,7 @@ class AccessModes:
         client: Client,
         clock: Callable[[], float] = time.monotonic,
         *,
-        on_unreadable: OnUnreadable = lambda resource, namespace, name, error: None,
+        on_unreadable: OnUnreadable = lambda *_: None,
     ) -> None:
         self._client, self._clock, self._on_unreadable = client, clock, on_unreadable
         self._known: OrderedDict[tuple[str, str], tuple[float, bool | None]] = OrderedDict()

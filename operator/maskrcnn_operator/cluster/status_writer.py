@@ -55,7 +55,7 @@ class StatusWriter:
         cache: Cache,
         *,
         fence: Callable[[], None],
-        tell: Callable[[Regarding, Event], None] = lambda regarding, event: None,
+        tell: Callable[[Regarding, Event], None] = lambda *_: None,
     ) -> None:
         self._client, self._cache, self._fence, self._tell_event = client, cache, fence, tell
 

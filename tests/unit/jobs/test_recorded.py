@@ -20,8 +20,8 @@ if os.environ.get("MASKRCNN_WRITE_RECORDED"):
         (RECORDED / RELEASE / f"{_name}.yaml").write_text(_scene.to_yaml())
 
 _NOT_ACTIVE = {"image-pull-back-off", "name-taken", "starting", "stopping"}
-"""Release 0.1.0 called an experiment Running, and its time active, while its steps only started; of a step that stops it
-does not say whether it ran. One write corrects that."""
+"""Release 0.1.0 called an experiment Running, and its time active, while its steps only started, and did not record
+whether a step that stops has run. One write corrects that."""
 
 FILES = sorted(RECORDED.glob("*/*.yaml"))
 
