@@ -97,11 +97,17 @@ def _all_went_well(attempt: Attempt, job: JobView) -> bool:
     A sidecar that fails makes its pod fail. Where index 0 ends well and another pod fails at the same moment, the Job
     controller looks at the failure first.
     """
-    succeeded = {pod.index for pod in attempt.newest if pod.succeeded}
-    return len(succeeded) >= job.parallelism or succeeded_all_the_same(attempt.pods)
+    return _all_indexes_succeeded(attempt, job) or succeeded_all_the_same(attempt.pods)
+
+
+def _all_indexes_succeeded(attempt: Attempt, job: JobView) -> bool:
+    return len({pod.index for pod in attempt.newest if pod.succeeded}) >= job.parallelism
 
 
 def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
+    if job.suspended and not attempt.active(now) and _all_indexes_succeeded(attempt, job):
+        # suspended at the moment when its task ended: sidecars keep the Job from being Complete
+        return replace(_succeeded(attempt, now), unfinished=True)
     if job.suspended:
         return _live(attempt, RunState.QUEUED, now)
     if _lost(attempt, now) and not attempt.active(now):

@@ -56,6 +56,13 @@ def test_pod_about_to_end_by_itself_is_left_to_its_job() -> None:
         assert (run.state, run.unfinished) == ("Running", False)
 
 
+def test_success_counts_although_the_job_was_suspended_at_that_moment() -> None:
+    suspended = job_object(suspend=True, queue="gpus", start=None)
+    run = seen(suspended, held(said=DONE, ended=50, deleted=170))
+    assert (run.state, run.exit_code, run.unfinished) == ("Succeeded", 0, True)
+    assert seen(suspended, held(code=1, ended=50, deleted=170)).state == "Queued"
+
+
 def test_every_index_of_a_gang_counts() -> None:
     job = job_object(nodes=2)
     run = seen(job, held(0, said=DONE), pod_object(index=1, sidecar="running"))

@@ -99,7 +99,7 @@ async def test_relabeled_job_holds_its_step_alone(change: dict[str, Any]) -> Non
     assert stage.step("a") == ("Starting", "JobRelabeled")
     assert stage.jobs() == {"a-1", "b-1", "c-1"}
     assert "runs, but its labels or its owner were changed" in str(stage.stored["status"])
-    assert stage.told["Ready"] == "Running"
+    assert stage.told["Ready"] == "Starting"
 
     stage.edit(suspend=True)
     await stage.looks()
