@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).with_name("manifests")
 ACCEPTED = sorted((FOLDER / "accepted").glob("*.yaml"))
 REFUSED = sorted((FOLDER / "refused").glob("*.yaml"))
+STALLED = sorted((FOLDER / "stalled").glob("*.yaml"))
 EXAMPLES = sorted((ROOT / "examples").glob("*/experiment.yaml"))
 RESOURCE = f"/apis/{API_VERSION}/namespaces/{{}}/maskrcnnexperiments"
 SEED = Path(os.environ.get("MASKRCNN_SEED", ROOT.parent / "shared" / "seed"))
@@ -87,6 +88,11 @@ def test_accepted(file: Path, bed: Bed, kubectl: Kubectl, namespace: str) -> Non
     assert read_object(live).spec == read_manifest(file.read_text()).spec
 
 
+@pytest.mark.parametrize("file", STALLED, ids=lambda file: file.stem)
+def test_what_reconciling_refuses_is_accepted(file: Path, kubectl: Kubectl, shared_namespace: str) -> None:
+    assert "created" in kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", str(file)).stdout
+
+
 def missing(wanted: Any, found: Any, path: str = "spec") -> list[str]:
     """Where what the user wrote is not what the server keeps."""
     if isinstance(wanted, dict) and isinstance(found, dict):
@@ -129,13 +135,13 @@ def test_one_overridden_field_comes_back_alone(bed: Bed, namespace: str) -> None
     assert steps == manifest["spec"]["steps"]
 
 
-def test_defaults_are_filled_in_outside_of_lists(bed: Bed, namespace: str) -> None:
+def test_defaults_are_filled_in_outside_of_lists_and_of_the_experiment(bed: Bed, namespace: str) -> None:
     manifest = example()
     spec = bed.api("POST", RESOURCE.format(namespace), manifest)["spec"]
     assert (spec["maxRestarts"], spec["suspend"], spec["image"], spec["queueName"]) == (3, False, "", "")
     assert spec["podOverrides"] == {"gpuResource": "nvidia.com/gpu"}
     assert spec["workspace"] == {"persistentVolumeClaim": {"claimName": "data"}, "subPath": ""}
-    assert (spec["experiment"]["momentum"], spec["experiment"]["maskrcnnConfig"]["freezeBlocks"]) == (0.9, [0, 1])
+    assert spec["experiment"] == manifest["spec"]["experiment"]
     assert spec["steps"] == manifest["spec"]["steps"]
 
 

@@ -54,23 +54,3 @@ def unchanged(field: str, *, optional: bool = False) -> str:
     if not optional:
         return same
     return f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && (!has(self.spec.{field}) || {same})"
-
-
-def no_step(offends: str, message: str, kind: Kind = "FieldValueInvalid") -> Rule:
-    """A rule at the spec that no step may break; the message begins with the name of the first step that does.
-
-    Args:
-        offends: CEL, true for a step ``s`` at position ``i`` that breaks the rule.
-        message: what would be right.
-        kind: what sort of error it is.
-    """
-    # Looked up by its position, a name has the length that the schema says: the server must be able to tell beforehand
-    # what a message costs, and cannot where numbers are made texts or lists of texts are joined.
-    first = f"self.steps.transformList(i, s, {offends}, i)[0]"
-    return Rule(
-        expression=f"!self.steps.exists(i, s, {offends})",
-        message=message,
-        told=f"'step ' + self.steps[{first}].name + {quoted(': ' + message)}",
-        field=".steps",
-        kind=kind,
-    )

@@ -15,6 +15,7 @@ from maskrcnn_operator.api.experiment import ExperimentBody
 from maskrcnn_operator.api.reasons import WHAT_TO_DO
 from maskrcnn_operator.api.schema import Schema, definitions
 from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.step_rules import RULES_OF_THE_GRAPH
 
 PARTIAL = "Partial"
 """How the names of the types of a step's ``experiment`` begin."""
@@ -34,12 +35,15 @@ def reference() -> str:
         f"The same words are shown by `kubectl explain {SHORT_NAME}.spec`.",
         "",
         "An absent field has its default; null is the same as absent. Fields marked with * are required. The rules "
-        "under a table are checked by the API server when a manifest is applied; what it cannot check (a cycle of "
-        "steps, the experiment of a step once it is merged) stands in the condition Stalled.",
+        "under a table are checked by the API server when a manifest is applied; those between steps, under `spec`, by "
+        "the operator, which puts what is wrong into the condition Stalled (reason InvalidSpec), each problem with its "
+        "field. The API server fills no default into `spec.experiment` and into lists: `kubectl get -o yaml` shows what "
+        "was applied.",
         "",
         "## spec",
     ]
     lines += ["", "Rules:", "", *(f"- {_text(rule)}" for rule in _messages(types[KIND]))]
+    lines += ["", "Between the steps, checked by the operator:", "", *(f"- {rule}" for rule in RULES_OF_THE_GRAPH)]
     for name in spec:
         lines += _section(types, name, with_bounds=True)
     lines += ["", "## status", "", "Written by the operator alone."]

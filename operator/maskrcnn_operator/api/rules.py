@@ -1,6 +1,6 @@
 """The CEL rules of the resource, by the type (and field) that they stand at.
 
-Each says on the API server what the types, the step graph and the trainer's rules say in Python.
+Each says on the API server what the types and the trainer's rules say in Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.cel import Rule, quoted, unchanged
 from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
-from maskrcnn_operator.api.step_rules import STEP_RULES, STEPS_RULES
+from maskrcnn_operator.api.step_rules import STEP_RULES
+from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 
 _SUSPENDED = (
     "(oldSelf.spec.suspend && has(self.status) && has(self.status.conditions) && "
@@ -61,8 +62,17 @@ def _is_key(row: ReservedKey) -> str:
 
 
 def _at_most(low: str, high: str) -> Rule:
+    defaults = {field.alias: field.default for field in MaskRCNNConfig.model_fields.values()}
     return Rule(
-        # the server checks the default of maskrcnnConfig, {}, before it fills in those of its fields
+        # the server fills no default in
+        f"self.?{low}.orValue({defaults[low]}) <= self.?{high}.orValue({defaults[high]})",
+        f"{low} must be at most {high}",
+        field=f".{low}",
+    )
+
+
+def _at_most_where_both_are_given(low: str, high: str) -> Rule:
+    return Rule(
         f"!has(self.{low}) || !has(self.{high}) || self.{low} <= self.{high}",
         f"{low} must be at most {high}",
         field=f".{low}",
@@ -75,14 +85,9 @@ _ABSOLUTE_EACH = Rule(
     "must be an absolute path or pattern, such as /workspace/...; of several, separated by commas, each",
 )
 _KEY_LENGTH = Rule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key has 1 to 317 characters")
-_STRIDE = "(self.maskrcnnConfig.maxLevel == 5 ? 32 : 64)"
+_FIVE_LEVELS = "self.?maskrcnnConfig.?maxLevel.orValue(6) == 5"
 _SIDES = "self.dataConfig.imageSize"
-
-_THRESHOLDS = (
-    _at_most("rpnNegativeOverlap", "rpnPositiveOverlap"),
-    _at_most("bgThreshLo", "bgThreshHi"),
-    _at_most("bgThreshHi", "fgThresh"),
-)
+_THRESHOLDS = (("rpnNegativeOverlap", "rpnPositiveOverlap"), ("bgThreshLo", "bgThreshHi"), ("bgThreshHi", "fgThresh"))
 
 PATTERN_RULES: Mapping[str, Rule] = {
     ABSOLUTE_PATH_PATTERN: Rule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
@@ -106,7 +111,6 @@ TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
         _only_when_nothing_runs("encryptionKeySecretRef", optional=True),
         _only_when_nothing_runs("queueName"),
     ),
-    "ExperimentBody": STEPS_RULES,
     "Step": STEP_RULES,
     "ExperimentSpec": (
         Rule(
@@ -121,15 +125,14 @@ TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
             kind="FieldValueRequired",
         ),
         Rule(
-            f"{_SIDES}.all(side, side % {_STRIDE} == 0)",
+            f"{_FIVE_LEVELS} ? {_SIDES}.all(side, side % 32 == 0) : {_SIDES}.all(side, side % 64 == 0)",
             "imageSize: both sides must be multiples of 2^maxLevel",
-            told="'imageSize: both sides must be multiples of ' + (self.maskrcnnConfig.maxLevel == 5 ? '32' : '64') + "
-            "' (2^maxLevel)'",
+            told=f"'imageSize: both sides must be multiples of ' + ({_FIVE_LEVELS} ? '32' : '64') + ' (2^maxLevel)'",
             field=".dataConfig.imageSize",
         ),
     ),
-    "MaskRCNNConfig": _THRESHOLDS,
-    "PartialMaskRCNNConfig": _THRESHOLDS,
+    "MaskRCNNConfig": tuple(_at_most(*pair) for pair in _THRESHOLDS),
+    "PartialMaskRCNNConfig": tuple(_at_most_where_both_are_given(*pair) for pair in _THRESHOLDS),
 }
 """Rules between the fields of a type."""
 

@@ -23,12 +23,12 @@ LIST_KEYS: Mapping[tuple[str, str], str] = {
     ("PodOverrides", "imagePullSecrets"): "name",
     ("PodOverrides", "env"): "name",
     ("ExperimentStatus", "conditions"): "type",
-    ("ExperimentStatus", "steps"): "name",
-    ("ExperimentStatus", "metrics"): "name",
-    ("StepStatus", "metrics"): "name",
-    ("Progress", "metrics"): "name",
 }
-"""Lists whose entries server-side apply merges by a key; every other list is replaced as a whole."""
+"""Lists whose entries server-side apply merges by a key; every other list is replaced as a whole.
+
+Those of the status have one writer each, except for the conditions: merging them by a key would keep an owner of every
+field of every step in ``metadata.managedFields``, and more than double what a write costs the API server.
+"""
 
 QUANTITIES = frozenset({("ResourceRequirements", "requests"), ("ResourceRequirements", "limits")})
 """Maps whose values are Kubernetes quantities: texts or whole numbers."""
