@@ -3,16 +3,20 @@
     python benchmarks/operator_scale.py --experiments 500 2000
 
 For each N, each part on a control plane of its own (kube-controller-manager at 500 calls a second, 20 Jobs at a time):
-a bare client answers N experiments with the operator's writes for the first Job (the limit); then the operator does,
-and drives all of them through nine steps, with a played kubelet; then it is at rest; then it is started anew. Rates and
-latencies are read from the API server's audit log. Pods run no container.
+one client creates experiments and writes their statuses one after another, for what each write costs the API server; a
+bare client answers N experiments with the operator's writes for the first Job (the limit); the operator does so for
+experiments with a queue, whose first Job stays suspended; then for those without, and drives all of them through nine
+steps, with a played kubelet; then it is at rest; then it is started anew. Rates and latencies are read from the API
+server's audit log. Pods run no container.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import re
+import statistics
 import sys
 import time
 from collections import Counter
@@ -32,21 +36,24 @@ from tests.apiserver.bed import Bed  # noqa: E402
 from tests.apiserver.binaries import find_binaries  # noqa: E402
 from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
 from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
-from tests.apiserver.rest import Rest  # noqa: E402
+from tests.apiserver.rest import APPLY_PATCH, Rest  # noqa: E402
 from tests.apiserver.scale import (  # noqa: E402
     EXPERIMENTS,
     STEPS,
     count_writes,
     create_experiments,
+    experiment,
     make_claim,
 )
 from tests.apiserver.supervisor import die_with_parent  # noqa: E402
 
-from scale_bare_client import Write, answer_experiments, record  # noqa: E402
+from scale_bare_client import Write, answer_experiments, fill, record  # noqa: E402
 
 QPS = 500
 CONTROLLERS = ("--concurrent-job-syncs=20",)
 QUIET_SECONDS = 5.0
+QUEUE = "team"
+ROUNDS, WRITES_IN_A_ROUND = 5, 100
 PATIENCE_SECONDS = 3600.0
 SPAWN = multiprocessing.get_context("spawn")
 JOB = re.compile(r"^(e\d+)-convert-train-1-")
@@ -81,6 +88,8 @@ class Burst:
     started: dict[str, float] = field(default_factory=dict)
     writes: Counter[str] = field(default_factory=Counter)
     cpu: float = 0.0
+    apiserver_cpu: float = 0.0
+    everybodys_writes: int = 0
 
     @property
     def rate(self) -> float:
@@ -93,8 +102,16 @@ class Burst:
         return waits[min(len(waits) - 1, int(fraction * len(waits)))]
 
     def milliseconds_each(self) -> str:
-        """CPU time an experiment."""
-        return f"{self.cpu / self.number * 1e3:.1f} ms"
+        """CPU time of the writer an experiment."""
+        return _milliseconds(self.cpu / self.number)
+
+    def apiserver_milliseconds_each(self) -> str:
+        """CPU time of the API server an experiment: its creation, and what the writer and the controllers do then."""
+        return _milliseconds(self.apiserver_cpu / self.number)
+
+    def apiserver_milliseconds_a_write(self) -> str:
+        """CPU time of the API server a write of anybody."""
+        return _milliseconds(self.apiserver_cpu / self.everybodys_writes)
 
 
 def main() -> None:
@@ -115,19 +132,21 @@ def main() -> None:
 
 def measure(number: int, arguments: argparse.Namespace) -> list[Row]:
     """The table's rows."""
+    calls = ("--qps=0", f"--workers={arguments.workers}")
     with _bed() as (bed, account):
-        bare = _bare(bed, number, arguments.workers, _sample(bed, account))
+        sample = _sample(bed, account)
+        rows = _single_writes(bed, sample)
+        bare = _bare(bed, number, arguments.workers, sample)
     with _bed() as (bed, account):
-        namespace = bed.create_namespace("scale")
-        make_claim(bed, namespace)
-        tail = AuditTail(bed.audit_log)
-        calls = ("--qps=0", f"--workers={arguments.workers}")
+        namespace, tail = _namespace(bed), AuditTail(bed.audit_log)
         with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
-            _say(f"{number}: creating")
-            burst, before = Burst(namespace, number, USER), operator.cpu_seconds()
-            _create(bed, tail, burst, arguments.workers)
-            burst.cpu = operator.cpu_seconds() - before
-            rows = _first_jobs(operator, burst, bare)
+            burst = Burst(namespace, number, USER)
+            rows += _suspended_jobs(_burst(bed, tail, operator, burst, clients=arguments.workers, queue=QUEUE))
+    with _bed() as (bed, account):
+        namespace, tail = _namespace(bed), AuditTail(bed.audit_log)
+        with OperatorProcess(account, namespace, bed.folder / "operator.log", calls) as operator:
+            burst = _burst(bed, tail, operator, Burst(namespace, number, USER), clients=arguments.workers)
+            rows += _first_jobs(operator, burst, bare)
             if not arguments.first_job_only:
                 rows += _nine_steps(bed, tail, operator, burst)
             rows += _at_rest(tail, operator, arguments.rest_seconds)
@@ -137,6 +156,56 @@ def measure(number: int, arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def _namespace(bed: Bed) -> str:
+    namespace = bed.create_namespace("scale")
+    make_claim(bed, namespace)
+    return namespace
+
+
+def _burst(
+    bed: Bed, tail: AuditTail, operator: OperatorProcess, burst: Burst, *, clients: int, queue: str = ""
+) -> Burst:
+    _say(f"{burst.number}: creating{' with a queue' if queue else ''}")
+    before = operator.cpu_seconds()
+    _create(bed, tail, burst, clients, queue=queue)
+    burst.cpu = operator.cpu_seconds() - before
+    return burst
+
+
+def _single_writes(bed: Bed, sample: list[Write]) -> list[Row]:
+    """CPU of the API server for one write: medians of ROUNDS rounds of WRITES_IN_A_ROUND, one after another."""
+    _say("single writes")
+    namespace = bed.create_namespace("single")
+    path = EXPERIMENTS.format(namespace)
+    # the operator's last: the status of an experiment whose first Job has been made
+    method, where, body = next(write for write in reversed(sample) if write[0] == "PATCH")
+    seconds: dict[str, list[float]] = {"create": [], "status": []}
+    for first in range(0, ROUNDS * WRITES_IN_A_ROUND, WRITES_IN_A_ROUND):
+        names = [f"e{i}" for i in range(first, first + WRITES_IN_A_ROUND)]
+        before = bed.apiserver_cpu_seconds()
+        uids = [bed.api("POST", path, experiment(name))["metadata"]["uid"] for name in names]
+        seconds["create"].append(bed.apiserver_cpu_seconds() - before)
+        before = bed.apiserver_cpu_seconds()
+        for name, uid in zip(names, uids, strict=True):
+            bed.api(
+                method, fill(where, namespace, name, uid), json.loads(fill(body, namespace, name, uid)), APPLY_PATCH
+            )
+        seconds["status"].append(bed.apiserver_cpu_seconds() - before)
+    create, status = (_milliseconds(statistics.median(each) / WRITES_IN_A_ROUND) for each in seconds.values())
+    return [("API server's CPU: create", create, create), ("API server's CPU: status write", status, status)]
+
+
+def _suspended_jobs(burst: Burst) -> list[Row]:
+    return [
+        ("suspended first Job: experiments/s", f"{burst.rate:.1f}", ""),
+        ("suspended first Job: creation to Job, p99", f"{burst.latency(0.99):.2f} s", ""),
+        ("suspended first Job: CPU an experiment", burst.milliseconds_each(), ""),
+        ("suspended first Job: API server's CPU an experiment", burst.apiserver_milliseconds_each(), ""),
+        ("suspended first Job: API server's CPU a write", burst.apiserver_milliseconds_a_write(), ""),
+        ("suspended first Job: writes an experiment", _each(burst.writes, burst.number), ""),
+    ]
+
+
 def _first_jobs(operator: OperatorProcess, burst: Burst, bare: Burst) -> list[Row]:
     return [
         ("experiments/s to the first Job", f"{burst.rate:.1f}", f"{bare.rate:.1f}"),
@@ -144,6 +213,12 @@ def _first_jobs(operator: OperatorProcess, burst: Burst, bare: Burst) -> list[Ro
         ("creation to Job, p50", f"{burst.latency(0.5):.2f} s", f"{bare.latency(0.5):.2f} s"),
         ("creation to Job, p99", f"{burst.latency(0.99):.2f} s", f"{bare.latency(0.99):.2f} s"),
         ("CPU an experiment to the first Job", burst.milliseconds_each(), bare.milliseconds_each()),
+        (
+            "API server's CPU an experiment to the first Job",
+            burst.apiserver_milliseconds_each(),
+            bare.apiserver_milliseconds_each(),
+        ),
+        ("API server's CPU a write", burst.apiserver_milliseconds_a_write(), bare.apiserver_milliseconds_a_write()),
         ("writes an experiment to the first Job", _each(burst.writes, burst.number), _each(bare.writes, bare.number)),
         ("memory (RSS) then", _memory(operator), ""),
     ]
@@ -151,7 +226,7 @@ def _first_jobs(operator: OperatorProcess, burst: Burst, bare: Burst) -> list[Ro
 
 def _nine_steps(bed: Bed, tail: AuditTail, operator: OperatorProcess, burst: Burst) -> list[Row]:
     _say(f"{burst.number}: nine steps")
-    before, began = operator.cpu_seconds(), time.monotonic()
+    before, began, apiserver = operator.cpu_seconds(), time.monotonic(), bed.apiserver_cpu_seconds()
     missing = burst.number * len(STEPS) - burst.writes["create jobs"]
     with _process(_play, _server(bed), burst.namespace):
         writes = _until(tail, lambda found: found["create jobs"] >= missing)
@@ -161,6 +236,7 @@ def _nine_steps(bed: Bed, tail: AuditTail, operator: OperatorProcess, burst: Bur
     return [
         ("nine steps: Jobs/s", f"{jobs / seconds:.1f}", ""),
         ("nine steps: CPU a Job", f"{(operator.cpu_seconds() - before) / jobs * 1e3:.1f} ms", ""),
+        ("nine steps: API server's CPU a Job", _milliseconds((bed.apiserver_cpu_seconds() - apiserver) / jobs), ""),
         ("nine steps: writes an experiment after the first Job", _each(writes, burst.number), ""),
         ("memory (RSS) with full statuses and their pods", _memory(operator), ""),
     ]
@@ -196,7 +272,7 @@ def _sample(bed: Bed, account: Path) -> list[Write]:
     tail = AuditTail(bed.audit_log)
     with OperatorProcess(account, namespace, bed.folder / "sample.log"):
         create_experiments(bed.rest, namespace, 1)
-        _until(tail, lambda found: found["create events"] >= 1 and found[STATUS] >= 2)
+        _until(tail, lambda found: found["create events"] >= 1 and found[STATUS] >= 1)
     return record(bed.api, namespace, "e0")
 
 
@@ -216,13 +292,15 @@ def _bare(bed: Bed, number: int, workers: int, sample: list[Write]) -> Burst:
     return burst
 
 
-def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: Any = None) -> None:
+def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: Any = None, *, queue: str = "") -> None:
     """Create the experiments from a process of their own and wait until the writer has made all that follows."""
     list(tail.read())
-    with _process(_create_experiments, _server(bed), burst.namespace, burst.number, clients) as creator:
+    before = bed.apiserver_cpu_seconds()
+    with _process(_create_experiments, _server(bed), burst.namespace, burst.number, clients, queue) as creator:
         last, deadline = time.monotonic(), time.monotonic() + PATIENCE_SECONDS
         while len(burst.started) < burst.number or time.monotonic() - last < QUIET_SECONDS:
             for call in tail.read(namespace=burst.namespace):
+                burst.everybodys_writes += call.writes
                 if call.verb == "create" and call.resource == "maskrcnnexperiments" and call.code == 201:
                     burst.created[call.name] = call.at
                 elif call.user == burst.writer and call.verb in WRITES:
@@ -234,6 +312,7 @@ def _create(bed: Bed, tail: AuditTail, burst: Burst, clients: int, answering: An
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(burst.started)} of {burst.number} Jobs")
             time.sleep(0.1)
+    burst.apiserver_cpu = bed.apiserver_cpu_seconds() - before
 
 
 def _until(tail: AuditTail, done: Callable[[Counter[str]], bool]) -> Counter[str]:
@@ -304,9 +383,9 @@ def _memory(operator: OperatorProcess) -> str:
     return f"{operator.resident_bytes() / MIB:.0f} MiB"
 
 
-def _create_experiments(server: Server, namespace: str, number: int, clients: int) -> None:
+def _create_experiments(server: Server, namespace: str, number: int, clients: int, queue: str) -> None:
     die_with_parent()
-    create_experiments(server.rest(), namespace, number, clients)
+    create_experiments(server.rest(), namespace, number, clients, queue)
 
 
 def _answer(server: Server, namespace: str, number: int, writes: list[Write], workers: int) -> None:
@@ -319,6 +398,10 @@ def _play(server: Server, namespace: str) -> None:
     die_with_parent()
     with PlayedKubelet(server.rest(), namespace):
         time.sleep(PATIENCE_SECONDS)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"
 
 
 def _say(message: str) -> None:

@@ -76,8 +76,8 @@ def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence
         while (one := await seen.get()) is not None:
             for method, path, body in writes:
                 headers = {"Content-Type": APPLY_PATCH if method == "PATCH" else JSON}
-                content = _fill(body, namespace, *one)
-                async with http.request(method, _fill(path, namespace, *one), data=content, headers=headers) as answer:
+                content = fill(body, namespace, *one)
+                async with http.request(method, fill(path, namespace, *one), data=content, headers=headers) as answer:
                     if answer.status >= 400:
                         raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
                     await answer.json()
@@ -104,5 +104,6 @@ def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence
     asyncio.run(run())
 
 
-def _fill(text: str, namespace: str, name: str, uid: str) -> str:
+def fill(text: str, namespace: str, name: str, uid: str) -> str:
+    """Put an experiment's names into a path or a body of :func:`record`."""
     return text.replace(PLACE_NAME, name).replace(PLACE_UID, uid).replace(PLACE_NAMESPACE, namespace)

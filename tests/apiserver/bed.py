@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import yaml
 from tests.apiserver import servers
 from tests.apiserver.certificates import Pair
@@ -239,6 +240,12 @@ class Bed:
         supervisor = self._supervision.process.pid
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
         return [supervisor, *map(int, children.split())]
+
+    def apiserver_cpu_seconds(self) -> float:
+        """User and system time of kube-apiserver so far."""
+        found = next(process for process in map(psutil.Process, self.pids()) if process.name() == "kube-apiserver")
+        times = found.cpu_times()
+        return float(times.user + times.system)
 
     def _command(self, **command: Any) -> dict[str, Any]:
         try:

@@ -30,14 +30,15 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-def experiment(name: str, steps: list[dict[str, Any]] = STEPS) -> dict[str, Any]:
-    """The manifest of an experiment on the claim that ``make_claim`` makes."""
+def experiment(name: str, steps: list[dict[str, Any]] = STEPS, queue: str = "") -> dict[str, Any]:
+    """The manifest of an experiment on the claim that ``make_claim`` makes; with a queue, its Jobs are suspended."""
     return {
         "apiVersion": "maskrcnn.dev/v1alpha1",
         "kind": "MaskRCNNExperiment",
         "metadata": {"name": name},
         "spec": {
             "workspace": {"persistentVolumeClaim": {"claimName": CLAIM}},
+            **({"queueName": queue} if queue else {}),
             "experiment": {
                 "seed": 123,
                 "checkpoint": "/workspace/pretrained/resnet50.hdf5",
@@ -59,7 +60,7 @@ def make_claim(bed: Bed, namespace: str, access_mode: str = "ReadWriteOnce") -> 
     bed.api("POST", path, {"metadata": {"name": CLAIM}, "spec": spec})
 
 
-def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8) -> None:
+def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8, queue: str = "") -> None:
     """Create ``e0`` to ``e<number - 1>``, so many calls at a time.
 
     Raises:
@@ -69,7 +70,7 @@ def create_experiments(rest: Rest, namespace: str, number: int, clients: int = 8
 
     async def client(http: aiohttp.ClientSession) -> None:
         for i in numbers:
-            body = json.dumps(experiment(f"e{i}"))
+            body = json.dumps(experiment(f"e{i}", queue=queue))
             path = EXPERIMENTS.format(namespace)
             async with http.post(path, data=body, headers={"Content-Type": JSON}) as answer:
                 if answer.status != 201:

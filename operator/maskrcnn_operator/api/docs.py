@@ -37,8 +37,8 @@ def reference() -> str:
         "An absent field has its default; null is the same as absent. Fields marked with * are required. The rules "
         "under a table are checked by the API server when a manifest is applied; those between steps, under `spec`, by "
         "the operator, which puts what is wrong into the condition Stalled (reason InvalidSpec), each problem with its "
-        "field. The API server fills no default into `spec.experiment` and into lists: `kubectl get -o yaml` shows what "
-        "was applied.",
+        "field. The API server fills no default into `spec.experiment` and into lists: `kubectl get -o yaml` shows "
+        "what was applied.",
         "",
         "## spec",
     ]

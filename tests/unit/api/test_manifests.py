@@ -1,4 +1,4 @@
-"""What the API server refuses, the types refuse, too; what it accepts can be carried out, or reconciling says why not."""
+"""What the API server refuses, the types refuse, too; what it accepts can be carried out, or is refused later."""
 
 from __future__ import annotations
 
