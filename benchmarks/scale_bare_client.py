@@ -1,7 +1,7 @@
 """The limit of an operator: a client that sees each experiment and makes the operator's writes without a thought.
 
-It watches the experiments of a namespace and answers each new one with what the operator wrote for a sample: a status,
-a Job, a status, an Event, with the experiment's name and uid in place of the sample's.
+It watches the experiments of a namespace and answers each new one with what the operator wrote for a sample: a Job, a
+status, an Event, with the experiment's name and uid in place of the sample's.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ PLACE_NAME, PLACE_UID, PLACE_NAMESPACE = "@NAME@", "@UID@", "@NAMESPACE@"
 
 
 def record(bed_api: Any, namespace: str, name: str) -> list[Write]:
-    """What the operator wrote for the experiment ``name``, with places for another's names.
-
-    The first status is what it looks like before anything has started: the size matters, not the words.
-    """
+    """What the operator wrote for the experiment ``name``, with places for another's names."""
     found = bed_api("GET", f"{EXPERIMENTS.format(namespace)}/{name}")
     status = found["status"]
     (job,) = bed_api("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs")["items"]
@@ -43,11 +40,9 @@ def record(bed_api: Any, namespace: str, name: str) -> list[Write]:
     for field in [field for field in event if field.startswith("deprecated")]:
         event.pop(field)
     event["metadata"]["generateName"] = f"{name}-"
-    first = status | {"steps": [step | {"state": "Pending", "reason": "Pending"} for step in status["steps"]]}
     path = f"{EXPERIMENTS.format(namespace)}/{name}/status?{MANAGER}"
     apply = {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": {"name": name}}
     writes: list[tuple[str, str, Any]] = [
-        ("PATCH", path, apply | {"status": first}),
         ("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", job),
         ("PATCH", path, apply | {"status": status}),
         ("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", event),

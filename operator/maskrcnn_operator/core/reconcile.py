@@ -79,9 +79,18 @@ def reconcile(
     look = _Look(experiment, runs, wanted, now=now, settings=settings, lingering=lingering, refused=refused)
     if problems:
         return look.stalled(problems)
-    if experiment.status.observed_generation is None and not runs:
-        return look.first()
     return look.plan()
+
+
+def seen(experiment: MaskRCNNExperiment, now: datetime, wanted: Wanted) -> Plan:
+    """Say that an experiment has been seen whose first runs could not be started: a status that is absent says nothing.
+
+    Where they are started, the first status says that.
+    """
+    look = _Look(
+        experiment, (), wanted, now=now.replace(microsecond=0), settings=Settings(), lingering={}, refused=_NO_REFUSALS
+    )
+    return look.seen()
 
 
 def observe_steps(
@@ -134,10 +143,9 @@ class _Look:
         self.lingering, self.refused = lingering, refused
         self.wake: list[datetime] = []
 
-    def first(self) -> Plan:
-        """The first write says that the experiment has been seen, and starts nothing."""
+    def seen(self) -> Plan:
+        """Every step is pending."""
         steps = {step.name: StepStatus(name=step.name, reason=Reason.PENDING.value) for step in self._spec_steps}
-        self.wake.append(self.now)
         return self._conclude(steps, conditions.seen())
 
     def stalled(self, problems: tuple[Problem, ...]) -> Plan:

@@ -68,7 +68,8 @@ def next_attempt(
         update={
             "state": state,
             "reason": reason.value,
-            "message": "",
+            # as the Job says it, so that its first news is none
+            "message": f"waits for LocalQueue {experiment.spec.queue_name}" if queued else "",
             "attempt": step.attempt + 1,
             "job_name": settings.run_name(experiment, name, step.attempt + 1),
             "image": image,

@@ -17,7 +17,7 @@ from maskrcnn_operator.cluster.executor import Executor
 from maskrcnn_operator.cluster.unreadable import told_of_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings
-from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.jobs.observe import RelabeledJob, missing_jobs, observe
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.event_reader import EventReader
@@ -83,7 +83,12 @@ class Reconciler:
             return None
         missing = missing_jobs(experiment, self._cache.jobs_of(*key))
         relabeled = await self._executor.look_for(experiment, missing) if missing else ()
-        plan, wake_at = await self._start(key, experiment, relabeled)
+        try:
+            plan, wake_at = await self._start(key, experiment, relabeled)
+        except ApiError:
+            if experiment.status.observed_generation is None:
+                await self._executor.conclude(experiment, seen(experiment, self._now(), self._cache.wanted(experiment)))
+            raise
         # what is written has happened, whether or not the deletions after it succeed
         done = await self._executor.conclude(experiment, plan, relabeled, on_written=lambda: _tell(experiment, plan))
         if not done:

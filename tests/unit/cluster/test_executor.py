@@ -17,8 +17,9 @@ from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.core.plan import Event, Plan
-from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.core.runs import RunKey
+from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP, service_name
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
@@ -62,6 +63,10 @@ class Stage:
             await self.executor.conclude(experiment, plan)
         return refused
 
+    async def see(self) -> None:
+        """Write the first status of an experiment whose Jobs cannot be created yet."""
+        await self.executor.conclude(self.experiment, seen(self.experiment, NOW, understand(self.experiment)))
+
     def _fence(self) -> None:
         if not self.leading:
             raise RuntimeError("does not lead")
@@ -73,9 +78,6 @@ def stage(server: FakeServer, experiment_object: dict[str, Any]) -> Stage:
 
 
 async def test_a_gangs_first_attempt_is_three_writes_in_this_order(stage: Stage) -> None:
-    await stage.step()
-    assert stage.server.writes == [("patch", "status", "nuclei")]
-    stage.server.writes.clear()
     await stage.step()
     name = run_name(stage.experiment, "train", 1)
     assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [
@@ -90,7 +92,7 @@ async def test_a_gangs_first_attempt_is_three_writes_in_this_order(stage: Stage)
 
 
 async def test_our_own_writes_are_known_at_once(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     assert (job.step, job.attempt, job.experiment_uid) == ("train", 1, "exp-1")
@@ -100,7 +102,7 @@ async def test_our_own_writes_are_known_at_once(stage: Stage) -> None:
 
 
 async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     # somebody edits the experiment, which no watch has told yet
     moved = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     stage.server.add(EXPERIMENTS, "ns", moved)
@@ -118,7 +120,7 @@ async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> N
 
 
 async def test_a_job_that_is_there_already_is_ours_by_uid_and_attempt(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     # the same once more, by a process that has seen nothing of it
     late = Stage.__new__(Stage)
@@ -137,7 +139,7 @@ async def first_start(stage: Stage) -> Any:
 
 @pytest.mark.parametrize("there", [True, False])
 async def test_later_attempt_makes_the_service_only_where_it_is_missing(stage: Stage, there: bool) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     [start] = await first_start(stage)
     if not there:
@@ -172,7 +174,7 @@ async def test_events_of_a_plan_are_posted_once_its_status_is_written(stage: Sta
     ids=["no owner", "no labels", "not controlled", "another attempt"],
 )
 async def test_a_job_of_somebody_else_takes_the_name(stage: Stage, stranger: dict[str, Any]) -> None:
-    await stage.step()
+    await stage.see()
     name = run_name(stage.experiment, "train", 1)
     stage.server.add(JOBS, "ns", {"metadata": {"name": name, **stranger}, "spec": {}})
     refused = await stage.step()
@@ -197,7 +199,7 @@ async def test_a_job_of_somebody_else_takes_the_name(stage: Stage, stranger: dic
 )
 @pytest.mark.parametrize("plural", ["jobs", "services"])
 async def test_a_job_that_is_not_accepted_is_a_refusal(stage: Stage, status: int, message: str, plural: str) -> None:
-    await stage.step()
+    await stage.see()
     stage.server.fail["create", plural] = [ApiError(status, "Invalid", message)]
     refused = await stage.step()
     assert refused["train"].reason is Reason.JOB_REFUSED
@@ -223,7 +225,7 @@ DENIED = 'jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot creat
     ],
 )
 async def test_an_answer_that_may_pass_is_no_refusal(stage: Stage, status: int, reason: str, message: str) -> None:
-    await stage.step()
+    await stage.see()
     stage.server.fail["create", "jobs"] = [api_error(status, reason, message, 3.0)]
     with pytest.raises(ApiError) as caught:
         await stage.step()
@@ -236,7 +238,7 @@ async def test_an_answer_that_may_pass_is_no_refusal(stage: Stage, status: int, 
 
 
 async def test_a_name_that_was_taken_a_moment_ago_is_tried_again(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     stage.server.fail["create", "jobs"] = [Conflict(409, "AlreadyExists", "it is there")]
     with pytest.raises(Conflict):
         await stage.step()
@@ -244,7 +246,7 @@ async def test_a_name_that_was_taken_a_moment_ago_is_tried_again(stage: Stage) -
 
 
 async def test_a_server_that_is_not_well_is_no_refusal(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     stage.server.fail["create", "jobs"] = [ApiError(500, "InternalError", "etcd")]
     with pytest.raises(ApiError):
         await stage.step()
@@ -254,12 +256,12 @@ async def test_a_server_that_is_not_well_is_no_refusal(stage: Stage) -> None:
 async def test_a_replica_that_does_not_lead_writes_nothing(stage: Stage) -> None:
     stage.leading = False
     with pytest.raises(RuntimeError):
-        await stage.step()
+        await stage.see()
     assert stage.server.writes == []
 
 
 async def test_replica_that_lost_the_lease_makes_neither_service_nor_job(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     stage.server.writes.clear()
     stage.leading = False
     with pytest.raises(RuntimeError):
@@ -277,7 +279,7 @@ async def test_replica_that_lost_the_lease_removes_no_progress(stage: Stage) -> 
 
 
 async def test_what_is_stopped_is_deleted_after_the_status_says_so(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     edited = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     edited["spec"]["suspend"] = True
@@ -294,7 +296,7 @@ async def test_what_is_stopped_is_deleted_after_the_status_says_so(stage: Stage)
 
 
 async def test_job_that_is_being_deleted_is_not_deleted_again(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     stage.server.writes.clear()
     plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
@@ -321,7 +323,7 @@ async def test_thousands_of_jobs_are_deleted_a_few_at_a_look(stage: Stage) -> No
 
 
 async def test_job_of_an_older_experiment_of_the_same_name_is_not_stopped(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     older = stage.server.objects["jobs", "ns", job.name]
@@ -334,7 +336,7 @@ async def test_job_of_an_older_experiment_of_the_same_name_is_not_stopped(stage:
 
 
 async def test_a_job_that_is_gone_already_is_forgotten(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     stage.server.objects.clear()
     plan = Plan(stage.experiment.status, write_status=False, forget=(RunKey("train", 1),))
@@ -343,7 +345,7 @@ async def test_a_job_that_is_gone_already_is_forgotten(stage: Stage) -> None:
 
 
 async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     blind = Stage(stage.server, stage.server.objects["maskrcnnexperiments", "ns", "nuclei"])
@@ -362,7 +364,7 @@ async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
     ],
 )
 async def test_a_live_look_finds_a_running_job_that_was_relabeled(stage: Stage, change: dict[str, Any]) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     stored = stage.server.objects["jobs", "ns", job.name]
@@ -388,7 +390,7 @@ async def test_a_live_look_finds_a_running_job_that_was_relabeled(stage: Stage, 
     ids=["deleted", "finished"],
 )
 async def test_relabeled_job_that_does_not_run_holds_nothing_up(stage: Stage, change: dict[str, Any]) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     stored = stage.server.objects["jobs", "ns", job.name]
@@ -401,7 +403,7 @@ async def test_relabeled_job_that_does_not_run_holds_nothing_up(stage: Stage, ch
 
 @pytest.mark.parametrize("lost_after", ["the status", "nothing"])
 async def test_a_replica_that_lost_the_lease_deletes_no_job(stage: Stage, lost_after: str) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     stage.server.writes.clear()
     written = lost_after == "the status"
@@ -423,7 +425,7 @@ async def test_a_replica_that_lost_the_lease_deletes_no_job(stage: Stage, lost_a
 
 
 async def test_a_deletion_that_is_refused_for_now_leaves_the_job_in_the_cache(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
     stage.server.fail["delete", "jobs"] = [Conflict(409, "Conflict", "not now")]
@@ -433,7 +435,7 @@ async def test_a_deletion_that_is_refused_for_now_leaves_the_job_in_the_cache(st
 
 
 async def test_a_job_in_whose_place_another_is_counts_as_gone(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     await stage.step()
     plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))
     [job] = stage.cache.jobs_of("ns", "nuclei")
@@ -555,7 +557,7 @@ async def test_an_experiment_that_is_gone_already_is_forgotten(stage: Stage) -> 
 async def test_a_status_that_is_refused_for_its_content_ends_the_look(stage: Stage, status: int) -> None:
     stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(status, "Invalid", "status.steps[0]: too long")]
     with pytest.raises(StatusRefused, match="too long"):
-        await stage.step()
+        await stage.see()
     assert stage.server.writes == []
 
 
@@ -570,7 +572,7 @@ async def test_progress_is_removed_by_its_own_writer(stage: Stage) -> None:
 
 
 async def test_an_edit_that_comes_with_the_end_of_the_progress_is_looked_at(stage: Stage) -> None:
-    await stage.step()
+    await stage.see()
     server = stage.server
     stored = server.objects["maskrcnnexperiments", "ns", "nuclei"]
     apply_progress = server.apply_progress

@@ -11,19 +11,30 @@ import pytest
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
 from maskrcnn_operator.core.deadlines import active_time
 from maskrcnn_operator.core.plan import StartRun
-from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunKey, RunState
+from maskrcnn_operator.core.wanted import understand
 
 from .world import SETTINGS, START, World
 
 
-def test_the_first_write_starts_nothing(world: World) -> None:
+def test_first_look_starts_what_can_start(world: World) -> None:
     plan = world.look()
-    assert plan.start == ()
-    assert plan.wake_at == START
-    assert world.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "Unknown"}
+    assert [start.step for start in plan.start] == ["convert-train", "convert-val"]
     assert [step.name for step in plan.status.steps] == [step.name for step in world.experiment.spec.steps]
+
+
+def test_experiment_whose_first_runs_could_not_be_started_has_been_seen(world: World) -> None:
+    plan = seen(world.experiment, START, understand(world.experiment))
+    assert plan.start == ()
+    assert {condition.type: condition.status for condition in plan.status.conditions} == {
+        "Reconciling": "True",
+        "Succeeded": "Unknown",
+        "Ready": "Unknown",
+    }
+    assert {step.state for step in plan.status.steps} == {StepState.PENDING}
+    assert len(plan.status.steps) == len(world.experiment.spec.steps)
 
 
 def test_the_nine_steps_to_their_end(world: World) -> None:

@@ -185,12 +185,11 @@ def test_a_job_of_a_queue_is_queued_from_the_start(make: Make) -> None:
     assert world.step("convert-train").state is StepState.STARTING  # the executor of these tests admits at once
     started = World(experiment, replace(SETTINGS, queueing=True))
     started.look()
-    started.look()
     assert (started.step("convert-train").state, started.step("convert-train").reason) == (StepState.QUEUED, "Queued")
     assert started.events == ["StepStarted", "StepStarted"]
     assert started.experiment.status.active_since is None
     for name in ("convert-train", "convert-val"):
-        started.change(name, state=RunState.QUEUED)
+        started.change(name, state=RunState.QUEUED, message="waits for LocalQueue gpus")
     assert not started.look().write_status
 
 

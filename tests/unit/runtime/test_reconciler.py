@@ -17,6 +17,8 @@ from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, 
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.core.reconcile import seen
+from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.jobs.causes import Cause
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.event_reader import EventReader
@@ -46,7 +48,7 @@ class Stage:
         self.server, self.cache, self.clock, self.leading = server or FakeServer(), Cache(), 0.0, True
         self.now, self.heard = NOW, list[Key]()
         self.reader = EventReader(self.server, self.heard.append, lambda: self.now)  # type: ignore[arg-type]
-        executor = Executor(
+        self.executor = Executor(
             self.server,  # type: ignore[arg-type]
             self.cache,
             EventRecorder(self.server, "here"),  # type: ignore[arg-type]
@@ -56,7 +58,7 @@ class Stage:
         )
         self.reconciler = Reconciler(
             self.cache,
-            executor,
+            self.executor,
             Claims(),  # type: ignore[arg-type]
             cluster_settings("trainer:1"),
             now=lambda: self.now,
@@ -105,13 +107,26 @@ class Stage:
 async def stage() -> Stage:
     """An experiment that has been seen and not started."""
     found = Stage()
-    await found.look()
+    experiment = found.cache.experiment(*KEY)
+    assert experiment is not None
+    await found.executor.conclude(experiment, seen(experiment, NOW, understand(experiment)))
     return found
 
 
 UNAVAILABLE = ApiError(503, "ServiceUnavailable", "no")
 DENIED = ApiError(403, "Forbidden", 'jobs.batch is forbidden: User "o" cannot create resource "jobs" in API group ""')
 INVALID = ApiError(422, "Invalid", "status.steps[0].exitCode: Invalid value")
+
+
+async def test_first_run_that_cannot_be_started_leaves_a_status() -> None:
+    stage = Stage()
+    await stage.fail("create", "services", UNAVAILABLE)
+    assert stage.told == {"Reconciling": "Pending", "Succeeded": "Pending", "Ready": "Pending"}
+    written = [write for write in stage.server.writes if write[0] == "patch"]
+    await stage.fail("create", "services", UNAVAILABLE)
+    assert [write for write in stage.server.writes if write[0] == "patch"] == written
+    await stage.look()
+    assert stage.told["Ready"] == "Running"
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, DENIED])
