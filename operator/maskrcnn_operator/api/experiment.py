@@ -97,12 +97,6 @@ class Step(ApiModel):
         if len(given) != 1:
             found = "none" if not given else " and ".join(given)
             raise ValueError(f"a step is exactly one task of {', '.join(TaskName)}: found {found}")
-        if self.task_name is not TaskName.TRAIN:
-            for field, value in (("nodes", self.nodes), ("processesPerNode", self.processes_per_node or 1)):
-                if value > 1:
-                    raise ValueError(
-                        f"{field}: {value} is for train steps only: leave it out of this step ({given[0]})"
-                    )
         return self
 
     @functools.cached_property

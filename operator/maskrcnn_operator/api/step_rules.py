@@ -19,20 +19,11 @@ STEP_RULES = (
         told=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "
         f"({any_of(*_TASKS)} ? 'several' : 'none')",
     ),
-    Rule(
-        "has(self.train) || self.?nodes.orValue(1) == 1",
-        "nodes above 1 is for train steps only: leave it out",
-        field=".nodes",
-    ),
-    Rule(
-        "has(self.train) || self.?processesPerNode.orValue(1) == 1",
-        "processesPerNode above 1 is for train steps only: leave it out",
-        field=".processesPerNode",
-    ),
 )
-"""In CEL; the server fills no default into a step, so a field with a default may be absent here."""
+"""In CEL."""
 
 RULES_OF_THE_GRAPH = (
+    "nodes and processesPerNode above 1 are for train steps only",
     "dependsOn and modelFrom name steps of this experiment",
     "modelFrom names a train, prune or export step; only evaluate and inference can read the model of an export step",
     "a prune, evaluate, inference or export step needs a model: a train or prune step before it, modelFrom (a step) or "

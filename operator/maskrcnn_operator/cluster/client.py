@@ -43,6 +43,10 @@ _JSON = "application/json"
 _METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
+_WITH_AN_OBJECT = frozenset({"POST", "PUT", "PATCH"})
+_NO_WARNINGS = {"fieldValidation": "Ignore"}
+"""The API server would read an object once more to warn of unknown fields in a header that is read by nobody."""
+
 OnCall = Callable[[str, str, int, float], None]
 """Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
 
@@ -339,6 +343,8 @@ class Client:
         *,
         most_bytes: int | None,
     ) -> tuple[int, bytes, float | None]:
+        if method in _WITH_AN_OBJECT:
+            query = {**(query or {}), **_NO_WARNINGS}
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
             # reads the token file again; an empty or damaged one is a ConfigException or a ValueError

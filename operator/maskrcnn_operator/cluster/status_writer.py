@@ -68,7 +68,7 @@ class StatusWriter:
             Conflict: it was computed from an old object.
             StatusRefused: the API server does not take such a status.
         """
-        sent = {key: value for key, value in status.items() if key != "progress"}
+        sent = _without_what_is_empty({key: value for key, value in status.items() if key != "progress"})
         try:
             metadata = await self._apply(namespace, name, sent, resource_version)
         except StatusRefused as refused:
@@ -194,6 +194,18 @@ class StatusWriter:
         self._fence()
         left = await self._client.patch_conditions(metadata["namespace"], metadata["name"], kept, version)
         return str(left["metadata"]["resourceVersion"])
+
+
+def _without_what_is_empty(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out texts, lists and maps that are empty: absent means the same, and every value costs at every write."""
+    found = {key: value for key, value in status.items() if not _is_empty(value)}
+    if "steps" in found:
+        found["steps"] = [{key: value for key, value in step.items() if not _is_empty(value)} for step in found["steps"]]
+    return found
+
+
+def _is_empty(value: object) -> bool:
+    return isinstance(value, str | list | dict) and not value
 
 
 class Owners(NamedTuple):

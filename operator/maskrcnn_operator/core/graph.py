@@ -91,6 +91,7 @@ def build_graph(experiment: MaskRCNNExperiment) -> StepGraph:
     by_name = {step.name: step for step in steps}
     nodes: dict[str, StepNode] = {}
     for index, step in enumerate(steps):
+        problems += _size_problems(index, step)
         found = list(_reference_problems(index, step, by_name))
         problems += found
         before = steps[:index]
@@ -119,6 +120,15 @@ def _name_problems(steps: tuple[Step, ...]) -> Iterator[Problem]:
                 f"{step.name} is the name of spec.steps[{first[step.name]}] too: every step needs its own",
             )
         first.setdefault(step.name, index)
+
+
+def _size_problems(index: int, step: Step) -> Iterator[Problem]:
+    for name, value in (("nodes", step.nodes), ("processesPerNode", step.processes_per_node or 1)):
+        if value > 1 and step.task_name is not TaskName.TRAIN:
+            yield Problem(
+                f"spec.steps[{index}].{name}",
+                f"{value} is for train steps only: leave it out of this step ({step.task_name.value})",
+            )
 
 
 def _reference_problems(index: int, step: Step, by_name: Mapping[str, Step]) -> Iterator[Problem]:

@@ -104,8 +104,6 @@ def test_processes() -> None:
         ("spec.steps", [], "spec.steps", "at least 1"),
         ("spec.steps.3.evaluate", None, "spec.steps[3]", "found none"),
         ("spec.steps.3.train", {}, "spec.steps[3]", "found train and evaluate"),
-        ("spec.steps.3.nodes", 2, "spec.steps[3]", "nodes: 2 is for train steps only"),
-        ("spec.steps.3.processesPerNode", 2, "spec.steps[3]", "processesPerNode: 2 is for train steps only"),
         ("spec.steps.2.nodes", 1000, "spec.steps[2].nodes", "999"),
         ("spec.steps.2.train.output", "worst", "spec.steps[2].train.output", "'last' or 'best'"),
         ("spec.steps.0.datasetConvert.numShards", 0, "spec.steps[0].datasetConvert.numShards", "must be at least 1"),

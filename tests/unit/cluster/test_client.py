@@ -126,7 +126,7 @@ async def test_status_write_names_the_version_it_was_computed_from(client: Clien
     assert call.path.endswith("/namespaces/ns/maskrcnnexperiments/nuclei/status")
     assert call.body["metadata"]["resourceVersion"] == "17"
     assert call.body["status"] == {"restarts": 1}
-    assert dict(call.query) == {"fieldManager": STATUS_MANAGER, "force": "true"}
+    assert dict(call.query) == {"fieldManager": STATUS_MANAGER, "force": "true", "fieldValidation": "Ignore"}
     assert call.headers["Authorization"] == TOKEN
 
 
@@ -136,7 +136,7 @@ async def test_conditions_are_patched_without_the_rest_of_the_status(client: Cli
     [call] = wire.calls
     assert (call.method, call.headers["Content-Type"]) == ("PATCH", "application/merge-patch+json")
     assert call.path.endswith("/maskrcnnexperiments/nuclei/status")
-    assert dict(call.query) == {"fieldManager": CONDITIONS_MANAGER}
+    assert dict(call.query) == {"fieldManager": CONDITIONS_MANAGER, "fieldValidation": "Ignore"}
     assert call.body == {"metadata": {"resourceVersion": "17"}, "status": {"conditions": conditions}}
 
 
@@ -148,7 +148,7 @@ async def test_progress_has_a_field_manager_and_a_share_of_the_calls_of_its_own(
 ) -> None:
     await client.apply_progress("ns", "nuclei", progress)
     [call] = wire.calls
-    assert dict(call.query) == {"fieldManager": PROGRESS_MANAGER, "force": "true"}
+    assert dict(call.query) == {"fieldManager": PROGRESS_MANAGER, "force": "true", "fieldValidation": "Ignore"}
     assert {key: value for key, value in call.body.items() if key == "status"} == status
     assert limit.purposes == [Purpose.PROGRESS]
 

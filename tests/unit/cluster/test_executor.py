@@ -91,6 +91,19 @@ async def test_a_gangs_first_attempt_is_three_writes_in_this_order(stage: Stage)
     assert stage.server.writes == []
 
 
+async def test_status_is_written_without_empty_values_and_read_as_it_was(stage: Stage) -> None:
+    await stage.step()
+    stored = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
+    values = [value for part in (stored["status"], *stored["status"]["steps"]) for value in part.values()]
+    assert values
+    assert not [value for value in values if value in ("", [], {})]
+    late = Cache()
+    late.put(EXPERIMENTS, stored)
+    read = late.experiment("ns", "nuclei")
+    assert read is not None
+    assert read.status == stage.experiment.status
+
+
 async def test_our_own_writes_are_known_at_once(stage: Stage) -> None:
     await stage.see()
     await stage.step()
