@@ -142,7 +142,9 @@ def _as_json(value: Mapping[str, Any]) -> str:
     """
     try:
         problems = tuple(opaque_problems(value))
-        text = "" if problems else json.dumps(_without_nulls(value), default=str)
+        text = "" if problems else json.dumps(value, default=str)
+        if "null" in text:
+            text = json.dumps(_without_nulls(value), default=str)
     except RecursionError:
         raise _too_deep() from None
     except (ValueError, TypeError) as error:  # a whole number of thousands of digits, a key that isn't a text

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer
+from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass
 
 from maskrcnn_operator.api.base import StatusModel
 
@@ -66,14 +68,21 @@ LIVE_STATES = frozenset({StepState.QUEUED, StepState.STARTING, StepState.RUNNING
 """States in which a run of the step exists."""
 
 
-class Metric(StatusModel):
+_LEAF = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", strict=True)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True, config=_LEAF)
+class Metric:
     """One number, a string so that no reader loses digits."""
+
+    # a model has a dictionary and a set of its own; of finished experiments, metrics and artifacts are the most of all
 
     name: str = Field(description="Name as in status.json, such as AP or mask_AP.")
     value: str = Field(description="Value in decimal; fractions, not percent.")
 
 
-class Artifact(StatusModel):
+@dataclass(slots=True, frozen=True, kw_only=True, config=_LEAF)
+class Artifact:
     """A file, or a directory counted as one, that a step has produced."""
 
     path: str = Field(description="Path under /workspace.")

@@ -1,12 +1,13 @@
 """What a model weighs in the cache, where thousands of them stay.
 
 Pydantic keeps in each model the set of the fields that were given: half of what an experiment weighs. Frozen models of
-the same fields can share one.
+the same fields can share one. Of models of which no field was given, which have nothing but defaults, one is enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -18,6 +19,9 @@ _SHARED: dict[frozenset[str], set[str]] = {}
 _IDENTITIES: set[int] = set()
 _MOST = 4096
 """Sets beyond it, which only manifests made for it would need, are not shared."""
+_DEFAULTS: dict[type[BaseModel], BaseModel] = {}
+"""Of each type, the model of which no field was given."""
+_PLAIN = frozenset({str, int, float, bool, type(None), datetime})
 
 
 def compact(model: Model) -> Model:
@@ -30,12 +34,17 @@ def compact(model: Model) -> Model:
 
 
 def _compact(value: Any) -> None:
+    if value.__class__ in _PLAIN:
+        return
     if isinstance(value, BaseModel):
         given = value.__pydantic_fields_set__
         if id(given) in _IDENTITIES:
             return
-        for part in value.__dict__.values():
-            _compact(part)
+        fields = value.__dict__
+        for name, part in fields.items():
+            if isinstance(part, BaseModel) and not part.__pydantic_fields_set__:
+                fields[name] = _DEFAULTS.setdefault(part.__class__, part)
+            _compact(fields[name])
         shared = _shared(frozenset(given))
         if shared is not None:
             object.__setattr__(value, "__pydantic_fields_set__", shared)

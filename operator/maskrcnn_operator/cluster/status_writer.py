@@ -200,7 +200,9 @@ def _without_what_is_empty(status: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out texts, lists and maps that are empty: absent means the same, and every value costs at every write."""
     found = {key: value for key, value in status.items() if not _is_empty(value)}
     if "steps" in found:
-        found["steps"] = [{key: value for key, value in step.items() if not _is_empty(value)} for step in found["steps"]]
+        found["steps"] = [
+            {key: value for key, value in step.items() if not _is_empty(value)} for step in found["steps"]
+        ]
     return found
 
 

@@ -25,7 +25,7 @@ class ModelUse(StrEnum):
     CHECKPOINT = "checkpoint"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepNode:
     """What one step needs.
 

@@ -43,7 +43,7 @@ def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
         message=workspace.in_manifest_form(result.message),
         model_path=workspace.to_manifest(result.model_path) if result.model_path else None,
         artifacts={
-            name: artifact.model_copy(update={"path": workspace.to_manifest(artifact.path)})
+            name: replace(artifact, path=workspace.to_manifest(artifact.path))
             for name, artifact in result.artifacts.items()
         },
     )

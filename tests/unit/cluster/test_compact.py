@@ -6,6 +6,7 @@ from typing import Any
 from tests.apiserver.scale import experiment as manifest
 
 from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.api.status import Artifact, Metric
 from maskrcnn_operator.cluster.compact import compact
 
 
@@ -35,6 +36,19 @@ def test_a_compact_model_says_and_writes_what_it_did() -> None:
     assert compacted == plain
     assert compacted.to_json() == plain.to_json()
     assert compacted.spec.model_dump(exclude_unset=True) == plain.spec.model_dump(exclude_unset=True)
+
+
+def test_models_of_which_nothing_was_given_are_one() -> None:
+    one, other = compact(read("one")), compact(read("other"))
+
+    assert one.spec.experiment.maskrcnn_config is other.spec.experiment.maskrcnn_config
+    assert one.spec.steps[3].evaluate is other.spec.steps[3].evaluate
+    assert one.spec.experiment.data_config is not other.spec.experiment.data_config
+
+
+def test_metrics_and_artifacts_have_no_dictionary() -> None:
+    assert not hasattr(Metric(name="AP", value="0.5"), "__dict__")
+    assert not hasattr(Artifact(path="/workspace/a", bytes=1), "__dict__")
 
 
 def test_a_copy_with_more_fields_leaves_the_shared_set_alone() -> None:
