@@ -383,6 +383,16 @@ def without_bounds(schema: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def older_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of an older release: without bounds and rules, the status' steps merged by their names."""
+    found = without_bounds(schema)
+    found["properties"]["status"]["properties"]["steps"] |= {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+    }
+    return found
+
+
 @pytest.fixture
 def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
     """The group of a definition without bounds, and what puts those of this release into it."""
@@ -392,10 +402,16 @@ def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
     definition["spec"] |= {"group": group}
     definition["spec"]["names"] |= {"shortNames": [], "categories": []}
     schema = definition["spec"]["versions"][0]["schema"]
-    newer, schema["openAPIV3Schema"] = schema["openAPIV3Schema"], without_bounds(schema["openAPIV3Schema"])
+    newer, schema["openAPIV3Schema"] = schema["openAPIV3Schema"], older_schema(schema["openAPIV3Schema"])
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     bed.api("POST", definitions, definition)
-    bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{group}")
+    deadline = time.monotonic() + 60
+    while True:  # kubectl wait fails where the definition has no conditions yet
+        conditions = bed.api("GET", f"{definitions}/{PLURAL}.{group}").get("status", {}).get("conditions") or ()
+        if any((found["type"], found["status"]) == ("Established", "True") for found in conditions):
+            break
+        assert time.monotonic() < deadline, conditions
+        time.sleep(0.1)
 
     def upgrade() -> None:
         spec = {"versions": [{**definition["spec"]["versions"][0], "schema": {"openAPIV3Schema": newer}}]}
@@ -442,3 +458,34 @@ def test_an_object_from_before_the_bounds_still_takes_status_writes(
         bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})
     corrected = {"podOverrides": None, "steps": example()["spec"]["steps"]}
     assert bed.api("PATCH", f"{path}/minimal", {"spec": corrected})["metadata"]["generation"] == 2
+
+
+def test_an_older_status_whose_steps_were_merged_by_name_is_replaced(
+    bed: Bed, namespace: str, older_definition: tuple[str, Callable[[], None]]
+) -> None:
+    group, upgrade = older_definition
+    path = f"/apis/{group}/{VERSION}/namespaces/{namespace}/{PLURAL}"
+    bed.api("POST", path, {**example(), "apiVersion": f"{group}/{VERSION}"})
+
+    def apply(*steps: str) -> Any:
+        body = {
+            "apiVersion": f"{group}/{VERSION}",
+            "kind": KIND,
+            "metadata": {"name": "minimal"},
+            "status": {**RUNNING, "steps": [{"name": name, "state": "Pending"} for name in steps]},
+        }
+        query = "fieldManager=one&force=true"
+        return bed.api("PATCH", f"{path}/minimal/status?{query}", body, "application/apply-patch+yaml")
+
+    def owned(live: Any) -> Any:
+        [entry] = [entry for entry in live["metadata"]["managedFields"] if entry["manager"] == "one"]
+        return entry["fieldsV1"]["f:status"]["f:steps"]
+
+    before = apply("train", "evaluate")
+    assert 'k:{"name":"train"}' in owned(before)
+    upgrade()
+    deadline = time.monotonic() + 60
+    while owned(after := apply("evaluate")) != {}:
+        assert time.monotonic() < deadline, "the newer definition is not in force"
+        time.sleep(0.1)
+    assert [step["name"] for step in after["status"]["steps"]] == ["evaluate"]
