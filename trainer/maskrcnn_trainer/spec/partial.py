@@ -7,6 +7,7 @@ optional and has no default, so that a server that fills defaults in would not o
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -50,13 +51,21 @@ else:
 
 def camel_case(part: Mapping[str, Any], model: type[SpecModel] = ExperimentSpec) -> dict[str, Any]:
     """The same fields under their camelCase names; unknown names and absent (null) values are kept as they are."""
+    known = _aliases(model)
     renamed: dict[str, Any] = {}
     for key, value in part.items():
-        field = model.model_fields.get(key) or next((f for f in model.model_fields.values() if f.alias == key), None)
-        nested = nested_model(field) if field else None
-        name = str(field.alias) if field else key
+        name, nested = known.get(key, (key, None))
         renamed[name] = camel_case(value, nested) if nested and isinstance(value, Mapping) else copy.deepcopy(value)
     return renamed
+
+
+@functools.cache
+def _aliases(model: type[SpecModel]) -> Mapping[str, tuple[str, type[SpecModel] | None]]:
+    """By each name of a field, its camelCase name and the type of spec part that it holds."""
+    found: dict[str, tuple[str, type[SpecModel] | None]] = {}
+    for name, field in model.model_fields.items():
+        found[name] = found[str(field.alias)] = str(field.alias), nested_model(field)
+    return found
 
 
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
