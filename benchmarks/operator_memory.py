@@ -3,7 +3,7 @@
     python benchmarks/operator_memory.py --experiments 200
 
 Creates suspended experiments of 1.2 MB each on a real API server, starts the operator, and prints the highest resident
-memory until some seconds after it is ready, compared with the chart's limit of 512 MiB.
+memory until some seconds after it is ready, compared with the chart's limit of 1 GiB.
 """
 
 from __future__ import annotations
