@@ -253,7 +253,8 @@ class PlayedKubelet:
         selected = life.pod["spec"].get("nodeSelector", {}).get(HOSTNAME_LABEL)
         await self._bind(facts, play.node or selected or NODE)
         if play.waiting is not None:
-            await self._write("PATCH", f"{path}/status", pod_status.waiting(facts.pod, play.waiting))
+            status = pod_status.waiting(facts.pod, play.waiting, play.waiting_message)
+            await self._write("PATCH", f"{path}/status", status)
             await life.deleted.wait()
         else:
             number = next(self._addresses)

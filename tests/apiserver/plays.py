@@ -28,6 +28,7 @@ class Play:
         ready: whether the pod gets ready while it runs.
         unschedulable: why no node takes the pod; it stays Pending.
         waiting: why the container does not start, such as ``ImagePullBackOff``; the pod stays Pending on its node.
+        waiting_message: what the kubelet says of it.
         disrupted: at the end of ``seconds`` the pod is evicted (API server sets DisruptionTarget and deletes it).
         stop_seconds: from the pod's deletion (SIGTERM) to its exit.
         stop_exit_code: of the container when it is stopped.
@@ -45,6 +46,7 @@ class Play:
     ready: bool = True
     unschedulable: str | None = None
     waiting: str | None = None
+    waiting_message: str | None = None
     disrupted: bool = False
     stop_seconds: float = 0.0
     stop_exit_code: int = STOPPED

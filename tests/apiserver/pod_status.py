@@ -20,9 +20,9 @@ def unschedulable(message: str) -> dict[str, Any]:
     return {"status": {"conditions": [condition | {"lastTransitionTime": timestamp()}]}}
 
 
-def waiting(pod: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def waiting(pod: Mapping[str, Any], reason: str, message: str | None = None) -> dict[str, Any]:
     """On its node, but the container cannot start."""
-    state = {"waiting": {"reason": reason, "message": f"played: {reason}"}}
+    state = {"waiting": {"reason": reason, "message": message or f"played: {reason}"}}
     return {
         "status": {
             "phase": "Pending",
