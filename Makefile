@@ -12,7 +12,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format manifests dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang soak image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-nuclei bench-nuclei-gang soak image-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ manifests: setup ## the CustomResourceDefinition, docs/api.md and docs/metrics.m
 	$(call generate,maskrcnn_operator.metrics.docs,docs/metrics.md)
 	@cp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 	$(VENV)/python scripts/chart_readme.py
+
+states: setup ## docs/states.md: what kubectl shows of an experiment in each state (a control plane runs for half a minute)
+	$(VENV)/python scripts/experiment_states.py
 
 format: setup ## lets ruff format and mend
 	$(VENV)/ruff check --fix .
