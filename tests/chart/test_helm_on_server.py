@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -23,9 +22,8 @@ from maskrcnn_operator.progress.authority_secret import SECRET_NAME
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-ROOT = CHART.parents[1]
-FIRST = "716a67f"
-"""A chart whose Role was for every Secret and Lease of its namespace."""
+FIRST = Path(__file__).with_name("charts") / "before-named-secrets.tar.gz"
+"""The chart of commit 716a67f, whose Role was for every Secret and Lease of its namespace."""
 RELEASE = ACCOUNT
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/{RELEASE}"
 SECRET = f"/api/v1/namespaces/{HOME}/secrets/{SECRET_NAME}"
@@ -57,13 +55,9 @@ def installer(bed: Bed, helm: Run) -> Iterator[Helm]:
 
 @pytest.fixture(scope="session")
 def first_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart of FIRST, from this repository's history."""
-    command = ["git", "archive", "--format=tar", FIRST, "charts"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a clone without the commit {FIRST}: {done.stderr.decode()}")
+    """The chart of FIRST."""
     folder = tmp_path_factory.mktemp("first")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+    with tarfile.open(FIRST) as archive:
         archive.extractall(folder, filter="data")
     return folder / "charts" / "maskrcnn-operator"
 

@@ -156,7 +156,6 @@ def test_attempt_that_succeeds_while_it_is_replaced_keeps_its_result(starting: W
 
 def test_attempt_with_an_old_claim_is_replaced_though_the_status_did_not_know_it(world: World, make: Make) -> None:
     """A claim may be corrected until the status names a first attempt, and the Job may have just been made."""
-    world.look()
     before = world.experiment.status
     plan = world.look()
     assert {start.step for start in plan.start} == {"convert-train", "convert-val"}

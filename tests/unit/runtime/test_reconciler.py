@@ -126,7 +126,7 @@ async def test_first_run_that_cannot_be_started_leaves_a_status() -> None:
     await stage.fail("create", "services", UNAVAILABLE)
     assert [write for write in stage.server.writes if write[0] == "patch"] == written
     await stage.look()
-    assert stage.told["Ready"] == "Running"
+    assert stage.told["Ready"] == "Starting"
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, DENIED])
