@@ -57,10 +57,12 @@ def test_pods_of_two_nodes_find_each_other_by_name(cluster: Cluster, namespace: 
     cluster.apply(service, pod("first", nodes[0]), pod("second", nodes[1]), namespace=namespace)
     cluster.kubectl("wait", "--for=condition=Ready", "pod/first", "pod/second", "-n", namespace, "--timeout=90s")
     assert wait_until("the log", lambda: cluster.kubectl("logs", "first", "-n", namespace), 30).strip() == "up"
-    found = wait_until(
-        "an answer of the other pod",
-        lambda: cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False),
-        30,
-    ).split()
+
+    def answer() -> list[str]:
+        # the name may not be known yet: then it is the traceback of a failed lookup
+        said = cluster.kubectl("exec", "first", "-n", namespace, "--", "python3", "-c", LOOK, check=False)
+        return said.split() if said.strip().endswith("200") else []
+
+    found = wait_until("an answer of the other pod", answer, 30)
     address = cluster.get("pod", "second", namespace)["status"]["podIP"]
     assert found == [address, "200"]

@@ -22,6 +22,8 @@ from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluste
 from tests.apiserver.runtime.process import controller
 from tests.apiserver.runtime.running import RunningOperator, options_for
 
+from maskrcnn_trainer.version import version
+
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
 PATIENCE = 60.0
@@ -130,7 +132,8 @@ def test_without_the_definition_it_says_so_and_ends(binaries: Path, tmp_path: Pa
             timeout=PATIENCE,
         )
     assert done.returncode == 1
-    [line] = done.stderr.splitlines()
+    [of_the_version, line] = done.stderr.splitlines()
+    assert version() in of_the_version
     assert "maskrcnnexperiments.maskrcnn.dev" in line
     assert "CustomResourceDefinition" in line
 
