@@ -98,6 +98,17 @@ def test_failure_without_an_exit_code_has_none_in_the_status(training: World) ->
     assert step.message == f"Error: {FAILED}"
 
 
+def test_step_that_fails_for_its_unreadable_results_has_no_exit_code(training: World) -> None:
+    for _ in range(MAX_DISRUPTIONS):
+        training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=None)
+        training.settle()
+        assert training.step("train").exit_code is None
+        training.now += timedelta(minutes=5)
+        training.settle()
+    step = training.step("train")
+    assert (step.state, step.reason, step.exit_code) == (StepState.FAILED, "DisruptedTooOften", None)
+
+
 def test_failure_is_told_before_the_next_attempt_starts_though_its_time_has_come(training: World) -> None:
     """The operator was away while the attempt failed and its back-off passed."""
     ended = training.now
