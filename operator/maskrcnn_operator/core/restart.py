@@ -68,7 +68,9 @@ def after_failure(
 def _spent(step: StepStatus, max_restarts: int) -> str:
     """Return which budget of restarts is used up, in words; empty where another attempt may start."""
     if step.restarts_since_checkpoint >= max_restarts:
-        since = f" since checkpoint {step.checkpoint_step}" if step.restarts > step.restarts_since_checkpoint else ""
+        # a status of a release without restartsSinceCheckpoint has restarts that no checkpoint explains
+        renewed = step.restarts > step.restarts_since_checkpoint and step.checkpoint_step is not None
+        since = f" since checkpoint {step.checkpoint_step}" if renewed else ""
         return f"maxRestarts ({max_restarts}) is used up{since}"
     if step.restarts >= RESTARTS_IN_ALL * max_restarts:
         return f"it has been restarted {step.restarts} times, {RESTARTS_IN_ALL} times maxRestarts ({max_restarts})"

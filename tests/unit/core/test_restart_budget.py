@@ -41,6 +41,18 @@ def test_budget_is_spent_since_the_newest_checkpoint(training: World) -> None:
     assert "(attempt 5 failed and maxRestarts (3) is used up since checkpoint 200)" in step.message
 
 
+def test_budget_of_a_status_without_restarts_since_the_checkpoint_names_no_checkpoint(training: World) -> None:
+    """An earlier release has counted two restarts."""
+    status = training.experiment.status
+    steps = tuple(step.model_copy(update={"restarts": 2}) if step.name == "train" else step for step in status.steps)
+    training.experiment = training.experiment.with_status(status.model_copy(update={"steps": steps, "restarts": 2}))
+    for _ in range(4):
+        crash(training)
+    step = training.step("train")
+    assert (step.state, step.restarts) == (StepState.FAILED, 5)
+    assert step.message.endswith("(attempt 4 failed and maxRestarts (3) is used up)")
+
+
 def test_checkpoint_that_is_not_newer_gives_no_new_budget(training: World) -> None:
     for _ in range(4):
         crash(training, checkpoint=100)
