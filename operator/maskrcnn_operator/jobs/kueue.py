@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.jobs.views import JobView
+from maskrcnn_operator.jobs.views import EventView, JobView
 
 _STARTED, _STOPPED = "Started", "Stopped"
 _DEACTIVATED = "The workload is deactivated"
@@ -23,23 +22,6 @@ _SUSPENDED_AT_ONCE = timedelta(seconds=5)
 """Within this time of its creation the Job controller says that a Job is suspended which was created so."""
 _TEXT_LENGTH = 500
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class JobEvent(Protocol):
-    """An event about a Job.
-
-    Attributes:
-        reason: one word, such as Stopped.
-        message: what the event says.
-        time: when it was last observed; None where it does not say.
-    """
-
-    @property
-    def reason(self) -> str: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def time(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +49,7 @@ def stopped_at(job: JobView) -> datetime | None:
     return at if at > job.creation + _SUSPENDED_AT_ONCE else None
 
 
-def suspension(events: Iterable[JobEvent]) -> Suspension | None:
+def suspension(events: Iterable[EventView]) -> Suspension | None:
     """Return why a suspended Job waits, from all of its events; None where they no longer say.
 
     An API server keeps events for an hour: what was known before stays true as long as the Job is suspended.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
@@ -11,24 +10,21 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.jobs.causes import Cause, cause_of
 from maskrcnn_operator.jobs.kueue import Suspension, stopped_at, suspension
 from maskrcnn_operator.jobs.observe import Observation, observe
-from maskrcnn_operator.jobs.views import job_view
+from maskrcnn_operator.jobs.views import EventView, job_view
 
 from .conftest import Make, at, job_object, written
 
 
-@dataclass(frozen=True)
-class Event:
-    reason: str
-    message: str
-    time: datetime | None
+def event(reason: str, message: str, time: datetime | None) -> EventView:
+    return EventView(False, reason, message, time)
 
 
-def started(seconds: float) -> Event:
-    return Event("Started", "Admitted by clusterQueue gpus", at(seconds))
+def started(seconds: float) -> EventView:
+    return event("Started", "Admitted by clusterQueue gpus", at(seconds))
 
 
-def stopped(seconds: float, message: str) -> Event:
-    return Event("Stopped", message, at(seconds))
+def stopped(seconds: float, message: str) -> EventView:
+    return event("Stopped", message, at(seconds))
 
 
 TOO_LONG = "The workload is deactivated due to exceeding the maximum execution time"
@@ -62,14 +58,14 @@ def test_the_newest_event_counts_in_whatever_order_they_come() -> None:
 
 
 def test_events_of_others_or_none_say_nothing() -> None:
-    others = [Event("Suspended", "Job suspended", at(100)), Event("FailedCreate", TOO_LONG, at(200))]
+    others = [event("Suspended", "Job suspended", at(100)), event("FailedCreate", TOO_LONG, at(200))]
     assert suspension(others) is None
     assert suspension([]) is None
 
 
 def test_an_event_without_a_time_is_older_than_one_with_it() -> None:
-    assert suspension([Event("Stopped", TOO_LONG, None), started(10)]) == Suspension(Reason.QUEUED)
-    assert suspension([Event("Stopped", TOO_LONG, None)]) is not None
+    assert suspension([event("Stopped", TOO_LONG, None), started(10)]) == Suspension(Reason.QUEUED)
+    assert suspension([event("Stopped", TOO_LONG, None)]) is not None
 
 
 def test_the_message_of_an_event_is_one_bounded_line() -> None:
