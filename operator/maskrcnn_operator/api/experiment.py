@@ -70,7 +70,8 @@ class Step(ApiModel):
     pod_overrides: StepPodOverrides | None = Field(
         default=None,
         description="Fields of spec.podOverrides that are different for this step. Maps and securityContext merge by "
-        "key; env, imagePullSecrets and volumes by name; volumeMounts by mountPath; everything else replaces.",
+        "key; env, imagePullSecrets and volumes by name; volumeMounts by mountPath; everything else replaces. The "
+        "operator checks them, not the API server: a mistake is told as InvalidSpec.",
     )
     active_deadline_seconds: Seconds | None = Field(
         default=None,

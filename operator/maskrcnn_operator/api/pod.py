@@ -154,9 +154,13 @@ class PodOverrides(ApiModel):
         default=(), max_length=16, description="Secrets to pull the trainer image with."
     )
     env: tuple[EnvVar, ...] = Field(default=(), max_length=64, description="Further environment variables.")
-    labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=64, description="Further labels of the pods.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={}, max_length=64, description="Further labels of the pods; what Kueue reads from the Job goes there."
+    )
     annotations: dict[LabelKey, Annotated[str, StringConstraints(max_length=65536)]] = Field(
-        default={}, max_length=64, description="Further annotations of the pods."
+        default={},
+        max_length=64,
+        description="Further annotations of the pods; what Kueue reads from the Job goes there.",
     )
     runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the pods.")
     scheduler_name: str | None = Field(default=None, max_length=253, description="Scheduler of the pods.")
