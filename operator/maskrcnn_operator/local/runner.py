@@ -154,7 +154,8 @@ def _status_to_go_on_from(
                 kept = StepStatus(name=step.name, attempt=step.attempt)
         elif kept.state in LIVE_STATES:
             # the process of an earlier run has ended with it
-            kept = kept.model_copy(update={"state": StepState.PENDING, "next_attempt_time": None})
+            update = {"state": StepState.PENDING, "next_attempt_time": None, "active_since": None}
+            kept = kept.model_copy(update=update)
         elif kept.state is StepState.PENDING:
             kept = kept.model_copy(update={"next_attempt_time": None})
         steps.append(kept)

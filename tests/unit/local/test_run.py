@@ -311,6 +311,22 @@ def test_a_killed_run_leaves_no_process_and_goes_on(bench: Bench) -> None:
     assert bench.step("train")["attempt"] == 2
 
 
+def test_time_after_a_killed_run_does_not_count_for_the_deadline_of_its_step(bench: Bench) -> None:
+    bench.manifest["spec"]["steps"] = bench.manifest["spec"]["steps"][:1]
+    bench.manifest["spec"]["steps"][0]["activeDeadlineSeconds"] = 600
+    process = bench.start({"convert": ["wait"]})
+    wait_for("the step's time", lambda: bench.calls() != [] and "activeSince" in bench.step("convert"), process)
+    process.kill()
+    process.wait()
+    wait_for("the end of the trainer", (bench.home / "convert" / "termination.json").exists)
+    file = bench.home / "experiment-status.json"
+    content = json.loads(file.read_text())
+    content["status"]["steps"][0]["activeSince"] = "2020-01-01T00:00:00Z"
+    file.write_text(json.dumps(content))
+    assert bench.run() == 0
+    assert bench.step("convert")["activeSeconds"] < 600
+
+
 def test_error_in_the_run_itself_leaves_no_trainer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.manifest["spec"]["steps"] = bench.manifest["spec"]["steps"][:1]
 
