@@ -8,6 +8,8 @@ from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepStat
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.core.refusal import REFUSALS
 
+_NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
+"""Reasons of a step that starts as it should. Kueue gates the pods of every start with a topology, for a moment."""
 _WARNED_OF = REFUSALS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
 """Reasons of which an event tells although the state stays."""
 
@@ -29,7 +31,7 @@ def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[E
 
 def _cannot_start(step: StepStatus) -> bool:
     """Whether its pods wait for a reason of their own."""
-    return step.state is StepState.STARTING and step.reason not in ("", Reason.STARTING)
+    return step.state is StepState.STARTING and step.reason not in _NO_WARNING
 
 
 def _of_step(before: StepStatus, after: StepStatus) -> list[Event]:

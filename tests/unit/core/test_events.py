@@ -58,3 +58,10 @@ def test_a_step_that_starts_or_is_queued_is_no_warning(world: World) -> None:
     assert world.look().events == ()
     world.change("convert-train", state=RunState.STARTING)
     assert world.look().events == ()
+
+
+def test_scheduling_gate_is_no_warning_since_kueue_sets_one_at_each_start_with_a_topology(world: World) -> None:
+    world.settle()
+    world.change("convert-train", waiting_reason="SchedulingGated", message="1 of 1 pods")
+    assert world.look().events == ()
+    assert world.step("convert-train").reason == "SchedulingGated"
