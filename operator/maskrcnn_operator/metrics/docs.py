@@ -86,9 +86,8 @@ def _experiments() -> Iterator[tuple[str, str, str, str]]:
 def _states() -> str:
     named = (
         Reason.PENDING, Reason.STARTING, Reason.RUNNING, Reason.QUEUED, Reason.WORKLOAD_DEACTIVATED, Reason.STOPPING,
-        Reason.WAITING,
-        Reason.SUSPENDED, Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC, Reason.WORKSPACE_NOT_SHARED,
-        Reason.ERROR,
+        Reason.WAITING, Reason.SUSPENDED, Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC,
+        Reason.WORKSPACE_NOT_SHARED, Reason.STATUS_REFUSED, Reason.API_SERVER_ERROR, Reason.ERROR,
     )  # fmt: skip
     return f"\nThe states: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
 
