@@ -60,7 +60,8 @@ class Entry:
 
     Attributes:
         version: its resourceVersion.
-        experiment: None where the object cannot be read; ``problems`` says why.
+        experiment: None where the object cannot be read; ``problems`` says why. Where they are those of podOverrides
+            of steps, it is without these, and not to be carried out.
         raw: the object without its spec and annotations, only where it cannot be read; without a status where that is
             unknown.
         told: of an object of which only the metadata is known: whether its conditions say so.
@@ -185,7 +186,7 @@ class Cache:
         value: Entry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
-            if value.problems:
+            if value.experiment is None:
                 self._leave_out(resource, item, ManifestError(value.problems))
         else:
             value = job_view(item) if resource is JOBS else pod_view(item)
@@ -331,13 +332,20 @@ class Cache:
         return changed | self.retain(resource, namespace, uids, newest)
 
     def wanted(self, experiment: MaskRCNNExperiment) -> Wanted:
-        """``understand(experiment)``, kept as long as the spec stands."""
+        """``understand(experiment)`` with the problems of its entry, kept as long as the spec stands."""
         metadata = experiment.metadata
         kept = self._wanted.get(metadata.uid)
         if kept is None or kept[0] != metadata.generation:
-            kept = metadata.generation, understand(experiment)
+            kept = metadata.generation, self._understood(experiment)
             self._wanted.put(metadata.uid, kept)
         return kept[1]
+
+    def _understood(self, experiment: MaskRCNNExperiment) -> Wanted:
+        wanted, seen = understand(experiment), self._seen[EXPERIMENTS].get(experiment.metadata.uid)
+        entry = seen.value if seen is not None else None
+        if not isinstance(entry, Entry) or entry.generation != experiment.metadata.generation:
+            return wanted
+        return replace(wanted, problems=(*entry.problems, *wanted.problems)) if entry.problems else wanted
 
     def _remove(self, resource: Resource, uid: str, key: Key) -> None:
         del self._seen[resource][uid]
@@ -391,8 +399,12 @@ def _asked_for(entry: Entry) -> object:
 def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entry:
     metadata = item["metadata"]
     generation = _generation(metadata)
-    known = old.experiment if isinstance(old, Entry) and old.generation == generation else None
+    before = old if isinstance(old, Entry) and old.generation == generation else None
+    known = before.experiment if before is not None else None
     experiment, problems = read_experiment(item, known)
+    if before is not None and known is not None and experiment is not None:
+        # the spec was not read again
+        problems = before.problems
     raw = None if experiment is not None else without_what_is_large(item)
     return Entry(uid, version, generation, experiment, problems, raw)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,12 +20,16 @@ _NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations", "l
 """Metadata that decides nothing and may have a megabyte."""
 _MOST_PROBLEMS = 100
 """A condition's message has room for no more, and each is kept."""
+_OF_OVERRIDES_OF_A_STEP = re.compile(r"spec\.steps\[(\d+)\]\.podOverrides(?![A-Za-z])")
 
 
 def read_experiment(
     item: Mapping[str, Any], known: MaskRCNNExperiment | None = None
 ) -> tuple[MaskRCNNExperiment | None, tuple[Problem, ...]]:
-    """The experiment, or what keeps it from being read; nothing is raised, whatever the object holds.
+    """Return the experiment, or what keeps it from being read; nothing is raised, whatever the object holds.
+
+    An API server takes any podOverrides of a step. Where nothing else is wrong, the experiment is returned without
+    them, next to the problems: it cannot be carried out, but what runs is accounted for and can be suspended.
 
     Args:
         known: the same experiment at the same generation, whose spec is not read again.
@@ -32,7 +37,11 @@ def read_experiment(
     try:
         return compact(_read(item, known)), ()
     except ManifestError as error:
-        return None, error.problems[:_MOST_PROBLEMS]
+        without = _without_wrong_overrides(item, error.problems)
+        if without is None:
+            return None, error.problems[:_MOST_PROBLEMS]
+        rest, more = read_experiment(without)
+        return rest, (*error.problems, *more)[:_MOST_PROBLEMS]
     except Exception as error:
         said = clean(str(error), 200)
         return None, (Problem("", f"cannot be read: {type(error).__name__}: {said}"),)
@@ -55,6 +64,19 @@ def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNN
             tuple(Problem(f"status.{field_path(each['loc'])}", each["msg"]) for each in details)
         ) from error
     return known.model_copy(update={"metadata": newer, "status": status})
+
+
+def _without_wrong_overrides(item: Mapping[str, Any], problems: Iterable[Problem]) -> dict[str, Any] | None:
+    """Return the object without the podOverrides of steps that have problems; None where another field has one."""
+    found = [_OF_OVERRIDES_OF_A_STEP.match(problem.field) for problem in problems]
+    wrong = {int(match[1]) for match in found if match is not None}
+    if not wrong or None in found:
+        return None
+    steps = [
+        {field: value for field, value in step.items() if field != "podOverrides"} if index in wrong else step
+        for index, step in enumerate(item["spec"]["steps"])
+    ]
+    return {**item, "spec": {**item["spec"], "steps": steps}}
 
 
 def without_what_is_large(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -216,6 +216,30 @@ async def test_unreadable_spec_is_told_once_and_nothing_runs(stage: Stage) -> No
     assert [step["name"] for step in json.loads(steps)] == [step["name"] for step in json.loads(stage.steps)]
 
 
+async def test_experiment_with_wrong_overrides_of_a_step_can_be_suspended(stage: Stage) -> None:
+    await stage.look()
+    [job] = stage.cache.jobs_of(*KEY)
+    experiment = copy.deepcopy(stage.stored)
+    experiment["spec"]["steps"][1]["podOverrides"] = {"nodeSelecter": {}}
+    experiment["metadata"]["generation"] = 2
+    stage.put(experiment)
+    await stage.look()
+    stage.put(stage.stored)
+    await stage.look()
+    assert (stage.told["Stalled"], json.loads(stage.steps)[0]["state"]) == ("InvalidSpec", "Starting")
+    [said] = {item["message"] for item in stage.stored["status"]["conditions"]}
+    assert said.startswith("spec.steps[1].podOverrides.nodeSelecter: is no field here")
+    assert stage.cache.job(job.uid) == job
+    experiment = copy.deepcopy(stage.stored)
+    experiment["spec"]["suspend"] = True
+    experiment["metadata"]["generation"] = 3
+    stage.put(experiment)
+    await stage.look()
+    stopped = stage.cache.job(job.uid)
+    assert stopped is not None
+    assert stopped.deletion_timestamp is not None
+
+
 async def test_unreadable_status_keeps_its_steps_and_nothing_runs(stage: Stage) -> None:
     experiment = stage.stored
     experiment["status"]["steps"][0] |= {"state": "Checkpointing", "results": {"of": "a later release"}}
