@@ -109,6 +109,18 @@ def test_step_that_fails_for_its_unreadable_results_has_no_exit_code(training: W
     assert (step.state, step.reason, step.exit_code) == (StepState.FAILED, "DisruptedTooOften", None)
 
 
+def test_failure_that_was_seen_is_told_though_the_job_is_gone_before_it_has_ended(training: World) -> None:
+    """A gang with sidecars, whose Job is deleted since a pod has failed; the operator was away as the others ended."""
+    training.change("train", failing=FAILED)
+    training.settle()
+    assert (training.step("train").state, training.step("train").message) == (StepState.STOPPING, FAILED)
+    del training.runs[training.newest("train").key]
+    training.settle()
+    step = training.step("train")
+    assert (step.reason, step.disruptions) == ("RunLost", 1)
+    assert step.message.endswith(f"is gone; before: {FAILED}")
+
+
 def test_failure_is_told_before_the_next_attempt_starts_though_its_time_has_come(training: World) -> None:
     """The operator was away while the attempt failed and its back-off passed."""
     ended = training.now
