@@ -15,7 +15,7 @@ from tests.apiserver.conftest import (  # noqa: F401 - fixtures
     namespace,
 )
 from tests.apiserver.go_build import BuildError
-from tests.apiserver.runtime.conftest import account, cluster, operator, start_operator  # noqa: F401 - fixtures
+from tests.apiserver.runtime.conftest import account, cluster, home, operator, start_operator  # noqa: F401 - fixtures
 from tests.apiserver.runtime.experiments import Cluster
 from tests.kueue.installation import find_manager, find_manifests, version
 from tests.kueue.manager import start_kueue
