@@ -27,7 +27,8 @@ class Settings:
         max_parallel_steps: how many steps may run at a time; None for any number.
         workspace_shared: whether several nodes can mount the workspace; None where its claim is not there or could not
             be read, and then nothing is started.
-        queueing: whether a run of an experiment with a queueName waits for admission.
+        queueing: whether a run of an experiment with a queue waits for admission.
+        default_queue: LocalQueue of experiments without a queueName; empty for none.
         keep_last_run: how long the last run of a step is kept once its result stands in the status.
         back_off_base, back_off_limit: first and longest wait before another attempt.
         run_name: name of an attempt's Job, by experiment, step and attempt.
@@ -37,6 +38,7 @@ class Settings:
     max_parallel_steps: int | None = None
     workspace_shared: bool | None = True
     queueing: bool = False
+    default_queue: str = ""
     keep_last_run: timedelta = timedelta(hours=3)
     back_off_base: timedelta = timedelta(seconds=10)
     back_off_limit: timedelta = timedelta(minutes=5)

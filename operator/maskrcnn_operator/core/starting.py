@@ -62,14 +62,14 @@ def next_attempt(
     known = step.fingerprint if step.fingerprint and wanted.recognises(name, step.fingerprint) else None
     fingerprint = known or wanted.fingerprint(name)
     image = experiment.image_of(manifest) or step.image or settings.default_image
-    queued = settings.queueing and bool(experiment.spec.queue_name)
-    state, reason = (StepState.QUEUED, Reason.QUEUED) if queued else (StepState.STARTING, Reason.STARTING)
+    queue = (experiment.spec.queue_name or settings.default_queue) if settings.queueing else ""
+    state, reason = (StepState.QUEUED, Reason.QUEUED) if queue else (StepState.STARTING, Reason.STARTING)
     started = step.model_copy(
         update={
             "state": state,
             "reason": reason.value,
             # as the Job says it, so that its first news is none
-            "message": f"waits for LocalQueue {experiment.spec.queue_name}" if queued else "",
+            "message": f"waits for LocalQueue {queue}" if queue else "",
             "attempt": step.attempt + 1,
             "job_name": settings.run_name(experiment, name, step.attempt + 1),
             "image": image,

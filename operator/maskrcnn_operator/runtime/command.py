@@ -128,7 +128,10 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(
         namespaces=tuple(dict.fromkeys(arguments.namespace)),
         kubeconfig=arguments.kubeconfig,
-        settings=replace(cluster_settings(arguments.trainer_image), max_parallel_steps=arguments.max_parallel_steps),
+        settings=replace(
+            cluster_settings(arguments.trainer_image, defaults.queue_name),
+            max_parallel_steps=arguments.max_parallel_steps,
+        ),
         jobs=JobConfig(default_image=arguments.trainer_image, report_url=report_url, defaults=defaults),
         workers=arguments.workers,
         qps=arguments.qps,

@@ -12,9 +12,9 @@ from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.progress.server import REPORT_PATH
 
 
-def cluster_settings(default_image: str | None = None) -> Settings:
-    """How steps are planned where they are Jobs."""
-    return Settings(default_image=default_image, queueing=True, run_name=run_name)
+def cluster_settings(default_image: str | None = None, default_queue: str | None = None) -> Settings:
+    """Return how steps are planned where they are Jobs."""
+    return Settings(default_image=default_image, queueing=True, default_queue=default_queue or "", run_name=run_name)
 
 
 def report_address(url: str) -> str:

@@ -218,3 +218,15 @@ def test_a_job_that_nothing_queues_is_starting_from_the_start(
     world.look()
     world.look()
     assert (world.step("convert-train").state, world.step("convert-train").reason) == (StepState.STARTING, "Starting")
+
+
+def test_a_job_in_the_operators_default_queue_is_queued_from_the_start(make: Make) -> None:
+    """Starting first would cost another write, and say for a moment what is not so."""
+    queueing = replace(SETTINGS, queueing=True, default_queue="shared")
+    world = World(make(lambda spec: spec.update(queueName="")), queueing)
+    world.look()
+    step = world.step("convert-train")
+    assert (step.state, step.message) == (StepState.QUEUED, "waits for LocalQueue shared")
+    own = World(make(lambda spec: spec.update(queueName="gpus")), queueing)
+    own.look()
+    assert own.step("convert-train").message == "waits for LocalQueue gpus"
