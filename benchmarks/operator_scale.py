@@ -6,7 +6,7 @@ For each N, each part on a control plane of its own (kube-controller-manager at 
 one client creates experiments and writes their statuses one after another, for what each write costs the API server; a
 bare client answers N experiments with the operator's writes for the first Job (the limit); the operator does so for
 experiments with a queue, whose first Job stays suspended; then for those without, and drives all of them through nine
-steps, with a played kubelet; then it is at rest; then it is started anew. Rates and latencies are read from the API
+steps, with a played kubelet; then it is at rest; then it is restarted. Rates and latencies are read from the API
 server's audit log. Pods run no container.
 """
 
@@ -255,7 +255,7 @@ def _at_rest(tail: AuditTail, operator: OperatorProcess, seconds: float) -> list
 
 
 def _restart(tail: AuditTail, operator: OperatorProcess, ready: float) -> list[Row]:
-    _say("started anew")
+    _say("restarted")
     writes = _until(tail, lambda _: True)
     return [
         ("restart: ready after", f"{ready:.1f} s", ""),

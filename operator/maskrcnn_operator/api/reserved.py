@@ -38,7 +38,7 @@ class ReservedKey:
 
     @property
     def is_prefix(self) -> bool:
-        """Whether it stands for every key that begins with it."""
+        """True for a row of every key that begins with ``key``."""
         return self.key.endswith(("/", "-"))
 
     def matches(self, key: str) -> bool:

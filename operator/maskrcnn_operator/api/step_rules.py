@@ -1,4 +1,4 @@
-"""What must hold of a step, and between the steps of an experiment.
+"""Rules of a step, and between the steps of an experiment.
 
 A rule in CEL is evaluated at every write of the status, too, and for each step; every field that it reads costs as much
 as its object has fields. In CEL stands only what the types need to read an object. The rest is checked when an
@@ -39,4 +39,4 @@ RULES_OF_THE_GRAPH = (
     "steps do not wait for each other or for themselves",
     "the experiment of a step holds to the rules of spec.experiment once it is merged with it",
 )
-"""What reconciling checks, in words for the documentation."""
+"""Rules that reconciling checks, in words for the documentation."""

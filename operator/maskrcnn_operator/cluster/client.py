@@ -45,7 +45,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 
 _WITH_AN_OBJECT = frozenset({"POST", "PUT", "PATCH"})
 _NO_WARNINGS = {"fieldValidation": "Ignore"}
-"""The API server would read an object once more to warn of unknown fields in a header that is read by nobody."""
+"""Without it the API server parses each object twice, for a warning on unknown fields that the client ignores."""
 
 OnCall = Callable[[str, str, int, float], None]
 """Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
