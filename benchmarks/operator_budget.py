@@ -109,7 +109,7 @@ def _cluster(port: int) -> Any:
     with Bed(find_binaries()) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
         bed.kubectl("apply", "-f", crd)
-        bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
+        bed.wait_established("-f", crd)
         account = make_account(bed)
         cluster = Cluster(bed, bed.create_namespace("budget"))
         cluster.claim("ReadWriteMany")

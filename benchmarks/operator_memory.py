@@ -38,7 +38,7 @@ def main() -> None:
     with Bed(find_binaries()) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
         bed.kubectl("apply", "-f", crd)
-        bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
+        bed.wait_established("-f", crd)
         namespace = bed.create_namespace("big")
         make_claim(bed, namespace)
         size = 0

@@ -355,7 +355,7 @@ def _bed() -> Any:
     with Bed(find_binaries(), controller_manager_qps=QPS, controller_manager_options=CONTROLLERS) as bed:
         crd = str(ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml")
         bed.kubectl("apply", "-f", crd)
-        bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", crd)
+        bed.wait_established("-f", crd)
         yield bed, make_account(bed)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
@@ -16,7 +17,7 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 class Call:
     """One request: who, what and how it ended, at ``at`` (seconds since 1970).
 
-    ``subresource`` is ``""`` for the object itself.
+    ``subresource`` is ``""`` for the object itself, ``manager`` for a call that names no field manager.
     """
 
     user: str
@@ -27,6 +28,7 @@ class Call:
     name: str
     code: int
     agent: str
+    manager: str
     at: float
 
     @property
@@ -77,5 +79,6 @@ def _call(entry: dict[str, Any]) -> Call:
         name=target.get("name", ""),
         code=entry.get("responseStatus", {}).get("code", 0),
         agent=entry.get("userAgent", ""),
+        manager=parse_qs(urlsplit(entry.get("requestURI", "")).query).get("fieldManager", [""])[0],
         at=datetime.fromisoformat(entry["stageTimestamp"]).timestamp(),
     )

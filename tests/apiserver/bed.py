@@ -163,6 +163,21 @@ class Bed:
             raise AssertionError(f"kubectl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
+    def wait_established(self, *what: str) -> None:
+        """Wait until definitions are served: ``wait_established("-f", file)``, ``("crd", "--all")``.
+
+        Raises:
+            AssertionError: they are not after READY_SECONDS; the message is what kubectl printed.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        # kubectl fails at once where a definition is so new that its status has no conditions
+        while (
+            done := self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *what, check=False)
+        ).returncode != 0:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{' '.join(what)}: not established\n{done.stdout}{done.stderr}")
+            time.sleep(POLL_SECONDS)
+
     def create_namespace(self, prefix: str = "test") -> str:
         """A new namespace in which pods can be created: its default service account is there."""
         name = f"{prefix[:50].strip('-')}-{secrets.token_hex(3)}"

@@ -75,7 +75,7 @@ def kubectl(bed: Bed) -> Callable[..., CompletedProcess[str]]:
 def crd(bed: Bed) -> None:
     """MaskRCNNExperiment is served."""
     bed.kubectl("apply", "-f", str(CRD))
-    bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRD))
+    bed.wait_established("-f", str(CRD))
 
 
 @pytest.fixture

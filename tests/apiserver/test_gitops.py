@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.apiserver.bed import Bed
 
 pytestmark = pytest.mark.apiserver
 
@@ -82,10 +83,10 @@ def definition() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def probe(kubectl: Callable[..., CompletedProcess[str]]) -> Callable[[dict[str, Any]], str]:
+def probe(bed: Bed, kubectl: Callable[..., CompletedProcess[str]]) -> Callable[[dict[str, Any]], str]:
     """What Flux makes of an object: the first of its expressions that is true."""
     kubectl("apply", "-f", "-", input=json.dumps(definition()))
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{PLURAL}.{GROUP}")
+    bed.wait_established(f"crd/{PLURAL}.{GROUP}")
 
     def evaluate(experiment: dict[str, Any]) -> str:
         status = experiment["status"]

@@ -41,7 +41,7 @@ def start_kueue(bed: Bed, program: Path, installed: Path) -> None:
     objects = yaml.safe_dump_all(loopback_objects(manifests, webhook_port))
     # The manifest of a Workload is too long for the annotation of a client-side apply.
     bed.kubectl("apply", "--server-side", "-f", "-", input=objects)
-    bed.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    bed.wait_established("crd", "--all")
     configuration = bed.folder / "kueue.yaml"
     configuration.write_text(
         yaml.safe_dump(
