@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, SpecError, read_spec
+from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, SpecError, is_given, read_spec
 from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.prototxt import LIST_FIELDS, OURS, literal_list, message_class, parse_prototxt
 from maskrcnn_trainer.spec.prototxt_text import blanked, occurrences
@@ -47,9 +48,9 @@ def test_absent_fields_are_what_the_original_took_where_zero_means_something() -
     assert (spec.use_amp, spec.visualize_images_summary) == (False, False)
     assert (spec.data_config.augment_input_data, spec.data_config.skip_crowd_during_training) == (False, False)
     assert spec.maskrcnn_config.freeze_bn is False
+    assert spec.maskrcnn_config.freeze_blocks == ()
     # everything else as the sample has it
     assert (spec.seed, spec.train_batch_size, spec.maskrcnn_config.rpn_positive_overlap) == (123, 2, 0.7)
-    assert spec.maskrcnn_config.freeze_blocks == (0, 1)
     assert read.warnings == ("momentum is absent and taken as 0, as in the original; 0.9 is usual",)
     assert filled["momentum"] == 0
     assert filled["maskrcnn_config.freeze_bn"] is False
@@ -57,6 +58,16 @@ def test_absent_fields_are_what_the_original_took_where_zero_means_something() -
     given_fields = {"init_learning_rate", "total_steps", "data_config.image_size", "data_config.num_classes"}
     assert not given_fields & filled.keys()
     assert len(filled) > 50
+
+
+def test_a_field_that_is_filled_in_is_not_given() -> None:
+    spec = parse_prototxt(
+        "init_learning_rate: 0.01 total_steps: 5 data_config { image_size: '(128, 128)' num_classes: 2 }"
+    ).spec
+    assert is_given(spec, ("data_config", "image_size"))
+    assert not is_given(spec, ("maskrcnn_config", "freeze_blocks"))
+    assert not is_given(spec, ("momentum",))
+    assert not is_given(spec, ("data_config", "augment_input_data"))
 
 
 def test_an_absent_field_is_told_from_a_zero(prototxt: str) -> None:
@@ -233,7 +244,7 @@ def test_fields_are_found_where_they_stand() -> None:
         "g": "g: [1, 2]",
     }
     field = next(item for item in occurrences(text) if item.path == ("c",))
-    assert blanked(text, field) == "a: 1 # b: 2\n" + " " * 25 + "\ng: [1, 2]"
+    assert blanked(text, field.start, field.end) == "a: 1 # b: 2\n" + " " * 25 + "\ng: [1, 2]"
 
 
 def _written(spec: SpecModel) -> str:
@@ -296,6 +307,79 @@ SPECS = st.builds(
 @given(SPECS)
 def test_a_spec_written_as_prototxt_is_read_back_the_same(spec: ExperimentSpec) -> None:
     assert parse_prototxt(_written(spec)).spec == spec
+
+
+def _closings(text: str) -> list[int]:
+    return [at for at, mark in enumerate(text) if mark in "}>"]
+
+
+@settings(deadline=None)
+@given(SPECS, st.data())
+def test_one_missing_brace_is_one_problem_that_names_what_is_not_closed(
+    spec: ExperimentSpec, data: st.DataObject
+) -> None:
+    text = _written(spec) + "\nclearml_config {\n project: 'p'\n}\nwandb_config <\n tags: 'a'\n>\n"
+    at = data.draw(st.sampled_from(_closings(text)))
+    with pytest.raises(SpecError) as caught:
+        parse_prototxt(text[:at] + text[at + 1 :])
+    (problem,) = caught.value.problems
+    name = problem.field.split(".")[-1]
+    assert "is not closed" in problem.message
+    opened = next(number for number, line in enumerate(text.split("\n"), 1) if line.startswith(name))
+    assert problem.message.endswith(f"(line {opened})")
+
+
+@settings(deadline=None)
+@given(SPECS, st.data())
+def test_a_text_cut_off_anywhere_blames_no_value_before_the_cut(spec: ExperimentSpec, data: st.DataObject) -> None:
+    whole = _written(spec)
+    at = data.draw(st.integers(len("seed: 1"), len(whole) - 1))
+    text = whole[:at]
+    try:
+        parse_prototxt(text)
+    except SpecError as error:
+        if any(words in str(error) for words in ("is not closed", "has no value", "no closing quote")):
+            assert len(error.problems) == 1
+            assert re.search(r"line \d+", error.problems[0].message)
+        else:
+            last = occurrences(text)[-1].path
+            absent = ("is required", "one of total_steps and num_epochs", "need the same length")
+            assert all(
+                problem.path == last or any(words in problem.message for words in absent) for problem in error.problems
+            )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ("momentum: 0,9", "momentum: 0,9 must be a number with a point: 0.9 (line 2)"),
+        ("seed: - 1", "seed: - 1 must be a whole number from 0 to 4294967295 (line 2)"),
+        ("seed = 123", "seed: has = where a colon belongs (line 2)"),
+        ("seed:", "seed: has no value (line 2)"),
+        ("seed: 1 2", "seed: 1 2 must be a whole number from 0 to 4294967295 (line 2)"),
+        ("use_amp: yes please", "use_amp: yes please must be True or False (line 2)"),
+        ('checkpoint: "\\377"', 'checkpoint: "\\377" is not UTF-8 text once its escapes are read (line 2)'),
+        ('checkpoint: "a', "line 2, column 13: the text that opens here has no closing quote"),
+        ("learning_rate_steps: (1, 2)", "learning_rate_steps: (1, 2) must be a list in quotes, such as "),
+        ("seed { }", "seed: must be a single value, not a message in { (line 2)"),
+        ("maskrcnn_config = { }", "maskrcnn_config: has = before its {; remove it (line 2)"),
+        ("maskrcnn_config { nlayers 50 }", "maskrcnn_config.nlayers: needs a colon between name and value (line 2)"),
+        ("maskrcnn_config\n nlayers: 50 }", "maskrcnn_config: is not followed by its opening { (line 2)"),
+        ("}", "line 2, column 1: this } closes nothing; remove it, or add the missing opening brace"),
+    ],
+)
+def test_a_malformed_field_is_the_only_one_blamed(prototxt: str, wrong: str, problem: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_prototxt(f"# spec\n{wrong}\n{prototxt}", "spec.txt")
+    assert str(caught.value).startswith(f"spec.txt: {problem}")
+
+
+def test_fields_are_in_snake_case_where_the_text_cannot_be_read_on(prototxt: str) -> None:
+    found = problems(
+        prototxt.replace("nlayers: 18", "nlayers 18 @ rpn_positive_overlapp: 0.5").replace("seed: 7", "seed: %")
+    )
+    assert found == {"seed": "has % where a value belongs (line 2)"}
+    assert "maskrcnn_config" in problems(prototxt.removesuffix(">\n"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -110,9 +110,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_spec(tmp_path / "none.yaml")
     with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
         load_spec(tmp_path)
-    (tmp_path / "model.tlt").write_bytes(b"\x80\xff\xfe")
-    with pytest.raises(InvalidInput, match="no text in UTF-8"):
-        load_spec(tmp_path / "model.tlt")
+
+
+def test_bytes_that_are_not_utf_8_are_named_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"\xef\xbb\xbfseed: 1\n# gr\xfcn\n")
+    with pytest.raises(
+        InvalidInput, match="latin.txt is not UTF-8 text: line 2 has the byte 0xfc; save the file as UTF-8"
+    ):
+        load_spec(tmp_path / "latin.txt")
 
 
 def test_windows_files_are_read(tmp_path: Path, prototxt: str, minimal: dict[str, Any]) -> None:

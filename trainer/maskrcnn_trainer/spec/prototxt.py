@@ -7,6 +7,7 @@ out is known, where the original could not tell it from 0. Lists are read with `
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,7 @@ from maskrcnn_trainer.spec.errors import Path, Problem, SpecError, dotted, shown
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec, unknown_field
 from maskrcnn_trainer.spec.partial import nested_model
+from maskrcnn_trainer.spec.prototxt_syntax import Kind, line_and_column, syntax_faults
 from maskrcnn_trainer.spec.prototxt_text import at_position, blanked, occurrences, repeated
 
 _PACKAGE = "maskrcnn"
@@ -49,8 +51,9 @@ LEGACY_WHEN_ABSENT: dict[Path, Any] = {
     ("data_config", "augment_input_data"): False,
     ("data_config", "skip_crowd_during_training"): False,
     ("maskrcnn_config", "freeze_bn"): False,
+    ("maskrcnn_config", "freeze_blocks"): [],
 }
-"""What the original took for absent fields where 0 or false means something."""
+"""What the original took for absent fields where 0, false, or an empty list means something."""
 
 ZERO_IS_ABSENT = frozenset({"shuffle_buffer_size", "n_workers", "max_num_instances", "logging_frequency"})
 """Fields for whose 0 the original took its default."""
@@ -147,9 +150,55 @@ def message_class() -> type[Message]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))  # type: ignore[no-untyped-call]
 
 
-def _merge(text: str) -> tuple[Message, list[Problem]]:
-    """The message, and what is wrong with the text; a field that is wrong is left out and the rest read on."""
+def _kind_of(path: tuple[str, ...]) -> Kind | None:
+    """What a path of snake_case names stands for in the spec."""
+    model: type[SpecModel] | None = ExperimentSpec
+    kind: Kind | None = None
+    for name in path:
+        if model is None:
+            return None
+        if name == SHORT_THRESHOLD and _THRESHOLD[-1] in model.model_fields:
+            model, kind = None, "value"
+            continue
+        field = model.model_fields.get(name)
+        if field is None:
+            return None
+        model = nested_model(field)
+        kind = "value" if model is None else "message"
+    return kind
+
+
+def _without_faults(text: str) -> tuple[str, list[Problem]]:
+    """The text without the fields whose syntax is wrong, and what is wrong with them.
+
+    Raises:
+        _Unreadable: nothing can be read behind a fault, such as a missing brace.
+    """
     problems: list[Problem] = []
+    for fault in syntax_faults(text, _kind_of):
+        line, column = line_and_column(text, fault.start)
+        words = fault.words or _about(fault.path, fault.value, "cannot be read")
+        place = f"{words} (line {line})" if fault.path else f"line {line}, column {column}: {words}"
+        problems.append(Problem(fault.path, fault.value or None, place))
+        if fault.fatal:
+            raise _Unreadable(problems)
+        text = blanked(text, fault.start, fault.end)
+    return text, problems
+
+
+class _Unreadable(Exception):  # noqa: N818 - it carries the problems
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__()
+        self.problems = problems
+
+
+def _merge(text: str) -> tuple[Message, list[Problem]]:
+    """The message, and what is wrong with the text; a field that is wrong is left out and the rest read on.
+
+    Raises:
+        _Unreadable: nothing can be read behind a fault, such as a missing brace.
+    """
+    text, problems = _without_faults(text)
     found = occurrences(text)
     while True:
         message = message_class()()
@@ -163,12 +212,11 @@ def _merge(text: str) -> tuple[Message, list[Problem]]:
             field = at_position(found, offset)
             row = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
             words = (str(error).partition(" : ")[2] or str(error)).removeprefix(f"'{row}': ")
-            # Anywhere else in a field it is the text that is malformed, and what follows cannot be told apart.
-            if field is None or offset not in (field.start, field.value_start) or "ending quote" in words:
-                return message, [*problems, Problem((), None, f"line {line}, column {column}: {words}")]
+            if field is None or offset not in (field.start, field.value_start):
+                raise _Unreadable([*problems, Problem((), None, f"line {line}, column {column}: {words}")]) from None
             value = text[field.value_start : field.end]
             problems.append(Problem(field.path, value, f"{_about(field.path, value, words)} (line {line})"))
-            text = blanked(text, field)
+            text = blanked(text, field.start, field.end)
             found.remove(field)
 
 
@@ -180,8 +228,8 @@ def _about(path: tuple[str, ...], value: str, words: str) -> str:
         if nested is None:
             return words
         model = nested
-    if words.startswith('Expected ":"'):
-        return "needs a colon between name and value"
+    if path[-1] in model.model_fields and nested_model(model.model_fields[path[-1]]) is None and value[:1] in "{<":
+        return f"must be a single value, not a message in {value[:1]}"
     if path[-1] == SHORT_THRESHOLD and _THRESHOLD[-1] in model.model_fields:
         return f"{value} must be a number"
     if path[-1] not in model.model_fields:
@@ -196,6 +244,8 @@ def _about(path: tuple[str, ...], value: str, words: str) -> str:
         str: "must be a text in quotes",
         tuple: f"must be a list in quotes, such as {LIST_FIELDS.get(path[-1], (str, 'tags'))[1]}",
     }[_plain_type(field.annotation)]
+    if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", value) and right == "must be a number":
+        right += f" with a point: {value.replace(',', '.')}"
     return f"{value} {right}"
 
 
@@ -290,6 +340,15 @@ def _absent(spec: SpecModel, given: Mapping[str, Any], at: Path = ()) -> Iterato
             yield dotted((*at, name), str), value
 
 
+def _mark_absent(spec: SpecModel, given: Mapping[str, Any]) -> None:
+    """Leave only what the file gives in ``model_fields_set``: the values that were filled in look given otherwise."""
+    spec.model_fields_set.intersection_update(given)
+    for name in spec.model_fields_set:
+        part, inner = getattr(spec, name), given[name]
+        if isinstance(part, SpecModel) and isinstance(inner, dict):
+            _mark_absent(part, inner)
+
+
 def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _present(value) if isinstance(value, dict) else value for name, value in raw.items()}
 
@@ -304,9 +363,11 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
     Raises:
         SpecError: names every field that is wrong, in snake_case as written.
     """
-    message, problems = _merge(text)
-    if problems and not problems[-1].path:
-        raise SpecError(problems, source)
+    try:
+        message, problems = _merge(text)
+    except _Unreadable as unreadable:
+        spelling = Spelling({}, snake=True)
+        raise SpecError(map(spelling.problem, unreadable.problems), source) from None
     raw = _mapping(message)
     problems += _read_lists(raw)
     renamed: dict[Path, str] = {}
@@ -327,6 +388,7 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
     warnings = [f"{dotted(path, str)} is given more than once; the last one counts" for path in scalars]
     warnings += _fill(raw)
     spec = parse_spec(raw, source=source, renamed=renamed, snake=True, found=problems)
+    _mark_absent(spec, given)
     return Prototxt(spec, tuple(_absent(spec, given)), tuple(warnings))
 
 

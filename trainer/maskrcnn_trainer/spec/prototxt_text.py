@@ -34,16 +34,19 @@ class Occurrence:
 
 
 @dataclass(frozen=True)
-class _Token:
+class Token:
+    """A piece of the text: a ``string`` in quotes, a ``word`` (name, number, constant) or a ``mark``."""
+
     kind: str
     text: str
     start: int
     end: int
 
 
-def _tokens(text: str) -> list[_Token]:
+def tokens_of(text: str) -> list[Token]:
+    """Return the tokens of a text without white space and comments."""
     return [
-        _Token(str(match.lastgroup), match[0], match.start(), match.end())
+        Token(str(match.lastgroup), match[0], match.start(), match.end())
         for match in _TOKEN.finditer(text)
         if match.lastgroup != "space"
     ]
@@ -51,11 +54,11 @@ def _tokens(text: str) -> list[_Token]:
 
 def occurrences(text: str) -> list[Occurrence]:
     """All fields of a text, outer ones before those in them; of a malformed text, as many as can be told."""
-    tokens = _tokens(text)
+    tokens = tokens_of(text)
     return sorted(_fields(tokens, 0, ())[0], key=lambda item: (item.start, -item.end))
 
 
-def _fields(tokens: list[_Token], at: int, outer: tuple[str, ...]) -> tuple[list[Occurrence], int]:
+def _fields(tokens: list[Token], at: int, outer: tuple[str, ...]) -> tuple[list[Occurrence], int]:
     """The fields from token ``at`` to the brace that closes the message, and the position of that brace."""
     found: list[Occurrence] = []
     if len(outer) > MAX_DEPTH:
@@ -94,9 +97,9 @@ def at_position(found: list[Occurrence], offset: int) -> Occurrence | None:
     return min(covering, key=lambda item: item.end - item.start, default=None)
 
 
-def blanked(text: str, field: Occurrence) -> str:
-    """The text without a field, everything else at its old offset."""
-    return text[: field.start] + re.sub(r"[^\n]", " ", text[field.start : field.end]) + text[field.end :]
+def blanked(text: str, start: int, end: int) -> str:
+    """The text without what stands between two offsets, everything else at its old offset."""
+    return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
 
 
 def repeated(found: list[Occurrence]) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import os
 import re
@@ -167,11 +169,18 @@ def read_text(path: str | os.PathLike[str]) -> str:
         InvalidInput: it cannot be read, or is no UTF-8 text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InvalidInput(f"the experiment spec {os.fspath(path)} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidInput(f"the experiment spec {os.fspath(path)} is no text in UTF-8") from None
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(
+            f"the experiment spec {os.fspath(path)} is not UTF-8 text: line {line} has the byte "
+            f"0x{error.object[error.start]:02x}; save the file as UTF-8"
+        ) from None
+    return io.StringIO(text, newline=None).read()
 
 
 def load_spec(path: str | os.PathLike[str]) -> ExperimentSpec:

@@ -1,0 +1,269 @@
+"""Faults in the syntax of a protobuf text message: braces, quotes, colons, and values of more than one piece.
+
+protobuf's parser reports such a fault where it stops, which is often at a valid field far behind it. This check comes
+first, so that what is left for the parser to refuse is the name or the value of one field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from google.protobuf import text_encoding
+
+from maskrcnn_trainer.spec.prototxt_text import Token, tokens_of
+
+Kind = Literal["message", "value"]
+FieldPath = tuple[str, ...]
+
+_CLOSING = {"{": "}", "<": ">"}
+_QUOTES = ("'", '"')
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        path: the field; empty where it is not within one.
+        start, end: offsets of what is wrong, a whole field where the rest of the text can be read without it.
+        words: what is wrong; empty for a value that no field can have, such as ``0,9``.
+        value: that value, as it stands in the text.
+        fatal: whether what follows cannot be told apart.
+    """
+
+    path: FieldPath
+    start: int
+    end: int
+    words: str = ""
+    value: str = ""
+    fatal: bool = False
+
+
+class _Fatal(Exception):  # noqa: N818 - it carries a fault
+    def __init__(self, start: int, words: str, path: FieldPath = ()) -> None:
+        super().__init__(words)
+        self.fault = Fault(path, start, start, words, fatal=True)
+
+
+@dataclass(frozen=True)
+class _Message:
+    path: FieldPath
+    mark: Token
+    name: Token
+
+
+def line_and_column(text: str, offset: int) -> tuple[int, int]:
+    """Return the line and the column of an offset, both from 1."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def syntax_faults(text: str, kind_of: Callable[[FieldPath], Kind | None]) -> list[Fault]:
+    """Return what is wrong with the syntax of a text: fields that are malformed, or the one fault that is fatal.
+
+    Args:
+        text: the protobuf text.
+        kind_of: what a path names: a message, a value, or None where it names no field.
+    """
+    scanner = _Scanner(text, kind_of)
+    try:
+        scanner.scan()
+    except _Fatal as fatal:
+        return [fatal.fault]
+    return scanner.faults
+
+
+class _Scanner:
+    def __init__(self, text: str, kind_of: Callable[[FieldPath], Kind | None]) -> None:
+        self.text, self.kind_of = text, kind_of
+        self.tokens = tokens_of(text)
+        self.at = 0
+        self.open: list[_Message] = []
+        self.faults: list[Fault] = []
+        self.stray: Token | None = None
+
+    def scan(self) -> None:
+        while self.at < len(self.tokens):
+            token = self.tokens[self.at]
+            if token.text in _CLOSING.values():
+                self._close(token)
+            elif token.kind == "word":
+                self._field(token)
+            else:
+                raise _Fatal(token.start, self._no_name(token))
+        if self.open:
+            self._refuse_open()
+
+    @property
+    def _outer(self) -> FieldPath:
+        return self.open[-1].path if self.open else ()
+
+    def _peek(self, ahead: int = 0) -> Token | None:
+        position = self.at + ahead
+        return self.tokens[position] if position < len(self.tokens) else None
+
+    def _text(self, ahead: int = 0) -> str:
+        token = self._peek(ahead)
+        return token.text if token is not None else ""
+
+    def _line(self, token: Token) -> int:
+        return line_and_column(self.text, token.start)[0]
+
+    def _no_name(self, token: Token) -> str:
+        if token.text in _QUOTES:
+            return "the text that opens here has no closing quote"
+        if token.kind == "string":
+            return f"expected the name of a field, without quotes, found {token.text}"
+        return f"expected the name of a field, found {token.text}"
+
+    def _close(self, token: Token) -> None:
+        if not self.open:
+            raise _Fatal(token.start, f"this {token.text} closes nothing; remove it, or add the missing opening brace")
+        message = self.open[-1]
+        expected = _CLOSING[message.mark.text]
+        if token.text != expected:
+            line = self._line(token)
+            raise _Fatal(
+                message.name.start,
+                f"is not closed: a {expected} is missing before the {token.text} in line {line}",
+                message.path,
+            )
+        self.open.pop()
+        self.at += 1
+        self._separator()
+
+    def _separator(self) -> None:
+        if self._text() in (",", ";"):
+            self.at += 1
+
+    def _refuse_open(self) -> None:
+        """Raise for the messages that are open at the end of the text."""
+        message = self.open[0]
+        braces = " and ".join(f"a {_CLOSING[item.mark.text]}" for item in reversed(self.open))
+        inner = "".join(
+            f"; neither is {item.path[-1]}, opened in line {self._line(item.name)}" for item in self.open[1:]
+        )
+        where = "at the end of the file"
+        if self.stray is not None and len(self.open) == 1:
+            where = f"probably before {self.stray.text} in line {self._line(self.stray)}"
+        verb = "is" if len(self.open) == 1 else "are"
+        raise _Fatal(message.name.start, f"is not closed{inner}: {braces} {verb} missing, {where}", message.path)
+
+    def _field(self, name: Token) -> None:
+        path = (*self._outer, name.text)
+        if not self._begins_field():
+            raise _Fatal(name.start, self._no_name(name))
+        self._note_stray(name, path)
+        self.at += 1
+        colon = self._text() if self._text() in (":", "=") else ""
+        self.at += len(colon)
+        value = self._peek()
+        if value is None:
+            if self.open:
+                self._refuse_open()
+            raise _Fatal(name.start, "has no value: the file ends here", path)
+        if value.text in _CLOSING:
+            if colon == "=":
+                raise _Fatal(name.start, f"has = before its {value.text}; remove it", path)
+            self.open.append(_Message(path, value, name))
+            self.at += 1
+        elif self._is_missing():
+            if self.kind_of(path) == "message":
+                raise _Fatal(name.start, "is not followed by its opening {", path)
+            self.faults.append(Fault(path, name.start, self.tokens[self.at - 1].end, "has no value"))
+        else:
+            self._plain_value(name, path, colon)
+
+    def _begins_field(self) -> bool:
+        """Return whether the token here is the name of a field, as far as the next one tells."""
+        token = self._peek()
+        if token is None or token.kind != "word":
+            return False
+        if self._text(1) in (":", "=", *_CLOSING):
+            return True
+        return _NAME.fullmatch(token.text) is not None
+
+    def _note_stray(self, name: Token, path: FieldPath) -> None:
+        """Keep the first field that belongs in a message further out: a brace is probably missing before it."""
+        outer = self._outer
+        if self.stray is None and outer and self.kind_of(path) is None:
+            further_out = ((*outer[:depth], name.text) for depth in range(len(outer)))
+            if any(self.kind_of(candidate) is not None for candidate in further_out):
+                self.stray = name
+
+    def _is_missing(self) -> bool:
+        """Return whether the next field, or the end of the message, stands where a value belongs."""
+        if self._text() in _CLOSING.values():
+            return True
+        name = self._peek()
+        if name is None or name.kind != "word" or not _NAME.fullmatch(name.text):
+            return False
+        new_line = "\n" in self.text[self.tokens[self.at - 1].end : name.start]
+        return self._text(1) in (":", "=") or (new_line and self._text(1) in _CLOSING)
+
+    def _plain_value(self, name: Token, path: FieldPath, colon: str) -> None:
+        first = self.tokens[self.at]
+        words = {"=": "has = where a colon belongs", "": "needs a colon between name and value"}.get(colon, "")
+        self._skip_value(first, path)
+        end = self.tokens[self.at - 1].end
+        self._separator()
+        rest = self._rest_of_line(end)
+        if rest:
+            end = rest[-1].end
+        words = words or self._bad_text(first, end)
+        if words or rest or first.text in ("-", "("):
+            self.faults.append(Fault(path, name.start, end, words, self.text[first.start : end]))
+
+    def _skip_value(self, first: Token, path: FieldPath) -> None:
+        """Move behind a value: a word, one or more strings, or a list in brackets or parentheses."""
+        if first.text in _QUOTES:
+            raise _Fatal(first.start, self._no_name(first))
+        if first.kind == "string":
+            while (token := self._peek()) is not None and token.kind == "string":
+                self.at += 1
+            return
+        closing = {"[": "]", "(": ")"}.get(first.text)
+        self.at += 1
+        if closing is not None:
+            while self._text() != closing:
+                if (token := self._peek()) is None or token.text in (":", "=", *_CLOSING, *_CLOSING.values()):
+                    raise _Fatal(first.start, f"the list that opens here has no closing {closing}", path)
+                self.at += 1
+            self.at += 1
+        elif first.kind == "mark":
+            raise _Fatal(first.start, f"has {first.text} where a value belongs", path)
+        elif first.text == "-" and (token := self._peek()) is not None and token.kind == "word":
+            self.at += 1
+
+    def _rest_of_line(self, end: int) -> list[Token]:
+        """Move behind what stands between a value and the next field on its line; return its tokens."""
+        rest: list[Token] = []
+        while (token := self._peek()) is not None:
+            if "\n" in self.text[end : token.start] or token.text in _CLOSING.values():
+                break
+            known = self.kind_of((*self._outer, token.text)) is not None
+            if self._begins_field() and (known or self._text(1) in (":", "=", *_CLOSING)):
+                break
+            if token.text in _QUOTES:
+                raise _Fatal(token.start, self._no_name(token))
+            rest.append(token)
+            self.at += 1
+        return rest
+
+    def _bad_text(self, first: Token, end: int) -> str:
+        """Return what is wrong with the escapes of a text in quotes; empty: nothing."""
+        if first.kind != "string":
+            return ""
+        value = self.text[first.start : end]
+        try:
+            content = b"".join(text_encoding.CUnescape(piece.text[1:-1]) for piece in tokens_of(value))
+        except ValueError:
+            return f"{value} has a backslash that begins no known escape; a backslash itself is written twice"
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            return f"{value} is not UTF-8 text once its escapes are read"
+        return ""
