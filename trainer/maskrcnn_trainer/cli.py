@@ -21,6 +21,7 @@ from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
+from maskrcnn_trainer.spelling import use_names
 from maskrcnn_trainer.training import command as train_command
 from maskrcnn_trainer.version import version
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # TensorFlow's start-up chatter says nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     setup_logging(int(os.environ.get("HOROVOD_RANK", "0")))
+    use_names({})
     try:
         parsed = build_parser().parse_args(with_hyphens(sys.argv[1:] if arguments is None else arguments))
         log.info("maskrcnn %s: %s", version(), parsed.task)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 
+from maskrcnn_trainer.spelling import as_written
+
 EXIT_OK = 0
 EXIT_INVALID = 64
 EXIT_WORKSPACE_FULL = 70
@@ -63,7 +65,7 @@ class Stopped(TaskError):  # noqa: N818
 def describe_error(error: BaseException) -> tuple[int, str, str]:
     """The exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
     if isinstance(error, TaskError):
-        return error.exit_code, error.reason, str(error)
+        return error.exit_code, error.reason, as_written(str(error))
     if isinstance(error, KeyboardInterrupt):
         return EXIT_STOPPED, Stopped.default_reason, "Interrupted."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

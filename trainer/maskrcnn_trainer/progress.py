@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from maskrcnn_trainer.report import format_seconds
+from maskrcnn_trainer.spelling import as_written
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +157,14 @@ def progress_bar(
         meter.finish()
 
 
+class _Formatter(logging.Formatter):
+    """Lines in which fields are named as the user's spec file writes them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of the base class
+        record.message = as_written(record.message)
+        return super().formatMessage(record)
+
+
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to whatever sys.stderr is at the moment, so that a bar on the terminal can stay below the lines."""
 
@@ -175,7 +184,7 @@ def setup_logging(rank: int = 0, *, level: int = logging.INFO) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     handler = _StderrHandler()
     who = "" if rank == 0 else f"[rank {rank}] "
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", datefmt="%H:%M:%S"))
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
         root.removeHandler(old)

@@ -41,6 +41,15 @@ def test_spec_is_read_and_contradictions_are_named_as_in_yaml() -> None:
     assert "50" in found[0]
 
 
+def test_contradicting_lists_are_written_as_in_a_spec() -> None:
+    spec = parse_spec({**SPEC, "maskrcnnConfig": {"aspectRatios": [[1, 1]]}})
+    built = Architecture.from_spec(parse_spec({**SPEC, "maskrcnnConfig": {}}))
+    assert built.contradictions(spec) == [
+        "maskrcnnConfig.aspectRatios: the spec says [[1.0, 1.0]], "
+        "the model was built with [[1.0, 1.0], [1.4, 0.7], [0.7, 1.4]]"
+    ]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "shown"),
     [

@@ -124,7 +124,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpe
 def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes(metadata()))
-    with pytest.raises(InvalidInput, match=r"dataConfig\.imageSize: the spec says \(128, 128\)"):
+    with pytest.raises(InvalidInput, match=r"dataConfig\.imageSize: the spec says \[128, 128\]"):
         open_detector(path, parse_spec(spec_fields(imageSize=[128, 128])), threads=1)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from maskrcnn_trainer.spelling import use_names
 
 PROTOTXT = """\
 # A small experiment: two classes of textured shapes.
@@ -40,6 +43,12 @@ maskrcnn_config < nlayers: 18 arch: "resnet"
   test_rpn_nms_thresh: 0.6
 >
 """
+
+
+@pytest.fixture(autouse=True)
+def _camel_case_after_each_test() -> Iterator[None]:
+    yield
+    use_names({})
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ def test_paths_outside_the_workspace_are_told(prototxt: str) -> None:
         '  val_json_file: "/workspace/data/val.json"', ""
     )
     report = import_text(text, source="a.txt").report
-    assert any("trainingFilePattern: /data/train*.tfrecord is not under /workspace" in line for line in report)
-    assert "dataConfig.valJsonFile is absent: training and evaluation need it" in report
+    assert any("training_file_pattern: /data/train*.tfrecord is not under /workspace" in line for line in report)
+    assert "data_config.val_json_file is absent: training and evaluation need it" in report
 
 
 def test_yaml_of_a_spec_can_be_imported_but_a_manifest_cannot(minimal: dict[str, Any]) -> None:

@@ -93,7 +93,11 @@ def test_a_prefix_stands_before_every_field(minimal: dict[str, Any]) -> None:
             "dataConfig.augmentation.scaleJitter[0]",
             "0.05 must be at least 0.1",
         ),
-        ({"train_batch_size": 3, "trainBatchSize": 4}, "train_batch_size", "given twice, as trainBatchSize and as"),
+        (
+            {"train_batch_size": 3, "trainBatchSize": 4},
+            "train_batch_size",
+            "given twice, as 'trainBatchSize' and as",
+        ),
     ],
 )
 def test_a_wrong_value_in_plain_words(

@@ -136,6 +136,6 @@ def test_loading_logs_what_is_filled_in_and_what_may_not_be_meant(
         load_spec(path)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any("momentum is absent and taken as 0" in text for text in warnings)
-    assert any("freezeBn is true without a checkpoint" in text for text in warnings)
+    assert any("maskrcnn_config.freeze_bn is true without a checkpoint" in text for text in warnings)
     infos = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert f"{path}: momentum is absent, taken as 0.0" in infos

@@ -13,6 +13,7 @@ from maskrcnn_trainer.data.normalisation import MEAN, STD
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec.errors import shown
 
 METADATA_KEY = "maskrcnn"
 METADATA_VERSION = 1
@@ -104,7 +105,7 @@ class ExportMetadata:
             ),
         )
         found += [
-            f"{field}: the spec says {wanted!r}, the model was exported with {built!r}"
+            f"{field}: the spec says {shown(wanted)}, the model was exported with {shown(built)}"
             for field, wanted, built in fixed
             if wanted != built
         ]

@@ -58,7 +58,7 @@ def evaluate_task(
         explained_failures(),
     ):
         spec = load_spec(spec_path)
-        require_paths(spec, "evaluate")
+        require_paths(spec, "evaluate", source=str(spec_path))
         from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
 
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)

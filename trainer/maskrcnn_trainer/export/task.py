@@ -102,7 +102,7 @@ def export_task(
         explained_failures(),
     ):
         spec = load_spec(spec_path)
-        require_paths(spec, "export", calibrates_on_records=settings.calibrates_on_records)
+        require_paths(spec, "export", source=str(spec_path), calibrates_on_records=settings.calibrates_on_records)
         for path in files.all:
             make_directory(path.parent)
         model = _exported(model_path, key, spec, settings, threads)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec.errors import shown
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.spec import ExperimentSpec
@@ -68,8 +69,8 @@ class Architecture:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.nlayers in DEPTHS, "nlayers", f"one of {DEPTHS}"),
-            (self.arch in ARCHS, "arch", f"one of {ARCHS}"),
+            (self.nlayers in DEPTHS, "nlayers", f"one of {shown(DEPTHS)}"),
+            (self.arch in ARCHS, "arch", f"one of {shown(ARCHS)}"),
             (self.min_level == 2, "min_level", "2"),
             (self.max_level in (5, 6), "max_level", "5 or 6"),
             (self.num_scales >= 1, "num_scales", "at least 1"),
@@ -85,7 +86,7 @@ class Architecture:
         )
         for right, name, wanted in checks:
             if not right:
-                raise InvalidInput(f"{_SPEC_FIELDS.get(name, name)}: {getattr(self, name)!r} is not {wanted}")
+                raise InvalidInput(f"{_SPEC_FIELDS.get(name, name)}: {shown(getattr(self, name))} is not {wanted}")
 
     @property
     def num_anchors_per_cell(self) -> int:
@@ -131,7 +132,8 @@ class Architecture:
         except InvalidInput as error:
             return [str(error)]
         return [
-            f"{spelled}: the spec says {getattr(wanted, name)!r}, the model was built with {getattr(self, name)!r}"
+            f"{spelled}: the spec says {shown(getattr(wanted, name))}, "
+            f"the model was built with {shown(getattr(self, name))}"
             for name, spelled in _SPEC_FIELDS.items()
             if getattr(wanted, name) != getattr(self, name)
         ]
@@ -163,6 +165,6 @@ class Architecture:
 
 def _four(values: Any) -> tuple[float, float, float, float]:
     if len(values) != 4:
-        raise InvalidInput(f"maskrcnnConfig.bboxRegWeights: {list(values)!r} is not four numbers")
+        raise InvalidInput(f"maskrcnnConfig.bboxRegWeights: {shown(values)} is not four numbers")
     a, b, c, d = (float(v) for v in values)
     return a, b, c, d

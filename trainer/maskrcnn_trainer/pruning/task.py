@@ -95,7 +95,11 @@ def prune_task(
         stop.check()
         reporter.accepted()
         write_model_file(output, pruning.model, key, before_rename=guard)
-        log.info("%s written; train it again before it is used: prunedModelPath: %s", output, output)
+        log.info(
+            "%s written; train it again before it is used: prunedModelPath: %s (pruned_model_path in a prototxt)",
+            output,
+            output,
+        )
         reporter.succeeded(
             "Pruning finished successfully.",
             metrics={
@@ -136,7 +140,7 @@ def _prune(model_path: Path, key: str | None, settings: PruneSettings, threads: 
 
 
 def _cost(model: ModelFile, network: MaskRCNN) -> Cost:
-    spec = parse_spec(dict(model.experiment))
+    spec = parse_spec(dict(model.experiment), source="the spec in the model file")
     flops = network_flops(
         network,
         spec.data_config.image_size,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +71,3 @@ class SpecError(InvalidInput):
         else:
             message = f"{source}: {len(self.problems)} problems:" + "".join(f"\n  {item}" for item in self.problems)
         super().__init__(message)
-
-
-def snake_names(text: str, names: Iterable[str]) -> str:
-    """A message in which the camelCase names of these fields are written in snake_case."""
-    spellings = {to_camel(name): name for name in names}
-    return re.sub(r"\b[a-z]+[A-Za-z0-9]*[A-Z]\w*\b", lambda word: spellings.get(word[0], word[0]), text)

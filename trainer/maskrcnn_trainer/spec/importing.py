@@ -160,7 +160,8 @@ def import_text(text: str, *, source: str, claim: str = "maskrcnn") -> Imported:
         raise InvalidInput(f"{source} is a {KIND} manifest already")
     name = experiment_name(source)
     filled = [f"filled in: {field} = {_scalar(_plain(value))}" for field, value in read.filled]
-    report = (*filled, *read.warnings, *notes(read.spec), *_outside(read.spec))
+    advice = (read.spelling.text(line) for line in (*read.warnings, *notes(read.spec), *_outside(read.spec)))
+    report = (*filled, *advice)
     return Imported(name, manifest_of(read, name, claim, Path(source).name), read.spec, report)
 
 

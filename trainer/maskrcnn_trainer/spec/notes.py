@@ -82,11 +82,14 @@ _PATHS_OF = {
 }
 
 
-def require_paths(spec: ExperimentSpec, task: str, *, calibrates_on_records: bool = False) -> None:
+def require_paths(
+    spec: ExperimentSpec, task: str, *, source: str = "the experiment spec", calibrates_on_records: bool = False
+) -> None:
     """Check that the files which a task reads are named in ``dataConfig``.
 
     Args:
         spec: with everything filled in that is going to be.
+        source: file of the spec, for the message.
         task: ``train``, ``evaluate``, ``export`` or any other task (which needs none of them).
         calibrates_on_records: an int8 export without a directory of images.
 
@@ -104,4 +107,4 @@ def require_paths(spec: ExperimentSpec, task: str, *, calibrates_on_records: boo
         if getattr(spec.data_config, name) is None
     ]
     if problems:
-        raise SpecError(problems)
+        raise SpecError(problems, source)

@@ -11,10 +11,11 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from maskrcnn_trainer.spec.base import SpecModel
-from maskrcnn_trainer.spec.errors import Path, Problem, SpecError, dotted, shown, snake_names
+from maskrcnn_trainer.spec.errors import Path, Problem, SpecError, dotted, shown
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.partial import camel_case, nested_model
 from maskrcnn_trainer.spec.rules import check_rules
+from maskrcnn_trainer.spelling import renamed
 
 _STAND_INS: dict[Path, Any] = {
     ("init_learning_rate",): 0.01,
@@ -24,15 +25,12 @@ _STAND_INS: dict[Path, Any] = {
 """Values for required fields that are missing or wrong, so that the rules on the others can still speak."""
 
 
-def field_names(model: type[SpecModel] = ExperimentSpec) -> Iterator[str]:
-    """The snake_case names of all fields, those of the nested parts included."""
+def field_paths(model: type[SpecModel] = ExperimentSpec, at: Path = ()) -> Iterator[Path]:
+    """Yield the paths of all fields in snake_case, those of the nested parts included."""
     for name, field in model.model_fields.items():
-        yield name
+        yield (*at, name)
         if (nested := nested_model(field)) is not None:
-            yield from field_names(nested)
-
-
-_ALL_NAMES = tuple(dict.fromkeys(field_names()))
+            yield from field_paths(nested, (*at, name))
 
 
 class Spelling:
@@ -65,8 +63,20 @@ class Spelling:
         """A field's name in the prevailing style."""
         return name if self.snake else to_camel(name)
 
+    def names(self) -> dict[str, str]:
+        """Return the name in the file of every field, by its camelCase name; empty where no two differ."""
+        names = {to_camel(str(path[-1])): str(self._parts(path)[-1]) for path in field_paths()}
+        return names if any(camel != written for camel, written in names.items()) else {}
+
+    def text(self, message: str) -> str:
+        """Return a message with its field names as the file writes them."""
+        return renamed(message, self.names())
+
     def field(self, path: Path) -> str:
         """The field at a path of snake_case names, as the user wrote it or would write it."""
+        return self._prefix + dotted(self._parts(path), str)
+
+    def _parts(self, path: Path) -> Path:
         names: list[str | int] = []
         node: Any = self._raw
         for position, part in enumerate(path):
@@ -79,12 +89,11 @@ class Spelling:
                 written = next((key for key in (part, to_camel(part)) if present and key in node), self.style(part))
             names.append(written)
             node = node.get(written) if isinstance(node, Mapping) else None
-        return self._prefix + dotted(tuple(names), str)
+        return tuple(names)
 
     def problem(self, problem: Problem) -> Problem:
         """The same problem in the user's spelling."""
-        message = snake_names(problem.message, _ALL_NAMES) if self.snake else problem.message
-        return Problem(problem.path, problem.value, message, self.field(problem.path))
+        return Problem(problem.path, problem.value, self.text(problem.message), self.field(problem.path))
 
 
 def parse_spec(
@@ -138,7 +147,7 @@ def _given_twice(data: Mapping[str, Any], model: type[SpecModel] = ExperimentSpe
     for name, field in model.model_fields.items():
         camel = to_camel(name)
         if camel != name and name in data and camel in data:
-            yield Problem((*at, name), data[name], f"given twice, as {camel} and as {name}; one of them must go")
+            yield Problem((*at, name), data[name], f"given twice, as '{camel}' and as '{name}'; one of them must go")
         nested = nested_model(field)
         inner = data.get(name, data.get(camel))
         if nested is not None and isinstance(inner, Mapping):

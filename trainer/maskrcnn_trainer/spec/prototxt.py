@@ -71,11 +71,13 @@ class Prototxt:
 
     Attributes:
         spec: the checked spec.
+        spelling: how its fields were written.
         filled: the fields that the file leaves out, dotted snake_case, with the value taken for each.
         warnings: what was read but may surprise.
     """
 
     spec: ExperimentSpec
+    spelling: Spelling
     filled: tuple[tuple[str, Any], ...]
     warnings: tuple[str, ...]
 
@@ -389,7 +391,8 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
     warnings += _fill(raw)
     spec = parse_spec(raw, source=source, renamed=renamed, snake=True, found=problems)
     _mark_absent(spec, given)
-    return Prototxt(spec, tuple(_absent(spec, given)), tuple(warnings))
+    spelling = Spelling(raw, renamed=renamed, snake=True)
+    return Prototxt(spec, spelling, tuple(_absent(spec, given)), tuple(warnings))
 
 
 def _many(path: tuple[str, ...]) -> bool:

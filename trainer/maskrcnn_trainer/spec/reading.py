@@ -17,8 +17,9 @@ import yaml
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
-from maskrcnn_trainer.spec.parsing import parse_spec
+from maskrcnn_trainer.spec.parsing import Spelling, parse_spec
 from maskrcnn_trainer.spec.prototxt import parse_prototxt
+from maskrcnn_trainer.spelling import use_names
 
 LOG = logging.getLogger(__name__)
 
@@ -75,12 +76,14 @@ class SpecText:
     Attributes:
         spec: the checked spec.
         form: how it was written.
+        spelling: how its fields were written.
         filled: from a prototxt: the fields it leaves out, in snake_case and dotted, with the value taken for each.
         warnings: what the reader of the log should know about the reading itself.
     """
 
     spec: ExperimentSpec
     form: Literal["yaml", "manifest", "prototxt"]
+    spelling: Spelling
     filled: tuple[tuple[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -120,7 +123,7 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
         raise InvalidInput(f"{source} {found}; it must be the YAML of an experiment, a {KIND} manifest or a prototxt")
     if _holds_text_lists(documents[0]):
         return _from_prototxt(text, source)
-    return SpecText(parse_spec(documents[0], source=source), "yaml")
+    return SpecText(parse_spec(documents[0], source=source), "yaml", Spelling(documents[0]))
 
 
 def _holds_text_lists(document: dict[Any, Any]) -> bool:
@@ -131,7 +134,7 @@ def _holds_text_lists(document: dict[Any, Any]) -> bool:
 
 def _from_prototxt(text: str, source: str) -> SpecText:
     parsed = parse_prototxt(text, source)
-    return SpecText(parsed.spec, "prototxt", parsed.filled, parsed.warnings)
+    return SpecText(parsed.spec, "prototxt", parsed.spelling, parsed.filled, parsed.warnings)
 
 
 def _is_resource(document: dict[Any, Any]) -> bool:
@@ -154,7 +157,9 @@ def _from_manifest(documents: list[Any], source: str) -> SpecText:
         if isinstance(step, dict) and step.get("experiment")
     ]
     warnings = (f"what the steps {', '.join(changed)} change of the experiment is not applied",) if changed else ()
-    return SpecText(parse_spec(experiment, source=source, prefix="spec.experiment."), "manifest", (), warnings)
+    prefix = "spec.experiment."
+    spec = parse_spec(experiment, source=source, prefix=prefix)
+    return SpecText(spec, "manifest", Spelling(experiment, prefix=prefix), (), warnings)
 
 
 def _one_line(error: Exception) -> str:
@@ -184,15 +189,18 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def load_spec(path: str | os.PathLike[str]) -> ExperimentSpec:
-    """The spec in a file, whichever way it is written; notes about it are logged as warnings.
+    """Return the spec in a file, whichever way it is written; log notes about it as warnings.
+
+    From here on, messages of this process name fields as the file does (:mod:`maskrcnn_trainer.spelling`).
 
     Raises:
         SpecError: a field is wrong.
         InvalidInput: the file cannot be read or is no spec.
     """
     read = read_spec(read_text(path), os.fspath(path))
+    use_names(read.spelling.names())
     for warning in (*read.warnings, *notes(read.spec)):
-        LOG.warning("%s: %s", os.fspath(path), warning)
+        LOG.warning("%s: %s", os.fspath(path), read.spelling.text(warning))
     for field, value in read.filled:
         LOG.info("%s: %s is absent, taken as %s", os.fspath(path), field, value)
     return read.spec

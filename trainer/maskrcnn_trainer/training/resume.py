@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec.errors import shown
 
 # A longer or shorter training, or another learning rate, goes on from the same weights: the user is told.
 SCHEDULE_FIELDS = frozenset(
@@ -77,9 +78,9 @@ def check_resumable(
         if name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
             continue
         if name in SCHEDULE_FIELDS:
-            notes.append(f"{name} was {old!r} and is {new!r} from here on")
+            notes.append(f"{name} was {shown(old)} and is {shown(new)} from here on")
         else:
-            refused.append(f"{name} was {old!r}, now {new!r}")
+            refused.append(f"{name} was {shown(old)}, now {shown(new)}")
     if refused:
         raise InvalidInput(
             "the results directory holds checkpoints of another experiment: "

@@ -60,7 +60,7 @@ def train_task(
         explained_failures(),
     ):
         spec = load_spec(spec_path)
-        require_paths(spec, "train")
+        require_paths(spec, "train", source=str(spec_path))
         if use_amp:
             spec = spec.model_copy(update={"use_amp": True})
         from maskrcnn_trainer.training.train import Training  # loads TensorFlow

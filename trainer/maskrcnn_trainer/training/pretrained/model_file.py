@@ -7,6 +7,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.spec.errors import shown
 from maskrcnn_trainer.training.pretrained.source import Source
 
 # Fields that shapes don't show: weights load all the same but mean something else.
@@ -29,8 +30,8 @@ def read_our_model(path: Path, key: str | None, architecture: Architecture) -> S
             "which builds the network from the file"
         )
     notes = tuple(
-        f"{f.name}: the file's model was trained with {getattr(theirs, f.name)!r}, "
-        f"this network has {getattr(architecture, f.name)!r}"
+        f"{f.name}: the file's model was trained with {shown(getattr(theirs, f.name))}, "
+        f"this network has {shown(getattr(architecture, f.name))}"
         for f in fields(Architecture)
         if f.name in _SILENT and getattr(theirs, f.name) != getattr(architecture, f.name)
     )
