@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -23,11 +24,12 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.opaque import opaque_problems
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.text import clean, one_line
+from maskrcnn_operator.api.unknown import unknown_name
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
-from maskrcnn_trainer.spec.experiment import WITHOUT_RULES
+from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.parsing import what_is_right
-from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES
+from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
 
 
@@ -63,6 +65,9 @@ _Loader.add_implicit_resolver(
 )
 
 
+_IMPORT = "make a manifest of it with: maskrcnn spec import FILE > manifest.yaml"
+
+
 def read_manifest(text: str) -> MaskRCNNExperiment:
     """The one MaskRCNNExperiment of a YAML text; documents of other kinds beside it are passed over.
 
@@ -72,19 +77,21 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
     try:
         documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
+        _refuse_bare_spec(text)
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ManifestError((Problem(where, f"is no YAML: {error.problem or error}"),)) from error
+        raise ManifestError((Problem(where, f"invalid YAML: {error.problem or error}"),)) from error
     except yaml.YAMLError as error:
-        raise ManifestError((Problem("", f"is no YAML: {error}"),)) from error
+        raise ManifestError((Problem("", f"invalid YAML: {error}"),)) from error
     except RecursionError:
         raise _too_deep() from None
     except UNREADABLE_VALUES as error:
         raise ManifestError((Problem("", f"has a value that cannot be read: {clean(str(error), 200)}"),)) from error
     ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if len(ours) != 1:
+        _refuse_bare_spec(text, documents)
         kinds = [_kind_of(document) for document in documents]
         found = ", ".join(kinds) or "nothing"
-        raise ManifestError((Problem("kind", f"exactly one {KIND} is wanted in the manifest; found {found}"),))
+        raise ManifestError((Problem("kind", f"expected exactly one {KIND} in the manifest, found {found}"),))
     given = {key: value for key, value in ours[0].items() if key != "status"}
     experiment = read_object(given)
     unusable = tuple(Problem(path, "has a NUL character, which no path or argument can hold") for path in _nuls(given))
@@ -109,7 +116,23 @@ def _kind_of(document: object) -> str:
     if not isinstance(document, dict):
         return "no object"
     kind = document.get("kind")
-    return one_line(kind, 80) if isinstance(kind, str) else "None" if kind is None else _shown(kind)
+    return one_line(kind, 80) if isinstance(kind, str) else "no kind" if kind is None else _shown(kind)
+
+
+def _refuse_bare_spec(text: str, documents: Sequence[object] = ()) -> None:
+    """Raise where a manifest's text is an experiment spec, as the trainer's tasks read it."""
+    if looks_like_prototxt(text) and not any(isinstance(item, dict) and "kind" in item for item in documents):
+        raise ManifestError((Problem("", f"is a prototxt spec, not a manifest; {_IMPORT}"),))
+    if any(map(_is_bare_spec, documents)):
+        raise ManifestError((Problem("", f"is an experiment spec, not a manifest; {_IMPORT}"),))
+
+
+def _is_bare_spec(document: object) -> bool:
+    """Whether a document has the fields of ``spec.experiment`` at its top."""
+    if not isinstance(document, dict) or "kind" in document or "apiVersion" in document:
+        return False
+    known = {key for name, field in ExperimentSpec.model_fields.items() for key in (name, field.alias)}
+    return not known.isdisjoint(key for key in document if isinstance(key, str))
 
 
 def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
@@ -125,9 +148,12 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
         raise ManifestError((Problem("apiVersion", f"found {_shown(version)}; {hint}"),))
     text = _as_json(value)
     try:
-        experiment = MaskRCNNExperiment.model_validate_json(text, context=WITHOUT_RULES, strict=True)
+        # an API server knows the camelCase names only
+        experiment = MaskRCNNExperiment.model_validate_json(
+            text, context=WITHOUT_RULES, strict=True, by_alias=True, by_name=False
+        )
     except ValidationError as error:
-        raise ManifestError(tuple(details_problem(details) for details in error.errors(include_url=False))) from error
+        raise ManifestError(tuple(_told_once(error.errors(include_url=False)))) from error
     problems = tuple(_rule_problem(rule) for rule in check_rules(experiment.spec.experiment))
     if problems:
         raise ManifestError(problems)
@@ -169,6 +195,21 @@ def _rule_problem(rule: SpecProblem) -> Problem:
     return Problem(f"spec.experiment.{rule.field or dotted(rule.path)}", rule.message)
 
 
+def _told_once(errors: list[ErrorDetails]) -> Iterator[Problem]:
+    """Yield the problems of a manifest; a field that is missing since its name is misspelled is not one more."""
+    unknown = {details["loc"]: unknown_name(details["loc"]) for details in errors if _is_unknown(details)}
+    meant = {(*loc[:-1], name.meant) for loc, name in unknown.items()}
+    for details in errors:
+        if _is_unknown(details):
+            yield replace(details_problem(details), message=unknown[details["loc"]].message)
+        elif details["type"] != "missing" or details["loc"] not in meant:
+            yield details_problem(details)
+
+
+def _is_unknown(details: ErrorDetails) -> bool:
+    return details["type"] == "extra_forbidden"
+
+
 def details_problem(details: ErrorDetails, prefix: str = "") -> Problem:
     """One of pydantic's errors as a problem; ``prefix`` is the path of what was validated."""
     # a branch of a union is no field that the user wrote
@@ -185,7 +226,7 @@ def _explained(details: ErrorDetails) -> str:
     if kind == "missing":
         return "is required"
     if kind == "extra_forbidden":
-        return "is no field here: check its name and its indentation"
+        return "is not a field here: check its name and its indentation"
     if kind == "value_error":
         return str(context.get("error", details["msg"]))
     if kind == "string_pattern_mismatch":

@@ -110,11 +110,11 @@ def test_processes() -> None:
         ("spec.steps.0.datasetConvert.numShards", "8", "spec.steps[0].datasetConvert.numShards", "a whole number"),
         ("spec.steps.0.datasetConvert.imageDir", "raw", "spec.steps[0].datasetConvert.imageDir", "absolute path"),
         ("spec.steps.0.datasetConvert.imageDir", None, "spec.steps[0].datasetConvert.imageDir", "is required"),
-        ("spec.steps.0.datasetConvert.shards", 8, "spec.steps[0].datasetConvert.shards", "is no field here"),
+        ("spec.steps.0.datasetConvert.shards", 8, "spec.steps[0].datasetConvert.shards", "did you mean numShards?"),
         ("spec.steps.0.datasetConvert.tag", "a*", "spec.steps[0].datasetConvert.tag", "must match"),
         ("spec.steps.7.inference.threshold", 1.0, "spec.steps[7].inference.threshold", "less than 1"),
         ("spec.steps.8.export.dataType", "int4", "spec.steps[8].export.dataType", "int4"),
-        ("spec.steps.5.experiment.totalStep", 4, "spec.steps[5].experiment.totalStep", "is no field here"),
+        ("spec.steps.5.experiment.totalStep", 4, "spec.steps[5].experiment.totalStep", "did you mean totalSteps?"),
         ("spec.steps.5.experiment.totalSteps", "4", "spec.steps[5].experiment.totalSteps", "must be a whole number"),
         ("spec.workspace", None, "spec.workspace", "is required"),
         ("spec.workspace.subPath", "../x", "spec.workspace.subPath", "'..'"),
@@ -137,7 +137,7 @@ def test_processes() -> None:
             "spec.steps[2].podOverrides.env[0].name",
             "by the operator",
         ),
-        ("spec.steps.2.podOverrides", {"nodeSelecter": {}}, "spec.steps[2].podOverrides.nodeSelecter", "is no field"),
+        ("spec.steps.2.podOverrides", {"nodeSelecter": {}}, "spec.steps[2].podOverrides.nodeSelecter", "nodeSelector?"),
         (
             "spec.steps.2.podOverrides",
             {"securityContext": {"runAsUser": 0}},
@@ -202,6 +202,41 @@ def test_pod_overrides_in_full() -> None:
     assert read_manifest(yaml.safe_dump(changed)).to_json()["spec"]["podOverrides"] == overrides
 
 
+@pytest.mark.parametrize(
+    ("field", "place", "wrong", "right"),
+    [
+        ("spec.experiment", "totalSteps", "total_steps", "totalSteps"),
+        ("spec.experiment.dataConfig", "numClasses", "num_classes", "numClasses"),
+        ("spec.experiment", "dataConfig", "data_config", "dataConfig"),
+        ("spec.steps.0", "datasetConvert", "dataset_convert", "datasetConvert"),
+        ("spec.steps.0.datasetConvert", "imageDir", "image_dir", "imageDir"),
+        ("spec.steps.2", "processesPerNode", "processes_per_node", "processesPerNode"),
+        ("spec.experiment", "totalSteps", "totalStep", "totalSteps"),
+        ("spec", "experiment", "experimnt", "experiment"),
+    ],
+)
+def test_a_name_in_snake_case_or_misspelled_is_one_problem_with_the_right_name(
+    field: str, place: str, wrong: str, right: str
+) -> None:
+    changed = manifest()
+    target: Any = changed
+    for part in field.split("."):
+        target = target[int(part)] if isinstance(target, list) else target[part]
+    target[wrong] = target.pop(place, 1)
+    ((found, message),) = problems(changed).items()
+    assert found.endswith(f".{wrong}")
+    assert message.startswith("is not a field")
+    assert message.endswith(f"; did you mean {right}?")
+
+
+def test_a_spec_of_a_task_is_refused_with_the_command_that_makes_a_manifest_of_it() -> None:
+    prototxt = 'seed: 1\ndata_config {\n  image_size: "(128, 128)"\n}\n'
+    for text in (prototxt, "totalSteps: 5\ninitLearningRate: 0.1\n", "total_steps: 5\n"):
+        ((field, message),) = problems(text).items()
+        assert field == ""
+        assert "make a manifest of it with: maskrcnn spec import FILE > manifest.yaml" in message
+
+
 def test_null_is_absent() -> None:
     changed = manifest()
     changed["spec"].update(activeDeadlineSeconds=None, encryptionKeySecretRef=None, maxRestarts=None)
@@ -211,7 +246,7 @@ def test_null_is_absent() -> None:
 @pytest.mark.parametrize(
     ("text", "field", "message"),
     [
-        ("a: [1", "line 1", "is no YAML"),
+        ("a: [1", "line 1", "invalid YAML"),
         ("a: 1\nb: 2\na: 3\n", "line 3", "'a' stands twice (first in line 1)"),
         ("", "kind", "found nothing"),
         ("- 1", "kind", "no object"),

@@ -396,7 +396,7 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
         (lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"), "spec.steps[2].experiment.checkpoint"),
         (lambda m: m["spec"]["experiment"].update(totalStep=3), "spec.experiment.totalStep"),
         (lambda m: m["spec"].update(suspend=True), "spec.suspend is true"),
-        (lambda m: m.update(kind="Experiment"), "exactly one MaskRCNNExperiment"),
+        (lambda m: m.update(kind="Experiment"), "expected exactly one MaskRCNNExperiment"),
     ],
 )
 def test_what_cannot_work_starts_nothing(

@@ -139,3 +139,13 @@ def test_loading_logs_what_is_filled_in_and_what_may_not_be_meant(
     assert any("maskrcnn_config.freeze_bn is true without a checkpoint" in text for text in warnings)
     infos = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert f"{path}: momentum is absent, taken as 0.0" in infos
+
+
+def test_snake_case_in_a_manifest_is_refused_with_the_right_name(minimal: dict[str, Any]) -> None:
+    minimal["total_steps"] = minimal.pop("totalSteps")
+    manifest = {"kind": "MaskRCNNExperiment", "spec": {"experiment": minimal}}
+    with pytest.raises(SpecError) as caught:
+        read_spec(yaml.safe_dump(manifest), "m.yaml")
+    assert str(caught.value) == (
+        "m.yaml: spec.experiment.total_steps: is not a field of the experiment spec; did you mean totalSteps?"
+    )

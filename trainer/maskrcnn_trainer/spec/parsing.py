@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -103,6 +104,7 @@ def parse_spec(
     prefix: str = "",
     renamed: Mapping[Path, str] | None = None,
     snake: bool | None = None,
+    camel_only: bool = False,
     found: Sequence[Problem] = (),
 ) -> ExperimentSpec:
     """A checked spec from a plain mapping with camelCase or snake_case names.
@@ -113,6 +115,7 @@ def parse_spec(
         prefix: what stands before its fields in the file, such as ``spec.experiment.``.
         renamed: names under which fields were written that are neither of the two, by path.
         snake: whether messages use snake_case names; None: if the mapping does.
+        camel_only: refuse snake_case names, as an API server does.
         found: problems that the reader met already; their fields count as given.
 
     Raises:
@@ -120,13 +123,16 @@ def parse_spec(
     """
     if not isinstance(data, Mapping):
         raise SpecError([Problem((), data, f"{shown(data)} is not a mapping of fields", prefix.rstrip("."))], source)
-    spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=snake)
+    spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=False if camel_only else snake)
     problems = [*found, *_given_twice(data)]
     bad = {_field_of(problem.path) for problem in found}
-    fields = {key: value for key, value in camel_case(data).items() if value is not None}
+    renamed_data = copy.deepcopy(dict(data)) if camel_only else camel_case(data)
+    fields = {key: value for key, value in renamed_data.items() if value is not None}
     fields.setdefault("dataConfig", {})
     try:
-        spec: ExperimentSpec | None = ExperimentSpec.model_validate(fields, context=WITHOUT_RULES)
+        spec: ExperimentSpec | None = ExperimentSpec.model_validate(
+            fields, context=WITHOUT_RULES, by_alias=True, by_name=False
+        )
     except ValidationError as error:
         invalid = {
             (problem.path, problem.message): problem
@@ -134,7 +140,7 @@ def parse_spec(
             if _field_of(problem.path) not in bad
         }
         problems += invalid.values()
-        bad |= {_field_of(problem.path) for problem in invalid.values()}
+        bad |= {_field_of(problem.path) for problem in invalid.values()} | meant_fields(error)
         spec = _without(fields, bad)
     if spec is not None:
         problems += check_rules(spec, frozenset(bad))
@@ -194,10 +200,24 @@ def _snake_path(loc: tuple[str | int, ...]) -> tuple[Path, type[SpecModel] | Non
     return tuple(path), owner
 
 
+def meant_fields(error: ValidationError) -> set[Path]:
+    """Return the fields that unknown names probably stand for: that they are missing is the same mistake."""
+    found: set[Path] = set()
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "extra_forbidden":
+            path, owner = _snake_path(detail["loc"])
+            if (name := _nearest(str(path[-1]), owner)) is not None:
+                found.add((*path[:-1], name))
+    return found
+
+
 def _field_problems(error: ValidationError, spelling: Spelling) -> Iterator[Problem]:
     details = error.errors(include_url=False)
+    meant = meant_fields(error)
     for detail in details:
         path, owner = _snake_path(detail["loc"])
+        if detail["type"] == "missing" and path in meant:
+            continue
         # A list whose entries are wrong is also called too short, since the wrong ones do not count.
         if detail["type"] == "too_short" and any(
             other is not detail and other["loc"][: len(detail["loc"])] == detail["loc"] for other in details
@@ -281,13 +301,31 @@ def unknown_field(path: Path, owner: type[SpecModel] | None, spelling: Spelling)
     name = str(path[-1])
     where = f"of {spelling.field(path[:-1])}" if len(path) > 1 else "of the experiment spec"
     message = f"is not a field {where}"
+    near = _nearest(name, owner)
+    if near is not None and name.lower() in (near, near.replace("_", "")):
+        return f"{message}; did you mean {spelling.style(near)}?"
     for section, field in ExperimentSpec.model_fields.items():
         nested = nested_model(field)
         if nested is not None and any(name in (key, to_camel(key)) for key in nested.model_fields):
             return f"{message}; it belongs in {spelling.field((section,))}"
     if any(name in (key, to_camel(key)) for key in ExperimentSpec.model_fields):
         return f"{message}; it belongs at the top level"
-    names = [spelling.style(key) for key in (owner.model_fields if owner is not None else ())]
+    return f"{message}; did you mean {spelling.style(near)}?" if near is not None else message
+
+
+def unknown_in_experiment(loc: tuple[str | int, ...], prefix: str) -> str:
+    """Why the last name of a location in ``spec.experiment``, or in that of a step, is no field, as in a manifest."""
+    path, owner = _snake_path(loc)
+    return unknown_field(path, owner, Spelling({}, prefix=prefix, snake=False))
+
+
+def _nearest(name: str, owner: type[SpecModel] | None) -> str | None:
+    """The snake_case name of the field of a part of the spec that an unknown name is most like."""
+    return nearest_name(name, owner.model_fields if owner is not None else ())
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of the names that a misspelled one is most like; None where none is like it."""
     folded = {key.lower().replace("_", ""): key for key in names}
     near = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
-    return f"{message}; did you mean {folded[near[0]]}?" if near else message
+    return folded[near[0]] if near else None

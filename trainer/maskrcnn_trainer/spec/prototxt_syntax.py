@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from google.protobuf import text_encoding
+from google.protobuf import text_encoding  # type: ignore[attr-defined]
 
 from maskrcnn_trainer.spec.prototxt_text import Token, tokens_of
 

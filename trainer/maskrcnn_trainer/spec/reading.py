@@ -158,7 +158,7 @@ def _from_manifest(documents: list[Any], source: str) -> SpecText:
     ]
     warnings = (f"what the steps {', '.join(changed)} change of the experiment is not applied",) if changed else ()
     prefix = "spec.experiment."
-    spec = parse_spec(experiment, source=source, prefix=prefix)
+    spec = parse_spec(experiment, source=source, prefix=prefix, camel_only=True)
     return SpecText(spec, "manifest", Spelling(experiment, prefix=prefix), (), warnings)
 
 

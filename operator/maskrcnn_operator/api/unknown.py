@@ -1,0 +1,71 @@
+"""Unknown field names of a manifest: which field was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.problems import field_path
+from maskrcnn_trainer.spec.parsing import nearest_name, unknown_in_experiment
+
+Location = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class UnknownName:
+    """An unknown name.
+
+    Attributes:
+        meant: name of the field that it is most like; empty where it is like none.
+        message: why it isn't a field, and what would be right.
+    """
+
+    meant: str
+    message: str
+
+
+def unknown_name(location: Location) -> UnknownName:
+    """Return what is to be said about the name at the end of pydantic's location of an unknown field."""
+    names = {str(field.alias or name) for model in _owners(location) for name, field in model.model_fields.items()}
+    meant = nearest_name(str(location[-1]), sorted(names)) or ""
+    start = _experiment_start(location)
+    if start is not None:
+        return UnknownName(meant, unknown_in_experiment(location[start:], f"{field_path(location[:start])}."))
+    hint = f"; did you mean {meant}?" if meant else ": check its name and its indentation"
+    return UnknownName(meant, f"is not a field here{hint}")
+
+
+def _experiment_start(location: Location) -> int | None:
+    """Return the position behind ``spec.experiment`` or ``spec.steps[N].experiment``; None for a place elsewhere."""
+    if location[:2] == ("spec", "experiment") and len(location) > 2:
+        return 2
+    if location[:2] == ("spec", "steps") and location[3:4] == ("experiment",) and len(location) > 4:
+        return 4
+    return None
+
+
+def _owners(location: Location) -> list[type[BaseModel]]:
+    """Return the types of the object that the last name of a location is in; several for a union."""
+    models: list[type[BaseModel]] = [MaskRCNNExperiment]
+    for part in location[:-1]:
+        annotations = [
+            field.annotation
+            for model in models
+            for name, field in model.model_fields.items()
+            if part == (field.alias or name)
+        ]
+        # a position in a list, or the branch of a union, stays with the type
+        if annotations:
+            models = [model for annotation in annotations for model in _models_in(annotation)]
+    return models
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
