@@ -132,9 +132,10 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
     for path, value in spec_paths(spec).items():
         relative = [part for part in _parts(path, value) if not part.startswith("/")]
         if relative:
+            where = field if _changes(step, path) else "spec.experiment"
             problems.append(
                 Problem(
-                    f"{field}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
+                    f"{where}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
                 )
             )
     for name in required_files(step):
@@ -148,6 +149,14 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
                 )
             )
     return problems
+
+
+def _changes(step: Step, path: str) -> bool:
+    """Whether the step's own experiment gives a field, by its dotted camelCase name."""
+    part: Any = {} if step.experiment is None else _given(step.experiment)
+    for name in path.split("."):
+        part = part.get(name) if isinstance(part, dict) else None
+    return part is not None
 
 
 def required_files(step: Step) -> tuple[str, ...]:

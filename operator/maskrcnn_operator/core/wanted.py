@@ -53,7 +53,8 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
     problems = [problem for step in merged.values() for problem in step.problems]
     problems += problems_of_overrides(experiment)
     if problems:
-        return Wanted(graph, problems=tuple(problems))
+        # what spec.experiment has wrong is the same for every step
+        return Wanted(graph, problems=tuple(dict.fromkeys(problems)))
     specs = {name: step.spec for name, step in merged.items()}
     prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
     return Wanted(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import platform
@@ -18,19 +19,20 @@ from rich.logging import RichHandler
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
+from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.core.command import KEY_VARIABLE
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
-from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, EXIT_STEP_FAILED, LOCAL_SETTINGS, Outcome, run_experiment
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput
+from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, Outcome, run_experiment
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, EXIT_WORKSPACE_FULL, InvalidInput
 from maskrcnn_trainer.version import version
 
 log = logging.getLogger(__name__)
 
-PLAIN_WIDTH = 140
+PLAIN_WIDTH = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         0 Succeeded; 64 the manifest, the spec or the data cannot work; 1 a step failed otherwise; 130 after Ctrl-C and
         143 after SIGTERM.
     """
-    # no terminal, no width: a table in a log file need not be as narrow as 80 columns
+    # no terminal, no width
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     with _logging(console):
         log.info("maskrcnn-operator %s, Python %s", version(), platform.python_version())
@@ -92,7 +94,7 @@ def run_manifest(
         key = _key(experiment)
         _refuse_suspended(experiment)
         _tell_notes(experiment)
-        with contextlib.closing(_display(console, experiment)) as display:
+        with contextlib.closing(_display(console, experiment, place)) as display:
             outcome = run_experiment(
                 experiment,
                 place,
@@ -109,8 +111,8 @@ def run_manifest(
         log.error("%s", error)
         return EXIT_INVALID
     except OSError as error:
-        log.error("the workspace %s cannot be used: %s", workspace, error)
-        return EXIT_STEP_FAILED
+        log.error("--workspace %s cannot be used: %s", workspace, error)
+        return EXIT_WORKSPACE_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
     return outcome.code
 
@@ -138,27 +140,25 @@ def _tell_notes(experiment: MaskRCNNExperiment) -> None:
         log.warning("%s", warning)
 
 
-def _display(console: Console, experiment: MaskRCNNExperiment) -> Display:
-    return LiveDisplay(console, f"experiment {experiment.name}") if console.is_terminal else PlainDisplay()
+def _display(console: Console, experiment: MaskRCNNExperiment, place: LocalWorkspace) -> Display:
+    if console.is_terminal:
+        return LiveDisplay(console, f"experiment {experiment.name}", place.in_local_form)
+    return PlainDisplay(place.in_local_form)
 
 
 def _show_end(console: Console, experiment: MaskRCNNExperiment, outcome: Outcome, place: LocalWorkspace) -> None:
-    paths = [artifact.path for step in outcome.status.steps for artifact in step.artifacts.values()]
-    for table in final_tables(
-        experiment, outcome.status, outcome.logs, {path: _shown(place.to_local(path)) for path in paths}
-    ):
+    for table in final_tables(experiment, outcome.status, outcome.logs, place.in_local_form):
         console.print(table)
     if outcome.code in (EXIT_INTERRUPTED, EXIT_STOPPED):
-        log.warning("Stopped; the same command goes on from here")
+        log.warning("Stopped; run the same command again to resume")
+    failed = [step.name for step in outcome.status.steps if step.state is StepState.FAILED]
     stalled = outcome.status.condition("Stalled")
-    if stalled is not None:
+    if failed:
+        # the warnings and the table above say why
+        log.error("Failed: %s", ", ".join(failed))
+    elif stalled is not None:
         for line in stalled.message.splitlines():
             log.error("%s", line)
-
-
-def _shown(path: str) -> str:
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
 
 
 class _logging:  # noqa: N801 - used as a function

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,12 @@ from maskrcnn_operator.core.plan import Event
 log = logging.getLogger(__name__)
 
 HEADLINE = ("loss", "learning_rate", "images_per_second", "AP", "AP50", "mask_AP", "mask_AP50", "images")
-"""Metrics that fit on a line while a step runs; the final table has them all."""
+"""Metrics that fit on a line while a step runs."""
+
+PRECISIONS = ("AP", "AP50", "mask_AP", "mask_AP50")
+"""Metrics of a model in the final table."""
+SIZE = "size"
+"""Metric that is a number of bytes."""
 
 PLAIN_INTERVAL = timedelta(seconds=10)
 
@@ -49,9 +54,14 @@ class Display(Protocol):
 
 
 class PlainDisplay:
-    """A line for each event, and one for each running step at most every ten seconds."""
+    """A line for each event, and one for each running step at most every ten seconds.
 
-    def __init__(self) -> None:
+    Args:
+        local: writes a message with this machine's paths.
+    """
+
+    def __init__(self, local: Callable[[str], str] = str) -> None:
+        self._local = local
         self._last: dict[str, tuple[datetime, str]] = {}
 
     def update(
@@ -67,17 +77,22 @@ class PlainDisplay:
                 log.info("%s: %s", name, text)
 
     def tell(self, event: Event) -> None:
-        log.log(logging.WARNING if event.type == "Warning" else logging.INFO, "%s", event.message)
+        level = logging.WARNING if event.type == "Warning" else logging.INFO
+        log.log(level, "%s", self._local(event.message))
 
     def close(self) -> None:
         self._last.clear()
 
 
 class LiveDisplay:
-    """A table of the steps that is drawn anew as they go on."""
+    """A table of the steps, redrawn while they run.
 
-    def __init__(self, console: Console, title: str) -> None:
-        self._title = title
+    Args:
+        local: writes a message with this machine's paths.
+    """
+
+    def __init__(self, console: Console, title: str, local: Callable[[str], str] = str) -> None:
+        self._title, self._local = title, local
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
@@ -99,18 +114,18 @@ class LiveDisplay:
 
     def tell(self, event: Event) -> None:
         if event.type == "Warning":
-            log.warning("%s", event.message)
+            log.warning("%s", self._local(event.message))
 
     def close(self) -> None:
         self._live.stop()
 
 
 def progress_text(progress: Progress) -> str:
-    """One line: ``300/1000 (30 %), 0:12:30 left, loss 0.61``."""
+    """One line: ``300/1000 (30%), 0:12:30 left, loss 0.61``."""
     parts = []
     if progress.iteration is not None:
         total = f"/{progress.total_iterations}" if progress.total_iterations else ""
-        share = f" ({progress.percentage} %)" if progress.percentage is not None else ""
+        share = f" ({progress.percentage}%)" if progress.percentage is not None else ""
         parts.append(f"{progress.iteration}{total}{share}")
     if progress.eta:
         parts.append(f"{progress.eta} left")
@@ -149,52 +164,86 @@ def _headline(metrics: tuple[Metric, ...]) -> list[Metric]:
 
 
 def _short(value: str) -> str:
+    """Return a number with four digits, a whole one with all of its digits."""
     try:
-        return f"{float(value):.4g}"
+        number = float(value)
     except ValueError:
         return value
+    return f"{number:,.0f}" if number.is_integer() else f"{number:.4g}"
 
 
 def final_tables(
-    experiment: MaskRCNNExperiment, status: ExperimentStatus, logs: Mapping[str, Path], show_path: Mapping[str, str]
+    experiment: MaskRCNNExperiment,
+    status: ExperimentStatus,
+    logs: Mapping[str, Path],
+    local: Callable[[str], str] = str,
 ) -> list[RenderableType]:
-    """Steps, then metrics, then artifacts; nothing where there are none.
+    """Return tables of steps, models, other results, and artifacts; those without a row are left out.
 
     Args:
         logs: newest log by step; shown for failed steps.
-        show_path: local path by path of the manifest.
+        local: writes a path, or a message, with this machine's paths.
     """
-    shown: list[RenderableType] = [_steps_table(experiment, status, logs)]
-    artifacts = Table(title="artifacts", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("step", "artifact", "size", "path"):
-        artifacts.add_column(column, overflow="fold")
+    shown: list[RenderableType] = [_steps_table(experiment, status, logs, local)]
+    artifacts = _table("artifacts", "step", "artifact", "size", "path")
     for step in status.steps:
         for name, artifact in step.artifacts.items():
             size = _size(artifact.size_bytes) if artifact.size_bytes is not None else ""
-            artifacts.add_row(step.name, name, size, show_path.get(artifact.path, artifact.path))
-    shown += [table for table in (_metrics_table(status), artifacts) if table.row_count]
+            artifacts.add_row(step.name, name, size, local(artifact.path))
+    shown += [table for table in (_models_table(status), _results_table(status), artifacts) if table.row_count]
     return shown
 
 
-def _metrics_table(status: ExperimentStatus) -> Table:
-    """A row for each metric, a column for each step that has any."""
-    steps = {step.name: {metric.name: metric.value for metric in step.metrics} for step in status.steps}
-    steps = {name: metrics for name, metrics in steps.items() if metrics}
-    table = Table(title="metrics", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("metric")
-    for name in steps:
+def _models_table(status: ExperimentStatus) -> Table:
+    """A row for each step that measured a model; ``metrics.json`` of the step has all of its metrics."""
+    table = _table("models", "step")
+    for name in PRECISIONS:
         table.add_column(name, justify="right")
-    for metric in dict.fromkeys(metric for metrics in steps.values() for metric in metrics):
-        table.add_row(metric, *(_short(metrics[metric]) if metric in metrics else "" for metrics in steps.values()))
+    for step in status.steps:
+        given = {metric.name: metric.value for metric in step.metrics}
+        if not given.keys().isdisjoint(PRECISIONS):
+            table.add_row(step.name, *(_precision(given.get(name, "")) for name in PRECISIONS))
     return table
 
 
-def _steps_table(experiment: MaskRCNNExperiment, status: ExperimentStatus, logs: Mapping[str, Path]) -> Table:
-    table = Table(title=f"experiment {experiment.name}", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("step", "task", "state", "time", "message"):
-        table.add_column(column, overflow="fold")
+def _results_table(status: ExperimentStatus) -> Table:
+    """A row for each other step that has metrics, such as counts and sizes."""
+    table = _table("results", "step", "metrics")
     for step in status.steps:
-        message = step.message
+        if step.metrics and {metric.name for metric in step.metrics}.isdisjoint(PRECISIONS):
+            table.add_row(step.name, ", ".join(f"{metric.name} {_value(metric)}" for metric in step.metrics))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Return a table whose columns are folded, never cut, where the terminal is narrow."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _precision(value: str) -> str:
+    """Return an average precision with four decimals; -1 stands for one without ground truth."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return "-" if number < 0 else f"{number:.4f}"
+
+
+def _value(metric: Metric) -> str:
+    if metric.name == SIZE and metric.value.isdecimal():
+        return _size(int(metric.value))
+    return _short(metric.value)
+
+
+def _steps_table(
+    experiment: MaskRCNNExperiment, status: ExperimentStatus, logs: Mapping[str, Path], local: Callable[[str], str]
+) -> Table:
+    table = _table(f"experiment {experiment.name}", "step", "task", "state", "time", "message")
+    for step in status.steps:
+        message = local(step.message)
         if step.state is StepState.FAILED and step.name in logs and str(logs[step.name]) not in message:
             message = f"{message}; log: {logs[step.name]}"
         table.add_row(
@@ -210,9 +259,4 @@ def _duration(step: StepStatus) -> str:
 
 
 def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count:,} B"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 WORKSPACE_VARIABLE = "MASKRCNN_WORKSPACE"
 """Tells the trainer where /workspace is, so that results and model files keep the form of the manifest."""
 
+_MOUNTED = re.compile(rf"(?<![\w./-]){WORKSPACE_MOUNT}(?![\w.-]|/\.\.\.)")
 _SPECIAL = "*?[],"
 
 
@@ -46,6 +49,12 @@ class LocalWorkspace:
     def in_manifest_form(self, text: str) -> str:
         """A message with the paths in it as the manifest has them."""
         return text.replace(f"{self.directory}/", f"{WORKSPACE_MOUNT}/")
+
+    def in_local_form(self, text: str) -> str:
+        """A message with the paths in it as the user has them: relative where that is below the current directory."""
+        relative = os.path.relpath(self.directory)
+        shown = str(self.directory) if relative.startswith("..") else relative
+        return _MOUNTED.sub(lambda _: shown, text)
 
     def experiment_directory(self, experiment: str) -> Path:
         """Where everything of an experiment is."""

@@ -99,11 +99,11 @@ def test_model_from_a_train_step_gives_the_checkpoint(make: Any, pruned: dict[st
         (lambda s: s["steps"].pop(1), "train", "spec.steps[1].experiment.dataConfig.validationFilePattern"),
         (lambda s: s["steps"].pop(1), "train", "spec.steps[1].experiment.dataConfig.valJsonFile"),
         (lambda s: s["steps"].pop(0), "export", "spec.steps[7].experiment.dataConfig.trainingFilePattern"),
-        (lambda s: s["experiment"].update(checkpoint="c.hdf5"), "train", "spec.steps[2].experiment.checkpoint"),
+        (lambda s: s["experiment"].update(checkpoint="c.hdf5"), "train", "spec.experiment.checkpoint"),
         (
             lambda s: s["experiment"]["dataConfig"].update(trainingFilePattern="/a-*,b-*"),
             "train",
-            "spec.steps[2].experiment.dataConfig.trainingFilePattern",
+            "spec.experiment.dataConfig.trainingFilePattern",
         ),
         (
             lambda s: s["steps"][5]["experiment"].update(learningRateSteps=[1]),

@@ -23,6 +23,9 @@ behaviours = json.loads(os.environ.get("FAKE_TRAINER", "{}")).get(results.name, 
 behaviour = behaviours[min(attempt, len(behaviours)) - 1]
 
 
+PLACE = f" of {results.parents[1]}/raw/a.jpg" if task[0] == "dataset_convert" else ""
+
+
 def speak(code: int, error: str | None = None) -> None:
     """Writes the last word, and for success an artifact and result.json."""
     word = {
@@ -35,7 +38,7 @@ def speak(code: int, error: str | None = None) -> None:
         "metrics": {},
         "artifacts": {},
         "checkpointStep": 7 if task[0] == "train" else None,
-        "error": None if error is None else {"reason": error, "message": f"{task[0]} says {error}"},
+        "error": None if error is None else {"reason": error, "message": f"{task[0]} says {error}{PLACE}"},
     }
     if code == 0:
         model = results / f"{task[0]}.bin"

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from maskrcnn_operator.api.status import ExperimentStatus, Metric, Progress, StepState, StepStatus
+from maskrcnn_operator.api.manifest import read_manifest
+from maskrcnn_operator.api.status import Artifact, ExperimentStatus, Metric, Progress, StepState, StepStatus
 from maskrcnn_operator.core.plan import Event
-from maskrcnn_operator.local.display import LiveDisplay, PlainDisplay, progress_text
+from maskrcnn_operator.local.display import LiveDisplay, PlainDisplay, final_tables, progress_text
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PROGRESS = Progress(
@@ -28,7 +30,7 @@ STATUS = ExperimentStatus(
 
 
 def test_a_line_of_progress() -> None:
-    assert progress_text(PROGRESS) == "300/1000 (30 %), 0:12:30 left, loss 0.6123"
+    assert progress_text(PROGRESS) == "300/1000 (30%), 0:12:30 left, loss 0.6123"
     assert progress_text(Progress(step="train")) == "running"
 
 
@@ -58,3 +60,59 @@ def test_the_live_table() -> None:
     shown = output.getvalue()
     for text in ("experiment shapes", "Running (Training), attempt 2", "300/1000, 0:12:30 left", "loss 0.6123"):
         assert text in shown
+
+
+EXPERIMENT = read_manifest((Path(__file__).parent.parent / "core" / "nine_steps.yaml").read_text())
+
+
+def _shown(status: ExperimentStatus) -> list[str]:
+    output = io.StringIO()
+    console = Console(file=output, width=100)
+    for table in final_tables(EXPERIMENT, status, {}):
+        console.print(table)
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
+def _measured(name: str, **metrics: float) -> StepStatus:
+    values = tuple(Metric(name=key, value=str(value)) for key, value in metrics.items())
+    return StepStatus(name=name, state=StepState.SUCCEEDED, metrics=values)
+
+
+def test_final_table_has_a_row_a_model_with_the_precisions_on_100_columns() -> None:
+    rest = {f"mask_AR_{kind}": 0.123456 for kind in ("small", "medium", "large", "max1", "max10", "max100")}
+    names = tuple(step.name for step in EXPERIMENT.spec.steps if step.task_name.value in ("train", "evaluate"))
+    steps = [_measured(name, AP=0.54321, AP50=1, mask_AP=-1, mask_AP50=0.5, **rest) for name in names]
+    lines = _shown(ExperimentStatus(steps=tuple(steps)))
+    assert all(len(line) <= 100 and "…" not in line for line in lines)
+    models = lines[lines.index("models") :]
+    assert models[2].split() == ["step", "AP", "AP50", "mask_AP", "mask_AP50"]
+    assert [line.split() for line in models[4 : 4 + len(names)]] == [
+        [name, "0.5432", "1.0000", "-", "0.5000"] for name in names
+    ]
+
+
+def test_final_table_writes_whole_numbers_whole_and_sizes_as_mib() -> None:
+    convert, prune = (
+        next(step.name for step in EXPERIMENT.spec.steps if step.task_name.value == task)
+        for task in ("datasetConvert", "prune")
+    )
+    artifacts = {"model": Artifact(path="/workspace/a/model.tlt", size_bytes=408_000_000)}
+    steps = (
+        _measured(convert, images=600, objects=19675),
+        _measured(prune, pruning_ratio=0.71234, size=389200000, flops=97260000000.0).model_copy(
+            update={"artifacts": artifacts}
+        ),
+    )
+    text = " ".join(" ".join(_shown(ExperimentStatus(steps=steps))).split())
+    assert "images 600, objects 19,675" in text
+    assert "pruning_ratio 0.7123, size 371.2 MiB, flops 97,260,000,000" in text
+    assert "389.1 MiB /workspace/a/model.tlt" in text
+
+
+def test_long_names_are_folded_not_cut_on_100_columns() -> None:
+    path = "/workspace/" + "/".join(["a-long-name-of-a-directory"] * 8)
+    artifacts = {"model": Artifact(path=path, size_bytes=5)}
+    step = StepStatus(name="train", state=StepState.SUCCEEDED, artifacts=artifacts, message="word " * 60)
+    lines = _shown(ExperimentStatus(steps=(step,)))
+    assert all(len(line) <= 100 and "…" not in line for line in lines)
+    assert path in "".join("".join(lines).split())

@@ -393,7 +393,10 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
             lambda m: m["spec"]["steps"][3].update(modelFrom="nobody"),
             "steps[3].modelFrom: no step is called nobody",
         ),
-        (lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"), "spec.steps[2].experiment.checkpoint"),
+        (
+            lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"),
+            "spec.experiment.checkpoint: found 'weights.npz'",
+        ),
         (lambda m: m["spec"]["experiment"].update(totalStep=3), "spec.experiment.totalStep"),
         (lambda m: m["spec"].update(suspend=True), "spec.suspend is true"),
         (lambda m: m.update(kind="Experiment"), "expected exactly one MaskRCNNExperiment"),
@@ -406,6 +409,32 @@ def test_what_cannot_work_starts_nothing(
     assert bench.run() == 64
     assert message in caplog.text
     assert not bench.calls()
+
+
+def test_a_workspace_that_cannot_be_used_is_64(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.workspace.write_text("a file")
+    assert bench.run() == 64
+    assert f"--workspace {bench.workspace} cannot be used" in caplog.text
+
+
+def test_a_failure_is_told_once_with_this_machines_paths(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.folder)
+    assert bench.run(**{"convert": [64], "convert-val": [64]}) == 64
+    lines = [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert lines == [
+        "step convert: InvalidData: dataset_convert says InvalidData of ws/raw/a.jpg",
+        "step convert-val: InvalidData: dataset_convert says InvalidData of ws/raw/a.jpg",
+        "Failed: convert, convert-val",
+    ]
+    assert "of ws/raw/a.jpg" in bench.output.getvalue()
+
+
+def test_a_path_that_is_wrong_for_all_steps_is_one_problem(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.manifest["spec"]["experiment"]["checkpoint"] = "weights.npz"
+    assert bench.run() == 64
+    assert caplog.text.count("weights.npz") == 1
 
 
 def test_a_workspace_that_patterns_would_misread_is_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
