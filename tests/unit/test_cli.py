@@ -45,7 +45,7 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         (["train", "-e", "x"], "-d is missing"),
         (["paint"], "invalid choice: 'paint'"),
         (["launch", "--nodes", "2", "--", "train"], "--rendezvous HOST:PORT is needed"),
-        (["launch", "--rendezvous", "here", "--", "train"], "HOST:PORT is wanted"),
+        (["launch", "--rendezvous", "here", "--", "train"], "expected HOST:PORT"),
         (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train takes several"),
         (["launch"], "the task is missing"),
         (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "cannot be read"),

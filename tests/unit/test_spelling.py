@@ -12,7 +12,7 @@ from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput, describe_error
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.spec import load_spec, require_paths
-from maskrcnn_trainer.spelling import as_written, use_names
+from maskrcnn_trainer.spelling import as_written, use_flags_of, use_names
 
 PROTOTXT = """\
 init_learning_rate: 0.01
@@ -27,6 +27,7 @@ YAML = "initLearningRate: 0.01\ntotalSteps: 5\ndataConfig: {imageSize: [128, 128
 def _camel_case_afterwards() -> Iterator[None]:
     yield
     use_names({})
+    use_flags_of([])
 
 
 def _load(folder: Path, text: str) -> None:
@@ -81,3 +82,17 @@ def test_the_next_command_begins_in_camel_case(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert as_written("numClasses") == "numClasses"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["prune", "--results_dir", "x"], "--pruning_threshold 2: lower it; --gpus"),
+        (["prune", "--results-dir", "a_b"], "--pruning-threshold 2: lower it; --gpus"),
+        (["prune", "-r", "x"], "--pruning-threshold 2: lower it; --gpus"),
+    ],
+)
+def test_flags_are_written_as_on_the_command_line(given: list[str], shown: str) -> None:
+    use_flags_of(given)
+    for text in ("--pruning_threshold 2: lower it; --gpus", "--pruning-threshold 2: lower it; --gpus"):
+        assert as_written(text) == shown

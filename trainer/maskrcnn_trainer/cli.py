@@ -21,7 +21,7 @@ from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
-from maskrcnn_trainer.spelling import use_names
+from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.training import command as train_command
 from maskrcnn_trainer.version import version
 
@@ -39,9 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # TensorFlow's start-up chatter says nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     setup_logging(int(os.environ.get("HOROVOD_RANK", "0")))
+    given = list(sys.argv[1:] if arguments is None else arguments)
     use_names({})
+    use_flags_of(given)
     try:
-        parsed = build_parser().parse_args(with_hyphens(sys.argv[1:] if arguments is None else arguments))
+        parsed = build_parser().parse_args(with_hyphens(given))
         log.info("maskrcnn %s: %s", version(), parsed.task)
         run: Runner = parsed.run
         return run(parsed)
@@ -165,7 +167,7 @@ def _host_and_port(text: str | None) -> tuple[str, int] | None:
         return None
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InvalidInput(f"--rendezvous {text!r}: HOST:PORT is wanted, such as train-0.train:29500")
+        raise InvalidInput(f"--rendezvous {text!r}: expected HOST:PORT, such as train-0.train:29500")
     return host, int(port)
 
 

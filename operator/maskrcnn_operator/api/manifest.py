@@ -22,6 +22,7 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.opaque import opaque_problems
+from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import unknown_name
@@ -114,7 +115,7 @@ def _nuls(value: Any, path: str = "") -> Iterator[str]:
 
 def _kind_of(document: object) -> str:
     if not isinstance(document, dict):
-        return "no object"
+        return f"a document that is a {type(document).__name__}, not a mapping"
     kind = document.get("kind")
     return one_line(kind, 80) if isinstance(kind, str) else "no kind" if kind is None else _shown(kind)
 
@@ -236,6 +237,9 @@ def _explained(details: ErrorDetails) -> str:
 
 
 _PATTERNS = {
+    OBJECT_NAME_PATTERN: "must be lower case letters, digits, hyphens and points, a letter or digit first and last",
+    LABEL_VALUE_PATTERN: "must be letters, digits, hyphens, points and underscores, a letter or digit first and last",
+    QUANTITY_PATTERN: "must be a Kubernetes quantity, such as 4, 500m or 16Gi",
     ABSOLUTE_PATH_PATTERN: "must be an absolute path, such as /workspace/...",
     EXPERIMENT_NAME_PATTERN: "must be small letters, digits and hyphens, a letter first and no hyphen last",
     STEP_NAME_PATTERN: "must be small letters, digits and hyphens, no hyphen first or last",

@@ -43,7 +43,7 @@ def read_job_defaults(text: str, source: str) -> JobDefaults:
     try:
         content = yaml.safe_load(text) or {}
     except (yaml.YAMLError, *UNREADABLE_VALUES, RecursionError) as error:
-        raise InvalidInput(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+        raise InvalidInput(f"{source} is invalid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{source} must be a mapping of fields, such as nodeSelector: {{}}")
     try:

@@ -126,11 +126,11 @@ def progress_text(progress: Progress) -> str:
     if progress.iteration is not None:
         total = f"/{progress.total_iterations}" if progress.total_iterations else ""
         share = f" ({progress.percentage}%)" if progress.percentage is not None else ""
-        parts.append(f"{progress.iteration}{total}{share}")
+        parts.append(f"{progress.iteration}{total or ' done'}{share}")
     if progress.eta:
         parts.append(f"{progress.eta} left")
     parts += [f"{metric.name} {_short(metric.value)}" for metric in _headline(progress.metrics)]
-    return ", ".join(parts) or "running"
+    return ", ".join(parts) or "running, no progress yet"
 
 
 def _state(step: StepStatus) -> Text:

@@ -68,7 +68,7 @@ class StatusStore:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-            raise InvalidInput(f"{self.file} is no status of an experiment ({error}): move it away") from error
+            raise InvalidInput(f"{self.file} is not the status of an experiment ({error}): move it away") from error
 
     def write(self, status: ExperimentStatus) -> None:
         """Puts the status in place of the old one, all at once."""

@@ -176,7 +176,7 @@ def test_a_superseded_run_leaves_the_model_of_its_successor(
     ("flags", "said"),
     [
         (["-pth", "1.0", "-nf", "0"], "nothing would be left of conv1"),
-        (["-el", "block_1a_conv1"], "meant is perhaps block_1a_conv_1"),
+        (["-el", "block_1a_conv1"], "did you mean block_1a_conv_1"),
         (["-pth", "0.0"], "No filter was removed"),
     ],
 )

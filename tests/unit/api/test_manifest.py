@@ -229,6 +229,18 @@ def test_a_name_in_snake_case_or_misspelled_is_one_problem_with_the_right_name(
     assert message.endswith(f"; did you mean {right}?")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("resources", {"requests": {"cpu": "two"}}, "must be a Kubernetes quantity, such as 4, 500m or 16Gi")],
+)
+def test_no_regular_expression_is_shown(field: str, value: object, words: str) -> None:
+    changed = manifest()
+    changed["spec"]["steps"][2][field] = value
+    ((found, message),) = problems(changed).items()
+    assert found == "spec.steps[2].resources.requests.cpu"
+    assert message == f'found "two"; it {words}'
+
+
 def test_a_spec_of_a_task_is_refused_with_the_command_that_makes_a_manifest_of_it() -> None:
     prototxt = 'seed: 1\ndata_config {\n  image_size: "(128, 128)"\n}\n'
     for text in (prototxt, "totalSteps: 5\ninitLearningRate: 0.1\n", "total_steps: 5\n"):
@@ -249,7 +261,7 @@ def test_null_is_absent() -> None:
         ("a: [1", "line 1", "invalid YAML"),
         ("a: 1\nb: 2\na: 3\n", "line 3", "'a' stands twice (first in line 1)"),
         ("", "kind", "found nothing"),
-        ("- 1", "kind", "no object"),
+        ("- 1", "kind", "found a document that is a list, not a mapping"),
         (f"{TEXT}\n---\n{TEXT}", "kind", "MaskRCNNExperiment, MaskRCNNExperiment"),
     ],
 )

@@ -97,10 +97,10 @@ def test_an_empty_file_gives_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[", "d is no YAML"),
-        ("[" * 3_000, "d is no YAML"),
-        ("priorityClassName: 2020-13-45", "d is no YAML"),
-        ("priorityClassName: !!bool x", "d is no YAML"),
+        ("[", "d is invalid YAML"),
+        ("[" * 3_000, "d is invalid YAML"),
+        ("priorityClassName: 2020-13-45", "d is invalid YAML"),
+        ("priorityClassName: !!bool x", "d is invalid YAML"),
         ("priorityClassName: 2020-01-01", "d cannot be written as JSON"),
         ("- 1", "d must be a mapping"),
         ("nodeSelectors: {}", "nodeSelectors"),

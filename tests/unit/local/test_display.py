@@ -31,7 +31,8 @@ STATUS = ExperimentStatus(
 
 def test_a_line_of_progress() -> None:
     assert progress_text(PROGRESS) == "300/1000 (30%), 0:12:30 left, loss 0.6123"
-    assert progress_text(Progress(step="train")) == "running"
+    assert progress_text(Progress(step="train")) == "running, no progress yet"
+    assert progress_text(Progress(step="train", iteration=2)) == "2 done"
 
 
 def test_plain_lines_come_at_most_every_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:

@@ -110,5 +110,5 @@ def test_impossible_settings_name_their_flag(field: str, value: object, flag: st
 def test_an_excluded_layer_must_be_there() -> None:
     layers = frozenset({"block_1a_conv_1", "block_1a_conv_2", "fc6"})
     check_excluded(["fc6"], layers)
-    with pytest.raises(InvalidInput, match="block_1a_conv1: the model has no such layer; meant is perhaps block_1a"):
+    with pytest.raises(InvalidInput, match="block_1a_conv1: the model has no such layer; did you mean block_1a"):
         check_excluded(["block_1a_conv1"], layers)

@@ -89,9 +89,9 @@ def test_anchors_and_merge_keys_work() -> None:
     [
         ("", "is empty"),
         ("# nothing\n", "is empty"),
-        ("- 1\n- 2\n", "is no mapping"),
+        ("- 1\n- 2\n", "is not a mapping"),
         ("a: [1, 2\nb: 3\n", "my.yaml is neither YAML nor a prototxt spec: while parsing a flow sequence at line 1"),
-        ("just words", "is no mapping"),
+        ("just words", "is not a mapping"),
         ("a: 1\n---\nb: 2\n", "holds several documents"),
         ("a: !!python/object/apply:os.system ['true']", "neither YAML nor a prototxt"),
         ("[" * 3000, "neither YAML nor a prototxt"),

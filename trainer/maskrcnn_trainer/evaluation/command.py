@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_key(parser)
     parser.add_argument("-i", "--image-dir", "--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
-    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; evaluation uses one process")
+    parser.add_argument(
+        "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; evaluation uses one process"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_calibration(parser)
     _add_engine(parser)
     parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
-    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; export uses one process")
+    parser.add_argument(
+        "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; export uses one process"
+    )
     for flag in ("--cal-json-file", "--static-batch-size", "--target-opset"):
         parser.add_argument(flag, action=IgnoredFlag, metavar="X")
     parser.add_argument("--force-ptq", "-v", "--verbose", action=IgnoredFlag, nargs=0)
@@ -143,8 +145,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     usual = arguments.opt_batch_size or most
     if not arguments.min_batch_size <= usual <= most:
         raise InvalidInput(
-            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: they "
-            "must not become smaller"
+            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: "
+            "expected min <= opt <= max"
         )
 
 

@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exif", action="store_true", help="turn images as their EXIF orientation says")
     add_key(parser)
     parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
-    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; inference uses one process")
+    parser.add_argument(
+        "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; inference uses one process"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -62,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and write nothing")
     parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument("-v", "--verbose", action=IgnoredFlag, nargs=0)
-    parser.add_argument("--gpus", type=int, default=1, help="accepted for its spelling; pruning uses one process")
+    parser.add_argument(
+        "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; pruning uses one process"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

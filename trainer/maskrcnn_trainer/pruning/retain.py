@@ -110,5 +110,5 @@ def check_excluded(excluded: Sequence[str], known: frozenset[str]) -> None:
     for name in excluded:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3)
-            advice = f"; meant is perhaps {' or '.join(near)}" if near else ""
+            advice = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InvalidInput(f"--excluded-layers {name}: the model has no such layer{advice}")

@@ -153,7 +153,7 @@ def import_text(text: str, *, source: str, claim: str = "maskrcnn") -> Imported:
     """
     if len(claim) > 253 or not _CLAIM.fullmatch(claim):
         raise InvalidInput(
-            f"--claim {claim!r} is no name of a PersistentVolumeClaim: lower case letters, digits, - and ."
+            f"--claim {claim!r} is not a valid name of a PersistentVolumeClaim: lower case letters, digits, - and ."
         )
     read = read_spec(text, source)
     if read.form == "manifest":

@@ -42,6 +42,7 @@ class Spelling:
         prefix: what stands before a field in the file, such as ``spec.experiment.``.
         renamed: other names under which fields were written, by their path.
         snake: whether the prevailing style is snake_case; None: as the names at the top level are.
+        camel_only: snake_case names of the file are mistakes, and messages do not take them over.
     """
 
     def __init__(
@@ -51,14 +52,16 @@ class Spelling:
         prefix: str = "",
         renamed: Mapping[Path, str] | None = None,
         snake: bool | None = None,
+        camel_only: bool = False,
     ) -> None:
         self._raw = raw
+        self._camel_only = camel_only
         self._prefix = prefix
         self._renamed = renamed or {}
         if snake is None:
             keys = [key for key in raw if isinstance(key, str)]
             snake = any("_" in key for key in keys) and not any(key != key.lower() for key in keys)
-        self.snake = snake
+        self.snake = snake and not camel_only
 
     def style(self, name: str) -> str:
         """A field's name in the prevailing style."""
@@ -67,7 +70,8 @@ class Spelling:
     def names(self) -> dict[str, str]:
         """Return the name in the file of every field, by its camelCase name; empty where no two differ."""
         names = {to_camel(str(path[-1])): str(self._parts(path)[-1]) for path in field_paths()}
-        return names if any(camel != written for camel, written in names.items()) else {}
+        differ = any(camel != written for camel, written in names.items())
+        return names if differ and not self._camel_only else {}
 
     def text(self, message: str) -> str:
         """Return a message with its field names as the file writes them."""
@@ -123,7 +127,7 @@ def parse_spec(
     """
     if not isinstance(data, Mapping):
         raise SpecError([Problem((), data, f"{shown(data)} is not a mapping of fields", prefix.rstrip("."))], source)
-    spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=False if camel_only else snake)
+    spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=snake, camel_only=camel_only)
     problems = [*found, *_given_twice(data)]
     bad = {_field_of(problem.path) for problem in found}
     renamed_data = copy.deepcopy(dict(data)) if camel_only else camel_case(data)

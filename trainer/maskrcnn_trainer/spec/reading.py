@@ -119,7 +119,7 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
             return _from_manifest(documents, source)
         if looks_like_prototxt(text):
             return _from_prototxt(text, source)
-        found = "is empty" if not documents else "holds several documents" if len(documents) > 1 else "is no mapping"
+        found = "is empty" if not documents else "holds several documents" if len(documents) > 1 else "is not a mapping"
         raise InvalidInput(f"{source} {found}; it must be the YAML of an experiment, a {KIND} manifest or a prototxt")
     if _holds_text_lists(documents[0]):
         return _from_prototxt(text, source)

@@ -179,7 +179,7 @@ class Training:
         if float(measured["flags"][0]) > 0 and done < self.data.plan.total_steps:
             self._write_checkpoint(done)
             self.ranks.leave_together()
-            raise Stopped(f"Training was stopped on request after step {done}; it goes on from there")
+            raise Stopped(f"Training was stopped on request after step {done}; run it again to resume from there")
         return done
 
     def _evaluate(self, step: int, telemetry: Telemetry) -> None:
