@@ -161,7 +161,7 @@ def test_what_is_missing_is_named(folder: Path, caplog: pytest.LogCaptureFixture
     for flag, value, message in [
         ("-i", str(folder / "absent"), "there is no such directory or file"),
         ("-m", str(folder / "absent"), "no such model file"),
-        ("-c", str(folder / "absent"), "--class_map"),
+        ("-c", str(folder / "absent"), "--class-map"),
         ("--gpus", "2", "inference runs as one process"),
     ]:
         caplog.clear()
