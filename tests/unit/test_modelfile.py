@@ -68,14 +68,21 @@ def test_an_encrypted_file_shows_nothing_and_refuses_other_keys(tmp_path: Path, 
     assert (caught.value.exit_code, caught.value.reason) == (64, "WrongKey")
 
 
-def test_a_changed_byte_is_an_error(tmp_path: Path, model: ModelFile) -> None:
+def test_damage_of_an_encrypted_file_is_told_apart_from_a_wrong_key(tmp_path: Path, model: ModelFile) -> None:
     path = tmp_path / "model.tlt"
     write_model_file(path, model, "secret")
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(bytes(content))
-    with pytest.raises(InvalidInput, match="damaged"):
-        read_model_file(path, "secret")
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[-100] ^= 1
+    for damaged in (bytes(changed), content[: len(content) // 2], content[:50]):
+        path.write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=r"model\.tlt: damaged: ") as caught:
+            read_model_file(path, "secret")
+        assert caught.value.reason == "InvalidModel"
+    path.write_bytes(bytes(changed))
+    with pytest.raises(InvalidInput, match="the key does not open this file") as caught:
+        read_model_file(path, "Secret")
+    assert caught.value.reason == "WrongKey"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"something else"])

@@ -25,8 +25,13 @@ FORMAT_VERSION = 1
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
 SALT_BYTES = 16
 NONCE_BYTES = 12
+TAG_BYTES = 16
 # One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
 LARGEST_PLAINTEXT = 2**31 - 2**16
+
+DESCRIPTION = "model.json"
+_ZIP_HEADER_BYTES = 30 + len(DESCRIPTION)
+"""Of the first member of the archive: a header of 30 bytes, then its name (APPNOTE.TXT of PKWARE, 4.3.7)."""
 
 RETRAIN_FIRST = (
     "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
@@ -155,21 +160,43 @@ def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
     """Undoes :func:`encrypt`.
 
     Raises:
-        InvalidInput: the key is not the one that the file was written with, or the file is damaged.
+        InvalidInput: the key is not the one that the file was written with (reason ``WrongKey``), or the file is
+            damaged (``InvalidModel``), as far as the two can be told apart.
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     salt_end = len(MAGIC) + SALT_BYTES
     nonce_end = salt_end + NONCE_BYTES
-    salt, nonce = payload[len(MAGIC) : salt_end], payload[salt_end:nonce_end]
+    salt, nonce, content = payload[len(MAGIC) : salt_end], payload[salt_end:nonce_end], payload[nonce_end:]
+    if len(content) <= TAG_BYTES:
+        raise InvalidInput(f"{source}: damaged: it is cut off after {len(payload)} bytes", reason="InvalidModel")
+    derived = _derive(key, salt)
     try:
-        return AESGCM(_derive(key, salt)).decrypt(nonce, payload[nonce_end:], MAGIC)
+        return AESGCM(derived).decrypt(nonce, content, MAGIC)
     except (InvalidTag, ValueError) as error:
+        if _opens_as_model(derived, nonce, content):
+            raise InvalidInput(
+                f"{source}: damaged: the key is the right one, but the content was changed or cut off",
+                reason="InvalidModel",
+            ) from error
         raise InvalidInput(
             f"{source}: the key does not open this file; it was written with another key, or the file is damaged",
             reason="WrongKey",
         ) from error
+
+
+def _opens_as_model(derived: bytes, nonce: bytes, content: bytes) -> bool:
+    """Return whether the first bytes decrypt to those of every model file: the key is right whatever comes behind.
+
+    GCM encrypts in counter mode (NIST SP 800-38D, section 7.1): a 12-byte nonce is followed by a counter of 4 bytes,
+    which is 2 for the first block. The bytes are only compared, since nothing has authenticated them.
+    """
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    counter = nonce + (2).to_bytes(4, "big")
+    start = Cipher(algorithms.AES(derived), modes.CTR(counter)).decryptor().update(content[:_ZIP_HEADER_BYTES])
+    return start.startswith(b"PK\x03\x04") and start.endswith(DESCRIPTION.encode())
 
 
 def _derive(key: str, salt: bytes) -> bytes:
@@ -196,7 +223,7 @@ def _archive(model: ModelFile) -> bytes:
         def add(name: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
 
-        add("model.json", json.dumps(description, indent=1, sort_keys=True).encode())
+        add(DESCRIPTION, json.dumps(description, indent=1, sort_keys=True).encode())
         add("variables.safetensors", save(_contiguous(model.variables)))
         if model.optimizer:
             add("optimizer.safetensors", save(_contiguous(model.optimizer)))
