@@ -56,7 +56,7 @@ def artifact_sha256(path: PathLike) -> str:
     root = real_path(os.fspath(path))
     files = artifact_files(path)
     with ThreadPoolExecutor(max_workers=min(4, len(files) or 1)) as pool:
-        digests = list(pool.map(_file_sha256, files))
+        digests = list(pool.map(file_sha256, files))
     if root.is_file():
         return digests[0]
     base = root if root.is_dir() else root.parent
@@ -64,7 +64,8 @@ def artifact_sha256(path: PathLike) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of one file as hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.modelfile import ModelFile
-from maskrcnn_trainer.training.checkpoint import CheckpointStore, best_step, steps_to_remove
+from maskrcnn_trainer.modelfile import ModelFile, write_model_file
+from maskrcnn_trainer.training.checkpoint import CheckpointStore, steps_to_remove
+from maskrcnn_trainer.training.evaluations import best_step
 
 
 def model(step: int) -> ModelFile:
     return ModelFile(
-        architecture={}, experiment={}, class_map={}, step=step, variables={"w": np.full(3, step, np.float32)}
+        architecture={},
+        experiment={},
+        class_map={},
+        step=step,
+        variables={"w": np.full(3, step, np.float32)},
+        optimizer={"w": np.zeros(3, np.float32)},
     )
 
 
@@ -36,11 +46,10 @@ def test_what_is_removed(steps: list[int], keep: int, best: int | None, removed:
     assert steps_to_remove(steps, keep=keep, best=best) == removed
 
 
-def test_the_best_is_by_mask_ap_the_earlier_of_equals_and_only_of_what_is_there() -> None:
+def test_the_best_is_by_mask_ap_and_the_earlier_of_equals() -> None:
     evaluations = {10: {"mask_AP": 0.3}, 20: {"mask_AP": 0.5}, 30: {"mask_AP": 0.5}, 40: {"AP": 0.9}}
-    assert best_step(evaluations, [10, 20, 30, 40]) == 20
-    assert best_step(evaluations, [10, 30]) == 30
-    assert best_step({10: {"mask_AP": -1.0}, 20: {"mask_AP": float("nan")}}, [10, 20]) is None
+    assert best_step(evaluations) == 20
+    assert best_step({10: {"mask_AP": -1.0}, 20: {"mask_AP": float("nan")}}) is None
 
 
 def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
@@ -51,7 +60,7 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     assert kept.steps() == [20, 40, 50]
     assert kept.best() == 20
     again = store(tmp_path)
-    assert again.evaluations[20] == {"mask_AP": 0.6}
+    assert again.metrics(20) == {"mask_AP": 0.6}
     newest = again.newest()
     assert newest is not None
     assert newest.step == 50
@@ -94,6 +103,74 @@ def test_a_plain_checkpoint_does_not_stand_for_a_later_one_under_another_key(tmp
         store(tmp_path, key="wrong").newest()
 
 
+@pytest.mark.parametrize("size", [60, 200])
+def test_a_damaged_encrypted_checkpoint_falls_back_to_a_plain_one_before(tmp_path: Path, size: int) -> None:
+    store(tmp_path).write(model(10))
+    kept = store(tmp_path, key="right")
+    kept.write(model(20))
+    kept.path(20).write_bytes(kept.path(20).read_bytes()[:size])
+    newest = kept.newest(refuse_unreadable=True)
+    assert newest is not None
+    assert newest.step == 10
+
+
+def test_the_only_encrypted_checkpoint_is_damaged_and_no_wrong_key_is_blamed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store(tmp_path, key="right")
+    kept.write(model(20))
+    kept.path(20).write_bytes(kept.path(20).read_bytes()[:-1])
+    with pytest.raises(
+        InvalidInput, match=r"model\.step-20\.tlt is damaged .* give another results directory"
+    ) as error:
+        kept.newest(refuse_unreadable=True)
+    assert error.value.reason == "ForeignFiles"
+    caplog.clear()
+    assert kept.newest() is None
+    assert f"None of the 1 checkpoints in {tmp_path} opens: the training starts again from step 0" in caplog.text
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.write(model(20))
+    read_bytes = Path.read_bytes
+
+    def fail_with(number: int) -> Callable[[Path], bytes]:
+        def read(path: Path) -> bytes:
+            if path.name == "model.step-20.tlt":
+                raise OSError(number, os.strerror(number))
+            return read_bytes(path)
+
+        return read
+
+    monkeypatch.setattr(Path, "read_bytes", fail_with(errno.EACCES))
+    with pytest.raises(InvalidInput, match=r"model\.step-20\.tlt: cannot be read: Permission denied"):
+        kept.newest()
+    monkeypatch.setattr(Path, "read_bytes", fail_with(errno.ESTALE))
+    with pytest.raises(TryAgain, match=r"model\.step-20\.tlt: cannot be read: Stale file handle"):
+        kept.newest()
+    monkeypatch.setattr(Path, "read_bytes", fail_with(errno.EIO))
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+
+
+def test_a_file_named_like_a_checkpoint_is_none_unless_it_holds_that_step_of_a_training(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.path(20).write_bytes(kept.path(10).read_bytes())
+    write_model_file(kept.path(30), dataclasses.replace(model(30), optimizer={}))
+    for name in ("model.step-040.tlt", "model.step-\N{ARABIC-INDIC DIGIT FIVE}.tlt"):
+        (tmp_path / name).write_bytes(b"")
+    assert kept.steps() == [10, 20, 30]
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+
+
 def test_a_damaged_checkpoint_of_a_later_step_does_not_replace_those_written_since(tmp_path: Path) -> None:
     kept = store(tmp_path, keep=1)
     kept.write(model(10))
@@ -106,13 +183,26 @@ def test_a_damaged_checkpoint_of_a_later_step_does_not_replace_those_written_sin
     assert kept.steps() == [10, 20, 40]
 
 
-@pytest.mark.parametrize("content", ["[]", '{"x": {}}', '{"10": 1}', '{"10": {"mask_AP": "x"}}', "[" * 100_000, "{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"x": {}}',
+        '{"10": 1}',
+        '{"10": {"mask_AP": "x"}}',
+        '{"' + "9" * 5000 + '": {"mask_AP": 0.1}}',
+        '{"10": {"mask_AP": 0.5, "checkpoint": 5, "evaluatedOn": []}}',
+        "[" * 100_000,
+        "{",
+    ],
+    ids=range(8),
+)
 def test_damaged_evaluations_do_not_end_a_training(tmp_path: Path, content: str) -> None:
     (tmp_path / "evaluations.json").write_text(content)
     kept = store(tmp_path)
     kept.write(model(10))
-    kept.record_evaluation(20, {"mask_AP": 0.5})
-    assert store(tmp_path).evaluations[20] == {"mask_AP": 0.5}
+    kept.record_evaluation(10, {"mask_AP": 0.5})
+    assert store(tmp_path).metrics(10) == {"mask_AP": 0.5}
 
 
 def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:

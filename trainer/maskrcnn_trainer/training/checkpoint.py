@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import logging
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskrcnn_trainer.artifacts import write_json_atomically
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.artifacts import file_sha256
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.modelfile import ModelFile, is_encrypted, read_model_file, write_model_file
+from maskrcnn_trainer.training.evaluations import Evaluations, Metrics, best_step
 
 log = logging.getLogger(__name__)
 
-EVALUATIONS_FILE = "evaluations.json"
-BEST_BY = "mask_AP"
-_LARGEST = 1e300
-"""Of a metric that is read back: a larger integer would be no float."""
-
-Metrics = Mapping[str, float]
+_NAME = re.compile(r"model\.step-(0|[1-9][0-9]{0,17})\.tlt")
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP)
 
 
 def checkpoint_name(step: int) -> str:
@@ -34,19 +30,6 @@ def steps_to_remove(steps: Sequence[int], *, keep: int, best: int | None) -> lis
         return []
     newest = set(sorted(steps)[-keep:])
     return [step for step in sorted(steps) if step not in newest and step != best]
-
-
-def best_step(evaluations: Mapping[int, Metrics], steps: Sequence[int]) -> int | None:
-    """The step with the highest mask AP among ``steps``, the earlier one of equals; None where none was evaluated.
-
-    A metric of -1 (nothing to measure on) or NaN is no candidate.
-    """
-    scored = {
-        step: metrics[BEST_BY]
-        for step, metrics in evaluations.items()
-        if step in steps and BEST_BY in metrics and math.isfinite(metrics[BEST_BY]) and metrics[BEST_BY] >= 0
-    }
-    return min(scored, key=lambda step: (-scored[step], step)) if scored else None
 
 
 class CheckpointStore:
@@ -65,35 +48,40 @@ class CheckpointStore:
         self._key = key
         self._keep = keep
         self._guard = guard
-        self.evaluations: dict[int, dict[str, float]] = self._read_evaluations()
+        self._evaluations = Evaluations(directory)
+        self._hashes: dict[int, str] = {}
 
     def path(self, step: int) -> Path:
         return self.directory / checkpoint_name(step)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are there, rising."""
-        found = (re.fullmatch(r"model\.step-(\d+)\.tlt", entry.name) for entry in self.directory.iterdir())
+        found = (_NAME.fullmatch(entry.name) for entry in self.directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def newest(self, *, refuse_unreadable: bool = False) -> ModelFile | None:
-        """The newest checkpoint that opens.
+        """Return the newest checkpoint that opens, None where there is none.
 
-        A damaged one (a disk that lost what it had confirmed) is told of and passed over for the one before. An
-        encrypted one that does not open is damaged where the key opens one before it.
+        A damaged one (a disk that lost what it had confirmed) is reported and the one before it is taken. An encrypted
+        one whose key cannot be told from damage is damaged where the key opens one before it.
 
         Args:
             refuse_unreadable: raise where there are checkpoints and none opens. They may be of the original toolkit,
                 which has the same names, and would be replaced.
 
         Raises:
-            InvalidInput: the key does not open it, or none opens.
+            InvalidInput: the key does not open it, or it may not be read, or none opens.
+            TryAgain: it cannot be read at the moment.
         """
         locked: InvalidInput | None = None
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        for step in reversed(steps):
             path = self.path(step)
             try:
                 found = read_model_file(path, self._key)
+                _require_checkpoint(found, step, path)
             except InvalidInput as error:
+                _raise_unless_damaged(error)
                 if error.reason == "WrongKey":
                     locked = locked or error
                 log.warning("%s; trying the checkpoint before it", error)
@@ -103,13 +91,30 @@ class CheckpointStore:
             return found
         if locked is not None:
             raise locked
-        if refuse_unreadable and (steps := self.steps()):
+        if steps and refuse_unreadable:
             raise InvalidInput(
                 f"{self.path(steps[-1])} is damaged or was not written by this trainer, and would be replaced or "
                 "removed: give another results directory, or move it",
                 reason="ForeignFiles",
             )
+        if steps:
+            log.warning(
+                "None of the %d checkpoints in %s opens: the training starts again from step 0",
+                len(steps),
+                self.directory,
+            )
         return None
+
+    def take_up(self, step: int | None, evaluated_on: str) -> None:
+        """Begin to train: evaluations of later steps than the resumed one are dropped.
+
+        Args:
+            step: of the checkpoint that is resumed, None where the training starts.
+            evaluated_on: identity of the validation data (:func:`validation_identity`).
+        """
+        if self._evaluations.take_up(step, evaluated_on):
+            self._guard()
+            self._evaluations.write()
 
     def write(self, model: ModelFile) -> Path:
         """Writes one checkpoint, then removes those that are no longer to be kept.
@@ -119,44 +124,62 @@ class CheckpointStore:
             WorkspaceFull: no space is left.
         """
         path = self.path(model.step)
+        self._hashes.pop(model.step, None)
         write_model_file(path, model, self._key, before_rename=self._guard)
         self._remove_old(model.step)
         return path
 
+    def metrics(self, step: int) -> Metrics | None:
+        """Return the metrics of this very checkpoint file on the validation data of this run, None without any."""
+        return self._evaluations.metrics_of(step, self._hash(step))
+
     def record_evaluation(self, step: int, metrics: Metrics) -> None:
-        """Keeps the metrics of a checkpoint, so that a resumed run knows what it need not evaluate again."""
-        self.evaluations[step] = dict(metrics)
+        """Keep the metrics of a checkpoint, so that a resumed run does not evaluate it again."""
+        self._evaluations.add(step, metrics, self._hash(step))
         self._guard()
-        write_json_atomically(
-            self.directory / EVALUATIONS_FILE, {str(key): self.evaluations[key] for key in sorted(self.evaluations)}
-        )
+        self._evaluations.write()
         self._remove_old(step)
 
     def best(self) -> int | None:
-        """The step of the best checkpoint that is there, by mask AP."""
-        return best_step(self.evaluations, self.steps())
+        """Return the step of the checkpoint with the highest mask AP of those that are there."""
+        return self._best(self.steps())
+
+    def _best(self, steps: Sequence[int]) -> int | None:
+        # a hash costs the reading of a file: only of those that would win
+        candidates = {step: one for step, one in self._evaluations.comparable().items() if step in steps}
+        while (step := best_step(candidates)) is not None and self.metrics(step) is None:
+            del candidates[step]
+        return step
+
+    def _hash(self, step: int) -> str | None:
+        if step not in self._hashes:
+            try:
+                self._hashes[step] = file_sha256(self.path(step))
+            except OSError:
+                return None
+        return self._hashes[step]
 
     def _remove_old(self, reached: int) -> None:
         # those of later steps did not open, or the training would have resumed from them: they stand for no other
         steps = [step for step in self.steps() if step <= reached]
-        for step in steps_to_remove(steps, keep=self._keep, best=best_step(self.evaluations, steps)):
+        for step in steps_to_remove(steps, keep=self._keep, best=self._best(steps)):
             self._guard()
             self.path(step).unlink(missing_ok=True)
 
-    def _read_evaluations(self) -> dict[int, dict[str, float]]:
-        try:
-            content = json.loads((self.directory / EVALUATIONS_FILE).read_text())
-        except FileNotFoundError:
-            return {}
-        except (ValueError, RecursionError) as error:
-            log.warning("%s is unreadable (%s); evaluations start again", self.directory / EVALUATIONS_FILE, error)
-            return {}
-        return {
-            int(step): {
-                name: value
-                for name, value in metrics.items()
-                if isinstance(value, int | float) and -_LARGEST < value < _LARGEST
-            }
-            for step, metrics in (content.items() if isinstance(content, dict) else ())
-            if step.isdecimal() and isinstance(metrics, dict)
-        }
+
+def _require_checkpoint(model: ModelFile, step: int, path: Path) -> None:
+    """Raise InvalidInput unless a model file is what a training has written after ``step`` steps."""
+    if model.step != step:
+        raise InvalidInput(f"{path}: holds step {model.step}, not {step}", reason="InvalidModel")
+    if not model.optimizer:
+        raise InvalidInput(f"{path}: a model without the state of a training", reason="InvalidModel")
+
+
+def _raise_unless_damaged(error: InvalidInput) -> None:
+    """Raise what is no damage: a checkpoint that cannot be read would be trained again and replaced."""
+    cause = error.__cause__
+    if not isinstance(cause, OSError) or cause.errno in (errno.EIO, errno.ENOENT):
+        return
+    if cause.errno in _NOT_ALLOWED:
+        raise error
+    raise TryAgain(str(error)) from error

@@ -94,7 +94,7 @@ def _conclude(last: int, store: CheckpointStore, reporter: Reporter, output: str
     model = store.path(chosen)
     reporter.succeeded(
         "Training finished successfully.",
-        metrics=store.evaluations.get(chosen, {}),
+        metrics=store.metrics(chosen) or {},
         artifacts={"model": model},
         model_path=model,
         checkpoint_step=last,

@@ -27,6 +27,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.evaluations import validation_identity
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.resume import check_resumable
@@ -107,6 +108,9 @@ class Training:
             log.info("%s", line)
         self._load_weights(resumed, pruned, key)
         self._validation = Validation(spec, self.network, self.data.class_map, ranks)
+        if store is not None:
+            step = resumed.step if resumed is not None else None
+            store.take_up(step, validation_identity(spec, self._validation.records))
 
     @property
     def images_per_step(self) -> int:
@@ -183,7 +187,7 @@ class Training:
         return done
 
     def _evaluate(self, step: int, telemetry: Telemetry) -> None:
-        known = self.ranks.share(self._store.evaluations.get(step) if self._store is not None else None)
+        known = self.ranks.share(self._store.metrics(step) if self._store is not None else None)
         if known is not None:
             return
         previews = self.spec.visualize_images_summary

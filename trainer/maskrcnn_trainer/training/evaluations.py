@@ -1,0 +1,178 @@
+"""The evaluations of a training: which metrics belong to which checkpoint file, and to which validation data.
+
+``evaluations.json`` maps a step to its metrics and two texts next to them: ``checkpoint``, the SHA-256 of the file that
+was evaluated, and ``evaluatedOn``, the identity of the validation data and of the settings at test time. An earlier
+release reads the metrics alone and writes no texts. An entry without them counts for the checkpoint that has its step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.artifacts import file_sha256, write_json_atomically
+from maskrcnn_trainer.data.identity import records_digest
+from maskrcnn_trainer.data.records import RecordIndex
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec import ExperimentSpec
+
+log = logging.getLogger(__name__)
+
+EVALUATIONS_FILE = "evaluations.json"
+BEST_BY = "mask_AP"
+_LARGEST = 1e300
+"""Of a metric that is read back: a larger integer would be no float."""
+
+_STEP = re.compile(r"[0-9]{1,18}")
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one checkpoint.
+
+    Attributes:
+        metrics: by name.
+        checkpoint: SHA-256 of the file that was evaluated, as hex; None from an earlier release.
+        evaluated_on: identity of what it was evaluated on (:func:`validation_identity`); None from an earlier release.
+    """
+
+    metrics: Metrics
+    checkpoint: str | None = None
+    evaluated_on: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        texts = {"checkpoint": self.checkpoint, "evaluatedOn": self.evaluated_on}
+        return {**self.metrics, **{name: text for name, text in texts.items() if text is not None}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Evaluation:
+        """Read what :meth:`to_json` gives; values of other types are left out."""
+        checkpoint, evaluated_on = value.get("checkpoint"), value.get("evaluatedOn")
+        return cls(
+            {
+                name: number
+                for name, number in value.items()
+                if isinstance(number, int | float) and -_LARGEST < number < _LARGEST
+            },
+            checkpoint if isinstance(checkpoint, str) else None,
+            evaluated_on if isinstance(evaluated_on, str) else None,
+        )
+
+
+def best_step(metrics: Mapping[int, Metrics]) -> int | None:
+    """Return the step with the highest mask AP, the earlier one of equals; None where none was evaluated.
+
+    A metric of -1 (nothing to measure on) or NaN is no candidate.
+    """
+    scored = {
+        step: one[BEST_BY]
+        for step, one in metrics.items()
+        if BEST_BY in one and math.isfinite(one[BEST_BY]) and one[BEST_BY] >= 0
+    }
+    return min(scored, key=lambda step: (-scored[step], step)) if scored else None
+
+
+def validation_identity(spec: ExperimentSpec, records: RecordIndex) -> str:
+    """Return 32 hexadecimal digits over all that metrics depend on besides the checkpoint.
+
+    Args:
+        spec: names the annotations and has the settings at test time.
+        records: those of ``validationFilePattern``.
+    """
+    heads = spec.maskrcnn_config.model_dump(mode="json")
+    content = {
+        "records": records_digest(records),
+        "annotations": file_sha256(Path(str(spec.data_config.val_json_file))),
+        "samples": spec.data_config.eval_samples,
+        "settings": {name: value for name, value in heads.items() if name.startswith("test_")},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class Evaluations:
+    """``evaluations.json`` of a results directory.
+
+    Args:
+        directory: the results directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / EVALUATIONS_FILE
+        self._entries = _read(self._file)
+        self._evaluated_on: str | None = None
+
+    def take_up(self, step: int | None, evaluated_on: str) -> bool:
+        """Drop evaluations of steps after the one that is resumed: those checkpoints will be trained again.
+
+        Args:
+            step: of the checkpoint that is resumed, None where the training starts.
+            evaluated_on: identity of the validation data of this run.
+
+        Returns:
+            Whether an entry was dropped.
+        """
+        self._evaluated_on = evaluated_on
+        later = [entry for entry in self._entries if entry > (step or 0)]
+        for entry in later:
+            del self._entries[entry]
+        others = sum(not self._is_comparable(entry) for entry in self._entries.values())
+        if others:
+            log.warning(
+                "%s: %d evaluations were made on other validation data or with other settings at test time; they are "
+                "not compared with those of this run",
+                self._file,
+                others,
+            )
+        return bool(later)
+
+    def metrics_of(self, step: int, checkpoint: str | None) -> Metrics | None:
+        """Return the metrics of a checkpoint on the validation data of this run, None where it has none.
+
+        Args:
+            checkpoint: SHA-256 of the file; None where there is no file.
+        """
+        entry = self._entries.get(step)
+        if entry is None or checkpoint is None or not self._is_comparable(entry):
+            return None
+        return entry.metrics if entry.checkpoint in (None, checkpoint) else None
+
+    def comparable(self) -> dict[int, Metrics]:
+        """Return the metrics on the validation data of this run, by step."""
+        return {step: entry.metrics for step, entry in self._entries.items() if self._is_comparable(entry)}
+
+    def add(self, step: int, metrics: Metrics, checkpoint: str | None) -> None:
+        """Keep the metrics of a checkpoint; ``checkpoint`` is the SHA-256 of its file."""
+        self._entries[step] = Evaluation(dict(metrics), checkpoint, self._evaluated_on)
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        write_json_atomically(self._file, {str(step): self._entries[step].to_json() for step in sorted(self._entries)})
+
+    def _is_comparable(self, entry: Evaluation) -> bool:
+        return None in (entry.evaluated_on, self._evaluated_on) or entry.evaluated_on == self._evaluated_on
+
+
+def _read(file: Path) -> dict[int, Evaluation]:
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read ({error.strerror}); correct its mode, or move it away") from error
+    except (ValueError, RecursionError) as error:
+        log.warning("%s is unreadable (%s); evaluations start again", file, error)
+        return {}
+    return {
+        int(step): Evaluation.from_json(entry)
+        for step, entry in (content.items() if isinstance(content, dict) else ())
+        if _STEP.fullmatch(step) and isinstance(entry, dict)
+    }
