@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic.alias_generators import to_camel
 
 from maskrcnn_operator.core.fields_read import TRAINING
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.identity import records_digest
+from maskrcnn_trainer.data.records import frame, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.training.resume import HARMLESS_FIELDS, check_resumable
+from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.training.resume import (
+    HARMLESS_FIELDS,
+    absent_values,
+    changed_ranks,
+    check_resumable,
+    check_same_classes,
+    check_same_records,
+    images_read,
+)
 
 SAVED: dict[str, Any] = {
     "seed": 1,
@@ -77,3 +90,107 @@ def test_under_a_fingerprint_only_the_fingerprint_counts() -> None:
         check_resumable(SAVED, SAVED, saved_fingerprint=FINGERPRINT, fingerprint=OTHER_FINGERPRINT)
     with pytest.raises(InvalidInput, match="another fingerprint"):
         check_resumable(SAVED, SAVED, saved_fingerprint=None, fingerprint=OTHER_FINGERPRINT)
+
+
+def test_the_same_records_may_move() -> None:
+    wanted = changed(dataConfig={"trainingFilePattern": "/new/train-*"})
+    saved = changed(dataConfig={"trainingFilePattern": "/old/train-*"})
+    same = {"saved_fingerprint": None, "fingerprint": None}
+    with pytest.raises(InvalidInput, match=r"dataConfig\.trainingFilePattern was '/old/train-\*', now '/new/train-\*'"):
+        check_resumable(saved, wanted, **same)  # type: ignore[arg-type]
+    assert check_resumable(saved, wanted, **same, same_records=True) == []  # type: ignore[arg-type]
+
+
+def check_records(state: dict[str, Any], *, refuse: bool = True) -> str | None:
+    return check_same_records(state, step=2, pattern="/d/train-*", records=10, digest="new", refuse=refuse)
+
+
+def test_other_records_under_the_same_pattern_are_refused_with_what_to_do() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_records({"records": 24, "recordsDigest": "old"})
+    assert str(caught.value) == (
+        "the checkpoint of step 2 was trained on other records than /d/train-*: 24 records then, 10 now. Give the old "
+        "records to continue; to train its weights on the new ones, name it as checkpoint with another results "
+        "directory"
+    )
+    with pytest.raises(InvalidInput, match="10 records of other names or sizes"):
+        check_records({"records": 10, "recordsDigest": "old"})
+    # an earlier release kept the number alone
+    with pytest.raises(InvalidInput, match="24 records then, 10 now"):
+        check_records({"records": 24})
+
+
+def test_an_operator_s_run_continues_on_other_records_with_a_sentence() -> None:
+    note = check_records({"records": 24, "recordsDigest": "old"}, refuse=False)
+    assert note == "the checkpoint of step 2 was trained on other records than /d/train-*: 24 records then, 10 now"
+
+
+@pytest.mark.parametrize("state", [{"records": 10, "recordsDigest": "new"}, {"records": 10}, {}], ids=str)
+def test_the_same_records_continue_without_a_word(state: dict[str, Any]) -> None:
+    assert check_records(state) is None
+
+
+def test_records_are_told_by_their_names_places_and_sizes(tmp_path: Path) -> None:
+    def digest(folder: str, *payloads: bytes, name: str = "train") -> str:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}-00000-of-00001.tfrecord").write_bytes(b"".join(map(frame, payloads)))
+        return records_digest(index_records(str(tmp_path / folder / "*.tfrecord")))
+
+    first = digest("a", b"one", b"three")
+    assert digest("b", b"one", b"three") == first
+    others = [digest("c", b"three", b"one"), digest("d", b"one"), digest("e", b"one", b"three", name="tune")]
+    assert len({first, *others}) == 4
+
+
+def class_map(*names: str, ids: tuple[int, ...] = (1, 2, 3)) -> ClassMap:
+    return ClassMap(ids=ids, names=names, num_classes=len(ids) + 1)
+
+
+def test_classes_that_one_of_the_two_does_not_name_are_no_difference() -> None:
+    check_same_classes(class_map("cat", "", "dog"), class_map("cat", "cow", ""))
+
+
+def test_other_classes_are_refused_by_id_and_name() -> None:
+    with pytest.raises(InvalidInput, match='class 2 was 2 "cow" and is 2 "dog"; class 3 was 3 "dog" and is 3 "cow"'):
+        check_same_classes(class_map("cat", "cow", "dog"), class_map("cat", "dog", "cow"))
+    with pytest.raises(InvalidInput, match=r'class 1 was 3 "cat" and is 4 "cat"\. Give another results directory'):
+        check_same_classes(class_map("cat", ids=(3,)), class_map("cat", ids=(4,)))
+    with pytest.raises(InvalidInput, match="2 classes then, 4 now"):
+        check_same_classes(class_map("cat", ids=(3,)), class_map("cat", "cow", "dog"))
+    with pytest.raises(InvalidInput, match="and 2 more"):
+        check_same_classes(class_map(*"abcde", ids=(1, 2, 3, 4, 5)), class_map(*"fghij", ids=(1, 2, 3, 4, 5)))
+
+
+def test_another_number_of_processes_continues_at_the_same_image() -> None:
+    state = {"ranks": 8, "position": 16_000}
+    assert changed_ranks(state, 8, 2, 16_000) is None
+    assert changed_ranks({}, 8, 2, 16_000) is None
+    assert changed_ranks(state, 4, 2, 16_000) == (
+        "the checkpoint was written by 8 processes and this run has 4: a step takes 8 images instead of 16; training "
+        "continues at image 16000"
+    )
+
+
+def test_images_read_are_those_of_the_state_or_of_the_steps_before_it_had_them() -> None:
+    assert images_read({"ranks": 8, "position": 999}, 1000, 2) == 999
+    assert images_read({"ranks": 8}, 1000, 2) == 16_000
+    assert images_read({}, 1000, 2) == 2000
+
+
+def spec(**model: Any) -> ExperimentSpec:
+    return ExperimentSpec.model_validate(
+        {
+            "totalSteps": 1,
+            "initLearningRate": 0.01,
+            "dataConfig": {"imageSize": [128, 128], "numClasses": 2},
+            "maskrcnnConfig": model,
+        }
+    )
+
+
+def test_absent_freeze_blocks_are_those_of_the_checkpoint() -> None:
+    saved = {"maskrcnnConfig": {"freezeBlocks": [0, 1, 2]}}
+    assert absent_values(spec(), saved) == {"freeze_blocks": (0, 1, 2)}
+    assert absent_values(spec(), {"maskrcnnConfig": {"freezeBlocks": [0, 1]}}) == {}
+    assert absent_values(spec(freezeBlocks=[]), saved) == {}
+    assert absent_values(spec(), {}) == {}

@@ -1,14 +1,16 @@
-"""Whether a checkpoint may be trained on with a spec that is not the one it was made with."""
+"""Decision to continue from a checkpoint: its spec, classes, records and number of processes against those of now."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.errors import shown
 
-# A longer or shorter training, or another learning rate, goes on from the same weights: the user is told.
+# A longer or shorter training, or another learning rate, continues from the same weights: the user is told.
 SCHEDULE_FIELDS = frozenset(
     {
         "totalSteps",
@@ -44,9 +46,16 @@ HARMLESS_FIELDS = frozenset(
     }
 )
 
+_SHOWN = 3
+
 
 def check_resumable(
-    saved: Mapping[str, Any], wanted: Mapping[str, Any], *, saved_fingerprint: str | None, fingerprint: str | None
+    saved: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    saved_fingerprint: str | None,
+    fingerprint: str | None,
+    same_records: bool = False,
 ) -> list[str]:
     """Decides whether to go on from a checkpoint found in the results directory.
 
@@ -58,6 +67,7 @@ def check_resumable(
         wanted: the spec of this run, camelCase.
         saved_fingerprint: in the checkpoint.
         fingerprint: of this run; None on the bare command line.
+        same_records: the training records are those of the checkpoint, so that their path may differ.
 
     Returns:
         Notes about a changed schedule, one a field.
@@ -77,6 +87,8 @@ def check_resumable(
     for name, old, new in differences(saved, wanted):
         if name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
             continue
+        if same_records and name == "dataConfig.trainingFilePattern":
+            continue
         if name in SCHEDULE_FIELDS:
             notes.append(f"{name} was {shown(old)} and is {shown(new)} from here on")
         else:
@@ -89,6 +101,131 @@ def check_resumable(
             reason="OtherExperiment",
         )
     return notes
+
+
+def absent_values(spec: ExperimentSpec, saved: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return values of the checkpoint for fields that the spec leaves out and whose default has changed.
+
+    Args:
+        spec: of this run.
+        saved: the spec in the checkpoint, camelCase.
+
+    Returns:
+        Fields of ``maskrcnn_config`` by name; empty where nothing differs.
+    """
+    config = spec.maskrcnn_config
+    blocks = saved.get("maskrcnnConfig", {}).get("freezeBlocks")
+    if "freeze_blocks" in config.model_fields_set or not isinstance(blocks, list | tuple):
+        return {}
+    return {} if tuple(blocks) == config.freeze_blocks else {"freeze_blocks": tuple(blocks)}
+
+
+def check_same_classes(saved: ClassMap, now: ClassMap) -> None:
+    """Refuse classes that the heads of a checkpoint were not trained for.
+
+    A name that only one of the two knows is no difference.
+
+    Raises:
+        InvalidInput: a class has another category id or another name; the first ones are named.
+    """
+    if saved.num_classes != now.num_classes:
+        found = [f"{saved.num_classes} classes then, {now.num_classes} now"]
+    else:
+        found = [
+            f"class {number} was {_category(old_id, old)} and is {_category(new_id, new)}"
+            for number, (old_id, old, new_id, new) in enumerate(
+                zip(saved.ids, saved.names, now.ids, now.names, strict=True), start=1
+            )
+            if old_id != new_id or (old and new and old != new)
+        ]
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise InvalidInput(
+            f"the checkpoint in the results directory was trained on other classes: {'; '.join(found[:_SHOWN])}{more}. "
+            "Give another results directory, or the old categories to continue",
+            reason="OtherExperiment",
+        )
+
+
+def has_same_records(state: Mapping[str, Any], records: int, digest: str) -> bool | None:
+    """Return whether training records are those of a checkpoint; None where it cannot be told.
+
+    A checkpoint of an earlier release has their number alone.
+
+    Args:
+        state: of the checkpoint (:attr:`ModelFile.state`).
+        records: number of the training records.
+        digest: of the training records (:func:`records_digest`).
+    """
+    if (saved := state.get("recordsDigest")) is not None:
+        return bool(saved == digest)
+    return None if state.get("records") in (None, records) else False
+
+
+def check_same_records(
+    state: Mapping[str, Any], *, step: int, pattern: str, records: int, digest: str, refuse: bool
+) -> str | None:
+    """Refuse training records that are not those of a checkpoint.
+
+    Args:
+        state: of the checkpoint.
+        step: of the checkpoint.
+        pattern: where the records are, for the message.
+        records: number of the training records.
+        digest: of the training records.
+        refuse: raise; else the difference is returned. An operator's run cannot be given another directory.
+
+    Returns:
+        The sentence for other records, None for the same ones.
+
+    Raises:
+        InvalidInput: the records are others, with what to do.
+    """
+    if has_same_records(state, records, digest) is not False:
+        return None
+    before = state.get("records")
+    told = (
+        f"{before} records then, {records} now" if before != records else f"{records} records of other names or sizes"
+    )
+    sentence = f"the checkpoint of step {step} was trained on other records than {pattern}: {told}"
+    if not refuse:
+        return sentence
+    raise InvalidInput(
+        f"{sentence}. Give the old records to continue; to train its weights on the new ones, name it as checkpoint "
+        "with another results directory",
+        reason="OtherExperiment",
+    )
+
+
+def changed_ranks(state: Mapping[str, Any], ranks: int, batch_size: int, position: int) -> str | None:
+    """Return the sentence for another number of processes than that of the checkpoint; None where it is the same.
+
+    Args:
+        state: of the checkpoint.
+        ranks: processes of this run.
+        batch_size: images per process and step.
+        position: images that the training has read so far.
+    """
+    before = state.get("ranks")
+    if before is None or before == ranks:
+        return None
+    return (
+        f"the checkpoint was written by {before} processes and this run has {ranks}: a step takes "
+        f"{ranks * batch_size} images instead of {before * batch_size}; training continues at image {position}"
+    )
+
+
+def images_read(state: Mapping[str, Any], step: int, batch_size: int) -> int:
+    """Return how many images a training had read at a checkpoint: the position of the next one in the data's order.
+
+    A checkpoint of an earlier release has no position; all its steps are taken to have had its number of processes.
+    """
+    position = state.get("position")
+    return int(position) if position is not None else step * int(state.get("ranks") or 1) * batch_size
+
+
+def _category(number: int, name: str) -> str:
+    return f'{number} "{name}"' if name else f"{number}"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
+from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
@@ -30,7 +32,15 @@ from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.evaluations import validation_identity
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
-from maskrcnn_trainer.training.resume import check_resumable
+from maskrcnn_trainer.training.resume import (
+    absent_values,
+    changed_ranks,
+    check_resumable,
+    check_same_classes,
+    check_same_records,
+    has_same_records,
+    images_read,
+)
 from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned, retraining_advice
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import TrainStep
@@ -61,20 +71,23 @@ class Training:
         key: str | None,
         fingerprint: str | None,
     ) -> None:
-        self.spec = spec
         self.ranks = ranks
         self.data: TrainingData = prepare_data(spec, ranks=ranks.size)
+        self._records_digest = records_digest(self.data.records)
         self._store = store
         self._reporter = reporter
         self._stop = stop
         self._fingerprint = fingerprint
+        stop.check()
+
+        # a directory that an operator's run has claimed holds nothing foreign
+        resumed = store.newest(refuse_unreadable=fingerprint is None) if store is not None else None
+        self.spec = spec = self._with_absent_values(spec, resumed)
         self._experiment: dict[str, Any] = manifest_paths(
             spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         )
-        stop.check()
-
-        resumed = self._find_checkpoint()
         if resumed is not None:
+            self._check_resumable(resumed)
             check_same_pruning(spec, key, resumed.architecture)
         built: Mapping[str, Any] | None = ranks.share(resumed.architecture if resumed is not None else None)
         pruned = open_pruned(spec, key) if built is None else None
@@ -211,33 +224,67 @@ class Training:
                 step=step,
                 variables={name: variable.numpy() for name, variable in self.network.named_variables.items()},
                 optimizer={**state, UPDATES_OF_STATISTICS: self.network.moving_average_updates.numpy()},
-                state={"fingerprint": self._fingerprint, "ranks": self.ranks.size, "records": len(self.data.records)},
+                state={
+                    "fingerprint": self._fingerprint,
+                    "ranks": self.ranks.size,
+                    "records": len(self.data.records),
+                    "recordsDigest": self._records_digest,
+                },
             )
         )
         self._reporter.running(f"Checkpoint {path.name} written.", step=step, checkpoint_step=step)
         log.info("Checkpoint %s written", path)
 
-    def _find_checkpoint(self) -> ModelFile | None:
-        """The checkpoint to go on from (rank 0; the others get its content by broadcast)."""
-        if self._store is None:
-            return None
-        # a directory that an operator's run has claimed holds nothing foreign
-        model = self._store.newest(refuse_unreadable=self._fingerprint is None)
-        if model is None:
-            return None
+    def _with_absent_values(self, spec: ExperimentSpec, resumed: ModelFile | None) -> ExperimentSpec:
+        """Return the spec with the checkpoint's values for what it leaves out, the same on every rank."""
+        values = self.ranks.share(absent_values(spec, resumed.experiment) if resumed is not None else None)
+        if not values:
+            return spec
+        config = spec.maskrcnn_config.model_copy(update=values)
+        if resumed is not None:
+            log.warning(
+                "maskrcnnConfig.freezeBlocks is absent: it stays %s, as in the checkpoint of step %d; a new training "
+                "would take %s",
+                list(config.freeze_blocks),
+                resumed.step,
+                list(spec.maskrcnn_config.freeze_blocks),
+            )
+        return spec.model_copy(update={"maskrcnn_config": config})
+
+    def _check_resumable(self, model: ModelFile) -> None:
+        """Refuse a checkpoint that this run cannot continue; log what differs where it can (rank 0).
+
+        Raises:
+            InvalidInput: another experiment, other classes or other records, or a step past the last one.
+        """
+        records = len(self.data.records)
         for note in check_resumable(
             model.experiment,
             self._experiment,
             saved_fingerprint=model.state.get("fingerprint"),
             fingerprint=self._fingerprint,
+            same_records=has_same_records(model.state, records, self._records_digest) is True,
         ):
             log.warning("Resuming with another schedule: %s", note)
+        check_same_classes(ClassMap.from_json(model.class_map), self.data.class_map)
+        if note := check_same_records(
+            model.state,
+            step=model.step,
+            pattern=str(self.spec.data_config.training_file_pattern),
+            records=records,
+            digest=self._records_digest,
+            refuse=self._fingerprint is None,
+        ):
+            log.warning("Resuming on other data: %s", note)
+        batch_size = self.spec.train_batch_size
+        position = images_read(model.state, model.step, batch_size)
+        if note := changed_ranks(model.state, self.ranks.size, batch_size, position):
+            log.warning("Resuming with another number of processes: %s", note)
         if model.step > self.data.plan.total_steps:
             raise InvalidInput(
                 f"the results directory holds a checkpoint of step {model.step}, past totalSteps "
                 f"{self.data.plan.total_steps}; give another results directory or a larger totalSteps"
             )
-        return model
 
     def _load_weights(self, resumed: ModelFile | None, pruned: ModelFile | None, key: str | None) -> None:
         if resumed is not None:
