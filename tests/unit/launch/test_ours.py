@@ -19,6 +19,7 @@ from maskrcnn_trainer.launch.contents import entries, remove_ours
 from maskrcnn_trainer.launch.logs import log_file
 from maskrcnn_trainer.launch.ours import (
     RUN_FILE,
+    TRAINING_LOCK,
     is_deletable,
     is_ignored,
     is_ours,
@@ -26,7 +27,7 @@ from maskrcnn_trainer.launch.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.pruning import command as prune_command
-from maskrcnn_trainer.training import checkpoint
+from maskrcnn_trainer.training import checkpoint, evaluations
 
 OF_TASKS = [
     "labels/a\nb.json",
@@ -41,7 +42,8 @@ OF_TASKS = [
     # train
     checkpoint.checkpoint_name(1),
     checkpoint.checkpoint_name(1_200_000),
-    checkpoint.EVALUATIONS_FILE,
+    evaluations.EVALUATIONS_FILE,
+    TRAINING_LOCK,
     # evaluate, prune
     evaluator.METRICS_FILE,
     evaluator.DETECTIONS_FILE,
@@ -136,7 +138,11 @@ def test_what_others_have_put_below_logs_moves_but_is_not_deleted() -> None:
 
 
 def test_without_a_run_only_logs_status_and_temporaries_may_stand() -> None:
-    expected = {path for path in OF_TASKS if path.startswith("logs/")} | {"status.json", "termination.json"}
+    expected = {path for path in OF_TASKS if path.startswith("logs/")} | {
+        "status.json",
+        "termination.json",
+        TRAINING_LOCK,
+    }
     assert {path for path in OF_TASKS if may_stand_unclaimed(path)} == expected
     assert may_stand_unclaimed(".run.json.12.partial")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 RUN_FILE = "run.json"
+TRAINING_LOCK = ".train.lock"
 LOGS = "logs"
 IMAGES, LABELS = "images_annotated", "labels"
 
@@ -27,7 +28,7 @@ TASK_FILES: Mapping[str, tuple[str, ...]] = {
     # termination.json is written where the step runs without a cluster
     "every task": (r"run\.json", r"result\.json", r"status\.json", r"termination\.json"),
     "dataset_convert": (rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}_warnings\.json"),
-    "train": (r"model\.step-\d+\.tlt", r"evaluations\.json"),
+    "train": (r"model\.step-\d+\.tlt", r"evaluations\.json", re.escape(TRAINING_LOCK)),
     # the demo of an earlier release drew detections.png
     "evaluate": (r"metrics\.json", r"detections\.json", r"detections\.png"),
     "prune": (r"model\.tlt",),
@@ -106,12 +107,13 @@ def may_stand_unclaimed(path: str) -> bool:
 
     A task that ended before it could claim its directory has left these. Nothing of them is moved or deleted.
     """
-    return is_log(path) or path in ("status.json", "termination.json") or is_temporary(path)
+    return is_log(path) or path in ("status.json", "termination.json", TRAINING_LOCK) or is_temporary(path)
 
 
 def is_kept_by_us(path: str) -> bool:
     """Return whether tasks and launches write a file also after result.json: what they say about themselves."""
-    return is_log(path) or path in (RUN_FILE, "result.json", "status.json", "termination.json") or is_temporary(path)
+    about = (RUN_FILE, TRAINING_LOCK, "result.json", "status.json", "termination.json")
+    return is_log(path) or path in about or is_temporary(path)
 
 
 def labels_of(image: str) -> frozenset[str]:

@@ -1,7 +1,8 @@
-"""Who may write to a results directory: the one run that ``run.json`` names.
+"""The right to write to a results directory: that of the one run that ``run.json`` names.
 
 A node that comes back from the dead may still run an old attempt of a step. It holds an older token than the one in
-``run.json``, so everything that it would rename into place is refused (exit code 75).
+``run.json``, so everything that it would rename into place is refused (exit code 75). Trainings that are started by
+hand have no token; a lock of the kernel keeps them apart.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import fcntl
 import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from maskrcnn_trainer.artifacts import write_json_atomically
-from maskrcnn_trainer.errors import TryAgain
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.launch.aside import make_way
-from maskrcnn_trainer.launch.contents import remove_unfinished
-from maskrcnn_trainer.launch.ours import RUN_FILE
+from maskrcnn_trainer.launch.contents import printable, remove_unfinished
+from maskrcnn_trainer.launch.ours import RUN_FILE, TRAINING_LOCK
 from maskrcnn_trainer.launch.run_file import Run, read_run
 
 log = logging.getLogger(__name__)
@@ -118,3 +120,48 @@ def ownership_guard(results_dir: Path, token: str | None) -> Callable[[], None]:
             raise TryAgain(f"{results_dir} now belongs to {owner}, this run may not write there", reason="Superseded")
 
     return check
+
+
+@contextmanager
+def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
+    """Keep other trainings out of a results directory while the block runs.
+
+    With a token nothing is locked: the lock of a node that died would keep the next attempt out until the file server
+    notices. Without one, a lock of the kernel ends with its process, however that ends. Its file stays.
+
+    Raises:
+        InvalidInput: the directory belongs to a run of the operator, or cannot be made.
+        TryAgain: another training holds the lock.
+    """
+    if token is not None:
+        yield
+        return
+    make_directory(results_dir)
+    if read_run(results_dir) is not None:
+        raise InvalidInput(
+            f"{results_dir} belongs to a step of an experiment ({RUN_FILE}), which may run: give another results "
+            f"directory, or remove {RUN_FILE} once the step has ended",
+            reason="ForeignFiles",
+        )
+    path = results_dir / TRAINING_LOCK
+    with ExitStack() as stack:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = printable(os.pread(descriptor, 200, 0).decode(errors="replace").strip()) or "of unknown process"
+            raise TryAgain(
+                f"{results_dir}: another training writes there ({holder}); wait for its end, or give another results "
+                "directory",
+                reason="DirectoryInUse",
+            ) from error
+        except OSError as error:
+            log.warning(
+                "%s cannot be locked (%s): nothing keeps a second training out of this directory", path, error.strerror
+            )
+        else:
+            with suppress(OSError):  # a full disk has its own sentence later
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.failures import explained_failures
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, only_training, ownership_guard
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.spec import load_spec, require_paths
@@ -44,8 +45,10 @@ def train_task(
     """
     ranks = Ranks.from_environ()
     directory = Path(results_dir)
-    guard = ownership_guard(directory, os.environ.get(TOKEN_VARIABLE))
+    token = os.environ.get(TOKEN_VARIABLE)
+    guard = ownership_guard(directory, token)
     with (
+        only_training(directory, token) if ranks.rank == 0 else nullcontext(),
         StopRequest() as stop,
         task_report(
             "train",
