@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from typing import IO
 
 from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
 
@@ -57,6 +60,41 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.randbelow(10**8)}.partial")
 
 
+def open_unfinished(path: Path) -> tuple[Path, IO[bytes]]:
+    """Make the unfinished file of ``path`` and return its name and its stream, locked while the stream is open.
+
+    The lock says that the writer lives (:func:`is_abandoned`). A file system without locks is used without.
+    """
+    while True:
+        aside = unfinished(path)
+        stream = aside.open("xb")
+        try:
+            with suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(stream.fileno()).st_nlink:
+                return aside, stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()  # taken for abandoned and deleted between its making and its lock
+
+
+def is_abandoned(path: Path) -> bool:
+    """Return whether the writer of an unfinished file is dead; False where it cannot be told.
+
+    Raises:
+        OSError: the file is gone, or may not be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
     """Write bytes beside ``path``, flush them to the disk, and rename them into place.
 
@@ -70,9 +108,9 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
     Raises:
         WorkspaceFull: no space, or no quota, is left.
     """
-    aside = unfinished(path)
     try:
-        with aside.open("xb") as stream:
+        aside, stream = open_unfinished(path)
+        with stream:
             try:
                 stream.write(payload)
                 stream.flush()

@@ -12,6 +12,7 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.evaluation.evaluator import write_evaluation
 from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
@@ -67,6 +68,7 @@ def evaluate_task(
         result = validation.run(check_stop=stop.check)
         if result is None:
             raise AssertionError("a gang of one has a rank 0")
+        remove_leftovers(results_dir)
         metrics_file, detections_file = write_evaluation(
             results_dir, result, validation.names, step=detector.step, before_write=guard
         )

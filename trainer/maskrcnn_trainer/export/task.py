@@ -31,6 +31,7 @@ from maskrcnn_trainer.export.quantise import FLOAT_LAYERS, calibrated_tensors, q
 from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.files import make_directory, write_atomically
 from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.report import task_report
@@ -105,6 +106,7 @@ def export_task(
         require_paths(spec, "export", source=str(spec_path), calibrates_on_records=settings.calibrates_on_records)
         for path in files.all:
             make_directory(path.parent)
+        remove_leftovers(results_dir, outputs=[*files.all, *([settings.tensor_file] if settings.tensor_file else [])])
         model = _exported(model_path, key, spec, settings, threads)
         artifacts = {"model": files.model}
         if settings.data_type == "int8" and files.cache is not None:

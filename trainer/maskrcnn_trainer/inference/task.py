@@ -28,6 +28,7 @@ from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.inference.stages import shares
 from maskrcnn_trainer.launch.contents import remove_ours, shown
 from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.progress import progress_bar
 from maskrcnn_trainer.report import Reporter, task_report
@@ -82,6 +83,7 @@ def inference_task(
         batch_size = min(spec.eval_batch_size, len(sources))
         detector = open_detector(model_path, spec, key=key, threads=threads, batch_size=batch_size)
         reporter.accepted()
+        remove_leftovers(results_dir)
         _clear(results_dir, guard)
         cleanup.callback(_clear, results_dir, guard)
         output = Output(

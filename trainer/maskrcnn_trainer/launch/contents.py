@@ -162,14 +162,6 @@ def holds_results(directory: Path) -> bool:
     return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
 
 
-def remove_unfinished(directory: Path) -> None:
-    """Delete the files that killed tasks have left half written; each may be as large as a checkpoint."""
-    for name in _names(directory):
-        path = directory / name
-        if is_temporary(name) and path.is_file() and not path.is_symlink():
-            _done(os.unlink, path)
-
-
 def shown(names: list[str]) -> str:
     """Return some names for a message."""
     more = len(names) - _SHOWN

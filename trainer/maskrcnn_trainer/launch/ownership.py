@@ -21,7 +21,8 @@ from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.launch.aside import make_way
-from maskrcnn_trainer.launch.contents import printable, remove_unfinished
+from maskrcnn_trainer.launch.contents import printable
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ours import RUN_FILE, TRAINING_LOCK
 from maskrcnn_trainer.launch.run_file import Run, read_run
 
@@ -56,7 +57,7 @@ def claim(
         run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16))
         write_json_atomically(results_dir / RUN_FILE, run.to_json())
         if resumed:  # what stands in a directory that nobody had claimed is left alone
-            remove_unfinished(results_dir)
+            remove_leftovers(results_dir, claimed=True)
         return run
 
 

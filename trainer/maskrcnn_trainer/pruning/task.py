@@ -9,6 +9,7 @@ from pathlib import Path
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
@@ -94,6 +95,7 @@ def prune_task(
         pruning = _prune(model_path, key, settings, threads)
         stop.check()
         reporter.accepted()
+        remove_leftovers(output.parent, outputs=[output])
         write_model_file(output, pruning.model, key, before_rename=guard)
         log.info(
             "%s written; train it again before it is used: prunedModelPath: %s (pruned_model_path in a prototxt)",

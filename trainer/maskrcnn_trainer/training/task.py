@@ -10,6 +10,7 @@ from pathlib import Path
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.failures import explained_failures
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, only_training, ownership_guard
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
@@ -76,6 +77,8 @@ def train_task(
             rewrite_cpu_graphs=False,
         )
         ranks.initialise()
+        if ranks.rank == 0:
+            remove_leftovers(directory)
         # Files are rank 0's business; the others see what it found.
         store = (
             CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if ranks.rank == 0 else None

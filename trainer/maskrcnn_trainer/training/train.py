@@ -267,19 +267,21 @@ class Training:
         ):
             log.warning("Resuming with another schedule: %s", note)
         check_same_classes(ClassMap.from_json(model.class_map), self.data.class_map)
-        if note := check_same_records(
+        other_data = check_same_records(
             model.state,
             step=model.step,
             pattern=str(self.spec.data_config.training_file_pattern),
             records=records,
             digest=self._records_digest,
             refuse=self._fingerprint is None,
-        ):
-            log.warning("Resuming on other data: %s", note)
+        )
+        if other_data:
+            log.warning("Resuming on other data: %s", other_data)
         batch_size = self.spec.train_batch_size
         position = images_read(model.state, model.step, batch_size)
-        if note := changed_ranks(model.state, self.ranks.size, batch_size, position):
-            log.warning("Resuming with another number of processes: %s", note)
+        other_ranks = changed_ranks(model.state, self.ranks.size, batch_size, position)
+        if other_ranks:
+            log.warning("Resuming with another number of processes: %s", other_ranks)
         if model.step > self.data.plan.total_steps:
             raise InvalidInput(
                 f"the results directory holds a checkpoint of step {model.step}, past totalSteps "

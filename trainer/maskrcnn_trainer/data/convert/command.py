@@ -15,6 +15,7 @@ from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.launch.cpus import task_threads
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter, task_report
@@ -86,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         def before_publish() -> None:
             guard()
             reporter.accepted()
+            for directory in {results_dir, Path(arguments.output_dir)}:
+                remove_leftovers(directory)
 
         with _ShownProgress(reporter) as shown:
             summary = convert_dataset(
