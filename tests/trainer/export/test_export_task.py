@@ -144,7 +144,9 @@ def test_a_directory_gives_the_images_that_the_records_hold(folder: Path, caplog
 
 def test_an_encrypted_export_and_its_plain_form(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output = tmp_path / "net.etlt"
+    (tmp_path / ".net.etlt.12345678.partial").touch()
     assert _export(folder, "-o", output, "-k", "the key", "--data_type", "fp16", model="secret.tlt") == EXIT_OK
+    assert list(tmp_path.glob(".*.partial")) == []
     plain = tmp_path / "net.onnx"
     assert main(["decrypt", "-m", str(output), "-k", "another", "-o", str(plain)]) == EXIT_INVALID
     assert "the key does not open this file" in caplog.text

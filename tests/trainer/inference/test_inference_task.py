@@ -161,8 +161,16 @@ def test_every_kind_of_model_finds_the_same(folder: Path) -> None:
         commands.append(["inference", *shared, *model, *images, "-r", str(folder / "inference" / name)])
     commands.append(["inference", *shared, "-m", str(folder / "pruned.tlt"), *images, "-r", str(folder / "pruned")])
     commands.append(["evaluate", *shared, "-m", str(folder / "pruned.tlt"), "-r", str(folder / "pruned")])
+    killed = (
+        folder / "evaluate" / "model.tlt" / ".detections.json.12345678.partial",
+        folder / "inference" / "model.tlt" / ".predictions.json.12345678.partial",
+    )
+    for left in killed:
+        left.parent.mkdir(parents=True)
+        left.touch()
     codes, log = run_commands(commands)
     assert codes == [0, 0, 0, 0, 0, 0, 64, 64], log
+    assert [left.exists() for left in killed] == [False, False]
     assert log.count("After pruning, the model needs to be retrained first") >= 2
     wanted = read(folder / "evaluate" / "model.tlt" / "detections.json")
     assert len(wanted) == ROWS * len(SIZES)

@@ -153,11 +153,13 @@ def test_an_operators_run_replaces_what_an_earlier_attempt_left(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.tlt").write_bytes(b"left by an earlier attempt")
+    (tmp_path / ".model.tlt.12345678.partial").touch()
     monkeypatch.setenv("MASKRCNN_FINGERPRINT", "9f2c")
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(tmp_path))
     assert main(["prune", "-m", str(trained), "-pth", "0.5"]) == 0
     assert read_model_file(tmp_path / "model.tlt").retrain_required
     assert json.loads((tmp_path / "result.json").read_text())["fingerprint"] == "9f2c"
+    assert list(tmp_path.glob(".*.partial")) == []
 
 
 def test_a_superseded_run_leaves_the_model_of_its_successor(

@@ -138,6 +138,7 @@ def test_what_a_killed_conversion_left_is_removed_but_no_folder_of_the_user(fold
     ):
         (folder / "out" / f".{name}").parent.mkdir(parents=True, exist_ok=True)
         (folder / "out" / f".{name}").touch()
+    (folder / "out" / ".set_warnings.json.12345678.partial").touch()
     assert command.run(arguments_for(folder)) == 0
     assert [path.name for path in (folder / "out").glob(".*")] == [".set.convert-mine"]
     assert (folder / "out" / ".set.convert-mine" / "a.txt").exists()
