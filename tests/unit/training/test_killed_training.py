@@ -1,0 +1,146 @@
+"""A training that is killed at any change of a file resumes and ends as one that was not killed.
+
+The files of a training are written without TensorFlow here: a process of its own forks one training for each change of
+a file (made, flushed, renamed, deleted), which kills itself right before it, and then one that runs to the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn_trainer.launch.leftovers import remove_leftovers
+from maskrcnn_trainer.launch.ownership import only_training
+from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.training.checkpoint import CheckpointStore
+
+QUALITY = {2: 0.6, 4: 0.2, 6: 0.1, 8: 0.4}
+
+
+def model(step: int) -> ModelFile:
+    weights = {"w": np.full(3, step, np.float32)}
+    return ModelFile({}, {}, {}, step, weights, optimizer=weights)
+
+
+def train(directory: Path, say: Callable[[str], object]) -> None:
+    """Do with files what the train task does."""
+    with only_training(directory, None):
+        remove_leftovers(directory)
+        store = CheckpointStore(directory, key=None, keep=1, guard=lambda: None)
+        found = store.newest(refuse_unreadable=True)
+        done = found.step if found is not None else 0
+        say(f"resumed {done}")
+        store.take_up(done or None, "val")
+        for step in (done, *range(done + 2, 10, 2)):
+            if step > done:
+                store.write(model(step))
+                say(f"written {step}")
+            if step and store.metrics(step) is None:
+                store.record_evaluation(step, {"mask_AP": QUALITY[step]})
+        say(f"best {store.best()}")
+
+
+def in_a_process(directory: Path, kill_at: int | None) -> tuple[bool, list[str]]:
+    """Train in a fork, killed before the ``kill_at``-th change of a file; return whether it was, and what it said."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _kill_before(directory, kill_at)
+        train(directory, lambda text: os.write(writing, f"{text}\n".encode()))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        said = stream.read().splitlines()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), status
+    return status != 0, said
+
+
+def _kill_before(directory: Path, kill_at: int | None) -> None:
+    seen = 0
+
+    def count() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        changes = event in ("os.rename", "os.remove", "os.truncate") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR)
+        )
+        if changes and (event == "os.truncate" or str(directory) in str(arguments[0])):
+            count()
+
+    fsync = os.fsync
+
+    def counted_fsync(descriptor: int) -> None:
+        count()
+        fsync(descriptor)
+
+    os.fsync = counted_fsync
+    sys.addaudithook(audit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a killed training and the one after it left."""
+
+    killed: bool
+    before: list[str]
+    after: list[str]
+    files: list[str]
+    evaluations: dict[str, dict[str, float]]
+
+
+def outcome(directory: Path, *kills: int) -> Outcome:
+    killed, before = False, []
+    for kill_at in kills:
+        died, said = in_a_process(directory, kill_at)
+        killed, before = killed or died, before + said
+    _, after = in_a_process(directory, None)
+    entries = json.loads((directory / "evaluations.json").read_text())
+    metrics = {step: {"mask_AP": entry["mask_AP"]} for step, entry in entries.items()}
+    return Outcome(killed, before, after, sorted(path.name for path in directory.iterdir()), metrics)
+
+
+def main(root: Path) -> None:
+    """Print outcomes as lines of JSON: of no kill, of one kill at each place, of two kills."""
+    found = [outcome(root / "whole", 10**6)]
+    number = 1
+    while found[-1].killed or number == 1:
+        found.append(outcome(root / f"one-{number}", number))
+        number += 1
+    found += [outcome(root / f"two-{number}", number, 1 + number % 7) for number in range(3, number, 4)]
+    for one in found:
+        sys.stdout.write(json.dumps(dataclasses.asdict(one)) + "\n")
+
+
+def test_a_training_killed_at_any_change_of_a_file_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole, *others = (Outcome(**json.loads(line)) for line in done.stdout.splitlines())
+    assert whole.files == [".train.lock", "evaluations.json", "model.step-2.tlt", "model.step-8.tlt"]
+    assert whole.evaluations == {str(step): {"mask_AP": quality} for step, quality in QUALITY.items()}
+    assert sum(one.killed for one in others) > 30
+    for one in others:
+        assert (one.files, one.evaluations) == (whole.files, whole.evaluations), one
+        assert one.after[-1] == "best 2", one
+        # nothing that was confirmed is trained again
+        confirmed = [int(said.split()[1]) for said in one.before if said.startswith("written")]
+        assert int(one.after[0].removeprefix("resumed ")) >= max(confirmed, default=0), one
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
