@@ -127,7 +127,7 @@ def test_the_only_encrypted_checkpoint_is_damaged_and_no_wrong_key_is_blamed(
     assert error.value.reason == "ForeignFiles"
     caplog.clear()
     assert kept.newest() is None
-    assert f"None of the 1 checkpoints in {tmp_path} opens: the training starts again from step 0" in caplog.text
+    assert f"{tmp_path}: no checkpoint opens (1 damaged): the training starts again from step 0" in caplog.text
 
 
 def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(

@@ -99,9 +99,9 @@ class CheckpointStore:
             )
         if steps:
             log.warning(
-                "None of the %d checkpoints in %s opens: the training starts again from step 0",
-                len(steps),
+                "%s: no checkpoint opens (%d damaged): the training starts again from step 0",
                 self.directory,
+                len(steps),
             )
         return None
 
