@@ -10,7 +10,7 @@ import numpy as np
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset
-from maskrcnn_trainer.data.records import index_records
+from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.detector import Detector
 from maskrcnn_trainer.detector.tlt import NetworkDetector
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
@@ -49,10 +49,10 @@ class DetectorValidation:
         # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
         self._ranks = ranks
-        self.records = index_records(str(config.validation_file_pattern))
+        self._records = index_records(str(config.validation_file_pattern))
         self.ground_truth = GroundTruth.load(str(config.val_json_file))
         self._check_stop: Callable[[], None] = lambda: None
-        records = len(self.records)
+        records = len(self._records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
         self._evaluator = Evaluator(
             lambda images: detector.detect(np.asarray(images)),
@@ -82,13 +82,18 @@ class DetectorValidation:
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 
     @property
+    def records(self) -> RecordIndex:
+        """The validation records."""
+        return self._records
+
+    @property
     def names(self) -> Mapping[int, str]:
         """Category names by raw id."""
         return self.ground_truth.category_names
 
     def _batches(self) -> Iterator[Mapping[str, Any]]:
         dataset = evaluation_dataset(
-            self.records,
+            self._records,
             self._spec,
             rank=self._ranks.rank,
             ranks=self._ranks.size,
@@ -96,7 +101,7 @@ class DetectorValidation:
         )
         rows = range(self._ranks.rank, self._total, self._ranks.size)
         size = self._spec.eval_batch_size
-        for batch in named_faults(dataset, self.records, lambda k: rows[k * size : (k + 1) * size]):
+        for batch in named_faults(dataset, self._records, lambda k: rows[k * size : (k + 1) * size]):
             self._check_stop()
             yield batch
 
