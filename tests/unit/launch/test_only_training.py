@@ -17,7 +17,7 @@ import pytest
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.launch.ours import TRAINING_LOCK
-from maskrcnn_trainer.launch.ownership import claim, only_training
+from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, claim, only_training
 
 HOLDER = (
     "import sys; from pathlib import Path; from maskrcnn_trainer.launch.ownership import only_training\n"
@@ -54,7 +54,10 @@ def test_a_second_training_is_refused_until_the_first_is_killed(tmp_path: Path) 
             assert (tmp_path / "out" / TRAINING_LOCK).read_text().startswith(f"process {os.getpid()} on ")
 
 
-def test_the_train_task_that_is_refused_writes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_train_task_that_is_refused_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)  # a launch in the same process sets it
     (tmp_path / "spec.yaml").write_text("totalSteps: 3\n")
     with training_in(tmp_path / "out"):
         assert main(["train", "-e", str(tmp_path / "spec.yaml"), "-d", str(tmp_path / "out")]) == 75
