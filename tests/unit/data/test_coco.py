@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maskrcnn_trainer.data.coco import CocoDataset, load_coco
+from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, load_coco
 from maskrcnn_trainer.errors import InvalidInput
 
 GOOD: dict[str, Any] = {
@@ -59,35 +58,40 @@ def test_a_good_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("images"), "images is missing: a list is wanted"),
-        (lambda c: c.update(categories={}), r"categories is \{\}: a list is wanted"),
+        (lambda c: c.pop("images"), "images is missing: a list is expected"),
+        (lambda c: c.update(categories={}), r"categories is \{\}: a list is expected"),
         (lambda c: c.update(images=[]), "images is empty"),
-        (lambda c: c["images"].append(5), r"images\[2\]: 5: an object is wanted"),
+        (lambda c: c["images"].append(5), r"images\[2\]: 5: an object is expected"),
         (lambda c: c["images"][1].pop("file_name"), r"images\[1\] \(id 3\): file_name missing"),
-        (lambda c: c["images"][1].update(file_name=""), 'file_name "": the name of a file is wanted'),
-        (lambda c: c["images"][1].update(file_name=3), "file_name 3: the name of a file is wanted"),
+        (lambda c: c["images"][1].update(file_name=""), 'file_name "": the name of a file is expected'),
+        (lambda c: c["images"][1].update(file_name=3), "file_name 3: the name of a file is expected"),
         (lambda c: c["images"][1].update(width=0), r"images\[1\] \(id 3\): width 0: a whole number of pixels from"),
         (lambda c: c["images"][1].update(height=2.5), r"height 2\.5: a whole number"),
-        (lambda c: c["images"][1].update(id="x"), r'images\[1\] \(id "x"\): id "x": a whole number is wanted'),
-        (lambda c: c["images"][1].update(id=True), "id true: a whole number is wanted"),
+        (lambda c: c["images"][1].update(height=10**20), "whole number of pixels from 1 to 65535 is expected"),
+        (lambda c: c["images"][1].update(id="x"), r'images\[1\] \(id "x"\): id "x": a whole number is expected'),
+        (lambda c: c["images"][1].update(id=True), "id true: a whole number is expected"),
         (lambda c: c["images"][1].update(id=7), "id 7 is used by an earlier entry of images"),
         (lambda c: c["categories"][0].pop("name"), r"categories\[0\] \(id 1\): name missing"),
         (lambda c: c["categories"].append({"id": 0, "name": "x"}), "id 0: category ids must start from 1"),
         (lambda c: c["categories"].append({"id": -2, "name": "x"}), "id -2: category ids must start from 1"),
         (lambda c: c["categories"].append({"id": 1, "name": "x"}), "id 1 is used by an earlier entry of categories"),
         (lambda c: c["annotations"][0].update(image_id=8), "image_id 8: no entry of images has this id"),
-        (lambda c: c["annotations"][0].update(image_id=[7]), r"image_id \[7\]: no entry of images"),
+        (lambda c: c["annotations"][0].update(image_id=[7]), r"image_id \[7\]: a whole number, the id of an entry, is"),
+        (lambda c: c["annotations"][0].update(image_id="7"), 'image_id "7": a whole number is expected: 7, without'),
+        (lambda c: c["annotations"][0].update(category_id=90.0), r"category_id 90\.0: a whole number is expected: 90,"),
         (lambda c: c["annotations"][0].update(category_id=2), "category_id 2: no entry of categories has this id"),
         (lambda c: c["annotations"][0].update(category_id=0), r"category_id 0: .* \(ids start from 1\)"),
-        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\]: four numbers are wanted"),
-        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, None]), "four numbers are wanted"),
-        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, float("nan")]), "four numbers are wanted"),
-        (lambda c: c["annotations"][0].pop("area"), r"annotations\[0\] \(id 11\): area missing"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\]: four numbers are expected"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, None]), "four numbers are expected"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, float("nan")]), "four numbers are expected"),
         (lambda c: c["annotations"][0].update(area="big"), 'area "big": a number of pixels'),
         (lambda c: c["annotations"][0].update(area=-1), "area -1: a number of pixels from 0 on"),
-        (lambda c: [c["annotations"][0].pop(key) for key in ("iscrowd", "bbox")], "bbox, iscrowd missing"),
-        (lambda c: c["annotations"][0].update(iscrowd=2), "iscrowd 2: 0 or 1 is wanted"),
-        (lambda c: c["annotations"][0].update(iscrowd=[0]), r"iscrowd \[0\]: 0 or 1 is wanted"),
+        (lambda c: [c["annotations"][0].pop(key) for key in ("image_id", "bbox")], "image_id, bbox missing"),
+        (lambda c: c["annotations"][0].update(bbox=[]), r"bbox \[\]: four numbers are expected"),
+        (lambda c: c["annotations"][0].update(bbox=None), "bbox null: four numbers are expected"),
+        (lambda c: c["annotations"][0].update(iscrowd=2), "iscrowd 2: the number 0 or 1 is expected"),
+        (lambda c: c["annotations"][0].update(iscrowd="0"), 'iscrowd "0": the number 0 or 1 is expected'),
+        (lambda c: c["annotations"][0].update(iscrowd=[0]), r"iscrowd \[0\]: the number 0 or 1 is expected"),
         (lambda c: c["annotations"][1].update(id=11), "id 11 is used by an earlier entry of annotations"),
         (lambda c: c["annotations"][0].update(segmentation="x"), 'segmentation "x": a list of polygons, or run'),
     ],
@@ -137,7 +141,7 @@ def test_several_problems_at_once_and_no_more_than_twenty(tmp_path: Path) -> Non
         ("[" * 100_000, "not valid JSON"),
         (
             "[]",
-            r"holds \[\]: an object with images, annotations and categories is wanted \(a list is the format of res",
+            r"holds \[\]: an object with images, annotations and categories is expected \(a list is the format of res",
         ),
         ("", "not valid JSON"),
     ],
@@ -166,15 +170,68 @@ def test_no_annotations_at_all_are_fine(tmp_path: Path) -> None:
     assert load(tmp_path, broken(lambda c: c.update(annotations=[]))).annotations == {}
 
 
-def test_what_is_odd_but_usable_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def change(content: dict[str, Any]) -> None:
-        content["annotations"][0]["id"] = 0
-        content["categories"][1]["name"] = "cat"
+@pytest.mark.parametrize("absent", [lambda one, key: one.pop(key), lambda one, key: one.update({key: None})])
+def test_missing_iscrowd_is_no_crowd(tmp_path: Path, absent: Callable[[dict[str, Any], str], Any]) -> None:
+    content = broken(lambda c: [absent(one, "iscrowd") for one in c["annotations"]])
+    assert [one.is_crowd for one in load(tmp_path, content).annotations_of(7)] == [False, False]
 
-    with caplog.at_level(logging.WARNING):
+
+@pytest.mark.parametrize("absent", [lambda one, key: one.pop(key), lambda one, key: one.update({key: None})])
+def test_missing_area_is_left_to_the_mask(tmp_path: Path, absent: Callable[[dict[str, Any], str], Any]) -> None:
+    content = broken(lambda c: absent(c["annotations"][0], "area"))
+    assert [one.area for one in load(tmp_path, content).annotations_of(7)] == [None, 9.5]
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [("images", {"id": "7"}), ("images", {"id": 7.0}), ("images", {"id": None}),
+     ("categories", {"id": "90"}), ("categories", {"id": -90}), ("categories", {"id": 90.0})],
+)  # fmt: skip
+def test_wrong_id_of_an_entry_is_told_once_and_its_annotations_are_not_blamed(
+    tmp_path: Path, section: str, wrong: dict[str, Any]
+) -> None:
+    entry = next(one for one in GOOD[section] if one["id"] in (7, 90))
+
+    def change(content: dict[str, Any]) -> None:
+        content[section][GOOD[section].index(entry)].update(wrong)
+        for annotation in content["annotations"] if wrong["id"] == -90 else ():
+            annotation["category_id"] = -90
+
+    with pytest.raises(InvalidInput, match=rf"{section}\[") as failure:
         load(tmp_path, broken(change))
-    assert "an annotation has id 0" in caplog.text
+    assert "\n" not in str(failure.value)
+
+
+def test_category_zero_without_objects_may_be_removed(tmp_path: Path) -> None:
+    content = broken(lambda c: c["categories"].insert(0, {"id": 0, "name": "all"}))
+    with pytest.raises(InvalidInput, match=r"categories\[0\] \(id 0\): .*; no annotation uses this entry, remove it"):
+        load(tmp_path, content)
+    content["annotations"][0]["category_id"] = 0
+    with pytest.raises(InvalidInput, match=r"id 0: .*; renumber categories and category_id"):
+        load(tmp_path, content)
+
+
+def test_file_names_matter_to_a_conversion_only() -> None:
+    content = broken(lambda c: [image.pop("file_name") for image in c["images"]])
+    assert [image.file_name for image in checked_dataset(content, "x", require_files=False).images] == ["", ""]
+    with pytest.raises(InvalidInput, match="file_name missing"):
+        checked_dataset(content, "x")
+
+
+def test_category_names_used_twice_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(tmp_path, broken(lambda c: c["categories"][1].update(name="cat")))
     assert "category names used more than once: cat" in caplog.text
+
+
+def test_duplicate_annotations_are_warned_about_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["annotations"] += [{**content["annotations"][0], "id": number} for number in range(20, 25)]
+
+    load(tmp_path, broken(change))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'instances.json'}: 5 annotations repeat category and box of another one of their image: "
+        "ids 20, 21, 22, ..."
+    ]
 
 
 @pytest.mark.data

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, Mask, is_outside_of_box, to_mask
+from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, Mask, is_outside_of_box, to_mask, to_rle
 from maskrcnn_trainer.data.convert.png import to_png
 from maskrcnn_trainer.data.mask_png import MaskPng
 
@@ -93,6 +93,16 @@ def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: i
 def test_what_cannot_be_a_mask_is_refused(segmentation: Any, reason: str) -> None:
     with pytest.raises(BrokenSegmentation, match=reason):
         to_mask(segmentation, 6, 8)
+    with pytest.raises(BrokenSegmentation, match=reason):
+        to_rle(segmentation, 6, 8)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[SQUARE], [[1, 1, 2, 2], SQUARE], {"size": [6, 8], "counts": [7, 3, 38]}, compressed(square())],
+)
+def test_run_lengths_are_those_of_the_mask(segmentation: Any) -> None:
+    np.testing.assert_array_equal(coco_mask.decode(to_rle(segmentation, 6, 8)), to_mask(segmentation, 6, 8)[0].full())
 
 
 def test_one_good_polygon_is_enough() -> None:

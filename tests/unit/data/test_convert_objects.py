@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
-from maskrcnn_trainer.data.convert.objects import box_fault, convert_object
+from maskrcnn_trainer.data.convert.objects import area_of, box_fault, convert_object
 
 IMAGE = CocoImage(1, "a.jpg", width=40, height=30)
 
@@ -69,3 +69,19 @@ def test_masks(bbox: tuple[float, float, float, float], segmentation: Any, reaso
 
 def test_without_masks_a_segmentation_is_not_looked_at() -> None:
     assert convert_object(thing((5, 5, 10, 10), None), IMAGE, include_mask=False) == (None, True, [])
+
+
+@pytest.mark.parametrize(
+    ("area", "segmentation", "expected"),
+    [
+        (10.0, rectangle(5, 5, 10, 10), 10.0),
+        (None, rectangle(5, 5, 10, 5), 50.0),
+        (None, {"size": [30, 40], "counts": [0, 30, 1170]}, 30.0),
+        (None, None, 100.0),
+        (None, [[1, 2]], 100.0),
+    ],
+)
+def test_area_is_as_given_else_of_the_mask_else_of_the_box(
+    area: float | None, segmentation: Any, expected: float
+) -> None:
+    assert area_of(CocoAnnotation(5, 1, 2, (5, 5, 10, 10), area, False, segmentation), IMAGE) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,25 +138,117 @@ def test_polygons_and_plain_run_lengths_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "segmentation", [[], [[1, 2]], None, "x", {"size": [3, 3], "counts": [9]}, {"counts": [3]}, [["a", "b"] * 4]]
+    ("segmentation", "reason"),
+    [
+        (None, "segmentation is missing"),
+        ([], "the list of polygons is empty"),
+        ([[1, 2]], "polygon 0: 1 points"),
+        ([["a", "b"] * 4], "polygon 0: not a list of numbers"),
+        ([[0, 0, 9, 0, float("nan"), 9]], "polygon 0: not a list of numbers"),
+        ([[0, 0, 1e30, 0, 9, 1e30]], "polygon 0: coordinate 1e+30 is farther from the 200x200 image"),
+        ({"size": [3, 3], "counts": [9]}, "run lengths have size [3, 3]"),
+        ({"counts": [3]}, "run lengths have size None"),
+        ({"size": [SIDE, SIDE], "counts": [0, 2**31]}, "run lengths cover 2147483648 pixels of 40000"),
+        ({"size": [SIDE, SIDE], "counts": "not run lengths"}, "not COCO's compressed run lengths"),
+    ],
 )
-def test_an_unreadable_mask_is_left_out(segmentation: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_object_without_usable_mask_counts_for_boxes_only(
+    segmentation: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     content = truth((1, 5, 0, 0, 100, 100), (2, 5, 0, 0, 100, 100))
     content["annotations"][1]["segmentation"] = segmentation
     values = evaluate_coco(GroundTruth(content), [found(1, 5, 0, 0, 100, 100)]).values
-    assert values["ARmax100"] == pytest.approx(1.0)
-    assert "1 annotations cannot be read" in caplog.text
+    assert values["ARmax100"] == pytest.approx(0.5)
+    assert values["mask_ARmax100"] == pytest.approx(1.0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [caplog.messages[-1]]
+    assert "1 of 2 objects have no usable mask and count for the box metrics only: annotation 1: " in caplog.text
+    assert reason in caplog.text
 
 
-def test_wrong_input_is_named(tmp_path: Path) -> None:
+def test_boxes_are_measured_where_no_object_has_a_mask(caplog: pytest.LogCaptureFixture) -> None:
+    content = truth(*[(1, 5, 10 * number, 0, 9, 9) for number in range(5)])
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    results = [found(1, 5, 10 * number, 0, 9, 9) for number in range(5)]
+    values = evaluate_coco(GroundTruth(content), results).values
+    assert values["AP"] == pytest.approx(1.0)
+    assert values["mask_AP"] == -1.0
+    assert "5 of 5 objects have no usable mask and count for the box metrics only; mask metrics are -1: " in caplog.text
+    assert caplog.text.count("segmentation is missing") == 3
+
+
+def test_two_points_beside_a_polygon_are_left_out_as_in_conversion() -> None:
+    # pycocotools alone would take the four numbers for a box and refuse the list
+    content = truth((1, 5, 0, 0, 100, 100))
+    content["annotations"][0]["segmentation"] = [[0, 0, 100, 100], [0, 0, 100, 0, 100, 100, 0, 100]]
+    assert evaluate_coco(GroundTruth(content), [found(1, 5, 0, 0, 100, 100)]).values["mask_AP"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("absent", ["iscrowd", "area"])
+@pytest.mark.parametrize("value", ["missing", None])
+def test_missing_iscrowd_is_0_and_missing_area_that_of_the_mask(absent: str, value: str | None) -> None:
+    content = truth((1, 5, 0, 0, 20, 20))
+    content["annotations"][0] |= {"bbox": [0, 0, 40, 40], absent: value}
+    if value == "missing":
+        del content["annotations"][0][absent]
+    values = evaluate_coco(GroundTruth(content), [found(1, 5, 0, 0, 20, 20)]).values
+    assert values["mask_APs"] == pytest.approx(1.0)
+    assert values["mask_APm"] == -1.0
+
+
+def test_boxes_written_as_corners_are_warned_about_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    content = truth((1, 5, 150, 10, 20, 20), (2, 5, 10, 150, 30, 40), (3, 5, 0, 0, 200, 200))
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + width, y + height]
+    GroundTruth(content)
+    assert [record.getMessage() for record in caplog.records] == [
+        "valJsonFile: 2 of 3 boxes have no area or leave their image by more than a pixel, such as "
+        "[150.0, 10.0, 170.0, 30.0] in image 1; bbox must be x, y, width, height in pixels, not x1, y1, x2, y2"
+    ]
+
+
+def test_rounded_boxes_at_the_border_are_not_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    content = truth((1, 5, 0, 0, 200, 200))
+    content["annotations"][0]["bbox"] = [-0.4, -0.4, 200.9, 200.9]
+    GroundTruth(content)
+    assert caplog.text == ""
+
+
+def test_detection_of_an_unknown_image_is_named() -> None:
     with pytest.raises(InvalidInput, match="no image with id 77"):
         evaluate_coco(GroundTruth(truth()), [found(77, 5, 0, 0, 10, 10)])
-    with pytest.raises(InvalidInput, match="no list 'annotations'"):
-        GroundTruth({"images": []} | {"categories": []})
-    (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(InvalidInput, match="broken.json cannot be read"):
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("annotations"), "annotations is missing: a list is expected"),
+        (lambda c: c["images"][0].pop("id"), r"images\[0\]: id missing"),
+        (lambda c: c["images"][0].pop("height"), r"images\[0\] \(id 1\): height missing"),
+        (lambda c: c["categories"][0].pop("id"), r"categories\[0\]: id missing"),
+        (lambda c: c["annotations"].append("x"), r'annotations\[1\]: "x": an object is expected'),
+        (lambda c: c["annotations"][0].update(bbox=None), "bbox null: four numbers"),
+        (lambda c: c["annotations"][0].update(bbox="1 2 3 4"), 'bbox "1 2 3 4": four numbers'),
+        (lambda c: c["annotations"][0].update(area="10"), 'area "10": a number of pixels'),
+        (lambda c: c["annotations"][0].update(iscrowd="0"), 'iscrowd "0": the number 0 or 1'),
+        (lambda c: c["annotations"][0].update(image_id="1"), 'image_id "1": a whole number is expected: 1'),
+        (lambda c: c["annotations"][0].update(segmentation="x"), 'segmentation "x": a list of polygons'),
+    ],
+)
+def test_wrong_content_is_refused_by_field_and_value(change: Callable[[dict[str, Any]], Any], message: str) -> None:
+    content = truth((1, 5, 0, 0, 100, 100))
+    change(content)
+    with pytest.raises(InvalidInput, match=message):
+        GroundTruth(content)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", ""])
+def test_file_that_is_no_annotation_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "broken.json").write_text(text)
+    with pytest.raises(InvalidInput, match=r"broken.json: (not valid JSON|holds \[\])"):
         GroundTruth.load(tmp_path / "broken.json")
-    with pytest.raises(InvalidInput, match="nowhere.json cannot be read"):
+    with pytest.raises(InvalidInput, match=r"nowhere.json: cannot be read"):
         GroundTruth.load(tmp_path / "nowhere.json")
 
 

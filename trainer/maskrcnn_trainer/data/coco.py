@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from maskrcnn_trainer.errors import InvalidInput
 
@@ -20,11 +20,15 @@ log = logging.getLogger(__name__)
 PROBLEMS_SHOWN = 20
 _LARGEST_CATEGORY = 2**31 - 1  # class ids are 32-bit in the model
 _LARGEST_ID = 2**63 - 1
+_LARGEST_SIDE = 65_535  # of a JPEG; pycocotools counts the pixels of an image in 32 bits
+_EXAMPLES = 3
+
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """One entry of ``images``; width and height in pixels."""
+    """One entry of ``images``; width and height in pixels. ``file_name`` is "" where it is absent and not required."""
 
     id: int
     file_name: str
@@ -38,7 +42,7 @@ class CocoAnnotation:
 
     Attributes:
         bbox: x, y, width, height in pixels; may lie outside of the image.
-        area: in pixels.
+        area: in pixels; None where absent, and then that of the mask counts.
         segmentation: list of polygons, run lengths (a mapping with ``size`` and ``counts``), or None where absent. What
             is inside is not checked here.
     """
@@ -47,7 +51,7 @@ class CocoAnnotation:
     image_id: int
     category_id: int
     bbox: tuple[float, float, float, float]
-    area: float
+    area: float | None
     is_crowd: bool
     segmentation: list[Any] | dict[str, Any] | None
 
@@ -99,43 +103,66 @@ class Problems:
 
 
 def load_coco(path: str | Path, *, require_masks: bool = False) -> CocoDataset:
-    """Reads and checks COCO instances JSON.
+    """Read and check COCO instances JSON.
 
     Args:
         path: the annotation file.
         require_masks: whether every annotation must have a ``segmentation``.
 
     Raises:
-        InvalidInput: the file cannot be read, or entries are wrong: keys missing, values of a wrong type, ids used
-            twice, ids of categories below 1, annotations of an unknown image or category.
+        InvalidInput: the file cannot be read, or entries are wrong (see :func:`checked_dataset`).
     """
     name = str(path)
-    content = _read(name)
+    return checked_dataset(read_json(name), name, require_masks=require_masks)
+
+
+def checked_dataset(
+    content: Mapping[str, Any], name: str, *, require_masks: bool = False, require_files: bool = True
+) -> CocoDataset:
+    """Check the content of an annotation file, by the same rules for every task.
+
+    A missing ``iscrowd`` is 0.
+
+    Args:
+        content: the JSON object.
+        name: what messages call it, such as its path.
+        require_masks: whether every annotation must have a ``segmentation``.
+        require_files: whether every image must have a ``file_name``, which only a conversion reads.
+
+    Raises:
+        InvalidInput: keys are missing, values have a wrong type, ids are used twice, ids of categories are below 1,
+            or annotations belong to an unknown image or category.
+    """
     problems = Problems(name)
     sections = {}
     for section in ("images", "annotations", "categories"):
         entries = content.get(section)
         if not isinstance(entries, list):
             found = "is missing" if section not in content else f"is {_shown(entries)}"
-            problems.add(f"{section} {found}: a list is wanted (COCO instances format)")
+            problems.add(f"{section} {found}: a list is expected (COCO instances format)")
         elif not entries and section != "annotations":
-            problems.add(f"{section} is empty: at least one entry is wanted")
+            problems.add(f"{section} is empty: at least one entry is expected")
         else:
             sections[section] = entries
     problems.raise_if_any()
-    images = _images(sections["images"], problems)
-    categories = _categories(sections["categories"], problems)
+    images = _images(sections["images"], require_files, problems)
+    categories = _categories(sections["categories"], sections["annotations"], problems)
     annotations = _annotations(sections["annotations"], images, categories, require_masks, problems)
     problems.raise_if_any()
     return CocoDataset(
         path=name,
-        images=tuple(image for image in images.values() if image is not None),
-        categories={one: category for one, category in categories.items() if category is not None},
+        images=tuple(image for image in images.known.values() if image is not None),
+        categories={one: category for one, category in categories.known.items() if category is not None},
         annotations={image: tuple(found) for image, found in annotations.items()},
     )
 
 
-def _read(name: str) -> dict[str, Any]:
+def read_json(name: str) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        InvalidInput: it cannot be read, is not JSON, or holds something else.
+    """
     try:
         with Path(name).open(encoding="utf-8-sig") as file:
             content = json.load(file)
@@ -149,41 +176,69 @@ def _read(name: str) -> dict[str, Any]:
         raise InvalidInput(f"{name}: not valid JSON: {error}", reason="InvalidData") from error
     if not isinstance(content, dict):
         raise InvalidInput(
-            f"{name}: holds {_shown(content)}: an object with images, annotations and categories is wanted "
+            f"{name}: holds {_shown(content)}: an object with images, annotations and categories is expected "
             "(a list is the format of results, not of annotations)",
             reason="InvalidData",
         )
     return content
 
 
-def _images(entries: list[Any], problems: Problems) -> dict[int, CocoImage | None]:
-    """By id; None stands for an entry that is wrong otherwise, so that its annotations are not blamed too."""
-    images: dict[int, CocoImage | None] = {}
-    for entry, where in _entries("images", entries, ("id", "file_name", "height", "width"), images, problems):
-        file_name, height, width = entry["file_name"], entry["height"], entry["width"]
+@dataclass
+class _Section(Generic[_Entry]):
+    """The entries of a section by id.
+
+    Attributes:
+        known: None stands for an entry that is wrong otherwise, so that its annotations are not blamed too.
+        complete: whether every entry has an id; if not, an id that is not known may be one of theirs.
+    """
+
+    known: dict[int, _Entry | None] = field(default_factory=dict)
+    complete: bool = True
+
+    def fault_of_reference(self, value: Any, section: str) -> str:
+        """What is wrong with an annotation's reference to an entry, "" if nothing or if the entry is to blame."""
+        if _is_integer(value):
+            return "" if value in self.known or not self.complete else f"no entry of {section} has this id"
+        meant = _whole_number(value)
+        if meant is None or meant not in self.known:
+            return "a whole number, the id of an entry, is expected" if self.complete else ""
+        return f"a whole number is expected: {meant}, without quotes or decimals"
+
+
+def _images(entries: list[Any], require_files: bool, problems: Problems) -> _Section[CocoImage]:
+    images = _Section[CocoImage]()
+    keys = ("id", "file_name", "height", "width") if require_files else ("id", "height", "width")
+    for entry, where in _entries("images", entries, keys, images, problems):
+        file_name, height, width = entry.get("file_name", ""), entry["height"], entry["width"]
         before = problems.count
-        if not isinstance(file_name, str) or not file_name or "\0" in file_name:
-            problems.add(f"{where}: file_name {_shown(file_name)}: the name of a file is wanted")
-        for field, value in (("height", height), ("width", width)):
-            if not _is_integer(value) or value < 1:
-                problems.add(f"{where}: {field} {_shown(value)}: a whole number of pixels from 1 on is wanted")
+        if require_files and (not isinstance(file_name, str) or not file_name or "\0" in file_name):
+            problems.add(f"{where}: file_name {_shown(file_name)}: the name of a file is expected")
+        for key, value in (("height", height), ("width", width)):
+            if not _is_integer(value) or not 1 <= value <= _LARGEST_SIDE:
+                problems.add(
+                    f"{where}: {key} {_shown(value)}: a whole number of pixels from 1 to {_LARGEST_SIDE} is expected"
+                )
         right = problems.count == before
-        images[entry["id"]] = CocoImage(entry["id"], file_name, width, height) if right else None
+        images.known[entry["id"]] = CocoImage(entry["id"], str(file_name), width, height) if right else None
     return images
 
 
-def _categories(entries: list[Any], problems: Problems) -> dict[int, str | None]:
-    categories: dict[int, str | None] = {}
+def _categories(entries: list[Any], annotations: list[Any], problems: Problems) -> _Section[str]:
+    categories = _Section[str]()
     for entry, where in _entries("categories", entries, ("id", "name"), categories, problems):
         number, name = entry["id"], entry["name"]
-        categories[number] = None
-        if not 1 <= number <= _LARGEST_CATEGORY:
-            problems.add(f"{where}: id {number}: category ids must start from 1 (0 is the background)")
+        categories.known[number] = None
+        if number < 1:
+            in_use = any(isinstance(one, dict) and one.get("category_id") == number for one in annotations)
+            remedy = "renumber categories and category_id" if in_use else "no annotation uses this entry, remove it"
+            problems.add(f"{where}: id {number}: category ids must start from 1 (0 is the background); {remedy}")
+        elif number > _LARGEST_CATEGORY:
+            problems.add(f"{where}: id {number}: category ids must be at most {_LARGEST_CATEGORY}")
         elif not isinstance(name, str):
-            problems.add(f"{where}: name {_shown(name)}: a text is wanted")
+            problems.add(f"{where}: name {_shown(name)}: a text is expected")
         else:
-            categories[number] = name
-    names = [name for name in categories.values() if name is not None]
+            categories.known[number] = name
+    names = [name for name in categories.known.values() if name is not None]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         log.warning("%s: category names used more than once: %s", problems.path, ", ".join(twice[:5]))
@@ -192,75 +247,103 @@ def _categories(entries: list[Any], problems: Problems) -> dict[int, str | None]
 
 def _annotations(
     entries: list[Any],
-    images: dict[int, CocoImage | None],
-    categories: dict[int, str | None],
+    images: _Section[CocoImage],
+    categories: _Section[str],
     require_masks: bool,
     problems: Problems,
 ) -> dict[int, list[CocoAnnotation]]:
-    keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
-    known: dict[int, None] = {}
+    section = _Section[CocoAnnotation]()
     grouped: dict[int, list[CocoAnnotation]] = {}
-    for entry, where in _entries("annotations", entries, keys, known, problems):
-        known[entry["id"]] = None
-        before = problems.count
-        image_id, category_id, area = entry["image_id"], entry["category_id"], entry["area"]
-        if not _is_integer(image_id) or image_id not in images:
-            problems.add(f"{where}: image_id {_shown(image_id)}: no entry of images has this id")
-        if not _is_integer(category_id) or category_id not in categories:
-            hint = " (ids start from 1)" if category_id == 0 else ""
-            problems.add(f"{where}: category_id {_shown(category_id)}: no entry of categories has this id{hint}")
-        bbox = entry["bbox"]
-        if not isinstance(bbox, list) or len(bbox) != 4 or not all(is_finite(value) for value in bbox):
-            problems.add(f"{where}: bbox {_shown(bbox)}: four numbers are wanted: x, y, width, height in pixels")
-        if not is_finite(area) or area < 0:
-            problems.add(f"{where}: area {_shown(area)}: a number of pixels from 0 on is wanted")
-        if entry["iscrowd"] not in (0, 1):
-            problems.add(f"{where}: iscrowd {_shown(entry['iscrowd'])}: 0 or 1 is wanted")
-        segmentation = entry.get("segmentation")
-        if segmentation is None:
-            if require_masks:
-                problems.add(
-                    f"{where}: segmentation is missing: polygons or run lengths are wanted "
-                    "(--no-include_mask converts without masks)"
-                )
-        elif not isinstance(segmentation, list | dict):
-            problems.add(
-                f"{where}: segmentation {_shown(segmentation)}: a list of polygons, or run lengths "
-                "with size and counts, is wanted"
+    for entry, where in _entries("annotations", entries, ("id", "image_id", "category_id", "bbox"), section, problems):
+        section.known[entry["id"]] = None
+        faults = list(_faults_of_annotation(entry, images, categories, require_masks))
+        for fault in faults:
+            problems.add(f"{where}: {fault}")
+        if not faults and not problems.count:
+            x, y, width, height = (float(value) for value in entry["bbox"])
+            area = entry.get("area")
+            annotation = CocoAnnotation(
+                entry["id"],
+                entry["image_id"],
+                entry["category_id"],
+                (x, y, width, height),
+                None if area is None else float(area),
+                bool(entry.get("iscrowd")),
+                entry.get("segmentation"),
             )
-        if problems.count == before:
-            box = (float(bbox[0]), float(bbox[1]), float(bbox[2]), float(bbox[3]))
-            crowd = bool(entry["iscrowd"])
-            found = CocoAnnotation(entry["id"], image_id, category_id, box, float(area), crowd, segmentation)
-            grouped.setdefault(image_id, []).append(found)
-    if 0 in known:
-        log.warning(
-            "%s: an annotation has id 0, which pycocotools counts as unmatched in evaluation; number them from 1",
-            problems.path,
-        )
+            grouped.setdefault(annotation.image_id, []).append(annotation)
+    _warn_of_duplicates(problems.path, grouped)
     return grouped
 
 
+def _faults_of_annotation(
+    entry: Mapping[str, Any], images: _Section[CocoImage], categories: _Section[str], require_masks: bool
+) -> Iterator[str]:
+    image_id, category_id, bbox, area = (entry.get(key) for key in ("image_id", "category_id", "bbox", "area"))
+    if fault := images.fault_of_reference(image_id, "images"):
+        yield f"image_id {_shown(image_id)}: {fault}"
+    if fault := categories.fault_of_reference(category_id, "categories"):
+        hint = " (ids start from 1)" if category_id == 0 else ""
+        yield f"category_id {_shown(category_id)}: {fault}{hint}"
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(is_finite(value) for value in bbox):
+        yield f"bbox {_shown(bbox)}: four numbers are expected: x, y, width, height in pixels"
+    if area is not None and (not is_finite(area) or area < 0):
+        yield f"area {_shown(area)}: a number of pixels from 0 on is expected"
+    if entry.get("iscrowd") not in (None, 0, 1):
+        yield f"iscrowd {_shown(entry['iscrowd'])}: the number 0 or 1 is expected"
+    segmentation = entry.get("segmentation")
+    if segmentation is None and require_masks:
+        yield (
+            "segmentation is missing: polygons or run lengths are expected (--no-include_mask converts without masks)"
+        )
+    elif segmentation is not None and not isinstance(segmentation, list | dict):
+        yield (
+            f"segmentation {_shown(segmentation)}: a list of polygons, or run lengths with size and counts, is expected"
+        )
+
+
+def _warn_of_duplicates(path: str, grouped: Mapping[int, list[CocoAnnotation]]) -> None:
+    """Warn of objects that are annotated twice: each is learned twice, and one of the two is never found."""
+    repeated: list[int] = []
+    for of_image in grouped.values():
+        seen: set[tuple[int, tuple[float, float, float, float], bool]] = set()
+        for one in of_image:
+            key = (one.category_id, one.bbox, one.is_crowd)
+            if key in seen:
+                repeated.append(one.id)
+            seen.add(key)
+    if repeated:
+        log.warning(
+            "%s: %d annotations repeat category and box of another one of their image: ids %s",
+            path,
+            len(repeated),
+            ", ".join(map(str, repeated[:_EXAMPLES])) + (", ..." if len(repeated) > _EXAMPLES else ""),
+        )
+
+
 def _entries(
-    section: str, entries: list[Any], keys: tuple[str, ...], known: dict[int, Any], problems: Problems
+    section: str, entries: list[Any], keys: tuple[str, ...], found: _Section[Any], problems: Problems
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """The entries that have all keys and an id of their own, each with the words that name it in a message."""
+    """Yield the entries that have all keys and an id of their own, each with the words that name it in a message."""
     for position, entry in enumerate(entries):
         where = f"{section}[{position}]"
         if not isinstance(entry, dict):
-            problems.add(f"{where}: {_shown(entry)}: an object is wanted")
+            problems.add(f"{where}: {_shown(entry)}: an object is expected")
+            found.complete = False
             continue
         number: Any = entry.get("id")
         if "id" in entry:
             where += f" (id {_shown(number)})"
+        usable = _is_integer(number) and abs(number) <= _LARGEST_ID
+        found.complete = found.complete and usable
         missing = [key for key in keys if key not in entry]
         if missing:
             problems.add(f"{where}: {', '.join(missing)} missing")
-            if _is_integer(number):
-                known.setdefault(number, None)
-        elif not _is_integer(number) or abs(number) > _LARGEST_ID:
-            problems.add(f"{where}: id {_shown(number)}: a whole number is wanted")
-        elif number in known:
+            if usable:
+                found.known.setdefault(number, None)
+        elif not usable:
+            problems.add(f"{where}: id {_shown(number)}: a whole number is expected")
+        elif number in found.known:
             problems.add(f"{where}: id {number} is used by an earlier entry of {section}: every id must be there once")
         else:
             yield entry, where
@@ -268,6 +351,14 @@ def _entries(
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole_number(value: Any) -> int | None:
+    """The whole number that a text or a float stands for."""
+    try:
+        return int(value) if isinstance(value, str) or (isinstance(value, float) and value.is_integer()) else None
+    except ValueError:
+        return None
 
 
 def is_finite(value: Any) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, read_json
+from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, to_rle
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_results import CocoResult, ImageId
 
@@ -30,6 +31,7 @@ METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "ARmax1", "ARmax10", 
 MASK_PREFIX = "mask_"
 STANDARD_DETECTIONS = 100
 UNDEFINED = -1.0
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -43,44 +45,47 @@ class CocoMetrics:
 class GroundTruth:
     """The annotations that detections are compared with.
 
-    Every mask is turned into run lengths once, so that each of many evaluations during a training costs less.
+    Every mask is turned into run lengths once, so that each of many evaluations during a training costs less. An object
+    without a usable mask counts for the box metrics only.
 
     Args:
-        dataset: a COCO instances dictionary (images, annotations, categories).
+        content: a COCO instances dictionary (images, annotations, categories).
         name: what messages call it.
 
     Raises:
-        InvalidInput: a part is missing, or an annotation has neither a usable box nor a known image.
+        InvalidInput: the content is not what :func:`checked_dataset` accepts.
     """
 
-    def __init__(self, dataset: Mapping[str, Any], *, name: str = "valJsonFile") -> None:
-        for part in ("images", "annotations", "categories"):
-            if not isinstance(dataset.get(part), list):
-                raise InvalidInput(f"{name}: no list {part!r}; it must be COCO instances JSON", reason="InvalidData")
+    def __init__(self, content: Mapping[str, Any], *, name: str = "valJsonFile") -> None:
+        dataset = checked_dataset(content, name, require_files=False)
         self.name = name
-        self.images: dict[ImageId, dict[str, Any]] = {image["id"]: image for image in dataset["images"]}
-        self.category_names: dict[int, str] = {
-            category["id"]: str(category.get("name", category["id"])) for category in dataset["categories"]
+        self.images: dict[ImageId, dict[str, Any]] = {
+            image.id: {"id": image.id, "width": image.width, "height": image.height} for image in dataset.images
         }
-        self.annotations, unusable = self._prepared(dataset["annotations"])
-        if unusable:
-            logger.warning("%s: %d annotations cannot be read and are not evaluated", name, unusable)
-        self._coco = _coco(list(self.images.values()), self.annotations, dataset["categories"])
+        self.category_names: dict[int, str] = dataset.categories
+        self.annotations, maskless = self._prepared(dataset)
+        categories = [{"id": number, "name": category} for number, category in dataset.categories.items()]
+        images = list(self.images.values())
+        self._coco = _coco(images, self.annotations, categories)
+        with_mask = [annotation for annotation in self.annotations if annotation["segmentation"] is not None]
+        self._coco_of_masks = _coco(images, with_mask, categories) if maskless else self._coco
+        self._warn_of_masks(maskless)
+        self._warn_of_boxes()
 
     @classmethod
     def load(cls, path: str | Path) -> GroundTruth:
-        """Read a COCO instances JSON file."""
-        try:
-            dataset = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(f"valJsonFile: {path} cannot be read: {error}", reason="InvalidData") from error
-        if not isinstance(dataset, dict):
-            raise InvalidInput(f"valJsonFile: {path} is not COCO instances JSON", reason="InvalidData")
-        return cls(dataset, name=str(path))
+        """Read a COCO instances JSON file, by the checks that dataset_convert and train make."""
+        return cls(read_json(str(path)), name=str(path))
 
     @property
     def coco(self) -> COCO:
+        """All objects, for the box metrics."""
         return self._coco
+
+    @property
+    def coco_of_masks(self) -> COCO:
+        """The objects with a usable mask, for the mask metrics."""
+        return self._coco_of_masks
 
     @property
     def image_ids(self) -> list[ImageId]:
@@ -90,45 +95,75 @@ class GroundTruth:
         """The annotations of one image."""
         return list(self._coco.imgToAnns.get(image_id, []))
 
-    def _prepared(self, annotations: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    def evaluated_categories(self, image_ids: Iterable[ImageId]) -> set[int]:
+        """Return the ids of the categories that have an object, other than crowds, in one of the images."""
+        return {
+            annotation["category_id"]
+            for image_id in image_ids
+            for annotation in self._coco.imgToAnns.get(image_id, [])
+            if not annotation["iscrowd"]
+        }
+
+    @staticmethod
+    def _prepared(dataset: CocoDataset) -> tuple[list[dict[str, Any]], dict[int, str]]:
+        """Return the annotations for pycocotools, and why a mask cannot be used, by annotation id."""
         prepared: list[dict[str, Any]] = []
-        unusable = 0
-        for annotation in annotations:
-            image = self.images.get(annotation.get("image_id", ""))
-            if image is None:
-                continue
-            rle = annotation_rle(annotation, image)
-            if rle is None or annotation.get("category_id") not in self.category_names:
-                unusable += 1
-                continue
-            complete = dict(annotation) | {"segmentation": rle}
-            complete.setdefault("iscrowd", 0)
-            complete.setdefault("area", float(coco_mask.area(rle)))
-            complete.setdefault("bbox", coco_mask.toBbox(rle).tolist())
-            # pycocotools tells a match from none by the id being other than 0
-            complete["id"] = len(prepared) + 1
-            prepared.append(complete)
-        return prepared, unusable
+        maskless: dict[int, str] = {}
+        for image in dataset.images:
+            for annotation in dataset.annotations_of(image.id):
+                rle, area = None, annotation.area
+                try:
+                    if annotation.segmentation is None:
+                        raise BrokenSegmentation("segmentation is missing")
+                    rle = to_rle(annotation.segmentation, image.height, image.width)
+                    area = float(coco_mask.area(rle)) if area is None else area
+                except BrokenSegmentation as error:
+                    maskless[annotation.id] = str(error)
+                prepared.append(
+                    {
+                        # pycocotools tells a match from none by the id being other than 0
+                        "id": len(prepared) + 1,
+                        "image_id": image.id,
+                        "category_id": annotation.category_id,
+                        "bbox": list(annotation.bbox),
+                        "area": annotation.bbox[2] * annotation.bbox[3] if area is None else area,
+                        "iscrowd": int(annotation.is_crowd),
+                        "segmentation": rle,
+                    }
+                )
+        return prepared, maskless
+
+    def _warn_of_masks(self, maskless: Mapping[int, str]) -> None:
+        if not maskless:
+            return
+        logger.warning(
+            "%s: %d of %d objects have no usable mask and count for the box metrics only%s: %s",
+            self.name,
+            len(maskless),
+            len(self.annotations),
+            "; mask metrics are -1" if len(maskless) == len(self.annotations) else "",
+            "; ".join(f"annotation {number}: {reason}" for number, reason in list(maskless.items())[:_EXAMPLES])
+            + ("; ..." if len(maskless) > _EXAMPLES else ""),
+        )
+
+    def _warn_of_boxes(self) -> None:
+        wrong = [one for one in self.annotations if not _lies_in_image(one["bbox"], self.images[one["image_id"]])]
+        if wrong:
+            logger.warning(
+                "%s: %d of %d boxes have no area or leave their image by more than a pixel, such as %s in image %s; "
+                "bbox must be x, y, width, height in pixels, not x1, y1, x2, y2",
+                self.name,
+                len(wrong),
+                len(self.annotations),
+                wrong[0]["bbox"],
+                wrong[0]["image_id"],
+            )
 
 
-def annotation_rle(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any] | None:
-    """An annotation's polygons or run lengths as one compressed RLE (``counts`` bytes), or None if there is no mask."""
-    segmentation = annotation.get("segmentation")
-    height, width = image["height"], image["width"]
-    try:
-        if isinstance(segmentation, list):
-            rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)) if segmentation else None
-        elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-            rle = coco_mask.frPyObjects(segmentation, height, width)
-        elif isinstance(segmentation, dict):
-            counts = segmentation["counts"]
-            rle = {"size": segmentation["size"], "counts": counts.encode() if isinstance(counts, str) else counts}
-        else:
-            rle = None
-        coco_mask.area(rle or [])
-    except Exception:  # pycocotools raises several kinds, bare ones too, over broken segmentations
-        return None
-    return rle if rle is not None and list(rle["size"]) == [height, width] else None
+def _lies_in_image(bbox: Sequence[float], image: Mapping[str, Any]) -> bool:
+    x, y, width, height = bbox
+    inside = x >= -1 and y >= -1 and x + width <= image["width"] + 1 and y + height <= image["height"] + 1
+    return inside and width > 0 and height > 0
 
 
 def evaluate_coco(
@@ -180,7 +215,8 @@ def _evaluate(
         ground_truth.coco.dataset["categories"],
     )
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(ground_truth.coco, detections, kind)
+        truth = ground_truth.coco_of_masks if kind == "segm" else ground_truth.coco
+        evaluation = COCOeval(truth, detections, kind)
         evaluation.params.imgIds = list(seen)
         limits = {1, 10, STANDARD_DETECTIONS, max(STANDARD_DETECTIONS, max_detections)}
         evaluation.params.maxDets = sorted(limits)

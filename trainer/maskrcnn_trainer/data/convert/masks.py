@@ -66,6 +66,30 @@ def to_mask(segmentation: list[Any] | Mapping[str, Any], height: int, width: int
     """
     if isinstance(segmentation, Mapping):
         return _expanded(_checked_runs(segmentation, height, width), height, width), ""
+    rle, remark = _rle_of_polygons(segmentation, height, width)
+    return _expanded(_decompressed(rle["counts"]), height, width), remark
+
+
+def to_rle(segmentation: list[Any] | Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+    """Return the mask of a segmentation as compressed run lengths (``size``, ``counts`` in bytes).
+
+    The rules are those of :func:`to_mask`, so that evaluation compares with what training learns.
+
+    Raises:
+        BrokenSegmentation: as :func:`to_mask`.
+    """
+    if not isinstance(segmentation, Mapping):
+        return _rle_of_polygons(segmentation, height, width)[0]
+    runs = _checked_runs(segmentation, height, width)
+    counts = segmentation["counts"]
+    if isinstance(counts, str):
+        return {"size": [height, width], "counts": counts.encode()}
+    rle: dict[str, Any] = coco_mask.frPyObjects({"size": [height, width], "counts": list(runs)}, height, width)
+    return rle
+
+
+def _rle_of_polygons(segmentation: list[Any], height: int, width: int) -> tuple[dict[str, Any], str]:
+    """Return the union of the usable polygons, and a remark about the others ("" if none)."""
     if not segmentation:
         raise BrokenSegmentation("the list of polygons is empty")
     if all(is_finite(value) for value in segmentation):
@@ -75,8 +99,7 @@ def to_mask(segmentation: list[Any] | Mapping[str, Any], height: int, width: int
     remark = next((f"polygon {number}: {fault}" for number, fault in enumerate(faults) if fault), "")
     if not usable:
         raise BrokenSegmentation(remark)
-    rle = coco_mask.merge(coco_mask.frPyObjects(usable, height, width))
-    return _expanded(_decompressed(rle["counts"]), height, width), remark
+    return coco_mask.merge(coco_mask.frPyObjects(usable, height, width)), remark
 
 
 def is_outside_of_box(mask: Mask, bbox: tuple[float, float, float, float]) -> bool:

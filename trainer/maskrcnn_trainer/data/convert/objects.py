@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pycocotools import mask as coco_mask
+
 from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
-from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, is_outside_of_box, to_mask
+from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, is_outside_of_box, to_mask, to_rle
 from maskrcnn_trainer.data.convert.png import to_png
 
 
@@ -66,6 +68,16 @@ def convert_object(
         reasons.append(f"the mask (pixels {_numbers(mask.box)}) reaches out of the box {_numbers(annotation.bbox)}")
     findings = [Finding("mask", annotation.id, "; ".join(reasons), dropped=False)] if reasons else []
     return to_png(mask), True, findings
+
+
+def area_of(annotation: CocoAnnotation, image: CocoImage) -> float:
+    """Return the area of an object in pixels: as given, else of its mask, else of its box."""
+    if annotation.area is not None:
+        return annotation.area
+    try:
+        return float(coco_mask.area(to_rle(annotation.segmentation or [], image.height, image.width)))
+    except BrokenSegmentation:
+        return annotation.bbox[2] * annotation.bbox[3]
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
 from maskrcnn_trainer.data.convert.example import make_example
 from maskrcnn_trainer.data.convert.images import UnreadableImage, read_image
-from maskrcnn_trainer.data.convert.objects import Finding, convert_object
+from maskrcnn_trainer.data.convert.objects import Finding, area_of, convert_object
 from maskrcnn_trainer.data.records import frame
 
 
@@ -77,7 +77,7 @@ def convert_image(
             "image/object/bbox/xmax": [(x + w) / width for x, _, w, _ in boxes],
             "image/object/bbox/ymin": [y / height for _, y, _, _ in boxes],
             "image/object/bbox/ymax": [(y + h) / height for _, y, _, h in boxes],
-            "image/object/area": [annotation.area for annotation in kept],
+            "image/object/area": [area_of(annotation, image) for annotation in kept],
         },
         int_lists={
             "image/height": [height],
