@@ -27,6 +27,7 @@ from maskrcnn_trainer.data.normalisation import MEAN, STD
 from maskrcnn_trainer.detector import Detections, Detector, open_detector
 from maskrcnn_trainer.evaluation.evaluate import Alone
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
+from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 
@@ -86,7 +87,7 @@ def measure(path: Path, spec: ExperimentSpec, *, key: str | None, black: bool) -
     """Evaluates a model of any kind on the validation records of ``spec``."""
     threads = task_threads()
     watched = Watched(open_detector(path, spec, key=key, threads=threads), black=black)
-    result = DetectorValidation(spec, watched, Alone(threads)).run()
+    result = DetectorValidation(spec, watched, Alone(threads), open_validation(spec)).run()
     assert result is not None  # a gang of one has a rank 0  # noqa: S101
     return Measured(
         result.metrics["AP"],

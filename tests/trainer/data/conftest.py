@@ -23,6 +23,7 @@ class Thing:
     box: tuple[float, float, float, float]
     label: int = 1
     crowd: int = 0
+    name: str = ""
     mask: np.ndarray | None = None
 
 
@@ -59,6 +60,8 @@ class Picture:
             "image/object/is_crowd": [thing.crowd for thing in self.things],
             **{f"image/object/bbox/{side}": boxes[:, k] for k, side in enumerate(("ymin", "xmin", "ymax", "xmax"))},
         }
+        if any(thing.name for thing in self.things):
+            features["image/object/class/text"] = [thing.name.encode() for thing in self.things]
         if self.with_masks:
             features["image/object/mask"] = [png(thing) for thing in self.things]
         return tf.train.Example(
@@ -67,7 +70,7 @@ class Picture:
 
 
 def _feature(key: str, values: Sequence[Any]) -> tf.train.Feature:
-    if key in ("image/encoded", "image/source_id", "image/object/mask"):
+    if key in ("image/encoded", "image/source_id", "image/object/mask", "image/object/class/text"):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     if isinstance(values, np.ndarray):
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -38,6 +38,36 @@ def test_summary_counts_what_was_written(write_records: WriteRecords, picture: t
     assert record_summary(index, records=[2, 0]).source_ids == (b"many", b"first")
 
 
+def test_names_of_categories_are_those_of_each_set_of_shards(tmp_path: Path, picture: type, thing: type) -> None:
+    box = (0, 0, 9, 9)
+    sets = {
+        "a-00000-of-00001.tfrecord": [
+            picture(NOISE, [thing(box, 1, name="cat"), thing(box, 2, name="Hund \u00e9"), thing(box, 1, name="cat")]),
+            picture(NOISE, [thing(box, 1, name="katze")]),
+        ],
+        "b.tfrecord": [picture(NOISE, [thing(box, 2), thing(box, 3)])],
+    }
+    for name, pictures in sets.items():
+        with tf.io.TFRecordWriter(str(tmp_path / name)) as writer:
+            for one in pictures:
+                writer.write(one.example())
+    summary = record_summary(index_records(f"{tmp_path}/*.tfrecord"))
+    assert summary.categories == {
+        str(tmp_path / "a-*-of-00001.tfrecord"): {1: {"cat", "katze"}, 2: {"Hund \u00e9"}},
+        str(tmp_path / "b.tfrecord"): {2: set(), 3: set()},
+    }
+
+
+def test_records_without_an_object_to_learn_are_refused(
+    write_records: WriteRecords, picture: type, thing: type
+) -> None:
+    crowds = record_summary(write_records([picture(NOISE, [thing((0, 0, 9, 9), crowd=1)]), picture(NOISE)]))
+    assert crowds.num_crowds.tolist() == [1, 0]
+    crowds.require_objects(skip_crowd=False)
+    with pytest.raises(InvalidInput, match=r"2 records, all 1 objects are crowds \(iscrowd 1\)"):
+        crowds.require_objects(skip_crowd=True)
+
+
 def test_records_without_masks_are_refused_by_name(write_records: WriteRecords, picture: type, thing: type) -> None:
     boxes = [thing((1, 2, 30, 40))]
     index = write_records(

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from maskrcnn_trainer.data.class_map import ClassMap, class_map_for
+from maskrcnn_trainer.data.class_map import ClassMap, class_map_for, same_class_map
 from maskrcnn_trainer.errors import InvalidInput
 
 GAPS = {1: "person", 2: "bicycle", 13: "stop sign", 90: "toothbrush"}
@@ -49,17 +49,36 @@ def test_any_other_number_is_refused_with_both_numbers(num_classes: int) -> None
         class_map_for(set(GAPS), GAPS, num_classes)
 
 
-def test_the_ids_are_the_union_of_both_sets(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        classes = class_map_for({7: "seven"}, {3: "three"}, 3)
+def test_number_is_named_once_where_both_rules_give_the_same() -> None:
+    with pytest.raises(InvalidInput, match=r"set it to 3 \(ids kept as they are\)$"):
+        class_map_for({1, 2}, {1: "a", 2: "b"}, 2)
+
+
+def test_the_ids_are_the_union_of_both_sets() -> None:
+    classes = class_map_for({7: "seven"}, {3: "three"}, 3)
     assert classes.ids == (3, 7)
     assert classes.names == ("three", "seven")
-    assert "categories 7 occur in training but not in the validation annotations" in caplog.text
 
 
-def test_no_warning_where_validation_knows_all(caplog: pytest.LogCaptureFixture) -> None:
-    class_map_for({1}, GAPS, 91)
-    assert "not in the validation" not in caplog.text
+def test_a_name_that_validation_lacks_comes_from_the_records() -> None:
+    assert class_map_for({1: "one", 2: "two"}, {1: "", 2: "2"}, 3).names == ("one", "2")
+
+
+@pytest.mark.parametrize(
+    ("ids", "names", "same"),
+    [
+        ((1, 13), ("person", "stop sign"), True),
+        ((1, 13), ("person", ""), True),
+        ((1, 13), ("person", "traffic light"), False),
+        ((1, 12), ("person", "stop sign"), False),
+        ((13, 1), ("stop sign", "person"), False),
+        ((1, 13, 14), ("person", "stop sign", ""), False),
+    ],
+)
+def test_class_maps_are_the_same_where_ids_and_known_names_agree(
+    ids: tuple[int, ...], names: tuple[str, ...], same: bool
+) -> None:
+    assert same_class_map(ClassMap((1, 13), ("person", "stop sign"), 3), ClassMap(ids, names, len(ids) + 1)) is same
 
 
 def test_id_zero_and_no_ids_are_refused() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth, evaluate_coco
-from maskrcnn_trainer.evaluation.evaluator import Evaluator, read_detections, write_evaluation
+from maskrcnn_trainer.evaluation.evaluator import Evaluator, log_metrics, read_detections, write_evaluation
 
 CANVAS = 64
 NUM_IMAGES = 7
@@ -152,6 +152,16 @@ def test_interim_metrics_are_of_the_images_so_far_and_change_nothing(
     assert told is not None
     assert told.results == plain.results
     assert told.metrics == plain.metrics
+
+
+def test_classes_without_ground_truth_are_not_logged(
+    ground_truth: GroundTruth, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    evaluated = evaluate_coco(ground_truth, [], [100, 102])
+    log_metrics(evaluated, ground_truth.category_names)
+    assert set(evaluated.per_class) == {10, 20}
+    assert [line.split()[1] for line in caplog.messages if line.startswith("class ")] == ["ten"]
 
 
 def test_previews_are_the_first_images(ground_truth: GroundTruth) -> None:

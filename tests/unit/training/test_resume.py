@@ -63,6 +63,30 @@ def test_what_changes_no_weight_goes_on_silently() -> None:
     assert check(changed(keepCheckpoints=1, dataConfig={"nWorkers": 2}, maskrcnnConfig={"testNms": 0.7})) == []
 
 
+def test_corrected_annotations_of_validation_resume_silently() -> None:
+    saved = changed(dataConfig={"valJsonFile": "/data/wrong.json"})
+    wanted = changed(dataConfig={"valJsonFile": "/data/val.json"})
+    assert check_resumable(saved, wanted, saved_fingerprint=None, fingerprint=None) == []
+
+
+def test_same_classes_resume() -> None:
+    check_same_classes(ClassMap((1, 7), ("cat", ""), 3), ClassMap((1, 7), ("cat", "cow"), 3))
+
+
+@pytest.mark.parametrize(
+    ("ids", "names", "message"),
+    [
+        ((1, 7), ("cat", "dog"), 'class 2 was category 7 "cow", now category 7 "dog"'),
+        ((1, 8), ("cat", "cow"), 'class 2 was category 7 "cow", now category 8 "cow"'),
+        ((1, 2, 7), ("cat", "dog", "cow"), 'class 2 was category 7 "cow", now category 2 "dog"'),
+        ((1,), ("cat",), 'class 2 was category 7 "cow", now absent'),
+    ],
+)
+def test_other_classes_are_refused_by_name(ids: tuple[int, ...], names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check_same_classes(ClassMap((1, 7), ("cat", "cow"), 3), ClassMap(ids, names, len(ids) + 1))
+
+
 def test_everything_else_is_refused_all_at_once_by_name() -> None:
     with pytest.raises(InvalidInput) as caught:
         check(changed(seed=2, dataConfig={"imageSize": [256, 256]}, maskrcnnConfig={"nlayers": 18}, totalSteps=80))
@@ -81,7 +105,8 @@ def test_another_order_of_the_records_is_refused() -> None:
 def test_no_field_that_the_operator_trains_anew_for_is_harmless() -> None:
     read = {".".join(to_camel(part) for part in field.split(".")) for field in TRAINING}
     assert "dataConfig.shuffleBufferSize" in read
-    assert read & HARMLESS_FIELDS == set()
+    # of val_json_file the classes matter to a training, and check_same_classes compares them
+    assert read & HARMLESS_FIELDS == {"dataConfig.valJsonFile"}
 
 
 def test_under_a_fingerprint_only_the_fingerprint_counts() -> None:
@@ -141,24 +166,6 @@ def test_records_are_told_by_their_names_places_and_sizes(tmp_path: Path) -> Non
     others = [digest("c", b"three", b"one"), digest("d", b"one"), digest("e", b"one", b"three", name="tune")]
     assert len({first, *others}) == 4
 
-
-def class_map(*names: str, ids: tuple[int, ...] = (1, 2, 3)) -> ClassMap:
-    return ClassMap(ids=ids, names=names, num_classes=len(ids) + 1)
-
-
-def test_classes_that_one_of_the_two_does_not_name_are_no_difference() -> None:
-    check_same_classes(class_map("cat", "", "dog"), class_map("cat", "cow", ""))
-
-
-def test_other_classes_are_refused_by_id_and_name() -> None:
-    with pytest.raises(InvalidInput, match='class 2 was 2 "cow" and is 2 "dog"; class 3 was 3 "dog" and is 3 "cow"'):
-        check_same_classes(class_map("cat", "cow", "dog"), class_map("cat", "dog", "cow"))
-    with pytest.raises(InvalidInput, match=r'class 1 was 3 "cat" and is 4 "cat"\. Give another results directory'):
-        check_same_classes(class_map("cat", ids=(3,)), class_map("cat", ids=(4,)))
-    with pytest.raises(InvalidInput, match="2 classes then, 4 now"):
-        check_same_classes(class_map("cat", ids=(3,)), class_map("cat", "cow", "dog"))
-    with pytest.raises(InvalidInput, match="and 2 more"):
-        check_same_classes(class_map(*"abcde", ids=(1, 2, 3, 4, 5)), class_map(*"fghij", ids=(1, 2, 3, 4, 5)))
 
 
 def test_another_number_of_processes_continues_at_the_same_image() -> None:

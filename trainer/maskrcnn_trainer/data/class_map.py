@@ -89,6 +89,15 @@ class ClassMap:
             raise InvalidInput(f"class map: not readable ({type(error).__name__}: {error})") from error
 
 
+def same_class_map(old: ClassMap, new: ClassMap) -> bool:
+    """Return whether weights trained with one class map mean the same with the other.
+
+    A name that is unknown on one side agrees with any name.
+    """
+    named = zip(old.names, new.names, strict=False)
+    return old.ids == new.ids and all(before == after for before, after in named if before and after)
+
+
 def class_map_for(
     record_ids: Iterable[int] | Mapping[int, str], validation_ids: Mapping[int, str], num_classes: int
 ) -> ClassMap:
@@ -108,10 +117,8 @@ def class_map_for(
         raise InvalidInput("no category: neither the training records nor the validation annotations name one")
     if ids[0] < 1:
         raise InvalidInput(f"category id {ids[0]}: ids start from 1 (0 is the background)")
-    names = {**(record_ids if isinstance(record_ids, Mapping) else {}), **validation_ids}
-    missing = sorted(training - set(validation_ids))
-    if missing and validation_ids:
-        log.warning("categories %s occur in training but not in the validation annotations", _list(missing))
+    names = dict(record_ids) if isinstance(record_ids, Mapping) else {}
+    names |= {number: name for number, name in validation_ids.items() if name}
     largest = ids[-1]
     if num_classes > largest:
         if num_classes > largest + 1:
@@ -126,9 +133,10 @@ def class_map_for(
         order = tuple(ids)
         log.info("numClasses %d = categories + 1: ids %s become 1 to %d", num_classes, _list(ids), len(ids))
     else:
+        mapped = "" if len(ids) == largest else f" or to {len(ids) + 1} (ids mapped to 1 to {len(ids)})"
         raise InvalidInput(
             f"numClasses {num_classes}: the data has {len(ids)} categories with ids up to {largest}; "
-            f"set it to {largest + 1} (ids kept as they are) or to {len(ids) + 1} (ids mapped to 1 to {len(ids)})"
+            f"set it to {largest + 1} (ids kept as they are){mapped}"
         )
     return ClassMap(ids=order, names=tuple(str(names.get(one, "")) for one in order), num_classes=num_classes)
 

@@ -1,4 +1,4 @@
-"""What a set of records contains, found without reading the images: classes, image ids, masks, object counts.
+"""Contents of a set of records, found without reading the images: categories, image ids, masks, object counts.
 
 A record is a ``tf.train.Example``: a protobuf map from feature name to a list of bytes, floats or integers. The encoded
 image is nearly all of its bytes. The map is walked by hand (protobuf.dev/programming-guides/encoding): values that are
@@ -8,20 +8,25 @@ not asked for are skipped by their length, and large ones are never read from th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.reader import RecordReader
-from maskrcnn_trainer.data.records import RecordIndex
+from maskrcnn_trainer.data.records import SHARD, RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 
 _CHUNK = 4096  # one page: what a read costs anyway
 
 _LABEL = b"image/object/class/label"
+_TEXT = b"image/object/class/text"
+_CROWD = b"image/object/is_crowd"
 _SOURCE_ID = b"image/source_id"
 _MASK = b"image/object/mask"
 _ENCODED = b"image/encoded"
@@ -32,19 +37,42 @@ class RecordSummary:
     """What the records of an index hold.
 
     Attributes:
-        class_ids: the raw category ids of all objects.
+        categories: the names that objects have, by raw category id, by set of shards (as a pattern of its files); a
+            category is without names where the records have none.
         source_ids: ``image/source_id`` of each record, in the order of the index.
-        num_instances: int64 [N], objects of each record.
+        num_instances: int64 [N], objects of each record; num_crowds: those of them that are crowds.
         has_masks: bool [N], whether the record has masks (true for a record without objects).
     """
 
-    class_ids: frozenset[int]
+    categories: Mapping[str, Mapping[int, frozenset[str]]]
     source_ids: tuple[bytes, ...]
     num_instances: NDArray[np.int64]
+    num_crowds: NDArray[np.int64]
     has_masks: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.source_ids)
+
+    @property
+    def class_ids(self) -> frozenset[int]:
+        """The raw category ids of all objects."""
+        return frozenset(number for names in self.categories.values() for number in names)
+
+    def require_objects(self, *, skip_crowd: bool) -> None:
+        """Raise InvalidInput unless there is an object to learn from.
+
+        Args:
+            skip_crowd: whether crowds are left out of training.
+        """
+        objects, crowds = int(self.num_instances.sum()), int(self.num_crowds.sum())
+        if objects > (crowds if skip_crowd else 0):
+            return
+        found = f"all {objects} objects are crowds (iscrowd 1), which training leaves out" if objects else "no object"
+        raise InvalidInput(
+            f"trainingFilePattern: {len(self)} records, {found}: nothing can be learned from them; see the warnings of "
+            "dataset_convert, and convert the data set again",
+            reason="InvalidData",
+        )
 
     def require_masks(self) -> None:
         """Raises InvalidInput unless every record with objects has masks, as training needs."""
@@ -79,26 +107,50 @@ def record_summary(
     wanted = np.arange(len(index)) if records is None else np.asarray(records, dtype=np.int64)
     blocks = np.array_split(wanted, max(1, -(-len(wanted) // 256)))
     threads = threads or max(8, 2 * len(os.sched_getaffinity(0)))
-    class_ids: set[int] = set()
-    source_ids: list[bytes] = []
-    counts: list[int] = []
-    masks: list[bool] = []
+    shard_sets = [_shard_set(name) for name in index.files]
+    names: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    scans: list[_Scan] = []
 
-    def scan_block(block: NDArray[np.int64]) -> list[tuple[set[int], int, bytes, bool]]:
+    def scan_block(block: NDArray[np.int64]) -> list[_Scan]:
         return [_scan(reader, int(record)) for record in block]
 
     with ThreadPoolExecutor(threads, thread_name_prefix="record-summary") as pool:
-        for scanned in pool.map(scan_block, blocks):
-            for labels, count, source_id, has_masks in scanned:
-                class_ids |= labels
-                counts.append(count)
-                source_ids.append(source_id)
-                masks.append(has_masks)
+        for block, scanned in zip(blocks, pool.map(scan_block, blocks), strict=True):
+            for record, scan in zip(block, scanned, strict=True):
+                of_set = names[shard_sets[index.file_ids[record]]]
+                for number, name in scan.categories:
+                    of_set[number].update({name} if name else ())
+            scans.extend(scanned)
             if progress is not None:
                 progress(len(scanned))
     return RecordSummary(
-        frozenset(class_ids), tuple(source_ids), np.asarray(counts, np.int64), np.asarray(masks, np.bool_)
+        {
+            shard_set: {number: frozenset(found) for number, found in of_set.items()}
+            for shard_set, of_set in names.items()
+        },
+        tuple(scan.source_id for scan in scans),
+        np.asarray([scan.objects for scan in scans], np.int64),
+        np.asarray([scan.crowds for scan in scans], np.int64),
+        np.asarray([scan.has_masks for scan in scans], np.bool_),
     )
+
+
+def _shard_set(name: str) -> str:
+    """Return the pattern of the shards that a file belongs to; a file that is no shard is a set of its own."""
+    path = Path(name)
+    shard = SHARD.fullmatch(path.name)
+    pattern = f"{shard['tag']}-*-of-{shard['total']}{shard['suffix'] or ''}" if shard else path.name
+    return str(path.with_name(pattern))
+
+
+class _Scan(NamedTuple):
+    """What is kept of one record; ``categories``: pairs of id and name ("" where there is none)."""
+
+    categories: frozenset[tuple[int, str]]
+    objects: int
+    crowds: int
+    source_id: bytes
+    has_masks: bool
 
 
 class _Window:
@@ -162,9 +214,11 @@ def _fields(window: _Window, position: int, end: int) -> Iterator[tuple[int, int
             raise ValueError(f"wire type {wire_type}")
 
 
-def _scan(reader: RecordReader, record: int) -> tuple[set[int], int, bytes, bool]:
+def _scan(reader: RecordReader, record: int) -> _Scan:
     window = _Window(reader, record)
     labels: list[int] = []
+    texts: list[bytes] = []
+    crowds: list[int] = []
     source_id, has_masks, has_image = b"", False, False
     try:
         for number, begin, end, _ in _fields(window, 0, window.length):
@@ -176,6 +230,10 @@ def _scan(reader: RecordReader, record: int) -> tuple[set[int], int, bytes, bool
                 key, value_begin, value_end = _entry(window, entry_begin, entry_end)
                 if key == _LABEL:
                     labels = _integers(window, value_begin, value_end)
+                elif key == _TEXT:
+                    texts = list(_items(window, value_begin, value_end))
+                elif key == _CROWD:
+                    crowds = _integers(window, value_begin, value_end)
                 elif key == _SOURCE_ID:
                     source_id = next(_items(window, value_begin, value_end), b"")
                 elif key == _MASK:
@@ -188,7 +246,11 @@ def _scan(reader: RecordReader, record: int) -> tuple[set[int], int, bytes, bool
         raise InvalidInput(
             f"{_place(reader.index, record)}: has no feature image/encoded: it was not written by dataset_convert"
         )
-    return set(labels), len(labels), source_id, has_masks or not labels
+    names = texts if len(texts) == len(labels) else [b""] * len(labels)
+    categories = frozenset(
+        (label, text.decode(errors="replace")) for label, text in set(zip(labels, names, strict=True))
+    )
+    return _Scan(categories, len(labels), sum(map(bool, crowds)), source_id, has_masks or not labels)
 
 
 def _place(index: RecordIndex, record: int) -> str:

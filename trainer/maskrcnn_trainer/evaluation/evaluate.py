@@ -10,6 +10,7 @@ from typing import Any
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.evaluation.evaluator import write_evaluation
+from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
@@ -60,11 +61,14 @@ def evaluate_task(
     ):
         spec = load_spec(spec_path)
         require_paths(spec, "evaluate", source=str(spec_path))
+        data = open_validation(spec)
+        stop.check()
         from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
 
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
         detector = open_detector(model_path, spec, key=key, threads=threads)
-        validation = DetectorValidation(spec, detector, Alone(threads))
+        data.check_model(detector.class_map, str(model_path))
+        validation = DetectorValidation(spec, detector, Alone(threads), data)
         result = validation.run(check_stop=stop.check)
         if result is None:
             raise AssertionError("a gang of one has a rank 0")

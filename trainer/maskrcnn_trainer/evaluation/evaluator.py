@@ -18,7 +18,13 @@ import numpy as np
 
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.evaluation.coco_metrics import STANDARD_DETECTIONS, CocoMetrics, GroundTruth, evaluate_coco
+from maskrcnn_trainer.evaluation.coco_metrics import (
+    STANDARD_DETECTIONS,
+    UNDEFINED,
+    CocoMetrics,
+    GroundTruth,
+    evaluate_coco,
+)
 from maskrcnn_trainer.evaluation.coco_results import (
     CocoResult,
     ImageId,
@@ -197,6 +203,8 @@ def log_metrics(metrics: CocoMetrics, names: Mapping[int, str]) -> None:
         logger.info("%-16s %.6f", name, value)
     if len(metrics.per_class) > 1:
         for category, values in metrics.per_class.items():
+            if all(value == UNDEFINED for value in values.values()):
+                continue
             logger.info(
                 "class %-24s %s",
                 names.get(category, category),

@@ -10,12 +10,11 @@ import numpy as np
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset
-from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.detector import Detector
 from maskrcnn_trainer.detector.tlt import NetworkDetector
-from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.evaluator import EvaluationResult, Evaluator
 from maskrcnn_trainer.evaluation.preview import PREVIEW_IMAGES
+from maskrcnn_trainer.evaluation.validation_data import ValidationData
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.spec import ExperimentSpec
 
@@ -39,18 +38,19 @@ class DetectorValidation:
     """Evaluates a detector on the validation set.
 
     Args:
-        spec: names the records and the annotations.
+        spec: the settings at test time.
         detector: a model of any kind.
         ranks: share the images by record.
+        data: the records and the annotations.
     """
 
-    def __init__(self, spec: ExperimentSpec, detector: Detector, ranks: Gang) -> None:
+    def __init__(self, spec: ExperimentSpec, detector: Detector, ranks: Gang, data: ValidationData) -> None:
         config = spec.data_config
         # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
         self._ranks = ranks
-        self._records = index_records(str(config.validation_file_pattern))
-        self.ground_truth = GroundTruth.load(str(config.val_json_file))
+        self._records = data.records
+        self.ground_truth = data.ground_truth
         self._check_stop: Callable[[], None] = lambda: None
         records = len(self._records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
@@ -82,11 +82,6 @@ class DetectorValidation:
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 
     @property
-    def records(self) -> RecordIndex:
-        """The validation records."""
-        return self._records
-
-    @property
     def names(self) -> Mapping[int, str]:
         """Category names by raw id."""
         return self.ground_truth.category_names
@@ -110,11 +105,14 @@ class Validation(DetectorValidation):
     """Evaluates a network in memory, whose variables may change between two runs, on the validation set.
 
     Args:
-        spec: names the records, the annotations, and the settings at test time.
+        spec: the settings at test time.
         network: evaluated with its stored batch-norm statistics.
         class_map: of the model.
         ranks: share the images by record.
+        data: the records and the annotations.
     """
 
-    def __init__(self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang) -> None:
-        super().__init__(spec, NetworkDetector(network, class_map, spec), ranks)
+    def __init__(
+        self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang, data: ValidationData
+    ) -> None:
+        super().__init__(spec, NetworkDetector(network, class_map, spec), ranks, data)

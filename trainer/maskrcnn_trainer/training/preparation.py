@@ -1,4 +1,4 @@
-"""What training knows of its data before the first step."""
+"""The data of a training, opened and checked before the first step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskrcnn_trainer.data.categories import Categories, compare_categories, require_agreement
 from maskrcnn_trainer.data.class_map import ClassMap, class_map_for
-from maskrcnn_trainer.data.coco import load_coco
 from maskrcnn_trainer.data.records import RecordIndex, index_records
-from maskrcnn_trainer.data.summary import record_summary
+from maskrcnn_trainer.data.summary import RecordSummary, record_summary
+from maskrcnn_trainer.evaluation.validation_data import ValidationData, open_validation
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, notes, plan_steps
 
 log = logging.getLogger(__name__)
@@ -24,11 +25,13 @@ class TrainingData:
         records: the training records.
         class_map: category ids of the data to the model's classes, and their names.
         plan: steps, epochs, evaluations.
+        validation: records and annotations of the evaluations.
     """
 
     records: RecordIndex
     class_map: ClassMap
     plan: StepPlan
+    validation: ValidationData
 
     def epoch_of(self, step: int, images_per_step: int) -> int:
         """The epoch, from 1, that the ``step``-th step (from 1) reaches into."""
@@ -36,17 +39,21 @@ class TrainingData:
 
 
 def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
-    """Opens and checks the training data.
+    """Open and check the training and validation data.
 
     Raises:
-        InvalidInput: a set of shards is incomplete, objects have no masks, class ids do not fit ``numClasses``.
+        InvalidInput: a set of shards is incomplete, there is no object, objects have no masks, categories of training
+            and validation contradict each other, class ids do not fit ``numClasses``, or the validation data cannot be
+            evaluated (see :func:`open_validation`).
     """
     config = spec.data_config
     records = index_records(str(config.training_file_pattern))
     summary = record_summary(records)
     summary.require_masks()
-    names = load_coco(str(config.val_json_file)).categories
-    class_map = class_map_for(set(summary.class_ids), names, config.num_classes)
+    summary.require_objects(skip_crowd=config.skip_crowd_during_training)
+    validation = open_validation(spec)
+    names = _compared_categories(summary, validation)
+    class_map = class_map_for(names, validation.ground_truth.category_names, config.num_classes)
     plan = plan_steps(spec, num_records=len(records), ranks=ranks)
     known = set(notes(spec))
     for note in notes(spec, plan):
@@ -63,4 +70,16 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
         plan.num_epochs,
         plan.steps_per_eval,
     )
-    return TrainingData(records, class_map, plan)
+    return TrainingData(records, class_map, plan, validation)
+
+
+def _compared_categories(summary: RecordSummary, validation: ValidationData) -> dict[int, str]:
+    """Return the categories of the training records, "" for a name that no record has, compared with validation."""
+    sets = [Categories(shard_set, names) for shard_set, names in summary.categories.items()]
+    require_agreement([*sets, validation.categories])
+    names: dict[int, set[str]] = {}
+    for one in sets:
+        for number, found in one.names.items():
+            names.setdefault(number, set()).update(found)
+    compare_categories(Categories("the training records", names), validation.categories, validation.evaluated)
+    return {number: min(found, default="") for number, found in names.items()}

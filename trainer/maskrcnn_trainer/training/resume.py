@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.class_map import ClassMap, same_class_map
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.errors import shown
@@ -45,8 +46,6 @@ HARMLESS_FIELDS = frozenset(
         "maskrcnnConfig.testRpnNmsThreshold",
     }
 )
-
-_SHOWN = 3
 
 
 def check_resumable(
@@ -120,31 +119,25 @@ def absent_values(spec: ExperimentSpec, saved: Mapping[str, Any]) -> dict[str, t
     return {} if tuple(blocks) == config.freeze_blocks else {"freeze_blocks": tuple(blocks)}
 
 
-def check_same_classes(saved: ClassMap, now: ClassMap) -> None:
-    """Refuse classes that the heads of a checkpoint were not trained for.
-
-    A name that only one of the two knows is no difference.
+def check_same_classes(saved: ClassMap, wanted: ClassMap) -> None:
+    """Refuse to resume with other classes: the heads of the network would mean something else.
 
     Raises:
-        InvalidInput: a class has another category id or another name; the first ones are named.
+        InvalidInput: naming the first class that differs.
     """
-    if saved.num_classes != now.num_classes:
-        found = [f"{saved.num_classes} classes then, {now.num_classes} now"]
-    else:
-        found = [
-            f"class {number} was {_category(old_id, old)} and is {_category(new_id, new)}"
-            for number, (old_id, old, new_id, new) in enumerate(
-                zip(saved.ids, saved.names, now.ids, now.names, strict=True), start=1
-            )
-            if old_id != new_id or (old and new and old != new)
-        ]
-    if found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise InvalidInput(
-            f"the checkpoint in the results directory was trained on other classes: {'; '.join(found[:_SHOWN])}{more}. "
-            "Give another results directory, or the old categories to continue",
-            reason="OtherExperiment",
-        )
+    if same_class_map(saved, wanted):
+        return
+    pairs = zip_longest(zip(saved.ids, saved.names, strict=True), zip(wanted.ids, wanted.names, strict=True))
+    number, before, after = next(
+        (number, before, after)
+        for number, (before, after) in enumerate(pairs, start=1)
+        if before is None or after is None or before[0] != after[0] or (before[1] and after[1] and before != after)
+    )
+    raise InvalidInput(
+        f"the checkpoint in the results directory has other classes: class {number} was {_category(before)}, now "
+        f"{_category(after)}; give another results directory, or the old data to resume",
+        reason="OtherExperiment",
+    )
 
 
 def has_same_records(state: Mapping[str, Any], records: int, digest: str) -> bool | None:
@@ -224,8 +217,8 @@ def images_read(state: Mapping[str, Any], step: int, batch_size: int) -> int:
     return int(position) if position is not None else step * int(state.get("ranks") or 1) * batch_size
 
 
-def _category(number: int, name: str) -> str:
-    return f'{number} "{name}"' if name else f"{number}"
+def _category(category: tuple[int, str] | None) -> str:
+    return "absent" if category is None else f'category {category[0]} "{category[1]}"'
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

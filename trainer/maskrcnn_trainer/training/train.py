@@ -93,6 +93,7 @@ class Training:
         pruned = open_pruned(spec, key) if built is None else None
         if pruned is not None:
             built = pruned.architecture
+            self.data.validation.check_model(ClassMap.from_json(pruned.class_map), str(spec.pruned_model_path))
         for line in retraining_advice(spec):
             log.warning("%s", line)
         architecture = (
@@ -120,10 +121,10 @@ class Training:
         for line in ("================ TRAINABLE VARIABLES ==================", *variable_listing(self.network)):
             log.info("%s", line)
         self._load_weights(resumed, pruned, key)
-        self._validation = Validation(spec, self.network, self.data.class_map, ranks)
+        self._validation = Validation(spec, self.network, self.data.class_map, ranks, self.data.validation)
         if store is not None:
             step = resumed.step if resumed is not None else None
-            store.take_up(step, validation_identity(spec, self._validation.records))
+            store.take_up(step, validation_identity(spec, self.data.validation.records))
 
     @property
     def images_per_step(self) -> int:

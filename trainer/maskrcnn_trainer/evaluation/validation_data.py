@@ -1,0 +1,91 @@
+"""Validation records and annotations, opened and compared before a model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskrcnn_trainer.data.categories import Categories, compare_categories, require_agreement
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.records import RecordIndex, index_records
+from maskrcnn_trainer.data.summary import record_summary
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
+from maskrcnn_trainer.evaluation.coco_results import json_image_ids
+from maskrcnn_trainer.spec import ExperimentSpec
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class ValidationData:
+    """What detections are computed from and compared with.
+
+    Attributes:
+        records: of ``validationFilePattern``.
+        ground_truth: the annotations of ``valJsonFile``.
+        evaluated: ids of the categories that have an object, other than crowds, in the images to be evaluated.
+    """
+
+    records: RecordIndex
+    ground_truth: GroundTruth
+    evaluated: frozenset[int]
+
+    @property
+    def categories(self) -> Categories:
+        """All categories of the annotations."""
+        names = {number: {name} if name else set() for number, name in self.ground_truth.category_names.items()}
+        return Categories(self.ground_truth.name, names)
+
+    def check_model(self, class_map: ClassMap, source: str) -> None:
+        """Compare the categories of a model with those of the annotations.
+
+        Args:
+            class_map: of the model.
+            source: what messages call the model.
+
+        Raises:
+            InvalidInput: an id or a name means something else to the model, or no category is in common.
+        """
+        named = {number: {name} for number, name in zip(class_map.ids, class_map.names, strict=True) if name}
+        # A model whose names are unknown may know any of its ids.
+        model = Categories(source, named or {number: set() for number in class_map.ids})
+        require_agreement([model, self.categories])
+        compare_categories(model, self.categories, self.evaluated)
+
+
+def open_validation(spec: ExperimentSpec) -> ValidationData:
+    """Open the validation data of a spec. The images are not read.
+
+    Raises:
+        InvalidInput: the annotations or the records cannot be read, a record is of an image that the annotations lack,
+            or the images to be evaluated have no object.
+    """
+    config = spec.data_config
+    ground_truth = GroundTruth.load(str(config.val_json_file))
+    records = index_records(str(config.validation_file_pattern))
+    limit = min(config.eval_samples or len(records), len(records))
+    source_ids = [
+        one.decode("utf-8", "replace") for one in record_summary(records, records=np.arange(limit)).source_ids
+    ]
+    images = json_image_ids(ground_truth.image_ids)
+    unknown = [one for one in source_ids if one not in images]
+    if unknown:
+        examples = ", ".join(map(repr, unknown[:_EXAMPLES])) + (", ..." if len(unknown) > _EXAMPLES else "")
+        raise InvalidInput(
+            f"valJsonFile: {ground_truth.name} has no image for {len(unknown)} of {limit} records of "
+            f"validationFilePattern {config.validation_file_pattern} (ids {examples}); both must be of the same data "
+            "set",
+            reason="InvalidData",
+        )
+    evaluated = ground_truth.evaluated_categories({images[one] for one in source_ids})
+    if not evaluated:
+        crowds = "objects other than crowds" if ground_truth.annotations else "objects"
+        raise InvalidInput(
+            f"valJsonFile: {ground_truth.name} has no {crowds} in the {limit} images of validationFilePattern "
+            f"{config.validation_file_pattern}, so there is nothing to compare detections with; annotate them, or give "
+            "another validation set",
+            reason="InvalidData",
+        )
+    return ValidationData(records, ground_truth, frozenset(evaluated))
