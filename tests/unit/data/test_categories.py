@@ -19,6 +19,7 @@ def source(name: str, **names: str) -> Categories:
         ({"_1": "", "_2": "dog"}, {"_1": "cat", "_2": ""}),
         ({"_1": "Stra\u00dfe "}, {"_1": "strasse"}),
         ({"_1": "cafe\u0301"}, {"_1": "caf\u00e9"}),
+        ({"_1": "half \\ud800"}, {"_1": "half \ud800"}),
         ({"_1": "part", "_2": "part"}, {"_1": "part", "_2": "part"}),
         ({"_2": "part"}, {"_1": "part", "_2": "part"}),
     ],

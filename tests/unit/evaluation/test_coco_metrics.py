@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -241,6 +243,29 @@ def test_wrong_content_is_refused_by_field_and_value(change: Callable[[dict[str,
     change(content)
     with pytest.raises(InvalidInput, match=message):
         GroundTruth(content)
+
+
+SIZE = [SIDE, SIDE]
+ODD = [
+    *(None, True, "", "0", "\0", "x" * 300, -1, 0, 2**31, 2**63, 10**400, 0.5, float("nan"), float("inf"), -1e308),
+    *([], [[]], [None], [1, 2, 3, 4], [[1e30] * 6], [0] * 4, [10**400] * 4, {}, {"size": 3}),
+    *({"size": SIZE, "counts": counts} for counts in (None, [-1, 40001], [10**400], "\u20ac")),
+    {"size": [10**9, 10**9], "counts": [10**18]},
+]
+
+
+@pytest.mark.parametrize("section", ["images", "categories", "annotations"])
+def test_any_value_in_any_field_is_refused_in_words_or_evaluated(section: str) -> None:
+    plain = truth((1, 5, 0, 0, 100, 100))
+    for field, value in itertools.product([*plain[section][0], "file_name", "area", "iscrowd"], ODD):
+        content = copy.deepcopy(plain)
+        content[section][0][field] = value
+        try:
+            ground_truth = GroundTruth(content)
+        except InvalidInput as error:
+            assert len(str(error)) < 400, (field, value)
+            continue
+        assert evaluate_coco(ground_truth, [found(1, 5, 0, 0, 100, 100)]).values["AP"] >= -1, (field, value)
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", ""])

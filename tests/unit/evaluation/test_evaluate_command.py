@@ -42,7 +42,7 @@ print(code, "tensorflow" in sys.modules)
         ({"bbox": None}, "annotations[0] (id 1): bbox null: four numbers are expected"),
         ({"area": "big"}, 'annotations[0] (id 1): area "big"'),
         ({"image_id": "101"}, 'image_id "101": a whole number is expected: 101'),
-        ({"iscrowd": 1}, "has no objects other than crowds in the 1 images"),
+        ({"iscrowd": 1}, "has crowds (iscrowd 1) only in the 1 images"),
     ],
 )
 def test_annotations_are_refused_before_the_model_and_tensorflow(

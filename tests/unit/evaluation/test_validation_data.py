@@ -45,11 +45,11 @@ def test_records_past_eval_samples_are_not_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (annotations({1: [], 2: [], 3: []}, CATEGORIES), "has no objects in the 3 images"),
-        (annotations({1: [], 2: [], 3: [], 4: [1]}, CATEGORIES), "in the 3 images"),
+        (annotations({1: [], 2: [], 3: []}, CATEGORIES), "has no object in the 3 images"),
+        (annotations({1: [], 2: [], 3: [], 4: [1]}, CATEGORIES), "has no object in the 3 images"),
         (
             annotations({1: [1], 2: [], 3: [2]}, CATEGORIES, iscrowd=1),
-            "has no objects other than crowds in the 3 images",
+            r"has crowds \(iscrowd 1\) only in the 3 images",
         ),
     ],
 )

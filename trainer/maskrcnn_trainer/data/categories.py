@@ -65,8 +65,8 @@ def require_agreement(sources: Sequence[Categories]) -> None:
                 known.setdefault(number, source.source)
     if conflicts:
         raise InvalidInput(
-            f"category {_first(conflicts, '; ')}: every id must have one name and every name one id; convert the data "
-            "sets again with annotations whose categories agree",
+            f"category {_first(conflicts, '; ')}: every id must have one name and every name one id; correct the "
+            "annotations, and convert again what was converted from them",
             reason="InvalidData",
         )
 
@@ -100,7 +100,9 @@ def compare_categories(learned: Categories, validation: Categories, evaluated: C
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).strip().casefold()
+    # JSON may hold half of a surrogate pair, which records have in this form
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def _first(parts: Sequence[str], separator: str = ", ") -> str:

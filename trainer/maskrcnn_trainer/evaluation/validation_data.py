@@ -79,12 +79,15 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
             "set",
             reason="InvalidData",
         )
-    evaluated = ground_truth.evaluated_categories({images[one] for one in source_ids})
+    seen = {images[one] for one in source_ids}
+    evaluated = ground_truth.evaluated_categories(seen)
     if not evaluated:
-        crowds = "objects other than crowds" if ground_truth.annotations else "objects"
+        crowds = any(ground_truth.of_image(image_id) for image_id in seen)
+        found = "crowds (iscrowd 1) only" if crowds else "no object"
         raise InvalidInput(
-            f"valJsonFile: {ground_truth.name} has no {crowds} in the {limit} images of validationFilePattern "
-            f"{config.validation_file_pattern}, so there is nothing to compare detections with; annotate them, or give "
+            f"valJsonFile: {ground_truth.name} has {found} in the {limit} "
+            f"images of validationFilePattern {config.validation_file_pattern}, so there is nothing to compare "
+            f"detections with; {'set iscrowd to 0 where they are objects' if crowds else 'annotate them'}, or give "
             "another validation set",
             reason="InvalidData",
         )
