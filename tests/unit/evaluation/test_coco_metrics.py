@@ -217,6 +217,12 @@ def test_rounded_boxes_at_the_border_are_not_warned_about(caplog: pytest.LogCapt
     assert caplog.text == ""
 
 
+def test_images_keep_their_file_names() -> None:
+    content = truth((1, 5, 0, 0, 100, 100))
+    content["images"][0]["file_name"] = "a.jpg"
+    assert [image["file_name"] for image in GroundTruth(content).coco.dataset["images"]] == ["a.jpg", "", ""]
+
+
 def test_detection_of_an_unknown_image_is_named() -> None:
     with pytest.raises(InvalidInput, match="no image with id 77"):
         evaluate_coco(GroundTruth(truth()), [found(77, 5, 0, 0, 10, 10)])

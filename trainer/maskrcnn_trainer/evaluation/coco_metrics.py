@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,7 @@ class GroundTruth:
     def __init__(self, content: Mapping[str, Any], *, name: str = "valJsonFile") -> None:
         dataset = checked_dataset(content, name, require_files=False)
         self.name = name
-        self.images: dict[ImageId, dict[str, Any]] = {
-            image.id: {"id": image.id, "width": image.width, "height": image.height} for image in dataset.images
-        }
+        self.images: dict[ImageId, dict[str, Any]] = {image.id: asdict(image) for image in dataset.images}
         self.category_names: dict[int, str] = dataset.categories
         self.annotations, maskless = self._prepared(dataset)
         categories = [{"id": number, "name": category} for number, category in dataset.categories.items()]
