@@ -41,11 +41,11 @@ def annotations(images: dict[int, Sequence[int]], categories: dict[int, str], **
     """COCO instances JSON: the category ids of the objects of each image; ``more`` of every annotation."""
     objects = [(image, category) for image, of_image in images.items() for category in of_image]
     return {
-        "images": [{"id": image, "width": 40, "height": 30} for image in images],
+        "images": [{"id": image, "file_name": f"{image}.jpg", "width": 40, "height": 30} for image in images],
         "categories": [{"id": number, "name": name} for number, name in categories.items()],
         "annotations": [
             {"id": number, "image_id": image, "category_id": category, "bbox": [5, 5, 10, 10],
-             "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]} | more
+             "area": 100, "iscrowd": 0, "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]} | more
             for number, (image, category) in enumerate(objects, start=1)
         ],
     }  # fmt: skip
