@@ -167,7 +167,6 @@ def test_records_are_told_by_their_names_places_and_sizes(tmp_path: Path) -> Non
     assert len({first, *others}) == 4
 
 
-
 def test_another_number_of_processes_continues_at_the_same_image() -> None:
     state = {"ranks": 8, "position": 16_000}
     assert changed_ranks(state, 8, 2, 16_000) is None
