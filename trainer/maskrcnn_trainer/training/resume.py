@@ -36,6 +36,7 @@ HARMLESS_FIELDS = frozenset(
         "wandbConfig",
         "clearmlConfig",
         "dataConfig.evalSamples",
+        "dataConfig.valJsonFile",
         "dataConfig.validationFilePattern",
         "dataConfig.prefetchBufferSize",
         "dataConfig.nWorkers",
