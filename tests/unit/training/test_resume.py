@@ -121,7 +121,7 @@ def test_the_same_records_may_move() -> None:
     wanted = changed(dataConfig={"trainingFilePattern": "/new/train-*"})
     saved = changed(dataConfig={"trainingFilePattern": "/old/train-*"})
     same = {"saved_fingerprint": None, "fingerprint": None}
-    with pytest.raises(InvalidInput, match=r"dataConfig\.trainingFilePattern was '/old/train-\*', now '/new/train-\*'"):
+    with pytest.raises(InvalidInput, match=r'trainingFilePattern was "/old/train-\*", now "/new/train-\*"'):
         check_resumable(saved, wanted, **same)  # type: ignore[arg-type]
     assert check_resumable(saved, wanted, **same, same_records=True) == []  # type: ignore[arg-type]
 
