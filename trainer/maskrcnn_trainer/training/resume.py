@@ -19,6 +19,8 @@ SCHEDULE_FIELDS = frozenset(
         "initLearningRate",
     }
 )
+# The checkpoint's position says in which order the records are read, and refuses a change where the field counts.
+ORDER_FIELDS = frozenset({"dataConfig.shuffleBufferSize"})
 # These change no weight.
 HARMLESS_FIELDS = frozenset(
     {
@@ -74,7 +76,7 @@ def check_resumable(
         return []
     notes, refused = [], []
     for name, old, new in differences(saved, wanted):
-        if name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
+        if name in ORDER_FIELDS or name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
             continue
         if name in SCHEDULE_FIELDS:
             notes.append(f"{name} was {old!r} and is {new!r} from here on")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from maskrcnn_trainer.data.faults import named_faults
-from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
@@ -27,6 +26,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.position import DataPosition, resumed_position
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.resume import check_resumable
@@ -73,6 +73,11 @@ class Training:
         stop.check()
 
         resumed = self._find_checkpoint()
+        self._began: DataPosition = ranks.share(
+            resumed_position(resumed, spec, num_records=len(self.data.records))
+            if resumed is not None
+            else DataPosition()
+        )
         if resumed is not None:
             check_same_pruning(spec, key, resumed.architecture)
         built: Mapping[str, Any] | None = ranks.share(resumed.architecture if resumed is not None else None)
@@ -133,7 +138,7 @@ class Training:
             if done and plan.is_evaluated_at(done):
                 self._evaluate(done, telemetry)
             with progress_bar("Training", plan.total_steps, "steps", initial=done, log=log) as meter:
-                batches = self._batches(done) if done < plan.total_steps else iter(())
+                batches = self._batches() if done < plan.total_steps else iter(())
                 while done < plan.total_steps:
                     done = self._train_one_step(done, batches, telemetry, meter)
                     if plan.is_evaluated_at(done):
@@ -142,21 +147,28 @@ class Training:
         finally:
             telemetry.close()
 
-    def _batches(self, start_step: int) -> Iterator[Any]:
-        data, ranks = self.data, self.ranks
-        order = DataOrder(len(data.records), self.spec.data_config.shuffle_buffer_size, self.spec.seed)
+    def _batches(self) -> Iterator[Any]:
+        """The batches of this rank, from where the training began or resumed."""
+        data, ranks, began = self.data, self.ranks, self._began
+        order = began.order(len(data.records), self.spec.seed)
+
+        def records_of(element: int) -> Iterable[int]:
+            at = began.after(began.step + element, self.images_per_step).images
+            return order.batch(at, ranks.rank, ranks.size, self.spec.train_batch_size).records.tolist()
+
         return named_faults(
             training_dataset(
                 data.records,
                 self.spec,
                 data.class_map,
                 self._anchors,
-                start_step=start_step,
+                start=began.images,
                 rank=ranks.rank,
                 ranks=ranks.size,
+                order=order,
             ),
             data.records,
-            lambda k: order.batch(start_step + k, ranks.rank, ranks.size, self.spec.train_batch_size).records,
+            records_of,
             data.class_map,
         )
 
@@ -207,7 +219,12 @@ class Training:
                 step=step,
                 variables={name: variable.numpy() for name, variable in self.network.named_variables.items()},
                 optimizer={**state, UPDATES_OF_STATISTICS: self.network.moving_average_updates.numpy()},
-                state={"fingerprint": self._fingerprint, "ranks": self.ranks.size, "records": len(self.data.records)},
+                state={
+                    "fingerprint": self._fingerprint,
+                    "ranks": self.ranks.size,
+                    "records": len(self.data.records),
+                    **self._began.after(step, self.images_per_step).state(),
+                },
             )
         )
         self._reporter.running(f"Checkpoint {path.name} written.", step=step, checkpoint_step=step)
