@@ -47,8 +47,8 @@ class DataPosition:
 def resumed_position(checkpoint: ModelFile, spec: ExperimentSpec, *, num_records: int) -> DataPosition:
     """Return where a training that resumes from ``checkpoint`` continues in its data.
 
-    A checkpoint of version 0.1.0 names neither order nor position: its order is that of the window, and each of its
-    steps had the ranks of its state and the batch size of its spec.
+    A checkpoint of an earlier release names neither order nor position: its order is that of the window, and each of
+    its steps had the ranks of its state and the batch size of its spec.
 
     Args:
         checkpoint: of this training.

@@ -11,7 +11,7 @@ from maskrcnn_trainer.data.class_map import ClassMap, class_map_for
 from maskrcnn_trainer.data.coco import load_coco
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.data.summary import record_summary
-from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, notes, plan_steps
+from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, notes, other_epoch_length, plan_steps
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,6 @@ class TrainingData:
     class_map: ClassMap
     plan: StepPlan
 
-    def epoch_of(self, step: int, images_per_step: int) -> int:
-        """The epoch, from 1, that the ``step``-th step (from 1) reaches into."""
-        return max(0, step * images_per_step - 1) // len(self.records) + 1
-
 
 def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     """Opens and checks the training data.
@@ -48,6 +44,8 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     names = load_coco(str(config.val_json_file)).categories
     class_map = class_map_for(set(summary.class_ids), names, config.num_classes)
     plan = plan_steps(spec, num_records=len(records), ranks=ranks)
+    if other_length := other_epoch_length(spec, num_records=len(records), ranks=ranks):
+        log.warning("%s", other_length)
     known = set(notes(spec))
     for note in notes(spec, plan):
         # The length in steps is known only now where the spec gives epochs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -22,8 +23,9 @@ from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.runtime import compute_dtype
-from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec import ExperimentSpec, plan_steps
 from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.training.agreement import check_same_on_all_ranks
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.position import DataPosition, resumed_position
@@ -63,6 +65,7 @@ class Training:
         self.spec = spec
         self.ranks = ranks
         self.data: TrainingData = prepare_data(spec, ranks=ranks.size)
+        check_same_on_all_ranks(self.data.records, "trainingFilePattern", ranks)
         self._store = store
         self._reporter = reporter
         self._stop = stop
@@ -78,6 +81,7 @@ class Training:
             if resumed is not None
             else DataPosition()
         )
+        self.data = self._continued(self._began)
         if resumed is not None:
             check_same_pruning(spec, key, resumed.architecture)
         built: Mapping[str, Any] | None = ranks.share(resumed.architecture if resumed is not None else None)
@@ -112,10 +116,15 @@ class Training:
             log.info("%s", line)
         self._load_weights(resumed, pruned, key)
         self._validation = Validation(spec, self.network, self.data.class_map, ranks)
+        check_same_on_all_ranks(self._validation.records, "validationFilePattern", ranks)
 
     @property
     def images_per_step(self) -> int:
         return self.spec.train_batch_size * self.ranks.size
+
+    def _images_after(self, step: int) -> int:
+        """Return the number of images that all ranks have trained on after ``step`` steps."""
+        return self._began.after(step, self.images_per_step).images
 
     def run(self) -> None:
         """Trains to the last step; every ``num_steps_per_eval`` steps a checkpoint, then its evaluation.
@@ -153,8 +162,8 @@ class Training:
         order = began.order(len(data.records), self.spec.seed)
 
         def records_of(element: int) -> Iterable[int]:
-            at = began.after(began.step + element, self.images_per_step).images
-            return order.batch(at, ranks.rank, ranks.size, self.spec.train_batch_size).records.tolist()
+            start = self._images_after(began.step + element)
+            return order.batch(start, ranks.rank, ranks.size, self.spec.train_batch_size).records.tolist()
 
         return named_faults(
             training_dataset(
@@ -184,10 +193,11 @@ class Training:
                 reason="LossNotFinite",
             )
         done += 1
-        epoch = self.data.epoch_of(done, self.images_per_step)
-        telemetry.step(done, epoch, measured, time.monotonic() - started, meter)
-        if self.data.epoch_of(done + 1, self.images_per_step) != epoch:
-            telemetry.epoch_finished(epoch, done)
+        plan, images = self.data.plan, self._images_after(done)
+        telemetry.step(done, plan.epoch_of(images), measured, time.monotonic() - started, meter)
+        finished = plan.epochs_finished(images)
+        if finished > plan.epochs_finished(self._images_after(done - 1)):
+            telemetry.epoch_finished(finished, done)
         if float(measured["flags"][0]) > 0 and done < self.data.plan.total_steps:
             self._write_checkpoint(done)
             self.ranks.leave_together()
@@ -203,7 +213,7 @@ class Training:
         if evaluated is None or self._store is None:
             return
         self._store.record_evaluation(step, evaluated.metrics)
-        telemetry.evaluated(step, self.data.epoch_of(step, self.images_per_step), evaluated.metrics)
+        telemetry.evaluated(step, self.data.plan.epoch_of(self._images_after(step)), evaluated.metrics)
         if previews:
             telemetry.images(step, self._validation.preview_pictures(evaluated))
 
@@ -245,12 +255,23 @@ class Training:
             fingerprint=self._fingerprint,
         ):
             log.warning("Resuming with another schedule: %s", note)
-        if model.step > self.data.plan.total_steps:
-            raise InvalidInput(
-                f"the results directory holds a checkpoint of step {model.step}, past totalSteps "
-                f"{self.data.plan.total_steps}; give another results directory or a larger totalSteps"
-            )
         return model
+
+    def _continued(self, began: DataPosition) -> TrainingData:
+        """Return the data with a plan from ``began`` on: the epochs left take other steps with other ranks."""
+        records, processes = self.data.records, self.ranks.size
+        plan = plan_steps(
+            self.spec, num_records=len(records), ranks=processes, steps_done=began.step, images_done=began.images
+        )
+        if began.step > plan.total_steps:
+            field = "totalSteps" if self.spec.num_epochs is None else "numEpochs"
+            raise InvalidInput(
+                f"the results directory holds a checkpoint of step {began.step}, past the {plan.total_steps} steps of "
+                f"{field}; give another results directory or a larger {field}"
+            )
+        if plan.total_steps != self.data.plan.total_steps:
+            log.info("%d steps in all, with the images of the %d steps done", plan.total_steps, began.step)
+        return replace(self.data, plan=plan)
 
     def _load_weights(self, resumed: ModelFile | None, pruned: ModelFile | None, key: str | None) -> None:
         if resumed is not None:
