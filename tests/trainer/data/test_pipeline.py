@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -399,6 +400,30 @@ def test_as_many_records_are_read_at_once_as_there_are_workers(
     reads = watch_reads(9)
     next(iter(both_datasets(shapes, make_spec(data={"n_workers": 9}))[kind]))
     assert reads.most == 9
+
+
+class Payload(bytes):
+    """The bytes of a record, counted from read to release."""
+
+    held = 0
+
+    def __new__(cls, content: bytes) -> Payload:
+        cls.held += 1
+        return super().__new__(cls, content)
+
+    def __del__(self) -> None:
+        type(self).held -= 1
+
+
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_records_are_released_once_they_are_decoded(
+    shapes: RecordIndex, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    read = RecordReader.read
+    monkeypatch.setattr(RecordReader, "read", lambda reader, record: Payload(read(reader, record)))
+    assert len(list(both_datasets(shapes, make_spec())[kind].take(4))) == 4
+    gc.collect()
+    assert Payload.held == 0
 
 
 @pytest.fixture

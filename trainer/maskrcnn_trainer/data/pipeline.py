@@ -89,11 +89,11 @@ def training_dataset(
         step, row = divmod(int(element), batch_size)
         position = start + (step * ranks + rank) * batch_size + row
         (record,) = stream.records(np.array([position])).tolist()
-        return np.array(reader.read(record), dtype=object), np.int64(position)
+        return _text(reader.read(record)), np.int64(position)
 
     def read_record(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         payload, position = tf.numpy_function(_explained(read), [element], (tf.string, tf.int64))
-        return tf.ensure_shape(payload, []), tf.ensure_shape(position, [])
+        return tf.reshape(payload, []), tf.ensure_shape(position, [])
 
     workers = spec.data_config.n_workers
     dataset = _mapped(tf.data.Dataset.counter(), read_record, workers)
@@ -128,10 +128,10 @@ def evaluation_dataset(
     batch_size = spec.eval_batch_size
 
     def read(record: np.int64) -> NDArray[np.object_]:
-        return np.array(reader.read(int(record)) if record >= 0 else b"", dtype=object)
+        return _text(reader.read(int(record)) if record >= 0 else b"")
 
     def read_record(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.ensure_shape(tf.numpy_function(_explained(read), [record], tf.string), []), record >= 0
+        return tf.reshape(tf.numpy_function(_explained(read), [record], tf.string), []), record >= 0
 
     def image(payload: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id = examples.parse_image(payload)
@@ -161,6 +161,14 @@ def evaluation_dataset(
     workers = spec.data_config.n_workers
     dataset = _mapped(_mapped(dataset, read_record, workers), example, parallel_calls(workers))
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+
+
+def _text(payload: bytes) -> NDArray[np.object_]:
+    """Return what ``tf.numpy_function`` makes a string of shape [1] of.
+
+    TensorFlow 2.18 never frees the bytes in an object array without dimensions.
+    """
+    return np.array([payload], dtype=object)
 
 
 def _mapped(dataset: tf.data.Dataset, function: Callable[..., Any], parallel_calls: int) -> tf.data.Dataset:
