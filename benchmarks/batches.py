@@ -53,7 +53,7 @@ def write_batches(coco: Path, folder: Path, *, size: int, first: int, count: int
         index = index_records(f"{records}/train-*")
         names = {raw: str(raw) for raw in record_summary(index).class_ids}
         class_map = class_map_for(set(names), names, CLASSES)
-        dataset = training_dataset(index, spec, class_map, anchors, start_step=first, rank=0, ranks=1)
+        dataset = training_dataset(index, spec, class_map, anchors, start=first * BATCH_SIZE, rank=0, ranks=1)
         for file, batch in zip(files, dataset.as_numpy_iterator(), strict=False):
             write(file, batch)
     return files

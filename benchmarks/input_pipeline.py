@@ -102,7 +102,7 @@ def whole_pipeline(name: str, index: RecordIndex, size: int, with_rpn_targets: b
     class_map = ClassMap(tuple(range(1, classes)), ("",) * (classes - 1), classes)
     anchors = generate_anchors(Architecture.from_spec(spec), spec.data_config.image_size)
     dataset = training_dataset(
-        index, spec, class_map, anchors, start_step=0, rank=0, ranks=1, with_rpn_targets=with_rpn_targets
+        index, spec, class_map, anchors, start=0, rank=0, ranks=1, with_rpn_targets=with_rpn_targets
     )
     batches = iter(dataset)
     return rate(lambda: next(batches), seconds, warm=10) * spec.train_batch_size

@@ -159,8 +159,8 @@ def test_explain_reads_like_a_table(kubectl: Kubectl) -> None:
     assert "imageSize <[]integer> -required- Size [height, width] in pixels" in flat
     assert "2 entries, each 128 to 8192." in flat
     assert (
-        "shuffleBufferSize <integer> Number of records within which the order of training is shuffled: the window that "
-        "slides over the records of an epoch. Default 4096, 1 to 4294967295."
+        "maxNumInstances <integer> Largest number of objects of an image used in training; of more, the largest are "
+        "kept. Default 200, 1 to 10000."
     ) in flat
     assert "numClasses <integer> -required-" in flat
     every = kubectl("explain", "mrx", "--recursive").stdout

@@ -10,7 +10,7 @@ from maskrcnn_trainer.errors import TaskError, TryAgain
 
 WHAT_TO_LOWER = (
     "Try a smaller imageSize or trainBatchSize (evalBatchSize in evaluation) first. If the error "
-    "persists, reduce nWorkers, shuffleBufferSize and prefetchBufferSize. If the original images have a very large "
+    "persists, reduce nWorkers and prefetchBufferSize. If the original images have a very large "
     "resolution, resize them offline and convert them again, so that large images are not loaded at all"
 )
 OUT_OF_MEMORY = f"Out of memory. {WHAT_TO_LOWER}"

@@ -148,7 +148,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.UP_TO_DATE: "Nothing: the result was there already. Change the step's revision to make it again.",
     Reason.INVALID_INPUT: "Correct the spec or the data that the message names; trying again would fail again.",
     Reason.TRY_AGAIN: "Look at what failed outside the step (a lost peer, the network), then suspend and resume.",
-    Reason.OUT_OF_MEMORY: "Give the step more memory, or lower imageSize, trainBatchSize or shuffleBufferSize.",
+    Reason.OUT_OF_MEMORY: "Give the step more memory, or lower imageSize or trainBatchSize.",
     Reason.WORKSPACE_FULL: "Free space in the workspace or enlarge it, then suspend and resume.",
     Reason.STOPPED: "Nothing: the attempt was asked to stop and goes on from its checkpoint.",
     Reason.ERROR: "Read the step's log.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,9 +43,7 @@ def test_a_category_outside_the_map_is_named(
     write_records: Callable[..., RecordIndex], make_spec: Callable[..., ExperimentSpec], picture: type, thing: type
 ) -> None:
     index = write_records([picture(GREY, [thing((2, 2, 30, 30), 9)], "odd")])
-    dataset = training_dataset(
-        index, make_spec(), ONE_CLASS, ANCHORS, start_step=0, rank=0, ranks=1, with_rpn_targets=False
-    )
+    dataset = training_dataset(index, make_spec(), ONE_CLASS, ANCHORS, start=0, rank=0, ranks=1, with_rpn_targets=False)
     with pytest.raises(InvalidInput, match=r"image odd has objects of category 9"):
         next(named_faults(dataset, index, lambda _: [0], ONE_CLASS))
 
@@ -61,3 +60,28 @@ def test_what_is_no_fault_of_a_record_stays_what_it_was(
     dataset = tf.data.Dataset.range(1).map(fails)
     with pytest.raises(tf.errors.InvalidArgumentError, match="something else"):
         next(named_faults(dataset, index, lambda _: [0]))
+
+
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_damaged_record_is_named(
+    write_records: Callable[..., RecordIndex],
+    make_spec: Callable[..., ExperimentSpec],
+    picture: type,
+    thing: type,
+    kind: str,
+) -> None:
+    index = write_records([picture(GREY, [thing((2, 2, 30, 30), 1)])])
+    file = Path(index.files[int(index.file_ids[0])])
+    content = bytearray(file.read_bytes())
+    place = content.index(np.float32(2 / 96).tobytes())  # of a box: TensorFlow reads the record without complaint
+    content[place + 3] ^= 0x80
+    file.write_bytes(content)
+    spec = make_spec()
+    dataset = (
+        training_dataset(index, spec, ONE_CLASS, ANCHORS, start=0, rank=0, ranks=1, with_rpn_targets=False)
+        if kind == "training"
+        else evaluation_dataset(index, spec, rank=0, ranks=1, limit=0)
+    )
+    with pytest.raises(InvalidInput, match=rf"{file.name}: the record at byte 12 is damaged") as raised:
+        next(named_faults(dataset, index, lambda _: [0], ONE_CLASS))
+    assert raised.value.exit_code == EXIT_INVALID

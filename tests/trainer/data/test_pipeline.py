@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import gc
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -13,6 +17,7 @@ from maskrcnn_trainer.data import pipeline
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import data_error, evaluation_dataset, parallel_calls, training_dataset
+from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.errors import InvalidInput
@@ -35,7 +40,8 @@ def elements(
     index: RecordIndex, spec: ExperimentSpec, count: int, class_map: ClassMap = TWO_CLASSES, **options: Any
 ) -> list[Element]:
     anchors = generate_anchors(Architecture.from_spec(spec), spec.data_config.image_size)
-    settings = {"start_step": 0, "rank": 0, "ranks": 1, **options}
+    order = DataOrder(len(index), spec.seed, spec.data_config.shuffle_buffer_size)
+    settings = {"start": 0, "rank": 0, "ranks": 1, "order": order, **options}
     dataset = training_dataset(index, spec, class_map, anchors, **settings)
     return list(dataset.take(count).as_numpy_iterator())
 
@@ -78,7 +84,7 @@ def shapes(write_records: WriteRecords, picture: type, thing: type) -> RecordInd
 def test_shapes_are_static_and_values_are_as_documented(shapes: RecordIndex, make_spec: MakeSpec) -> None:
     spec = make_spec()
     anchors = generate_anchors(Architecture.from_spec(spec), (128, 192))
-    dataset = training_dataset(shapes, spec, TWO_CLASSES, anchors, start_step=0, rank=0, ranks=1)
+    dataset = training_dataset(shapes, spec, TWO_CLASSES, anchors, start=0, rank=0, ranks=1)
     assert {key: (tuple(one.shape), one.dtype) for key, one in dataset.element_spec.items()} == {
         "images": ((2, 128, 192, 3), tf.float32),
         "image_info": ((2, 5), tf.float32),
@@ -134,7 +140,7 @@ def test_flipped_pixels_boxes_and_masks_belong_together(
     plain = {
         row["position"] % 4: row for row in rows(elements(index, make_spec(data={**PLAIN, "max_num_instances": 1}), 2))
     }
-    order = DataOrder(4, spec.data_config.shuffle_buffer_size, spec.seed)
+    order = DataOrder(4, spec.seed)
     for row in rows(elements(index, spec, 8)):
         bright = row["images"][..., 0] > 0
         y1, x1, y2, x2 = row["gt_boxes"][0].round().astype(int)
@@ -161,7 +167,7 @@ def test_same_elements_for_any_number_of_workers_and_ranks(shapes: RecordIndex, 
     large = elements(shapes, make_spec(data=data, train_batch_size=6), 3)
     assert_equal(list(rows(large)), list(rows(alone)))
 
-    resumed = elements(shapes, make_spec(data=data), 4, start_step=5)
+    resumed = elements(shapes, make_spec(data=data), 4, start=10)
     assert_equal(resumed, alone[5:])
 
 
@@ -338,6 +344,107 @@ def test_evaluation_needs_no_masks(
     batch = next(iter(evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0)))
     assert batch["source_id"].numpy().tolist() == [b"7\0", b""]
     assert batch["valid"].numpy().tolist() == [True, False]
+
+
+class Reads:
+    """Record reads that wait until as many are in flight as expected, or half a second."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._condition = threading.Condition()
+        self._in_flight = 0
+        self.most = 0
+        self.count = 0
+
+    def __call__(self, read: Callable[[int], bytes], record: int) -> bytes:
+        with self._condition:
+            self._in_flight += 1
+            self.count += 1
+            self.most = max(self.most, self._in_flight)
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self.most >= self._expected, timeout=0.5)
+            self._in_flight -= 1
+        return read(record)
+
+    def settled(self) -> int:
+        """Return the number of reads, once no more follow."""
+        count = -1
+        while count != self.count:
+            count = self.count
+            time.sleep(0.5)
+        return count
+
+
+@pytest.fixture
+def watch_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Reads]:
+    def watch(expected: int) -> Reads:
+        reads, read = Reads(expected), RecordReader.read
+        monkeypatch.setattr(RecordReader, "read", lambda reader, record: reads(partial(read, reader), record))
+        return reads
+
+    return watch
+
+
+def both_datasets(index: RecordIndex, spec: ExperimentSpec) -> dict[str, tf.data.Dataset]:
+    anchors = generate_anchors(Architecture.from_spec(spec), spec.data_config.image_size)
+    return {
+        "training": training_dataset(index, spec, TWO_CLASSES, anchors, start=0, rank=0, ranks=1),
+        "evaluation": evaluation_dataset(index, spec, rank=0, ranks=1, limit=0),
+    }
+
+
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_as_many_records_are_read_at_once_as_there_are_workers(
+    shapes: RecordIndex, make_spec: MakeSpec, watch_reads: Callable[[int], Reads], kind: str
+) -> None:
+    reads = watch_reads(9)
+    next(iter(both_datasets(shapes, make_spec(data={"n_workers": 9}))[kind]))
+    assert reads.most == 9
+
+
+class Payload(bytes):
+    """The bytes of a record, counted from read to release."""
+
+    held = 0
+
+    def __new__(cls, content: bytes) -> Payload:
+        cls.held += 1
+        return super().__new__(cls, content)
+
+    def __del__(self) -> None:
+        type(self).held -= 1
+
+
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_records_are_released_once_they_are_decoded(
+    shapes: RecordIndex, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    read = RecordReader.read
+    monkeypatch.setattr(RecordReader, "read", lambda reader, record: Payload(read(reader, record)))
+    assert len(list(both_datasets(shapes, make_spec())[kind].take(4))) == 4
+    gc.collect()
+    assert Payload.held == 0
+
+
+@pytest.fixture
+def plain(write_records: WriteRecords, picture: type) -> RecordIndex:
+    """240 images without objects."""
+    return write_records([picture(GREY, [])] * 240)
+
+
+@pytest.mark.parametrize(("kind", "buffer"), [("training", 0), ("training", 5), ("evaluation", 0)])
+def test_no_pause_makes_the_pipeline_run_further_ahead(
+    plain: RecordIndex, make_spec: MakeSpec, watch_reads: Callable[[int], Reads], kind: str, buffer: int
+) -> None:
+    reads = watch_reads(0)
+    batches = iter(both_datasets(plain, make_spec(data={"n_workers": 1, "prefetch_buffer_size": buffer}))[kind])
+    ahead = []
+    for taken in (30, 60, 90):
+        for _ in range(30):  # the buffer runs empty, then has time to fill
+            next(batches)
+        ahead.append(reads.settled() - 2 * taken)
+    # of 2 images each: the prefetched batches, and one that waits for its place; then an image or two in each map
+    assert max(ahead) <= 2 * (buffer or 2) + 2 + 4
 
 
 def test_parallel_calls() -> None:

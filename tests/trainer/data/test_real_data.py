@@ -37,7 +37,7 @@ def test_an_epoch_of_real_photographs_has_the_areas_of_its_annotations(
     )
     class_map = class_map_for(set(summary.class_ids), names, 81)
     anchors = generate_anchors(Architecture.from_spec(spec), (256, 256))
-    batches = training_dataset(index, spec, class_map, anchors, start_step=0, rank=0, ranks=1)
+    batches = training_dataset(index, spec, class_map, anchors, start=0, rank=0, ranks=1)
 
     found: list[tuple[int, float]] = []
     for batch in batches.take(len(index) // 2).as_numpy_iterator():

@@ -56,9 +56,7 @@ class Source:
 
     def records(self, pattern: str = "boxes-*") -> list[dict[str, list[Any]]]:
         index = index_records(f"{self.output_dir}/{pattern}")
-        payloads = RecordReader(index).read_many(range(len(index)))
-        # frame adds the checksums: those in the files are right too
-        assert b"".join(Path(name).read_bytes() for name in index.files) == b"".join(map(frame, payloads))
+        payloads = map(RecordReader(index).read, range(len(index)))
         return [parse_example(payload) for payload in payloads]
 
     def files(self) -> list[str]:

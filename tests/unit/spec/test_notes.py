@@ -33,6 +33,10 @@ def test_an_ordinary_spec_needs_no_words(quiet: dict[str, Any]) -> None:
         ({"prunedModelPath": "/workspace/model.tlt"}, "prunedModelPath takes the place of checkpoint"),
         ({"l1WeightDecay": 0.0001}, "l1WeightDecay 0.0001 shrinks"),
         ({"maskrcnnConfig": {"gtMaskSize": 14}}, "gtMaskSize (14) is less than mrcnnResolution (28)"),
+        (
+            {"dataConfig": {"shuffleBufferSize": 100}},
+            "dataConfig.shuffleBufferSize (100) has no effect on a new training",
+        ),
         ({"saveCheckpointsSteps": 5}, "saveCheckpointsSteps has no effect"),
         ({"wandbConfig": {"project": "p"}}, "wandbConfig has no effect"),
         ({"clearmlConfig": {}}, "clearmlConfig has no effect"),

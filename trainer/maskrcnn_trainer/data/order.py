@@ -1,9 +1,12 @@
-"""The order in which training reads records: a window shuffle of every epoch, computed instead of streamed.
+"""The order in which training reads records: one permutation of all records for each epoch, computed, not streamed.
 
-A streaming shuffle holds a window of records and emits a random one of them while the next takes its place. Its
-state is the whole window, so a run that resumes has to replay everything before. The same order can be written down
-beforehand: the record that leaves slot ``s`` is the one that the previous draw of ``s`` put there. An epoch's order
-is then a function of (seed, epoch) alone, and a position in the global stream is one integer.
+A streaming shuffle (``tf.data.Dataset.shuffle``) mixes only within its buffer, and its state is the whole buffer, so a
+run that resumes has to replay everything before. Here an epoch's order is a function of (seed, epoch) alone, it mixes
+a data set of any size, and a position in the global stream is one integer.
+
+There are two versions. Version 2, the current one, is the permutation. Version 1 computed the order of a streaming
+shuffle with a window of ``shuffle_buffer_size`` records; a training that began with it continues with it. Both are the
+same where the window holds all records.
 
 Random bits are Philox words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) seeded through
 ``numpy.random.SeedSequence``. NumPy guarantees both streams over its versions (NEP 19), which it does not do for the
@@ -21,11 +24,14 @@ import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
 
+ORDER_VERSION = 2
+"""Version of the order of a new training; checkpoints store it."""
+
 _EPOCHS_KEPT = 2  # a prefetching reader straddles one border at a time
 
 
 class BatchOfPositions(NamedTuple):
-    """Which records one rank reads in one step.
+    """The records that one rank reads in one step.
 
     Attributes:
         positions: int64 [B], place in the global stream; with the seed it decides everything random about the example.
@@ -38,8 +44,22 @@ class BatchOfPositions(NamedTuple):
     epochs: Int64Array
 
 
+def permutation(num_records: int, seed: int, epoch: int) -> Int64Array:
+    """Return the order of one epoch in version 2: int64 [num_records], a uniform permutation of all records.
+
+    Args:
+        num_records: number of records, at least 0.
+        seed: at least 0.
+        epoch: at least 0.
+    """
+    if num_records < 0 or seed < 0 or epoch < 0:
+        raise ValueError(f"num_records {num_records}, seed {seed}, epoch {epoch}")
+    # Of 10 million records two share a key of 64 bits once in 370,000 epochs; these two then keep their stored order.
+    return _order_of_keys(np.random.Philox(np.random.SeedSequence((seed, epoch))), num_records)
+
+
 def window_shuffle(num_records: int, window: int, seed: int, epoch: int) -> Int64Array:
-    """Returns the order of one epoch: int64 [num_records], each record exactly once.
+    """Return the order of one epoch in version 1: int64 [num_records], each record exactly once.
 
     The distribution is that of a streaming shuffle with a buffer of ``window`` records (``tf.data.Dataset.shuffle``):
     a window of 1 keeps the stored order, one of at least ``num_records`` gives a uniform permutation, and the record at
@@ -74,38 +94,45 @@ def window_shuffle(num_records: int, window: int, seed: int, epoch: int) -> Int6
         previous[by_slot] = np.where(first, drawn, window + before)
         contents[drawn[last]] = window + by_slot[last]
 
-    tail = np.argsort(bits.random_raw(window), kind="stable")
-    return np.concatenate([previous, contents[tail]])
+    return np.concatenate([previous, contents[_order_of_keys(bits, window)]])
+
+
+def _order_of_keys(bits: np.random.Philox, count: int) -> Int64Array:
+    return np.argsort(bits.random_raw(count), kind="stable")
 
 
 class DataOrder:
-    """The infinite stream of records, epoch after epoch, and what each rank reads of it.
+    """The infinite stream of records, epoch after epoch, and the part of it that each rank reads.
 
-    Position p belongs to epoch ``p // num_records``. Rank r of R takes positions ``(s R + r) B .. + B`` in step s: the
-    stream is the same for any number of ranks, every rank has the same number of steps, and every epoch holds each
-    record once. Thread-safe.
+    Position p belongs to epoch ``p // num_records``. A step that begins at position p takes ``p .. p + R B``, of which
+    rank r of R takes ``p + r B .. + B``: the stream is the same for any number of ranks, every rank has the same number
+    of steps, and every epoch holds each record once. Thread-safe.
 
     Args:
         num_records: number of records, at least 1.
-        window: window of the shuffle in records (``shuffle_buffer_size``), at least 1.
         seed: at least 0.
+        window: None for version 2; the window of version 1 in records (``shuffle_buffer_size``), at least 1.
     """
 
-    def __init__(self, num_records: int, window: int, seed: int) -> None:
+    def __init__(self, num_records: int, seed: int, window: int | None = None) -> None:
         if num_records < 1:
             raise ValueError("an order needs at least one record")
         self.num_records = num_records
-        self.window = window
         self.seed = seed
+        self.window = window
         self._epochs: OrderedDict[int, Int64Array] = OrderedDict()
         self._lock = threading.Lock()
 
     def epoch(self, number: int) -> Int64Array:
-        """The records of one epoch in their order, int64 [num_records], read-only."""
+        """Return the records of one epoch in their order, int64 [num_records], read-only."""
         with self._lock:
             order = self._epochs.get(number)
             if order is None:
-                order = window_shuffle(self.num_records, self.window, self.seed, number)
+                order = (
+                    permutation(self.num_records, self.seed, number)
+                    if self.window is None
+                    else window_shuffle(self.num_records, self.window, self.seed, number)
+                )
                 order.flags.writeable = False
                 self._epochs[number] = order
             self._epochs.move_to_end(number)
@@ -114,7 +141,7 @@ class DataOrder:
             return order
 
     def records(self, positions: Int64Array) -> Int64Array:
-        """The records at these global positions, int64 of the same shape."""
+        """Return the records at these global positions, int64 of the same shape."""
         epochs, places = np.divmod(positions, self.num_records)
         records = np.empty_like(positions)
         for number in np.unique(epochs):
@@ -122,12 +149,12 @@ class DataOrder:
             records[here] = self.epoch(int(number))[places[here]]
         return records
 
-    def batch(self, step: int, rank: int, ranks: int, batch_size: int) -> BatchOfPositions:
-        """What ``rank`` of ``ranks`` reads in ``step`` (from 0)."""
+    def batch(self, start: int, rank: int, ranks: int, batch_size: int) -> BatchOfPositions:
+        """Return what ``rank`` of ``ranks`` reads in the step that begins at position ``start``."""
         if not 0 <= rank < ranks:
             raise ValueError(f"rank {rank} of {ranks}")
-        if step < 0 or batch_size < 1:
-            raise ValueError(f"step {step}, batch size {batch_size}")
-        start = (step * ranks + rank) * batch_size
-        positions = np.arange(start, start + batch_size, dtype=np.int64)
+        if start < 0 or batch_size < 1:
+            raise ValueError(f"position {start}, batch size {batch_size}")
+        first = start + rank * batch_size
+        positions = np.arange(first, first + batch_size, dtype=np.int64)
         return BatchOfPositions(positions, self.records(positions), positions // self.num_records)

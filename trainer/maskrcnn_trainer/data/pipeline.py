@@ -29,6 +29,9 @@ from maskrcnn_trainer.spec import ExperimentSpec
 
 _LOG = logging.getLogger(__name__)
 
+PREFETCHED_BATCHES = 2
+"""Batches prepared ahead where the spec leaves it open: one for the next step, one for the step after a slow read."""
+
 _PROBED = 64
 """Records looked at for masks before training starts: a data set is converted with masks or without."""
 
@@ -41,12 +44,13 @@ def training_dataset(
     class_map: ClassMap,
     anchors: NDArray[np.float32],
     *,
-    start_step: int,
+    start: int,
     rank: int,
     ranks: int,
+    order: DataOrder | None = None,
     with_rpn_targets: bool = True,
 ) -> tf.data.Dataset:
-    """Batches for training, without end: element k belongs to step ``start_step + k``.
+    """Return the batches for training, without end: element k begins ``k * ranks * B`` images after ``start``.
 
     Every element is a dict of static shapes, with B = train_batch_size, (H, W) = image_size, N = max_num_instances,
     M = gt_mask_size and A anchors:
@@ -63,8 +67,9 @@ def training_dataset(
         spec: the experiment.
         class_map: from stored category ids to the model's.
         anchors: float32 [A, 4], y1 x1 y2 x2 in canvas pixels.
-        start_step: the first step, from 0.
+        start: position of the first image in the global stream, from 0: the number of images already trained on.
         rank, ranks: whose share of each step.
+        order: of the records; that of a new training when None.
         with_rpn_targets: false leaves the two ``rpn_`` entries out, for a training step that computes them itself.
 
     Raises:
@@ -77,21 +82,22 @@ def training_dataset(
     record_summary(index, records=probed).require_masks()
 
     reader = RecordReader(index)
-    order = DataOrder(len(index), spec.data_config.shuffle_buffer_size, spec.seed)
+    stream = order or DataOrder(len(index), spec.seed)
     batch_size = spec.train_batch_size
 
-    def read(step: np.int64) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-        batch = order.batch(int(step), rank, ranks, batch_size)
-        return np.array(reader.read_many(batch.records), dtype=object), batch.positions
+    def read(element: np.int64) -> tuple[NDArray[np.object_], np.int64]:
+        step, row = divmod(int(element), batch_size)
+        position = start + (step * ranks + rank) * batch_size + row
+        (record,) = stream.records(np.array([position])).tolist()
+        return _text(reader.read(record)), np.int64(position)
 
-    def read_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        payloads, positions = tf.numpy_function(_explained(read), [step], (tf.string, tf.int64))
-        return tf.ensure_shape(payloads, [batch_size]), tf.ensure_shape(positions, [batch_size])
+    def read_record(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        payload, position = tf.numpy_function(_explained(read), [element], (tf.string, tf.int64))
+        return tf.reshape(payload, []), tf.ensure_shape(position, [])
 
-    workers = parallel_calls(spec.data_config.n_workers)
-    dataset = tf.data.Dataset.counter(start_step)
-    dataset = _mapped(dataset, read_step, 2).unbatch()
-    dataset = _mapped(dataset, _training_example(spec, class_map, anchors, with_rpn_targets), workers)
+    workers = spec.data_config.n_workers
+    dataset = _mapped(tf.data.Dataset.counter(), read_record, workers)
+    dataset = _mapped(dataset, _training_example(spec, class_map, anchors, with_rpn_targets), parallel_calls(workers))
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
 
 
@@ -122,10 +128,12 @@ def evaluation_dataset(
     batch_size = spec.eval_batch_size
 
     def read(record: np.int64) -> NDArray[np.object_]:
-        return np.array(reader.read(int(record)), dtype=object)
+        return _text(reader.read(int(record)) if record >= 0 else b"")
 
-    def image(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        payload = tf.ensure_shape(tf.numpy_function(_explained(read), [record], tf.string), [])
+    def read_record(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.reshape(tf.numpy_function(_explained(read), [record], tf.string), []), record >= 0
+
+    def image(payload: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id = examples.parse_image(payload)
         pixels = examples.decode(encoded)
         placement = transforms.place(tf.shape(pixels)[:2], canvas)
@@ -136,7 +144,7 @@ def evaluation_dataset(
             "valid": tf.constant(True),
         }
 
-    def filling(_: tf.Tensor) -> dict[str, tf.Tensor]:
+    def filling() -> dict[str, tf.Tensor]:
         height, width = canvas
         return {
             "images": tf.zeros([height, width, 3]),
@@ -145,13 +153,22 @@ def evaluation_dataset(
             "valid": tf.constant(False),
         }
 
-    def example(record: tf.Tensor) -> dict[str, tf.Tensor] | tf.Tensor:
-        return tf.cond(record >= 0, lambda: image(record), lambda: filling(record))
+    def example(payload: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor] | tf.Tensor:
+        return tf.cond(valid, lambda: image(payload), filling)
 
     padded = np.concatenate([mine, np.full(-len(mine) % batch_size, -1, np.int64)])
     dataset = tf.data.Dataset.from_tensor_slices(padded)
-    dataset = _mapped(dataset, example, parallel_calls(spec.data_config.n_workers))
+    workers = spec.data_config.n_workers
+    dataset = _mapped(_mapped(dataset, read_record, workers), example, parallel_calls(workers))
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
+
+
+def _text(payload: bytes) -> NDArray[np.object_]:
+    """Return what ``tf.numpy_function`` makes a string of shape [1] of.
+
+    TensorFlow 2.18 never frees the bytes in an object array without dimensions.
+    """
+    return np.array([payload], dtype=object)
 
 
 def _mapped(dataset: tf.data.Dataset, function: Callable[..., Any], parallel_calls: int) -> tf.data.Dataset:
@@ -165,7 +182,9 @@ def _mapped(dataset: tf.data.Dataset, function: Callable[..., Any], parallel_cal
 
 
 def parallel_calls(n_workers: int, cpus: int | None = None) -> int:
-    """Images prepared at once: ``n_workers``, at most two for each CPU of this process.
+    """Return the number of images decoded at once: ``n_workers``, at most two for each CPU of this process.
+
+    Reads are not bounded by the CPUs: they wait for the storage.
 
     Args:
         n_workers: from the spec.
@@ -251,10 +270,13 @@ def _finish(dataset: tf.data.Dataset, spec: ExperimentSpec) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # nothing is left to tune but the prefetch buffer, which grows by itself; the tuner's thread sleeps up to a minute
-    # between two looks, and an iterator that is destroyed may wait for it
+    # TensorFlow's own choice of the prefetch buffer doubles it whenever it ran empty, to 2,048 batches and beyond: host
+    # memory grows with each evaluation, during which it fills.
     options.autotune.enabled = False
-    return dataset.prefetch(spec.data_config.prefetch_buffer_size or tf.data.AUTOTUNE).with_options(options)
+    # A read holds its thread while it waits. The shared pool has a thread for each CPU.
+    workers = spec.data_config.n_workers
+    options.threading.private_threadpool_size = workers + parallel_calls(workers)
+    return dataset.prefetch(spec.data_config.prefetch_buffer_size or PREFETCHED_BATCHES).with_options(options)
 
 
 class _OversizeLog:

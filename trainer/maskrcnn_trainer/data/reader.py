@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
 
-from maskrcnn_trainer.data.records import RecordIndex
+from maskrcnn_trainer.data.crc32c import masked_crc32c
+from maskrcnn_trainer.data.records import FOOTER_BYTES, RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 
 _FILES_KEPT_OPEN = 512  # below the usual limit of 1024 descriptors of a process
@@ -30,19 +30,33 @@ class RecordReader:
         weakref.finalize(self, _close, self._descriptors)
 
     def read(self, record: int) -> bytes:
-        """Return the whole payload of one record, its checksum not checked.
+        """Return the whole payload of one record, compared with its checksum.
 
         Raises:
-            InvalidInput: the file is gone or too short.
+            InvalidInput: the file is gone or too short, or the payload is not the one that was written.
         """
-        return self.read_part(record, 0, int(self.index.lengths[record]))
+        length = int(self.index.lengths[record])
+        framed = self._pread(record, 0, length + FOOTER_BYTES)
+        payload = framed[:length]
+        if masked_crc32c(payload) != int.from_bytes(framed[length:], "little"):
+            raise InvalidInput(
+                f"{self.index.files[int(self.index.file_ids[record])]}: the record at byte "
+                f"{int(self.index.offsets[record])} is damaged: its bytes are not those of its checksum; copy the file "
+                "again, or convert the data set again",
+                reason="InvalidData",
+            )
+        return payload
 
     def read_part(self, record: int, start: int, length: int) -> bytes:
         """Return ``length`` bytes from byte ``start`` of the payload, fewer at its end; errors as ``read``.
 
-        A part cannot be checked: the checksum in the file is of the whole payload.
+        A part cannot be checked: the checksum in the file is of the whole payload. It serves the summary before a
+        training, which needs some 100 bytes of each record and must not read all images; the training then reads, and
+        checks, the whole record.
         """
-        length = min(length, int(self.index.lengths[record]) - start)
+        return self._pread(record, start, min(length, int(self.index.lengths[record]) - start))
+
+    def _pread(self, record: int, start: int, length: int) -> bytes:
         file_id = int(self.index.file_ids[record])
         offset = int(self.index.offsets[record]) + start
         kept = self._kept_descriptor(file_id)
@@ -57,13 +71,10 @@ class RecordReader:
         if len(data) != length:
             raise InvalidInput(
                 f"{self.index.files[file_id]}: ends in the middle of record {record}: "
-                "the file changed since it was indexed; convert the data set again"
+                "the file changed since it was indexed; convert the data set again",
+                reason="InvalidData",
             )
         return data
-
-    def read_many(self, records: Iterable[int]) -> list[bytes]:
-        """The payloads of several records, in their order."""
-        return [self.read(int(record)) for record in records]
 
     def _kept_descriptor(self, file_id: int) -> int | None:
         descriptor = self._descriptors.get(file_id)

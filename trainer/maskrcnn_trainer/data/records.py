@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.data.crc32c import masked_crc32c, masked_crc32c_of_lengths
+from maskrcnn_trainer.data.crc32c import masked_crc32c
 from maskrcnn_trainer.errors import InvalidInput
 
 log = logging.getLogger(__name__)
@@ -164,43 +164,38 @@ def index_file(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     offsets: list[int] = []
     lengths: list[int] = []
-    checks: list[int] = []
     try:
         with Path(name).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if not size:
                 return np.zeros(0, np.int64), np.zeros(0, np.int64)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                unpack = struct.Struct("<QI").unpack_from
                 position = 0
                 while position + HEADER_BYTES <= size:
-                    length, check = unpack(data, position)
+                    header = data[position : position + HEADER_BYTES]
+                    if not is_record_header(header):
+                        what = f"is damaged at record {len(offsets)}" if offsets else "is not a TFRecord file"
+                        raise InvalidInput(
+                            f"{name}: {what} (byte {position}: the checksum of the record's length is wrong); "
+                            "convert the data set again",
+                            reason="InvalidData",
+                        )
+                    length = int.from_bytes(header[:8], "little")
                     end = position + HEADER_BYTES + length + FOOTER_BYTES
                     offsets.append(position + HEADER_BYTES)
                     lengths.append(length)
-                    checks.append(check)
                     if end > size:
                         break
                     position = end
     except OSError as error:
         raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
-    found = np.asarray(lengths, np.uint64)
-    bad = np.flatnonzero(masked_crc32c_of_lengths(found) != np.asarray(checks, np.uint32))
-    if len(bad):
-        number = int(bad[0])
-        what = "is not a TFRecord file" if number == 0 else f"is damaged at record {number}"
-        raise InvalidInput(
-            f"{name}: {what} (byte {offsets[number] - HEADER_BYTES}: the checksum of the record's length is wrong); "
-            "convert the data set again",
-            reason="InvalidData",
-        )
     if position != size:
         raise InvalidInput(
             f"{name}: is cut off in record {max(0, len(offsets) - (position + HEADER_BYTES <= size))} "
             f"(byte {position} of {size}); convert the data set again",
             reason="InvalidData",
         )
-    return np.asarray(offsets, np.int64), found.astype(np.int64)
+    return np.asarray(offsets, np.int64), np.asarray(lengths, np.int64)
 
 
 def is_record_header(header: bytes) -> bool:

@@ -49,10 +49,10 @@ class DetectorValidation:
         # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
         self._ranks = ranks
-        self._records = data.records
+        self.records = data.records
         self.ground_truth = data.ground_truth
         self._check_stop: Callable[[], None] = lambda: None
-        records = len(self._records)
+        records = len(self.records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
         self._evaluator = Evaluator(
             lambda images: detector.detect(np.asarray(images)),
@@ -88,7 +88,7 @@ class DetectorValidation:
 
     def _batches(self) -> Iterator[Mapping[str, Any]]:
         dataset = evaluation_dataset(
-            self._records,
+            self.records,
             self._spec,
             rank=self._ranks.rank,
             ranks=self._ranks.size,
@@ -96,7 +96,7 @@ class DetectorValidation:
         )
         rows = range(self._ranks.rank, self._total, self._ranks.size)
         size = self._spec.eval_batch_size
-        for batch in named_faults(dataset, self._records, lambda k: rows[k * size : (k + 1) * size]):
+        for batch in named_faults(dataset, self.records, lambda k: rows[k * size : (k + 1) * size]):
             self._check_stop()
             yield batch
 

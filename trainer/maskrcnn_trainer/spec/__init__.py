@@ -11,7 +11,7 @@ from maskrcnn_trainer.spec.notes import notes, require_paths
 from maskrcnn_trainer.spec.parsing import parse_spec
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec, is_given, merge_experiment
 from maskrcnn_trainer.spec.reading import load_spec, load_yaml, read_spec
-from maskrcnn_trainer.spec.steps import StepPlan, plan_steps
+from maskrcnn_trainer.spec.steps import StepPlan, other_epoch_length, plan_steps
 
 __all__ = [
     "Augmentation",
@@ -29,6 +29,7 @@ __all__ = [
     "load_yaml",
     "merge_experiment",
     "notes",
+    "other_epoch_length",
     "parse_spec",
     "plan_steps",
     "read_spec",

@@ -63,22 +63,22 @@ class DataConfig(SpecModel):
         default=0,
         ge=0,
         le=1024,
-        description="Number of batches prepared ahead by the input pipeline. 0: chosen automatically. Lower it when "
-        "memory runs out.",
+        description="Number of batches prepared ahead by the input pipeline. 0: 2 batches.",
     )
     shuffle_buffer_size: int = Field(
         default=4096,
         ge=1,
         le=UINT32_MAX,
-        description="Number of records within which the order of training is shuffled: the window that slides over "
-        "the records of an epoch.",
+        description="No effect on a new training, which reads its records in a new random permutation each epoch. A "
+        "training that began with an earlier release shuffles within a window of this many records to its end; keep "
+        "the value.",
     )
     n_workers: int = Field(
         default=16,
         ge=1,
         le=1024,
-        description="Number of images that are read and prepared in parallel; no more than twice the CPUs of a "
-        "process are used. Lower it when memory runs out.",
+        description="Number of images that are read in parallel; as many, but no more than twice the CPUs of a "
+        "process, are prepared in parallel. Raise it for storage that answers slowly, lower it when memory runs out.",
     )
     max_num_instances: int = Field(
         default=200,

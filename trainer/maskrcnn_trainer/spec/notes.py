@@ -21,6 +21,12 @@ def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
         plan: its steps, once the records are counted; without it, they are known only from ``total_steps``.
     """
     found = [text for name, text in _WITHOUT_EFFECT.items() if getattr(spec, name) is not None]
+    data = spec.data_config
+    if data.shuffle_buffer_size != type(data).model_fields["shuffle_buffer_size"].default:
+        found.append(
+            f"dataConfig.shuffleBufferSize ({data.shuffle_buffer_size}) has no effect on a new training, which reads "
+            "all records in a new random order each epoch; one that began with an earlier release still needs it"
+        )
     return found + _about_steps(spec, plan) + _about_model(spec)
 
 

@@ -1,14 +1,14 @@
-"""Step arithmetic: how many steps, epochs and evaluations a training has."""
+"""Step arithmetic: the number of steps, epochs and evaluations of a training, and the epoch of a step."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.errors import Problem, SpecError
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
+
+_ROUNDED = 0.01  # of the records: numExamplesPerEpoch is a share of them, which users round (14,700 for 117,266 / 8)
 
 
 @dataclass(frozen=True)
@@ -16,33 +16,50 @@ class StepPlan:
     """The length of a training.
 
     Attributes:
-        total_steps: number of training steps, at least 1.
+        total_steps: number of training steps, at least 1; less than the steps done where these are too many already.
         num_epochs: number of epochs that those steps reach into, at least 1.
         steps_per_epoch: steps in which every record is used about once, at least 1.
         steps_per_eval: steps from one checkpoint and evaluation to the next, at least 1.
+        images_per_epoch: images of an epoch over all ranks, at least 1.
     """
 
     total_steps: int
     num_epochs: int
     steps_per_epoch: int
     steps_per_eval: int
+    images_per_epoch: int
 
     def is_evaluated_at(self, step: int) -> bool:
         """Return whether a checkpoint is written and evaluated after ``step`` steps (from 1): at the end, too."""
         return step == self.total_steps or step % self.steps_per_eval == 0
 
+    def epoch_of(self, images: int) -> int:
+        """Return the epoch, from 1 to ``num_epochs``, that the ``images``-th image of all ranks belongs to.
 
-def plan_steps(spec: ExperimentSpec, *, num_records: int, ranks: int) -> StepPlan:
-    """The number of steps, all divisions rounded up; ``num_epochs`` wins over ``total_steps`` when both are set.
+        The last step may reach past the last epoch by a part of itself, which counts as the last epoch.
+        """
+        return min(self.num_epochs, max(1, _quotient_up(images, self.images_per_epoch)))
+
+    def epochs_finished(self, images: int) -> int:
+        """Return the number of epochs that are over after this many images of all ranks."""
+        return images // self.images_per_epoch
+
+
+def plan_steps(
+    spec: ExperimentSpec, *, num_records: int, ranks: int, steps_done: int = 0, images_done: int = 0
+) -> StepPlan:
+    """Return the length of a training, all divisions rounded up; ``num_epochs`` wins over ``total_steps``.
 
     Args:
         spec: gives the batch size per rank, and either length.
         num_records: training records of all ranks together.
         ranks: number of training processes.
+        steps_done: steps of a training that resumes.
+        images_done: images of these steps over all ranks, which may have been another number.
 
     Raises:
         SpecError: neither length is set.
-        InvalidInput: no training record is there to be counted.
+        InvalidInput: there is no training record to count.
     """
     if ranks < 1:
         raise InvalidInput(f"a training needs at least one process, not {ranks}")
@@ -51,15 +68,36 @@ def plan_steps(spec: ExperimentSpec, *, num_records: int, ranks: int) -> StepPla
             f"dataConfig.trainingFilePattern: {spec.data_config.training_file_pattern} holds no training records",
             reason="InvalidData",
         )
-    examples = Fraction(spec.num_examples_per_epoch or Fraction(num_records, ranks))
-    batch = spec.train_batch_size
-    steps_per_epoch = math.ceil(examples / batch)
+    images_per_epoch = num_records if spec.num_examples_per_epoch is None else spec.num_examples_per_epoch * ranks
+    images_per_step = spec.train_batch_size * ranks
+    steps_per_epoch = _quotient_up(images_per_epoch, images_per_step)
     if spec.num_epochs is not None:
         num_epochs = spec.num_epochs
-        total_steps = math.ceil(num_epochs * examples / batch)
+        total_steps = steps_done + _quotient_up(num_epochs * images_per_epoch - images_done, images_per_step)
     elif spec.total_steps is not None:
         total_steps = spec.total_steps
-        num_epochs = math.ceil(total_steps * batch / examples)
+        images = images_done + max(0, total_steps - steps_done) * images_per_step
+        num_epochs = _quotient_up(images, images_per_epoch)
     else:
         raise SpecError([Problem(("total_steps",), None, "one of totalSteps and numEpochs is required, at least 1")])
-    return StepPlan(total_steps, num_epochs, steps_per_epoch, spec.num_steps_per_eval or steps_per_epoch)
+    return StepPlan(
+        total_steps, num_epochs, steps_per_epoch, spec.num_steps_per_eval or steps_per_epoch, images_per_epoch
+    )
+
+
+def other_epoch_length(spec: ExperimentSpec, *, num_records: int, ranks: int) -> str | None:
+    """Return a sentence where ``num_examples_per_epoch`` is not the share of one process in the records, else None."""
+    examples = spec.num_examples_per_epoch
+    # Less than one record a process is rounding.
+    if examples is None or abs(examples * ranks - num_records) <= max(ranks - 1, _ROUNDED * num_records):
+        return None
+    processes = "1 process" if ranks == 1 else f"{ranks} processes"
+    return (
+        f"numExamplesPerEpoch {examples} times {processes} is not the {num_records} images of the records; it is the "
+        f"images of one process, {_quotient_up(num_records, ranks)} here, and counts in epochs and evaluations. Leave "
+        "it out to have them counted"
+    )
+
+
+def _quotient_up(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)

@@ -12,7 +12,7 @@ from maskrcnn_trainer.data.class_map import ClassMap, class_map_for
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.data.summary import RecordSummary, record_summary
 from maskrcnn_trainer.evaluation.validation_data import ValidationData, open_validation
-from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, notes, plan_steps
+from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, notes, other_epoch_length, plan_steps
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,6 @@ class TrainingData:
     plan: StepPlan
     validation: ValidationData
 
-    def epoch_of(self, step: int, images_per_step: int) -> int:
-        """The epoch, from 1, that the ``step``-th step (from 1) reaches into."""
-        return max(0, step * images_per_step - 1) // len(self.records) + 1
-
 
 def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     """Open and check the training and validation data.
@@ -55,6 +51,8 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     names = _compared_categories(summary, validation)
     class_map = class_map_for(names, validation.ground_truth.category_names, config.num_classes)
     plan = plan_steps(spec, num_records=len(records), ranks=ranks)
+    if other_length := other_epoch_length(spec, num_records=len(records), ranks=ranks):
+        log.warning("%s", other_length)
     known = set(notes(spec))
     for note in notes(spec, plan):
         # The length in steps is known only now where the spec gives epochs.

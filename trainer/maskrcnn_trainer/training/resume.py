@@ -23,6 +23,8 @@ SCHEDULE_FIELDS = frozenset(
         "initLearningRate",
     }
 )
+# The checkpoint's position says in which order the records are read, and refuses a change where the field counts.
+ORDER_FIELDS = frozenset({"dataConfig.shuffleBufferSize"})
 # These change no weight.
 HARMLESS_FIELDS = frozenset(
     {
@@ -85,7 +87,7 @@ def check_resumable(
         return []
     notes, refused = [], []
     for name, old, new in differences(saved, wanted):
-        if name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
+        if name in ORDER_FIELDS or name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
             continue
         if same_records and name == "dataConfig.trainingFilePattern":
             continue
@@ -207,15 +209,6 @@ def changed_ranks(state: Mapping[str, Any], ranks: int, batch_size: int, positio
         f"the checkpoint was written by {before} processes and this run has {ranks}: a step takes "
         f"{ranks * batch_size} images instead of {before * batch_size}; training continues at image {position}"
     )
-
-
-def images_read(state: Mapping[str, Any], step: int, batch_size: int) -> int:
-    """Return how many images a training had read at a checkpoint: the position of the next one in the data's order.
-
-    A checkpoint of an earlier release has no position; all its steps are taken to have had its number of processes.
-    """
-    position = state.get("position")
-    return int(position) if position is not None else step * int(state.get("ranks") or 1) * batch_size
 
 
 def _category(category: tuple[int, str] | None) -> str:

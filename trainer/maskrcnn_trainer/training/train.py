@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +13,6 @@ import tensorflow as tf
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.identity import records_digest
-from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
@@ -25,11 +25,13 @@ from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.runtime import compute_dtype
-from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec import ExperimentSpec, plan_steps
 from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.training.agreement import check_same_on_all_ranks
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.evaluations import validation_identity
+from maskrcnn_trainer.training.position import DataPosition, resumed_position
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
 from maskrcnn_trainer.training.resume import (
@@ -39,7 +41,6 @@ from maskrcnn_trainer.training.resume import (
     check_same_classes,
     check_same_records,
     has_same_records,
-    images_read,
 )
 from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned, retraining_advice
 from maskrcnn_trainer.training.settings import TrainSettings
@@ -74,6 +75,7 @@ class Training:
         self.ranks = ranks
         self.data: TrainingData = prepare_data(spec, ranks=ranks.size)
         self._records_digest = records_digest(self.data.records)
+        check_same_on_all_ranks(self.data.records, "trainingFilePattern", ranks)
         self._store = store
         self._reporter = reporter
         self._stop = stop
@@ -86,8 +88,10 @@ class Training:
         self._experiment: dict[str, Any] = manifest_paths(
             spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         )
+        began = self._check_resumable(resumed) if resumed is not None else DataPosition()
+        self._began: DataPosition = ranks.share(began)
+        self.data = self._continued(self._began)
         if resumed is not None:
-            self._check_resumable(resumed)
             check_same_pruning(spec, key, resumed.architecture)
         built: Mapping[str, Any] | None = ranks.share(resumed.architecture if resumed is not None else None)
         pruned = open_pruned(spec, key) if built is None else None
@@ -125,10 +129,15 @@ class Training:
         if store is not None:
             step = resumed.step if resumed is not None else None
             store.take_up(step, validation_identity(spec, self.data.validation.records))
+        check_same_on_all_ranks(self.data.validation.records, "validationFilePattern", ranks)
 
     @property
     def images_per_step(self) -> int:
         return self.spec.train_batch_size * self.ranks.size
+
+    def _images_after(self, step: int) -> int:
+        """Return the number of images that all ranks have trained on after ``step`` steps."""
+        return self._began.after(step, self.images_per_step).images
 
     def run(self) -> None:
         """Trains to the last step; every ``num_steps_per_eval`` steps a checkpoint, then its evaluation.
@@ -151,7 +160,7 @@ class Training:
             if done and plan.is_evaluated_at(done):
                 self._evaluate(done, telemetry)
             with progress_bar("Training", plan.total_steps, "steps", initial=done, log=log) as meter:
-                batches = self._batches(done) if done < plan.total_steps else iter(())
+                batches = self._batches() if done < plan.total_steps else iter(())
                 while done < plan.total_steps:
                     done = self._train_one_step(done, batches, telemetry, meter)
                     if plan.is_evaluated_at(done):
@@ -160,21 +169,28 @@ class Training:
         finally:
             telemetry.close()
 
-    def _batches(self, start_step: int) -> Iterator[Any]:
-        data, ranks = self.data, self.ranks
-        order = DataOrder(len(data.records), self.spec.data_config.shuffle_buffer_size, self.spec.seed)
+    def _batches(self) -> Iterator[Any]:
+        """The batches of this rank, from where the training began or resumed."""
+        data, ranks, began = self.data, self.ranks, self._began
+        order = began.order(len(data.records), self.spec.seed)
+
+        def records_of(element: int) -> Iterable[int]:
+            start = self._images_after(began.step + element)
+            return order.batch(start, ranks.rank, ranks.size, self.spec.train_batch_size).records.tolist()
+
         return named_faults(
             training_dataset(
                 data.records,
                 self.spec,
                 data.class_map,
                 self._anchors,
-                start_step=start_step,
+                start=began.images,
                 rank=ranks.rank,
                 ranks=ranks.size,
+                order=order,
             ),
             data.records,
-            lambda k: order.batch(start_step + k, ranks.rank, ranks.size, self.spec.train_batch_size).records,
+            records_of,
             data.class_map,
         )
 
@@ -190,10 +206,11 @@ class Training:
                 reason="LossNotFinite",
             )
         done += 1
-        epoch = self.data.epoch_of(done, self.images_per_step)
-        telemetry.step(done, epoch, measured, time.monotonic() - started, meter)
-        if self.data.epoch_of(done + 1, self.images_per_step) != epoch:
-            telemetry.epoch_finished(epoch, done)
+        plan, images = self.data.plan, self._images_after(done)
+        telemetry.step(done, plan.epoch_of(images), measured, time.monotonic() - started, meter)
+        finished = plan.epochs_finished(images)
+        if finished > plan.epochs_finished(self._images_after(done - 1)):
+            telemetry.epoch_finished(finished, done)
         if float(measured["flags"][0]) > 0 and done < self.data.plan.total_steps:
             self._write_checkpoint(done)
             self.ranks.leave_together()
@@ -209,7 +226,7 @@ class Training:
         if evaluated is None or self._store is None:
             return
         self._store.record_evaluation(step, evaluated.metrics)
-        telemetry.evaluated(step, self.data.epoch_of(step, self.images_per_step), evaluated.metrics)
+        telemetry.evaluated(step, self.data.plan.epoch_of(self._images_after(step)), evaluated.metrics)
         if previews:
             telemetry.images(step, self._validation.preview_pictures(evaluated))
 
@@ -230,6 +247,7 @@ class Training:
                     "ranks": self.ranks.size,
                     "records": len(self.data.records),
                     "recordsDigest": self._records_digest,
+                    **self._began.after(step, self.images_per_step).state(),
                 },
             )
         )
@@ -252,11 +270,11 @@ class Training:
             )
         return spec.model_copy(update={"maskrcnn_config": config})
 
-    def _check_resumable(self, model: ModelFile) -> None:
-        """Refuse a checkpoint that this run cannot continue; log what differs where it can (rank 0).
+    def _check_resumable(self, model: ModelFile) -> DataPosition:
+        """Return where a checkpoint continues; log what differs between it and this run (rank 0).
 
         Raises:
-            InvalidInput: another experiment, other classes or other records, or a step past the last one.
+            InvalidInput: another experiment, other classes, other records, or another order of them.
         """
         records = len(self.data.records)
         for note in check_resumable(
@@ -278,16 +296,27 @@ class Training:
         )
         if other_data:
             log.warning("Resuming on other data: %s", other_data)
-        batch_size = self.spec.train_batch_size
-        position = images_read(model.state, model.step, batch_size)
-        other_ranks = changed_ranks(model.state, self.ranks.size, batch_size, position)
+        position = resumed_position(model, self.spec, num_records=records)
+        other_ranks = changed_ranks(model.state, self.ranks.size, self.spec.train_batch_size, position.images)
         if other_ranks:
             log.warning("Resuming with another number of processes: %s", other_ranks)
-        if model.step > self.data.plan.total_steps:
+        return position
+
+    def _continued(self, began: DataPosition) -> TrainingData:
+        """Return the data with a plan from ``began`` on: the epochs left take other steps with other ranks."""
+        records, processes = self.data.records, self.ranks.size
+        plan = plan_steps(
+            self.spec, num_records=len(records), ranks=processes, steps_done=began.step, images_done=began.images
+        )
+        if began.step > plan.total_steps:
+            field = "totalSteps" if self.spec.num_epochs is None else "numEpochs"
             raise InvalidInput(
-                f"the results directory holds a checkpoint of step {model.step}, past totalSteps "
-                f"{self.data.plan.total_steps}; give another results directory or a larger totalSteps"
+                f"the results directory holds a checkpoint of step {began.step}, past the {plan.total_steps} steps of "
+                f"{field}; give another results directory or a larger {field}"
             )
+        if plan.total_steps != self.data.plan.total_steps:
+            log.info("%d steps in all, with the images of the %d steps done", plan.total_steps, began.step)
+        return replace(self.data, plan=plan)
 
     def _load_weights(self, resumed: ModelFile | None, pruned: ModelFile | None, key: str | None) -> None:
         if resumed is not None:
