@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -29,8 +31,8 @@ class Alone:
     rank: int = 0
     size: int = 1
 
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
+    def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        return [payload]
 
 
 def evaluate_task(
@@ -64,7 +66,7 @@ def evaluate_task(
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
         detector = open_detector(model_path, spec, key=key, threads=threads)
         validation = DetectorValidation(spec, detector, Alone(threads))
-        result = validation.run(check_stop=stop.check)
+        result = validation.run(check_stop=stop.check, keep_results=True)
         if result is None:
             raise AssertionError("a gang of one has a rank 0")
         metrics_file, detections_file = write_evaluation(
