@@ -27,6 +27,7 @@ from maskrcnn_trainer.evaluation.coco_results import (
     PredictedArrays,
     RawIds,
     image_results,
+    image_size,
     json_image_ids,
     known_image_id,
 )
@@ -186,7 +187,7 @@ class Evaluator:
             if keep_results:
                 own.results.extend(results)
             if canvas is not None:
-                own.previews.append(Preview(image_of_canvas(canvas, info), results))
+                own.previews.append(Preview(image_of_canvas(canvas, info), results, image_size(info)))
 
         with (
             ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="match") as pool,
