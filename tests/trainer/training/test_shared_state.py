@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.loss_scale import LossScale
 from maskrcnn_trainer.training.shared_state import restore_on_all_ranks, training_state
 from maskrcnn_trainer.training.step import TrainStep
 
@@ -81,3 +82,9 @@ def test_nothing_is_passed_on_when_nothing_is_resumed(steps: list[TrainStep]) ->
     sender = Sender()
     restore_on_all_ranks(None, steps[0], steps[0].network, sender)
     assert (sender.objects, sender.tensors) == ([False], [])
+
+
+def test_every_entry_of_the_loss_scale_is_a_variable_that_is_passed_on() -> None:
+    scale = LossScale()
+    scale.restore({name: np.asarray(number + 2) for number, name in enumerate(scale.state())})
+    assert [variable.numpy() for variable in scale.variables] == list(scale.state().values())
