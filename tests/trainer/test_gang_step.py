@@ -60,6 +60,7 @@ def test_two_ranks_are_the_mean_of_their_gradients(gang_step: ModuleType, tmp_pa
     np.testing.assert_allclose(two["loss"], measured["total_loss"].numpy(), rtol=1e-5)
     np.testing.assert_allclose(two["flags"], [0.5])
     assert list(two["ranks"]) == [0, 1]
+    assert list(two["sent"]) == [0, 1, 1, 1]
     moved = 0
     for name, variable in gang_step.variables_of(alone).items():
         np.testing.assert_allclose(two[name], variable, atol=1e-5, rtol=1e-5, err_msg=name)

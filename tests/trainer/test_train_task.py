@@ -154,8 +154,7 @@ def test_previews_of_the_validation_images_are_in_the_events(trained: Callable[[
                 if value.metadata.plugin_data.plugin_name == "images":
                     width, height, png = tf.make_ndarray(value.tensor)
                     found[event.step, value.tag] = (int(width), int(height), *tf.io.decode_png(png).shape)
-    # the shapes of 128 x 128 pixels are enlarged to a shorter side of 512
-    shape = (512, 512, 512, 512, 3)
+    shape = (128, 128, 128, 128, 3)
     expected = {(step, f"{number}_input"): shape for step in (2, 4) for number in range(VALIDATION_IMAGES)}
     assert found == expected
 

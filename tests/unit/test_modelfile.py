@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import struct
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +108,96 @@ def test_a_zip_of_something_else_and_a_missing_file_are_refused(tmp_path: Path) 
         read_model_file(path)
     with pytest.raises(InvalidInput, match="no such model file"):
         read_model_file(tmp_path / "absent.tlt")
+
+
+def rewritten(path: Path, **members: bytes | None) -> Path:
+    """A model file of which some members are replaced (None: left out), stored as a model file is."""
+    write_model_file(path, ModelFile({}, {}, {}, 1, {"w": np.zeros(3, np.float32)}))
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, own in content.items():
+            if (replaced := members.get(name.partition(".")[0], own)) is not None:
+                archive.writestr(name, replaced)
+    return path
+
+
+def peak_bytes_of(action: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_compressed_members_are_refused_before_they_are_inflated(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.tlt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.json", b"{}")
+        archive.writestr("variables.safetensors", bytes(50_000_000))
+    with pytest.raises(InvalidInput, match=r"bomb\.tlt: .*model\.json is compressed"):
+        read_model_file(path)
+
+    write_model_file(path, ModelFile({}, {}, {}, 1, {"w": np.zeros(3, np.float32)}))
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("optimizer.safetensors", bytes(50_000_000))
+
+    def refused() -> None:
+        with pytest.raises(InvalidInput, match=r"optimizer\.safetensors is compressed"):
+            read_model_file(path)
+
+    assert peak_bytes_of(refused) < 5_000_000
+
+
+@pytest.mark.parametrize("claimed", [10**6, 2**32 - 2])
+def test_member_that_claims_more_than_the_file_is_refused(tmp_path: Path, claimed: int) -> None:
+    path = tmp_path / "liar.tlt"
+    write_model_file(path, ModelFile({}, {}, {}, 1, {"w": np.zeros(3, np.float32)}))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")  # the central directory's entry of variables.safetensors
+    content[entry + 20 : entry + 28] = struct.pack("<II", claimed, claimed)
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"variables.safetensors claims {claimed} bytes"):
+        read_model_file(path)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ([], "model.json should be a JSON object, found a list"),
+        ({"version": 2}, "format 2; this release reads format 1"),
+        ({"architecture": None}, "no field architecture"),
+        ({"architecture": []}, "architecture should be an object"),
+        ({"step": "7"}, "step should be a whole number"),
+        ({"step": True}, "step should be a whole number"),
+        ({"state": None}, "no field state"),
+        ({"retrainRequired": 0}, "retrainRequired should be true or false"),
+    ],
+)
+def test_wrong_model_json_is_invalid_input(tmp_path: Path, description: Any, message: str) -> None:
+    if isinstance(description, dict):
+        complete = {
+            "version": 1, "architecture": {}, "experiment": {}, "classMap": {}, "step": 1, "state": {},
+            "retrainRequired": False,
+        }  # fmt: skip
+        merged = complete | description
+        description = {name: value for name, value in merged.items() if value is not None}
+    path = rewritten(tmp_path / "odd.tlt", model=json.dumps(description).encode())
+    with pytest.raises(InvalidInput, match=message) as caught:
+        read_model_file(path)
+    assert "odd.tlt" in str(caught.value)
+    assert caught.value.reason == "InvalidModel"
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_reading_takes_twice_the_size_of_what_is_read(tmp_path: Path, with_optimizer: bool) -> None:
+    path = tmp_path / "model.tlt"
+    tensors = {f"w{number}": np.zeros(250_000, np.float32) for number in range(10)}
+    write_model_file(path, ModelFile({}, {}, {}, 1, tensors, optimizer=tensors))
+    size = path.stat().st_size if with_optimizer else path.stat().st_size // 2
+    peak = peak_bytes_of(lambda: read_model_file(path, with_optimizer=with_optimizer))
+    assert peak < 2.1 * size
 
 
 def test_a_writer_that_lost_its_right_leaves_the_old_file(tmp_path: Path, model: ModelFile) -> None:

@@ -27,6 +27,23 @@ RuntimeError as RecursionError is), or a place before the start of the file (Val
 """
 
 
+def stored_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a member of an archive whose members are all stored as they are.
+
+    A compressed one can be a thousand times as long as its file: it is refused before a byte of it is inflated.
+
+    Raises:
+        zipfile.BadZipFile: it is compressed, longer than the archive, or damaged.
+        KeyError: the archive has no such member.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise zipfile.BadZipFile(f"{name} is compressed; a model file stores its members uncompressed")
+    if archive.fp is None or info.file_size > archive.fp.seek(0, os.SEEK_END):
+        raise zipfile.BadZipFile(f"{name} claims {info.file_size} bytes, more than the whole file has")
+    return archive.read(info)
+
+
 def make_directory(path: Path, *, flag: str = "") -> Path:
     """Makes a directory to write to, its parents too, and returns it.
 

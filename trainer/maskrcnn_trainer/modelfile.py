@@ -14,12 +14,12 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import DAMAGED_ZIP, write_atomically
+from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member, write_atomically
 
 FORMAT_VERSION = 1
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
@@ -96,18 +96,18 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
     """
     path = Path(path)
     try:
-        payload = path.read_bytes()
+        with path.open("rb") as stream:
+            if stream.read(len(MAGIC)) != MAGIC:
+                return _open_archive(stream, str(path), with_optimizer)
+            stream.seek(0)
+            payload = stream.read()
     except FileNotFoundError as error:
         raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read: {error.strerror}", reason="ModelNotFound") from error
-    if payload.startswith(MAGIC):
-        if not key:
-            raise InvalidInput(
-                f"{path}: the model is encrypted; give its key with -k or MASKRCNN_KEY", reason="WrongKey"
-            )
-        payload = decrypt(payload, key, source=str(path))
-    return _open_archive(payload, str(path), with_optimizer)
+    if not key:
+        raise InvalidInput(f"{path}: the model is encrypted; give its key with -k or MASKRCNN_KEY", reason="WrongKey")
+    return _open_archive(io.BytesIO(decrypt(payload, key, source=str(path))), str(path), with_optimizer)
 
 
 def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
@@ -235,12 +235,12 @@ def _contiguous(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
 
 
-def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFile:
+def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> ModelFile:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        with zipfile.ZipFile(stream) as archive:
             names = set(archive.namelist())
             if not {"model.json", "variables.safetensors"} <= names:
                 raise InvalidInput(
@@ -248,26 +248,52 @@ def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFil
                     "the original toolkit can be given as `checkpoint` to start a training from",
                     reason="InvalidModel",
                 )
-            description = json.loads(archive.read("model.json"))
-            version = description.get("version")
-            if version != FORMAT_VERSION:
-                raise InvalidInput(
-                    f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
-                    reason="InvalidModel",
-                )
-            variables = load(archive.read("variables.safetensors"))
+            description = _checked(json.loads(stored_member(archive, "model.json")), source)
             has_optimizer = with_optimizer and "optimizer.safetensors" in names
-            optimizer = load(archive.read("optimizer.safetensors")) if has_optimizer else {}
             return ModelFile(
                 architecture=description["architecture"],
                 experiment=description["experiment"],
                 class_map=description["classMap"],
                 step=description["step"],
-                variables=variables,
-                optimizer=optimizer,
+                variables=load(stored_member(archive, "variables.safetensors")),
+                optimizer=load(stored_member(archive, "optimizer.safetensors")) if has_optimizer else {},
                 state=description["state"],
                 retrain_required=description["retrainRequired"],
             )
     except (SafetensorError, *DAMAGED_ZIP) as error:
         what = str(error) or type(error).__name__
         raise InvalidInput(f"{source}: no model file, or a damaged one: {what}", reason="InvalidModel") from error
+
+
+def _checked(description: Any, source: str) -> dict[str, Any]:
+    """The content of ``model.json``.
+
+    Raises:
+        InvalidInput: a newer format, or a field that is missing or of another type.
+    """
+    if not isinstance(description, dict):
+        raise InvalidInput(
+            f"{source}: model.json should be a JSON object, found a {type(description).__name__}",
+            reason="InvalidModel",
+        )
+    version = description.get("version")
+    if version != FORMAT_VERSION:
+        raise InvalidInput(
+            f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
+            reason="InvalidModel",
+        )
+    for name, (kind, shown) in _FIELDS.items():
+        if type(description.get(name)) is not kind:
+            problem = f"{name} should be {shown}" if name in description else f"no field {name}"
+            raise InvalidInput(f"{source}: damaged model file: model.json: {problem}", reason="InvalidModel")
+    return description
+
+
+_FIELDS: dict[str, tuple[type, str]] = {
+    "architecture": (dict, "an object"),
+    "experiment": (dict, "an object"),
+    "classMap": (dict, "an object"),
+    "step": (int, "a whole number"),
+    "state": (dict, "an object"),
+    "retrainRequired": (bool, "true or false"),
+}

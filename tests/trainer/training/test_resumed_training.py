@@ -135,5 +135,5 @@ def test_other_classes_are_refused_also_under_a_fingerprint(data: Path, checkpoi
     names = list(checkpoint.class_map["names"])
     names[0], names[1] = names[1], names[0]
     for fingerprint in (None, FINGERPRINT):
-        with pytest.raises(InvalidInput, match="trained on other classes: class 1 was 1 "):
+        with pytest.raises(InvalidInput, match="has other classes: class 1 was category 1 "):
             training(experiment(data), resumed(class_map={**checkpoint.class_map, "names": names}), fingerprint)

@@ -220,7 +220,7 @@ def test_rounded_boxes_at_the_border_are_not_warned_about(caplog: pytest.LogCapt
 def test_images_keep_their_file_names() -> None:
     content = truth((1, 5, 0, 0, 100, 100))
     content["images"][0]["file_name"] = "a.jpg"
-    assert [image["file_name"] for image in GroundTruth(content).coco.dataset["images"]] == ["a.jpg", "", ""]
+    assert [image["file_name"] for image in GroundTruth(content).images.values()] == ["a.jpg", "", ""]
 
 
 def test_detection_of_an_unknown_image_is_named() -> None:

@@ -6,8 +6,7 @@ that it speaks of, as in pycocotools.
 
 from __future__ import annotations
 
-import contextlib
-import io
+import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,18 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, read_json
 from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, to_rle
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.evaluation.coco_curves import Curves, accumulate
+from maskrcnn_trainer.evaluation.coco_matching import IOU_THRESHOLDS, Matches, match_image
 from maskrcnn_trainer.evaluation.coco_results import CocoResult, ImageId
 
 logger = logging.getLogger(__name__)
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "ARmax1", "ARmax10", "ARmax100", "ARs", "ARm", "ARl")
 MASK_PREFIX = "mask_"
+KINDS = ("bbox", "segm")
 STANDARD_DETECTIONS = 100
 UNDEFINED = -1.0
 _EXAMPLES = 3
@@ -62,11 +62,9 @@ class GroundTruth:
         self.images: dict[ImageId, dict[str, Any]] = {image.id: asdict(image) for image in dataset.images}
         self.category_names: dict[int, str] = dataset.categories
         self.annotations, maskless = self._prepared(dataset)
-        categories = [{"id": number, "name": category} for number, category in dataset.categories.items()]
-        images = list(self.images.values())
-        self._coco = _coco(images, self.annotations, categories)
-        with_mask = [annotation for annotation in self.annotations if annotation["segmentation"] is not None]
-        self._coco_of_masks = _coco(images, with_mask, categories) if maskless else self._coco
+        self._by_image: dict[ImageId, list[dict[str, Any]]] = {}
+        for annotation in self.annotations:
+            self._by_image.setdefault(annotation["image_id"], []).append(annotation)
         self._warn_of_masks(maskless)
         self._warn_of_boxes()
 
@@ -76,29 +74,31 @@ class GroundTruth:
         return cls(read_json(str(path)), name=str(path))
 
     @property
-    def coco(self) -> COCO:
-        """All objects, for the box metrics."""
-        return self._coco
-
-    @property
-    def coco_of_masks(self) -> COCO:
-        """The objects with a usable mask, for the mask metrics."""
-        return self._coco_of_masks
-
-    @property
     def image_ids(self) -> list[ImageId]:
         return list(self.images)
 
     def of_image(self, image_id: ImageId) -> list[dict[str, Any]]:
         """The annotations of one image."""
-        return list(self._coco.imgToAnns.get(image_id, []))
+        return list(self._by_image.get(image_id, []))
+
+    def restricted_to(self, image_ids: Iterable[ImageId]) -> GroundTruth:
+        """The same categories and image ids, with the annotations of these images alone.
+
+        A rank keeps what its own images need: the run lengths of all images are hundreds of megabytes for a large set.
+        """
+        kept = set(image_ids)
+        part = copy.copy(self)
+        part.images = {name: image if name in kept else {"id": name} for name, image in self.images.items()}
+        part._by_image = {name: found for name, found in self._by_image.items() if name in kept}
+        part.annotations = [annotation for found in part._by_image.values() for annotation in found]
+        return part
 
     def evaluated_categories(self, image_ids: Iterable[ImageId]) -> set[int]:
         """Return the ids of the categories that have an object, other than crowds, in one of the images."""
         return {
             annotation["category_id"]
             for image_id in image_ids
-            for annotation in self._coco.imgToAnns.get(image_id, [])
+            for annotation in self._by_image.get(image_id, [])
             if not annotation["iscrowd"]
         }
 
@@ -169,7 +169,7 @@ def evaluate_coco(
     results: Sequence[CocoResult],
     image_ids: Iterable[ImageId] | None = None,
     *,
-    kinds: Sequence[str] = ("bbox", "segm"),
+    kinds: Sequence[str] = KINDS,
     max_detections: int = STANDARD_DETECTIONS,
 ) -> CocoMetrics:
     """Compare results with the ground truth of the images seen.
@@ -178,100 +178,100 @@ def evaluate_coco(
         results: COCO result objects with what ``kinds`` asks for: ``bbox`` a bbox, ``segm`` a segmentation.
         image_ids: the images that were looked at, with or without detections; all when None.
         kinds: ``bbox`` gives the twelve names, ``segm`` the same with the prefix ``mask_``.
-        max_detections: D. The twelve names always stand for 100 detections; AP, AP50 and AR at D are given beside them,
-            as ``AP_max<D>``, ``AP50_max<D>`` and ``ARmax<D>``, when D is larger.
+        max_detections: see :func:`metrics_of_matches`.
 
     Raises:
         InvalidInput: a result names an image that the ground truth lacks.
     """
-    seen = sorted(
-        ground_truth.images if image_ids is None else set(image_ids), key=lambda name: (str(type(name)), name)
-    )
-    unknown = next((item["image_id"] for item in results if item["image_id"] not in ground_truth.images), None)
-    if unknown is not None:
-        raise InvalidInput(f"{ground_truth.name}: it has no image with id {unknown!r}", reason="InvalidData")
-    values: dict[str, float] = {}
-    per_class: dict[int, dict[str, float]] = {}
-    for kind in kinds:
-        prefix = MASK_PREFIX if kind == "segm" else ""
-        evaluation = _evaluate(ground_truth, results, seen, kind, max_detections)
-        values |= {prefix + name: value for name, value in _summary(evaluation, max_detections).items()}
-        for index, category in enumerate(evaluation.params.catIds):
-            precision = evaluation.eval["precision"][:, :, index, 0, _at(evaluation, STANDARD_DETECTIONS)]
-            per_class.setdefault(int(category), {}).update(
-                {prefix + "AP": _mean(precision), prefix + "AP50": _mean(precision[_iou(evaluation, 0.5)])}
+    seen = ground_truth.image_ids if image_ids is None else set(image_ids)
+    by_image: dict[ImageId, list[CocoResult]] = {image_id: [] for image_id in seen}
+    for result in results:
+        if result["image_id"] not in ground_truth.images:
+            raise InvalidInput(
+                f"{ground_truth.name}: it has no image with id {result['image_id']!r}", reason="InvalidData"
             )
-    return CocoMetrics(values, per_class)
+        if result["image_id"] in by_image:
+            by_image[result["image_id"]].append(result)
+    matching = CocoMatching(ground_truth, kinds=kinds, max_detections=max_detections)
+    return matching.metrics([matching.of_image(image_id, found) for image_id, found in by_image.items()])
 
 
-def _evaluate(
-    ground_truth: GroundTruth, results: Sequence[CocoResult], seen: Sequence[ImageId], kind: str, max_detections: int
-) -> COCOeval:
-    detections = _coco(
-        list(ground_truth.images.values()),
-        [_detection(number, result, kind) for number, result in enumerate(results, start=1)],
-        ground_truth.coco.dataset["categories"],
-    )
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = ground_truth.coco_of_masks if kind == "segm" else ground_truth.coco
-        evaluation = COCOeval(truth, detections, kind)
-        evaluation.params.imgIds = list(seen)
-        limits = {1, 10, STANDARD_DETECTIONS, max(STANDARD_DETECTIONS, max_detections)}
-        evaluation.params.maxDets = sorted(limits)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
+class CocoMatching:
+    """The two halves of COCO's metrics: matching, image by image, and the metrics of all matches.
+
+    Args:
+        ground_truth: the annotations, of the images that are matched here at least.
+        kinds: ``bbox`` gives the twelve names, ``segm`` the same with the prefix ``mask_``.
+        max_detections: D. The twelve names always stand for 100 detections; AP, AP50 and AR at D are given next to
+            them, as ``AP_max<D>``, ``AP50_max<D>`` and ``ARmax<D>``, when D is larger.
+    """
+
+    def __init__(
+        self,
+        ground_truth: GroundTruth,
+        *,
+        kinds: Sequence[str] = KINDS,
+        max_detections: int = STANDARD_DETECTIONS,
+    ) -> None:
+        self._ground_truth = ground_truth
+        self._kinds = tuple(kinds)
+        self._limits = sorted({1, 10, STANDARD_DETECTIONS, max(STANDARD_DETECTIONS, max_detections)})
+        ids = sorted(ground_truth.images, key=lambda image_id: (str(type(image_id)), image_id))
+        self._numbers = {image_id: number for number, image_id in enumerate(ids)}
+        self._categories = {category: place for place, category in enumerate(sorted(ground_truth.category_names))}
+
+    def number(self, image_id: ImageId) -> int:
+        """The place of an image among all ids, sorted: the same on every rank."""
+        return self._numbers[image_id]
+
+    def of_image(self, image_id: ImageId, results: Sequence[CocoResult]) -> Matches:
+        """The matches of one image; safe to call from several threads."""
+        return match_image(
+            self._ground_truth.of_image(image_id), results,
+            image=self._numbers[image_id], categories=self._categories, kinds=self._kinds, limit=self._limits[-1],
+        )  # fmt: skip
+
+    def metrics(self, parts: Sequence[Matches]) -> CocoMetrics:
+        """The metrics of all images whose matches are given."""
+        nothing = match_image((), (), image=0, categories={}, kinds=self._kinds, limit=1)
+        matches = Matches.joined([nothing, *parts])
+        values: dict[str, float] = {}
+        per_class: dict[int, dict[str, float]] = {}
+        standard = self._limits.index(STANDARD_DETECTIONS)
+        for number, kind in enumerate(self._kinds):
+            prefix = MASK_PREFIX if kind == "segm" else ""
+            curves = accumulate(matches, number, len(self._kinds), len(self._categories), self._limits)
+            values |= {prefix + name: value for name, value in _summary(curves, self._limits).items()}
+            for category, place in self._categories.items():
+                precision = curves.precision[:, :, place, 0, standard]
+                per_class.setdefault(int(category), {}).update(
+                    {prefix + "AP": _mean(precision), prefix + "AP50": _mean(precision[_iou(0.5)])}
+                )
+        return CocoMetrics(values, per_class)
 
 
-def _detection(number: int, result: CocoResult, kind: str) -> dict[str, Any]:
-    """A result with the area that COCO's rule gives it: of the mask where masks are compared, else of the box."""
-    detection = {key: result[key] for key in ("image_id", "category_id", "score")} | {"id": number, "iscrowd": 0}
-    if kind == "segm":
-        rle = result["segmentation"]
-        detection["segmentation"] = rle
-        detection["area"] = float(coco_mask.area(rle))
-        detection["bbox"] = result.get("bbox") or coco_mask.toBbox(rle).tolist()
-    else:
-        detection["bbox"] = result["bbox"]
-        detection["area"] = result["bbox"][2] * result["bbox"][3]
-    return detection
-
-
-def _coco(images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: list[dict[str, Any]]) -> COCO:
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
-        coco.createIndex()
-    return coco
-
-
-def _summary(evaluation: COCOeval, max_detections: int) -> dict[str, float]:
-    precision = evaluation.eval["precision"]  # [IoU thresholds, recalls, classes, areas, limits of detections]
-    recall = evaluation.eval["recall"]  # [IoU thresholds, classes, areas, limits of detections]
-    standard = _at(evaluation, STANDARD_DETECTIONS)
+def _summary(curves: Curves, limits: Sequence[int]) -> dict[str, float]:
+    precision, recall = curves.precision, curves.recall
+    standard = limits.index(STANDARD_DETECTIONS)
     values = [
         _mean(precision[:, :, :, 0, standard]),
-        _mean(precision[_iou(evaluation, 0.5), :, :, 0, standard]),
-        _mean(precision[_iou(evaluation, 0.75), :, :, 0, standard]),
+        _mean(precision[_iou(0.5), :, :, 0, standard]),
+        _mean(precision[_iou(0.75), :, :, 0, standard]),
         *(_mean(precision[:, :, :, area, standard]) for area in (1, 2, 3)),
-        *(_mean(recall[:, :, 0, _at(evaluation, limit)]) for limit in (1, 10, STANDARD_DETECTIONS)),
+        *(_mean(recall[:, :, 0, limits.index(limit)]) for limit in (1, 10, STANDARD_DETECTIONS)),
         *(_mean(recall[:, :, area, standard]) for area in (1, 2, 3)),
     ]
     summary = dict(zip(METRIC_NAMES, values, strict=True))
-    if max_detections > STANDARD_DETECTIONS:
-        largest = _at(evaluation, max_detections)
-        summary[f"AP_max{max_detections}"] = _mean(precision[:, :, :, 0, largest])
-        summary[f"AP50_max{max_detections}"] = _mean(precision[_iou(evaluation, 0.5), :, :, 0, largest])
-        summary[f"ARmax{max_detections}"] = _mean(recall[:, :, 0, largest])
+    largest = limits[-1]
+    if largest > STANDARD_DETECTIONS:
+        summary[f"AP_max{largest}"] = _mean(precision[:, :, :, 0, -1])
+        summary[f"AP50_max{largest}"] = _mean(precision[_iou(0.5), :, :, 0, -1])
+        summary[f"ARmax{largest}"] = _mean(recall[:, :, 0, -1])
     return summary
 
 
-def _at(evaluation: COCOeval, limit: int) -> int:
-    return list(evaluation.params.maxDets).index(limit)
-
-
-def _iou(evaluation: COCOeval, threshold: float) -> int:
-    return int(np.argmin(np.abs(np.asarray(evaluation.params.iouThrs) - threshold)))
+def _iou(threshold: float) -> int:
+    return int(np.argmin(np.abs(IOU_THRESHOLDS - threshold)))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

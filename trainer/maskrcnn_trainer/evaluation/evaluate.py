@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -31,8 +33,8 @@ class Alone:
     rank: int = 0
     size: int = 1
 
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
+    def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        return [payload]
 
 
 def evaluate_task(
@@ -69,7 +71,7 @@ def evaluate_task(
         detector = open_detector(model_path, spec, key=key, threads=threads)
         data.check_model(detector.class_map, str(model_path))
         validation = DetectorValidation(spec, detector, Alone(threads), data)
-        result = validation.run(check_stop=stop.check)
+        result = validation.run(check_stop=stop.check, keep_results=True)
         if result is None:
             raise AssertionError("a gang of one has a rank 0")
         remove_leftovers(results_dir)

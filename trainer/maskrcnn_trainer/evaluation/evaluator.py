@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
@@ -15,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.evaluation.coco_matching import Matches
 from maskrcnn_trainer.evaluation.coco_metrics import (
     STANDARD_DETECTIONS,
     UNDEFINED,
+    CocoMatching,
     CocoMetrics,
     GroundTruth,
-    evaluate_coco,
 )
 from maskrcnn_trainer.evaluation.coco_results import (
     CocoResult,
@@ -31,6 +33,7 @@ from maskrcnn_trainer.evaluation.coco_results import (
     PredictedArrays,
     RawIds,
     image_results,
+    image_size,
     json_image_ids,
     known_image_id,
 )
@@ -44,7 +47,7 @@ DETECTIONS_FILE = "detections.json"
 INTERIM_METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
 
 Batch = Mapping[str, Any]
-Gather = Callable[[Any], Sequence[Any]]
+Collect = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.uint8]] | None]
 
 
 @dataclass(frozen=True)
@@ -54,33 +57,57 @@ class EvaluationResult:
     Attributes:
         metrics: the twelve box and twelve mask metrics (and those at D detections), fractions.
         per_class: by raw category id, fractions.
-        results: all detections as COCO results.
-        num_images: images seen by all ranks; seconds: from the first batch to the gathered detections.
+        num_images, num_detections: of all ranks.
+        seconds: from the first batch to the metrics.
+        results: the detections of rank 0's images as COCO results, where they were asked for.
         previews: the first images of rank 0 with their detections.
     """
 
     metrics: dict[str, float]
     per_class: dict[int, dict[str, float]]
-    results: list[CocoResult]
     num_images: int
+    num_detections: int
     seconds: float
+    results: list[CocoResult] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
+
+
+@dataclass
+class _Own:
+    """What a rank has of its images so far: a place and a number of detections each, and their matches."""
+
+    images: list[int] = field(default_factory=list)
+    detections: list[int] = field(default_factory=list)
+    matches: list[Matches] = field(default_factory=list)
+    results: list[CocoResult] = field(default_factory=list)
+    previews: list[Preview] = field(default_factory=list)
+
+    def payload(self) -> NDArray[np.uint8]:
+        """Images and matches as bytes for rank 0; no masks and no boxes."""
+        counts = {"seen": np.array(self.images, np.int32), "found": np.array(self.detections, np.int32)}
+        arrays = Matches.joined(self.matches).arrays() if self.matches else {}
+        return np.frombuffer(save(counts | arrays), np.uint8)
 
 
 class Evaluator:
     """Evaluates a network on a data set; one object serves many evaluations during a training.
+
+    The threads that turn detections into results also match them with the ground truth, while the network works on the
+    next batch. What is left at the end are a few bytes a detection, which rank 0 collects.
 
     Args:
         predict: images [B, H, W, 3] -> detections of the batch (see PredictedArrays), tensors or arrays.
         dataset: makes the batches of this rank: mappings of images, image_info [B, 5], source_id [B] (text or bytes)
             and valid bool [B], which says what rows count.
         class_map: turns model ids into the data set's category ids.
-        ground_truth: the annotations; metrics are restricted to the images that some rank has seen.
+        ground_truth: all image ids, and the annotations of the images of this rank; metrics are restricted to the
+            images that some rank has seen.
         rank: metrics are computed and files written by rank 0 alone.
-        gather: takes this rank's object and gives the objects of all ranks, once an evaluation; default: one rank.
+        collect: takes this rank's bytes and gives those of all ranks to rank 0 (None to the others), once an
+            evaluation; default: one rank.
         max_detections: D, the detections that the network gives for an image.
         total_images: images of this rank, for the progress bar.
-        threads: threads that turn detections into results while the network works on the next batch.
+        threads: threads that turn detections into results and match them.
         report_frequency: rank 0 logs the metrics of its images so far every so many batches; 0 = never.
     """
 
@@ -92,7 +119,7 @@ class Evaluator:
         ground_truth: GroundTruth,
         *,
         rank: int = 0,
-        gather: Gather | None = None,
+        collect: Collect | None = None,
         max_detections: int = STANDARD_DETECTIONS,
         total_images: int | None = None,
         threads: int = 2,
@@ -102,68 +129,79 @@ class Evaluator:
         self._dataset = dataset
         self._class_map = class_map
         self._ground_truth = ground_truth
+        self._matching = CocoMatching(ground_truth, max_detections=max_detections)
         self._rank = rank
-        self._gather: Gather = gather or (lambda own: [own])
-        self._max_detections = max_detections
+        self._collect: Collect = collect or (lambda own: [own])
         self._total_images = total_images
         self._threads = max(1, threads)
         self._report_frequency = report_frequency if rank == 0 else 0
         self._image_ids = json_image_ids(ground_truth.image_ids)
 
-    def evaluate(self, *, previews: int = 0) -> EvaluationResult | None:
+    def evaluate(self, *, previews: int = 0, keep_results: bool = False) -> EvaluationResult | None:
         """Run all images and compare; returns None on ranks other than 0.
 
         Args:
             previews: how many of the first images to keep for pictures.
+            keep_results: keep the detections of this rank's images, run lengths included.
 
         Raises:
             InvalidInput: the data set is empty, or a record is of an image that the ground truth lacks.
         """
         started = time.monotonic()
-        seen, results, kept = self._own_results(previews if self._rank == 0 else 0)
-        gathered = self._gather((seen, results))
-        seconds = time.monotonic() - started
-        if self._rank != 0:
+        own = self._run(previews if self._rank == 0 else 0, keep_results)
+        collected = self._collect(own.payload())
+        if collected is None:
             return None
-        by_image: dict[ImageId, list[CocoResult]] = {}
-        for rank_seen, rank_results in gathered:
-            new: dict[ImageId, list[CocoResult]] = {image_id: [] for image_id in rank_seen if image_id not in by_image}
-            for result in rank_results:
-                if result["image_id"] in new:
-                    new[result["image_id"]].append(result)
-            by_image |= new
-        if not by_image:
-            raise InvalidInput("validationFilePattern: there is no image to evaluate", reason="InvalidData")
-        all_results = list(itertools.chain.from_iterable(by_image.values()))
-        metrics = evaluate_coco(self._ground_truth, all_results, by_image, max_detections=self._max_detections)
+        metrics, num_images, num_detections = self._compared(collected)
+        seconds = time.monotonic() - started
         log_metrics(metrics, self._ground_truth.category_names)
         logger.info(
             "Evaluated %d images in %.1f s (%.2f images/s), %d detections",
-            len(by_image), seconds, len(by_image) / max(seconds, 1e-9), len(all_results),
+            num_images, seconds, num_images / max(seconds, 1e-9), num_detections,
         )  # fmt: skip
-        return EvaluationResult(metrics.values, metrics.per_class, all_results, len(by_image), seconds, kept)
+        return EvaluationResult(
+            metrics.values, metrics.per_class, num_images, num_detections, seconds, own.results, own.previews
+        )
 
-    def _own_results(self, previews: int) -> tuple[list[ImageId], list[CocoResult], list[Preview]]:
-        seen: list[ImageId] = []
-        results: list[CocoResult] = []
-        kept: list[Preview] = []
-        pending: deque[tuple[ImageId, Any, Any, Future[list[CocoResult]]]] = deque()
+    def _compared(self, collected: Sequence[NDArray[np.uint8]]) -> tuple[CocoMetrics, int, int]:
+        """The metrics of all ranks, their images and detections; an image that two ranks have seen counts once."""
+        seen = np.zeros(0, np.int32)
+        num_detections = 0
+        parts = []
+        for payload in collected:
+            arrays = load(payload.tobytes())
+            images, found = arrays.pop("seen"), arrays.pop("found")
+            num_detections += int(found[~np.isin(images, seen)].sum())
+            if arrays:
+                parts.append(Matches(**arrays).without(seen))
+            seen = np.union1d(seen, images)
+        if not len(seen):
+            raise InvalidInput("validationFilePattern: there is no image to evaluate", reason="InvalidData")
+        return self._matching.metrics(parts), len(seen), num_detections
+
+    def _run(self, previews: int, keep_results: bool) -> _Own:
+        own = _Own()
+        begun: set[int] = set()
+        pending: deque[tuple[int, Any, Any, Future[tuple[list[CocoResult], Matches]]]] = deque()
 
         def take_oldest() -> None:
-            image_id, canvas, info, future = pending.popleft()
-            seen.append(image_id)
-            found = future.result()
-            results.extend(found)
+            image, canvas, info, future = pending.popleft()
+            results, matches = future.result()
+            own.images.append(image)
+            own.detections.append(len(results))
+            own.matches.append(matches)
+            if keep_results:
+                own.results.extend(results)
             if canvas is not None:
-                kept.append(Preview(image_of_canvas(canvas, info), found))
+                own.previews.append(Preview(image_of_canvas(canvas, info), results, image_size(info)))
 
         with (
-            ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="paste") as pool,
+            ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="match") as pool,
             progress_bar("Evaluating", self._total_images, "images") as progress,
         ):
             for number, batch in enumerate(self._dataset(), start=1):
                 predictions = self._predict(batch["images"])
-                boxes, classes, scores, mask_logits = (
+                parts = tuple(
                     np.asarray(part)
                     for part in (predictions.boxes, predictions.classes, predictions.scores, predictions.mask_logits)
                 )
@@ -172,28 +210,35 @@ class Evaluator:
                 rows = np.flatnonzero(np.asarray(batch["valid"]))
                 for row in rows:
                     image_id = known_image_id(source_ids[row], self._image_ids)
-                    wanted = len(seen) + len(pending) < previews
-                    future = pool.submit(
-                        image_results, boxes[row], classes[row], scores[row], mask_logits[row],
-                        image_info=info[row], image_id=image_id, class_map=self._class_map,
-                    )  # fmt: skip
-                    canvas = np.asarray(batch["images"][row]) if wanted else None
-                    pending.append((image_id, canvas, info[row], future))
+                    image = self._matching.number(image_id)
+                    if image in begun:
+                        continue
+                    begun.add(image)
+                    future = pool.submit(self._matched, image_id, info[row], *(part[row] for part in parts))
+                    canvas = np.asarray(batch["images"][row]) if len(begun) <= previews else None
+                    pending.append((image, canvas, info[row], future))
                 while len(pending) > 4 * self._threads + len(rows):
                     take_oldest()
                 progress.advance(len(rows))
                 if self._report_frequency and number % self._report_frequency == 0:
                     while pending:
                         take_oldest()
-                    self._log_interim(seen, results)
+                    self._log_interim(own)
             while pending:
                 take_oldest()
-        return seen, results, kept
+        return own
 
-    def _log_interim(self, seen: list[ImageId], results: list[CocoResult]) -> None:
-        values = evaluate_coco(self._ground_truth, results, seen, max_detections=self._max_detections).values
+    def _matched(self, image_id: ImageId, info: NDArray[Any], *parts: NDArray[Any]) -> tuple[list[CocoResult], Matches]:
+        boxes, classes, scores, mask_logits = parts
+        results = image_results(
+            boxes, classes, scores, mask_logits, image_info=info, image_id=image_id, class_map=self._class_map
+        )
+        return results, self._matching.of_image(image_id, results)
+
+    def _log_interim(self, own: _Own) -> None:
+        values = self._matching.metrics(own.matches).values
         logger.info(
-            "After %d images: %s", len(seen), ", ".join(f"{name} {values[name]:.4f}" for name in INTERIM_METRICS)
+            "After %d images: %s", len(own.images), ", ".join(f"{name} {values[name]:.4f}" for name in INTERIM_METRICS)
         )
 
 
@@ -223,6 +268,7 @@ def write_evaluation(
     """Write ``metrics.json`` and ``detections.json`` (COCO results format), each renamed into place when complete.
 
     Args:
+        result: of one rank, with its results.
         step: the training step of the model.
         before_write: called before each rename; raises when another run has taken over the directory.
 
@@ -239,7 +285,7 @@ def write_evaluation(
             for category, values in result.per_class.items()
         ],
         "num_images": result.num_images,
-        "num_detections": len(result.results),
+        "num_detections": result.num_detections,
         "seconds": round(result.seconds, 3),
         "images_per_second": round(result.num_images / max(result.seconds, 1e-9), 3),
     }

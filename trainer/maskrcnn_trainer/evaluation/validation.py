@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset
+from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.detector import Detector
 from maskrcnn_trainer.detector.tlt import NetworkDetector
+from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
+from maskrcnn_trainer.evaluation.coco_results import json_image_ids
 from maskrcnn_trainer.evaluation.evaluator import EvaluationResult, Evaluator
 from maskrcnn_trainer.evaluation.preview import PREVIEW_IMAGES
 from maskrcnn_trainer.evaluation.validation_data import ValidationData
@@ -31,7 +36,7 @@ class Gang(Protocol):
     @property
     def threads(self) -> int: ...
 
-    def gather(self, value: Any) -> Sequence[Any]: ...
+    def collect(self, payload: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]] | None: ...
 
 
 class DetectorValidation:
@@ -50,32 +55,37 @@ class DetectorValidation:
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
         self._ranks = ranks
         self.records = data.records
-        self.ground_truth = data.ground_truth
         self._check_stop: Callable[[], None] = lambda: None
         records = len(self.records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
+        self._rows = range(ranks.rank, total, ranks.size)
+        self.ground_truth = self._own_part(data.ground_truth) if ranks.size > 1 else data.ground_truth
+        self._dataset: tf.data.Dataset | None = None
         self._evaluator = Evaluator(
             lambda images: detector.detect(np.asarray(images)),
             self._batches,
             detector.class_map,
             self.ground_truth,
             rank=ranks.rank,
-            gather=ranks.gather,
+            collect=ranks.collect,
             max_detections=detector.detections_per_image,
-            total_images=len(range(ranks.rank, total, ranks.size)),
+            total_images=len(self._rows),
             threads=ranks.threads,
             report_frequency=spec.report_frequency,
         )
 
-    def run(self, *, check_stop: Callable[[], None] | None = None, previews: bool = False) -> EvaluationResult | None:
+    def run(
+        self, *, check_stop: Callable[[], None] | None = None, previews: bool = False, keep_results: bool = False
+    ) -> EvaluationResult | None:
         """Evaluates all images; None on ranks other than 0.
 
         Args:
             check_stop: called before each batch; raises to stop.
             previews: keep the first images for pictures.
+            keep_results: keep the detections of this rank's images.
         """
         self._check_stop = check_stop or (lambda: None)
-        return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0)
+        return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
 
     def preview_pictures(self, result: EvaluationResult) -> dict[str, np.ndarray]:
         """The pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
@@ -86,17 +96,26 @@ class DetectorValidation:
         """Category names by raw id."""
         return self.ground_truth.category_names
 
-    def _batches(self) -> Iterator[Mapping[str, Any]]:
-        dataset = evaluation_dataset(
-            self.records,
-            self._spec,
-            rank=self._ranks.rank,
-            ranks=self._ranks.size,
-            limit=self._spec.data_config.eval_samples,
+    def _own_part(self, ground_truth: GroundTruth) -> GroundTruth:
+        """The ground truth without the annotations of the other ranks' images."""
+        known = json_image_ids(ground_truth.image_ids)
+        own = (
+            source.decode(errors="replace") for source in record_summary(self.records, records=self._rows).source_ids
         )
-        rows = range(self._ranks.rank, self._total, self._ranks.size)
+        return ground_truth.restricted_to(known[name] for name in own if name in known)
+
+    def _batches(self) -> Iterator[Mapping[str, Any]]:
+        if self._dataset is None:
+            # Made once: each evaluation of a training would trace its functions again, and TensorFlow keeps them.
+            self._dataset = evaluation_dataset(
+                self.records,
+                self._spec,
+                rank=self._ranks.rank,
+                ranks=self._ranks.size,
+                limit=self._spec.data_config.eval_samples,
+            )
         size = self._spec.eval_batch_size
-        for batch in named_faults(dataset, self.records, lambda k: rows[k * size : (k + 1) * size]):
+        for batch in named_faults(self._dataset, self.records, lambda k: self._rows[k * size : (k + 1) * size]):
             self._check_stop()
             yield batch
 

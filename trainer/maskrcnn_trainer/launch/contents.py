@@ -17,7 +17,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FILE, is_foreign_report
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.files import DAMAGED_ZIP
+from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member
 from maskrcnn_trainer.launch.ours import (
     CHECKPOINT,
     IMAGES,
@@ -243,7 +243,7 @@ def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
         return False
     try:
         with zipfile.ZipFile(directory / path) as archive:
-            state = json.loads(archive.read("model.json"))["state"]
+            state = json.loads(stored_member(archive, "model.json"))["state"]
         return state.get("fingerprint") is None
     except (OSError, *DAMAGED_ZIP):
         return False

@@ -9,6 +9,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from maskrcnn_trainer.failures import lost_peer_is_try_again
 from maskrcnn_trainer.launch.cpus import task_threads, usable_cpus
 
@@ -80,7 +83,7 @@ class Ranks:
             hvd.broadcast_variables(list(variables), root_rank=0)
 
     def share(self, value: Any) -> Any:
-        """The value that rank 0 gives (picklable)."""
+        """The value that rank 0 gives (picklable, small: Horovod needs fifteen times its size to pass it on)."""
         if self.size == 1:
             return value
         import horovod.tensorflow as hvd
@@ -88,8 +91,20 @@ class Ranks:
         with lost_peer_is_try_again():
             return hvd.broadcast_object(value, root_rank=0)
 
+    def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]] | None:
+        """The bytes of every rank, in the order of the ranks, on rank 0; None on the others, which receive nothing."""
+        if self.size == 1:
+            return [payload]
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        splits = [len(payload)] + [0] * (self.size - 1)
+        with lost_peer_is_try_again(), tf.device("CPU:0"):
+            received, lengths = hvd.alltoall(tf.constant(payload), splits=tf.constant(splits, tf.int32))
+        return np.split(received.numpy(), np.cumsum(lengths.numpy())[:-1]) if self.rank == 0 else None
+
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, in the order of the ranks, on every rank (picklable)."""
+        """Every rank's value, in the order of the ranks, on every rank (picklable, small)."""
         if self.size == 1:
             return [value]
         import horovod.tensorflow as hvd

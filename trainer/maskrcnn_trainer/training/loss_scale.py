@@ -35,6 +35,10 @@ class LossScale:
         self.scale.assign(tf.where(finite, larger, tf.maximum(self.scale * 0.5, 1.0)))
         self.good_steps.assign(tf.where(finite & ~grown, counted, tf.zeros_like(counted)))
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return [self.scale, self.good_steps]
+
     def state(self) -> dict[str, np.ndarray]:
         """What a checkpoint keeps."""
         return {"loss_scale/scale": self.scale.numpy(), "loss_scale/good_steps": self.good_steps.numpy()}

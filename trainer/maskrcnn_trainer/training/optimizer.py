@@ -88,6 +88,11 @@ class MomentumOptimizer:
                 use_nesterov=False,
             )
 
+    @property
+    def slots(self) -> list[tf.Variable]:
+        """The velocities, in the order of the variables."""
+        return list(self._slots)
+
     def state(self) -> dict[str, np.ndarray]:
         """The velocities, float32, by ``momentum/<variable name>``."""
         return {f"momentum/{name}": slot.numpy() for name, slot in zip(self.names, self._slots, strict=True)}

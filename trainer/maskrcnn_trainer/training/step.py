@@ -109,6 +109,12 @@ class TrainStep:
             self._loss_scale.restore(state)
         self.step.assign(state["global_step"])
 
+    @property
+    def state_variables(self) -> list[tf.Variable]:
+        """The variables of :meth:`state`, in the same order on every rank."""
+        scale = self._loss_scale.variables if self._loss_scale else []
+        return [self.step, *self._optimizer.slots, *scale]
+
     def _train(self, batch: dict[str, tf.Tensor], flags: tf.Tensor) -> dict[str, tf.Tensor]:
         scale = self._loss_scale.scale.read_value() if self._loss_scale else None
         measured, gradients = self._gradients(batch, tf.constant(1.0) if scale is None else scale)

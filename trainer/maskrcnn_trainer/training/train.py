@@ -44,13 +44,12 @@ from maskrcnn_trainer.training.resume import (
 )
 from maskrcnn_trainer.training.retraining import check_same_pruning, open_pruned, retraining_advice
 from maskrcnn_trainer.training.settings import TrainSettings
+from maskrcnn_trainer.training.shared_state import restore_on_all_ranks, training_state
 from maskrcnn_trainer.training.step import TrainStep
 from maskrcnn_trainer.training.telemetry import Telemetry
 from maskrcnn_trainer.workspace import manifest_paths
 
 log = logging.getLogger(__name__)
-
-UPDATES_OF_STATISTICS = "moving_average_updates"
 
 
 class Training:
@@ -126,6 +125,9 @@ class Training:
             log.info("%s", line)
         self._load_weights(resumed, pruned, key)
         self._validation = Validation(spec, self.network, self.data.class_map, ranks, self.data.validation)
+        # the annotations of other ranks' images, hundreds of megabytes in a large set, are not needed again
+        own = replace(self.data.validation, ground_truth=self._validation.ground_truth)
+        self.data = replace(self.data, validation=own)
         if store is not None:
             step = resumed.step if resumed is not None else None
             store.take_up(step, validation_identity(spec, self.data.validation.records))
@@ -233,7 +235,6 @@ class Training:
     def _write_checkpoint(self, step: int) -> None:
         if self._store is None:
             return
-        state = self._step.state()
         path = self._store.write(
             ModelFile(
                 architecture=self.network.architecture.to_json(),
@@ -241,7 +242,7 @@ class Training:
                 class_map=self.data.class_map.to_json(),
                 step=step,
                 variables={name: variable.numpy() for name, variable in self.network.named_variables.items()},
-                optimizer={**state, UPDATES_OF_STATISTICS: self.network.moving_average_updates.numpy()},
+                optimizer=training_state(self._step, self.network),
                 state={
                     "fingerprint": self._fingerprint,
                     "ranks": self.ranks.size,
@@ -329,7 +330,5 @@ class Training:
         elif self.ranks.rank == 0 and self.spec.checkpoint:
             load_checkpoint(self.spec.checkpoint, self.network, skip=self.spec.skip_checkpoint_variables, key=key)
         self.ranks.broadcast(self.network.variables)
-        state: Mapping[str, Any] | None = self.ranks.share(dict(resumed.optimizer) if resumed is not None else None)
-        if state is not None:
-            self._step.restore(state)
-            self.network.moving_average_updates.assign(state[UPDATES_OF_STATISTICS])
+        state = resumed.optimizer if resumed is not None else None
+        restore_on_all_ranks(state, self._step, self.network, self.ranks)

@@ -199,5 +199,9 @@ def test_what_cannot_be_loaded_is_refused_in_a_sentence(tmp_path: Path, fresh: M
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", b"x")
     refused("other.zip", "found: none")
+    with zipfile.ZipFile(tmp_path / "bomb.tlt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.ckpt-1.index", b"x")
+        archive.writestr("model.ckpt-1.data-00000-of-00001", bytes(5_000_000))
+    refused("bomb.tlt", "claims to unpack to 5000001")
     (tmp_path / "nothing").mkdir()
     refused("nothing", "without a TensorFlow checkpoint")

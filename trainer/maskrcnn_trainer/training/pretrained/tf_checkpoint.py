@@ -11,12 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import DAMAGED_ZIP
 from maskrcnn_trainer.training.pretrained.source import Source, variable_name
 
 NOTE = (
     "the model was trained by the original toolkit, which codes boxes with one pixel more and samples ROIs at other "
     "points: fine-tune it before you judge its accuracy"
 )
+LARGEST_COMPRESSION = 20
+"""Weights hardly compress; the momentum of a training that has just begun is zeros, half of its checkpoint."""
 _MEMBER = re.compile(r"(.*\.ckpt[^/]*)\.(index|data-\d{5}-of-\d{5})")
 
 
@@ -38,13 +41,19 @@ def read_original_tlt(path: Path) -> Source:
             if len(prefixes) != 1:
                 found = ", ".join(sorted(prefixes)) or "none"
                 raise InvalidInput(f"checkpoint: {path} should hold one checkpoint model.ckpt-<step>, found: {found}")
+            size, unpacked = path.stat().st_size, sum(archive.getinfo(member).file_size for member in members)
+            if unpacked > LARGEST_COMPRESSION * size:
+                raise InvalidInput(
+                    f"checkpoint: {path} has {size} bytes and claims to unpack to {unpacked}; weights compress to a "
+                    f"{LARGEST_COMPRESSION}th at most"
+                )
             for member in members:
                 # The name alone: a path inside an archive must not lead out of the folder.
                 with archive.open(member) as stream, (Path(folder) / Path(member).name).open("wb") as copy:
                     while chunk := stream.read(1 << 20):
                         copy.write(chunk)
             source = read_tf_checkpoint(str(Path(folder) / prefixes.pop()), shown=str(path))
-    except zipfile.BadZipFile as error:
+    except DAMAGED_ZIP as error:
         raise InvalidInput(f"checkpoint: {path} is a damaged archive: {error}") from error
     return Source("unencrypted .tlt of the original toolkit", source.values, source.notes, source.unused)
 

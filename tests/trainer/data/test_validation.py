@@ -1,0 +1,126 @@
+"""A detector against validation records: many evaluations by one object, ranks, and stops in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tensorflow.python.eager import context
+
+from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.records import RecordIndex
+from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.errors import Stopped
+from maskrcnn_trainer.evaluation import validation
+from maskrcnn_trainer.evaluation.validation import DetectorValidation
+from maskrcnn_trainer.spec import ExperimentSpec
+
+pytestmark = pytest.mark.trainer
+
+GREY = np.full((64, 64, 3), 90, np.uint8)
+IMAGES = 5
+BOX = (8.0, 8.0, 40.0, 40.0)
+
+
+class BoxDetector:
+    """Finds the object of every image where it is."""
+
+    class_map = ClassMap((1,), ("thing",), 2)
+    batch_size = 2
+    detections_per_image = 1
+    step = None
+
+    def detect(self, images: NDArray[np.float32]) -> Detections:
+        count = len(images)
+        scale = images.shape[1] / len(GREY)
+        return Detections(
+            boxes=np.tile(np.array(BOX, np.float32) * scale, (count, 1, 1)),
+            classes=np.ones((count, 1), np.int32),
+            scores=np.full((count, 1), 0.9, np.float32),
+            mask_logits=np.full((count, 1, 28, 28), 20.0, np.float32),
+        )
+
+
+@dataclass
+class Rank:
+    """One rank of a gang whose others send nothing."""
+
+    rank: int
+    size: int
+    threads: int = 1
+
+    def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]] | None:
+        return [payload] if self.rank == 0 else None
+
+
+@pytest.fixture
+def spec(
+    tmp_path: Path,
+    write_records: Callable[..., RecordIndex],
+    make_spec: Callable[..., ExperimentSpec],
+    picture: type,
+    thing: type,
+) -> ExperimentSpec:
+    index = write_records([picture(GREY, [thing(BOX, 1)], str(number)) for number in range(1, IMAGES + 1)])
+    y1, x1, y2, x2 = BOX
+    box = [x1, y1, x2 - x1, y2 - y1]
+    annotations: list[dict[str, Any]] = [
+        {"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
+         "segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]]}
+        for number in range(1, IMAGES + 1)
+    ]  # fmt: skip
+    truth = {
+        "images": [
+            {"id": number, "file_name": f"{number}.png", "height": 64, "width": 64} for number in range(1, IMAGES + 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (tmp_path / "val.json").write_text(json.dumps(truth))
+    return make_spec(
+        data={
+            "validation_file_pattern": f"{Path(index.files[0]).parent}/train-*",
+            "val_json_file": str(tmp_path / "val.json"),
+        }
+    )
+
+
+def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = validation.evaluation_dataset
+    monkeypatch.setattr(validation, "evaluation_dataset", lambda *a, **k: made.append(1) or original(*a, **k))
+    own = DetectorValidation(spec, BoxDetector(), Rank(0, 1))
+    functions = []
+    for _ in range(4):
+        result = own.run()
+        assert result is not None
+        assert (result.num_images, result.metrics["AP50"], result.results) == (IMAGES, pytest.approx(1.0), [])
+        functions.append(len(context.context().list_function_names()))
+    assert functions[1:] == functions[:1] * 3
+    assert len(made) == 1
+
+
+def test_ranks_keep_the_annotations_of_their_own_images(spec: ExperimentSpec) -> None:
+    other = DetectorValidation(spec, BoxDetector(), Rank(1, 2))
+    first = DetectorValidation(spec, BoxDetector(), Rank(0, 2))
+    assert [annotation["image_id"] for annotation in other.ground_truth.annotations] == [2, 4]
+    assert [annotation["image_id"] for annotation in first.ground_truth.annotations] == [1, 3, 5]
+    assert other.run() is None
+
+
+def test_stop_request_ends_an_evaluation_between_batches(spec: ExperimentSpec) -> None:
+    asked = iter([False, True])
+
+    def check() -> None:
+        if next(asked):
+            raise Stopped("on request")
+
+    with pytest.raises(Stopped):
+        DetectorValidation(spec, BoxDetector(), Rank(0, 1)).run(check_stop=check)
+    assert next(asked, None) is None

@@ -1,0 +1,79 @@
+"""Precision and recall of matches, the arithmetic of ``COCOeval.accumulate``.
+
+It is written out here because pycocotools walks every detection in Python for each of 10 thresholds, 4 ranges of area
+and 3 limits, while all ranks but the first have nothing to do. The results are the same bits
+(https://github.com/cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_trainer.evaluation.coco_matching import AREAS, IOU_THRESHOLDS, RECALLS, Matches, unpacked
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Precision at each recall, and the largest recall; -1 where there is no object that counts.
+
+    Attributes:
+        precision: float64 [IoU thresholds, recalls, categories, areas, limits].
+        recall: float64 [IoU thresholds, categories, areas, limits].
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+
+def accumulate(matches: Matches, kind: int, kinds: int, categories: int, limits: Sequence[int]) -> Curves:
+    """The curves of all categories.
+
+    Args:
+        matches: of all images, sorted by image.
+        kind: which of the ``kinds`` that were matched.
+        categories: their number.
+        limits: how many detections of a category in an image count, one set of curves each.
+    """
+    shape = (categories, len(AREAS), len(limits))
+    precision = -np.ones((len(IOU_THRESHOLDS), len(RECALLS), *shape))
+    recall = -np.ones((len(IOU_THRESHOLDS), *shape))
+    starts = np.cumsum(matches.detections, dtype=np.int64) - matches.detections
+    places = np.arange(len(matches.scores)) - np.repeat(starts, matches.detections)
+    row_categories = np.repeat(matches.categories, matches.detections)
+    for category in np.unique(matches.categories):
+        objects = matches.objects[matches.categories == category, kind].sum(axis=0)
+        rows = np.flatnonzero(row_categories == category)
+        rows = rows[np.argsort(-matches.scores[rows], kind="mergesort")]
+        hits = unpacked(matches.hits[rows], kinds)[:, kind]  # [N, A, T]
+        false_alarms = unpacked(matches.false_alarms[rows], kinds)[:, kind]
+        for m, limit in enumerate(limits):
+            within = places[rows] < limit
+            for area in np.flatnonzero(objects):
+                curve, reached = _curve(hits[within, area].T, false_alarms[within, area].T, int(objects[area]))
+                precision[:, :, category, area, m] = curve
+                recall[:, category, area, m] = reached
+    return Curves(precision, recall)
+
+
+def _curve(
+    hits: NDArray[np.bool_], false_alarms: NDArray[np.bool_], objects: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision [T, R] and largest recall [T] of detections [T, N], best first."""
+    thresholds, detections = hits.shape
+    curve = np.zeros((thresholds, len(RECALLS)))
+    if not detections:
+        return curve, np.zeros(thresholds)
+    true_positives = np.cumsum(hits, axis=1).astype(float)
+    false_positives = np.cumsum(false_alarms, axis=1).astype(float)
+    recall = true_positives / objects
+    precision = true_positives / (false_positives + true_positives + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    for row in range(thresholds):
+        at = np.searchsorted(recall[row], RECALLS, side="left")
+        reached = at < detections
+        curve[row, reached] = envelope[row, at[reached]]
+    return curve, recall[:, -1]
