@@ -14,6 +14,7 @@ from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.fingerprints import as_members, fingerprint_of
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.listing import variable_listing
@@ -59,6 +60,7 @@ class Training:
         *,
         key: str | None,
         fingerprint: str | None,
+        older_fingerprints: tuple[str, ...] = (),
     ) -> None:
         self.spec = spec
         self.ranks = ranks
@@ -67,6 +69,7 @@ class Training:
         self._reporter = reporter
         self._stop = stop
         self._fingerprint = fingerprint
+        self._fingerprints = (*older_fingerprints, fingerprint) if fingerprint else ()
         self._experiment: dict[str, Any] = manifest_paths(
             spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         )
@@ -207,7 +210,8 @@ class Training:
                 step=step,
                 variables={name: variable.numpy() for name, variable in self.network.named_variables.items()},
                 optimizer={**state, UPDATES_OF_STATISTICS: self.network.moving_average_updates.numpy()},
-                state={"fingerprint": self._fingerprint, "ranks": self.ranks.size, "records": len(self.data.records)},
+                state={"fingerprint": self._fingerprint, "ranks": self.ranks.size, "records": len(self.data.records)}
+                | as_members(self._fingerprints),
             )
         )
         self._reporter.running(f"Checkpoint {path.name} written.", step=step, checkpoint_step=step)
@@ -224,7 +228,7 @@ class Training:
         for note in check_resumable(
             model.experiment,
             self._experiment,
-            saved_fingerprint=model.state.get("fingerprint"),
+            saved_fingerprint=fingerprint_of(model.state, self._fingerprints),
             fingerprint=self._fingerprint,
         ):
             log.warning("Resuming with another schedule: %s", note)
