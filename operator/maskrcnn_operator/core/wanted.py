@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
+from maskrcnn_operator.core.fingerprint import StepFingerprints, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
@@ -23,25 +23,50 @@ class Wanted:
     step starts.
 
     Attributes:
-        prints: fingerprints by version of the algorithm, then by step.
+        prints: fingerprints by step.
         overlaps: by step, inputs that lie where another step writes; they are a problem for a step still to start.
         templates: template hashes (:mod:`maskrcnn_operator.core.template`) by step.
     """
 
     graph: StepGraph
-    prints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    prints: Mapping[str, StepFingerprints] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     overlaps: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, step: str) -> str:
         """The fingerprint of ``step`` by the current version of the algorithm."""
-        return self.prints[CURRENT_VERSION][step]
+        return self.prints[step].newest
 
     def recognises(self, step: str, recorded: str | None) -> bool:
         """Whether a recorded fingerprint, perhaps of an older release, is that of the step as it is wanted now."""
-        version = fingerprint_version(recorded) if recorded else None
-        return version is not None and self.prints[version][step] == recorded
+        prints = self.prints[step]
+        return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
+
+    def fingerprints_of_attempt(self, step: str, recorded: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return the fingerprints of the next attempt at ``step``, oldest first; the last one is to be recorded.
+
+        A recorded fingerprint that is recognised stays, whatever its version. A step that starts fresh is recorded by
+        the current version, and its results by the older fingerprint too, so that images and operators of older
+        releases find them. But where it consumes results of a step that is recorded by version 1, it is recorded by
+        version 1 as well: an edit that only version 1 of that step covers makes those results again, and then its own.
+
+        Args:
+            recorded: the recorded fingerprint of every step.
+        """
+        prints, own = self.prints[step], recorded.get(step)
+        if self.recognises(step, own):
+            by_older = own != prints.newest
+        else:
+            by_older = any(self._is_recorded_by_older(other, recorded.get(other)) for other in prints.consumed)
+            own = None
+        if by_older:
+            return (own or prints.older,)
+        return tuple(dict.fromkeys((prints.older, prints.newest)))
+
+    def _is_recorded_by_older(self, step: str, recorded: str | None) -> bool:
+        prints = self.prints[step]
+        return not prints.lasting and recorded != prints.newest and self.recognises(step, recorded)
 
 
 def understand(experiment: MaskRCNNExperiment) -> Wanted:
@@ -55,5 +80,5 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
     if problems:
         return Wanted(graph, problems=tuple(problems))
     specs = {name: step.spec for name, step in merged.items()}
-    prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
+    prints = fingerprints(experiment, graph, specs)
     return Wanted(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))

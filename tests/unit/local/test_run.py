@@ -209,7 +209,8 @@ def test_a_process_sees_this_machines_paths(bench: Bench) -> None:
     environment = train["environment"]
     assert environment["MASKRCNN_WORKSPACE"] == ws
     assert environment["MASKRCNN_ATTEMPT"] == "1"
-    assert environment["MASKRCNN_FINGERPRINT"] == bench.step("train")["fingerprint"]
+    older, recorded = environment["MASKRCNN_FINGERPRINTS"].split()
+    assert (older, recorded) == (environment["MASKRCNN_FINGERPRINT"], bench.step("train")["fingerprint"])
     assert "MASKRCNN_KEY" not in environment
 
 
