@@ -25,7 +25,7 @@ def without_fingerprint_that_lacks_a_field(step: StepStatus, manifest: Step) -> 
     """
     if step.fingerprint is None or not lacks_what_it_reads(manifest, step.fingerprint):
         return step
-    return step.model_copy(update={"fingerprint": UNKNOWN})
+    return step.model_copy(update={"fingerprint": UNKNOWN, "older_fingerprint": None})
 
 
 def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[str, StepStatus]:

@@ -35,6 +35,7 @@ def adopted(step: StepStatus, run: Run) -> StepStatus:
             "message": "",
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
+            "older_fingerprint": next(iter(run.older_fingerprints), None),
             "image": run.image,
             "run_start_time": None,
             "completion_time": None,

@@ -60,8 +60,7 @@ def next_attempt(
     if spec is not None and maker is not None:
         spec = with_model(spec, node, maker.model_path)
     argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
-    recorded = {other: found.fingerprint for other, found in steps.items()}
-    *older, fingerprint = wanted.fingerprints_of_attempt(name, recorded)
+    *older, fingerprint = wanted.fingerprints_of_attempt(name, steps)
     image = experiment.image_of(manifest) or step.image or settings.default_image
     queue = (experiment.spec.queue_name or settings.default_queue) if settings.queueing else ""
     state, reason = (StepState.QUEUED, Reason.QUEUED) if queue else (StepState.STARTING, Reason.STARTING)
@@ -75,6 +74,7 @@ def next_attempt(
             "job_name": settings.run_name(experiment, name, step.attempt + 1),
             "image": image,
             "fingerprint": fingerprint,
+            "older_fingerprint": older[0] if older else None,
             "start_time": step.start_time or now,
             "run_start_time": None,
             "completion_time": None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.status import StepStatus
 from maskrcnn_operator.core.fingerprint import StepFingerprints, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
@@ -43,30 +44,36 @@ class Wanted:
         prints = self.prints[step]
         return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
 
-    def fingerprints_of_attempt(self, step: str, recorded: Mapping[str, str | None]) -> tuple[str, ...]:
-        """Return the fingerprints of the next attempt at ``step``, oldest first; the last one is to be recorded.
+    def fingerprints_of_attempt(self, name: str, steps: Mapping[str, StepStatus]) -> tuple[str, ...]:
+        """Return the fingerprints of the next attempt at a step, oldest first; the last one is to be recorded.
 
         A recorded fingerprint that is recognised stays, whatever its version. A step that starts fresh is recorded by
-        the current version, and its results by the older fingerprint too, so that images and operators of older
-        releases find them. But where it consumes results of a step that is recorded by version 1, it is recorded by
-        version 1 as well: an edit that only version 1 of that step covers makes those results again, and then its own.
-
-        Args:
-            recorded: the recorded fingerprint of every step.
+        the current version; its results have the older fingerprint too, by which images and operators of older releases
+        find them. But where it consumes results of a step that is recorded by version 1, it is recorded by version 1 as
+        well: an edit that only version 1 of that step covers makes those results again, and then its own.
         """
-        prints, own = self.prints[step], recorded.get(step)
-        if self.recognises(step, own):
-            by_older = own != prints.newest
+        prints, step = self.prints[name], steps[name]
+        if self.recognises(name, step.fingerprint):
+            found = (step.older_fingerprint, step.fingerprint)
+        elif any(self._is_by_version_1(steps[other]) for other in prints.consumed):
+            found = (None, prints.older)
         else:
-            by_older = any(self._is_recorded_by_older(other, recorded.get(other)) for other in prints.consumed)
-            own = None
-        if by_older:
-            return (own or prints.older,)
-        return tuple(dict.fromkeys((prints.older, prints.newest)))
+            known = all(self._is_known_to_older_releases(steps[other]) for other in prints.consumed)
+            found = (prints.older if known else None, prints.newest)
+        return tuple(dict.fromkeys(value for value in found if value))
 
-    def _is_recorded_by_older(self, step: str, recorded: str | None) -> bool:
-        prints = self.prints[step]
-        return not prints.lasting and recorded != prints.newest and self.recognises(step, recorded)
+    def _is_by_version_1(self, step: StepStatus) -> bool:
+        """Return whether an edit may change the recorded fingerprint of a step without changing its newest one."""
+        prints = self.prints[step.name]
+        return not prints.lasting and step.fingerprint != prints.newest and self.recognises(step.name, step.fingerprint)
+
+    def _is_known_to_older_releases(self, step: StepStatus) -> bool:
+        """Return whether an older release finds the result of a step that is recorded by the current version.
+
+        It doesn't after an edit that only version 1 covers: it would make that result again.
+        """
+        prints = self.prints[step.name]
+        return prints.lasting or step.older_fingerprint == prints.older
 
 
 def understand(experiment: MaskRCNNExperiment) -> Wanted:

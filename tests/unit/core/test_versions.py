@@ -41,7 +41,9 @@ def by_older_release(world: World) -> None:
     wanted = understand(world.experiment)
     status = world.experiment.status
     steps = tuple(
-        step.model_copy(update={"fingerprint": wanted.prints[step.name].by_version["v1"]}) if step.fingerprint else step
+        step.model_copy(update={"fingerprint": wanted.prints[step.name].by_version["v1"], "older_fingerprint": None})
+        if step.fingerprint
+        else step
         for step in status.steps
     )
     world.experiment = world.experiment.with_status(status.model_copy(update={"steps": steps}))
@@ -152,6 +154,32 @@ def test_a_step_on_a_training_of_version_1_is_run_again_with_it(training: World,
     training.succeed("train")
     assert "evaluate" in training.live()
     assert versions(training)["evaluate"] == "v2"
+
+
+def test_a_step_keeps_its_older_fingerprint_for_all_of_its_attempts(training: World, make: Any) -> None:
+    """The checkpoints that it goes on from have it."""
+    given = training.newest("train")
+    training.edit(make(shuffled))
+    training.settle()
+    training.fail("train", 75)
+    training.now += timedelta(minutes=1)
+    training.settle()
+    again = training.newest("train")
+    assert again.attempt == 2
+    assert (again.fingerprint, again.older_fingerprints) == (given.fingerprint, given.older_fingerprints)
+
+
+def test_a_step_on_results_that_older_releases_do_not_find_has_no_older_fingerprint(training: World, make: Any) -> None:
+    """After a rollback the training is made again, and its evaluation with it."""
+    training.succeed("train")
+    training.edit(make(shuffled))
+    training.settle()
+    training.succeed("evaluate")
+    assert training.step("evaluate").older_fingerprint is not None
+    training.edit(make(shuffled, lambda spec: spec["steps"][3].update(revision="again")))
+    training.settle()
+    assert training.newest("evaluate").older_fingerprints == ()
+    assert training.newest("convert-train").older_fingerprints != ()
 
 
 def test_a_calibration_on_images_of_version_1_stays_until_an_edit(make: Any) -> None:
