@@ -194,6 +194,20 @@ def test_killed_and_resumed_ends_with_the_same_bits(
         assert "seed was 3, now 4" in output
 
 
+def test_a_training_of_an_older_operator_goes_on_under_a_newer_one(data: Path, tmp_path: Path) -> None:
+    """The newer one names two fingerprints, and checkpoints have both; an older one reads the first."""
+    older, newer = "a8c47326caeee986b816f946d049d9ad-v1", "58e33fc7a4372b15cb32f18ad2260046-v2"
+    results = tmp_path / "results"
+    for steps, given in ((1, {}), (2, {"MASKRCNN_FINGERPRINTS": f"{older} {newer}"})):
+        spec = spec_file(data, tmp_path / "spec.yaml", totalSteps=steps, numStepsPerEval=10)
+        output = run("train", "-e", str(spec), "-d", str(results), MASKRCNN_FINGERPRINT=older, **given, **ONE_THREAD)
+    assert "from step 1" in output
+    state = read_model_file(results / "model.step-2.tlt", None).state
+    assert (state["fingerprint"], state["fingerprints"]) == (older, [older, newer])
+    result = json.loads((results / "result.json").read_text())
+    assert (result["fingerprint"], result["fingerprints"]) == (older, [older, newer])
+
+
 def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_evaluates(
     data: Path, tmp_path: Path
 ) -> None:

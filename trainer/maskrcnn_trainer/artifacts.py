@@ -13,6 +13,7 @@ from typing import Any
 
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.files import write_atomically
+from maskrcnn_trainer.fingerprints import fingerprints_in
 from maskrcnn_trainer.workspace import real_path
 
 RESULT_FILE = "result.json"
@@ -112,14 +113,17 @@ def is_foreign_report(file: Path) -> bool:
     return bool(beginning.strip(b"\0 \n")) and _REPORT_BEGINNINGS[file.name].match(beginning) is None
 
 
-def read_result(results_dir: PathLike, fingerprint: str) -> dict[str, Any] | None:
-    """The result that ``results_dir`` holds, when it is of ``fingerprint`` and its artifacts stand with their sizes."""
+def read_result(results_dir: PathLike, *fingerprints: str) -> dict[str, Any] | None:
+    """Return the result in ``results_dir``; None unless it is of one of the fingerprints and its artifacts stand.
+
+    An artifact stands where its files have the recorded size.
+    """
     file = Path(results_dir) / RESULT_FILE
     try:
         if not file.is_file():  # a pipe would be read for ever
             return None
         result = json.loads(file.read_text(encoding="utf-8"))
-        if result.get("fingerprint") != fingerprint or result.get("code") != EXIT_OK:
+        if result.get("code") != EXIT_OK or set(fingerprints).isdisjoint(fingerprints_in(result)):
             return None
         sizes = ((artifact["path"], artifact["bytes"]) for artifact in result["artifacts"].values())
         return result if all(artifact_bytes(path) == size for path, size in sizes) else None

@@ -31,6 +31,7 @@ from maskrcnn_trainer.artifacts import (
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, WorkspaceFull, describe_error
 from maskrcnn_trainer.files import make_directory, open_in_place
+from maskrcnn_trainer.fingerprints import as_members
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.termination import (
     REPORT_VERSION,
@@ -215,6 +216,7 @@ class Reporter:
             "threads": self._threads,
             "startTime": self._start_time,
             "completionTime": _utc_now(),
+            **as_members(self.environment.fingerprints),
         }
         self.accepted()
         if self._before_write is not None:

@@ -127,6 +127,9 @@ class StepStatus(StatusModel):
     job_name: str | None = Field(default=None, description="Name of the newest attempt's Job.")
     image: str | None = Field(default=None, description="Trainer image of the newest attempt, which its retries keep.")
     fingerprint: str | None = Field(default=None, description="What the result depends on, as a hash.")
+    older_fingerprint: str | None = Field(
+        default=None, description="The fingerprint by which older releases know the same result, if they know one."
+    )
     start_time: Time | None = Field(default=None, description="When the first attempt started.")
     run_start_time: Time | None = Field(default=None, description="When a pod of the newest attempt first ran.")
     completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from maskrcnn_operator.api.experiment import Step
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.core.fingerprint import lacks_what_it_reads
 from maskrcnn_operator.core.outcome import stopping, without_results
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.core.template import is_another_template
 from maskrcnn_operator.core.wanted import Wanted
+
+UNKNOWN = ""
+"""Fingerprint of results of which nothing is known; it stays in the status until the run of the step has ended."""
+
+
+def without_fingerprint_that_lacks_a_field(step: StepStatus, manifest: Step) -> StepStatus:
+    """Return an edited step, its fingerprint unknown where the edit may be one that it does not cover.
+
+    Version 1 lacks the seed of an INT8 export that calibrates on images: as long as nothing is edited its result stays,
+    and after an edit of anything it is made again.
+    """
+    if step.fingerprint is None or not lacks_what_it_reads(manifest, step.fingerprint):
+        return step
+    return step.model_copy(update={"fingerprint": UNKNOWN, "older_fingerprint": None})
 
 
 def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[str, StepStatus]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.experiment import Step
@@ -134,11 +134,18 @@ def launch_arguments(
     return (*arguments, "--", *task)
 
 
-def task_environment(placement: Placement, *, fingerprint: str, attempt: int, experiment_uid: str) -> dict[str, str]:
-    """The variables that every task honours, those of reporting and the key apart."""
+def task_environment(
+    placement: Placement, *, fingerprints: Sequence[str], attempt: int, experiment_uid: str
+) -> dict[str, str]:
+    """Return the variables that every task honours, those of reporting and the key apart.
+
+    Args:
+        fingerprints: of the step, oldest first; an image of an older release reads the first alone.
+    """
     return {
         "MASKRCNN_RESULTS_DIR": placement.results_dir,
-        "MASKRCNN_FINGERPRINT": fingerprint,
+        "MASKRCNN_FINGERPRINT": fingerprints[0],
+        **({"MASKRCNN_FINGERPRINTS": " ".join(fingerprints)} if len(fingerprints) > 1 else {}),
         "MASKRCNN_ATTEMPT": str(attempt),
         "MASKRCNN_EXPERIMENT_UID": experiment_uid,
         "MASKRCNN_TERMINATION_LOG": placement.termination_log,

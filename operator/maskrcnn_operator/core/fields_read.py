@@ -1,7 +1,9 @@
-"""Which fields of the merged experiment can change the result of each task. Version 1 of the fingerprint reads this.
+"""Fields of the merged experiment that can change the result of each task. The fingerprint reads this.
 
 Names are those of Python; ``data_config.x`` and ``maskrcnn_config.x`` for the two parts. A field that no table names
 (batch size of evaluation, workers, logging, kept checkpoints, ...) changes how a task runs, not what it gives.
+
+The tables are those of version 2. Version 1 differs from them by :func:`fields_read_by_version_1`, and never changes.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ TRAINING = (
     # the class ids of val_json_file are part of the class map that the model is built with
     | _fields(
         "image_size augment_input_data augmentation training_file_pattern val_json_file skip_crowd_during_training "
-        "shuffle_buffer_size max_num_instances",
+        "max_num_instances",
         "data_config.",
     )
     | _fields(
@@ -63,16 +65,21 @@ BEST_CHECKPOINT = VALIDATION | _fields("num_steps_per_eval num_examples_per_epoc
 EVALUATION = STRUCTURE | VALIDATION | _fields("use_amp") | _fields("data_config.image_size")
 INFERENCE = STRUCTURE | DETECTION | _fields("use_amp") | _fields("data_config.image_size")
 EXPORT = STRUCTURE | DETECTION | _fields("data_config.image_size")
-CALIBRATION_ON_RECORDS = _fields("seed") | _fields(
-    "training_file_pattern shuffle_buffer_size augment_input_data augmentation", "data_config."
-)
+CALIBRATION = _fields("seed")
+"""Fields that decide which images an INT8 calibration draws, from a directory or from records."""
+CALIBRATION_ON_RECORDS = CALIBRATION | _fields("training_file_pattern", "data_config.")
+
+SHUFFLING = _fields("shuffle_buffer_size", "data_config.")
+"""Fields that version 1 also has of a training."""
+AUGMENTATION = _fields("augment_input_data augmentation", "data_config.")
+"""Fields that version 1 also has, with those of SHUFFLING, of a calibration on records, which reads none of them."""
 
 KEY_MATTERS = frozenset({TaskName.TRAIN, TaskName.PRUNE, TaskName.EXPORT})
 """Tasks whose result is written encrypted when a key is used."""
 
 
 def fields_read(step: Step, spec: ExperimentSpec | None) -> Fields:
-    """The fields of the merged spec on which the result of ``step`` depends; none for a task that reads no spec."""
+    """Return the fields of the merged spec on which a step's result depends; none for a task that reads no spec."""
     task = step.task
     if spec is None:
         return frozenset()
@@ -80,9 +87,31 @@ def fields_read(step: Step, spec: ExperimentSpec | None) -> Fields:
         fields = TRAINING | (BEST_CHECKPOINT if task.output == "best" else frozenset())
         return fields - _without_effect(spec, best=task.output == "best")
     if isinstance(task, Export):
-        on_records = task.data_type == "int8" and task.calibration.image_dir is None
-        return EXPORT | (CALIBRATION_ON_RECORDS if on_records else frozenset())
+        on_images = CALIBRATION if calibrates_on_images(step) else frozenset()
+        return EXPORT | (CALIBRATION_ON_RECORDS if calibrates_on_records(step) else on_images)
     return {TaskName.EVALUATE: EVALUATION, TaskName.INFERENCE: INFERENCE}.get(step.task_name, frozenset())
+
+
+def fields_read_by_version_1(step: Step, spec: ExperimentSpec | None) -> Fields:
+    """Return the fields that version 1 of the fingerprint has of a step."""
+    fields = fields_read(step, spec)
+    if isinstance(step.task, Train):
+        return fields | SHUFFLING
+    if calibrates_on_images(step):
+        return fields - CALIBRATION
+    return fields | SHUFFLING | AUGMENTATION if calibrates_on_records(step) else fields
+
+
+def calibrates_on_images(step: Step) -> bool:
+    """Return whether a step is an INT8 export that draws its images from a directory."""
+    task = step.task
+    return isinstance(task, Export) and task.data_type == "int8" and task.calibration.image_dir is not None
+
+
+def calibrates_on_records(step: Step) -> bool:
+    """Return whether a step is an INT8 export that draws its images from the records of the training."""
+    task = step.task
+    return isinstance(task, Export) and task.data_type == "int8" and task.calibration.image_dir is None
 
 
 def _without_effect(spec: ExperimentSpec, *, best: bool) -> Fields:

@@ -1,12 +1,16 @@
 """Fingerprints: what the result of a step depends on, as a hash.
 
-Version 1 is SHA-256 over canonical JSON (sorted keys, no spaces, ASCII, floats as Python's shortest form), cut to 32
-hex digits, with the suffix ``-v1``. The JSON object has these members, each left out where it is empty:
+A fingerprint is SHA-256 over canonical JSON (sorted keys, no spaces, ASCII, floats as Python's shortest form), cut to
+32 hex digits, with the version of the algorithm as suffix, such as ``-v2``. The JSON object has these members, each
+left out where it is empty:
 
+* ``version``: 2, from version 2 on;
 * ``task``: the task's name;
 * ``fields``: the task's own fields, those equal to their default left out;
 * ``experiment``: the fields of the merged spec that the task reads (:mod:`maskrcnn_operator.core.fields_read`),
-  converted by type, those equal to their default left out; paths as the manifest has them;
+  converted by type, those equal to their default left out; paths as the manifest has them. Version 2 differs from
+  version 1 in this member alone: it has no ``shuffleBufferSize``, and of an INT8 calibration the seed and, where it
+  draws records, their pattern;
 * ``processes``: the number of training processes, where it is not 1;
 * ``revision``: the step's revision;
 * ``key``: true where the result is written encrypted;
@@ -14,7 +18,8 @@ hex digits, with the suffix ``-v1``. The JSON object has these members, each lef
 * ``data`` and ``model``: fingerprints (without suffix) of the steps whose results it consumes.
 
 The image, resources, pod overrides, retries and the operator's own defaults are not in it: an upgrade trains nothing
-again. A later version is added beside this one, and a recorded fingerprint is compared by the version in its suffix.
+again. No version is ever changed: a recorded fingerprint is compared with the one that its own version finds in the
+current spec (:class:`maskrcnn_operator.core.wanted.Wanted`).
 """
 
 from __future__ import annotations
@@ -30,12 +35,18 @@ from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.tasks import DatasetConvert, Export
-from maskrcnn_operator.core.fields_read import KEY_MATTERS, fields_read
+from maskrcnn_operator.core.fields_read import (
+    KEY_MATTERS,
+    Fields,
+    calibrates_on_images,
+    fields_read,
+    fields_read_by_version_1,
+)
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
 from maskrcnn_operator.core.merge import MODEL_FIELDS, conversion_tag, names_directory_of
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
-CURRENT_VERSION = "v1"
+CURRENT_VERSION = "v2"
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,19 @@ class FingerprintInput:
 
 
 def _version_1(item: FingerprintInput) -> str:
+    return _digest(_content(item, fields_read_by_version_1(item.step, item.spec)))
+
+
+def _version_2(item: FingerprintInput) -> str:
+    return _digest({"version": 2, **_content(item, fields_read(item.step, item.spec))})
+
+
+def _content(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
     step = item.step
-    content: dict[str, Any] = {
+    return {
         "task": step.task_name.value,
         "fields": _task_fields(step),
-        "experiment": _spec_fields(item),
+        "experiment": _spec_fields(item, wanted),
         "processes": step.processes if step.processes > 1 else None,
         "revision": step.revision,
         "key": item.key and step.task_name in KEY_MATTERS,
@@ -72,6 +91,9 @@ def _version_1(item: FingerprintInput) -> str:
         "data": sorted(item.data.values()),
         "model": [item.model_use.value, item.model] if item.model and item.model_use else None,
     }
+
+
+def _digest(content: Mapping[str, Any]) -> str:
     text = json.dumps(
         {key: value for key, value in content.items() if value},
         sort_keys=True,
@@ -82,43 +104,72 @@ def _version_1(item: FingerprintInput) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
 
 
-ALGORITHMS: Mapping[str, Callable[[FingerprintInput], str]] = {"v1": _version_1}
+ALGORITHMS: Mapping[str, Callable[[FingerprintInput], str]] = {"v1": _version_1, "v2": _version_2}
 """Every version that is still recognised; none is ever changed or removed within an API version."""
 
 
-def fingerprint_version(fingerprint: str) -> str | None:
-    """The version in a fingerprint's suffix; None where this release does not know it."""
-    version = fingerprint.rpartition("-")[2]
-    return version if version in ALGORITHMS else None
+@dataclass(frozen=True)
+class StepFingerprints:
+    """Fingerprints of one step as the spec is now.
+
+    Attributes:
+        by_version: by each version; the steps whose results it consumes count by the same version.
+        older: by version 1; where that lacks what the step reads, by version 2 over the version 1 of the steps whose
+            results it consumes.
+        lasting: whether every edit that changes ``older`` changes ``newest`` too.
+        consumed: names of the steps whose results it consumes.
+    """
+
+    by_version: Mapping[str, str]
+    older: str
+    lasting: bool
+    consumed: tuple[str, ...]
+
+    @property
+    def newest(self) -> str:
+        """The fingerprint by the current version."""
+        return self.by_version[CURRENT_VERSION]
 
 
 def fingerprints(
-    experiment: MaskRCNNExperiment,
-    graph: StepGraph,
-    specs: Mapping[str, ExperimentSpec | None],
-    version: str = CURRENT_VERSION,
-) -> dict[str, str]:
-    """The fingerprint of every step, by name, by one version of the algorithm.
+    experiment: MaskRCNNExperiment, graph: StepGraph, specs: Mapping[str, ExperimentSpec | None]
+) -> dict[str, StepFingerprints]:
+    """Return the fingerprints of every step, by name.
 
     Args:
         graph: without problems.
         specs: the merged spec of each step (see :func:`maskrcnn_operator.core.merge.merge_step`).
     """
-    algorithm = ALGORITHMS[version]
-    digests: dict[str, str] = {}
+    found: dict[str, StepFingerprints] = {}
     for name in graph.topological_order():
-        node, step = graph.nodes[name], experiment.step(name)
-        digests[name] = algorithm(
-            FingerprintInput(
+        node, step, spec = graph.nodes[name], experiment.step(name), specs[name]
+        data = _consumed(experiment, graph, step, spec)
+        consumed = tuple(dict.fromkeys((*data, node.model))) if node.model else data
+        inputs: dict[str, FingerprintInput] = {}
+        for version in ALGORITHMS:
+            digests = {other: found[other].by_version[version].rpartition("-")[0] for other in consumed}
+            inputs[version] = FingerprintInput(
                 step=step,
-                spec=specs[name],
+                spec=spec,
                 key=experiment.spec.encryption_key_secret_ref is not None,
-                data={other: digests[other] for other in _consumed(experiment, graph, step, specs[name])},
+                data={other: digests[other] for other in data},
                 model=digests[node.model] if node.model else None,
                 model_use=node.model_use,
             )
+        by_version = {version: f"{algorithm(inputs[version])}-{version}" for version, algorithm in ALGORITHMS.items()}
+        more = fields_read_by_version_1(step, spec) - fields_read(step, spec)
+        found[name] = StepFingerprints(
+            by_version,
+            older=f"{_version_2(inputs['v1'])}-v2" if calibrates_on_images(step) else by_version["v1"],
+            lasting=not more and all(found[other].lasting for other in consumed),
+            consumed=consumed,
         )
-    return {name: f"{digest}-{version}" for name, digest in digests.items()}
+    return found
+
+
+def lacks_what_it_reads(step: Step, fingerprint: str) -> bool:
+    """Return whether a fingerprint does not cover all that a step reads: version 1 of a calibration on images."""
+    return fingerprint.endswith("-v1") and calibrates_on_images(step)
 
 
 def _consumed(
@@ -163,11 +214,10 @@ def _task_fields(step: Step) -> dict[str, Any]:
     return fields
 
 
-def _spec_fields(item: FingerprintInput) -> dict[str, Any]:
+def _spec_fields(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
     spec = item.spec
     if spec is None:
         return {}
-    wanted = fields_read(item.step, spec)
     fields: dict[str, Any] = {}
     for part, model in (
         ("", spec),

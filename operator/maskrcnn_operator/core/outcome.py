@@ -35,6 +35,7 @@ def adopted(step: StepStatus, run: Run) -> StepStatus:
             "message": "",
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
+            "older_fingerprint": next(iter(run.older_fingerprints), None),
             "image": run.image,
             "run_start_time": None,
             "completion_time": None,
@@ -153,7 +154,8 @@ def _held(step: StepStatus, run: Run, asked: bool) -> StepStatus:
 
 def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) -> StepStatus:
     result = run.result
-    if result is None or (result.fingerprint and result.fingerprint != step.fingerprint):
+    known = (step.fingerprint, run.fingerprint, *run.older_fingerprints)
+    if result is None or (result.fingerprint and result.fingerprint not in known):
         # exit code 0 would say that the step has succeeded
         unknown = step.model_copy(update={"exit_code": None})
         return uncounted(unknown, Reason.RESULT_UNREADABLE, "its result cannot be read", ended, settings)

@@ -53,6 +53,7 @@ class StartRun:
         spec: merged spec with every path in it, in the manifest's form; None for tasks that read none.
         model_path: what the task takes with -m; None for tasks that take none.
         template: hash of what the spec says of its Job (:mod:`maskrcnn_operator.core.template`).
+        older_fingerprints: those by which older releases know the same results, oldest first.
     """
 
     step: str
@@ -62,6 +63,12 @@ class StartRun:
     spec: ExperimentSpec | None
     model_path: str | None
     template: str = ""
+    older_fingerprints: tuple[str, ...] = ()
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """All fingerprints of the step, oldest first."""
+        return (*self.older_fingerprints, self.fingerprint)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,11 @@ from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
-from maskrcnn_operator.core.changed import drop_what_changed, replace_what_never_ran
+from maskrcnn_operator.core.changed import (
+    drop_what_changed,
+    replace_what_never_ran,
+    without_fingerprint_that_lacks_a_field,
+)
 from maskrcnn_operator.core.checkpoint import progress_is_to_be_dropped, with_newest_checkpoint
 from maskrcnn_operator.core.deadlines import (
     active_deadline,
@@ -116,6 +120,7 @@ def observe_steps(
             step = outcome.observed(
                 step, run, wanted.task_name, max_restarts=experiment.spec.max_restarts, now=now, settings=settings
             )
+        step = without_fingerprint_that_lacks_a_field(step, wanted) if edited else step
         steps[step.name] = step
     return steps
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from maskrcnn_operator.api.status import INT32_MAX, INT64_MAX, Artifact, Metric
 from maskrcnn_operator.api.text import clean
+from maskrcnn_trainer.fingerprints import fingerprints_in
 
 MAX_CODE = 255
 MAX_METRICS = 256
@@ -34,6 +35,7 @@ class TaskResult:
     Attributes:
         code: exit code of the task; None where it is not known.
         fingerprint: hash of what the result depends on.
+        fingerprints: that one and those by which other releases know the same result, oldest first.
         attempt: number of the attempt that reported it.
         reason, message: of its error; empty where it succeeded.
         up_to_date: the result was there already, and nothing was done.
@@ -49,6 +51,7 @@ class TaskResult:
     reason: str = ""
     message: str = ""
     up_to_date: bool = False
+    fingerprints: tuple[str, ...] = ()
 
 
 def parse_result(text: str | bytes) -> TaskResult | None:
@@ -74,6 +77,7 @@ def _from_object(content: object) -> TaskResult:
     return TaskResult(
         code=code,
         fingerprint=_exact(content.get("fingerprint") or "", NAME_LENGTH),
+        fingerprints=tuple(_exact(name, NAME_LENGTH) for name in fingerprints_in(content)),
         attempt=whole_number(content.get("attempt"), most=INT32_MAX) or 0,
         model_path=_exact(content.get("modelPath") or "", PATH_LENGTH) or None,
         metrics=metrics_of(content.get("metrics")),

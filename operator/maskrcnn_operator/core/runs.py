@@ -39,6 +39,7 @@ class Run:
         step, attempt: which; attempts count from 1 and only rise.
         state: how far it has come; an ended one never changes.
         fingerprint: what it was started for; empty where it cannot be read.
+        older_fingerprints: those by which images of older releases know the same results, oldest first.
         template: hash of what the spec said of its Job; empty where it cannot be read, and on this machine.
         name: of the Job, or of the process.
         image: trainer image; None on this machine.
@@ -81,6 +82,7 @@ class Run:
     lost: str = ""
     deleted: bool = False
     held: str = ""
+    older_fingerprints: tuple[str, ...] = ()
 
     @property
     def key(self) -> RunKey:

@@ -47,8 +47,9 @@ def next_attempt(
 ) -> tuple[StepStatus, StartRun | None]:
     """The step with one attempt more, and what is to be started; a failed step and None where its model has no file.
 
-    The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised, and an image
-    that the spec does not name as long as the step records it (:mod:`maskrcnn_operator.core.image`).
+    The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised
+    (:class:`maskrcnn_operator.core.wanted.Wanted`), and an image that the spec does not name as long as the step
+    records it (:mod:`maskrcnn_operator.core.image`).
     """
     step, node, manifest = steps[name], wanted.graph.nodes[name], experiment.step(name)
     maker = steps[node.model] if node.model else None
@@ -59,8 +60,7 @@ def next_attempt(
     if spec is not None and maker is not None:
         spec = with_model(spec, node, maker.model_path)
     argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
-    known = step.fingerprint if step.fingerprint and wanted.recognises(name, step.fingerprint) else None
-    fingerprint = known or wanted.fingerprint(name)
+    *older, fingerprint = wanted.fingerprints_of_attempt(name, steps)
     image = experiment.image_of(manifest) or step.image or settings.default_image
     queue = (experiment.spec.queue_name or settings.default_queue) if settings.queueing else ""
     state, reason = (StepState.QUEUED, Reason.QUEUED) if queue else (StepState.STARTING, Reason.STARTING)
@@ -74,6 +74,7 @@ def next_attempt(
             "job_name": settings.run_name(experiment, name, step.attempt + 1),
             "image": image,
             "fingerprint": fingerprint,
+            "older_fingerprint": older[0] if older else None,
             "start_time": step.start_time or now,
             "run_start_time": None,
             "completion_time": None,
@@ -81,5 +82,12 @@ def next_attempt(
         }
     )
     return started, StartRun(
-        name, step.attempt + 1, fingerprint, image, spec, argument, template=wanted.templates[name]
+        name,
+        step.attempt + 1,
+        fingerprint,
+        image,
+        spec,
+        argument,
+        template=wanted.templates[name],
+        older_fingerprints=tuple(older),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION, fingerprint_version, fingerprints
+from maskrcnn_operator.api.status import StepStatus
+from maskrcnn_operator.core.fingerprint import StepFingerprints, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
 from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
@@ -23,25 +24,56 @@ class Wanted:
     step starts.
 
     Attributes:
-        prints: fingerprints by version of the algorithm, then by step.
+        prints: fingerprints by step.
         overlaps: by step, inputs that lie where another step writes; they are a problem for a step still to start.
         templates: template hashes (:mod:`maskrcnn_operator.core.template`) by step.
     """
 
     graph: StepGraph
-    prints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    prints: Mapping[str, StepFingerprints] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     overlaps: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, step: str) -> str:
         """The fingerprint of ``step`` by the current version of the algorithm."""
-        return self.prints[CURRENT_VERSION][step]
+        return self.prints[step].newest
 
     def recognises(self, step: str, recorded: str | None) -> bool:
         """Whether a recorded fingerprint, perhaps of an older release, is that of the step as it is wanted now."""
-        version = fingerprint_version(recorded) if recorded else None
-        return version is not None and self.prints[version][step] == recorded
+        prints = self.prints[step]
+        return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
+
+    def fingerprints_of_attempt(self, name: str, steps: Mapping[str, StepStatus]) -> tuple[str, ...]:
+        """Return the fingerprints of the next attempt at a step, oldest first; the last one is to be recorded.
+
+        A recorded fingerprint that is recognised stays, whatever its version. A step that starts fresh is recorded by
+        the current version; its results have the older fingerprint too, by which images and operators of older releases
+        find them. But where it consumes results of a step that is recorded by version 1, it is recorded by version 1 as
+        well: an edit that only version 1 of that step covers makes those results again, and then its own.
+        """
+        prints, step = self.prints[name], steps[name]
+        if self.recognises(name, step.fingerprint):
+            found = (step.older_fingerprint, step.fingerprint)
+        elif any(self._is_by_version_1(steps[other]) for other in prints.consumed):
+            found = (None, prints.older)
+        else:
+            known = all(self._is_known_to_older_releases(steps[other]) for other in prints.consumed)
+            found = (prints.older if known else None, prints.newest)
+        return tuple(dict.fromkeys(value for value in found if value))
+
+    def _is_by_version_1(self, step: StepStatus) -> bool:
+        """Return whether an edit may change the recorded fingerprint of a step without changing its newest one."""
+        prints = self.prints[step.name]
+        return not prints.lasting and step.fingerprint != prints.newest and self.recognises(step.name, step.fingerprint)
+
+    def _is_known_to_older_releases(self, step: StepStatus) -> bool:
+        """Return whether an older release finds the result of a step that is recorded by the current version.
+
+        It doesn't after an edit that only version 1 covers: it would make that result again.
+        """
+        prints = self.prints[step.name]
+        return prints.lasting or step.older_fingerprint == prints.older
 
 
 def understand(experiment: MaskRCNNExperiment) -> Wanted:
@@ -56,5 +88,5 @@ def understand(experiment: MaskRCNNExperiment) -> Wanted:
         # what spec.experiment has wrong is the same for every step
         return Wanted(graph, problems=tuple(dict.fromkeys(problems)))
     specs = {name: step.spec for name, step in merged.items()}
-    prints = {version: fingerprints(experiment, graph, specs, version) for version in ALGORITHMS}
+    prints = fingerprints(experiment, graph, specs)
     return Wanted(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))

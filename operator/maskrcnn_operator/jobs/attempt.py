@@ -169,6 +169,7 @@ def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> 
     job, pods = attempt.job, attempt.pods
     known = {
         "fingerprint": job.fingerprint if job else pods[0].fingerprint,
+        "older_fingerprints": job.older_fingerprints if job else pods[0].older_fingerprints,
         "template": job.template if job else pods[0].template,
         "name": job.name if job else "",
         "image": job.image if job else None,

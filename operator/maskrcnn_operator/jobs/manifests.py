@@ -12,9 +12,9 @@ from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, JobConfig
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
-    ANNOTATION_FINGERPRINT,
     ANNOTATION_TEMPLATE,
     LABEL_QUEUE,
+    fingerprint_annotations,
     job_name,
     labels,
     service_name,
@@ -44,7 +44,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             "annotations": {
                 **carried_by(Place.JOB, "annotations", overrides.annotations),
                 ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
-                ANNOTATION_FINGERPRINT: start.fingerprint,
+                **fingerprint_annotations(start.fingerprints),
                 ANNOTATION_TEMPLATE: start.template,
             },
             "ownerReferences": [owner_reference(experiment)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 
 from maskrcnn_operator.api.base import GROUP
 
@@ -15,6 +16,8 @@ LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 MANAGER = "maskrcnn-operator"
 
 ANNOTATION_FINGERPRINT = f"{GROUP}/fingerprint"
+ANNOTATION_OLDER_FINGERPRINTS = f"{GROUP}/older-fingerprints"
+"""Fingerprints by which images of older releases know the same step, with spaces between them; absent without any."""
 ANNOTATION_EXPERIMENT_UID = f"{GROUP}/experiment-uid"
 ANNOTATION_TEMPLATE = f"{GROUP}/template"
 ANNOTATION_SPEC = f"{GROUP}/spec"
@@ -46,3 +49,16 @@ def labels(experiment: str, step: str, attempt: int | None = None) -> dict[str, 
     if attempt is not None:
         found[LABEL_ATTEMPT] = str(attempt)
     return {**found, LABEL_MANAGED_BY: MANAGER}
+
+
+def fingerprint_annotations(fingerprints: Sequence[str]) -> dict[str, str]:
+    """Return the annotations of a Job and of its pods that name the fingerprints of their step.
+
+    Args:
+        fingerprints: oldest first; the last one is recorded.
+    """
+    *older, recorded = fingerprints
+    return {
+        ANNOTATION_FINGERPRINT: recorded,
+        **({ANNOTATION_OLDER_FINGERPRINTS: " ".join(older)} if older else {}),
+    }

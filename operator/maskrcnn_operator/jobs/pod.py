@@ -17,10 +17,10 @@ from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.jobs.config import RENDEZVOUS_PORT, TOKEN_AUDIENCE, JobConfig
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
-    ANNOTATION_FINGERPRINT,
     ANNOTATION_REPORT_CA,
     ANNOTATION_SPEC,
     ANNOTATION_TEMPLATE,
+    fingerprint_annotations,
     job_name,
     labels,
     service_name,
@@ -57,7 +57,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "annotations": {
             **carried_by(Place.PODS, "annotations", overrides.annotations),
             ANNOTATION_EXPERIMENT_UID: experiment.metadata.uid,
-            ANNOTATION_FINGERPRINT: start.fingerprint,
+            **fingerprint_annotations(start.fingerprints),
             ANNOTATION_TEMPLATE: start.template,
             **dict(files.values()),
         },
@@ -175,7 +175,7 @@ def _environment(
     files: dict[str, tuple[str, str]],
 ) -> list[Object]:
     values = task_environment(
-        placement, fingerprint=start.fingerprint, attempt=start.attempt, experiment_uid=experiment.metadata.uid
+        placement, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
     if config.report_url:
         values["MASKRCNN_REPORT_URL"] = config.report_url

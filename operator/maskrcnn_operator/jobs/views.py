@@ -17,6 +17,7 @@ from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.jobs.names import (
     ANNOTATION_EXPERIMENT_UID,
     ANNOTATION_FINGERPRINT,
+    ANNOTATION_OLDER_FINGERPRINTS,
     ANNOTATION_TEMPLATE,
     LABEL_ATTEMPT,
     LABEL_EXPERIMENT,
@@ -77,6 +78,7 @@ class JobView:
     attempt: int = 0
     experiment_uid: str = ""
     fingerprint: str = ""
+    older_fingerprints: tuple[str, ...] = ()
     template: str = ""
     image: str | None = None
     queue: str = ""
@@ -127,6 +129,7 @@ class PodView:
     attempt: int = 0
     experiment_uid: str = ""
     fingerprint: str = ""
+    older_fingerprints: tuple[str, ...] = ()
     template: str = ""
     job_uid: str = ""
     index: int = 0
@@ -218,6 +221,7 @@ def job_view(value: object) -> JobView:
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         experiment_uid=_controller(metadata, KIND),
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
+        older_fingerprints=tuple(_text(annotations.get(ANNOTATION_OLDER_FINGERPRINTS)).split()),
         template=_shared(annotations.get(ANNOTATION_TEMPLATE)),
         image=_image(spec),
         queue=_shared(labels.get(LABEL_QUEUE)),
@@ -263,6 +267,7 @@ def pod_view(value: object) -> PodView:
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         experiment_uid=_shared(annotations.get(ANNOTATION_EXPERIMENT_UID)),
         fingerprint=_shared(annotations.get(ANNOTATION_FINGERPRINT)),
+        older_fingerprints=tuple(_text(annotations.get(ANNOTATION_OLDER_FINGERPRINTS)).split()),
         template=_shared(annotations.get(ANNOTATION_TEMPLATE)),
         job_uid=_controller(metadata, "Job"),
         index=_number(labels.get(_INDEX)),

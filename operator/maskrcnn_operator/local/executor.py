@@ -56,14 +56,16 @@ class LocalExecutor:
         """Starts an attempt, or takes the result that is already there."""
         key = RunKey(wanted.step, wanted.attempt)
         directory = self.workspace.step_directory(self.experiment.name, wanted.step)
-        result = finished_result(directory, wanted.fingerprint, self.workspace)
+        result = finished_result(directory, wanted.fingerprints, self.workspace)
         now = datetime.now(UTC).replace(microsecond=0)
-        if result is not None:
+        # a result that lacks one of the names gets it from maskrcnn launch
+        if result is not None and set(wanted.fingerprints).issubset(result.fingerprints):
             self._ended[key] = Run(
                 step=wanted.step,
                 attempt=wanted.attempt,
                 state=RunState.SUCCEEDED,
                 fingerprint=wanted.fingerprint,
+                older_fingerprints=wanted.older_fingerprints,
                 result=result,
                 exit_code=EXIT_OK,
                 adopted=True,
@@ -79,6 +81,7 @@ class LocalExecutor:
                 attempt=wanted.attempt,
                 state=RunState.FAILED,
                 fingerprint=wanted.fingerprint,
+                older_fingerprints=wanted.older_fingerprints,
                 message=f"the process could not be started: {error}",
                 started=now,
                 ended=now,
@@ -108,13 +111,13 @@ class LocalExecutor:
         )
         arguments = launch_arguments(step, task_arguments(step, placement), nodes=1, processes_per_node=step.processes)
         environment = without_ours(os.environ) | task_environment(
-            placement, fingerprint=wanted.fingerprint, attempt=wanted.attempt, experiment_uid=self.uid
+            placement, fingerprints=wanted.fingerprints, attempt=wanted.attempt, experiment_uid=self.uid
         )
         environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
         if self.key is not None:
             environment[KEY_VARIABLE] = self.key
         return AttemptProcess(
-            (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=wanted.fingerprint
+            (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=wanted.fingerprints[0]
         )
 
     def observe(self) -> list[Run]:
@@ -131,6 +134,7 @@ class LocalExecutor:
                 attempt=key.attempt,
                 state=RunState.STOPPING if process.stopping else RunState.RUNNING,
                 fingerprint=wanted.fingerprint,
+                older_fingerprints=wanted.older_fingerprints,
                 started=process.started,
                 ran=process.started,
             )
@@ -141,19 +145,20 @@ class LocalExecutor:
     def _ended_run(self, wanted: StartRun, process: AttemptProcess, code: int) -> Run:
         directory = process.files.directory
         if code == EXIT_OK:
-            result = finished_result(directory, wanted.fingerprint, self.workspace)
+            result = finished_result(directory, wanted.fingerprints, self.workspace)
             result = result or last_word(
-                directory, attempt=wanted.attempt, fingerprint=wanted.fingerprint, workspace=self.workspace
+                directory, attempt=wanted.attempt, fingerprints=wanted.fingerprints, workspace=self.workspace
             )
         else:
             result = last_word(
-                directory, attempt=wanted.attempt, fingerprint=wanted.fingerprint, workspace=self.workspace
+                directory, attempt=wanted.attempt, fingerprints=wanted.fingerprints, workspace=self.workspace
             )
         return Run(
             step=wanted.step,
             attempt=wanted.attempt,
             state=RunState.SUCCEEDED if code == EXIT_OK else RunState.FAILED,
             fingerprint=wanted.fingerprint,
+            older_fingerprints=wanted.older_fingerprints,
             exit_code=code,
             result=result,
             message=f"exit code {code}{self._refusal(process)}; see {process.log}" if code != EXIT_OK else "",

@@ -76,6 +76,9 @@ class Files:
 class AttemptProcess:
     """A started attempt. Its output goes to a log, its status.json is followed.
 
+    Attributes:
+        fingerprint: the one that run.json names first once the attempt has claimed its directory.
+
     Raises:
         OSError: it cannot be started.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +15,23 @@ RESULT_FILE = "result.json"
 TERMINATION_FILE = "termination.json"
 
 
-def last_word(directory: Path, *, attempt: int, fingerprint: str, workspace: LocalWorkspace) -> TaskResult | None:
+def last_word(
+    directory: Path, *, attempt: int, fingerprints: Sequence[str], workspace: LocalWorkspace
+) -> TaskResult | None:
     """The termination message of one attempt; None where it left none, or an older one is still there."""
     result = _read(directory / TERMINATION_FILE, workspace)
-    if result is None or (result.attempt, result.fingerprint) != (attempt, fingerprint):
+    if result is None or result.attempt != attempt or result.fingerprint not in fingerprints:
         return None
     return result
 
 
-def finished_result(directory: Path, fingerprint: str, workspace: LocalWorkspace) -> TaskResult | None:
-    """The result of a finished step, when it is of ``fingerprint`` and all of its artifacts stand with their sizes."""
+def finished_result(directory: Path, fingerprints: Sequence[str], workspace: LocalWorkspace) -> TaskResult | None:
+    """Return the result of a finished step; None unless it is of one of the fingerprints and its artifacts stand.
+
+    An artifact stands where its files have the recorded size.
+    """
     result = _read(directory / RESULT_FILE, workspace)
-    if result is None or result.code != EXIT_OK or result.fingerprint != fingerprint:
+    if result is None or result.code != EXIT_OK or set(fingerprints).isdisjoint(result.fingerprints):
         return None
     return result if all(_stands(artifact, workspace) for artifact in result.artifacts.values()) else None
 

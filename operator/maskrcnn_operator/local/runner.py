@@ -15,6 +15,7 @@ from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.core.changed import without_fingerprint_that_lacks_a_field
 from maskrcnn_operator.core.plan import Plan, Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
@@ -147,9 +148,12 @@ def _status_to_go_on_from(
     for step in status.steps:
         kept = resumed(step)
         known = not wanted.problems and step.name in wanted.graph.nodes
+        if known:
+            # the manifest may have been edited since the last run, and nothing here says so
+            kept = without_fingerprint_that_lacks_a_field(kept, experiment.step(step.name))
         if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
             directory = workspace.step_directory(experiment.name, step.name)
-            if finished_result(directory, kept.fingerprint, workspace) is None:
+            if finished_result(directory, [kept.fingerprint], workspace) is None:
                 log.warning("%s: its recorded result is gone from %s, so it is made again", step.name, directory)
                 kept = StepStatus(name=step.name, attempt=step.attempt)
         elif kept.state in LIVE_STATES:

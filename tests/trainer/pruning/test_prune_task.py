@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             step=10,
             variables=variables,
             optimizer={"conv1/kernel": np.zeros((7, 7, 3, 64), np.float32)},
-            state={"fingerprint": "9f2c"},
+            state={"fingerprint": "a8c47326caeee986b816f946d049d9ad-v1"},
         ),
     )
     return path
@@ -154,11 +154,11 @@ def test_an_operators_run_replaces_what_an_earlier_attempt_left(
 ) -> None:
     (tmp_path / "model.tlt").write_bytes(b"left by an earlier attempt")
     (tmp_path / ".model.tlt.12345678.partial").touch()
-    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "9f2c")
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "a8c47326caeee986b816f946d049d9ad-v1")
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(tmp_path))
     assert main(["prune", "-m", str(trained), "-pth", "0.5"]) == 0
     assert read_model_file(tmp_path / "model.tlt").retrain_required
-    assert json.loads((tmp_path / "result.json").read_text())["fingerprint"] == "9f2c"
+    assert json.loads((tmp_path / "result.json").read_text())["fingerprint"] == "a8c47326caeee986b816f946d049d9ad-v1"
     assert list(tmp_path.glob(".*.partial")) == []
 
 
@@ -166,9 +166,15 @@ def test_a_superseded_run_leaves_the_model_of_its_successor(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.tlt").write_bytes(b"of the successor")
-    run = {"version": 1, "experimentUid": "u", "attempt": 2, "fingerprint": "9f2c", "token": "theirs"}
+    run = {
+        "version": 1,
+        "experimentUid": "u",
+        "attempt": 2,
+        "fingerprint": "a8c47326caeee986b816f946d049d9ad-v1",
+        "token": "theirs",
+    }
     (tmp_path / "run.json").write_text(json.dumps(run))
-    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "9f2c")
+    monkeypatch.setenv("MASKRCNN_FINGERPRINT", "a8c47326caeee986b816f946d049d9ad-v1")
     monkeypatch.setenv("MASKRCNN_RUN_TOKEN", "ours")
     failed_with(75, "prune", "-m", str(trained), "-o", str(tmp_path))
     assert (tmp_path / "model.tlt").read_bytes() == b"of the successor"

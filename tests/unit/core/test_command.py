@@ -119,7 +119,7 @@ def test_launch(make: Any) -> None:
 
 
 def test_environment_holds_no_key() -> None:
-    found = task_environment(placement(), fingerprint="f", attempt=3, experiment_uid="u")
+    found = task_environment(placement(), fingerprints=["f"], attempt=3, experiment_uid="u")
     assert found == {
         "MASKRCNN_RESULTS_DIR": R,
         "MASKRCNN_FINGERPRINT": "f",
@@ -127,6 +127,11 @@ def test_environment_holds_no_key() -> None:
         "MASKRCNN_EXPERIMENT_UID": "u",
         "MASKRCNN_TERMINATION_LOG": "/dev/termination-log",
     }
+
+
+def test_a_task_is_given_the_oldest_fingerprint_and_all_of_them() -> None:
+    found = task_environment(placement(), fingerprints=["f-v1", "g-v2"], attempt=1, experiment_uid="u")
+    assert (found["MASKRCNN_FINGERPRINT"], found["MASKRCNN_FINGERPRINTS"]) == ("f-v1", "f-v1 g-v2")
 
 
 def test_a_conversion_without_a_tag_leaves_it_to_the_task(make: Any) -> None:

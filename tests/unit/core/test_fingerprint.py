@@ -8,11 +8,11 @@ import pytest
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core import fields_read
-from maskrcnn_operator.core.fingerprint import CURRENT_VERSION, fingerprint_version
+from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION
 from maskrcnn_operator.core.wanted import Wanted, understand
 from maskrcnn_trainer.spec import ExperimentSpec
 
-GOLDEN = Path(__file__).with_name("fingerprints-v1.json")
+GOLDEN = Path(__file__).parent
 MODELS = {"train", "evaluate", "prune", "retrain", "evaluate-pruned", "inference", "export"}
 AFTER_TRAIN = MODELS - {"train"}
 AFTER_PRUNE = {"retrain", "evaluate-pruned", "inference", "export"}
@@ -24,14 +24,19 @@ def wanted(experiment: MaskRCNNExperiment) -> Wanted:
     return found
 
 
-def changed(make: Any, *changes: Any, base: tuple[Any, ...] = ()) -> set[str]:
-    before, after = wanted(make(*base)).prints["v1"], wanted(make(*base, *changes)).prints["v1"]
+def prints(experiment: MaskRCNNExperiment, version: str = CURRENT_VERSION) -> dict[str, str]:
+    return {name: found.by_version[version] for name, found in wanted(experiment).prints.items()}
+
+
+def changed(make: Any, *changes: Any, base: tuple[Any, ...] = (), version: str = CURRENT_VERSION) -> set[str]:
+    before, after = prints(make(*base), version), prints(make(*base, *changes), version)
     return {name for name in before if before[name] != after[name]}
 
 
-def test_fingerprints_are_what_they_were(make: Any) -> None:
+@pytest.mark.parametrize("version", sorted(ALGORITHMS))
+def test_fingerprints_are_what_they_were(make: Any, version: str) -> None:
     """A release that finds others here would train everything again."""
-    assert wanted(make()).prints["v1"] == json.loads(GOLDEN.read_text())
+    assert prints(make(), version) == json.loads((GOLDEN / f"fingerprints-{version}.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def test_fingerprints_are_what_they_were(make: Any) -> None:
         ({"warmupSteps": 10}, MODELS),
         ({"deterministic": True}, MODELS),
         ({"numEpochs": 3}, MODELS),
-        ({"dataConfig": {"shuffleBufferSize": 10}}, MODELS),
+        ({"dataConfig": {"shuffleBufferSize": 10}}, set()),
         ({"dataConfig": {"augmentation": {"scaleJitter": [0.5, 2]}}}, MODELS),
         ({"maskrcnnConfig": {"trainRpnNmsThreshold": 0.8}}, MODELS),
         ({"maskrcnnConfig": {"nlayers": 18}}, MODELS),
@@ -136,8 +141,7 @@ def test_the_best_model_depends_on_its_evaluation(make: Any) -> None:
     def fewer(spec: dict[str, Any]) -> None:
         spec["experiment"]["dataConfig"]["evalSamples"] = 10
 
-    before, after = wanted(make(best)).prints["v1"], wanted(make(best, fewer)).prints["v1"]
-    assert before["train"] != after["train"]
+    assert "train" in changed(make, fewer, base=(best,))
 
 
 def test_data_that_the_user_names_is_not_that_of_a_conversion(make: Any) -> None:
@@ -147,8 +151,7 @@ def test_data_that_the_user_names_is_not_that_of_a_conversion(make: Any) -> None
     def shards(spec: dict[str, Any]) -> None:
         spec["steps"][0]["datasetConvert"]["numShards"] = 8
 
-    before, after = wanted(make(own)).prints["v1"], wanted(make(own, shards)).prints["v1"]
-    assert {name for name in before if before[name] != after[name]} == {"convert-train"}
+    assert changed(make, shards, base=(own,)) == {"convert-train"}
 
 
 def test_form_and_recognition(make: Any) -> None:
@@ -157,10 +160,10 @@ def test_form_and_recognition(make: Any) -> None:
     assert print_.endswith(f"-{CURRENT_VERSION}")
     assert len(print_) == 35
     assert int(print_[:8], 16) >= 0
-    assert fingerprint_version(print_) == "v1"
     assert found.recognises("train", print_)
     assert not found.recognises("retrain", print_)
-    for other in (None, "", print_[:-3], print_[:-1] + "9"):
+    assert found.recognises("train", found.prints["train"].by_version["v1"])
+    for other in (None, "", print_[:-3], print_[:-1] + "1", print_[:-1] + "9"):
         assert not found.recognises("train", other)
 
 
@@ -188,6 +191,7 @@ NOT_READ = {
     "maskrcnn_config",
     "data_config.n_workers",
     "data_config.prefetch_buffer_size",
+    "data_config.shuffle_buffer_size",
 }
 
 
@@ -232,11 +236,48 @@ def test_a_checkpoint_next_to_a_pruned_model_changes_nothing(make: Any) -> None:
     assert changed(make, lambda spec: spec["experiment"].update(checkpoint="/workspace/c.hdf5"), base=(own,)) == set()
 
 
-def test_a_calibration_on_images_draws_no_records(make: Any) -> None:
-    def own(spec: dict[str, Any]) -> None:
-        spec["steps"][8]["export"]["calibration"] = {"imageDir": "/workspace/calibration"}
+def on_images(spec: dict[str, Any]) -> None:
+    spec["steps"][8]["export"]["calibration"] = {"imageDir": "/workspace/calibration"}
 
-    assert changed(make, lambda spec: spec["steps"][8].update(experiment={"seed": 7}), base=(own,)) == set()
+
+@pytest.mark.parametrize(
+    ("given", "on_records_changes", "on_images_changes"),
+    [
+        # the images are drawn by the seed, from a directory or from the records
+        ({"seed": 7}, {"export"}, {"export"}),
+        ({"dataConfig": {"trainingFilePattern": "/data/other-*"}}, {"export"}, set()),
+        # images are calibrated on as they are, in the order drawn
+        ({"dataConfig": {"shuffleBufferSize": 10}}, set(), set()),
+        ({"dataConfig": {"augmentInputData": False}}, set(), set()),
+        ({"dataConfig": {"augmentation": {"scaleJitter": [0.5, 2]}}}, set(), set()),
+    ],
+)
+def test_a_calibration_depends_on_what_it_draws(
+    make: Any, given: dict[str, Any], on_records_changes: set[str], on_images_changes: set[str]
+) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["steps"][8]["experiment"] = given
+
+    assert changed(make, change) == on_records_changes
+    assert changed(make, change, base=(on_images,)) == on_images_changes
+
+
+def test_version_1_stays_as_it_was(make: Any) -> None:
+    """It covers the shuffling, and not the seed of a calibration on images."""
+
+    def shuffle(spec: dict[str, Any]) -> None:
+        spec["experiment"]["dataConfig"]["shuffleBufferSize"] = 10
+
+    def own_shuffle(spec: dict[str, Any]) -> None:
+        spec["steps"][8]["experiment"] = {"dataConfig": {"shuffleBufferSize": 10}}
+
+    def own_seed(spec: dict[str, Any]) -> None:
+        spec["steps"][8]["experiment"] = {"seed": 7}
+
+    assert changed(make, shuffle, version="v1") == MODELS
+    assert changed(make, own_shuffle, version="v1") == {"export"}
+    assert changed(make, own_seed, version="v1") == {"export"}
+    assert changed(make, own_seed, base=(on_images,), version="v1") == set()
 
 
 @pytest.mark.parametrize(

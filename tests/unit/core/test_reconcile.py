@@ -318,24 +318,6 @@ def test_times_of_conditions_stay_while_their_status_does(training: World) -> No
     assert second.last_transition_time == first.last_transition_time
 
 
-def test_an_older_fingerprint_is_still_recognised(training: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later release computes v2, and keeps v1 to compare with what is recorded."""
-    from maskrcnn_operator.core import fingerprint, wanted
-
-    algorithms = {**fingerprint.ALGORITHMS, "v2": lambda item: "2" * 32}
-    for module in (fingerprint, wanted):
-        monkeypatch.setattr(module, "ALGORITHMS", algorithms)
-        monkeypatch.setattr(module, "CURRENT_VERSION", "v2")
-    assert training.look().start == ()
-    assert training.live() == {"train"}
-    training.fail("train", 75)
-    training.now += timedelta(minutes=1)
-    (again,) = training.look().start
-    assert again.fingerprint.endswith("-v1")
-    training.succeed("train")
-    assert {training.newest(name).fingerprint for name in ("evaluate", "prune")} == {"2" * 32 + "-v2"}
-
-
 def test_the_status_survives_json(training: World) -> None:
     text = training.experiment.status.model_dump_json(by_alias=True, exclude_none=True)
     assert ExperimentStatus.model_validate_json(text, strict=True) == training.experiment.status

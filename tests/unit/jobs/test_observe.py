@@ -54,6 +54,15 @@ def test_a_job_whose_pods_are_not_all_there_starts(see: See) -> None:
     assert (run.step, run.attempt, run.live, run.deleted) == ("train", 1, True, False)
 
 
+@pytest.mark.parametrize("with_job", [True, False])
+def test_a_run_knows_the_fingerprints_that_its_job_was_given(see: See, with_job: bool) -> None:
+    job, pod = job_object(), pod_object()
+    for value in (job, pod):
+        value["metadata"]["annotations"]["maskrcnn.dev/older-fingerprints"] = "0000-v1"
+    run = see.one(job, pod) if with_job else see.one(pod)
+    assert (run.fingerprint, run.older_fingerprints) == ("train-v1", ("0000-v1",))
+
+
 def test_a_job_whose_pods_all_run_runs(see: See) -> None:
     assert see.one(job_object(nodes=2), *gang()).state == "Running"
     # two pods of one index are not the pods of two

@@ -37,6 +37,17 @@ def test_a_job() -> None:
     assert view.finished
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(None, ()), ("", ()), ("a-v1", ("a-v1",)), ("a-v1 b-v2", ("a-v1", "b-v2")), (7, ()), (["a-v1"], ())],
+)
+def test_older_fingerprints(given: object, read: tuple[str, ...]) -> None:
+    for make, view in ((job_object, job_view), (pod_object, pod_view)):
+        value = make()
+        value["metadata"]["annotations"]["maskrcnn.dev/older-fingerprints"] = given
+        assert view(value).older_fingerprints == read
+
+
 def test_a_condition_that_is_not_true_is_none() -> None:
     value = job_object(failed=("x", "y"))
     value["status"]["conditions"][0]["status"] = "False"

@@ -17,6 +17,7 @@ from pathlib import Path
 results = Path(os.environ["MASKRCNN_RESULTS_DIR"])
 attempt = int(os.environ["MASKRCNN_ATTEMPT"])
 fingerprint = os.environ["MASKRCNN_FINGERPRINT"]
+fingerprints = os.environ.get("MASKRCNN_FINGERPRINTS", fingerprint).split()
 arguments = sys.argv[1:]
 task = arguments[arguments.index("--") + 1 :]
 behaviours = json.loads(os.environ.get("FAKE_TRAINER", "{}")).get(results.name, ["ok"])
@@ -33,6 +34,7 @@ def speak(code: int, error: str | None = None) -> None:
         "task": task[0],
         "code": code,
         "fingerprint": fingerprint,
+        "fingerprints": fingerprints,
         "attempt": attempt,
         "modelPath": None,
         "metrics": {},
@@ -64,6 +66,7 @@ results.mkdir(parents=True, exist_ok=True)
             "experimentUid": os.environ["MASKRCNN_EXPERIMENT_UID"],
             "attempt": attempt,
             "fingerprint": fingerprint,
+            "fingerprints": fingerprints,
             "token": "t",
         }
     )

@@ -14,19 +14,25 @@ from maskrcnn_operator.local.results import finished_result
 
 
 def result(directory: Path, path: str) -> None:
-    content: dict[str, Any] = {"version": 1, "task": "train", "code": 0, "fingerprint": "9f2c", "attempt": 1}
+    content: dict[str, Any] = {
+        "version": 1,
+        "task": "train",
+        "code": 0,
+        "fingerprint": "a8c47326caeee986b816f946d049d9ad-v1",
+        "attempt": 1,
+    }
     (directory / "result.json").write_text(json.dumps(content | {"artifacts": {"model": {"path": path, "bytes": 1}}}))
 
 
 @pytest.mark.parametrize("path", ["/workspace/**.tlt", "/workspace/gone"])
 def test_a_result_without_its_artifact_is_none(tmp_path: Path, path: str) -> None:
     result(tmp_path, path)
-    assert finished_result(tmp_path, "9f2c", LocalWorkspace(tmp_path)) is None
+    assert finished_result(tmp_path, ["a8c47326caeee986b816f946d049d9ad-v1"], LocalWorkspace(tmp_path)) is None
     (tmp_path / "model.tlt").write_bytes(b"1")
     result(tmp_path, "/workspace/model.tlt")
-    assert finished_result(tmp_path, "9f2c", LocalWorkspace(tmp_path)) is not None
+    assert finished_result(tmp_path, ["a8c47326caeee986b816f946d049d9ad-v1"], LocalWorkspace(tmp_path)) is not None
 
 
 def test_a_pipe_is_no_result(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "result.json")
-    assert finished_result(tmp_path, "9f2c", LocalWorkspace(tmp_path)) is None
+    assert finished_result(tmp_path, ["a8c47326caeee986b816f946d049d9ad-v1"], LocalWorkspace(tmp_path)) is None

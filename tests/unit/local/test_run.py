@@ -20,6 +20,8 @@ import pytest
 import yaml
 from rich.console import Console
 
+from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.command import run_manifest
 from maskrcnn_operator.local.display import PlainDisplay
 from maskrcnn_operator.local.runner import LOCAL_SETTINGS
@@ -191,6 +193,31 @@ def test_an_experiment_runs_to_its_end(bench: Bench) -> None:
     assert "train.bin" in shown
 
 
+def by_older_release(bench: Bench) -> None:
+    """Make the recorded status and the results those of a release that knows version 1 of the fingerprint alone."""
+    prints = understand(read_object(bench.manifest)).prints
+    file = bench.home / "experiment-status.json"
+    content = json.loads(file.read_text())
+    for step in content["status"]["steps"]:
+        older = prints[step["name"]].by_version["v1"]
+        step["fingerprint"] = older
+        step.pop("olderFingerprint", None)
+        result_file = bench.home / step["name"] / "result.json"
+        result_file.write_text(json.dumps(json.loads(result_file.read_text()) | {"fingerprint": older}))
+        result_file.write_text(result_file.read_text().replace('"fingerprints"', '"ignored"'))
+    file.write_text(json.dumps(content))
+
+
+def test_nothing_runs_again_after_an_upgrade(bench: Bench) -> None:
+    assert bench.run() == 0
+    by_older_release(bench)
+    recorded = bench.step("train")["fingerprint"]
+    started = bench.started()
+    bench.manifest["spec"]["maxRestarts"] = 5
+    assert bench.run() == 0
+    assert (bench.started(), bench.step("train")["fingerprint"]) == (started, recorded)
+
+
 def test_a_process_sees_this_machines_paths(bench: Bench) -> None:
     bench.run()
     convert, _, train, evaluate = bench.calls()
@@ -209,7 +236,8 @@ def test_a_process_sees_this_machines_paths(bench: Bench) -> None:
     environment = train["environment"]
     assert environment["MASKRCNN_WORKSPACE"] == ws
     assert environment["MASKRCNN_ATTEMPT"] == "1"
-    assert environment["MASKRCNN_FINGERPRINT"] == bench.step("train")["fingerprint"]
+    older, recorded = environment["MASKRCNN_FINGERPRINTS"].split()
+    assert (older, recorded) == (environment["MASKRCNN_FINGERPRINT"], bench.step("train")["fingerprint"])
     assert "MASKRCNN_KEY" not in environment
 
 
@@ -446,3 +474,16 @@ def test_a_workspace_that_patterns_would_misread_is_refused(bench: Bench, caplog
 def test_a_manifest_that_is_not_there(bench: Bench, tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     assert run_manifest(tmp_path / "no.yaml", tmp_path, jobs=1, console=console, trainer=("false",)) == 64
+
+
+def test_a_calibration_on_images_of_an_older_release_runs_once_more(bench: Bench) -> None:
+    """The manifest may say another seed than the one by which its images were drawn."""
+    export = {"dataType": "int8", "calibration": {"imageDir": "/workspace/raw"}}
+    bench.manifest["spec"]["steps"].append({"name": "export", "export": export, "modelFrom": "train"})
+    assert bench.run() == 0
+    by_older_release(bench)
+    started = bench.started()
+    assert bench.run() == 0
+    assert bench.started() == [*started, "export"]
+    assert bench.run() == 0
+    assert bench.started() == [*started, "export"]

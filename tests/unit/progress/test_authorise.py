@@ -130,6 +130,14 @@ def test_a_report_that_contradicts_its_pod(cluster: Any, report: Report, field: 
     assert found.message.startswith(f"{field}: the report says ")
 
 
+def test_an_image_of_an_older_release_names_the_fingerprint_that_it_knows(cluster: Any) -> None:
+    cluster.change_job(older_fingerprints=("0000-v1",))
+    assert decide(cluster, report=Report("experiment-uid", 2, "0000-v1", {})) == GRANT
+    assert decide(cluster) == GRANT
+    found = decide(cluster, report=Report("experiment-uid", 2, "1111-v1", {}))
+    assert isinstance(found, Refusal)
+
+
 def test_only_the_current_step_is_written(cluster: Any) -> None:
     assert speaks_for_current(GRANT, cluster.nuclei)
     cluster.change_status(current_step="convert-train")

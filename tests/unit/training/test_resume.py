@@ -102,7 +102,6 @@ def test_shuffle_buffer_size_is_left_to_the_position_in_the_data() -> None:
 
 def test_no_field_that_the_operator_trains_anew_for_is_harmless() -> None:
     read = {".".join(to_camel(part) for part in field.split(".")) for field in TRAINING}
-    assert "dataConfig.shuffleBufferSize" in read
     # of val_json_file the classes matter to a training, and check_same_classes compares them
     assert read & HARMLESS_FIELDS == {"dataConfig.valJsonFile"}
 

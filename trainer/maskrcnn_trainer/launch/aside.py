@@ -21,6 +21,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
+from maskrcnn_trainer.fingerprints import fingerprints_in
 from maskrcnn_trainer.launch.contents import (
     first_changed,
     first_foreign,
@@ -57,10 +58,11 @@ class Way:
     moved_back: Path | None = None
 
 
-def make_way(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), key: str | None = None) -> None:
-    """Make the results directory free for results of ``fingerprint``, or leave it where it holds such already.
+def make_way(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> None:
+    """Make the results directory free for the results of a step, or leave it where it holds such already.
 
     Args:
+        fingerprints: of the step, oldest first; results of any of them are its results.
         task: the command line of the task, whose inputs may not move.
         key: opens encrypted checkpoints.
 
@@ -69,7 +71,7 @@ def make_way(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), k
         TryAgain: the file system does not let us look or move.
     """
     while True:
-        way = way_for(results_dir, fingerprint, task=task, key=key)
+        way = way_for(results_dir, *fingerprints, task=task, key=key)
         _carry_out(way, results_dir)
         if way.moved_back is None:
             return
@@ -91,10 +93,11 @@ def _carry_out(way: Way, results_dir: Path) -> None:
         log.info("%s holds results of this fingerprint; moved back", way.moved_back)
 
 
-def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), key: str | None = None) -> Way:
+def way_for(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> Way:
     """Decide what :func:`make_way` does, without doing it; raises what it raises."""
-    aside = _asides(results_dir, fingerprint)
-    back = next((path for path, mark in aside.items() if mark.fingerprint == fingerprint), None)
+    expected = frozenset(fingerprints)
+    aside = _asides(results_dir, expected)
+    back = next((path for path, mark in aside.items() if not expected.isdisjoint(mark.fingerprints)), None)
     inputs = inputs_of(task)
     found = _mode(results_dir)
     if found is None:
@@ -112,8 +115,8 @@ def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), ke
     if link is not None:
         raise _refusal(results_dir, link)
     mark = read_mark(results_dir)
-    stays = _is_claimed_in_place(results_dir, mark, fingerprint, key)
-    changed = _changed_result(results_dir, mark, fingerprint) if stays else None
+    stays = _is_claimed_in_place(results_dir, mark, expected, key)
+    changed = _changed_result(results_dir, mark, expected) if stays else None
     if stays and changed is None:
         _require_elsewhere(inputs, results_dir)
         return Way()
@@ -137,7 +140,7 @@ def way_for(results_dir: Path, fingerprint: str, *, task: Sequence[str] = (), ke
         moved_to = _free(results_dir, "damaged-{number}")
         log.warning("%s: run.json is damaged; all goes to %s, which is never deleted", results_dir, moved_to.name)
     else:
-        moved_to = _free(results_dir, digits(str(mark.fingerprint)), digits(str(mark.fingerprint)) + ".{number}")
+        moved_to = _free(results_dir, digits(mark.fingerprints[0]), digits(mark.fingerprints[0]) + ".{number}")
     # an attempt that left nothing, such as at a mistyped path, takes the place of no results
     spared = not holds_results(results_dir)
     old = [
@@ -153,18 +156,19 @@ def digits(fingerprint: str) -> str:
     return fingerprint[:8]
 
 
-def _is_claimed_in_place(results_dir: Path, mark: Mark, fingerprint: str, key: str | None) -> bool:
-    """Return whether nothing has to move: the directory is free, or what it holds is of this fingerprint.
+def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str], key: str | None) -> bool:
+    """Return whether nothing has to move: the directory is free, or what it holds is of an expected fingerprint.
 
     Raises:
         InvalidInput: neither run.json nor result.json says that the directory is ours.
     """
     if mark.run is Kind.OURS:
-        return mark.run_fingerprint == fingerprint
+        return not expected.isdisjoint(mark.run_fingerprints)
     if mark.run is Kind.FOREIGN:
         raise _refusal(results_dir, RUN_FILE)
-    if mark.result is Kind.OURS and (mark.run is Kind.ABSENT or mark.result_fingerprint == fingerprint):
-        return mark.result_fingerprint == fingerprint
+    finished = not expected.isdisjoint(mark.result_fingerprints)
+    if mark.result is Kind.OURS and (mark.run is Kind.ABSENT or finished):
+        return finished
     unexpected = first_unexpected(results_dir) if mark.run is Kind.ABSENT else None
     if mark.run is Kind.ABSENT and unexpected is None:
         return True
@@ -174,7 +178,7 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, fingerprint: str, key: s
         if unexpected is None:
             raise
         raise _refusal(results_dir, unexpected) from error
-    if found == fingerprint:
+    if not expected.isdisjoint(found):
         log.warning("%s: run.json is lost or damaged; its checkpoints are of this fingerprint and stay", results_dir)
         return True
     if unexpected is not None:
@@ -182,11 +186,11 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, fingerprint: str, key: s
     return False
 
 
-def _changed_result(results_dir: Path, mark: Mark, fingerprint: str) -> str | None:
+def _changed_result(results_dir: Path, mark: Mark, expected: frozenset[str]) -> str | None:
     """Return the first file changed by hand of a finished result that would be made again in place, None for none."""
-    if mark.result is not Kind.OURS or mark.result_fingerprint != fingerprint:
+    if mark.result is not Kind.OURS or expected.isdisjoint(mark.result_fingerprints):
         return None
-    return first_changed(results_dir) if read_result(results_dir, fingerprint) is None else None
+    return first_changed(results_dir) if read_result(results_dir, *expected) is None else None
 
 
 def _require_elsewhere(inputs: Sequence[Input], results_dir: Path) -> None:
@@ -232,7 +236,7 @@ def _refusal(directory: Path, name: str) -> InvalidInput:
     )
 
 
-def _asides(results_dir: Path, fingerprint: str) -> Mapping[Path, Mark]:
+def _asides(results_dir: Path, expected: frozenset[str]) -> Mapping[Path, Mark]:
     """Return the directories of other fingerprints beside a results directory, told by their names and content.
 
     A directory that the user has called like one, such as by a date, is none: its files name another fingerprint.
@@ -252,11 +256,11 @@ def _asides(results_dir: Path, fingerprint: str) -> Mapping[Path, Mark]:
         try:
             mark = read_mark(path)
         except InvalidInput as error:
-            if match["digits"] == digits(fingerprint):
+            if match["digits"] in map(digits, expected):
                 raise  # it may hold what would be made again
             log.warning("%s is left alone: %s", path, error)
             continue
-        if mark.fingerprint is not None and digits(mark.fingerprint) == match["digits"]:
+        if match["digits"] in map(digits, mark.fingerprints):
             found[path] = mark
     return found
 
@@ -321,8 +325,8 @@ def _rename(old: Path, new: Path) -> None:
         raise TryAgain(text) from error
 
 
-def _newest_checkpoint(results_dir: Path, key: str | None) -> str | None:
-    """Return the fingerprint of the newest checkpoint that opens; None where there is none.
+def _newest_checkpoint(results_dir: Path, key: str | None) -> tuple[str, ...]:
+    """Return the fingerprints of the newest checkpoint that opens, oldest first; none where there is none.
 
     Raises:
         InvalidInput: there are checkpoints, and the key opens none of them.
@@ -330,15 +334,14 @@ def _newest_checkpoint(results_dir: Path, key: str | None) -> str | None:
     matches = ((CHECKPOINT.fullmatch(path.name), path) for path in results_dir.iterdir() if not path.is_symlink())
     found = {int(match["step"]): path for match, path in matches if match}
     if not found:
-        return None
+        return ()
     from maskrcnn_trainer.modelfile import read_model_file  # numpy is not loaded for nothing
 
     locked: InvalidInput | None = None
     for step in sorted(found, reverse=True):
         path = found[step]
         try:
-            saved = read_model_file(path, key).state.get("fingerprint")
-            return str(saved) if saved else None
+            return fingerprints_in(read_model_file(path, key).state)
         except InvalidInput as error:
             locked = error if error.reason == "WrongKey" else locked
             log.warning("%s; trying the checkpoint before it", error)
@@ -346,4 +349,4 @@ def _newest_checkpoint(results_dir: Path, key: str | None) -> str | None:
             log.warning("%s: no checkpoint of ours (%r); trying the one before it", path, error)
     if locked is not None:
         raise locked
-    return None
+    return ()

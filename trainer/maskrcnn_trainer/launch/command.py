@@ -17,6 +17,7 @@ from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
+from maskrcnn_trainer.fingerprints import fingerprints_in
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
@@ -155,9 +156,10 @@ def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, s
 
 
 def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> bool:
-    results_dir, fingerprint = str(environment.results_dir), str(environment.fingerprint)
-    result = read_result(results_dir, fingerprint)
-    if result is None:
+    results_dir = str(environment.results_dir)
+    result = read_result(results_dir, *environment.fingerprints)
+    # a result that lacks one of the names gets it when the directory is claimed
+    if result is None or not set(environment.fingerprints).issubset(fingerprints_in(result)):
         return False
     log.info("%s already holds the results of this fingerprint; nothing to do", results_dir)
     if settings.node_rank == 0:
@@ -210,6 +212,7 @@ def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRe
                 experiment_uid=uid,
                 attempt=environment.attempt,
                 fingerprint=str(environment.fingerprint),
+                older_fingerprints=environment.older_fingerprints,
                 task=settings.task,
                 key=environment.key,
             ).token

@@ -24,7 +24,7 @@ from maskrcnn_trainer.launch.aside import make_way
 from maskrcnn_trainer.launch.contents import printable
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ours import RUN_FILE, TRAINING_LOCK
-from maskrcnn_trainer.launch.run_file import Run, read_run
+from maskrcnn_trainer.launch.run_file import Run, name_result, read_run
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,14 @@ def claim(
     experiment_uid: str,
     attempt: int,
     fingerprint: str,
+    older_fingerprints: Sequence[str] = (),
     task: Sequence[str] = (),
     key: str | None = None,
 ) -> Run:
     """Make this start the owner of the directory (index 0 only), after what else is there was moved aside.
 
     Args:
+        older_fingerprints: those by which older releases know the results of the step, oldest first.
         task: the command line of the task; what it reads does not move.
         key: opens the encrypted checkpoints of a directory whose run.json is damaged.
 
@@ -51,10 +53,12 @@ def claim(
         TryAgain: the file system does not let us look or move.
     """
     with _one_at_a_time(results_dir):
-        make_way(results_dir, fingerprint, task=task, key=key)
+        run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
+        make_way(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)
         resumed = read_run(results_dir) is not None
-        run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16))
+        # first the result: other nodes look at it once run.json names this attempt
+        name_result(results_dir, run.fingerprints)
         write_json_atomically(results_dir / RUN_FILE, run.to_json())
         if resumed:  # what stands in a directory that nobody had claimed is left alone
             remove_leftovers(results_dir, claimed=True)

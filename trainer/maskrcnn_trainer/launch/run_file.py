@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.artifacts import RESULT_FILE
+from maskrcnn_trainer.artifacts import RESULT_FILE, write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.launch.ours import IMAGES, RUN_FILE
 
 _LARGEST = 1 << 20
@@ -31,19 +33,26 @@ class Run:
         attempt: counts from 1.
         fingerprint: what the results will be results of.
         token: drawn at each start; the right to write.
+        older_fingerprints: those by which older releases know the same results, oldest first.
     """
 
     experiment_uid: str
     attempt: int
     fingerprint: str
     token: str
+    older_fingerprints: tuple[str, ...] = ()
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """All fingerprints of the results, oldest first."""
+        return (*self.older_fingerprints, self.fingerprint)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "version": 1,
             "experimentUid": self.experiment_uid,
             "attempt": self.attempt,
-            "fingerprint": self.fingerprint,
+            **as_members(self.fingerprints),
             "token": self.token,
         }
 
@@ -65,22 +74,22 @@ class Mark:
 
     Attributes:
         run, result: what run.json and result.json are.
-        run_fingerprint, result_fingerprint: what they name; None unless they are ours.
+        run_fingerprints, result_fingerprints: what they name, oldest first; empty unless they are ours.
         records: file name of the artifact ``records`` in result.json, such as ``train-*-of-00256.tfrecord``.
         inferred: whether result.json has the artifact ``images_annotated``: an inference has finished.
     """
 
     run: Kind
     result: Kind
-    run_fingerprint: str | None = None
-    result_fingerprint: str | None = None
+    run_fingerprints: tuple[str, ...] = ()
+    result_fingerprints: tuple[str, ...] = ()
     records: str | None = None
     inferred: bool = False
 
     @property
-    def fingerprint(self) -> str | None:
-        """What the results are results of; None where neither file says so."""
-        return self.run_fingerprint or self.result_fingerprint
+    def fingerprints(self) -> tuple[str, ...]:
+        """What the results are results of, oldest first; empty where neither file says so."""
+        return self.run_fingerprints or self.result_fingerprints
 
 
 def read_run(results_dir: Path) -> Run | None:
@@ -100,13 +109,13 @@ def read_mark(results_dir: Path) -> Mark:
     """
     run, content = _content(results_dir / RUN_FILE)
     read = _run_of(content)
-    if run is Kind.OURS and (read is None or not _FINGERPRINT.fullmatch(read.fingerprint)):
+    if run is Kind.OURS and (read is None or not _are_fingerprints(read.fingerprints)):
         known = isinstance(content, dict) and {"experimentUid", "token"} & content.keys()
         run, read = (Kind.DAMAGED if known else Kind.FOREIGN), None
     result, content = _content(results_dir / RESULT_FILE)
-    fingerprint = content.get("fingerprint") if isinstance(content, dict) else None
-    if result is Kind.OURS and not (isinstance(fingerprint, str) and _FINGERPRINT.fullmatch(fingerprint)):
-        result, fingerprint = Kind.FOREIGN, None
+    fingerprints = fingerprints_in(content) if isinstance(content, dict) else ()
+    if result is Kind.OURS and not _are_fingerprints(fingerprints):
+        result, fingerprints = Kind.FOREIGN, ()
     artifacts = content.get("artifacts") if result is Kind.OURS else None
     artifacts = artifacts if isinstance(artifacts, dict) else {}
     records = artifacts.get("records")
@@ -114,19 +123,42 @@ def read_mark(results_dir: Path) -> Mark:
     return Mark(
         run,
         result,
-        read.fingerprint if read else None,
-        fingerprint,
+        read.fingerprints if read else (),
+        fingerprints,
         records=path.rpartition("/")[2] if isinstance(path, str) else None,
         inferred=IMAGES in artifacts,
     )
 
 
+def name_result(results_dir: Path, fingerprints: tuple[str, ...]) -> None:
+    """Write the fingerprints of a step into a result of one of them that lacks another one; its time stays.
+
+    Later edits of the spec may change one fingerprint and leave the others: each name has to lead to the result. The
+    time of result.json tells results that were changed by hand afterwards.
+    """
+    file = results_dir / RESULT_FILE
+    kind, content = _content(file)
+    if kind is not Kind.OURS or not isinstance(content, dict):
+        return
+    named = frozenset(fingerprints_in(content))
+    if named.isdisjoint(fingerprints) or named.issuperset(fingerprints):
+        return
+    written = file.lstat()
+    write_json_atomically(file, content | as_members(fingerprints), indent=2)
+    os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
+
+
+def _are_fingerprints(values: tuple[str, ...]) -> bool:
+    return bool(values) and all(_FINGERPRINT.fullmatch(value) for value in values)
+
+
 def _run_of(content: Any) -> Run | None:
     try:
+        *older, fingerprint = fingerprints_in(content)
         return Run(
-            str(content["experimentUid"]), int(content["attempt"]), str(content["fingerprint"]), str(content["token"])
+            str(content["experimentUid"]), int(content["attempt"]), fingerprint, str(content["token"]), tuple(older)
         )
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
 
 

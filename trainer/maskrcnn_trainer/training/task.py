@@ -83,7 +83,16 @@ def train_task(
         store = (
             CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if ranks.rank == 0 else None
         )
-        training = Training(spec, ranks, store, reporter, stop, key=key, fingerprint=environment.fingerprint)
+        training = Training(
+            spec,
+            ranks,
+            store,
+            reporter,
+            stop,
+            key=key,
+            fingerprint=environment.fingerprint,
+            older_fingerprints=environment.older_fingerprints,
+        )
         reporter.accepted()
         training.run()
         if store is not None:

@@ -16,6 +16,7 @@ from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.fingerprints import as_members, fingerprint_of
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.listing import variable_listing
@@ -70,6 +71,7 @@ class Training:
         *,
         key: str | None,
         fingerprint: str | None,
+        older_fingerprints: tuple[str, ...] = (),
     ) -> None:
         self.ranks = ranks
         self.data: TrainingData = prepare_data(spec, ranks=ranks.size)
@@ -79,6 +81,7 @@ class Training:
         self._reporter = reporter
         self._stop = stop
         self._fingerprint = fingerprint
+        self._fingerprints = (*older_fingerprints, fingerprint) if fingerprint else ()
         stop.check()
 
         # a directory that an operator's run has claimed holds nothing foreign
@@ -248,6 +251,7 @@ class Training:
                     "ranks": self.ranks.size,
                     "records": len(self.data.records),
                     "recordsDigest": self._records_digest,
+                    **as_members(self._fingerprints),
                     **self._began.after(step, self.images_per_step).state(),
                 },
             )
@@ -281,7 +285,7 @@ class Training:
         for note in check_resumable(
             model.experiment,
             self._experiment,
-            saved_fingerprint=model.state.get("fingerprint"),
+            saved_fingerprint=fingerprint_of(model.state, self._fingerprints),
             fingerprint=self._fingerprint,
             same_records=has_same_records(model.state, records, self._records_digest) is True,
         ):
