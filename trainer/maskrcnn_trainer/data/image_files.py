@@ -1,9 +1,11 @@
-"""Image files as pixels, as training and evaluation see them."""
+"""Image files as pixels, as conversion, training, inference, and calibration see them."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from maskrcnn_trainer.files import read_regular
 
 
 class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreadable
-    """An image file that cannot be decoded; the text says why."""
+    """An image file that cannot be used; the text says why."""
 
 
 def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
@@ -33,18 +35,42 @@ def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
     Raises:
         UnreadableImage: missing, damaged, cut off, of an unknown format or of 32 bits a channel.
     """
+    with opened(read_bytes(path)) as image:
+        return to_rgb(ImageOps.exif_transpose(image) if exif else image)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        UnreadableImage: missing, empty, or no plain file.
+    """
     try:
         data = read_regular(path)
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror}") from error
     if not data:
         raise UnreadableImage("the file is empty")
+    return data
+
+
+@contextlib.contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an image of which only the header is decoded yet.
+
+    Raises:
+        UnreadableImage: no known format, 32 bits a channel, or whatever the decoder raises inside the context.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on metadata and on size; faults in the pixels are errors
         Image.MAX_IMAGE_PIXELS = None
         try:
-            with Image.open(io.BytesIO(data)) as opened:
-                return _rgb(ImageOps.exif_transpose(opened) if exif else opened)
+            with Image.open(io.BytesIO(data)) as image:
+                if image.mode in ("I", "F"):
+                    raise UnreadableImage(
+                        "its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16"
+                    )
+                yield image
         except UnidentifiedImageError as error:
             raise UnreadableImage("not an image in a format that can be read") from error
         except (MemoryError, UnreadableImage):
@@ -53,10 +79,8 @@ def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
             raise UnreadableImage(f"cannot be decoded: {error}") from error
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of an image as uint8 [h, w, 3]; of 16 bits the upper 8."""
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise UnreadableImage("its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16")
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_trainer.inference.images import UnreadableImage, read_pixels
+from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 
