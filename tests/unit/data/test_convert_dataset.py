@@ -397,6 +397,16 @@ def test_boxes_in_fractions_of_the_image_are_refused_before_any_work(source: Sou
         source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
 
 
+@pytest.mark.parametrize("bbox", [[-5, -5, 5, 5], [0.5, 0.5, 1, 1.25], [0, 0, 1, 0]])
+def test_boxes_near_the_first_pixel_are_no_fractions(
+    source: Source, caplog: pytest.LogCaptureFixture, bbox: list[float]
+) -> None:
+    source.annotate(0, 1, bbox=bbox)
+    source.annotate(0, 2)
+    source.write().convert()
+    assert not any("fractions" in line for line in warnings_in(caplog))
+
+
 @pytest.mark.parametrize(("bad", "warned"), [(1, False), (2, True)])
 def test_boxes_that_do_not_fit_their_masks_are_counted_in_a_warning(
     source: Source, caplog: pytest.LogCaptureFixture, bad: int, warned: bool

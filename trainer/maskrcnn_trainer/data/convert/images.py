@@ -1,8 +1,7 @@
 """An image file as a record stores it: decoded to the end, of the size that its annotations are for, in a known format.
 
-JPEG, sound PNG, and uncompressed 24-bit BMP are stored as they are, since TensorFlow decodes them to the same pixels;
-anything else that Pillow reads is stored as PNG. Rotation by EXIF is ignored everywhere: annotations are in stored
-pixels.
+JPEG and sound PNG are stored as they are, since TensorFlow decodes them to the same pixels; anything else that Pillow
+reads is stored as PNG. Rotation by EXIF is ignored everywhere: annotations are in stored pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _UPRIGHT = 1
 _SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
 _DARK = 16  # of 256 levels of the high byte: 1/16 of the range
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MOST_PIXELS = {"jpeg": (2**29 - 1) // 3, "png": 2**29 - 1, "bmp": (2**30 - 1) // 3}
+_MOST_PIXELS = {"jpeg": (2**29 - 1) // 3, "png": 2**29 - 1}
 """What TensorFlow 2.18 decodes, by format: core/lib/jpeg/jpeg_mem.cc and kernels/image/decode_image_op.cc."""
 
 
@@ -34,7 +33,7 @@ class CheckedImage:
     """An image file that was decoded to its end.
 
     Attributes:
-        stored: jpeg, png or bmp where a record stores the file as it is; None: its pixels are stored as PNG.
+        stored: jpeg or png where a record stores the file as it is; None: its pixels are stored as PNG.
         repaired: why its pixels are stored, where the file is at fault; else "".
         orientation: of EXIF, 1 to 8; 1 where none is given.
         is_dark: whether it has 16 bits and its 99th percentile is below 1/16 of their range.
@@ -54,7 +53,7 @@ class EncodedImage:
 
     Attributes:
         data: bytes of a file in `format`.
-        format: jpeg, png or bmp.
+        format: jpeg or png.
         sha256: of the original file, hexadecimal.
     """
 
@@ -81,7 +80,7 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
         repaired = "" if ends else "the file ends early, after all of its pixels"
         if isinstance(image, GifImageFile) and image.tile and image.tile[0].extents != (0, 0, *image.size):
             repaired = "its first frame is smaller than its canvas"
-        stored = None if repaired else _stored_format(data, image)
+        stored = None if repaired else _stored_format(data)
         most = _MOST_PIXELS[stored or "png"]
         if width * height > most:
             raise UnreadableImage(f"has {width}x{height} pixels: training decodes {most:,} pixels at most")
@@ -146,21 +145,14 @@ def _png_ends(data: bytes) -> bool:
     return False
 
 
-def _stored_format(data: bytes, image: Image.Image) -> str | None:
-    """The format under which a file is stored as it is; None where TensorFlow could not decode it, or otherwise."""
+def _stored_format(data: bytes) -> str | None:
+    """Return the format under which a file is stored as it is, None for those that TensorFlow reads otherwise.
+
+    It refuses BMP with bytes behind the pixels, and takes the first frame of GIF for the canvas.
+    """
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    if data.startswith(_PNG):
-        return "png"
-    if data.startswith(b"BM") and len(data) >= 34:
-        header, bits, compression = (
-            struct.unpack_from("<I", data, 14)[0],
-            struct.unpack_from("<H", data, 28)[0],
-            struct.unpack_from("<I", data, 30)[0],
-        )
-        if header >= 40 and bits == 24 and compression == 0 and image.mode == "RGB":
-            return "bmp"
-    return None
+    return "png" if data.startswith(_PNG) else None
 
 
 def _as_png(data: bytes) -> bytes:

@@ -170,7 +170,8 @@ def check_units(dataset: CocoDataset) -> None:
 
 
 def _is_fraction(bbox: Box, image: CocoImage) -> bool:
-    return max(bbox[0] + bbox[2], bbox[1] + bbox[3]) <= 1 and min(image.width, image.height) >= _UNIT_SIDE
+    inside = all(0 <= value <= 1 for value in bbox) and bbox[2] > 0 and bbox[3] > 0
+    return inside and min(image.width, image.height) >= _UNIT_SIDE
 
 
 def warn_of_crowds(dataset: CocoDataset) -> None:
