@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import unicodedata
 from pathlib import Path
 
@@ -59,3 +60,14 @@ def test_names_that_lead_to_a_file_are_right(tmp_path: Path, name: str) -> None:
 def test_two_files_of_the_name_are_not_chosen_between(tmp_path: Path) -> None:
     problem(tmp_path, "a/1.jpg", "x")
     assert problem(tmp_path, "b/1.jpg", "1.jpg").endswith("images")
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "sub/1.jpg"])
+def test_a_folder_that_may_not_be_listed_is_left_to_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("os.listdir", refuse)
+    assert problem(tmp_path, "x", name) == ""

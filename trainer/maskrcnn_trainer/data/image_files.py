@@ -66,7 +66,9 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = None
         try:
             with Image.open(io.BytesIO(data)) as image:
-                if image.mode in ("I", "F"):
+                if image.format == "EPS":  # to decode it, Pillow would run a program on it
+                    raise UnreadableImage("EPS is a drawing, not an image of pixels; save it as PNG")
+                if image.mode in ("I", "F") and not is_deep(image):
                     raise UnreadableImage(
                         "its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16"
                     )
@@ -79,8 +81,13 @@ def opened(data: bytes) -> Iterator[Image.Image]:
             raise UnreadableImage(f"cannot be decoded: {error}") from error
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Return whether Pillow holds an image with its 16 bits; PGM of 16 bits comes with 32, of which 16 are used."""
+    return image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+
+
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Return the pixels of an image as uint8 [h, w, 3]; of 16 bits the upper 8."""
-    if image.mode.startswith("I;16"):
+    if is_deep(image):
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
-from maskrcnn_trainer.data.image_files import UnreadableImage, opened, read_bytes, to_rgb
+from maskrcnn_trainer.data.image_files import UnreadableImage, is_deep, opened, read_bytes, to_rgb
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -88,8 +88,8 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
             # Every coded coefficient is still read, so damage is found, but an eighth of the size is computed.
             image.draft("L", (max(1, width // 8), max(1, height // 8)))
         image.load()
-        is_deep = image.mode.startswith("I;16") or (is_png and data[24] == 16)
-        is_dark = is_deep and bool(np.percentile(to_rgb(image), 99) < _DARK)
+        has_16_bits = is_deep(image) or (is_png and data[24] == 16)
+        is_dark = has_16_bits and bool(np.percentile(to_rgb(image), 99) < _DARK)
         return CheckedImage(stored, repaired, _orientation(image), is_dark, zlib.crc32(data))
 
 

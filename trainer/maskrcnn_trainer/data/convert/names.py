@@ -25,13 +25,14 @@ def missing_files(images: Iterable[CocoImage], image_dir: str) -> dict[int, str]
         images: with names relative to `image_dir`.
         image_dir: an existing directory.
     """
-    listed: dict[str, set[str]] = {}
+    listed: dict[str, set[str] | None] = {}
     absent = []
     for image in images:
         folder, name = posixpath.split(image.file_name)
         if folder not in listed:
             listed[folder] = _names_in(image_dir, folder)
-        if name not in listed[folder] and not _exists(image_dir, image.file_name):
+        names = listed[folder]
+        if names is not None and name not in names and not _exists(image_dir, image.file_name):
             absent.append(image)
     if not absent:
         return {}
@@ -42,12 +43,15 @@ def missing_files(images: Iterable[CocoImage], image_dir: str) -> dict[int, str]
     }
 
 
-def _names_in(image_dir: str, folder: str) -> set[str]:
+def _names_in(image_dir: str, folder: str) -> set[str] | None:
+    """Return the names in a folder; None where it may not be listed, though its files may perhaps be read."""
     try:
         return set(os.listdir(os.path.join(image_dir, folder)))  # noqa: PTH118, PTH208 - names, not paths
     except ValueError:  # half of a surrogate pair is in no name
         return set()
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return None
         if error.errno not in _ABSENT:
             raise
         return set()
