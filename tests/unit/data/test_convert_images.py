@@ -139,9 +139,10 @@ def chunks(png: bytes) -> list[bytes]:
     return found
 
 
-def test_png_with_a_changed_byte_in_its_pixels_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("from_end", [100, 13], ids=["pixels", "checksum"])
+def test_png_with_a_changed_byte_is_refused(tmp_path: Path, from_end: int) -> None:
     data = write(tmp_path / "a.png", compress_level=0)
-    place = len(data) - 100
+    place = len(data) - from_end
     (tmp_path / "a.png").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     with pytest.raises(UnreadableImage, match="is damaged: the checksum of its 'IDAT' chunk is wrong"):
         check_image(tmp_path / "a.png", 30, 40)
