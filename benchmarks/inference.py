@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn_trainer.data.canvas import to_canvas
-from maskrcnn_trainer.inference.images import read_pixels
+from maskrcnn_trainer.data.image_files import read_pixels
 from maskrcnn_trainer.launch.cpus import usable_cpus
 from maskrcnn_trainer.runtime import BFLOAT16_CPU_FLAGS, cpu_flags
 from peer_environment import ROOT, model_garden_environ, model_garden_python

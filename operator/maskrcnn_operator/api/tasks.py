@@ -42,6 +42,15 @@ class DatasetConvert(ApiModel):
     include_mask: bool = Field(
         default=True, description="Whether to include segmentation ground truth. Training needs it."
     )
+    skip_bad_images: bool = Field(
+        default=False,
+        description="Whether to leave out images that are missing, damaged, or of another size than annotated, with "
+        "their objects; TAG_warnings.json lists them. Otherwise one such image fails the step.",
+    )
+    crowd_as_objects: bool = Field(
+        default=False,
+        description="Whether annotations with iscrowd 1 are converted as single objects; training leaves crowds out.",
+    )
 
 
 class Train(ApiModel):

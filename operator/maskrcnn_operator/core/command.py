@@ -70,6 +70,8 @@ def task_arguments(step: Step, placement: Placement) -> tuple[str, ...]:
         arguments += ["-t", task.tag] if task.tag else []
         arguments += ["-s", str(task.num_shards)]
         arguments += ["--include_mask" if task.include_mask else "--no-include_mask"]
+        arguments += ["--skip_bad_images"] if task.skip_bad_images else []
+        arguments += ["--crowd_as_objects"] if task.crowd_as_objects else []
     elif isinstance(task, Train):
         arguments += ["-d", results]
         arguments += ["--output", task.output] if task.output != "last" else []

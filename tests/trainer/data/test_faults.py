@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.examples import decode, parse_image
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import evaluation_dataset, training_dataset
 from maskrcnn_trainer.data.records import RecordIndex
@@ -37,6 +39,35 @@ def test_an_undecodable_image_is_named(
     assert raised.value.exit_code == EXIT_INVALID
     assert str(index.files[int(index.file_ids[2])]) in str(raised.value)
     assert f"record at byte {int(index.offsets[2])}" in str(raised.value)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_image_of_another_size_than_its_record_gives_is_named(
+    write_records: Callable[..., RecordIndex],
+    make_spec: Callable[..., ExperimentSpec],
+    picture: type,
+    thing: type,
+    training: bool,
+) -> None:
+    things, half = [thing((2, 2, 30, 30), 1)], cv2.imencode(".png", GREY[::2, ::2])[1].tobytes()
+    index = write_records([picture(GREY, things, "other", encoded=half)])
+    dataset = (
+        training_dataset(index, make_spec(), ONE_CLASS, ANCHORS, start_step=0, rank=0, ranks=1, with_rpn_targets=False)
+        if training
+        else evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0)
+    )
+    with pytest.raises(
+        InvalidInput, match=r"image other has 64x48 pixels \(width x height\), but the record says 128x96.*convert it"
+    ):
+        next(named_faults(dataset, index, lambda _: [0], ONE_CLASS))
+
+
+def test_record_without_a_size_is_read(picture: type) -> None:
+    example = tf.train.Example.FromString(picture(GREY, []).example())
+    for key in ("image/height", "image/width"):
+        del example.features.feature[key]
+    image, _ = parse_image(tf.constant(example.SerializeToString()))
+    assert decode(image).shape == (96, 128, 3)
 
 
 def test_a_category_outside_the_map_is_named(

@@ -47,7 +47,7 @@ def test_command_lines(make: Any, step: str, expected: str) -> None:
 def test_every_field_of_a_task_reaches_its_command_line(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         steps = {step["name"]: step for step in spec["steps"]}
-        steps["convert-train"]["datasetConvert"]["includeMask"] = False
+        steps["convert-train"]["datasetConvert"].update(includeMask=False, skipBadImages=True, crowdAsObjects=True)
         steps["train"]["train"]["output"] = "best"
         steps["prune"]["prune"]["excludedLayers"] = ["fc6", "l2"]
         steps["inference"]["inference"].update(classMap="/workspace/names.txt", exif=True)
@@ -57,7 +57,7 @@ def test_every_field_of_a_task_reaches_its_command_line(make: Any) -> None:
 
     experiment = make(change)
     lines = {step.name: " ".join(task_arguments(step, placement(encrypted=True))) for step in experiment.spec.steps}
-    assert lines["convert-train"].endswith("--no-include_mask")
+    assert lines["convert-train"].endswith("--no-include_mask --skip_bad_images --crowd_as_objects")
     assert lines["train"].endswith("--output best")
     assert lines["prune"].endswith("-el fc6 l2")
     assert lines["inference"].endswith("-c /workspace/names.txt --include_mask --exif")

@@ -33,6 +33,8 @@ def test_short_flags_and_defaults() -> None:
         "tag": None,
         "num_shards": 256,
         "include_mask": True,
+        "skip_bad_images": False,
+        "crowd_as_objects": False,
     }
     assert vars(parse(*SHORT, "-r", "r", "-t", "train", "-s", "8")) == vars(parse(*SHORT)) | {
         "results_dir": "r",
@@ -56,6 +58,8 @@ def test_long_flags_with_both_spellings(spell) -> None:
         "tag": "t",
         "num_shards": 8,
         "include_mask": True,
+        "skip_bad_images": False,
+        "crowd_as_objects": False,
     }
 
 
@@ -72,6 +76,24 @@ def test_long_flags_with_both_spellings(spell) -> None:
 )
 def test_masks_can_be_switched_off(flag: str, include: bool) -> None:
     assert parse(*SHORT, *with_hyphens([flag])).include_mask is include
+
+
+@pytest.mark.parametrize("name", ["skip_bad_images", "crowd_as_objects"])
+def test_switches_with_both_spellings(name: str) -> None:
+    for flag in (f"--{name}", f"--{name.replace('_', '-')}"):
+        assert getattr(parse(*SHORT, *with_hyphens([flag])), name) is True
+
+
+@pytest.mark.parametrize("flag", ["-i", "-a", "-o", "-r"])
+def test_an_empty_path_is_refused(flag: str) -> None:
+    with pytest.raises(InvalidInput, match=f"argument {flag}/.*: the path is empty"):
+        parse(*SHORT, flag, "")
+
+
+@pytest.mark.parametrize("character", "*?[],")
+def test_an_output_directory_that_would_be_a_pattern_is_refused(character: str) -> None:
+    with pytest.raises(InvalidInput, match=r"argument -o/--output-dir: 'a.b': a path without .* is wanted"):
+        parse("-i", "x", "-a", "y", "-o", f"a{character}b")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +140,7 @@ def test_a_run_reports_what_it_did(folder: Path) -> None:
     assert result["task"] == "dataset_convert"
     metrics = result["metrics"]
     assert metrics.pop("seconds") > 0
-    assert metrics == {"images": 1, "objects": 1, "skipped_objects": 1, "warned_images": 1}
+    assert metrics == {"images": 1, "objects": 1, "skipped_objects": 1, "warned_images": 1, "skipped_images": 0}
     records, warnings = result["artifacts"]["records"], result["artifacts"]["warnings"]
     assert records["path"] == str(folder / "out" / "set-*-of-00002.tfrecord")
     assert records["bytes"] == sum(path.stat().st_size for path in (folder / "out").glob("*.tfrecord"))

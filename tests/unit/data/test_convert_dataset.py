@@ -141,6 +141,7 @@ def test_without_masks(source: Source) -> None:
 def test_warnings(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     source.annotate(1, 11, bbox=[35, 5, 10, 20])
     source.annotate(1, 12)
+    source.annotate(1, 17, bbox=[5, 5, 35.25, 20])
     source.annotate(1, 13, segmentation=[[1, 2, 3]])
     source.annotate(3, 14, bbox=[5, 5, 5, 20])
     source.annotate(3, 15, segmentation={"size": [30, 40], "counts": [1200]})
@@ -148,11 +149,11 @@ def test_warnings(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         summary = source.write().convert(num_shards=1)
     assert json.loads((source.output_dir / "boxes_warnings.json").read_text()) == {
-        "101": {"box": [11], "mask": [13]},
+        "101": {"box": [11, 17], "mask": [13]},
         "103": {"box": [], "mask": [14, 15]},
     }
-    assert [len(record["image/object/mask"]) for record in source.records()] == [0, 1, 0, 2, 1]
-    assert (summary.objects, summary.skipped, summary.warned_images) == (4, 2, 2)
+    assert [len(record["image/object/mask"]) for record in source.records()] == [0, 2, 0, 2, 1]
+    assert (summary.objects, summary.skipped, summary.warned_images) == (5, 2, 2)
     assert summary.warnings_file == str(source.output_dir / "boxes_warnings.json")
     lines = [record.getMessage() for record in caplog.records]
     assert f"writing to output path: {source.output_dir}/boxes" in lines
@@ -166,6 +167,7 @@ def test_warnings(source: Source, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_new_run_replaces_the_older_set_of_its_tag_only(source: Source) -> None:
     source.annotate(0, 1, bbox=[-1, 0, 5, 5])
+    source.annotate(0, 2)
     source.write().convert(num_shards=4)
     source.convert(num_shards=2, tag="boxes2")
     source.annotations[0]["bbox"] = [5, 5, 10, 20]
@@ -186,6 +188,7 @@ def test_a_foreign_file_with_a_name_of_the_set_is_refused_and_stays(
     source: Source, tmp_path: Path, name: str, kind: str
 ) -> None:
     source.annotate(0, 1, bbox=[-1, 0, 5, 5])
+    source.annotate(0, 2)
     source.write().convert(num_shards=3)
     file, mine = source.output_dir / name, tmp_path / "mine"
     mine.write_bytes(b"my notes")
@@ -236,13 +239,13 @@ def test_the_result_does_not_depend_on_the_number_of_processes(source: Source, t
     for i in range(5):
         source.annotate(i, 2 * i + 1)
         source.annotate(i, 2 * i + 2, bbox=[5, 5, 5, 20])
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     source.write().convert()
     one = {path.name: path.read_bytes() for path in source.output_dir.iterdir()}
-    source.convert(processes=3, progress=lambda done, total: seen.append((done, total)))
+    source.convert(processes=3, progress=lambda *counts: seen.append(counts))
     assert {path.name: path.read_bytes() for path in source.output_dir.iterdir()} == one
     assert len(one) == 3
-    assert seen == [(i, 5) for i in range(1, 6)]
+    assert seen == [(phase, i, 5) for phase in ("Checking", "Converting") for i in range(1, 6)]
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
@@ -267,7 +270,204 @@ def test_all_images_that_cannot_be_used_are_named_and_nothing_is_written(source:
 def test_missing_images_are_named_before_any_work(source: Source) -> None:
     source.images[2]["file_name"] = "none.jpg"
     with pytest.raises(InvalidInput, match=r"images: id 102: file_name 'none\.jpg': no such file in .*/images$"):
-        source.write().convert(progress=lambda done, total: pytest.fail("an image was converted"))
+        source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
+
+
+def test_missing_images_in_folders_are_named_before_any_work(source: Source) -> None:
+    (source.image_dir / "sub").mkdir()
+    source.images[1]["file_name"], source.images[2]["file_name"] = "sub/none.jpg", "other/none.jpg"
+    with pytest.raises(InvalidInput, match=r"(?s)2 problems.*id 101: .*'sub/none\.jpg'.*id 102: .*'other/none\.jpg'"):
+        source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_more_bad_images_than_a_message_holds_are_counted_to_the_last(source: Source, processes: int) -> None:
+    for i in range(5, 30):
+        (source.image_dir / f"{i}.jpg").write_bytes(b"no image")
+        source.images.append({"id": 100 + i, "file_name": f"{i}.jpg", "width": 40, "height": 30})
+    with pytest.raises(InvalidInput, match=r"(?s): 25 problems:.*and 5 more"):
+        source.write().convert(processes=processes)
+
+
+def test_bad_image_is_told_once_and_before_the_first_is_converted(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    (source.image_dir / "4.jpg").write_bytes(b"no image")
+    phases: set[str] = set()
+    with pytest.raises(InvalidInput, match=r"4\.jpg: not an image"):
+        source.write().convert(progress=lambda phase, done, total: phases.add(phase))
+    assert phases == {"Checking"}
+    assert not [record for record in caplog.records if "4.jpg" in record.getMessage()]
+
+
+def test_bad_images_are_left_out_and_listed_on_demand(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    (source.image_dir / "1.jpg").write_bytes(b"no image")
+    (source.image_dir / "2.jpg").unlink()
+    for i in range(5):
+        source.annotate(i, i + 1)
+    source.annotate(1, 9)
+    summary = source.write().convert(num_shards=2, skip_bad_images=True)
+    assert [record["image/source_id"] for record in source.records()] == [[b"100"], [b"104"], [b"103"]]
+    warnings = json.loads((source.output_dir / "boxes_warnings.json").read_text())
+    assert warnings.keys() == {"101", "102"}
+    assert warnings["101"] == {
+        "box": [], "mask": [], "image": f"{source.image_dir}/1.jpg: not an image in a format that can be read"
+    }  # fmt: skip
+    assert (summary.images, summary.skipped_images, summary.objects, summary.skipped) == (3, 2, 3, 0)
+    (line,) = warnings_in(caplog)
+    assert line.startswith("2 of 5 images (40.0%) are left out with their 3 objects")
+    source.convert(num_shards=3, skip_bad_images=True)  # it knows its own warnings file
+    assert len(source.records()) == 3
+
+
+def test_no_usable_image_is_refused_on_demand_too(source: Source) -> None:
+    for image in source.images:
+        image["width"] = 41
+    with pytest.raises(InvalidInput, match="5 problems"):
+        source.write().convert(skip_bad_images=True)
+    assert source.files() == []
+
+
+def test_nothing_left_of_the_objects_is_refused(source: Source) -> None:
+    source.annotate(0, 1, segmentation=[])
+    source.annotate(1, 2, segmentation=[])
+    source.annotate(1, 3, bbox=[35, 5, 10, 20])
+    with pytest.raises(InvalidInput) as caught:
+        source.write().convert()
+    assert str(caught.value) == (
+        f"{source.annotations_file}: 3 of 3 objects (100.0%) are left out: empty segmentation: 2, such as image 100, "
+        "object 1: the list of polygons is empty; box reaches out of the image: 1, such as image 101, object 3: box "
+        "[35, 5, 10, 20] (x, y, width, height) reaches out of the 40x30 image by 5 pixels; the annotations seem to be "
+        "boxes without masks, which cannot train Mask R-CNN (--no-include_mask converts the boxes alone)"
+    )
+    assert (caught.value.exit_code, source.files()) == (64, [])
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Those of the conversion itself; the annotations are told of where they are read."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.WARNING and not record.name.endswith("data.coco")
+    ]
+
+
+def left_out(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    messages = ((record.levelname, record.getMessage()) for record in caplog.records)
+    return [(level, message) for level, message in messages if " objects (" in message]
+
+
+@pytest.mark.parametrize(("bad", "level"), [(1, "INFO"), (2, "WARNING")])
+def test_more_than_a_tenth_of_the_objects_left_out_is_a_warning(
+    source: Source, caplog: pytest.LogCaptureFixture, bad: int, level: str
+) -> None:
+    for number in range(1, 11):
+        source.annotate(0, number, **({"segmentation": [[1, 2, 3]]} if number <= bad else {}))
+    with caplog.at_level(logging.INFO):
+        source.write().convert()
+    ((found, line),) = left_out(caplog)
+    assert found == level
+    assert line == (
+        f"{bad} of 10 objects ({bad}0.0%) are left out: broken segmentation: {bad}, such as image 100, object 1: "
+        "polygon 0: 3 numbers: pairs x, y are wanted"
+    )
+
+
+def test_boxes_of_corners_are_named_as_the_likely_cause(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(1, 9):
+        source.annotate(0, number)
+    for number in range(10, 12):
+        source.annotate(1, number, bbox=[25, 5, 35, 25])
+    source.write().convert()
+    ((level, line),) = left_out(caplog)
+    assert level == "WARNING"
+    assert line.endswith("; the boxes seem to be x1, y1, x2, y2: COCO's are x, y, width, height")
+
+
+def test_boxes_out_of_the_image_that_are_no_corners_are_not_named_so(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.annotate(0, 1)
+    source.annotate(1, 10, bbox=[35, 5, 10, 20])
+    source.write().convert()
+    ((_, line),) = left_out(caplog)
+    assert "x1" not in line
+
+
+def test_boxes_in_fractions_of_the_image_are_refused_before_any_work(source: Source) -> None:
+    source.annotate(0, 1, bbox=[0.1, 0.2, 0.5, 0.8], segmentation=[[0.1, 0.2, 0.6, 0.2, 0.6, 1]])
+    with pytest.raises(InvalidInput, match=r"1 of 1 boxes.*seem to be fractions of the image; x, y, width"):
+        source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
+
+
+@pytest.mark.parametrize("bbox", [[-5, -5, 5, 5], [0.5, 0.5, 1, 1.25], [0, 0, 1, 0]])
+def test_boxes_near_the_first_pixel_are_no_fractions(
+    source: Source, caplog: pytest.LogCaptureFixture, bbox: list[float]
+) -> None:
+    source.annotate(0, 1, bbox=bbox)
+    source.annotate(0, 2)
+    source.write().convert()
+    assert not any("fractions" in line for line in warnings_in(caplog))
+
+
+@pytest.mark.parametrize(("bad", "warned"), [(1, False), (2, True)])
+def test_boxes_that_do_not_fit_their_masks_are_counted_in_a_warning(
+    source: Source, caplog: pytest.LogCaptureFixture, bad: int, warned: bool
+) -> None:
+    for number in range(1, 21):
+        source.annotate(0, number, **({"bbox": [5, 5, 30, 20]} if number <= bad else {}))
+    source.write().convert()
+    lines = [message for level, message in left_out(caplog) if level == "WARNING"]
+    assert len(lines) == warned
+    assert not warned or lines[0].startswith("2 of 20 objects (10.0%) have a box that does not fit the mask")
+
+
+def test_images_turned_by_exif_are_counted_in_a_warning(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 3
+    Image.new("RGB", (40, 30)).save(source.image_dir / "3.jpg", exif=tags)
+    source.write().convert()
+    (line,) = warnings_in(caplog)
+    assert line.startswith("1 of 5 images (20.0%) have an EXIF orientation other than 1 (such as 3.jpg with 3)")
+
+
+def test_dark_images_of_16_bits_are_counted_in_a_warning(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(np.full((30, 40), 4000, np.uint16)).save(source.image_dir / "3.jpg", "PNG")
+    source.write().convert()
+    (line,) = warnings_in(caplog)
+    assert line.startswith("1 of 5 images (20.0%) have 16 bits, with 99% of their values below 1/16 of the range")
+
+
+def test_png_without_its_end_is_counted_in_a_warning(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    Image.new("RGB", (40, 30)).save(source.image_dir / "3.jpg", "PNG")
+    (source.image_dir / "3.jpg").write_bytes((source.image_dir / "3.jpg").read_bytes()[:-12])
+    source.write().convert()
+    (line,) = warnings_in(caplog)
+    assert line == (
+        "1 of 5 images (20.0%) are stored as new PNG: the file ends early, after all of its pixels (such as 3.jpg)"
+    )
+
+
+def test_crowds_that_are_most_of_the_objects_are_counted_in_a_warning(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.annotate(0, 1, iscrowd=1)
+    source.annotate(0, 2)
+    source.write().convert()
+    assert not warnings_in(caplog)
+    source.annotate(0, 3, iscrowd=1)
+    source.write().convert(num_shards=1)
+    (line,) = warnings_in(caplog)
+    assert line.startswith("2 of 3 objects (66.7%) have iscrowd 1: training leaves them out")
+    assert "--crowd-as-objects" in line
+    assert source.records()[0]["image/object/is_crowd"] == [1, 0, 1]
+
+
+def test_crowds_become_objects_on_demand(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    source.annotate(0, 1, iscrowd=1)
+    source.write().convert(num_shards=1, crowd_as_objects=True)
+    assert source.records()[0]["image/object/is_crowd"] == [0]
+    assert not warnings_in(caplog)
 
 
 def test_file_names_may_name_folders(source: Source) -> None:

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_trainer.data.convert.images import UnreadableImage, read_image
+from maskrcnn_trainer.data.convert.images import EncodedImage, check_image, encode_image
+from maskrcnn_trainer.data.image_files import UnreadableImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 
@@ -19,9 +24,13 @@ def write(path: Path, image: Image.Image | None = None, **options: Any) -> bytes
     return path.read_bytes()
 
 
+def read_image(path: Path, height: int, width: int) -> EncodedImage:
+    return encode_image(path, check_image(path, height, width))
+
+
 @pytest.mark.parametrize(
     ("name", "stored"),
-    [("a.jpg", "jpeg"), ("a.png", "png"), ("a.gif", "gif"), ("a.bmp", "bmp"), ("a.jpeg", "jpeg")],
+    [("a.jpg", "jpeg"), ("a.png", "png"), ("a.jpeg", "jpeg")],
 )
 def test_what_tensorflow_decodes_is_stored_as_it_is(tmp_path: Path, name: str, stored: str) -> None:
     data = write(tmp_path / name)
@@ -44,12 +53,15 @@ def test_anything_else_becomes_png(tmp_path: Path, name: str) -> None:
     assert image.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_bmp_with_a_palette_becomes_png(tmp_path: Path) -> None:
-    palette = Image.fromarray(PIXELS).quantize(16)
-    write(tmp_path / "a.bmp", palette)
+@pytest.mark.parametrize("colors", [16, None])
+def test_bmp_becomes_png(tmp_path: Path, colors: int | None) -> None:
+    picture = Image.fromarray(PIXELS)
+    data = write(tmp_path / "a.bmp", picture.quantize(colors) if colors else picture)
+    (tmp_path / "a.bmp").write_bytes(data + b"\0\0")  # some programs add them; TensorFlow refuses such a file
     image = read_image(tmp_path / "a.bmp", 30, 40)
     assert image.format == "png"
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.data))), np.asarray(palette.convert("RGB")))
+    expected = np.asarray((picture.quantize(colors) if colors else picture).convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.data))), expected)
 
 
 def test_grey_of_16_bit_keeps_its_high_byte(tmp_path: Path) -> None:
@@ -109,3 +121,112 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UnreadableImage, match=reason):
             read_image(tmp_path / name, 30, 40)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_refused(tmp_path: Path, kind: type) -> None:
+    write(tmp_path / "a.tiff", Image.fromarray(PIXELS[..., 0].astype(kind)))
+    with pytest.raises(UnreadableImage, match="its pixels have 32 bits, of which nothing says what is white"):
+        check_image(tmp_path / "a.tiff", 30, 40)
+
+
+def chunks(png: bytes) -> list[bytes]:
+    found, place = [], 8
+    while place < len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4])
+        found.append(png[place:end])
+        place = end
+    return found
+
+
+@pytest.mark.parametrize("from_end", [100, 13], ids=["pixels", "checksum"])
+def test_png_with_a_changed_byte_is_refused(tmp_path: Path, from_end: int) -> None:
+    data = write(tmp_path / "a.png", compress_level=0)
+    place = len(data) - from_end
+    (tmp_path / "a.png").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    with pytest.raises(UnreadableImage, match="is damaged: the checksum of its 'IDAT' chunk is wrong"):
+        check_image(tmp_path / "a.png", 30, 40)
+
+
+@pytest.mark.parametrize("cut", [12, 9, 4, 1])
+def test_png_without_its_end_is_stored_as_new_png(tmp_path: Path, cut: int) -> None:
+    data = write(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(data[:-cut])
+    assert check_image(tmp_path / "a.png", 30, 40).repaired == "the file ends early, after all of its pixels"
+    stored = read_image(tmp_path / "a.png", 30, 40)
+    assert stored.format == "png"
+    assert chunks(stored.data)[-1][4:8] == b"IEND"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored.data))), PIXELS)
+
+
+def test_gif_becomes_png(tmp_path: Path) -> None:
+    write(tmp_path / "a.gif")
+    image = read_image(tmp_path / "a.gif", 30, 40)
+    assert image.format == "png"
+    assert check_image(tmp_path / "a.gif", 30, 40).repaired == ""
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(image.data))), np.asarray(Image.open(tmp_path / "a.gif").convert("RGB"))
+    )
+
+
+def test_gif_with_a_frame_smaller_than_its_canvas_is_named(tmp_path: Path) -> None:
+    data = bytearray(write(tmp_path / "a.gif"))
+    data[6:10] = (80).to_bytes(2, "little") + (60).to_bytes(2, "little")
+    (tmp_path / "a.gif").write_bytes(data)
+    assert check_image(tmp_path / "a.gif", 60, 80).repaired == "its first frame is smaller than its canvas"
+    assert Image.open(io.BytesIO(read_image(tmp_path / "a.gif", 60, 80).data)).size == (80, 60)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_orientation_of_exif_is_found(tmp_path: Path, orientation: int, name: str) -> None:
+    write(tmp_path / name, exif=exif(orientation))
+    assert check_image(tmp_path / name, 30, 40).orientation == orientation
+
+
+@pytest.mark.parametrize("value", [0, 9, 4711])
+def test_orientation_that_exif_does_not_know_is_upright(tmp_path: Path, value: int) -> None:
+    write(tmp_path / "a.jpg", exif=exif(value))
+    assert check_image(tmp_path / "a.jpg", 30, 40).orientation == 1
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+@pytest.mark.parametrize(("largest", "dark"), [(4095, True), (4400, False), (65535, False)])
+def test_16_bit_images_of_which_8_bits_leave_little_are_dark(
+    tmp_path: Path, name: str, largest: int, dark: bool
+) -> None:
+    grey = np.linspace(0, largest, 1200).astype(np.uint16).reshape(30, 40)
+    write(tmp_path / name, Image.fromarray(grey))
+    assert check_image(tmp_path / name, 30, 40).is_dark is dark
+
+
+def test_16_bit_colour_png_is_dark_and_8_bit_is_not(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), PIXELS.astype(np.uint16))
+    assert check_image(tmp_path / "a.png", 30, 40).is_dark
+    write(tmp_path / "b.png", Image.fromarray(PIXELS // 64))
+    assert not check_image(tmp_path / "b.png", 30, 40).is_dark
+
+
+def test_image_with_more_pixels_than_training_decodes_is_refused_undecoded(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    framed = [struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+              for kind, part in parts]  # fmt: skip
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    with pytest.raises(UnreadableImage, match="has 60000x60000 pixels: training decodes 536,870,911 pixels at most"):
+        check_image(tmp_path / "a.png", 60_000, 60_000)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(UnreadableImage, match="cannot be read: it is a pipe"):
+        check_image(tmp_path / "a.jpg", 30, 40)
+
+
+def test_a_file_that_changes_after_its_check_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    checked = check_image(tmp_path / "a.png", 30, 40)
+    write(tmp_path / "a.png", Image.fromarray(PIXELS[::-1]))
+    with pytest.raises(UnreadableImage, match="was changed during the conversion"):
+        encode_image(tmp_path / "a.png", checked)

@@ -28,8 +28,8 @@ import pathlib, sys, time
 from maskrcnn_trainer.data.convert import convert_dataset
 from maskrcnn_trainer.errors import TaskError
 
-def progress(done, total):
-    if done == 10:
+def progress(phase, done, total):
+    if phase == "Converting" and done == 10:
         pathlib.Path("ready").touch()
         while pathlib.Path("ready").exists():
             time.sleep(0.01)

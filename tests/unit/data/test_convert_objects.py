@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
-from maskrcnn_trainer.data.convert.objects import area_of, box_fault, convert_object
+from maskrcnn_trainer.data.convert.objects import Box, ConvertedObject, Outcome, area_of, box_in_image, convert_object
 
 IMAGE = CocoImage(1, "a.jpg", width=40, height=30)
 
@@ -19,30 +19,57 @@ def thing(bbox: tuple[float, float, float, float], segmentation: Any) -> CocoAnn
 
 
 @pytest.mark.parametrize(
-    ("bbox", "inside"),
+    ("bbox", "used"),
     [
-        ((0, 0, 40, 30), True),
-        ((39, 29, 1, 1), True),
-        ((0, 0, 0.25, 0.25), True),
-        ((0, 0, 40.001, 30), False),
-        ((0, 0, 40, 30.001), False),
-        ((30.5, 0, 10, 30), False),
-        ((-0.001, 0, 5, 5), False),
-        ((0, -1, 5, 5), False),
-        ((5, 5, 0, 5), False),
-        ((5, 5, 5, 0), False),
-        ((5, 5, -1, 5), False),
+        ((0, 0, 40, 30), (0, 0, 40, 30)),
+        ((39, 29, 1, 1), (39, 29, 1, 1)),
+        ((0, 0, 0.25, 0.25), (0, 0, 0.25, 0.25)),
+        ((0, 0, 40.001, 30), (0, 0, 40, 30)),
+        ((0, 0, 40, 30.999), (0, 0, 40, 30)),
+        ((30.5, 0, 10, 30), (30.5, 0, 9.5, 30)),
+        ((-0.5, 0, 5, 5), (0, 0, 4.5, 5)),
+        ((-0.5, -0.5, 41, 31), (0, 0, 40, 30)),
+        ((0, -1, 5, 5), None),
+        ((0, 0, 41, 30), None),
+        ((40.1, 0, 0.5, 5), None),
+        ((-0.5, 0, 0.5, 5), None),
+        ((5, 5, 0, 5), None),
+        ((5, 5, 5, 0), None),
+        ((5, 5, -1, 5), None),
     ],
 )
-def test_boxes_in_the_image_and_out_of_it(bbox: tuple[float, float, float, float], inside: bool) -> None:
-    assert (box_fault(bbox, IMAGE) == "") is inside
+def test_box_is_used_cut_or_left_out(bbox: Box, used: Box | None) -> None:
+    box, cause, reason = box_in_image(bbox, IMAGE)
+    assert box == used
+    assert (cause is None) == (reason == "") == (box == bbox)
 
 
-def test_a_box_out_of_bounds_drops_the_object_before_its_mask_is_looked_at() -> None:
-    png, kept, findings = convert_object(thing((-2, 3, 5, 5), [["nonsense"]]), IMAGE, include_mask=True)
-    assert (png, kept) == (None, False)
-    assert [(one.kind, one.annotation_id, one.dropped) for one in findings] == [("box", 5, True)]
-    assert findings[0].reason == "box [-2, 3, 5, 5] (x, y, width, height) reaches out of the 40x30 image"
+def test_box_out_of_bounds_drops_the_object_before_its_mask_is_looked_at() -> None:
+    converted = convert_object(thing((-2, 3, 5, 5), [["nonsense"]]), IMAGE, include_mask=True)
+    assert (converted.mask, converted.annotation) == (None, None)
+    (finding,) = converted.outcome.findings
+    assert (finding.kind, finding.annotation_id, finding.dropped) == ("box", 5, True)
+    assert finding.reason == "box [-2, 3, 5, 5] (x, y, width, height) reaches out of the 40x30 image by 2 pixels"
+
+
+def test_box_cut_at_the_border_keeps_its_object_and_says_by_how_much() -> None:
+    converted = convert_object(thing((33.3, 3, 6.7000001, 5), rectangle(33.3, 3, 6.7, 5)), IMAGE, include_mask=True)
+    assert converted.annotation is not None
+    assert converted.annotation.bbox == (33.3, 3, 40 - 33.3, 5)
+    assert converted.mask is not None
+    (finding,) = converted.outcome.findings
+    assert (finding.kind, finding.dropped) == ("box", False)
+    assert finding.reason.endswith("reaches out of the 40x30 image by 1e-07 pixels and is cut")
+
+
+@pytest.mark.parametrize(
+    ("bbox", "overlap", "corner_overlap"),
+    [((5, 5, 10, 20), 1.0, 75 / 200), ((5, 5, 15, 25), 200 / 375, 1.0), ((5, 5, 20, 20), 0.5, 150 / 275)],
+)
+def test_overlap_of_box_and_mask(bbox: Box, overlap: float, corner_overlap: float) -> None:
+    outcome = convert_object(thing(bbox, rectangle(5, 5, 10, 20)), IMAGE, include_mask=True).outcome
+    assert outcome.overlap == pytest.approx(overlap)
+    assert outcome.corner_overlap == pytest.approx(corner_overlap)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +87,16 @@ def test_a_box_out_of_bounds_drops_the_object_before_its_mask_is_looked_at() -> 
     ],
 )  # fmt: skip
 def test_masks(bbox: tuple[float, float, float, float], segmentation: Any, reason: str, dropped: bool) -> None:
-    png, kept, findings = convert_object(thing(bbox, segmentation), IMAGE, include_mask=True)
-    assert kept is not dropped
-    assert (png is None) is dropped
+    converted = convert_object(thing(bbox, segmentation), IMAGE, include_mask=True)
+    assert (converted.annotation is None) is dropped
+    assert (converted.mask is None) is dropped
     expected = [("mask", 5, reason, dropped)] if reason else []
-    assert [(one.kind, one.annotation_id, one.reason, one.dropped) for one in findings] == expected
+    assert [(one.kind, one.annotation_id, one.reason, one.dropped) for one in converted.outcome.findings] == expected
 
 
 def test_without_masks_a_segmentation_is_not_looked_at() -> None:
-    assert convert_object(thing((5, 5, 10, 10), None), IMAGE, include_mask=False) == (None, True, [])
+    annotation = thing((5, 5, 10, 10), None)
+    assert convert_object(annotation, IMAGE, include_mask=False) == ConvertedObject(annotation, None, Outcome())
 
 
 @pytest.mark.parametrize(

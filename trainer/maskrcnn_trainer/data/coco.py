@@ -314,7 +314,7 @@ def _warn_of_duplicates(path: str, grouped: Mapping[int, list[CocoAnnotation]]) 
             seen.add(key)
     if repeated:
         log.warning(
-            "%s: %d annotations repeat category and box of another one of their image: ids %s",
+            "%s: annotations that repeat category and box of another one of their image: %d, with ids %s",
             path,
             len(repeated),
             ", ".join(map(str, repeated[:_EXAMPLES])) + (", ..." if len(repeated) > _EXAMPLES else ""),

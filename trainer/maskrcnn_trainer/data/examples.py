@@ -12,6 +12,18 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.transforms import PlacedBoxes
 
 
+class StoredImage(NamedTuple):
+    """The image of a record.
+
+    Attributes:
+        encoded: string scalar, JPEG, PNG, BMP or GIF.
+        size: int64 [2], height and width that the record gives, 0 where it gives none.
+    """
+
+    encoded: tf.Tensor
+    size: tf.Tensor
+
+
 class Objects(NamedTuple):
     """The annotated objects of one image, n of them.
 
@@ -31,6 +43,8 @@ class Objects(NamedTuple):
 _IMAGE = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/source_id": tf.io.FixedLenFeature([], tf.string, ""),
+    "image/height": tf.io.FixedLenFeature([], tf.int64, 0),
+    "image/width": tf.io.FixedLenFeature([], tf.int64, 0),
 }
 
 
@@ -49,27 +63,42 @@ _OBJECTS = {
 }
 
 
-def parse_image(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The encoded image and ``image/source_id``, both string scalars, of a serialised ``tf.train.Example``."""
+def parse_image(record: tf.Tensor) -> tuple[StoredImage, tf.Tensor]:
+    """The image and ``image/source_id``, a string scalar, of a serialised ``tf.train.Example``."""
     parsed = tf.io.parse_single_example(record, _IMAGE)
-    return parsed["image/encoded"], parsed["image/source_id"]
+    return _stored(parsed), parsed["image/source_id"]
 
 
-def parse_example(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Objects]:
-    """The encoded image, its source id and its objects; a record without ``is_crowd`` has no crowds."""
+def parse_example(record: tf.Tensor) -> tuple[StoredImage, tf.Tensor, Objects]:
+    """The image, its source id and its objects; a record without ``is_crowd`` has no crowds."""
     parsed = tf.io.parse_single_example(record, {**_IMAGE, **_OBJECTS})
     boxes = tf.stack([parsed[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")], axis=-1)
     crowd = parsed["image/object/is_crowd"] > 0
     crowd = tf.cond(tf.size(crowd) > 0, lambda: crowd, lambda: tf.zeros(tf.shape(boxes)[:1], tf.bool))
     classes = tf.cast(parsed["image/object/class/label"], tf.int32)
-    return (
-        parsed["image/encoded"],
-        parsed["image/source_id"],
-        Objects(boxes, classes, crowd, parsed["image/object/mask"]),
+    return _stored(parsed), parsed["image/source_id"], Objects(boxes, classes, crowd, parsed["image/object/mask"])
+
+
+def _stored(parsed: dict[str, tf.Tensor]) -> StoredImage:
+    return StoredImage(parsed["image/encoded"], tf.stack([parsed["image/height"], parsed["image/width"]]))
+
+
+def decode(image: StoredImage) -> tf.Tensor:
+    """Return the pixels of a record, see :func:`decode_pixels`.
+
+    An image of another size than the record gives is an InvalidArgumentError: the objects are not in these pixels.
+    """
+    pixels = decode_pixels(image.encoded)
+    size = tf.shape(pixels, tf.int64)[:2]
+    same = tf.debugging.Assert(
+        tf.reduce_all((size == image.size) | (image.size == 0)),
+        ["height and width of the image, and those that the record gives:", size, image.size],
     )
+    with tf.control_dependencies([same]):
+        return tf.identity(pixels)
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
+def decode_pixels(encoded: tf.Tensor) -> tf.Tensor:
     """uint8 [h, w, 3] RGB of a JPEG, PNG, BMP or GIF (its first frame), in stored pixels: EXIF rotation is not applied.
 
     Grey becomes three equal channels, 16 bits become 8, alpha is dropped. JPEG goes through the accurate integer DCT,

@@ -57,14 +57,20 @@ def _first_fault(index: RecordIndex, records: Iterable[int], class_map: ClassMap
     for record in records:
         where = f"{index.files[int(index.file_ids[record])]}, record at byte {int(index.offsets[record])}"
         try:
-            encoded, source_id, objects = examples.parse_example(tf.constant(reader.read(int(record))))
+            stored, source_id, objects = examples.parse_example(tf.constant(reader.read(int(record))))
         except tf.errors.OpError as error:
             return _fault(f"{where}: is no example as dataset_convert writes it ({_line(error)}): convert it again")
         image = source_id.numpy().decode(errors="replace")
         try:
-            examples.decode(encoded)
+            pixels = examples.decode_pixels(stored.encoded)
         except (tf.errors.OpError, ValueError) as error:
             return _fault(f"{where}: image {image} cannot be decoded ({_line(error)}): mend it and convert it again")
+        found, given = pixels.shape[:2], stored.size.numpy()
+        if given.all() and tuple(given) != tuple(found):
+            return _fault(
+                f"{where}: image {image} has {found[1]}x{found[0]} pixels (width x height), but the record says "
+                f"{given[1]}x{given[0]}, in which its objects are: convert it again"
+            )
         known = set(class_map.to_model) if class_map is not None else None
         unknown = sorted(set(np.unique(objects.classes.numpy()).tolist()) - known) if known is not None else []
         if unknown:

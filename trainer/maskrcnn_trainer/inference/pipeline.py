@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.data.canvas import CanvasImage, to_canvas
+from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 from maskrcnn_trainer.detector import Detections, Detector
 from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
 from maskrcnn_trainer.evaluation.drawing import (
@@ -24,7 +25,6 @@ from maskrcnn_trainer.evaluation.drawing import (
     objects_of_results,
     write_image,
 )
-from maskrcnn_trainer.inference.images import UnreadableImage, read_pixels
 from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock

@@ -25,14 +25,34 @@ _REPORT_SECONDS = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the original toolkit."""
-    parser.add_argument("-i", "--image-dir", required=True, metavar="DIR", help="images; joined with each file_name")
     parser.add_argument(
-        "-a", "--annotations-file", required=True, metavar="FILE", help="annotations: COCO instances JSON"
+        "-i",
+        "--image-dir",
+        required=True,
+        type=_path,
+        metavar="DIR",
+        help="images; joined with each file_name",
     )
-    parser.add_argument("-o", "--output-dir", required=True, metavar="DIR", help="TFRecords go here; made where absent")
+    parser.add_argument(
+        "-a",
+        "--annotations-file",
+        required=True,
+        type=_path,
+        metavar="FILE",
+        help="annotations: COCO instances JSON",
+    )
+    parser.add_argument(
+        "-o",
+        "--output-dir",
+        required=True,
+        type=_directory_of_records,
+        metavar="DIR",
+        help="TFRecords go here; made where absent",
+    )
     parser.add_argument(
         "-r",
         "--results-dir",
+        type=_path,
         metavar="DIR",
         help="status.json and result.json go here (default: output_dir)",
     )
@@ -59,7 +79,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="write boxes and classes only (such records cannot train Mask R-CNN)",
     )
+    parser.add_argument(
+        "--skip-bad-images",
+        action="store_true",
+        help="leave out images that cannot be used, with their objects; <tag>_warnings.json names them",
+    )
+    parser.add_argument(
+        "--crowd-as-objects", action="store_true", help="write iscrowd 1 as 0, so that training learns these objects"
+    )
     parser.add_argument("--gpus", "--gpu-index", "--num-processes", "--log-file", action=IgnoredFlag, metavar="X")
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty, as that of a shell variable that is not set")
+    return text
+
+
+def _directory_of_records(text: str) -> str:
+    if found := sorted(set(text) & set("*?[],")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a path without * ? [ ] , is wanted, found {' '.join(found)}: training finds the records by a "
+            "pattern, in which these have a meaning"
+        )
+    return _path(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -98,6 +141,8 @@ def run(arguments: argparse.Namespace) -> int:
                 tag=arguments.tag,
                 num_shards=arguments.num_shards,
                 include_mask=arguments.include_mask,
+                skip_bad_images=arguments.skip_bad_images,
+                crowd_as_objects=arguments.crowd_as_objects,
                 processes=processes,
                 progress=shown.at,
                 before_publish=before_publish,
@@ -109,7 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _ShownProgress:
-    """A bar (or log lines) and, every ten seconds, a record in status.json."""
+    """A bar (or log lines) for each phase and, every ten seconds, a record in status.json."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -125,21 +170,26 @@ class _ShownProgress:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def at(self, done: int, total: int) -> None:
-        if self._meter is None:
-            self._meter = self._stack.enter_context(progress_bar("Converting", total, "images"))
+    def at(self, phase: str, done: int, total: int) -> None:
+        if self._meter is None or self._meter.description != phase:
+            self._stack.close()
+            self._meter = self._stack.enter_context(progress_bar(phase, total, "images"))
         self._meter.advance(done - self._meter.done)
         now = time.monotonic()
         if now - self._reported >= _REPORT_SECONDS:
             self._reported = now
-            rate = {"images_per_second": self._meter.rate}
-            self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
+            if phase == "Converting":
+                rate = {"images_per_second": self._meter.rate}
+                self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
+            else:  # steps are records written, and count once
+                self._reporter.running(f"{phase}: {done} of {total} images")
 
 
 def metrics_of(summary: ConversionSummary) -> dict[str, float]:
     """The numbers of a conversion under the names that are reported."""
     return {
         "images": summary.images,
+        "skipped_images": summary.skipped_images,
         "objects": summary.objects,
         "skipped_objects": summary.skipped,
         "warned_images": summary.warned_images,

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-import os
 import re
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from maskrcnn_trainer.data.coco import CocoDataset, CocoImage, Problems, load_coco
+from maskrcnn_trainer.data.convert.images import CheckedImage
 from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
-from maskrcnn_trainer.data.convert.objects import Finding
+from maskrcnn_trainer.data.convert.names import missing_files
 from maskrcnn_trainer.data.convert.pool import ordered_map
-from maskrcnn_trainer.data.convert.record import ConversionSettings, convert_image
-from maskrcnn_trainer.data.convert.shards import StagedShards, Warnings, older_set
+from maskrcnn_trainer.data.convert.record import ConversionSettings, checked_image, convert_image
+from maskrcnn_trainer.data.convert.shards import StagedShards, older_set
+from maskrcnn_trainer.data.convert.tally import (
+    ObjectTally,
+    check_units,
+    warn_of_crowds,
+    warn_of_images,
+    warn_of_left_out,
+)
 from maskrcnn_trainer.data.records import SHARD
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import make_directory
@@ -27,11 +35,10 @@ log = logging.getLogger(__name__)
 
 MAX_SHARDS = 99_999
 _LOG_EVERY = 100
-_FINDINGS_LOGGED = 200
-_BAD_IMAGES = 20  # after so many the rest is not looked at
 _TAG = re.compile(r"[^/\\,*?\[\]\x00-\x1f.][^/\\,*?\[\]\x00-\x1f]*")
 
-Progress = Callable[[int, int], None]
+Result = TypeVar("Result")
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class ConversionSummary:
 
     Attributes:
         images: records written.
+        skipped_images: images left out, since they could not be used.
         objects: objects written.
         skipped: objects left out (box outside of the image, or segmentation broken).
         warned_images: images named in the warnings file.
@@ -50,6 +58,7 @@ class ConversionSummary:
     """
 
     images: int
+    skipped_images: int
     objects: int
     skipped: int
     warned_images: int
@@ -67,6 +76,8 @@ def convert_dataset(
     num_shards: int = 256,
     *,
     include_mask: bool = True,
+    skip_bad_images: bool = False,
+    crowd_as_objects: bool = False,
     processes: int | None = None,
     progress: Progress | None = None,
     before_publish: Callable[[], None] | None = None,
@@ -74,7 +85,8 @@ def convert_dataset(
     """Converts COCO instances to ``<output_dir>/<tag>-%05d-of-%05d.tfrecord``; image i goes to shard i % num_shards.
 
     The shards appear all at once at the end, in the place of an older set of the same tag; an interrupted conversion
-    changes nothing. Memory does not grow with the images. The result does not depend on the number of processes.
+    changes nothing. Memory does not grow with the images' sizes. All images are checked before
+    the first is converted. The result does not depend on the number of processes.
 
     Args:
         image_dir: joined with each ``file_name``.
@@ -83,8 +95,11 @@ def convert_dataset(
         tag: prefix of the files; by default the name of the annotation file without its extension.
         num_shards: 1 to 99 999; may be more than there are images.
         include_mask: whether masks are written.
+        skip_bad_images: leave images out that cannot be used, with their objects, and list them in the warnings file.
+        crowd_as_objects: write ``iscrowd`` 1 as 0, so that training learns these objects.
         processes: by default one for each CPU that may be used.
-        progress: called with (images done, images in all).
+        progress: called with (phase, images done, images in all) while images are checked, and while they are
+            converted.
         before_publish: called before the first file is put in place; may raise.
 
     Raises:
@@ -108,16 +123,32 @@ def convert_dataset(
         log.info("Building bounding box index.")
         dataset = load_coco(annotations_file, require_masks=include_mask)
         log.info("%d images are missing bboxes.", sum(image.id not in dataset.annotations for image in dataset.images))
-        _check_files(dataset, str(image_dir))
-        workers = min(processes or usable_cpus(), len(dataset.images))
-        settings = ConversionSettings(str(image_dir), dataset.categories, include_mask)
+        workers = _Workers(min(processes or usable_cpus(), len(dataset.images)), progress or _no_progress)
+        settings = ConversionSettings(str(image_dir), dataset.categories, include_mask, crowd_as_objects)
+        check_units(dataset)
+        if not crowd_as_objects:
+            warn_of_crowds(dataset)
+        problems = missing_files(dataset.images, settings.image_dir)
+        if not skip_bad_images:
+            _refuse(problems, dataset.path)
+        there = [image for image in dataset.images if image.id not in problems]
+        checked, unreadable = _checked(there, settings, workers)
+        problems |= unreadable
+        if not (skip_bad_images and checked):
+            _refuse(problems, dataset.path)
+        if problems:
+            warn_of_left_out(problems, dataset)
+        warn_of_images((image, checked[image.id]) for image in dataset.images if image.id in checked)
         with StagedShards(target, tag, num_shards) as shards:
-            tally = _convert(dataset, settings, shards, workers, progress)
+            tally = _convert(dataset, settings, checked, shards, workers)
+            for image_id, problem in problems.items():
+                tally.warnings[str(image_id)] = {"box": [], "mask": [], "image": problem}
             files = shards.publish(tally.warnings, before_publish)
     log.info("Finished writing, skipped %d annotations.", tally.skipped)
     return ConversionSummary(
-        images=len(dataset.images),
-        objects=tally.objects,
+        images=len(checked),
+        skipped_images=len(problems),
+        objects=tally.written,
         skipped=tally.skipped,
         warned_images=len(tally.warnings),
         shards=num_shards,
@@ -143,68 +174,72 @@ def checked_tag(tag: str | None, annotations_file: str | Path) -> str:
     return chosen
 
 
-class _Tally:
-    """What the images told, added up."""
+@dataclass(frozen=True)
+class _Workers:
+    """Processes that work on images, and who is told how far they are."""
 
-    def __init__(self) -> None:
-        self.objects = 0
-        self.skipped = 0
-        self.warnings: Warnings = {}
-        self._logged = 0
-        self._unlogged: Counter[str] = Counter()
+    processes: int
+    progress: Progress
 
-    def add(self, image: CocoImage, objects: int, findings: tuple[Finding, ...]) -> None:
-        self.objects += objects
-        for finding in findings:
-            self.skipped += finding.dropped
-            lists = self.warnings.setdefault(str(image.id), {"box": [], "mask": []})
-            lists[finding.kind].append(finding.annotation_id)
-            fate = "left out" if finding.dropped else "kept"
-            if self._logged < _FINDINGS_LOGGED:
-                self._logged += 1
-                log.warning("image %d, object %d (%s): %s", image.id, finding.annotation_id, fate, finding.reason)
+    @contextlib.contextmanager
+    def results(
+        self, phase: str, function: Callable[..., Result], items: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Iterator[Result]]:
+        """The results of `function` for the items, in their order; the processes end with the context."""
+        with contextlib.closing(ordered_map(function, items, self.processes)) as results:
+            yield self._counted(phase, results, len(items))
+
+    def _counted(self, phase: str, results: Iterable[Result], total: int) -> Iterator[Result]:
+        for done, result in enumerate(results, 1):
+            yield result
+            self.progress(phase, done, total)
+
+
+def _checked(
+    images: list[CocoImage], settings: ConversionSettings, workers: _Workers
+) -> tuple[dict[int, CheckedImage], dict[int, str]]:
+    """Return what the files of images are, and why others cannot be used, both by image id."""
+    found: dict[int, CheckedImage] = {}
+    problems: dict[int, str] = {}
+    check = functools.partial(checked_image, settings)
+    with workers.results("Checking", check, [(image,) for image in images]) as results:
+        for image, result in zip(images, results, strict=True):
+            if isinstance(result, str):
+                problems[image.id] = result
             else:
-                self._unlogged[f"{finding.kind}, {fate}"] += 1
+                found[image.id] = result
+    return found, problems
 
-    def finish(self) -> None:
-        for what, count in sorted(self._unlogged.items()):
-            log.warning("%d more objects with warnings (%s); the warnings file names them", count, what)
+
+def _refuse(problems: dict[int, str], path: str) -> None:
+    """Raise one error that names the images that cannot be used, in their order; nothing where there are none."""
+    collected = Problems(path)
+    for image, problem in problems.items():
+        collected.add(f"images: id {image}: {problem}")
+    collected.raise_if_any()
 
 
 def _convert(
-    dataset: CocoDataset, settings: ConversionSettings, shards: StagedShards, workers: int, progress: Progress | None
-) -> _Tally:
-    tally = _Tally()
-    problems = Problems(dataset.path)
-    total = len(dataset.images)
-    items = ((image, dataset.annotations_of(image.id)) for image in dataset.images)
-    results = ordered_map(functools.partial(convert_image, settings), items, workers)
-    try:
-        for number, (image, result) in enumerate(zip(dataset.images, results, strict=True)):
+    dataset: CocoDataset,
+    settings: ConversionSettings,
+    checked: dict[int, CheckedImage],
+    shards: StagedShards,
+    workers: _Workers,
+) -> ObjectTally:
+    tally = ObjectTally()
+    images = [image for image in dataset.images if image.id in checked]
+    items = [(image, dataset.annotations_of(image.id), checked[image.id]) for image in images]
+    with workers.results("Converting", functools.partial(convert_image, settings), items) as results:
+        for number, (image, result) in enumerate(zip(images, results, strict=True)):
             if number % _LOG_EVERY == 0:
-                log.info("On image %d of %d", number, total)
+                log.info("On image %d of %d", number, len(images))
             if result.problem:
-                log.error("%s", result.problem)
-                problems.add(result.problem)
-                if problems.count >= _BAD_IMAGES:
-                    break
-            elif not problems.count:
-                shards.write(number, result.record)
-                tally.add(image, result.objects, result.findings)
-            if progress is not None:
-                progress(number + 1, total)
-    finally:
-        results.close()
-    problems.raise_if_any()
-    tally.finish()
+                _refuse({image.id: result.problem}, dataset.path)
+            shards.write(number, result.record)
+            tally.add(image, dataset.annotations_of(image.id), result.outcomes)
+    tally.finish(dataset)
     return tally
 
 
-def _check_files(dataset: CocoDataset, image_dir: str) -> None:
-    """Names missing image files before any work is done, by one listing of the directory."""
-    there = set(os.listdir(image_dir))  # noqa: PTH208 - names are wanted, not paths
-    problems = Problems(dataset.path)
-    for image in dataset.images:
-        if "/" not in image.file_name and image.file_name not in there:
-            problems.add(f"images: id {image.id}: file_name {image.file_name!r}: no such file in {image_dir}")
-    problems.raise_if_any()
+def _no_progress(phase: str, done: int, total: int) -> None:
+    pass

@@ -1,7 +1,7 @@
 """An image file as a record stores it: decoded to the end, of the size that its annotations are for, in a known format.
 
-TensorFlow decodes JPEG, PNG, GIF and uncompressed 24-bit BMP; such files are stored as they are, anything else that
-Pillow reads is stored as PNG. Rotation by EXIF is ignored everywhere: annotations are in stored pixels.
+JPEG and sound PNG are stored as they are, since TensorFlow decodes them to the same pixels; anything else that Pillow
+reads is stored as PNG. Rotation by EXIF is ignored everywhere: annotations are in stored pixels.
 """
 
 from __future__ import annotations
@@ -9,21 +9,42 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
-from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.data.image_files import UnreadableImage, is_deep, opened, read_bytes, to_rgb
 
-_SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
 _ORIENTATION = 0x0112
+_UPRIGHT = 1
+_SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
+_DARK = 16  # of 256 levels of the high byte: 1/16 of the range
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PIXELS = {"jpeg": (2**29 - 1) // 3, "png": 2**29 - 1}
+"""What TensorFlow 2.18 decodes, by format: core/lib/jpeg/jpeg_mem.cc and kernels/image/decode_image_op.cc."""
 
 
-class UnreadableImage(ValueError):  # noqa: N818 - it is an image that is unreadable
-    """An image file that cannot be converted; the text says why."""
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image file that was decoded to its end.
+
+    Attributes:
+        stored: jpeg or png where a record stores the file as it is; None: its pixels are stored as PNG.
+        repaired: why its pixels are stored, where the file is at fault; else "".
+        orientation: of EXIF, 1 to 8; 1 where none is given.
+        is_dark: whether it has 16 bits and its 99th percentile is below 1/16 of their range.
+        checksum: CRC-32 of the file.
+    """
+
+    stored: str | None
+    repaired: str
+    orientation: int
+    is_dark: bool
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,7 @@ class EncodedImage:
 
     Attributes:
         data: bytes of a file in `format`.
-        format: jpeg, png, gif or bmp.
+        format: jpeg or png.
         sha256: of the original file, hexadecimal.
     """
 
@@ -41,74 +62,101 @@ class EncodedImage:
     sha256: str
 
 
-def read_image(path: Path, height: int, width: int) -> EncodedImage:
-    """Reads and checks an image file.
+def check_image(path: Path, height: int, width: int) -> CheckedImage:
+    """Decodes an image file to its end.
 
     Args:
         path: of the file.
         height: that the annotations give, in pixels; width: the same.
 
     Raises:
-        UnreadableImage: missing, damaged, cut off, or of another size.
+        UnreadableImage: missing, damaged, cut off, of another size, too large, or of 32 bits a channel.
     """
-    try:
-        data = read_regular(path)
-    except OSError as error:
-        raise UnreadableImage(f"cannot be read: {error.strerror}") from error
-    if not data:
-        raise UnreadableImage("the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on metadata and on size; faults in the pixels are errors
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                _check_size(image, height, width)
-                stored = _stored_format(data, image)
-                if stored == "jpeg":
-                    # Every coded coefficient is still read, so damage is found, but an eighth of the size is computed.
-                    image.draft("L", (max(1, width // 8), max(1, height // 8)))
-                image.load()
-                encoded = data if stored else _as_png(image)
-        except UnreadableImage:
-            raise
-        except UnidentifiedImageError as error:
-            raise UnreadableImage("not an image in a format that can be read") from error
-        except Exception as error:  # Pillow's decoders raise whatever their format's parser does
-            raise UnreadableImage(f"cannot be decoded: {error}") from error
-    return EncodedImage(encoded, stored or "png", hashlib.sha256(data).hexdigest())
+    data = read_bytes(path)
+    is_png = data.startswith(_PNG)
+    ends = _png_ends(data) if is_png else True
+    with opened(data) as image:
+        _check_size(image, height, width)
+        repaired = "" if ends else "the file ends early, after all of its pixels"
+        if isinstance(image, GifImageFile) and image.tile and image.tile[0].extents != (0, 0, *image.size):
+            repaired = "its first frame is smaller than its canvas"
+        stored = None if repaired else _stored_format(data)
+        most = _MOST_PIXELS[stored or "png"]
+        if width * height > most:
+            raise UnreadableImage(f"has {width}x{height} pixels: training decodes {most:,} pixels at most")
+        if stored == "jpeg":
+            # Every coded coefficient is still read, so damage is found, but an eighth of the size is computed.
+            image.draft("L", (max(1, width // 8), max(1, height // 8)))
+        image.load()
+        has_16_bits = is_deep(image) or (is_png and data[24] == 16)
+        is_dark = has_16_bits and bool(np.percentile(to_rgb(image), 99) < _DARK)
+        return CheckedImage(stored, repaired, _orientation(image), is_dark, zlib.crc32(data))
+
+
+def encode_image(path: Path, checked: CheckedImage) -> EncodedImage:
+    """Return what a record stores of an image file that was checked.
+
+    Raises:
+        UnreadableImage: it is not the file that was checked.
+    """
+    data = read_bytes(path)
+    if zlib.crc32(data) != checked.checksum:
+        raise UnreadableImage("was changed during the conversion: convert again when it no longer changes")
+    encoded = data if checked.stored else _as_png(data)
+    return EncodedImage(encoded, checked.stored or "png", hashlib.sha256(data).hexdigest())
 
 
 def _check_size(image: Image.Image, height: int, width: int) -> None:
     if image.size == (width, height):
         return
     found = f"is {image.width}x{image.height} (width x height), but the annotations say {width}x{height}"
-    if image.size == (height, width) and image.getexif().get(_ORIENTATION) in _SWAPPED_SIDES:
+    if image.size == (height, width) and _orientation(image) in _SWAPPED_SIDES:
         found += ": they seem to be for the image turned by its EXIF orientation, and must be in stored pixels"
     raise UnreadableImage(found)
 
 
-def _stored_format(data: bytes, image: Image.Image) -> str | None:
-    """The format under which a file is stored as it is; None where TensorFlow could not decode it."""
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:  # damaged metadata: the pixels are none the worse
+        return _UPRIGHT
+    return found if isinstance(found, int) and 1 <= found <= 8 else _UPRIGHT
+
+
+def _png_ends(data: bytes) -> bool:
+    """Return whether a PNG has its last chunk.
+
+    Pillow does not look at the checksums of pixels; TensorFlow does. W3C, ISO/IEC 15948:2003, 5.3.
+
+    Raises:
+        UnreadableImage: a checksum is wrong.
+    """
+    place, whole = len(_PNG), memoryview(data)
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if end > len(data):
+            return False
+        if zlib.crc32(whole[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise UnreadableImage(f"is damaged: the checksum of its {kind.decode('latin-1')!a} chunk is wrong")
+        if kind == b"IEND":
+            return True
+        place = end
+    return False
+
+
+def _stored_format(data: bytes) -> str | None:
+    """Return the format under which a file is stored as it is, None for those that TensorFlow reads otherwise.
+
+    It refuses BMP with bytes behind the pixels, and takes the first frame of GIF for the canvas.
+    """
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if data.startswith(b"BM") and len(data) >= 34:
-        header, bits, compression = (
-            struct.unpack_from("<I", data, 14)[0],
-            struct.unpack_from("<H", data, 28)[0],
-            struct.unpack_from("<I", data, 30)[0],
-        )
-        if header >= 40 and bits == 24 and compression == 0 and image.mode == "RGB":
-            return "bmp"
-    return None
+    return "png" if data.startswith(_PNG) else None
 
 
-def _as_png(image: Image.Image) -> bytes:
-    if image.mode.startswith("I;16"):  # 16-bit grey: the high byte, as decoders of 16-bit PNG do
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _as_png(data: bytes) -> bytes:
     stream = io.BytesIO()
-    image.convert("RGB").save(stream, "PNG", compress_level=1)
+    with opened(data) as image:
+        Image.fromarray(to_rgb(image)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

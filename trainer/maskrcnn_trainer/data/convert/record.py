@@ -8,18 +8,31 @@ from pathlib import Path
 
 from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
 from maskrcnn_trainer.data.convert.example import make_example
-from maskrcnn_trainer.data.convert.images import UnreadableImage, read_image
-from maskrcnn_trainer.data.convert.objects import Finding, area_of, convert_object
+from maskrcnn_trainer.data.convert.images import CheckedImage, check_image, encode_image
+from maskrcnn_trainer.data.convert.objects import Outcome, area_of, convert_object
+from maskrcnn_trainer.data.image_files import UnreadableImage
 from maskrcnn_trainer.data.records import frame
 
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """What is the same for all images: where they are, the names of the categories, whether masks are written."""
+    """What is the same for all images.
+
+    Attributes:
+        image_dir: joined with each ``file_name``.
+        categories: name by id.
+        include_mask: whether masks are written.
+        crowd_as_objects: whether ``iscrowd`` is written as 0.
+    """
 
     image_dir: str
     categories: dict[int, str]
     include_mask: bool
+    crowd_as_objects: bool
+
+    def path_of(self, image: CocoImage) -> Path:
+        """The file of an image."""
+        return Path(self.image_dir) / image.file_name
 
 
 @dataclass(frozen=True)
@@ -29,35 +42,34 @@ class ConvertedImage:
     Attributes:
         record: a framed TFRecord; b"" where the image could not be used.
         objects: objects written.
-        findings: about its objects, in their order.
+        outcomes: what became of each annotation, in their order.
         problem: why the image could not be used, "" if it could.
     """
 
     record: bytes
     objects: int
-    findings: tuple[Finding, ...]
+    outcomes: tuple[Outcome, ...]
     problem: str
 
 
-def convert_image(
-    settings: ConversionSettings, image: CocoImage, annotations: Sequence[CocoAnnotation]
-) -> ConvertedImage:
-    """Converts one image. An image that cannot be used is said in the result, since many of them are told at once."""
-    path = Path(settings.image_dir) / image.file_name
+def checked_image(settings: ConversionSettings, image: CocoImage) -> CheckedImage | str:
+    """Return what the file of an image is, or why it cannot be used: many such files are told at once."""
     try:
-        encoded = read_image(path, image.height, image.width)
+        return check_image(settings.path_of(image), image.height, image.width)
     except UnreadableImage as error:
-        return ConvertedImage(b"", 0, (), f"images: id {image.id}: {path}: {error}")
-    kept: list[CocoAnnotation] = []
-    pngs: list[bytes] = []
-    findings: list[Finding] = []
-    for annotation in annotations:
-        png, keep, found = convert_object(annotation, image, settings.include_mask)
-        findings.extend(found)
-        if keep:
-            kept.append(annotation)
-            if png is not None:
-                pngs.append(png)
+        return f"{settings.path_of(image)}: {error}"
+
+
+def convert_image(
+    settings: ConversionSettings, image: CocoImage, annotations: Sequence[CocoAnnotation], checked: CheckedImage
+) -> ConvertedImage:
+    """Convert one image that was checked."""
+    try:
+        encoded = encode_image(settings.path_of(image), checked)
+    except UnreadableImage as error:
+        return ConvertedImage(b"", 0, (), f"{settings.path_of(image)}: {error}")
+    objects = [convert_object(annotation, image, settings.include_mask) for annotation in annotations]
+    kept = [one.annotation for one in objects if one.annotation is not None]
     width, height = image.width, image.height
     boxes = [annotation.bbox for annotation in kept]
     byte_lists: dict[str, list[bytes]] = {
@@ -69,7 +81,7 @@ def convert_image(
         "image/object/class/text": [_utf8(settings.categories[annotation.category_id]) for annotation in kept],
     }
     if settings.include_mask:
-        byte_lists["image/object/mask"] = pngs
+        byte_lists["image/object/mask"] = [one.mask for one in objects if one.mask is not None]
     payload = make_example(
         byte_lists=byte_lists,
         float_lists={
@@ -83,10 +95,12 @@ def convert_image(
             "image/height": [height],
             "image/width": [width],
             "image/object/class/label": [annotation.category_id for annotation in kept],
-            "image/object/is_crowd": [int(annotation.is_crowd) for annotation in kept],
+            "image/object/is_crowd": [
+                int(annotation.is_crowd and not settings.crowd_as_objects) for annotation in kept
+            ],
         },
     )
-    return ConvertedImage(frame(payload), len(kept), tuple(findings), "")
+    return ConvertedImage(frame(payload), len(kept), tuple(one.outcome for one in objects), "")
 
 
 def _utf8(text: str) -> bytes:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from maskrcnn_trainer.data.convert.interruption import signals_put_off
 from maskrcnn_trainer.data.records import HEADER_BYTES, SHARD, is_record_header, shard_name
@@ -26,7 +26,8 @@ _LOCK = "lock"
 _KEY = b"image/source_id"
 """In every record of a conversion."""
 
-Warnings = dict[str, dict[str, list[int]]]
+Warnings = dict[str, dict[str, Any]]
+"""By image id: ``box`` and ``mask``, lists of annotation ids; ``image``, why an image was left out."""
 
 
 class StagedShards:
@@ -191,7 +192,7 @@ def _is_report(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(warnings, dict) and all(
-        isinstance(lists, dict) and lists.keys() == {"box", "mask"} for lists in warnings.values()
+        isinstance(lists, dict) and lists.keys() - {"image"} == {"box", "mask"} for lists in warnings.values()
     )
 
 

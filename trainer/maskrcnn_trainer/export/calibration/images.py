@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,10 +13,10 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
 from maskrcnn_trainer.data.canvas import to_canvas
+from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -120,28 +118,14 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         if decoded == count:
             return
         try:
-            pixels = decode_file(read_regular(path))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            log.warning("%s is left out: it cannot be decoded (%s)", path, _first_line(error))
+            pixels = read_pixels(path)
+        except UnreadableImage as error:
+            log.warning("%s is left out: %s", path, error)
             continue
         decoded += 1
         yield pixels
     if not decoded:
-        raise InvalidInput(f"--cal_image_dir {directory}: none of its images can be decoded", reason="InvalidData")
-
-
-def decode_file(data: bytes) -> NDArray[np.uint8]:
-    """uint8 [h, w, 3] RGB of an image file, in stored pixels; as records are decoded wherever TensorFlow can."""
-    try:
-        return np.asarray(examples.decode(tf.constant(data)).numpy(), np.uint8)
-    except tf.errors.InvalidArgumentError:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data)) as image:
-            pixels: Any = image
-            if image.mode.startswith("I;16"):  # 16-bit grey: the high byte, as decoders of 16-bit PNG take it
-                pixels = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return np.asarray(pixels.convert("RGB"))
+        raise InvalidInput(f"--cal_image_dir {directory}: none of its images can be used", reason="InvalidData")
 
 
 def _first_line(error: Exception) -> str:

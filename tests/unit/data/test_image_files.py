@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_trainer.inference.images import UnreadableImage, read_pixels
+from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 
@@ -87,3 +87,17 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.jpg")
     with pytest.raises(UnreadableImage, match="cannot be read: it is a pipe"):
         read_pixels(tmp_path / "x.jpg")
+
+
+def test_pgm_of_16_bits_keeps_its_upper_8(tmp_path: Path) -> None:
+    path = tmp_path / "x.pgm"
+    grey = (np.arange(12).reshape(3, 4) * 5000).astype(">u2")
+    path.write_bytes(b"P5 4 3 65535\n" + grey.tobytes())
+    np.testing.assert_array_equal(read_pixels(path), np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def test_eps_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(UnreadableImage, match="EPS is a drawing, not an image of pixels; save it as PNG"):
+        read_pixels(path)

@@ -1,0 +1,62 @@
+"""Images of a directory to calibrate on: those that inference reads, and the same words for those that it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskrcnn_trainer.data.image_files import read_pixels
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches
+
+pytestmark = pytest.mark.trainer
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+BROKEN = {
+    "empty.jpg": "the file is empty",
+    "float.tif": "its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16",
+    "text.png": "not an image in a format that can be read",
+    "truncated.jpg": "cannot be decoded: image file is truncated",
+}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    Image.fromarray(PIXELS[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.png").write_text("text")
+    Image.fromarray(PIXELS).save(tmp_path / "truncated.jpg")
+    (tmp_path / "truncated.jpg").write_bytes((tmp_path / "truncated.jpg").read_bytes()[:-300])
+    return tmp_path
+
+
+def calibrate(folder: Path) -> list[np.ndarray]:
+    _, batches = directory_batches(folder, CalibrationSet((128, 128), batches=5, batch_size=1, seed=1))
+    return list(batches)
+
+
+def test_images_that_cannot_be_read_are_named_in_the_words_of_inference(
+    images: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(PIXELS).save(images / "good.png")
+    assert len(calibrate(images)) == 1
+    lines = sorted(record.getMessage() for record in caplog.records if " is left out: " in record.getMessage())
+    assert len(lines) == len(BROKEN)
+    for line, (name, reason) in zip(lines, BROKEN.items(), strict=True):
+        assert line.startswith(f"{images / name} is left out: {reason}")
+    assert "tensorflow" not in capfd.readouterr().err
+
+
+def test_a_directory_without_a_usable_image_is_refused(images: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"--cal_image_dir .*: none of its images can be used"):
+        calibrate(images)
+
+
+def test_deep_and_grey_images_have_the_pixels_of_inference(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.tif")
+    (batch,) = calibrate(tmp_path)
+    seen = batch[0, 0, :96, :128] * 0.224 + 0.485
+    np.testing.assert_allclose(seen, read_pixels(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)
