@@ -14,13 +14,14 @@ from typing import NoReturn
 
 from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.data.convert import command as convert_command
-from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError
+from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.evaluation import command as evaluate_command
 from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
+from maskrcnn_trainer.termination import termination_message, write_termination_message
 from maskrcnn_trainer.training import command as train_command
 from maskrcnn_trainer.version import version
 
@@ -37,21 +38,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # TensorFlow's start-up chatter says nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    setup_logging(int(os.environ.get("HOROVOD_RANK", "0")))
+    setup_logging()
+    parsed: argparse.Namespace | None = None
     try:
+        setup_logging(horovod_number("RANK", least=0))
         parsed = build_parser().parse_args(with_hyphens(sys.argv[1:] if arguments is None else arguments))
         log.info("maskrcnn %s: %s", version(), parsed.task)
         run: Runner = parsed.run
         return run(parsed)
-    except TaskError as error:
-        log.error("%s", error)
-        return error.exit_code
     except KeyboardInterrupt:
         return EXIT_STOPPED
     except BrokenPipeError:
         # Whoever read our output went away (maskrcnn spec import ... | head); nothing is left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INVALID
+    except Exception as error:
+        told = as_task_error(error)
+        if told is None:
+            raise
+        log.error("%s", told)
+        log.debug("the error in full", exc_info=error)
+        if parsed is not None:
+            _write_last_word(parsed.task, told)
+        return told.exit_code
+
+
+def _write_last_word(task: str, error: TaskError) -> None:
+    """Write the termination message of a task that was refused before it had a report; launch writes its own."""
+    try:
+        environment = TaskEnvironment.from_environ()
+        if task == "launch" or horovod_number("RANK", least=0) > 0:
+            return
+    except InvalidInput:
+        return
+    said = {"reason": error.reason, "message": str(error)}
+    write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
 
 
 def entry() -> NoReturn:

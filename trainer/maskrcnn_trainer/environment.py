@@ -13,7 +13,8 @@ from maskrcnn_trainer.errors import InvalidInput
 class TaskEnvironment:
     """The environment variables that every task honours, in a cluster and on one machine.
 
-    ``from_environ`` treats an empty variable as unset and raises InvalidInput for an attempt that is no number.
+    ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, and
+    for a key that isn't UTF-8.
     """
 
     results_dir: str | None = None
@@ -42,9 +43,42 @@ class TaskEnvironment:
             fingerprint=value("FINGERPRINT"),
             attempt=int(attempt),
             experiment_uid=value("EXPERIMENT_UID"),
-            key=value("KEY"),
+            key=checked_key(value("KEY"), "MASKRCNN_KEY"),
             report_url=value("REPORT_URL"),
             report_token_file=value("REPORT_TOKEN_FILE"),
             report_ca_file=value("REPORT_CA_FILE"),
             termination_log=value("TERMINATION_LOG"),
         )
+
+
+def checked_key(key: str | None, source: str) -> str | None:
+    """Return an encryption key, which is text in UTF-8.
+
+    Args:
+        source: the flag or variable that gives the key; the key itself is never shown.
+
+    Raises:
+        InvalidInput: the key has bytes that aren't UTF-8.
+    """
+    try:
+        (key or "").encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{source}: the key has bytes that aren't UTF-8; give it as UTF-8 text", reason="WrongKey"
+        ) from error
+    return key
+
+
+def horovod_number(name: str, *, least: int) -> int:
+    """Return the variable ``HOROVOD_<name>``, which ``maskrcnn launch`` sets; ``least`` where it is unset.
+
+    Raises:
+        InvalidInput: it isn't a whole number of at least ``least``.
+    """
+    text = os.environ.get(f"HOROVOD_{name}") or str(least)
+    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+        raise InvalidInput(
+            f"HOROVOD_{name}: {text!r} isn't a whole number of at least {least}; maskrcnn launch sets it, unset it for "
+            "a single process"
+        )
+    return int(text)

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
-from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
+from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NAME = 255
+"""Bytes of a file name that Linux and its file systems take (``NAME_MAX``)."""
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 """What ``zipfile`` and a reader of JSON raise for damaged bytes.
@@ -38,7 +39,7 @@ def make_directory(path: Path, *, flag: str = "") -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{name}: no space left for a directory: {error.strerror}") from error
         raise InvalidInput(
             f"{name}: the directory cannot be made ({error.strerror}); name one that can be written to"
@@ -52,9 +53,13 @@ def unfinished(path: Path) -> Path:
     """Return a name beside ``path`` for its content until that is whole.
 
     It is drawn, not the process id: processes of two pods that share a volume have equal ones. Create the file
-    exclusively (mode ``x``), which follows no link.
+    exclusively (mode ``x``), which follows no link. A name that leaves no room for the rest is shortened.
     """
-    return path.with_name(f".{path.name}.{secrets.randbelow(10**8)}.partial")
+    rest = f".{secrets.randbelow(10**8)}.partial"
+    room = LONGEST_NAME - len(rest) - 1
+    name = os.fsencode(path.name)
+    kept = path.name if len(name) <= room else name[:room].decode("utf-8", "ignore")
+    return path.with_name(f".{kept}{rest}")
 
 
 def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
@@ -83,7 +88,7 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
             finally:
                 aside.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{path}: no space left for {len(payload)} bytes: {error.strerror}") from error
         raise
 

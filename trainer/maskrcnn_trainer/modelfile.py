@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from maskrcnn_trainer.files import DAMAGED_ZIP, write_atomically
 
 FORMAT_VERSION = 1
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
+ONNX_BEGINNING = b"\x08"
+"""Field 1 of ONNX's ModelProto, ir_version, which is always written first."""
 SALT_BYTES = 16
 NONCE_BYTES = 12
 # One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
@@ -103,6 +106,21 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
             )
         payload = decrypt(payload, key, source=str(path))
     return _open_archive(payload, str(path), with_optimizer)
+
+
+def require_model(path: Path) -> None:
+    """Check that a model file exists, which takes no TensorFlow; its content is checked when it is opened.
+
+    Raises:
+        InvalidInput: nothing has this name, or it isn't a plain file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise InvalidInput(f"{path}: {kind}; give the model file itself", reason="ModelNotFound")
 
 
 def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
@@ -212,6 +230,11 @@ def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFil
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    if payload.startswith(ONNX_BEGINNING):
+        raise InvalidInput(
+            f"{source}: an exported model (ONNX); give the .tlt of train that it was exported from",
+            reason="InvalidModel",
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
             names = set(archive.namelist())

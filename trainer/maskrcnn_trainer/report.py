@@ -29,7 +29,7 @@ from maskrcnn_trainer.artifacts import (
     write_json_atomically,
 )
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, WorkspaceFull, describe_error
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, as_task_error, describe_error
 from maskrcnn_trainer.files import make_directory, open_in_place
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.termination import (
@@ -307,7 +307,8 @@ def task_report(
     """A task between its STARTED record and its last word.
 
     ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
-    exception that is no TaskError is logged with its traceback. A block that ends well must have called ``succeeded``.
+    exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have
+    called ``succeeded``.
     """
     reporter = Reporter(task, results_dir, environment or TaskEnvironment.from_environ(), **options)
     try:
@@ -322,7 +323,7 @@ def task_report(
         if isinstance(error, Stopped | KeyboardInterrupt):
             # a stop is no failure, and one rank of a gang says enough
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
-        elif isinstance(error, TaskError | SystemExit) or code == WorkspaceFull.exit_code:
+        elif isinstance(error, SystemExit) or as_task_error(error) is not None:
             logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)

@@ -8,14 +8,13 @@ from pathlib import Path
 from maskrcnn_trainer.detector.interface import Detector
 from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import MAGIC, decrypt
+from maskrcnn_trainer.modelfile import MAGIC, ONNX_BEGINNING, decrypt
 from maskrcnn_trainer.spec import ExperimentSpec
 
 ENGINE_MAGICS = (b"ftrt", b"ptrt")
 """How TensorRT's serialised engines begin."""
 
 _ZIP = b"PK"
-_ONNX = b"\x08"  # field 1 of ModelProto, ir_version: a varint, always written first
 
 
 class ModelKind(Enum):
@@ -83,7 +82,7 @@ def kind_of(payload: bytes, path: Path) -> ModelKind:
     """
     if payload.startswith(_ZIP):
         return ModelKind.TLT
-    if payload.startswith(_ONNX):
+    if payload.startswith(ONNX_BEGINNING):
         return ModelKind.ONNX
     if payload.startswith(ENGINE_MAGICS) or metadata_path(path).is_file():
         return ModelKind.ENGINE
