@@ -50,6 +50,7 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         (["launch", "--rendezvous", "here", "--", "train"], "HOST:PORT is wanted"),
         (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train takes several"),
         (["launch"], "the task is missing"),
+        (["launch", "--threads-per-process", "0", "--", "train"], "--threads-per-process 0: must be at least 1"),
         (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "cannot be read"),
         (["spec", "import", "absent.txt"], "absent.txt"),
     ],
@@ -66,6 +67,36 @@ def test_what_cannot_work_is_refused_with_64(
         monkeypatch.delenv(name, raising=False)
     assert main(arguments) == 64
     assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "dataset_convert",
+        "train",
+        "evaluate",
+        "prune",
+        "inference",
+        "export",
+        "launch",
+        "spec",
+        "spec import",
+        "decrypt",
+    ],
+)
+def test_help_has_a_sentence_about_the_task(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*task.split(), "--help"])
+    about = capsys.readouterr().out.split("\n\n")[1]
+    assert about[0].isupper()
+    assert about.endswith(".")
+
+
+def test_help_names_the_three_forms_of_a_spec(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the original toolkit's prototxt, the same fields as YAML, or a MaskRCNNExperiment" in said
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "²"])

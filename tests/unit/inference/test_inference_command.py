@@ -146,6 +146,18 @@ def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest
     assert {path.name for path in (folder / "out").iterdir()} >= set(OUTPUTS)
 
 
+def test_the_longest_names_cost_only_their_own_images(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture = (folder / "images" / "11.png").read_bytes()
+    whole, longest = "w" * 246 + ".png", "x" * 251 + ".png"
+    for name in (whole, longest):
+        (folder / "images" / name).write_bytes(picture)
+    assert ended(command(folder)) == 0
+    assert "its results' name would have" in caplog.text
+    assert "rename it" in caplog.text
+    labels = {path.name for path in (folder / "out" / "labels").iterdir()}
+    assert labels == {"11.json", "12.json", "w" * 246 + ".json"}
+
+
 def test_results_inside_the_image_directory_are_no_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(folder / "images"))

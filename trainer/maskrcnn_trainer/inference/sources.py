@@ -103,7 +103,7 @@ def _names_below(root: Path, excluded: set[Path]) -> list[str]:
     if unreadable:
         first = unreadable[0]
         log.warning(
-            "--image_dir %s: %d directories below it cannot be read and are left out, such as %s (%s)",
+            "--image_dir %s: directories below it that cannot be read are left out: %d, such as %s (%s)",
             root, len(unreadable), first.filename, first.strerror,
         )  # fmt: skip
     return sorted(names)
