@@ -50,7 +50,8 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         (["launch", "--rendezvous", "here", "--", "train"], "HOST:PORT is wanted"),
         (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train takes several"),
         (["launch"], "the task is missing"),
-        (["launch", "--threads-per-process", "0", "--", "train"], "--threads-per-process 0: must be at least 1"),
+        (["launch", "--threads-per-process", "0", "--", "train"], "--threads-per-process 0: must be 1 to 1024"),
+        (["launch", "--threads-per-process", "1025", "--", "train"], "must be 1 to 1024"),
         (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "cannot be read"),
         (["spec", "import", "absent.txt"], "absent.txt"),
     ],
@@ -99,7 +100,7 @@ def test_help_names_the_three_forms_of_a_spec(capsys: pytest.CaptureFixture[str]
     assert "the original toolkit's prototxt, the same fields as YAML, or a MaskRCNNExperiment" in said
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "1.5", "²"])
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "²", "9" * 5000])
 def test_a_rank_that_is_not_a_number_is_named(
     value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

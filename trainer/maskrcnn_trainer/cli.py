@@ -242,11 +242,12 @@ def _import_spec(arguments: argparse.Namespace) -> int:
 
 def _decrypt(arguments: argparse.Namespace) -> int:
     from maskrcnn_trainer.files import make_directory, write_atomically
-    from maskrcnn_trainer.modelfile import MAGIC, decrypt
+    from maskrcnn_trainer.modelfile import MAGIC, decrypt, require_model
 
     source, target = Path(arguments.model), Path(arguments.output)
     if target.exists():
         raise InvalidInput(f"{target} exists already; name a file that does not")
+    require_model(source)
     try:
         content = source.read_bytes()
     except OSError as error:

@@ -36,7 +36,7 @@ class TaskEnvironment:
             return source.get(f"MASKRCNN_{name}") or None
 
         attempt = value("ATTEMPT") or "1"
-        if not attempt.isdecimal() or int(attempt) < 1:
+        if not _is_whole(attempt) or int(attempt) < 1:
             raise InvalidInput(f"MASKRCNN_ATTEMPT: {attempt!r} is not a whole number of at least 1")
         return cls(
             results_dir=value("RESULTS_DIR"),
@@ -76,9 +76,14 @@ def horovod_number(name: str, *, least: int) -> int:
         InvalidInput: it isn't a whole number of at least ``least``.
     """
     text = os.environ.get(f"HOROVOD_{name}") or str(least)
-    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+    if not _is_whole(text) or int(text) < least:
         raise InvalidInput(
             f"HOROVOD_{name}: {text!r} isn't a whole number of at least {least}; maskrcnn launch sets it, unset it for "
             "a single process"
         )
     return int(text)
+
+
+def _is_whole(text: str) -> bool:
+    # nine digits are enough for every variable; Python refuses to read more than 4,300
+    return text.isascii() and text.isdecimal() and len(text) <= 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import stat
@@ -103,6 +104,16 @@ def read_regular(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
         return stream.read()
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a plain file in UTF-8, with or without a byte order mark, and every end of line as a newline.
+
+    Raises:
+        OSError: see :func:`read_regular`.
+        UnicodeDecodeError: it isn't UTF-8.
+    """
+    return io.TextIOWrapper(io.BytesIO(read_regular(path)), encoding="utf-8-sig").read()
 
 
 def open_in_place(path: Path, *, append: bool) -> FileIO:

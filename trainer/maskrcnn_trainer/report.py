@@ -29,7 +29,7 @@ from maskrcnn_trainer.artifacts import (
     write_json_atomically,
 )
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, as_task_error, describe_error
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
 from maskrcnn_trainer.files import make_directory, open_in_place
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.termination import (
@@ -114,7 +114,11 @@ class Reporter:
         """
         if self.silent:
             return
-        make_directory(self.results_dir)
+        try:
+            make_directory(self.results_dir)
+        except TaskError:
+            self._status_refused = True
+            raise
         for name, is_foreign in ((RESULT_FILE, is_foreign_result), (STATUS_FILE, is_foreign_report)):
             if is_foreign(self.results_dir / name):
                 self._status_refused = True

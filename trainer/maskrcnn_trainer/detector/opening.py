@@ -8,7 +8,7 @@ from pathlib import Path
 from maskrcnn_trainer.detector.interface import Detector
 from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import MAGIC, ONNX_BEGINNING, decrypt
+from maskrcnn_trainer.modelfile import MAGIC, ONNX_BEGINNING, decrypt, require_model
 from maskrcnn_trainer.spec import ExperimentSpec
 
 ENGINE_MAGICS = (b"ftrt", b"ptrt")
@@ -100,9 +100,8 @@ def _refuse_contradictions(path: Path, metadata: ExportMetadata, spec: Experimen
 
 
 def _read(path: Path) -> bytes:
+    require_model(path)
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read: {error.strerror}", reason="ModelNotFound") from error

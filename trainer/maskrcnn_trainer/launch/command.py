@@ -26,6 +26,7 @@ from maskrcnn_trainer.termination import termination_message, write_termination_
 
 log = logging.getLogger(__name__)
 
+MOST_THREADS = 1024
 TASKS_WITH_SEVERAL_PROCESSES = ("train",)
 
 
@@ -62,8 +63,8 @@ class LaunchSettings:
             raise InvalidInput(
                 "the task is missing; give it after --, such as: maskrcnn launch -- train -e spec.yaml ..."
             )
-        if self.threads is not None and self.threads < 1:
-            raise InvalidInput(f"--threads-per-process {self.threads}: must be at least 1")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise InvalidInput(f"--threads-per-process {self.threads}: must be 1 to {MOST_THREADS}")
         if self.processes * self.nodes > 1 and self.task[0] not in TASKS_WITH_SEVERAL_PROCESSES:
             raise InvalidInput(f"{self.task[0]} runs as one process; only train takes several")
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_text as read_regular_text
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.parsing import parse_spec
@@ -167,7 +168,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         InvalidInput: it cannot be read, or is no UTF-8 text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_regular_text(Path(path))
     except OSError as error:
         raise InvalidInput(f"the experiment spec {os.fspath(path)} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
