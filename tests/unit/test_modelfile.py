@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -139,3 +140,19 @@ def test_an_exported_model_is_named_as_that(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x12\x08maskrcnn")
     with pytest.raises(InvalidInput, match="an exported model .ONNX.; give the .tlt of train"):
         read_model_file(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("architecture", []), ("architecture", None), ("classMap", "x"), ("step", "3"), ("state", 1)]
+)
+def test_a_field_of_another_type_is_named(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "m.tlt"
+    write_model_file(path, ModelFile(architecture={}, experiment={}, class_map={}, step=1, variables={}))
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["model.json"] = json.dumps(json.loads(parts["model.json"]) | {field: value}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(InvalidInput, match=f"{field} of its model.json is"):
+        read_model_file(path)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
 
@@ -94,15 +95,22 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
         raise
 
 
-def read_regular(path: Path) -> bytes:
-    """Return the content of a plain file, links followed. A pipe would be read for ever.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file to read it, links followed. A pipe would be waited for.
 
     Raises:
         OSError: it cannot be read, or is no plain file (``EINVAL``).
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
+    return stream
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a plain file; see :func:`open_regular`."""
+    with open_regular(path) as stream:
         return stream.read()
 
 

@@ -226,6 +226,26 @@ def _contiguous(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
 
 
+_FIELDS: Mapping[str, type] = {
+    "architecture": dict,
+    "experiment": dict,
+    "classMap": dict,
+    "step": int,
+    "state": dict,
+    "retrainRequired": bool,
+}
+
+
+def _check_fields(description: Mapping[str, Any], source: str) -> None:
+    for name, kind in _FIELDS.items():
+        if not isinstance(description.get(name), kind):
+            found = json.dumps(description.get(name))[:100] if name in description else "absent"
+            raise InvalidInput(
+                f"{source}: damaged: {name} of its model.json is {found}; make the model again with train or prune",
+                reason="InvalidModel",
+            )
+
+
 def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFile:
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -251,6 +271,7 @@ def _open_archive(payload: bytes, source: str, with_optimizer: bool) -> ModelFil
                     f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
                     reason="InvalidModel",
                 )
+            _check_fields(description, source)
             variables = load(archive.read("variables.safetensors"))
             has_optimizer = with_optimizer and "optimizer.safetensors" in names
             optimizer = load(archive.read("optimizer.safetensors")) if has_optimizer else {}

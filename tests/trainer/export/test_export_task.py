@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,15 @@ def test_int8_from_records_with_everything_beside_it(folder: Path, tmp_path: Pat
     graph = onnx.load(tmp_path / "float.onnx").graph
     tensors_of_graph = {"Input"} | {name for node in graph.node for name in node.output}
     assert {line.partition(":")[0] for line in cache.read_text().splitlines()[1:]} <= tensors_of_graph
+
+
+def test_a_directory_that_may_not_be_read_is_told_as_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(PermissionError):
+        directory_batches(folder / "images", CalibrationSet(SIZE, batches=1, batch_size=1, seed=1))
 
 
 def test_a_directory_gives_the_images_that_the_records_hold(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -163,6 +164,12 @@ def test_no_space_for_a_tensor_file_is_a_full_workspace(tmp_path: Path, monkeypa
     with pytest.raises(WorkspaceFull, match=r"cal\.h5: no space left for the tensor file"):
         list(stored_batches(tmp_path / "cal.h5", iter([np.zeros((1, 3, 2, 2), np.float32)])))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_in_the_place_of_a_tensor_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cal.h5")
+    with pytest.raises(OSError, match="it is a pipe"):
+        TensorFile(tmp_path / "cal.h5", (2, 2))
 
 
 def test_a_tensor_file_cut_short_by_an_error_leaves_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
-from maskrcnn_trainer.files import unfinished
+from maskrcnn_trainer.files import open_regular, unfinished
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -139,7 +139,7 @@ class TensorFile:
 
         self._path = path
         try:
-            with path.open("rb"):  # what h5py raises names neither the file nor the cause
+            with open_regular(path):  # what h5py raises names neither the file nor the cause
                 pass
             with h5py.File(path, "r") as file:
                 self.count = int(file.attrs["count"])
