@@ -52,7 +52,7 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         (["launch"], "the task is missing"),
         (["launch", "--threads-per-process", "0", "--", "train"], "--threads-per-process 0: must be 1 to 1024"),
         (["launch", "--threads-per-process", "1025", "--", "train"], "must be 1 to 1024"),
-        (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "cannot be read"),
+        (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "absent.tlt: no such model file"),
         (["spec", "import", "absent.txt"], "absent.txt"),
     ],
 )

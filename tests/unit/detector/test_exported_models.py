@@ -117,7 +117,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpe
         assert str(path) in str(refusal.value)
     with pytest.raises(InvalidInput, match="no such model file"):
         open_detector(tmp_path / "nothing", spec, threads=1)
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="a directory; give the model file itself"):
         open_detector(tmp_path, spec, threads=1)
 
 
