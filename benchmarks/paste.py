@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.evaluation.paste import encode_masks, mask_probabilities
+from maskrcnn_trainer.evaluation.paste import encode_pasted, mask_probabilities, paste_masks
 
 SIDE = 28
 SCENES = {
@@ -64,6 +64,11 @@ def by_opencv(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int
     return found
 
 
+def ours(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int) -> list[dict[str, Any]]:
+    """Each mask in its own box, as inference and evaluation encode it."""
+    return encode_pasted(paste_masks(logits, boxes, height, width), height, width)
+
+
 def by_matrix(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int) -> list[dict[str, Any]]:
     """Each mask as two matrix products over the whole image."""
 
@@ -92,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=9)
     repeat = parser.parse_args().repeat
-    ways = {"ours": encode_masks, "OpenCV": by_opencv, "matrix": by_matrix}
+    ways = {"ours": ours, "OpenCV": by_opencv, "matrix": by_matrix}
     for name, (height, width, smallest, largest) in SCENES.items():
         logits, boxes = scene(height, width, smallest, largest)
         masks = {

@@ -44,3 +44,9 @@ def test_data() -> Path:
     if not (folder / "coco" / "instances_val.json").is_file():
         pytest.skip(f"real data not found at {folder}: set MASKRCNN_TEST_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_token_of_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free a test from the token that a launch in the same process has left in the environment."""
+    monkeypatch.delenv("MASKRCNN_RUN_TOKEN", raising=False)

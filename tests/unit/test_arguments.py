@@ -54,3 +54,20 @@ def test_help_names_the_defaults_that_say_something() -> None:
     parser.add_argument("--excluded", nargs="+", default=[], help="kept whole")
     assert "multiples (default: 8)" in parser.format_help()
     assert parser.format_help().count("(default") == 1
+
+
+def test_an_empty_value_is_refused_with_its_flag() -> None:
+    parser = TaskParser(prog="maskrcnn dataset_convert")
+    parser.add_argument("-o", "--output-dir")
+    with pytest.raises(InvalidInput, match="argument -o/--output-dir: the value is empty"):
+        parser.parse_args(["-o", ""])
+
+
+def test_a_key_that_is_not_utf8_is_refused_without_showing_it() -> None:
+    parser = TaskParser(prog="x")
+    add_key(parser)
+    with pytest.raises(InvalidInput, match="-k: the key has bytes that aren't UTF-8") as told:
+        key_of(parser.parse_args(["-k", "caf\udce9"]), TaskEnvironment())
+    assert "caf" not in str(told.value)
+    with pytest.raises(InvalidInput, match="MASKRCNN_KEY"):
+        TaskEnvironment.from_environ({"MASKRCNN_KEY": "caf\udce9"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +50,9 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         (["launch", "--rendezvous", "here", "--", "train"], "expected HOST:PORT"),
         (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train takes several"),
         (["launch"], "the task is missing"),
-        (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "cannot be read"),
+        (["launch", "--threads-per-process", "0", "--", "train"], "--threads-per-process 0: must be 1 to 1024"),
+        (["launch", "--threads-per-process", "1025", "--", "train"], "must be 1 to 1024"),
+        (["decrypt", "-m", "absent.tlt", "-o", "out.tlt", "-k", "x"], "absent.tlt: no such model file"),
         (["spec", "import", "absent.txt"], "absent.txt"),
     ],
 )
@@ -64,6 +68,78 @@ def test_what_cannot_work_is_refused_with_64(
         monkeypatch.delenv(name, raising=False)
     assert main(arguments) == 64
     assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "dataset_convert",
+        "train",
+        "evaluate",
+        "prune",
+        "inference",
+        "export",
+        "launch",
+        "spec",
+        "spec import",
+        "decrypt",
+    ],
+)
+def test_help_has_a_sentence_about_the_task(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*task.split(), "--help"])
+    about = capsys.readouterr().out.split("\n\n")[1]
+    assert about[0].isupper()
+    assert about.endswith(".")
+
+
+def test_help_names_the_three_forms_of_a_spec(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the original toolkit's prototxt, the same fields as YAML, or a MaskRCNNExperiment" in said
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "²", "9" * 5000])
+def test_a_rank_that_is_not_a_number_is_named(
+    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOROVOD_RANK", value)
+    assert main(["train", "-e", "x", "-d", "x"]) == 64
+    assert f"HOROVOD_RANK: '{value}' isn't a whole number of at least 0" in caplog.text
+
+
+@pytest.mark.parametrize("task", ["evaluate -e s", "prune -o o", "prune --dry-run", "export -e s"])
+@pytest.mark.parametrize("kind", ["absent", "directory", "pipe"])
+def test_a_model_that_is_no_file_is_found_before_tensorflow_loads(task: str, kind: str, tmp_path: Path) -> None:
+    if kind == "directory":
+        (tmp_path / "m.tlt").mkdir()
+    elif kind == "pipe":
+        os.mkfifo(tmp_path / "m.tlt")
+    program = (
+        "import sys; from maskrcnn_trainer.cli import main; code = main(sys.argv[1:]);"
+        "sys.exit(99 if 'tensorflow' in sys.modules else code)"
+    )
+    command = [sys.executable, "-c", program, *task.split(), "-m", "m.tlt"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 64
+    assert {"absent": "no such model file", "directory": "a directory", "pipe": "a pipe"}[kind] in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ([] if kind == "absent" else ["m.tlt"])
+
+
+def test_a_refusal_before_the_report_is_the_termination_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator shows nothing else of a pod."""
+    last_word = tmp_path / "termination.json"
+    monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(last_word))
+    assert main(["prune", "-m", str(tmp_path / "absent.tlt"), "-o", str(tmp_path / "out")]) == 64
+    error = json.loads(last_word.read_text())["error"]
+    assert error == {"reason": "ModelNotFound", "message": f"{tmp_path}/absent.tlt: no such model file"}
+    last_word.unlink()
+    monkeypatch.setenv("HOROVOD_RANK", "1")
+    assert main(["prune", "-m", str(tmp_path / "absent.tlt"), "-o", str(tmp_path / "out")]) == 64
+    assert not last_word.exists()
 
 
 def test_a_prototxt_becomes_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -235,3 +235,9 @@ def test_a_changed_byte_anywhere_is_invalid_input_or_harmless(tmp_path: Path) ->
             with contextlib.suppress(InvalidInput):
                 assert read_model_file(path).state == {"fingerprint": "9f2c"}
             is_model_file(path)
+
+
+def test_an_exported_model_is_named_as_that(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x12\x08maskrcnn")
+    with pytest.raises(InvalidInput, match="an exported model .ONNX.; give the .tlt of train"):
+        read_model_file(tmp_path / "m.onnx")

@@ -68,6 +68,8 @@ def test_environment_is_read_from_its_variables() -> None:
     assert "secret" not in repr(environment)
     with pytest.raises(InvalidInput, match="MASKRCNN_ATTEMPT: 'two'"):
         TaskEnvironment.from_environ({"MASKRCNN_ATTEMPT": "two"})
+    with pytest.raises(InvalidInput, match="MASKRCNN_ATTEMPT: '999"):
+        TaskEnvironment.from_environ({"MASKRCNN_ATTEMPT": "9" * 5000})
 
 
 @pytest.mark.parametrize(

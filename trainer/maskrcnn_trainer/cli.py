@@ -14,14 +14,15 @@ from typing import NoReturn
 
 from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.data.convert import command as convert_command
-from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError
+from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.evaluation import command as evaluate_command
 from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
 from maskrcnn_trainer.spelling import use_flags_of, use_names
+from maskrcnn_trainer.termination import termination_message, write_termination_message
 from maskrcnn_trainer.training import command as train_command
 from maskrcnn_trainer.version import version
 
@@ -38,24 +39,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # TensorFlow's start-up chatter says nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    setup_logging(int(os.environ.get("HOROVOD_RANK", "0")))
+    setup_logging()
     given = list(sys.argv[1:] if arguments is None else arguments)
     use_names({})
     use_flags_of(given)
+    parsed: argparse.Namespace | None = None
     try:
+        setup_logging(horovod_number("RANK", least=0))
         parsed = build_parser().parse_args(with_hyphens(given))
         log.info("maskrcnn %s: %s", version(), parsed.task)
         run: Runner = parsed.run
         return run(parsed)
-    except TaskError as error:
-        log.error("%s", error)
-        return error.exit_code
     except KeyboardInterrupt:
         return EXIT_STOPPED
     except BrokenPipeError:
         # Whoever read our output went away (maskrcnn spec import ... | head); nothing is left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INVALID
+    except Exception as error:
+        told = as_task_error(error)
+        if told is None:
+            raise
+        log.error("%s", told)
+        log.debug("the error in full", exc_info=error)
+        if parsed is not None:
+            _write_last_word(parsed.task, told)
+        return told.exit_code
+
+
+def _write_last_word(task: str, error: TaskError) -> None:
+    """Write the termination message of a task that was refused before it had a report; launch writes its own."""
+    try:
+        environment = TaskEnvironment.from_environ()
+        if task == "launch" or horovod_number("RANK", least=0) > 0:
+            return
+    except InvalidInput:
+        return
+    said = {"reason": error.reason, "message": str(error)}
+    write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
 
 
 def entry() -> NoReturn:
@@ -89,32 +110,64 @@ def build_parser() -> argparse.ArgumentParser:
     tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
 
     convert = tasks.add_parser(
-        "dataset_convert", aliases=["dataset-convert"], help="COCO images and annotations to TFRecords"
+        "dataset_convert",
+        aliases=["dataset-convert"],
+        help="COCO images and annotations to TFRecords",
+        description="Convert a COCO data set (images and instance annotations) to the TFRecords that train and "
+        "evaluate read.",
     )
     convert_command.add_arguments(convert)
     convert.set_defaults(run=convert_command.run)
 
-    train = tasks.add_parser("train", help="train a model, on one process or many")
+    train = tasks.add_parser(
+        "train",
+        help="train a model, on one process or many",
+        description="Train a model on TFRecords, with one process or one per GPU; a training that was stopped resumes "
+        "from its newest checkpoint.",
+    )
     train_command.add_arguments(train)
     train.set_defaults(run=train_command.run)
 
-    evaluate = tasks.add_parser("evaluate", help="COCO metrics of a model")
+    evaluate = tasks.add_parser(
+        "evaluate",
+        help="COCO metrics of a model",
+        description="Measure a model on the validation records of the spec: the COCO metrics of boxes and masks.",
+    )
     evaluate_command.add_arguments(evaluate)
     evaluate.set_defaults(run=evaluate_command.run)
 
-    prune = tasks.add_parser("prune", help="a trained model with its weakest filters taken out, to be trained again")
+    prune = tasks.add_parser(
+        "prune",
+        help="a trained model with its weakest filters taken out, to be trained again",
+        description="Remove the filters with the smallest weights from a trained model. The result must be trained "
+        "again (prunedModelPath) before it is used.",
+    )
     prune_command.add_arguments(prune)
     prune.set_defaults(run=prune_command.run)
 
-    inference = tasks.add_parser("inference", help="annotated images and labels of a directory of images")
+    inference = tasks.add_parser(
+        "inference",
+        help="annotated images and labels of a directory of images",
+        description="Detect objects in a directory of images, and write the images with boxes drawn, a label file for "
+        "each, and all detections in COCO format.",
+    )
     inference_command.add_arguments(inference)
     inference.set_defaults(run=inference_command.run)
 
-    export = tasks.add_parser("export", help="a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime")
+    export = tasks.add_parser(
+        "export",
+        help="a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime",
+        description="Export a trained model as ONNX in float32, float16 or INT8, with what TensorRT and DeepStream "
+        "need next to it.",
+    )
     export_command.add_arguments(export)
     export.set_defaults(run=export_command.run)
 
-    start = tasks.add_parser("launch", help="one node's processes of a task, for a pod or a script")
+    start = tasks.add_parser(
+        "launch",
+        help="one node's processes of a task, for a pod or a script",
+        description="Start one node's processes of a task and wait for them; on several nodes, run it once on each.",
+    )
     start.add_argument("--nodes", type=int, default=1, help="nodes of the gang")
     start.add_argument("--node-rank", type=int, default=0, help="which of them this is, from 0")
     start.add_argument("--processes-per-node", type=int, default=1, help="one per GPU, or per share of the CPUs")
@@ -123,19 +176,29 @@ def build_parser() -> argparse.ArgumentParser:
         "--threads-per-process", type=int, help="CPU threads of a process; the CPUs are divided otherwise"
     )
     start.add_argument("--keep-logs", action="store_true", help="also in logs/ of MASKRCNN_RESULTS_DIR, size-bounded")
-    start.add_argument("command", nargs=argparse.REMAINDER, metavar="-- TASK ...", help="the task and its arguments")
+    start.add_argument(
+        "command", nargs=argparse.REMAINDER, type=str, metavar="-- TASK ...", help="the task and its arguments"
+    )
     start.set_defaults(run=_launch)
 
-    spec = tasks.add_parser("spec", help="work on experiment specs")
+    spec = tasks.add_parser("spec", help="work on experiment specs", description="Work on experiment specs.")
     actions = spec.add_subparsers(
         title="actions", dest="action", required=True, metavar="ACTION", parser_class=TaskParser
     )
-    importing = actions.add_parser("import", help="a prototxt spec of the original toolkit as a MaskRCNNExperiment")
+    importing = actions.add_parser(
+        "import",
+        help="a prototxt spec of the original toolkit as a MaskRCNNExperiment",
+        description="Print a prototxt spec of the original toolkit as a MaskRCNNExperiment manifest.",
+    )
     importing.add_argument("spec", help="the prototxt file")
     importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")
     importing.set_defaults(run=_import_spec)
 
-    decrypt = tasks.add_parser("decrypt", help="an encrypted model file without its encryption")
+    decrypt = tasks.add_parser(
+        "decrypt",
+        help="an encrypted model file without its encryption",
+        description="Write an encrypted model file (a .tlt or .etlt) without its encryption.",
+    )
     decrypt.add_argument("-m", "--model", required=True, help="the encrypted file")
     decrypt.add_argument("-o", "--output", required=True, help="where to write the plain one; must not exist")
     add_key(decrypt)
@@ -183,11 +246,12 @@ def _import_spec(arguments: argparse.Namespace) -> int:
 
 def _decrypt(arguments: argparse.Namespace) -> int:
     from maskrcnn_trainer.files import make_directory, write_atomically
-    from maskrcnn_trainer.modelfile import MAGIC, decrypt
+    from maskrcnn_trainer.modelfile import MAGIC, decrypt, require_model
 
     source, target = Path(arguments.model), Path(arguments.output)
     if target.exists():
         raise InvalidInput(f"{target} exists already; name a file that does not")
+    require_model(source)
     try:
         content = source.read_bytes()
     except OSError as error:

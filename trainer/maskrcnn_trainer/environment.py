@@ -13,7 +13,8 @@ from maskrcnn_trainer.errors import InvalidInput
 class TaskEnvironment:
     """The environment variables that every task honours, in a cluster and on one machine.
 
-    ``from_environ`` treats an empty variable as unset and raises InvalidInput for an attempt that is no number.
+    ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, and
+    for a key that isn't UTF-8.
 
     Attributes:
         fingerprint: of the step as its status records it, named in every report.
@@ -45,7 +46,7 @@ class TaskEnvironment:
             return source.get(f"MASKRCNN_{name}") or None
 
         attempt = value("ATTEMPT") or "1"
-        if not attempt.isdecimal() or int(attempt) < 1:
+        if not _is_whole(attempt) or int(attempt) < 1:
             raise InvalidInput(f"MASKRCNN_ATTEMPT: {attempt!r} is not a whole number of at least 1")
         # an operator of an older release gives only the first variable
         given = (value("FINGERPRINT") or "", *(value("FINGERPRINTS") or "").split())
@@ -56,9 +57,47 @@ class TaskEnvironment:
             older_fingerprints=fingerprints[:-1],
             attempt=int(attempt),
             experiment_uid=value("EXPERIMENT_UID"),
-            key=value("KEY"),
+            key=checked_key(value("KEY"), "MASKRCNN_KEY"),
             report_url=value("REPORT_URL"),
             report_token_file=value("REPORT_TOKEN_FILE"),
             report_ca_file=value("REPORT_CA_FILE"),
             termination_log=value("TERMINATION_LOG"),
         )
+
+
+def checked_key(key: str | None, source: str) -> str | None:
+    """Return an encryption key, which is text in UTF-8.
+
+    Args:
+        source: the flag or variable that gives the key; the key itself is never shown.
+
+    Raises:
+        InvalidInput: the key has bytes that aren't UTF-8.
+    """
+    try:
+        (key or "").encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{source}: the key has bytes that aren't UTF-8; give it as UTF-8 text", reason="WrongKey"
+        ) from error
+    return key
+
+
+def horovod_number(name: str, *, least: int) -> int:
+    """Return the variable ``HOROVOD_<name>``, which ``maskrcnn launch`` sets; ``least`` where it is unset.
+
+    Raises:
+        InvalidInput: it isn't a whole number of at least ``least``.
+    """
+    text = os.environ.get(f"HOROVOD_{name}") or str(least)
+    if not _is_whole(text) or int(text) < least:
+        raise InvalidInput(
+            f"HOROVOD_{name}: {text!r} isn't a whole number of at least {least}; maskrcnn launch sets it, unset it for "
+            "a single process"
+        )
+    return int(text)
+
+
+def _is_whole(text: str) -> bool:
+    # nine digits are enough for every variable; Python refuses to read more than 4,300
+    return text.isascii() and text.isdecimal() and len(text) <= 9

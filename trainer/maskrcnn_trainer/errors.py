@@ -7,6 +7,8 @@ another try. 143 is a stop that was asked for (128 + SIGTERM). 70 is a full work
 from __future__ import annotations
 
 import errno
+import os
+import resource
 
 from maskrcnn_trainer.spelling import as_written
 
@@ -63,14 +65,96 @@ class Stopped(TaskError):  # noqa: N818
 
 
 def describe_error(error: BaseException) -> tuple[int, str, str]:
-    """The exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
-    if isinstance(error, TaskError):
-        return error.exit_code, error.reason, as_written(str(error))
+    """Return the exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
+    told = as_task_error(error)
+    if told is not None:
+        return told.exit_code, told.reason, as_written(str(told))
     if isinstance(error, KeyboardInterrupt):
         return EXIT_STOPPED, Stopped.default_reason, "Interrupted."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkspaceFull.exit_code, WorkspaceFull.default_reason, f"No space is left in the workspace: {error}"
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1
         return code, TaskError.default_reason, f"The task ended with exit code {code}."
     return 1, TaskError.default_reason, f"{type(error).__name__}: {error}"
+
+
+def as_task_error(error: BaseException) -> TaskError | None:
+    """Return the TaskError for an exception that a user can act on, or None for a fault of the program.
+
+    A file that the system refuses is known by its ``errno``, so that no task has to catch it path by path.
+    """
+    if isinstance(error, TaskError):
+        return error
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    return _limit_reached(error) or _storage_failed(error) or _refused(error)
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+_STORAGE_FAILURES = (
+    errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENOLCK,
+    errno.EBUSY, errno.EAGAIN, errno.ENFILE,
+)  # fmt: skip
+"""Failures of a disk, a mount or a node: another attempt may run on another node, with a new mount."""
+
+_REMEDIES = {
+    errno.ENOENT: "correct the path",
+    errno.EEXIST: "move it, or give another path",
+    errno.ENOTEMPTY: "move what is in it, or give another path",
+    errno.ENAMETOOLONG: "a name may have up to 255 bytes on most file systems, and a path 4,095; give a shorter one",
+    errno.ELOOP: "give the path of the file itself",
+    errno.EROFS: "give a path on a file system that can be written to",
+    errno.ENOTDIR: "part of the path is a file; give a directory",
+    errno.EISDIR: "give a file",
+    errno.ENXIO: "give a plain file",
+    errno.ENODEV: "give a plain file",
+    errno.EINVAL: "give a plain file whose name its file system accepts",
+    errno.EILSEQ: "give a name that the file system accepts",
+    errno.EXDEV: "give a path on one file system",
+}
+
+
+def _limit_reached(error: OSError) -> TaskError | None:
+    where = _path_of(error) or "the workspace"
+    if error.errno in NO_SPACE:
+        return WorkspaceFull(f"{where}: no space left ({error.strerror}); free some, or enlarge the volume")
+    if error.errno == errno.EMFILE:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return InvalidInput(f"{where}: too many open files: this process may have {limit}; raise the limit (ulimit -n)")
+    if error.errno == errno.EFBIG:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        allowed = "" if limit == resource.RLIM_INFINITY else f": this process may write {limit} bytes to one"
+        return InvalidInput(
+            f"{where}: the file would be too large{allowed}; raise the limit (ulimit -f), or use another file system"
+        )
+    return None
+
+
+def _storage_failed(error: OSError) -> TaskError | None:
+    path = _path_of(error)
+    if error.errno not in (errno.EIO, errno.ESTALE) and not (path and error.errno in _STORAGE_FAILURES):
+        return None
+    return TryAgain(
+        f"{path or 'the workspace'}: the storage failed ({error.strerror}); the same command may work once it is back",
+        reason="StorageFailed",
+    )
+
+
+def _refused(error: OSError) -> TaskError | None:
+    path = _path_of(error)
+    if not path:
+        return None
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return InvalidInput(
+            f"{path}: {error.strerror} for user {os.geteuid()}, group {os.getegid()}; give that user access to it and "
+            "to every directory above it"
+        )
+    remedy = _REMEDIES.get(error.errno or 0)
+    return InvalidInput(f"{path}: {error.strerror}; {remedy}") if remedy else None
+
+
+def _path_of(error: OSError) -> str:
+    if error.filename is None or isinstance(error.filename, int):
+        return ""
+    text = os.fsdecode(error.filename)
+    return text if text.isprintable() else repr(text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from maskrcnn_trainer.errors import TaskError, TryAgain
+from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, TaskError, TryAgain, as_task_error
 
 WHAT_TO_LOWER = (
     "Try a smaller imageSize or trainBatchSize (evalBatchSize in evaluation) first. If the error "
@@ -16,8 +19,37 @@ WHAT_TO_LOWER = (
 OUT_OF_MEMORY = f"Out of memory. {WHAT_TO_LOWER}"
 
 
-# What UnknownError and InternalError of TensorFlow say when a peer is gone (HorovodInternalError always means that).
-LOST_PEER_WORDS = ("horovod", "gloo", "nccl", "connection closed", "connection reset", "allreduce", "allgather")
+MEMORY_WORDS = (
+    "oom when allocating", "out of memory", "out_of_memory", "status_alloc_failed", "failed to allocate memory",
+    "std::bad_alloc",
+)  # fmt: skip
+"""Parts of errors of TensorFlow, CUDA (``CUDA_ERROR_OUT_OF_MEMORY``), cuDNN and cuBLAS (``..._STATUS_ALLOC_FAILED``),
+and ONNX Runtime. They are UnknownError, InternalError or RuntimeException as often as ResourceExhaustedError."""
+
+LOST_PEER_WORDS = (
+    "horovod has been shut down", "gloo", "connection closed", "connection reset", "connection refused", "broken pipe",
+    "remote process exited", "unhandled system error",
+)  # fmt: skip
+"""Parts of what an UnknownError or InternalError says when a peer is gone; the last two are of NCCL, whose other errors
+are faults of this process: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api/types.html#ncclresult-t."""
+
+NCCL_MISUSE = re.compile(r"nccl.*?(invalid usage|invalid argument|duplicate gpu)", re.IGNORECASE | re.DOTALL)
+
+_FILE_ERRORS = {
+    os.strerror(number): number
+    for number in (
+        *NO_SPACE,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENAMETOOLONG,
+        errno.EIO,
+        errno.ESTALE,
+    )
+}
+_FILE_ERROR = re.compile(rf"(?P<path>/[^;\n]*); (?P<text>{'|'.join(map(re.escape, _FILE_ERRORS))})")
+"""How TensorFlow ends the message of a file that the system refuses."""
 
 
 @contextmanager
@@ -32,9 +64,9 @@ def explained_failures() -> Iterator[None]:
     try:
         with lost_peer_is_try_again():
             yield
-    except MemoryError as error:
-        raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
         # A mistake in the spec is told in a second: it is found before TensorFlow is loaded, and told without it.
         if "tensorflow" not in sys.modules:
             raise
@@ -48,13 +80,29 @@ def _explained(error: Exception) -> Exception | None:
     """What stands for an error of TensorFlow's own, or None."""
     import tensorflow as tf
 
-    if isinstance(error, tf.errors.ResourceExhaustedError):
-        return TaskError(OUT_OF_MEMORY, reason="OutOfMemory")
-    if isinstance(error, tf.errors.OpError):
-        from maskrcnn_trainer.data.pipeline import data_error
+    if not isinstance(error, tf.errors.OpError):
+        return None
+    refused = _FILE_ERROR.search(str(error))
+    if refused:
+        number = _FILE_ERRORS[refused["text"]]
+        return as_task_error(OSError(number, refused["text"], refused["path"]))
+    from maskrcnn_trainer.data.pipeline import data_error
 
-        return data_error(error)
-    return None
+    return data_error(error)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that memory of the host or the GPU ran out; loads no TensorFlow for it."""
+    name = type(error).__name__
+    # TensorFlow calls a full disk ResourceExhaustedError, too
+    if isinstance(error, MemoryError) or (name == "ResourceExhaustedError" and not _FILE_ERROR.search(str(error))):
+        return True
+    text = str(error).lower()
+    return name in _GENERAL_ERRORS and any(word in text for word in MEMORY_WORDS)
+
+
+_GENERAL_ERRORS = ("UnknownError", "InternalError", "RuntimeException", "RuntimeError", "Fail")
+"""Classes of TensorFlow and ONNX Runtime whose text alone says what happened."""
 
 
 @contextmanager
@@ -63,10 +111,17 @@ def lost_peer_is_try_again() -> Iterator[None]:
 
     Raises:
         TryAgain: in place of Horovod's and TensorFlow's errors about the connection.
+        InvalidInput: NCCL refuses how the processes are laid out.
     """
     try:
         yield
     except Exception as error:
+        if NCCL_MISUSE.search(str(error)):
+            raise InvalidInput(
+                f"NCCL cannot connect the processes ({_telling_line(error)}); a frequent cause is more processes on a "
+                "node than GPUs: lower --gpus, or gpusPerNode and processesPerNode",
+                reason="NcclRefused",
+            ) from error
         if not _speaks_of_a_peer(error):
             raise
         raise TryAgain(
@@ -77,6 +132,8 @@ def lost_peer_is_try_again() -> Iterator[None]:
 
 def _speaks_of_a_peer(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
+    if is_out_of_memory(error):
+        return False
     if "HorovodInternalError" in names:
         return True
     return bool(names & {"UnknownError", "InternalError"}) and _names_a_peer(str(error))
@@ -85,7 +142,9 @@ def _speaks_of_a_peer(error: Exception) -> bool:
 def _telling_line(error: Exception) -> str:
     # TensorFlow begins with a heading, and what happened stands below a list of nodes
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if _names_a_peer(line)] or [line for line in lines if not line.endswith(":")]
+    telling = [line for line in lines if _names_a_peer(line) or NCCL_MISUSE.search(line)] or [
+        line for line in lines if not line.endswith(":")
+    ]
     return telling[0][:300] if telling else type(error).__name__
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import secrets
 import stat
@@ -13,11 +14,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
-from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
+from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NAME = 255
+"""Bytes of a file name that Linux and its file systems take (``NAME_MAX``)."""
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 """What ``zipfile`` and a reader of JSON raise for damaged bytes.
@@ -58,7 +60,7 @@ def make_directory(path: Path, *, flag: str = "") -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{name}: no space left for a directory: {error.strerror}") from error
         raise InvalidInput(
             f"{name}: the directory cannot be made ({error.strerror}); name one that can be written to"
@@ -72,9 +74,13 @@ def unfinished(path: Path) -> Path:
     """Return a name beside ``path`` for its content until that is whole.
 
     It is drawn, not the process id: processes of two pods that share a volume have equal ones. Create the file
-    exclusively (mode ``x``), which follows no link.
+    exclusively (mode ``x``), which follows no link. A name that leaves no room for the rest is shortened.
     """
-    return path.with_name(f".{path.name}.{secrets.randbelow(10**8)}.partial")
+    rest = f".{secrets.randbelow(10**8)}.partial"
+    room = LONGEST_NAME - len(rest) - 1
+    name = os.fsencode(path.name)
+    kept = path.name if len(name) <= room else name[:room].decode("utf-8", "ignore")
+    return path.with_name(f".{kept}{rest}")
 
 
 def open_unfinished(path: Path) -> tuple[Path, IO[bytes]]:
@@ -138,21 +144,38 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
             finally:
                 aside.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{path}: no space left for {len(payload)} bytes: {error.strerror}") from error
         raise
 
 
-def read_regular(path: Path) -> bytes:
-    """Return the content of a plain file, links followed. A pipe would be read for ever.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file to read it, links followed. A pipe would be waited for.
 
     Raises:
         OSError: it cannot be read, or is no plain file (``EINVAL``).
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
+    return stream
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a plain file; see :func:`open_regular`."""
+    with open_regular(path) as stream:
         return stream.read()
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a plain file in UTF-8, with or without a byte order mark, and every end of line as a newline.
+
+    Raises:
+        OSError: see :func:`read_regular`.
+        UnicodeDecodeError: it isn't UTF-8.
+    """
+    return io.TextIOWrapper(io.BytesIO(read_regular(path)), encoding="utf-8-sig").read()
 
 
 def open_in_place(path: Path, *, append: bool) -> FileIO:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,10 +20,12 @@ from typing import IO, Any
 import numpy as np
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member, write_atomically
+from maskrcnn_trainer.files import DAMAGED_ZIP, open_regular, stored_member, write_atomically
 
 FORMAT_VERSION = 1
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
+ONNX_BEGINNING = b"\x08"
+"""Field 1 of ONNX's ModelProto, ir_version, which is always written first."""
 SALT_BYTES = 16
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -96,10 +99,11 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
-            if stream.read(len(MAGIC)) != MAGIC:
-                return _open_archive(stream, str(path), with_optimizer)
+        with open_regular(path) as stream:
+            encrypted = stream.read(len(MAGIC)) == MAGIC
             stream.seek(0)
+            if not encrypted:
+                return _open_archive(stream, str(path), with_optimizer)
             payload = stream.read()
     except FileNotFoundError as error:
         raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
@@ -108,6 +112,21 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
     if not key:
         raise InvalidInput(f"{path}: the model is encrypted; give its key with -k or MASKRCNN_KEY", reason="WrongKey")
     return _open_archive(io.BytesIO(decrypt(payload, key, source=str(path))), str(path), with_optimizer)
+
+
+def require_model(path: Path) -> None:
+    """Check that a model file exists, which takes no TensorFlow; its content is checked when it is opened.
+
+    Raises:
+        InvalidInput: nothing has this name, or it isn't a plain file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise InvalidInput(f"{path}: {kind}; give the model file itself", reason="ModelNotFound")
 
 
 def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
@@ -239,6 +258,13 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    start = stream.read(len(ONNX_BEGINNING))
+    stream.seek(0)
+    if start == ONNX_BEGINNING:
+        raise InvalidInput(
+            f"{source}: an exported model (ONNX); give the .tlt of train that it was exported from",
+            reason="InvalidModel",
+        )
     try:
         with zipfile.ZipFile(stream) as archive:
             names = set(archive.namelist())

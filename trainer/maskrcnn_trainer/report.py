@@ -29,7 +29,7 @@ from maskrcnn_trainer.artifacts import (
     write_json_atomically,
 )
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, WorkspaceFull, describe_error
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
 from maskrcnn_trainer.files import make_directory, open_in_place
 from maskrcnn_trainer.fingerprints import as_members
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
@@ -115,7 +115,11 @@ class Reporter:
         """
         if self.silent:
             return
-        make_directory(self.results_dir)
+        try:
+            make_directory(self.results_dir)
+        except TaskError:
+            self._status_refused = True
+            raise
         for name, is_foreign in ((RESULT_FILE, is_foreign_result), (STATUS_FILE, is_foreign_report)):
             if is_foreign(self.results_dir / name):
                 self._status_refused = True
@@ -309,7 +313,8 @@ def task_report(
     """A task between its STARTED record and its last word.
 
     ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
-    exception that is no TaskError is logged with its traceback. A block that ends well must have called ``succeeded``.
+    exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have
+    called ``succeeded``.
     """
     reporter = Reporter(task, results_dir, environment or TaskEnvironment.from_environ(), **options)
     try:
@@ -324,7 +329,7 @@ def task_report(
         if isinstance(error, Stopped | KeyboardInterrupt):
             # a stop is no failure, and one rank of a gang says enough
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
-        elif isinstance(error, TaskError | SystemExit) or code == WorkspaceFull.exit_code:
+        elif isinstance(error, SystemExit) or as_task_error(error) is not None:
             logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)

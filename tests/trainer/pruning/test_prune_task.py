@@ -197,6 +197,11 @@ def test_what_prunes_nothing_or_everything_is_said(
     assert (tmp_path / "model.tlt").exists() == said.startswith("No filter")
 
 
+def test_a_threshold_that_nothing_is_above_is_a_warning(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["prune", "-m", str(trained), "--dry-run", "-pth", "2"]) == 0
+    assert "--pruning-threshold 2: with --normalizer max no filter is above 1" in caplog.text
+
+
 def test_train_takes_a_pruned_model_and_names_the_fields_that_it_fixes(trained: Path, tmp_path: Path) -> None:
     assert main(["prune", "-m", str(trained), "-o", str(tmp_path), "-pth", "0.5"]) == 0
     path = str(tmp_path / "model.tlt")

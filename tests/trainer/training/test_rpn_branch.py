@@ -45,6 +45,14 @@ def nothing(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.full((2, ANCHORS), -1, np.int32), np.zeros((2, ANCHORS, 4), np.float32)
 
 
+def whole_maps(network: MaskRCNN, features: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The head by its convolutions at every cell: logits [B, A] and deltas [B, A, 4] in anchor order."""
+    shared, classes, boxes = (network.layers[name] for name in ("rpn", "rpn-class", "rpn-box"))
+    hidden = [shared(features[level]) for level in sorted(features)]
+    logits = tf.concat([tf.reshape(classes(one), (2, -1)) for one in hidden], 1)
+    return logits, tf.concat([tf.reshape(boxes(one), (2, -1, 4)) for one in hidden], 1)
+
+
 @pytest.mark.parametrize("targets_of", [corners_and_some, nothing])
 def test_losses_and_gradients_are_those_of_the_whole_maps(network: MaskRCNN, targets_of: object) -> None:
     generator = np.random.default_rng(5)
@@ -65,7 +73,7 @@ def test_losses_and_gradients_are_those_of_the_whole_maps(network: MaskRCNN, tar
                     network, features, tf.constant(labels), tf.constant(targets), LEVEL_SIZES, anchors_per_image=32
                 )
             else:
-                logits, deltas = network.rpn(features)
+                logits, deltas = whole_maps(network, features)
                 found = (
                     losses.rpn_score_loss(logits, tf.constant(labels), batch_size=2, anchors_per_image=32),
                     losses.rpn_box_loss(deltas, tf.constant(targets), LEVEL_SIZES),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.trainer.training.plain_losses import mask_loss
 
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
@@ -103,7 +104,7 @@ def plain_losses(net: MaskRCNN, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         3.0 * losses.rpn_box_loss(deltas, batch["rpn_box_targets"], sizes),
         losses.class_loss(class_logits, classes),
         0.5 * losses.box_loss(box_deltas, classes, tf.reshape(rois.box_targets, [-1, 4])),
-        2.0 * losses.mask_loss(mask_logits, targets, mask_classes > 0),
+        2.0 * mask_loss(mask_logits, targets, mask_classes > 0),
     ]
 
 

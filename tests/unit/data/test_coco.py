@@ -229,8 +229,8 @@ def test_duplicate_annotations_are_warned_about_in_one_line(tmp_path: Path, capl
 
     load(tmp_path, broken(change))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'instances.json'}: annotations that repeat category and box of another one of their image: 5, with "
-        "ids 20, 21, 22, ..."
+        f"{tmp_path / 'instances.json'}: annotations that repeat category and box of another one of their image: 5, "
+        "with ids 20, 21, 22, ..."
     ]
 
 

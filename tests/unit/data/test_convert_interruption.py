@@ -64,6 +64,13 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 60) -> N
         time.sleep(0.02)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 Start = Callable[[], tuple[subprocess.Popen[str], list[psutil.Process]]]
 
 
@@ -144,6 +151,8 @@ def test_stopped_midway_everything_is_cleaned_up(folder: Path, start: Start, num
 def test_a_killed_worker_is_an_error_that_says_so(folder: Path, start: Start) -> None:
     process, workers = start()
     os.kill(workers[0].pid, signal.SIGKILL)
+    # the pool ends the other one when it has noticed; until then the images could still all be converted
+    wait_for("the end of the other worker", lambda: not any(map(is_alive, workers)))
     (folder / "ready").unlink()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75, output

@@ -117,7 +117,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpe
         assert str(path) in str(refusal.value)
     with pytest.raises(InvalidInput, match="no such model file"):
         open_detector(tmp_path / "nothing", spec, threads=1)
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="a directory; give the model file itself"):
         open_detector(tmp_path, spec, threads=1)
 
 
@@ -244,3 +244,23 @@ def test_an_engine_runs_at_most_its_largest_batch(
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory, opens=False))
     with pytest.raises(InvalidInput, match=r"TensorRT 10\.0 does not take this engine"):
         open_detector(path, spec, threads=1)
+
+
+def test_a_release_without_init_libnvinfer_plugins_opens_an_engine(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(b"ftrt and more")
+    (tmp_path / "model.engine.json").write_text(json.dumps(metadata().to_json()))
+    memory = _Memory()
+    later = fake_tensorrt(memory)
+    del later.init_libnvinfer_plugins
+    monkeypatch.setattr(tensorrt_engine, "CudaDevice", lambda: memory)
+    monkeypatch.setitem(sys.modules, "tensorrt", later)
+    assert open_detector(path, spec, threads=1).batch_size == 2
+
+
+def test_metadata_that_is_not_text_is_refused(tmp_path: Path, spec: ExperimentSpec) -> None:
+    (tmp_path / "m.onnx").write_bytes(model_bytes(metadata()).replace(b'"dataType"', b'"data\xffype"'))
+    with pytest.raises(InvalidInput, match="its metadata cannot be read"):
+        open_detector(tmp_path / "m.onnx", spec, threads=1)

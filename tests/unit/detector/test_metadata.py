@@ -53,3 +53,9 @@ def test_a_spec_that_asks_for_another_model_is_told_by_field() -> None:
         "dataConfig.imageSize",
         "maskrcnnConfig.testDetectionsPerImage",
     ]
+
+
+@pytest.mark.parametrize("text", ['{"version": 1, "imageSize": [1e400, 1]}', "[" * 100_000, "null", "[]"])
+def test_metadata_of_another_shape_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="its metadata cannot be read"):
+        ExportMetadata.from_json(text, "m.onnx")

@@ -140,8 +140,8 @@ def test_every_field_of_the_specification_has_a_row() -> None:
             ["train", "-e", "spec.txt", "-d", "out"],
             ["--log_file", "--mpirun-arg", "--multi-node", "--launch_cuda_blocking"],
         ),
-        (["evaluate", "-e", "spec.txt", "-m", "a.tlt"], ["-i", "--image_dir", "--gpu_index", "--log_file"]),
-        (["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt"], ["--gpu_index", "--log_file"]),
+        (["evaluate", "-e", "spec.txt", "-m", "a.tlt"], ["-i", "--image_dir", "--log_file"]),
+        (["inference", "-i", "images", "-e", "spec.txt", "-m", "a.tlt"], ["--log_file"]),
         (
             ["dataset_convert", "-i", "images", "-a", "a.json", "-o", "out"],
             ["--gpus", "--gpu_index", "--num_processes", "--log_file"],
@@ -154,7 +154,6 @@ def test_every_field_of_the_specification_has_a_row() -> None:
                 "--target_opset",
                 "--force_ptq",
                 "-v",
-                "--gpu_index",
                 "--log_file",
             ],
         ),
@@ -192,7 +191,7 @@ def test_only_train_takes_several_processes(command: list[str], caplog: pytest.L
         (
             "evaluate -e spec.txt -m a.tlt -k key -r out",
             "evaluate --experiment_spec spec.txt --model_path a.tlt --key key --results_dir out",
-            {"experiment_spec_file": "spec.txt", "model_path": "a.tlt", "key": "key", "results_dir": "out"},
+            {"experiment_spec": "spec.txt", "model_path": "a.tlt", "key": "key", "results_dir": "out"},
         ),
         (
             "inference -i images -m a.tlt -e spec.txt -k key -c names.txt -t 0.5 --include_mask -r out --exif",
@@ -265,6 +264,33 @@ def test_gpu_index_chooses_the_devices_and_their_number(monkeypatch: pytest.Monk
     settings = launched(monkeypatch, "--gpu_index", "1", "3")
     assert settings.processes == 2
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,3"
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate -e s -r o", "inference -e s -i absent -r o", "prune -o o", "export -e s"]
+)
+def test_gpu_index_is_the_one_gpu_that_a_task_sees(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    with pytest.raises(SystemExit):  # the model is absent
+        raise SystemExit(main([*command.split(), "-m", "absent.tlt", "--gpu_index", "2"]))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+    for given, said in ((["1", "3"], "uses one GPU"), (["-1"], "counted from 0")):
+        assert main([*command.split(), "-m", "absent.tlt", "--gpu_index", *given]) == 64
+        assert f"--gpu_index {' '.join(given)}" in caplog.text
+        assert said in caplog.text
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+@pytest.mark.parametrize(("given", "said"), [(["-1"], "counted from 0"), (["1", "1"], "given twice")])
+def test_gpus_of_a_training_are_counted_from_0_and_differ(
+    given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert main(["train", "-e", "spec.txt", "-d", "out", "--gpu_index", *given]) == 64
+    assert said in caplog.text
 
 
 def test_use_amp_of_the_command_line_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:

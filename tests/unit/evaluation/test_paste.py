@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.evaluation.paste import encode_masks, mask_probabilities, paste_masks, run_lengths
+from maskrcnn_trainer.evaluation.paste import encode_pasted, mask_probabilities, paste_masks, run_lengths
 
 
 def paste_mask(logits: NDArray[Any], box: NDArray[Any], height: int, width: int) -> NDArray[Any]:
@@ -87,7 +87,7 @@ def test_half_a_mask_ends_half_way() -> None:
 )
 def test_a_box_without_pixels_gives_an_empty_mask(box: list[float]) -> None:
     assert not paste_mask(np.full((28, 28), 20.0), np.array(box), 40, 50).any()
-    (rle,) = encode_masks(np.full((1, 28, 28), 20.0), np.array([box]), 40, 50)
+    (rle,) = encode_pasted(paste_masks(np.full((1, 28, 28), 20.0), np.array([box]), 40, 50), 40, 50)
     assert coco_mask.area(rle) == 0
     assert coco_mask.decode(rle).shape == (40, 50)
 
@@ -105,14 +105,14 @@ def test_encoded_masks_are_the_pasted_ones() -> None:
     corner = rng.uniform(-10, 60, (30, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(0, 90, (30, 2))], axis=1)
     boxes[0] = [0, 0, 70, 90]
-    rles = encode_masks(logits, boxes, 70, 90)
+    rles = encode_pasted(paste_masks(logits, boxes, 70, 90), 70, 90)
     for rle, grid, box in zip(rles, logits, boxes, strict=True):
         assert isinstance(rle["counts"], str)
         assert rle["size"] == [70, 90]
         mask = paste_mask(grid, box, 70, 90)
         np.testing.assert_array_equal(coco_mask.decode(rle), mask)
         assert rle["counts"].encode() == coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
-    assert encode_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), 70, 90) == []
+    assert encode_pasted(paste_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), 70, 90), 70, 90) == []
 
 
 @settings(max_examples=200)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
 from maskrcnn_trainer.export.cache import HEADER, cache_text
 from maskrcnn_trainer.export.calibration.entropy import STEPS, entropy_range
 from maskrcnn_trainer.export.calibration.histogram import BINS, Histogram
@@ -126,6 +130,46 @@ def test_a_tensor_file_is_written_while_it_is_used_and_read_again(tmp_path: Path
 
     with pytest.raises(InvalidInput, match=r"\[2, 3, 4, 6\]; the model takes images of \[3, 8, 8\]"):
         TensorFile(path, (8, 8))
+
+
+FULL_DISK = """
+import os, resource, sys
+import numpy as np
+from pathlib import Path
+from maskrcnn_trainer.errors import describe_error
+from maskrcnn_trainer.export.calibration.tensorfile import stored_batches
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+rng = np.random.default_rng(0)
+try:
+    for _ in stored_batches(Path(sys.argv[1]), (rng.normal(size=(2, 3, 64, 64)).astype("f4") for _ in range(6))):
+        pass
+except OSError as error:
+    sys.exit(describe_error(error)[0])
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1000, 150_000, 300_000])
+def test_a_tensor_file_on_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, room: int) -> None:
+    """A limit on the size of files stands for the full disk: HDF5 fails at the same places."""
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "cal.h5"), str(room)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 64
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_space_for_a_tensor_file_is_a_full_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("maskrcnn_trainer.export.calibration.tensorfile.os.fsync", full)
+    with pytest.raises(WorkspaceFull, match=r"cal\.h5: no space left for the tensor file"):
+        list(stored_batches(tmp_path / "cal.h5", iter([np.zeros((1, 3, 2, 2), np.float32)])))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_in_the_place_of_a_tensor_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cal.h5")
+    with pytest.raises(OSError, match="it is a pipe"):
+        TensorFile(tmp_path / "cal.h5", (2, 2))
 
 
 def test_a_tensor_file_cut_short_by_an_error_leaves_nothing(tmp_path: Path) -> None:

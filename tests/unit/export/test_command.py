@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ MODEL = Path("/models/model.step-9.tlt")
 )
 def test_where_the_model_goes(output: str | None, directory: str | None, key: str | None, expected: str) -> None:
     assert model_file(output, MODEL, directory, key) == Path(expected)
+
+
+def test_a_name_of_another_format_is_completed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert model_file("out/net.uff", MODEL, None, None) == Path("out/net.uff.onnx")
+    assert "-o out/net.uff: export writes ONNX, so the file is out/net.uff.onnx" in caplog.text
 
 
 def test_a_name_that_says_otherwise_than_the_key(tmp_path: Path) -> None:
@@ -54,7 +60,7 @@ def test_every_flag_and_long_name_of_the_original_is_accepted(caplog: pytest.Log
     assert arguments.strict_type_constraints
     ignored = {record.message.split()[0] for record in caplog.records}
     assert ignored == {
-        "--cal-json-file", "--static-batch-size", "--target-opset", "--force-ptq", "-v", "--gpu-index", "--log-file",
+        "--cal-json-file", "--static-batch-size", "--target-opset", "--force-ptq", "-v", "--log-file",
     }  # fmt: skip
 
 
@@ -89,3 +95,17 @@ def test_nothing_that_exists_is_written_over(
         assert main(command) == EXIT_INVALID
         assert str(there) in caplog.text
         there.unlink()
+
+
+def test_an_engine_that_cannot_be_built_here_is_refused_before_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    (tmp_path / "m.tlt").write_bytes(b"model")
+    spec = str(tmp_path / "absent.yaml")
+    command = ["export", "-m", str(tmp_path / "m.tlt"), "-e", spec, "--engine_file", str(tmp_path / "m.engine")]
+    for _ in range(2):
+        caplog.clear()
+        assert main(command) == EXIT_INVALID
+        assert "the package tensorrt is not installed here" in caplog.text
+        assert [path.name for path in tmp_path.iterdir()] == ["m.tlt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -10,7 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput, TaskError
-from maskrcnn_trainer.export.engine import EngineSettings, build_engine, load_tensorrt
+from maskrcnn_trainer.export.engine import EngineSettings, build_engine, check_tensorrt, load_tensorrt
 
 SETTINGS = EngineSettings("fp16", (128, 192), batches=(1, 2, 4), workspace=1 << 20)
 
@@ -72,5 +73,13 @@ def test_what_is_missing_is_said() -> None:
 def test_without_the_package_the_sentence_says_where_to_build() -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is installed here")
-    with pytest.raises(InvalidInput, match="can be built into an engine where TensorRT and a GPU are"):
+    with pytest.raises(InvalidInput, match="build the engine from the .onnx where TensorRT and a GPU are"):
         load_tensorrt()
+
+
+def test_a_machine_without_a_gpu_is_known_before_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensorrt = _release("STRONGLY_TYPED")
+    tensorrt.Builder.side_effect = TypeError("factory function returned nullptr")
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+    with pytest.raises(InvalidInput, match="finds no GPU"):
+        check_tensorrt()

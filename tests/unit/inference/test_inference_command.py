@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_images_that_are_all_unreadable_are_refused(folder: Path, caplog: pytest
     assert {path.name for path in (folder / "out").iterdir()} >= set(OUTPUTS)
 
 
+def test_the_longest_names_cost_only_their_own_images(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture = (folder / "images" / "11.png").read_bytes()
+    whole, longest = "w" * 246 + ".png", "x" * 251 + ".png"
+    for name in (whole, longest):
+        (folder / "images" / name).write_bytes(picture)
+    assert ended(command(folder)) == 0
+    assert "its results' name would have" in caplog.text
+    assert "rename it" in caplog.text
+    labels = {path.name for path in (folder / "out" / "labels").iterdir()}
+    assert labels == {"11.json", "12.json", "w" * 246 + ".json"}
+
+
 def test_results_inside_the_image_directory_are_no_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_FINGERPRINT", FINGERPRINT)
     monkeypatch.setenv("MASKRCNN_RESULTS_DIR", str(folder / "images"))
@@ -168,3 +181,30 @@ def test_what_is_missing_is_named(folder: Path, caplog: pytest.LogCaptureFixture
         assert ended([*command(folder), flag, value]) == 64
         assert message in caplog.text
         assert not (folder / "out" / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"), [("-m", "a pipe, a socket or a device"), ("-e", "it is a pipe"), ("-c", "it is a pipe")]
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    folder: Path, flag: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(folder / "pipe")
+    # a reader that waits is let go: it finds an empty file
+    writer = threading.Timer(20, lambda: os.close(os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)))
+    writer.daemon = True
+    writer.start()
+    try:
+        assert ended([*command(folder), flag, str(folder / "pipe")]) == 64
+    finally:
+        writer.cancel()
+    assert said in caplog.text
+
+
+def test_results_that_cannot_be_written_are_told_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "out").write_text("a file")
+    with caplog.at_level("WARNING"):
+        assert ended(command(folder)) == 64
+    assert [record.message for record in caplog.records] == [
+        f"{folder}/out: the directory cannot be made (File exists); name one that can be written to"
+    ]

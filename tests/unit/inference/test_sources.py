@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,27 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     assert [image.name for image in find_images(tmp_path / "images")] == ["a/1.jpg", "b/1.jpg"]
     (tmp_path / "link").symlink_to(tmp_path / "images")
     assert [image.name for image in find_images(tmp_path / "link")] == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_a_directory_below_that_may_not_be_read_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The root of an ext4 volume has one; of the directory given it is an error."""
+    touch(tmp_path, "a.jpg", "lost+found/b.jpg")
+    listed = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path) in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refused = [str(tmp_path / "lost+found")]
+    assert [image.name for image in find_images(tmp_path)] == ["a.jpg"]
+    assert "directories below it that cannot be read are left out: 1, such as" in caplog.text
+    refused.append(str(tmp_path))
+    with pytest.raises(PermissionError):
+        find_images(tmp_path)
 
 
 def test_a_single_file_may_have_any_suffix(tmp_path: Path) -> None:

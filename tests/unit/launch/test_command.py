@@ -1,13 +1,15 @@
-"""A launch that finds the results of its fingerprint has nothing to do, and says so."""
+"""A launch that finds the results of its fingerprint, and one that cannot listen."""
 
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import LaunchSettings, launch
 
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
@@ -39,3 +41,13 @@ def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> N
     said = json.loads((tmp_path / "last-word").read_text())
     assert (said["upToDate"], said["attempt"], said["metrics"], said["checkpointStep"]) == (True, 4, {"AP": 0.5}, 7)
     assert said["artifacts"] == {"model": {"path": artifact["path"], "bytes": 5}}
+
+
+def test_a_port_in_use_is_refused_with_the_flag_that_names_it(tmp_path: Path) -> None:
+    environment = TaskEnvironment(termination_log=str(tmp_path / "last-word"))
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = LaunchSettings(2, 0, 1, ("train-0.train", port), ("train",))
+        with pytest.raises(InvalidInput, match=f"--rendezvous train-0.train:{port}: .*in use.*give another port"):
+            launch(settings, environment)
+    assert json.loads((tmp_path / "last-word").read_text())["error"]["reason"] == "PortUnusable"

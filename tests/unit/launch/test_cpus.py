@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.launch.cpus import cgroup_quota, threads_per_process, usable_cpus
+from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, cgroup_quota, task_threads, threads_per_process, usable_cpus
 
 
 def test_version_2(tmp_path: Path) -> None:
@@ -42,3 +42,9 @@ def test_the_lesser_counts_and_a_fraction_is_rounded_up(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(("processes", "wanted", "threads"), [(1, None, 8), (3, None, 2), (16, None, 1), (2, 5, 5)])
 def test_division(processes: int, wanted: int | None, threads: int) -> None:
     assert threads_per_process(processes, wanted, cpus=8) == threads
+
+
+@pytest.mark.parametrize("share", ["", "0", "-1", "x", "²", "99999999999", "9" * 5000])
+def test_a_share_that_is_no_number_of_threads_is_passed_over(share: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(THREADS_VARIABLE, share)
+    assert task_threads() == usable_cpus()

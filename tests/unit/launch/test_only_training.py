@@ -52,6 +52,7 @@ def test_a_second_training_is_refused_until_the_first_is_killed(tmp_path: Path) 
         first.wait()
         with only_training(tmp_path / "out", None):
             assert (tmp_path / "out" / TRAINING_LOCK).read_text().startswith(f"process {os.getpid()} on ")
+        assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_train_task_that_is_refused_writes_nothing(

@@ -23,8 +23,8 @@ def test_every_spelling_of_the_original_is_read(caplog: pytest.LogCaptureFixture
     assert first == second
     assert (first["pruning_threshold"], first["min_num_filters"], first["excluded_layers"]) == (0.7, 8, ["fc6", "fc7"])
     with caplog.at_level(logging.WARNING):
-        parser.parse_args([*with_hyphens(short), "-v", "--gpu-index", "0", "--log-file", "log.txt"])
-    assert [record.args for record in caplog.records] == [("-v",), ("--gpu-index",), ("--log-file",)]
+        parser.parse_args([*with_hyphens(short), "-v", "--log-file", "log.txt"])
+    assert [record.args for record in caplog.records] == [("-v",), ("--log-file",)]
 
 
 def test_the_defaults_are_those_of_the_original() -> None:

@@ -137,23 +137,23 @@ def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(
     kept = store(tmp_path)
     kept.write(model(10))
     kept.write(model(20))
-    opened = Path.open
+    opened = os.open
 
-    def fail_with(number: int) -> Callable[..., Any]:
-        def open_file(path: Path, *arguments: Any, **options: Any) -> Any:
-            if path.name == "model.step-20.tlt":
+    def fail_with(number: int) -> Callable[..., int]:
+        def open_file(path: Any, *arguments: Any, **options: Any) -> int:
+            if Path(path).name == "model.step-20.tlt":
                 raise OSError(number, os.strerror(number))
             return opened(path, *arguments, **options)
 
         return open_file
 
-    monkeypatch.setattr(Path, "open", fail_with(errno.EACCES))
+    monkeypatch.setattr(os, "open", fail_with(errno.EACCES))
     with pytest.raises(InvalidInput, match=r"model\.step-20\.tlt: cannot be read: Permission denied"):
         kept.newest()
-    monkeypatch.setattr(Path, "open", fail_with(errno.ESTALE))
+    monkeypatch.setattr(os, "open", fail_with(errno.ESTALE))
     with pytest.raises(TryAgain, match=r"model\.step-20\.tlt: cannot be read: Stale file handle"):
         kept.newest()
-    monkeypatch.setattr(Path, "open", fail_with(errno.EIO))
+    monkeypatch.setattr(os, "open", fail_with(errno.EIO))
     newest = kept.newest()
     assert newest is not None
     assert newest.step == 10

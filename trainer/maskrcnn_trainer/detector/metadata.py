@@ -87,7 +87,7 @@ class ExportMetadata:
                 mean=tuple(float(one) for one in normalisation["mean"]),
                 std=tuple(float(one) for one in normalisation["std"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise InvalidInput(
                 f"{source}: its metadata cannot be read ({type(error).__name__}: {error}); export the model again",
                 reason="InvalidModel",

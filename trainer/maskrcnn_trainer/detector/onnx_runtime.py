@@ -39,7 +39,13 @@ class OnnxDetector:
 
     def __init__(self, payload: bytes, source: str, *, threads: int, batch_size: int) -> None:
         self._session = _session(payload, source, threads)
-        described = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        try:
+            described = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"{source}: its metadata cannot be read ({error}); the file is damaged: export the model again",
+                reason="InvalidModel",
+            ) from error
         inputs = [one.name for one in self._session.get_inputs()]
         outputs = {one.name for one in self._session.get_outputs()}
         if described is None or inputs != [INPUT] or not {DETECTIONS, MASK_LOGITS} <= outputs:

@@ -8,14 +8,13 @@ from pathlib import Path
 from maskrcnn_trainer.detector.interface import Detector
 from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import MAGIC, decrypt
+from maskrcnn_trainer.modelfile import MAGIC, ONNX_BEGINNING, decrypt, require_model
 from maskrcnn_trainer.spec import ExperimentSpec
 
 ENGINE_MAGICS = (b"ftrt", b"ptrt")
 """How TensorRT's serialised engines begin."""
 
 _ZIP = b"PK"
-_ONNX = b"\x08"  # field 1 of ModelProto, ir_version: a varint, always written first
 
 
 class ModelKind(Enum):
@@ -83,7 +82,7 @@ def kind_of(payload: bytes, path: Path) -> ModelKind:
     """
     if payload.startswith(_ZIP):
         return ModelKind.TLT
-    if payload.startswith(_ONNX):
+    if payload.startswith(ONNX_BEGINNING):
         return ModelKind.ONNX
     if payload.startswith(ENGINE_MAGICS) or metadata_path(path).is_file():
         return ModelKind.ENGINE
@@ -101,9 +100,8 @@ def _refuse_contradictions(path: Path, metadata: ExportMetadata, spec: Experimen
 
 
 def _read(path: Path) -> bytes:
+    require_model(path)
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path}: no such model file", reason="ModelNotFound") from error
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read: {error.strerror}", reason="ModelNotFound") from error

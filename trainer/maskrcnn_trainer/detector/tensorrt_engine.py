@@ -40,7 +40,8 @@ class EngineDetector:
         tensorrt = _tensorrt(path)
         self._device = CudaDevice()
         logger = tensorrt.Logger(tensorrt.Logger.ERROR)
-        tensorrt.init_libnvinfer_plugins(logger, "")
+        if hasattr(tensorrt, "init_libnvinfer_plugins"):  # later releases load their plugins themselves
+            tensorrt.init_libnvinfer_plugins(logger, "")
         self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(payload)
         if self._engine is None:
             raise InvalidInput(

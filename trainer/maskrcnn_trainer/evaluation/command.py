@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of
+from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
@@ -15,9 +15,7 @@ OUTPUTS = ("metrics.json", "detections.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-e", "--experiment-spec-file", "--experiment-spec", required=True, metavar="SPEC", help="the spec"
-    )
+    add_spec(parser)
     parser.add_argument(
         "-m",
         "--model-path",
@@ -33,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metrics.json and detections.json go here (default: beside the model)",
     )
     add_key(parser)
-    parser.add_argument("-i", "--image-dir", "--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    add_gpu_index(parser)
+    parser.add_argument("-i", "--image-dir", "--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument(
         "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; evaluation uses one process"
     )
@@ -50,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: evaluate runs as one process; only train takes several")
+    use_gpu(arguments)
     environment = TaskEnvironment.from_environ()
     model_path = Path(arguments.model_path)
     results_dir = Path(arguments.results_dir or environment.results_dir or model_path.parent / "evaluation")
@@ -62,10 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
             reason="OutputExists",
         )
 
+    if not (arguments.results_dir or environment.results_dir):
+        from maskrcnn_trainer.modelfile import require_model
+
+        require_model(model_path)  # or a directory would be made beside a model that isn't there
+
     from maskrcnn_trainer.evaluation.evaluate import evaluate_task
 
     evaluate_task(
-        spec_path=arguments.experiment_spec_file,
+        spec_path=arguments.experiment_spec,
         model_path=model_path,
         results_dir=results_dir,
         key=key_of(arguments, environment),

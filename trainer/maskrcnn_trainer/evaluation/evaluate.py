@@ -17,6 +17,7 @@ from maskrcnn_trainer.failures import explained_failures
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import ownership_guard
+from maskrcnn_trainer.modelfile import require_model
 from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.spec import load_spec, require_paths
@@ -64,6 +65,7 @@ def evaluate_task(
         spec = load_spec(spec_path)
         require_paths(spec, "evaluate", source=str(spec_path))
         data = open_validation(spec)
+        require_model(model_path)
         stop.check()
         from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
 

@@ -108,11 +108,6 @@ def encode_pasted(masks: Sequence[PastedMask], height: int, width: int) -> list[
     return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in encoded]
 
 
-def encode_masks(mask_logits: FloatArray, boxes: FloatArray, height: int, width: int) -> list[Rle]:
-    """Logits [D, M, M] over boxes [D, 4] as run lengths of the pasted masks."""
-    return encode_pasted(paste_masks(mask_logits, boxes, height, width), height, width)
-
-
 def run_lengths(region: NDArray[np.bool_], top: int, left: int, height: int, width: int) -> list[int]:
     """COCO's uncompressed run lengths, column by column and beginning with zeros, of an image with one region in it.
 

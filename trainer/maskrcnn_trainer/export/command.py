@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of
+from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
@@ -19,9 +19,7 @@ CACHE_FILE = "cal.bin"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-e", "--experiment-spec", "--experiment-spec-file", required=True, metavar="SPEC", help="the spec"
-    )
+    add_spec(parser)
     parser.add_argument("-m", "--model", "--model-path", required=True, metavar="MODEL", help="the trained model")
     parser.add_argument(
         "-o",
@@ -41,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--results-dir", metavar="DIR", help="status.json goes here (default: beside the output)")
     _add_calibration(parser)
     _add_engine(parser)
-    parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    add_gpu_index(parser)
+    parser.add_argument("--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument(
         "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; export uses one process"
     )
@@ -86,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             replaces it).
     """
     _check_numbers(arguments)
+    use_gpu(arguments)
     environment = TaskEnvironment.from_environ()
     key = key_of(arguments, environment)
     int8 = arguments.data_type == "int8"
@@ -95,7 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
                 log.warning("--%s is not used: it is for --data_type int8", flag)
     _need_onnx()
 
+    from maskrcnn_trainer.export.engine import check_tensorrt
     from maskrcnn_trainer.export.outputs import ExportFiles, model_file, refuse_existing
+    from maskrcnn_trainer.modelfile import require_model
 
     model = Path(arguments.model)
     output = model_file(arguments.output_file, model, arguments.results_dir or environment.results_dir, key)
@@ -107,6 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if environment.fingerprint is None:
         refuse_existing(files.all)
+
+    require_model(model)
+    if files.engine is not None:
+        check_tensorrt()
 
     from maskrcnn_trainer.export.task import ExportSettings, export_task
 
@@ -145,8 +151,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     usual = arguments.opt_batch_size or most
     if not arguments.min_batch_size <= usual <= most:
         raise InvalidInput(
-            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: "
-            "expected min <= opt <= max"
+            f"--min_batch_size {arguments.min_batch_size}, --opt_batch_size {usual}, --max_batch_size {most}: each "
+            "must be at least the one before"
         )
 
 

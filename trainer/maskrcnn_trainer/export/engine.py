@@ -45,12 +45,21 @@ def load_tensorrt() -> Any:
         import tensorrt
     except ImportError as error:
         raise InvalidInput(
-            f"--engine_file: the package tensorrt is not installed here ({error}). What was exported (the .onnx or "
-            ".etlt, and the calibration cache of an int8 export) can be built into an engine where TensorRT and a GPU "
-            "are",
+            f"--engine_file: the package tensorrt is not installed here ({error}). Export without this flag, and build "
+            "the engine from the .onnx where TensorRT and a GPU are",
             reason="MissingPackage",
         ) from error
     return tensorrt
+
+
+def check_tensorrt() -> None:
+    """Check that an engine can be built here, before the work of an export.
+
+    Raises:
+        InvalidInput: TensorRT isn't installed, or finds no GPU.
+    """
+    tensorrt = load_tensorrt()
+    _builder(tensorrt, tensorrt.Logger(tensorrt.Logger.WARNING))
 
 
 def build_engine(tensorrt: Any, model: bytes, settings: EngineSettings) -> bytes:
@@ -106,8 +115,8 @@ def _builder(tensorrt: Any, logger: Any) -> Any:
         return tensorrt.Builder(logger)
     except (TypeError, RuntimeError) as error:  # what the binding makes of a null pointer
         raise InvalidInput(
-            "--engine_file: TensorRT finds no GPU that it can use here. What was exported can be built into an engine "
-            f"where there is one ({error})",
+            f"--engine_file: TensorRT finds no GPU that it can use here ({error}). Export without this flag, and build "
+            "the engine from the .onnx where there is one",
             reason="NoGpu",
         ) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from maskrcnn_trainer.export.deepstream import CONFIG_FILE, LABELS_FILE
 from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.modelfile import encrypt
 
+log = logging.getLogger(__name__)
+
 PLAIN, ENCRYPTED = ".onnx", ".etlt"
+OTHER_FORMATS = (".uff", ".engine", ".trt", ".plan", ".tlt", ".hdf5", ".h5", ".pb", ".pt", ".pth", ".tflite")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ def model_file(output: str | None, model: Path, directory: str | None, key: str 
             f"-o {output}: with a key the model is written encrypted; name an .etlt (maskrcnn decrypt makes the .onnx "
             "of it), or leave the key out"
         )
-    return path.with_name(f"{path.name}{suffix}")
+    completed = path.with_name(f"{path.name}{suffix}")
+    if path.suffix.lower() in OTHER_FORMATS:
+        log.warning("-o %s: export writes ONNX, so the file is %s", output, completed)
+    return completed
 
 
 def refuse_existing(files: Iterable[Path]) -> None:

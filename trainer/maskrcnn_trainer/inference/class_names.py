@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def read_class_map(path: Path) -> list[str]:
         InvalidInput: the file cannot be read, is empty or no UTF-8 text.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(path).splitlines()]
     except OSError as error:
         raise InvalidInput(f"--class_map {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

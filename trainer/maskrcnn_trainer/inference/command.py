@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of, results_dir_of
+from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, results_dir_of, use_gpu
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="the model: a .tlt, .onnx or .etlt, or a TensorRT engine",
     )
-    parser.add_argument(
-        "-e", "--experiment-spec", "--experiment-spec-file", required=True, metavar="SPEC", help="the spec"
-    )
+    add_spec(parser)
     parser.add_argument(
         "-r",
         "--results-dir",
@@ -56,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--include-mask", "--include-masks", action="store_true", help="draw and write masks")
     parser.add_argument("--exif", action="store_true", help="turn images as their EXIF orientation says")
     add_key(parser)
-    parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    add_gpu_index(parser)
+    parser.add_argument("--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument(
         "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; inference uses one process"
     )
@@ -75,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: inference runs as one process; only train takes several")
     if not 0.0 < arguments.threshold < 1.0:
-        raise InvalidInput(f"--threshold {arguments.threshold:g}: a score between 0 and 1, both excluded, is wanted")
+        raise InvalidInput(f"--threshold {arguments.threshold:g}: a score between 0 and 1, both excluded, is expected")
+    use_gpu(arguments)
     environment = TaskEnvironment.from_environ()
     results_dir = Path(results_dir_of(arguments.results_dir, environment, flag="-r"))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     objects_of_results,
     write_image,
 )
+from maskrcnn_trainer.files import LONGEST_NAME
 from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
@@ -136,6 +138,7 @@ def run_inference(
 
     def decode(source: SourceImage) -> _Ready:
         with clock.stage("decode"):
+            _refuse_long_names(source)
             pixels = read_pixels(source.path, exif=output.exif)
             return _Ready(source, pixels, to_canvas(pixels, detector.canvas))
 
@@ -177,6 +180,18 @@ def _readable(
             result.unreadable.append(source.name)
         else:
             yield ready
+
+
+def _refuse_long_names(source: SourceImage) -> None:
+    """Check that the files of an image's results can have their names.
+
+    Raises:
+        UnreadableImage: one would be longer than a file name may be.
+    """
+    for name in (f"{source.name}.png", source.label):  # .png: a format that cannot be written
+        size = len(os.fsencode(PurePosixPath(name).name))
+        if size > LONGEST_NAME:
+            raise UnreadableImage(f"its results' name would have {size} bytes, more than {LONGEST_NAME}; rename it")
 
 
 def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from maskrcnn_trainer.errors import InvalidInput
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -75,9 +78,16 @@ def image_ids(names: Sequence[str]) -> list[int]:
 
 def _names_below(root: Path, excluded: set[Path]) -> list[str]:
     names = []
+    unreadable: list[OSError] = []
+
+    def keep(error: OSError) -> None:
+        if error.filename == os.fspath(root):
+            raise error
+        unreadable.append(error)
+
     entered = {root.resolve(), *excluded}
     # images are often gathered by links to folders; one that leads back to where it was reached from is entered once
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=keep, followlinks=True):
         here = Path(folder)
         new = {name: (here / name).resolve() for name in sorted(folders) if not name.startswith(".")}
         folders[:] = []
@@ -90,6 +100,12 @@ def _names_below(root: Path, excluded: set[Path]) -> list[str]:
             for name in files
             if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
         ]
+    if unreadable:
+        first = unreadable[0]
+        log.warning(
+            "--image_dir %s: directories below it that cannot be read are left out: %d, such as %s (%s)",
+            root, len(unreadable), first.filename, first.strerror,
+        )  # fmt: skip
     return sorted(names)
 
 

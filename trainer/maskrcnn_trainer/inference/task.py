@@ -19,7 +19,7 @@ from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.evaluation.drawn_names import drawn_name
-from maskrcnn_trainer.failures import OUT_OF_MEMORY
+from maskrcnn_trainer.failures import OUT_OF_MEMORY, is_out_of_memory
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map
 from maskrcnn_trainer.inference.labels import prediction_dataset
@@ -191,14 +191,14 @@ def _shown_progress(reporter: Reporter, total: int) -> Iterator[Callable[[int, i
 
 @contextlib.contextmanager
 def explained_memory() -> Iterator[None]:
-    """Says what to lower when memory ran out; TensorFlow's error is told by its name, so as not to load it.
+    """Say what to lower when memory ran out.
 
     Raises:
-        TaskError: in place of MemoryError and ResourceExhaustedError.
+        TaskError: in place of the error of the runtime.
     """
     try:
         yield
     except Exception as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+        if not is_out_of_memory(error):
             raise
         raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error

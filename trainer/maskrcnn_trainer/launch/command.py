@@ -27,6 +27,7 @@ from maskrcnn_trainer.termination import termination_message, write_termination_
 
 log = logging.getLogger(__name__)
 
+MOST_THREADS = 1024
 TASKS_WITH_SEVERAL_PROCESSES = ("train",)
 
 
@@ -63,6 +64,8 @@ class LaunchSettings:
             raise InvalidInput(
                 "the task is missing; give it after --, such as: maskrcnn launch -- train -e spec.yaml ..."
             )
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise InvalidInput(f"--threads-per-process {self.threads}: must be 1 to {MOST_THREADS}")
         if self.processes * self.nodes > 1 and self.task[0] not in TASKS_WITH_SEVERAL_PROCESSES:
             raise InvalidInput(f"{self.task[0]} runs as one process; only train takes several")
 
@@ -91,8 +94,7 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
         try:
             if several:
                 if settings.node_rank == 0:
-                    bind, wanted = ("0.0.0.0", settings.rendezvous[1]) if settings.rendezvous else (address, 0)  # noqa: S104
-                    host = RendezvousHost(bind, wanted, settings.nodes, settings.processes)
+                    host = _listen(environment, settings)
                     port = host.port
                 if settings.rendezvous is not None and settings.nodes > 1:
                     address, port = settings.rendezvous
@@ -142,6 +144,30 @@ class _StopRequest:
                 self.gang.kill()
             else:
                 self.gang.stop()
+
+
+def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> RendezvousHost:
+    """Start the rendezvous of the group on node 0: on a free port of this machine where --rendezvous names none.
+
+    Raises:
+        InvalidInput: the port cannot be listened on.
+    """
+    host, (address, port) = "", ("127.0.0.1", 0)
+    if settings.rendezvous is not None:
+        host, port = settings.rendezvous
+        address = "0.0.0.0"  # noqa: S104
+    try:
+        return RendezvousHost(address, port, settings.nodes, settings.processes)
+    except OSError as error:
+        refused = InvalidInput(
+            f"--rendezvous {host}:{port}: node 0 cannot listen on port {port} ({error.strerror}); give another port, "
+            "the same on every node",
+            reason="PortUnusable",
+        )
+        said = {"reason": refused.reason, "message": str(refused)}
+        last_word = termination_message(settings.task[0], refused.exit_code, environment, error=said)
+        write_termination_message(environment, last_word)
+        raise refused from error
 
 
 def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | int:

@@ -35,7 +35,8 @@ def cgroup_quota(root: Path = CGROUP_ROOT) -> float | None:
 def task_threads() -> int:
     """Threads of this process: its share as ``launch`` divided the CPUs, else all that it may use."""
     share = os.environ.get(THREADS_VARIABLE, "")
-    return int(share) if share.isdecimal() and int(share) else usable_cpus()
+    whole = share.isascii() and share.isdecimal() and len(share) < 5
+    return int(share) if whole and int(share) else usable_cpus()
 
 
 def threads_per_process(processes: int, wanted: int | None = None, cpus: int | None = None) -> int:

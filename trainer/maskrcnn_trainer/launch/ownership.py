@@ -132,7 +132,7 @@ def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
     """Keep other trainings out of a results directory while the block runs.
 
     With a token nothing is locked: the lock of a node that died would keep the next attempt out until the file server
-    notices. Without one, a lock of the kernel ends with its process, however that ends. Its file stays.
+    notices. Without one, a lock of the kernel ends with its process, however that ends.
 
     Raises:
         InvalidInput: the directory belongs to a run of the operator, or cannot be made.
@@ -151,14 +151,14 @@ def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
     path = results_dir / TRAINING_LOCK
     with ExitStack() as stack:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = _locked(path)
         except BlockingIOError as error:
-            holder = printable(os.pread(descriptor, 200, 0).decode(errors="replace").strip()) or "of unknown process"
+            holder = ""
+            with suppress(OSError):
+                holder = printable(path.read_bytes()[:200].decode(errors="replace").strip())
             raise TryAgain(
-                f"{results_dir}: another training writes there ({holder}); wait for its end, or give another results "
-                "directory",
+                f"{results_dir}: another training writes there ({holder or 'of unknown process'}); wait for its end, "
+                "or give another results directory",
                 reason="DirectoryInUse",
             ) from error
         except OSError as error:
@@ -166,7 +166,28 @@ def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
                 "%s cannot be locked (%s): nothing keeps a second training out of this directory", path, error.strerror
             )
         else:
+            stack.callback(os.close, descriptor)
+            stack.callback(path.unlink, missing_ok=True)
             with suppress(OSError):  # a full disk has its own sentence later
                 os.truncate(descriptor, 0)
                 os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
+
+
+def _locked(path: Path) -> int:
+    """Make a file and lock it; return its descriptor.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        OSError: it cannot be made or locked.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its last holder removed it between its opening and its lock

@@ -92,7 +92,6 @@ class MaskRCNN:
         logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, start=start)
         outputs = {f"p{level}": maps[level] for level in architecture.levels}
         self.trunk = keras.Model(images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="trunk")
-        self._features_only = keras.Model(images, outputs, name="features")
 
         channels = maps[architecture.min_level].shape[-1]
         self.box_head, box_head = build_box_head(architecture, channels, dtype=policy, start=start)
@@ -179,23 +178,6 @@ class MaskRCNN:
         self._count_update(training)
         features = {level: outputs[f"p{level}"] for level in self.architecture.levels}
         return features, outputs["rpn_logits"], outputs["rpn_deltas"]
-
-    def features(self, images: tf.Tensor, training: bool = False) -> dict[int, tf.Tensor]:
-        """The feature maps of `trunk_outputs` alone."""
-        outputs = self._features_only(images, training=training)
-        self._count_update(training)
-        return {level: outputs[f"p{level}"] for level in self.architecture.levels}
-
-    def rpn(self, features: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits float32 [B, A] and deltas float32 [B, A, 4], in anchor order, of feature maps."""
-        shared, classes, boxes = self._rpn_layers
-        logits, deltas = [], []
-        for level in self.architecture.levels:
-            hidden = shared(features[level])
-            batch = features[level].shape[0] or tf.shape(features[level])[0]
-            logits.append(tf.reshape(tf.cast(classes(hidden), tf.float32), (batch, -1)))
-            deltas.append(tf.reshape(tf.cast(boxes(hidden), tf.float32), (batch, -1, 4)))
-        return tf.concat(logits, 1), tf.concat(deltas, 1)
 
     def rpn_at(self, features: dict[int, tf.Tensor], cells: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits float32 [N, a] and deltas float32 [N, a, 4] of some cells alone, see `rpn_head_at_cells`."""

@@ -6,10 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of, results_dir_of
+from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, key_of, results_dir_of, use_gpu
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.modelfile import require_model
 from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
 from maskrcnn_trainer.pruning.retain import PruneSettings
 
@@ -60,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-el", "--excluded-layers", nargs="+", default=(), metavar="LAYER", help="layers that keep all their filters"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and write nothing")
-    parser.add_argument("--gpu-index", "--log-file", action=IgnoredFlag, metavar="X")
+    add_gpu_index(parser)
+    parser.add_argument("--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument("-v", "--verbose", action=IgnoredFlag, nargs=0)
     parser.add_argument(
         "--gpus", type=int, default=1, help="accepted for compatibility, must be 1; pruning uses one process"
@@ -79,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: prune runs as one process; only train takes several")
+    use_gpu(arguments)
     environment = TaskEnvironment.from_environ()
     settings = PruneSettings(
         normalizer=arguments.normalizer,
@@ -90,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     model_path, key = Path(arguments.model), key_of(arguments, environment)
     if arguments.dry_run:
+        require_model(model_path)
         from maskrcnn_trainer.pruning.task import dry_run
 
         dry_run(model_path=model_path, settings=settings, key=key)
@@ -97,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(results_dir_of(arguments.output_dir, environment, flag="-o")) / OUTPUT_NAME
     if output.exists() and environment.fingerprint is None:
         raise InvalidInput(f"{output} exists already; give another -o, or remove it", reason="OutputExists")
+    require_model(model_path)
 
     from maskrcnn_trainer.pruning.task import prune_task
 

@@ -131,6 +131,13 @@ def _prune(model_path: Path, key: str | None, settings: PruneSettings, threads: 
     pruning = prune_model(model, settings)
     for line in (*pruning.lines, *cost_lines(pruning.before, pruning.after)):
         log.info("%s", line)
+    if settings.normalizer == "max" and settings.threshold >= 1:
+        log.warning(
+            "--pruning-threshold %g: with --normalizer max no filter is above 1, so every layer keeps "
+            "--min-num-filters %d only; a threshold below 1 chooses by weight",
+            settings.threshold,
+            settings.min_num_filters,
+        )
     if pruning.ratio == 1.0:
         log.warning(
             "No filter was removed: every layer's count above --pruning-threshold %g, rounded up to "

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_regular
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec
@@ -174,7 +175,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         InvalidInput: it cannot be read, or is no UTF-8 text.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(Path(path))
     except OSError as error:
         raise InvalidInput(f"the experiment spec {os.fspath(path)} cannot be read: {error.strerror}") from None
     try:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_key, key_of, results_dir_of
+from maskrcnn_trainer.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-e", "--experiment-spec-file", "--experiment-spec", required=True, metavar="SPEC", help="the spec"
-    )
+    add_spec(parser)
     parser.add_argument(
         "-d", "--results-dir", "--model-dir", "-r", metavar="DIR", help="checkpoints, logs and the result go here"
     )
@@ -34,14 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     results_dir = results_dir_of(arguments.results_dir, environment, flag="-d")
     key = key_of(arguments, environment)
     processes = _processes(arguments)
-    if arguments.gpu_index:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, arguments.gpu_index))
+    use_gpus(arguments.gpu_index)
     if processes > 1 and "HOROVOD_RANK" not in os.environ:
         return _launch(arguments, environment, results_dir, key, processes)
     from maskrcnn_trainer.training.task import train_task
 
     return train_task(
-        spec_path=arguments.experiment_spec_file,
+        spec_path=arguments.experiment_spec,
         results_dir=results_dir,
         key=key,
         use_amp=arguments.use_amp,
@@ -81,7 +78,7 @@ def _launch(
     if key is not None:
         # Handed on by the environment: a command line can be read by everybody on the machine.
         os.environ["MASKRCNN_KEY"] = key
-    task = ["train", "-e", arguments.experiment_spec_file, "-d", results_dir, "--output", arguments.output]
+    task = ["train", "-e", arguments.experiment_spec, "-d", results_dir, "--output", arguments.output]
     if arguments.use_amp:
         task.append("--use-amp")
     settings = LaunchSettings(nodes=1, node_rank=0, processes=processes, rendezvous=None, task=tuple(task))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.environment import horovod_number
 from maskrcnn_trainer.failures import lost_peer_is_try_again
 from maskrcnn_trainer.launch.cpus import task_threads, usable_cpus
 
@@ -38,7 +39,7 @@ class Ranks:
     @classmethod
     def from_environ(cls) -> Ranks:
         """Reads what ``maskrcnn launch`` set; without it the gang is this process alone."""
-        number = {name: int(os.environ.get(f"HOROVOD_{name}", default)) for name, default in _DEFAULTS.items()}
+        number = {name: horovod_number(name, least=least) for name, least in _LEAST.items()}
         return cls(number["RANK"], number["SIZE"], number["LOCAL_RANK"], task_threads())
 
     def initialise(self) -> None:
@@ -135,4 +136,4 @@ class Ranks:
 # In each cycle all ranks exchange the names of the tensors that are ready. Horovod's default of 1 ms costs each rank a
 # seventh of a core. GPUs keep it: their steps take tens of milliseconds and not a second.
 _CPU_CYCLE_MILLISECONDS = "10"
-_DEFAULTS = {"RANK": "0", "SIZE": "1", "LOCAL_RANK": "0"}
+_LEAST = {"RANK": 0, "SIZE": 1, "LOCAL_RANK": 0}

@@ -108,15 +108,3 @@ def mask_loss_sum(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> 
     """
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=tf.cast(logits, tf.float32))
     return tf.reduce_sum(tf.reduce_mean(entropy, axis=[1, 2]) * weights)
-
-
-def mask_loss(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> tf.Tensor:
-    """Sigmoid cross-entropy, the mean over the pixels of foreground rows; 0 where there is none.
-
-    Args:
-        logits: float32 [R, n, n] of the target's class.
-        targets: float32 [R, n, n] of 0 and 1.
-        foreground: bool [R].
-    """
-    weights = tf.cast(foreground, tf.float32)
-    return mask_loss_sum(logits, targets, weights) / tf.maximum(tf.reduce_sum(weights), 1.0)

@@ -99,6 +99,7 @@ def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Ite
     """
     if not directory.is_dir():
         raise InvalidInput(f"--cal_image_dir {directory}: no such directory", reason="InvalidData")
+    next(directory.iterdir(), None)  # rglob passes over a directory that may not be read
     files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise InvalidInput(

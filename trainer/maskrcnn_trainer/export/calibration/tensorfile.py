@@ -6,14 +6,22 @@ The root has the attributes ``count`` (batches) and ``shape`` (of a batch); batc
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import unfinished
+from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
+from maskrcnn_trainer.files import open_regular, unfinished
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+    from _typeshed import WriteableBuffer
 
 KEY = "_tensorfile_array_key_"
 
@@ -28,25 +36,91 @@ def stored_batches(
     Args:
         batches: float32 [B, 3, H, W] of equal H and W; the last may have fewer images.
         before_rename: called before the file is renamed; raises when another run has taken over the directory.
+
+    Raises:
+        WorkspaceFull: no space, or no quota, is left; nothing of the file remains.
+        OSError: it cannot be written.
     """
     import h5py
 
     aside = unfinished(path)
     try:
-        with h5py.File(aside, "x") as file:
-            count = 0
-            for number, batch in enumerate(batches):
-                if number == 0:
-                    file.attrs["shape"] = batch.shape
-                file.create_group(f"{KEY}_{number}").create_dataset(KEY, data=batch, compression="gzip")
-                count = number + 1
-                yield batch
-            file.attrs["count"] = count
-        if before_rename is not None:
-            before_rename()
-        aside.replace(path)
+        with aside.open("x+b", buffering=0) as target:
+            spill = _Spill(target)
+            with h5py.File(spill, "w") as file:
+                count = 0
+                for number, batch in enumerate(batches):
+                    if number == 0:
+                        file.attrs["shape"] = batch.shape
+                    file.create_group(f"{KEY}_{number}").create_dataset(KEY, data=batch, compression="gzip")
+                    file.flush()
+                    spill.check()
+                    count = number + 1
+                    yield batch
+                file.attrs["count"] = count
+            spill.check()
+            os.fsync(target.fileno())
+            if before_rename is not None:
+                before_rename()
+            aside.replace(path)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise WorkspaceFull(f"{path}: no space left for the tensor file: {error.strerror}") from error
+        raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+class _Spill(io.RawIOBase):
+    """A file for HDF5 that keeps the first error of a write, and takes the rest without writing it.
+
+    HDF5 keeps what it could not write and tries again when it closes the file, at last in the destructor, where a
+    second failure ends the process with SIGSEGV.
+    """
+
+    def __init__(self, target: FileIO) -> None:
+        self._target = target
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the error that a write had."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, data: Buffer, /) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self._error is None:
+                rest = rest[self._target.write(rest) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        return self._target.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._target.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._target.tell()
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return self._target.truncate(size) if self._error is None else size or 0
+        except OSError as error:
+            self._error = error
+            return size or 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 class TensorFile:
@@ -65,19 +139,23 @@ class TensorFile:
 
         self._path = path
         try:
+            with open_regular(path):  # what h5py raises names neither the file nor the cause
+                pass
             with h5py.File(path, "r") as file:
                 self.count = int(file.attrs["count"])
                 shape = tuple(int(side) for side in file.attrs["shape"])
         except (OSError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise
             raise InvalidInput(
                 f"--cal_data_file {path}: no calibration tensor file, or a damaged one ({error}); remove it, and it is "
-                "made anew",
+                "made again",
                 reason="InvalidData",
             ) from error
         if shape[1:] != (3, *image_size) or self.count < 1:
             raise InvalidInput(
                 f"--cal_data_file {path}: {self.count} batches of shape {list(shape)}; the model takes images of "
-                f"{[3, *image_size]}; remove the file, and it is made anew",
+                f"{[3, *image_size]}; remove the file, and it is made again",
                 reason="InvalidData",
             )
         self.images = self.count * shape[0]
@@ -92,5 +170,6 @@ class TensorFile:
                     yield np.asarray(file[f"{KEY}_{number}"][KEY], np.float32)
         except (OSError, KeyError) as error:
             raise InvalidInput(
-                f"--cal_data_file {self._path}: damaged ({error}); remove it, and it is made anew", reason="InvalidData"
+                f"--cal_data_file {self._path}: damaged ({error}); remove it, and it is made again",
+                reason="InvalidData",
             ) from error

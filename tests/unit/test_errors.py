@@ -1,0 +1,86 @@
+"""Errors of the operating system as one sentence with the right exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import TryAgain, as_task_error, describe_error
+from maskrcnn_trainer.files import LONGEST_NAME, write_atomically
+from maskrcnn_trainer.report import task_report
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (errno.EACCES, 64, f"/w/x: Permission denied for user {os.geteuid()}, group {os.getegid()}; give that user"),
+        (errno.EPERM, 64, "Operation not permitted for user"),
+        (errno.ENAMETOOLONG, 64, "up to 255 bytes"),
+        (errno.ELOOP, 64, "give the path of the file itself"),
+        (errno.EROFS, 64, "can be written to"),
+        (errno.ENOTDIR, 64, "part of the path is a file"),
+        (errno.EISDIR, 64, "give a file"),
+        (errno.ENOENT, 64, "correct the path"),
+        (errno.EEXIST, 64, "move it"),
+        (errno.EFBIG, 64, "ulimit -f"),
+        (errno.ENOSPC, 70, "/w/x: no space left"),
+        (errno.EDQUOT, 70, "/w/x: no space left"),
+        (errno.EIO, 75, "/w/x: the storage failed (Input/output error)"),
+        (errno.ESTALE, 75, "the storage failed"),
+        (errno.ENOTCONN, 75, "the storage failed"),
+        (errno.ENFILE, 75, "the storage failed"),
+    ],
+)
+def test_an_error_with_a_path_is_told_in_one_sentence(number: int, code: int, said: str) -> None:
+    told = as_task_error(OSError(number, os.strerror(number), "/w/x"))
+    assert told is not None
+    assert told.exit_code == code
+    assert said in str(told)
+    assert str(told).startswith("/w/x: ")
+
+
+def test_too_many_open_files_names_the_limit() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    code, _, message = describe_error(OSError(errno.EMFILE, "Too many open files", "/w/x"))
+    assert code == 64
+    assert f"this process may have {limit}" in message
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_failed_disk_is_known_without_a_path(number: int) -> None:
+    """A write to an open file names none."""
+    assert isinstance(as_task_error(OSError(number, os.strerror(number))), TryAgain)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ETIMEDOUT, "timed out"), OSError("no errno"), OSError(errno.ENOTSOCK, "x", "/w"), KeyError()],
+)
+def test_other_errors_stay_faults_of_the_program(error: Exception) -> None:
+    assert as_task_error(error) is None
+    assert describe_error(error)[0] == 1
+
+
+def test_a_path_with_a_newline_stays_on_one_line() -> None:
+    told = as_task_error(OSError(errno.EACCES, "Permission denied", "/w/a\nb"))
+    assert "\n" not in str(told)
+
+
+def test_a_refused_file_is_logged_without_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended, task_report("prune", tmp_path, TaskEnvironment()):
+        (tmp_path / ("x" * 300)).read_bytes()
+    assert ended.value.code == 64
+    assert "File name too long" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".tlt", "犬" * 83 + ".onnx"])
+def test_a_file_with_the_longest_name_is_written(tmp_path: Path, name: str) -> None:
+    assert len(os.fsencode(name)) <= LONGEST_NAME
+    write_atomically(tmp_path / name, b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
