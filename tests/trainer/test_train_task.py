@@ -208,6 +208,21 @@ def test_a_training_of_an_older_operator_goes_on_under_a_newer_one(data: Path, t
     assert (result["fingerprint"], result["fingerprints"]) == (older, [older, newer])
 
 
+def test_mistake_that_rank_0_alone_finds_is_told_once(
+    data: Path, tmp_path: Path, trained: Callable[[int], tuple[Path, str]]
+) -> None:
+    results, _ = trained(2)
+    other = spec_file(data, tmp_path / "other.yaml", seed=4)
+    code, output = finish(start("train", "-e", str(other), "--gpus", "2", "-d", str(results), **ONE_THREAD))
+    assert code == 64, output[-4000:]
+    lines = output.splitlines()
+    assert [line for line in lines if " ERROR " in line] == [line for line in lines if "seed was 3, now 4" in line]
+    assert output.count("seed was 3, now 4") == 1
+    # neither rank 1 nor Horovod's own threads speak of the process that ended
+    assert "[rank 1]" not in output
+    assert "orovod" not in output
+
+
 def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_evaluates(
     data: Path, tmp_path: Path
 ) -> None:

@@ -89,8 +89,10 @@ def test_a_silent_rank_shows_no_bar() -> None:
     assert progress.done == 10
 
 
-@pytest.mark.parametrize(("rank", "expected"), [(0, ["INFO    hello", "WARNING careful"]), (3, ["[rank 3] careful"])])
-def test_only_rank_0_is_chatty(
+@pytest.mark.parametrize(
+    ("rank", "expected"), [(0, ["INFO    hello", "WARNING careful", "ERROR   broken"]), (3, ["[rank 3] broken"])]
+)
+def test_ranks_other_than_0_log_errors_alone(
     root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, rank: int, expected: list[str]
 ) -> None:
     setup_logging(rank)
@@ -99,6 +101,7 @@ def test_only_rank_0_is_chatty(
     monkeypatch.setattr(sys, "stderr", screen)
     logging.getLogger("maskrcnn_trainer.x").info("hello")
     logging.getLogger("maskrcnn_trainer.x").warning("careful")
+    logging.getLogger("maskrcnn_trainer.x").error("broken")
     logging.getLogger("absl").info("chatter")
     lines = screen.getvalue().splitlines()
     assert len(lines) == len(expected)

@@ -221,7 +221,8 @@ def _launch(arguments: argparse.Namespace) -> int:
             task=tuple(task),
             threads=arguments.threads_per_process,
             keep_logs=arguments.keep_logs,
-        )
+        ),
+        check=lambda node_rank: train_command.check(build_parser().parse_args(with_hyphens(task)), node_rank),
     )
 
 

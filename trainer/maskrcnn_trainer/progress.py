@@ -177,7 +177,9 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def setup_logging(rank: int = 0, *, level: int = logging.INFO) -> None:
-    """Plain lines with the time on standard error; ranks other than 0 speak from WARNING on and say who they are.
+    """Log plain lines with the time on standard error; from ranks other than 0 errors alone, with the rank.
+
+    Every rank reads the same spec and data, so the others would repeat each warning of rank 0.
 
     To be called before TensorFlow is imported: its own start-up messages are turned down too.
     """
@@ -189,7 +191,7 @@ def setup_logging(rank: int = 0, *, level: int = logging.INFO) -> None:
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level if rank == 0 else max(level, logging.WARNING))
+    root.setLevel(level if rank == 0 else max(level, logging.ERROR))
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)

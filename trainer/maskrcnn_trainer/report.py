@@ -32,6 +32,7 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
 from maskrcnn_trainer.files import make_directory, open_in_place
 from maskrcnn_trainer.fingerprints import as_members
+from maskrcnn_trainer.last_word import LastWord, hand_over
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.termination import (
     REPORT_VERSION,
@@ -315,6 +316,7 @@ def task_report(
     ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
     exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have
     called ``succeeded``.
+    A rank other than 0 leaves its failure to the launcher, which tells it where rank 0 has not.
     """
     reporter = Reporter(task, results_dir, environment or TaskEnvironment.from_environ(), **options)
     try:
@@ -330,7 +332,8 @@ def task_report(
             # a stop is no failure, and one rank of a gang says enough
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
         elif isinstance(error, SystemExit) or as_task_error(error) is not None:
-            logger.error("%s", describe_error(error)[2])
+            if not (reporter.silent and hand_over(LastWord(*describe_error(error)[1:]))):
+                logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)
         raise SystemExit(code) from error

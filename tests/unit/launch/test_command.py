@@ -1,4 +1,4 @@
-"""A launch that finds the results of its fingerprint, and one that cannot listen."""
+"""What a launch does before it starts processes: results that are there, mistakes, ports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.launch import LaunchSettings, launch
+from maskrcnn_trainer.launch import LaunchSettings, command, launch
 
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
@@ -51,3 +52,76 @@ def test_a_port_in_use_is_refused_with_the_flag_that_names_it(tmp_path: Path) ->
         with pytest.raises(InvalidInput, match=f"--rendezvous train-0.train:{port}: .*in use.*give another port"):
             launch(settings, environment)
     assert json.loads((tmp_path / "last-word").read_text())["error"]["reason"] == "PortUnusable"
+
+
+NO_PATHS = "totalSteps: 3\ninitLearningRate: 0.1\ndataConfig: {imageSize: [128, 128], numClasses: 2"
+NO_FILES = f"{NO_PATHS}, trainingFilePattern: absent-*, validationFilePattern: absent-*, valJsonFile: absent}}\n"
+TRAIN = ["train", "-d", "out", "-e", "spec.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("initLearningRate: fast\ntotalSteps: 3\n", 'initLearningRate: "fast" must be a number'),
+        (f"{NO_PATHS}}}\n", "trainingFilePattern: is required by train"),
+        (NO_FILES, "absent-*: no file matches"),
+    ],
+)
+@pytest.mark.parametrize(
+    "start",
+    [[*TRAIN, "--gpus", "50"], ["launch", "--processes-per-node", "50", "--", *TRAIN]],
+    ids=["train", "launch"],
+)
+def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    start: list[str],
+    spec: str,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "Gang", None)
+    last_word = tmp_path / "last-word"
+    monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(last_word))
+    (tmp_path / "spec.yaml").write_text(spec)
+    with pytest.raises(SystemExit) as ended:
+        main(start)
+    assert ended.value.code == 64
+    assert capfd.readouterr().err.count(words) == 1
+    last = json.loads((tmp_path / "out" / "status.json").read_text().splitlines()[-1])
+    assert (last["status"], words in last["message"]) == ("FAILURE", True)
+    assert json.loads(last_word.read_text())["code"] == 64
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"), [(["--epochs", "3"], "unrecognized arguments: --epochs 3"), (["--gpus", "0"], "at least 1")]
+)
+def test_mistake_in_the_command_of_a_task_is_told_once_and_starts_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "Gang", None)
+    assert main(["launch", "--processes-per-node", "2", "--", *TRAIN, *flags]) == 64
+    assert capfd.readouterr().err.count(words) == 1
+
+
+@pytest.mark.parametrize(("processes", "warnings"), [(2, 0), (3, 1)])
+def test_more_processes_than_cpus_are_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, processes: int, warnings: int
+) -> None:
+    class NoProcesses:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def wait(self) -> list[object]:
+            return []
+
+    monkeypatch.setattr(command, "Gang", NoProcesses)
+    monkeypatch.setattr(command, "usable_cpus", lambda: 2)
+    settings = LaunchSettings(1, 0, processes, None, ("train", "-d", str(tmp_path)))
+    assert launch(settings, TaskEnvironment()) == 0
+    found = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(found) == warnings
+    assert all("3 processes share 2 CPUs" in message for message in found)

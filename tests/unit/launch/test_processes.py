@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,9 +63,9 @@ def gang() -> Iterator[StartGang]:
         processes.wait()
 
 
-def wait_for(files: list[Path], seconds: float = 60.0) -> None:
+def wait_for(files: list[Path], seconds: float = 60.0, *, filled: bool = False) -> None:
     deadline = time.monotonic() + seconds
-    while missing := [file.name for file in files if not file.exists()]:
+    while missing := [file.name for file in files if not file.exists() or (filled and not file.stat().st_size)]:
         assert time.monotonic() < deadline, f"{missing} did not appear"
         time.sleep(0.01)
 
@@ -128,3 +130,89 @@ def test_each_has_its_own_variables_on_top_of_ours(gang: StartGang, monkeypatch:
     ended = gang("import sys; sys.exit(int(os.environ['OURS']) + 4)", "").wait()
     assert codes(ended) == {0: 5, 1: 0}
     assert os.environ.get("SOURCE") is None
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_killed_launcher_leaves_no_process_alive(tmp_path: Path, kept: bool) -> None:
+    child = (
+        "import os, pathlib, time\n"
+        "pathlib.Path(os.environ['FOLDER'], os.environ['HERE']).write_text(str(os.getpid()))\n"
+        "time.sleep(600)"
+    )
+    launcher = (
+        "import pathlib, sys\n"
+        "from maskrcnn_trainer.launch.logs import KeptLog\n"
+        "from maskrcnn_trainer.launch.processes import Gang\n"
+        "kept = KeptLog(pathlib.Path(sys.argv[1]), lambda: True) if len(sys.argv) > 2 else None\n"
+        "variables = {rank: {'HERE': str(rank)} for rank in range(2)}\n"
+        f"Gang([sys.executable, '-c', {child!r}], variables, kept).wait()"
+    )
+    command = [sys.executable, "-c", launcher, str(tmp_path / "log"), *["kept"] * kept]
+    process = subprocess.Popen(command, env={**os.environ, "FOLDER": str(tmp_path)})
+    files = [tmp_path / "0", tmp_path / "1"]
+    try:
+        wait_for(files, filled=True)
+    finally:
+        process.kill()
+        process.wait()
+    children = [int(file.read_text()) for file in files]
+    deadline = time.monotonic() + 60.0
+    while alive := [number for number in children if Path(f"/proc/{number}/exe").exists() and not is_zombie(number)]:
+        if time.monotonic() > deadline:
+            for number in alive:
+                os.kill(number, signal.SIGKILL)
+            raise AssertionError(f"{alive} outlived the launcher")
+        time.sleep(0.01)
+
+
+def is_zombie(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_process_whose_parent_ended_before_it_began_does_not_run() -> None:
+    source = "import os; os.getpid = lambda: -1\nfrom maskrcnn_trainer.launch.parent import end_with_parent\n"
+    source += "end_with_parent()()"
+    assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 137
+
+
+REFUSED = (
+    "from maskrcnn_trainer.errors import InvalidInput, TryAgain\n"
+    "from maskrcnn_trainer.report import task_report\n"
+    "from maskrcnn_trainer.progress import setup_logging\n"
+    "setup_logging({rank})\n"
+    "with task_report('train', {folder!r}, rank={rank}):\n"
+    "    raise {error}"
+)
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        (["InvalidInput('seed: wrong')"] * 3, []),
+        (["InvalidInput('seed: wrong')", "TryAgain('lost a peer')", "TryAgain('lost a peer')"], []),
+        (["TryAgain('lost a peer')", "InvalidInput('no disk here')", "InvalidInput('no disk here')"], ["no disk here"]),
+        (["TryAgain('lost a peer')", "TryAgain('lost a peer')", "InvalidInput('no disk here')"], ["no disk here"]),
+    ],
+    ids=["all", "rank 0 alone", "two others", "one other"],
+)
+def test_failure_of_several_processes_is_told_once(
+    gang: StartGang,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    errors: list[str],
+    told: list[str],
+) -> None:
+    sources = [REFUSED.format(rank=rank, folder=str(tmp_path), error=error) for rank, error in enumerate(errors)]
+    ended = gang(*sources).wait()
+    said = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert len(said) == 1, said  # rank 0 tells its own
+    assert errors[0].partition("'")[2].partition("'")[0] in said[0]
+    assert [record.message.partition(": ")[2] for record in caplog.records] == told
+    telling = most_telling(ended)
+    assert telling is not None
+    assert telling.code == 64

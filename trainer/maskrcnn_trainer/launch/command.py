@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.fingerprints import fingerprints_in
-from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process
+from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
@@ -70,8 +70,18 @@ class LaunchSettings:
             raise InvalidInput(f"{self.task[0]} runs as one process; only train takes several")
 
 
-def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None) -> int:
-    """Runs this node's share of the task and returns the exit code (see :func:`most_telling`)."""
+def launch(
+    settings: LaunchSettings,
+    environment: TaskEnvironment | None = None,
+    *,
+    check: Callable[[int], None] | None = None,
+) -> int:
+    """Run this node's share of the task and return the exit code (see :func:`most_telling`).
+
+    Args:
+        check: called with the node's rank before several processes are started, so that a mistake is found once and
+            not by each of them; it reports what it raises.
+    """
     environment = environment or TaskEnvironment.from_environ()
     stop = _StopRequest()
     kept: KeptLog | None = None
@@ -89,6 +99,8 @@ def launch(settings: LaunchSettings, environment: TaskEnvironment | None = None)
                 stack.callback(logging.getLogger().removeHandler, handler)
         host: RendezvousHost | None = None
         several = settings.nodes * settings.processes > 1
+        if several:
+            _check(settings, check)
         address, interface = "127.0.0.1", "lo"
         port = 0
         try:
@@ -168,6 +180,19 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
         last_word = termination_message(settings.task[0], refused.exit_code, environment, error=said)
         write_termination_message(environment, last_word)
         raise refused from error
+
+
+def _check(settings: LaunchSettings, check: Callable[[int], None] | None) -> None:
+    """Find, before several processes do, what is wrong with the task, and warn where they are too many."""
+    if check is not None:
+        check(settings.node_rank)
+    cpus = usable_cpus()
+    if settings.processes > cpus:
+        log.warning(
+            "%d processes share %d CPUs and will be slow: one process for each CPU is the most that helps",
+            settings.processes,
+            cpus,
+        )
 
 
 def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | int:
@@ -255,10 +280,12 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
         return EXIT_OK
     rank_zero_spoke = any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
     if settings.node_rank == 0 and (not rank_zero_spoke or telling.code == EXIT_KILLED):
-        # Rank 0 writes the last word of its own failure; of another process, or of a kill, nobody else can tell.
+        # Rank 0 writes the last word of its own failure; that of another process, or of a kill, is ours to write.
         if telling.code == EXIT_KILLED:
             reason = "OutOfMemory"
             text = f"process {telling.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
+        elif telling.word is not None:
+            reason, text = telling.word.reason, f"process {telling.rank}: {telling.word.message}"
         else:
             reason = "ProcessFailed"
             text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"

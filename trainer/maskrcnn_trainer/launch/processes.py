@@ -11,9 +11,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_KILLED, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
+from maskrcnn_trainer.errors import (
+    EXIT_INVALID,
+    EXIT_KILLED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    EXIT_TRY_AGAIN,
+    EXIT_WORKSPACE_FULL,
+)
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
+from maskrcnn_trainer.last_word import VARIABLE, LastWord, open_last_word, read_last_word
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
+from maskrcnn_trainer.launch.parent import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +30,8 @@ log = logging.getLogger(__name__)
 SECONDS_FOR_PEERS = 4.0
 SECONDS_AFTER_TERM = 3.0
 POLL_SECONDS = 0.1
+_TOLD_BY_THE_PROCESS = (EXIT_OK, EXIT_STOPPED, EXIT_INVALID, EXIT_WORKSPACE_FULL, EXIT_TRY_AGAIN)
+"""Exit codes that come with a sentence, which rank 0 logs and the others leave to us."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +42,13 @@ class Ended:
         rank: its rank.
         code: exit code; 128 + signal where a signal ended it.
         by_us: it was ended because another one had failed, so its code tells nothing.
+        word: why it failed, where it left that to us: rank 0 tells its own failure.
     """
 
     rank: int
     code: int
     by_us: bool = False
+    word: LastWord | None = None
 
 
 def most_telling(ended: Sequence[Ended]) -> Ended | None:
@@ -59,7 +72,9 @@ class Gang:
     def __init__(
         self, command: Sequence[str], environments: Mapping[int, Mapping[str, str]], kept: KeptLog | None = None
     ) -> None:
-        """Starts ``command`` once for each rank, with that rank's variables on top of our environment.
+        """Start ``command`` once for each rank, with that rank's variables on top of our environment.
+
+        The processes are killed when this one ends, however it does.
 
         Args:
             command: program and arguments.
@@ -67,32 +82,41 @@ class Gang:
             kept: log that their output goes to as well; None leaves them our own output.
         """
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._words: dict[int, int] = {}
         self._logs: list[threading.Thread] = []
         for rank, variables in environments.items():
-            environment = {**os.environ, **variables}
-            if kept is None:
-                self._processes[rank] = subprocess.Popen(list(command), env=environment)
-                continue
-            # a pipe would hold back what was said just before a kill
-            environment["PYTHONUNBUFFERED"] = "1"
-            process = subprocess.Popen(list(command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            self._processes[rank] = process
-            if process.stdout is not None:
+            word = self._words[rank] = open_last_word()
+            environment = {**os.environ, **variables, VARIABLE: str(word)}
+            if kept is not None:
+                # a pipe would hold back what was said just before a kill
+                environment["PYTHONUNBUFFERED"] = "1"
+            process = self._processes[rank] = subprocess.Popen(
+                list(command),
+                env=environment,
+                stdout=subprocess.PIPE if kept is not None else None,
+                stderr=subprocess.STDOUT if kept is not None else None,
+                pass_fds=(word,),
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - it takes no lock that a thread of ours may hold
+            )
+            if kept is not None and process.stdout is not None:
                 prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""
                 self._logs.append(follow(process.stdout, kept, prefix))
         self._ended: list[Ended] = []
         self._ended_by_us: set[int] = set()
 
     def stop(self) -> None:
-        """Asks every process to stop (SIGTERM); they agree on the step after which they do."""
+        """Send SIGTERM to every process; they agree on the step after which they stop."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends every process at once."""
+        """Kill every process."""
         self._signal(signal.SIGKILL)
 
     def wait(self) -> list[Ended]:
-        """Returns when all have ended; one that fails takes the others with it within ten seconds."""
+        """Return when all have ended; when one fails, the others are ended within ten seconds.
+
+        What made them fail is logged once: the failure that :func:`most_telling` chooses, unless rank 0 told it.
+        """
         deadline: float | None = None
         termed = False
         while self._processes:
@@ -111,6 +135,9 @@ class Gang:
             if self._processes:
                 time.sleep(POLL_SECONDS)
         drain(self._logs)
+        telling = most_telling(self._ended)
+        if telling is not None and telling.word is not None:
+            log.error("Process %d: %s", telling.rank, telling.word.message)
         return self._ended
 
     def _collect(self) -> None:
@@ -119,12 +146,13 @@ class Gang:
             if code is None:
                 continue
             del self._processes[rank]
-            entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us)
+            word = read_last_word(self._words.pop(rank))
+            entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us, word=word)
             self._ended.append(entry)
             if entry.code == EXIT_KILLED and not entry.by_us:
                 text = "Process %d was killed by signal 9, probably because memory ran out. %s"
                 log.error(text, rank, WHAT_TO_LOWER)
-            elif entry.code not in (EXIT_OK, EXIT_STOPPED) and not entry.by_us:
+            elif entry.code not in _TOLD_BY_THE_PROCESS and not entry.by_us:
                 log.error("Process %d ended with exit code %d", rank, entry.code)
 
     def _end_the_others(self, number: signal.Signals) -> None:

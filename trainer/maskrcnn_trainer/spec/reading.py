@@ -189,8 +189,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return io.StringIO(text, newline=None).read()
 
 
-def load_spec(path: str | os.PathLike[str]) -> ExperimentSpec:
-    """Return the spec in a file, whichever way it is written; log notes about it as warnings.
+def load_spec(path: str | os.PathLike[str], *, quiet: bool = False) -> ExperimentSpec:
+    """Return the spec in a file, whichever way it is written; log notes about it as warnings unless ``quiet``.
 
     From here on, messages of this process name fields as the file does (:mod:`maskrcnn_trainer.spelling`).
 
@@ -200,6 +200,8 @@ def load_spec(path: str | os.PathLike[str]) -> ExperimentSpec:
     """
     read = read_spec(read_text(path), os.fspath(path))
     use_names(read.spelling.names())
+    if quiet:
+        return read.spec
     for warning in (*read.warnings, *notes(read.spec)):
         LOG.warning("%s: %s", os.fspath(path), read.spelling.text(warning))
     for field, value in read.filled:

@@ -7,7 +7,9 @@ import os
 
 from maskrcnn_trainer.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, TaskError
+
+STARTED = "Starting Mask R-CNN training."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +49,28 @@ def run(arguments: argparse.Namespace) -> int:
     )
 
 
+def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
+    """Check the command, its spec, and the files that this names, before the processes of a node are started.
+
+    Raises:
+        InvalidInput: the command line cannot work.
+        SystemExit: the spec or a file cannot; by then it is reported as the training would have.
+    """
+    from maskrcnn_trainer.report import task_report
+    from maskrcnn_trainer.training.inputs import read_inputs
+
+    environment = TaskEnvironment.from_environ()
+    results_dir = results_dir_of(arguments.results_dir, environment, flag="-d")
+    _processes(arguments)
+    try:
+        read_inputs(arguments.experiment_spec_file, quiet=True)
+    except TaskError:
+        with task_report("train", results_dir, environment, started=STARTED, rank=node_rank):
+            raise
+
+
 def _processes(arguments: argparse.Namespace) -> int:
-    """How many processes the flags ask for.
+    """Return the number of processes that the flags ask for.
 
     Raises:
         InvalidInput: the flags contradict each other, or name none.
@@ -82,4 +104,4 @@ def _launch(
     if arguments.use_amp:
         task.append("--use-amp")
     settings = LaunchSettings(nodes=1, node_rank=0, processes=processes, rendezvous=None, task=tuple(task))
-    return launch(settings, environment)
+    return launch(settings, environment, check=lambda node_rank: check(arguments, node_rank))

@@ -14,10 +14,11 @@ from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, only_training, ownership_guard
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
-from maskrcnn_trainer.spec import load_spec, require_paths
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
+from maskrcnn_trainer.training.command import STARTED
 from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.inputs import read_inputs
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +56,16 @@ def train_task(
             "train",
             directory,
             environment,
-            started="Starting Mask R-CNN training.",
+            started=STARTED,
             rank=ranks.rank,
             processes=ranks.size,
             threads=ranks.threads,
             before_write=guard,
         ) as reporter,
         explained_failures(),
+        ranks.left_on_failure(),
     ):
-        spec = load_spec(spec_path)
-        require_paths(spec, "train", source=str(spec_path))
+        spec = read_inputs(spec_path)
         if use_amp:
             spec = spec.model_copy(update={"use_amp": True})
         from maskrcnn_trainer.training.train import Training  # loads TensorFlow
