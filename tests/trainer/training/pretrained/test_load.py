@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.backbone import sub_blocks
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.modelfile import ModelFile, write_model_file
 from maskrcnn_trainer.training.pretrained import LoadReport, load_checkpoint
@@ -174,6 +176,67 @@ def test_other_shapes_are_refused_unless_skipped(tmp_path: Path, fresh: MaskRCNN
     assert_loaded(fresh, values, report)
 
 
+def backbone_values(nlayers: int, arch: str = "resnet") -> Values:
+    """A backbone of this depth, without its shapes: names decide whether it fits."""
+    values: Values = {"conv1/kernel": np.ones((7, 7, 3, 64), np.float32)}
+    for block in sub_blocks(nlayers, arch):
+        for conv in (*block.convs, *([block.shortcut] if block.shortcut else [])):
+            values[f"{conv.conv}/kernel"] = np.ones(1, np.float32)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("nlayers", "depth", "layer"),
+    [(18, "a ResNet-18", "block_1b_conv_1"), (50, "a ResNet-50", "block_1a_conv_3")],
+)
+def test_backbone_of_another_depth_is_refused_and_changes_nothing(
+    tmp_path: Path, fresh: MaskRCNN, *, nlayers: int, depth: str, layer: str
+) -> None:
+    write_hdf5(tmp_path / "w.hdf5", backbone_values(nlayers), "model_weights")
+    with pytest.raises(InvalidInput, match=rf"holds {depth} but maskrcnnConfig.nlayers is 10 .*{layer}.*skipCheck"):
+        load_checkpoint(tmp_path / "w.hdf5", fresh)
+    assert not any(np.any(v.numpy()) for v in fresh.variables)
+
+
+def test_backbone_that_lacks_layers_is_refused_unless_they_are_skipped(
+    tmp_path: Path, fresh: MaskRCNN, values: Values
+) -> None:
+    part = {name: value for name, value in backbone_of(values).items() if not name.startswith("block_4a")}
+    model = ModelFile(architecture=SMALL.to_json(), experiment={}, class_map={}, step=3, variables=part)
+    write_model_file(tmp_path / "model.tlt", model)
+    with pytest.raises(InvalidInput, match="the file has no block_4a_conv_1, .*skipCheckpointVariables"):
+        load_checkpoint(tmp_path / "model.tlt", fresh)
+    assert not any(np.any(v.numpy()) for v in fresh.variables)
+    report = load_checkpoint(tmp_path / "model.tlt", fresh, skip="block_4a")
+    assert set(report.loaded) == set(part)
+
+
+def test_backbone_of_another_family_is_refused(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
+    part = {name: value for name, value in backbone_of(values).items() if "1a_conv_shortcut" not in name}
+    write_hdf5(tmp_path / "w.hdf5", part, "model_weights")
+    with pytest.raises(InvalidInput, match=r"maskrcnnConfig.arch resnet \(the file has no block_1a_conv_shortcut\)"):
+        load_checkpoint(tmp_path / "w.hdf5", fresh)
+
+
+def test_what_stays_random_is_one_warning(
+    tmp_path: Path, fresh: MaskRCNN, values: Values, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = {name: value for name, value in values.items() if not fresh.network_path(name).startswith(("fpn", "rpn"))}
+    write_hdf5(tmp_path / "w.hdf5", part, "model_weights")
+    load_checkpoint(tmp_path / "w.hdf5", fresh, skip="class-predict")
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    left = len(values) - len(part) + 2
+    assert f"{left} of {len(values)} variables keep random starting values: fpn, rpn_head" in warning
+    assert warning.endswith("box_head/class-predict")
+
+
+def test_table_is_wrapped_to_its_columns(fresh: MaskRCNN) -> None:
+    names = {f"roi_heads.mask_head.mask_fcn{i}.weight": "not of a ResNet backbone" for i in range(42)}
+    table = LoadReport("w.safetensors", "ResNet", ("conv1/kernel",), unused=names).table(80)
+    assert max(map(len, table.splitlines())) <= 80
+    assert all(name in table for name in names)
+
+
 def test_what_cannot_be_loaded_is_refused_in_a_sentence(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
     def refused(name: str, match: str, content: bytes | None = None, **kwargs: str) -> None:
         if content is not None:
@@ -203,5 +266,10 @@ def test_what_cannot_be_loaded_is_refused_in_a_sentence(tmp_path: Path, fresh: M
         archive.writestr("model.ckpt-1.index", b"x")
         archive.writestr("model.ckpt-1.data-00000-of-00001", bytes(5_000_000))
     refused("bomb.tlt", "claims to unpack to 5000001")
+    with zipfile.ZipFile(tmp_path / "detector.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"x")
+    refused("detector.pth", "is a PyTorch file.*convert it to safetensors")
+    refused("detectron.pkl", "is a pickle.*convert it to safetensors", pickle.dumps({"model": {}}))
+    refused("old.pth", "is a pickle.*convert it to safetensors", pickle.dumps({"model": {}}, protocol=2))
     (tmp_path / "nothing").mkdir()
     refused("nothing", "without a TensorFlow checkpoint")

@@ -207,3 +207,12 @@ def test_another_depth_and_other_networks_are_refused(tmp_path: Path) -> None:
         convert_torch(random_tensors(50), replace(architecture, nlayers=34), "w")
     with pytest.raises(InvalidInput, match=r"conv1\.weight"):
         convert_torch({"layer1.0.conv1.weight": np.zeros((1, 1, 1, 1))}, architecture, "w")
+    with pytest.raises(InvalidInput, match="Detectron2"):
+        convert_torch({"backbone.bottom_up.res2.0.conv1.weight": np.zeros((1, 1, 1, 1))}, architecture, "w")
+
+
+def test_detector_of_torchvision_is_told_that_its_backbone_alone_is_loaded() -> None:
+    tensors = {f"backbone.body.{name}": tensor for name, tensor in random_tensors(10).items()}
+    tensors |= {"roi_heads.box_head.fc6.weight": np.zeros((4, 4), np.float32)}
+    source = convert_torch(tensors, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2), "w")
+    assert [note for note in source.notes if "torchvision detector" in note]

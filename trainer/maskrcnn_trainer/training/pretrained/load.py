@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.training.pretrained.fit import is_of_a_backbone, refuse_half_a_backbone
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import MAGIC as HDF5_MAGIC
 from maskrcnn_trainer.training.pretrained.keras_hdf5 import read_hdf5
 from maskrcnn_trainer.training.pretrained.model_file import read_our_model
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 # The last eight bytes of a table file, the form of a TensorFlow checkpoint's index.
 _TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
+_PICKLE, _PICKLE_PROTOCOLS = 0x80, range(2, 6)
 _HEADS = "class-predict|box-predict|mask_fcn_logits"
 
 
@@ -37,21 +40,22 @@ def load_checkpoint(
     The kind is told by content, not by the file's ending: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with the
     ResNet names of torchvision or timm; a model file of ours (``key`` where it is encrypted); an unencrypted ``.tlt``
     of the original toolkit; a TensorFlow checkpoint (its prefix, one of its files, or its directory). The outcome is
-    logged.
+    logged, and what keeps random values as a warning.
 
     Args:
         skip: regular expression, searched in each variable's name (``fc6/kernel``) and its path in the network
             (``box_head/fc6/kernel``); what matches is not loaded.
 
     Raises:
-        InvalidInput: no such file, an unknown or encrypted kind, a damaged file, a bad expression, a variable of
-            another shape that ``skip`` does not match, or nothing that fits.
+        InvalidInput: no such file, an unknown or encrypted kind, a damaged file, a bad expression, a backbone of
+            another depth or family or a variable of another shape that ``skip`` does not match, or nothing that fits.
     """
     pattern = _compile(skip)
     source = read_source(Path(path), network, key)
     report = assign(network, source, pattern, str(path))
-    log.info("checkpoint: %s", report.table())
-    for note in report.notes:
+    log.info("checkpoint: %s", report.table(shutil.get_terminal_size((100, 24)).columns))
+    random = report.left_random(network.network_path)
+    for note in (*report.notes, *([random] if random else [])):
         log.warning("checkpoint: %s", note)
     return report
 
@@ -76,17 +80,30 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:
             names = archive.namelist()
         if names and all(name.endswith(".npy") for name in names):
             return read_torch_file(path, network.architecture)
+        if any(Path(name).name == "data.pkl" for name in names):
+            raise _refused_pickle(path, "a PyTorch file (.pth or .pt)")
         return read_original_tlt(path)
     if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         return read_torch_file(path, network.architecture)
     if not head:
         raise InvalidInput(f"checkpoint: {path} is an empty file")
     if head.startswith(b"PK"):
-        raise InvalidInput(f"checkpoint: {path} begins as a zip archive but is none: the file is damaged or cut off")
+        raise InvalidInput(
+            f"checkpoint: {path} begins as a zip archive but is not a whole one: the file is damaged or cut off"
+        )
+    if head[0] == _PICKLE and head[1] in _PICKLE_PROTOCOLS:
+        raise _refused_pickle(path, "a pickle, as older PyTorch and Detectron2 write them (.pth, .pkl)")
     raise InvalidInput(
-        f"checkpoint: {path} is no Keras .hdf5, .safetensors, .npz, .tlt or TensorFlow checkpoint. If it is a .tlt "
+        f"checkpoint: {path} is not a Keras .hdf5, .safetensors, .npz, .tlt, or TensorFlow checkpoint. If it is a .tlt "
         "that the original toolkit encrypted, it cannot be read here: save it unencrypted there (its releases since "
         "5.0 do), or start from the pretrained .hdf5"
+    )
+
+
+def _refused_pickle(path: Path, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"checkpoint: {path} is {what}, which is not read because loading one runs code from it: convert it to "
+        "safetensors (safetensors.torch.save_file of its state_dict)"
     )
 
 
@@ -112,12 +129,25 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
             if not np.all(np.isfinite(value)):
                 raise InvalidInput(f"checkpoint: {path}: {name} holds values that are not finite")
             fitting.append((name, value))
+    backbone = {name for name in variables if network.network_path(name).startswith("backbone/")}
+    begun = any(name in backbone for name, _ in fitting)
+    refuse_half_a_backbone(
+        path,
+        source.values,
+        network.architecture,
+        absent=[name for name in not_found if name in backbone and begun],
+        extra=[
+            name
+            for name in source.values
+            if name not in variables and is_of_a_backbone(name) and _match(skip, name, f"backbone/{name}") is None
+        ],
+    )
     _refuse_mismatches({name: text for name, text in mismatched.items() if name not in skipped}, path)
     if not fitting and not skipped:
         listed = ", ".join(list(source.values)[:5]) or "nothing"
         raise InvalidInput(
             f"checkpoint: {path} ({source.kind}) has no variable of this network; it holds {listed}, "
-            f"wanted are {', '.join(list(variables)[:3])}, ..."
+            f"expected are {', '.join(list(variables)[:3])}, ..."
         )
     if not fitting:
         log.warning("skipCheckpointVariables leaves nothing of checkpoint %s to load", path)
@@ -138,7 +168,7 @@ def _compile(skip: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(skip)
     except re.error as error:
-        raise InvalidInput(f"skipCheckpointVariables: {skip!r} is no regular expression: {error}") from error
+        raise InvalidInput(f"skipCheckpointVariables: {skip!r} is not a regular expression: {error}") from error
 
 
 def _match(skip: re.Pattern[str] | None, name: str, network_path: str) -> str | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,12 @@ class LoadReport:
     unused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def table(self) -> str:
-        """The report as lines of text: counts, then a row for each layer of which something was not loaded."""
+    def table(self, columns: int = 100) -> str:
+        """Return lines of text: counts, then a row for each layer of which something was not loaded.
+
+        Args:
+            columns: width that rows are wrapped to.
+        """
         total = len(self.loaded) + len(self.skipped) + len(self.not_found)
         head = f"{self.path} ({self.kind}): {len(self.loaded)} of {total} variables loaded"
         rows = [
@@ -40,9 +47,37 @@ class LoadReport:
             *_rows(self.not_found, "not found"),
             *_rows(self.unused, "unused"),
         ]
-        widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
-        lines = [f"  {state:<{widths[0]}}  {name:<{widths[1]}}  {reason}" for state, name, reason in rows]
+        width = max((len(state) for state, _, _ in rows), default=0)
+        lines = [
+            textwrap.fill(
+                f"{name}  ({reason})",
+                max(columns, 40),
+                initial_indent=f"  {state:<{width}}  ",
+                subsequent_indent=" " * (width + 6),
+                break_on_hyphens=False,
+            )
+            for state, name, reason in rows
+        ]
         return "\n".join([head, *lines])
+
+    def left_random(self, network_path: Callable[[str], str]) -> str | None:
+        """Return one line about the variables that keep their random starting values, or None.
+
+        Args:
+            network_path: gives ``box_head/fc6/kernel`` of ``fc6/kernel``.
+        """
+        kept = [*self.not_found, *self.skipped]
+        if not kept:
+            return None
+        total = len(self.loaded) + len(kept)
+        begun = {network_path(name).partition("/")[0] for name in self.loaded}
+        named: dict[str, None] = {}
+        for name in kept:
+            part, _, rest = network_path(name).partition("/")
+            named.setdefault(f"{part}/{rest.rpartition('/')[0]}" if part in begun else part)
+        shown = list(named)[:_SHOWN]
+        more = f", and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+        return f"{len(kept)} of {total} variables keep random starting values: {', '.join(shown)}{more}"
 
 
 def _rows(reasons: Mapping[str, str], state: str) -> list[tuple[str, str, str]]:

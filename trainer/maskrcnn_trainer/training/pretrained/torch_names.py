@@ -10,7 +10,8 @@ import numpy as np
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.backbone import BLOCKS, BOTTLENECK_DEPTHS, EPSILON, STEM, sub_block_name, sub_blocks
+from maskrcnn_trainer.model.backbone import EPSILON, STEM, sub_block_name, sub_blocks
+from maskrcnn_trainer.training.pretrained.fit import other_depth
 from maskrcnn_trainer.training.pretrained.source import Source
 
 TORCH_EPSILON = 1e-5
@@ -20,6 +21,8 @@ DEVIATION = 0.224
 
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _LETTERS = 26
+_DETECTRON = re.compile(r"(^|\.)(bottom_up\.|res[2-5]\.\d+\.conv)")
+_DETECTOR = ("rpn.", "roi_heads.", "backbone.fpn.")
 _BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
 
 
@@ -27,7 +30,7 @@ def read_torch_file(path: Path, architecture: Architecture) -> Source:
     """Read a ``.safetensors`` or ``.npz`` file of torchvision or timm names for this architecture.
 
     Raises:
-        InvalidInput: the file is damaged, is of another depth, or is no ResNet of this kind.
+        InvalidInput: the file is damaged, is of another depth, or is not a ResNet of this kind.
     """
     return convert_torch(_read(path), architecture, str(path))
 
@@ -43,6 +46,11 @@ def convert_torch(tensors: Mapping[str, np.ndarray], architecture: Architecture,
     Raises:
         InvalidInput: another depth, or no such ResNet.
     """
+    if any(_DETECTRON.search(name) for name in tensors):
+        raise InvalidInput(
+            f"checkpoint: {path} has the tensor names of Detectron2, which are not read: give a ResNet under "
+            "torchvision's or timm's names"
+        )
     prefix = _prefix(tensors, path)
     values: dict[str, np.ndarray] = {}
     unused: dict[str, str] = {}
@@ -51,7 +59,7 @@ def convert_torch(tensors: Mapping[str, np.ndarray], architecture: Architecture,
         if ours is not None:
             values[ours] = _layout(ours, tensor)
         elif not name.endswith("num_batches_tracked"):
-            unused[name] = "no variable of a ResNet backbone"
+            unused[name] = "not of a ResNet backbone"
     _check_depth(values, architecture, path)
 
     kernel = values.get(f"{STEM.conv}/kernel")
@@ -64,6 +72,8 @@ def convert_torch(tensors: Mapping[str, np.ndarray], architecture: Architecture,
     notes = [
         f"{name} is the identity: torchvision has no projection there" for name in _identities(values, architecture)
     ]
+    if any(name.startswith(_DETECTOR) for name in unused):
+        notes.append("the file is a torchvision detector, of which the ResNet backbone alone is loaded")
     if architecture.arch == "resnet":
         notes.append(
             "maskrcnnConfig.arch: weights with torchvision names fit resnet_v1_5; resnet has other strides and "
@@ -110,8 +120,8 @@ def _prefix(tensors: Mapping[str, np.ndarray], path: str) -> str:
     stems = [n.removesuffix("conv1.weight") for n in found if not re.search(r"layer\d+\.\d+\.conv1\.weight$", n)]
     if not stems:
         raise InvalidInput(
-            f"checkpoint: {path} has no tensor conv1.weight: it holds no ResNet under torchvision's or timm's names "
-            "(a variant with another stem, such as timm's resnet50d, does not fit either)"
+            f"checkpoint: {path} has no tensor conv1.weight: it is not a ResNet under torchvision's or timm's "
+            "names (a variant with another stem, such as timm's resnet50d, does not fit either)"
         )
     return stems[0]
 
@@ -122,15 +132,10 @@ def _layout(name: str, tensor: np.ndarray) -> np.ndarray:
 
 
 def _check_depth(values: Mapping[str, np.ndarray], architecture: Architecture, path: str) -> None:
-    counts = tuple(
-        sum(f"{sub_block_name(stage, i)}_conv_1/kernel" in values for i in range(_LETTERS)) for stage in range(1, 5)
-    )
-    bottleneck = "block_1a_conv_3/kernel" in values
-    if counts != BLOCKS[architecture.nlayers] or bottleneck != (architecture.nlayers in BOTTLENECK_DEPTHS):
-        fits = [n for n, blocks in BLOCKS.items() if blocks == counts and (n in BOTTLENECK_DEPTHS) == bottleneck]
-        kind = f"a ResNet-{fits[0]}" if fits else f"a ResNet with {counts} blocks, which no depth here has,"
+    depth = other_depth(values, architecture)
+    if depth is not None:
         raise InvalidInput(
-            f"checkpoint: {path} holds {kind} but maskrcnnConfig.nlayers is {architecture.nlayers}: "
+            f"checkpoint: {path} holds {depth} but maskrcnnConfig.nlayers is {architecture.nlayers}: "
             "give weights of that depth, or change nlayers"
         )
 
