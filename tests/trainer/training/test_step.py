@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.proposals import propose
 from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.training import losses
+from maskrcnn_trainer.training.loss_scale import STEPS_AT_LEAST
 from maskrcnn_trainer.training.mask_targets import mask_targets
+from maskrcnn_trainer.training.not_finite import not_finite
 from maskrcnn_trainer.training.roi_sampling import RoiSampling, sample_rois
 from maskrcnn_trainer.training.schedule import Schedule
 from maskrcnn_trainer.training.settings import TrainSettings
@@ -258,6 +262,29 @@ def test_float16_scales_the_loss_and_skips_overflows(first_step: tuple[dict, dic
     for variable, value in zip(net.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     assert int(step.step.numpy()) == 2
+
+
+def test_gradients_that_never_are_finite_at_the_least_scale_end_the_training() -> None:
+    batch = make_batch(1)
+    net = network(freeze_bn=True, dtype="mixed_float16")
+    # the loss is finite, the gradients of the mask head are not in 16 bits
+    step = TrainStep(net, replace(SETTINGS, mrcnn_weight_loss_mask=1e30), ANCHORS, CANVAS)
+    step.restore({**step.state(), "loss_scale/scale": np.float32(2.0)})
+    measured = [step(batch) for _ in range(1 + STEPS_AT_LEAST)]
+    assert all(np.isfinite(float(one["total_loss"])) for one in measured)
+    assert not any(bool(one["updated"]) for one in measured)
+    assert [bool(one["finite"]) for one in measured] == [True] * STEPS_AT_LEAST + [False]
+    assert "mask" in str(step.overflowed_variable(measured[-1]))
+    message = not_finite(21, measured[-1], step)
+    assert re.search(r"not finite in the last 20 steps, to step 21 \(that of mask\S+ among them\)", message)
+
+
+def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> None:
+    net = network(freeze_bn=True)
+    step = TrainStep(net, replace(SETTINGS, rpn_box_loss_weight=1e38), ANCHORS, CANVAS)
+    measured = step(make_batch(1))
+    assert not bool(measured["finite"])
+    assert "mask" not in str(step.overflowed_variable(measured))
 
 
 @pytest.mark.slow

@@ -10,6 +10,9 @@ import tensorflow as tf
 START = 2.0**15
 GROWTH_STEPS = 2000
 LARGEST = 2.0**60
+LEAST = 1.0
+STEPS_AT_LEAST = 20
+"""Steps without an update at the least scale after which training has failed: no scale is left to try."""
 
 
 class LossScale:
@@ -26,14 +29,25 @@ class LossScale:
         self._growth_steps = growth_steps
         self.scale = tf.Variable(start, trainable=False, dtype=tf.float32, name="loss_scale/scale")
         self.good_steps = tf.Variable(0, trainable=False, dtype=tf.int64, name="loss_scale/good_steps")
+        self._skipped_at_least = tf.Variable(0, trainable=False, dtype=tf.int64, name="loss_scale/skipped_at_least")
 
-    def update(self, finite: tf.Tensor) -> None:
-        """Notes whether a step's gradients (bool scalar, agreed on by all ranks) were finite."""
+    def update(self, finite: tf.Tensor) -> tf.Tensor:
+        """Change the scale after a step.
+
+        Args:
+            finite: bool scalar, agreed on by all ranks: the step's gradients were finite.
+
+        Returns:
+            Bool scalar: False where no step of the last ``STEPS_AT_LEAST`` was, at the least scale.
+        """
+        skipped = tf.where(finite | (self.scale > LEAST), tf.zeros([], tf.int64), self._skipped_at_least + 1)
+        self._skipped_at_least.assign(skipped)
         counted = self.good_steps + 1
         grown = counted >= self._growth_steps
         larger = tf.where(grown, tf.minimum(self.scale * 2.0, LARGEST), self.scale)
-        self.scale.assign(tf.where(finite, larger, tf.maximum(self.scale * 0.5, 1.0)))
+        self.scale.assign(tf.where(finite, larger, tf.maximum(self.scale * 0.5, LEAST)))
         self.good_steps.assign(tf.where(finite & ~grown, counted, tf.zeros_like(counted)))
+        return skipped < STEPS_AT_LEAST
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -88,7 +88,8 @@ class TrainStep:
             float32 scalars, means over ranks: ``total_loss`` (with decay), the five of ``LOSSES``, ``l1_loss``,
             ``l2_loss``, ``foreground_rois`` (rows of the batch with a mask loss), ``learning_rate``, ``loss_scale``
             (1 without scaling); bool scalars ``updated`` (False where gradients were not finite) and ``finite``
-            (False: training cannot go on; with loss scaling, overflowing gradients alone don't count); ``flags``.
+            (False: training cannot continue; with loss scaling, overflowing gradients alone count only when the scale
+            cannot become less); int64 scalar ``overflowed`` (see :meth:`overflowed_variable`); ``flags``.
         """
         return self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
 
@@ -115,6 +116,18 @@ class TrainStep:
         scale = self._loss_scale.variables if self._loss_scale else []
         return [self.step, *self._optimizer.slots, *scale]
 
+    @property
+    def scales_loss(self) -> bool:
+        return self._loss_scale is not None
+
+    def overflowed_variable(self, measured: Mapping[str, tf.Tensor]) -> str | None:
+        """Return the name of a variable whose gradient was not finite in a step, the one nearest to the losses.
+
+        What is not finite there makes the gradients of all layers below it so, too.
+        """
+        index = int(measured["overflowed"])
+        return None if index < 0 else self.network.variable_name(self._variables[index])
+
     def _train(self, batch: dict[str, tf.Tensor], flags: tf.Tensor) -> dict[str, tf.Tensor]:
         scale = self._loss_scale.scale.read_value() if self._loss_scale else None
         measured, gradients = self._gradients(batch, tf.constant(1.0) if scale is None else scale)
@@ -129,16 +142,16 @@ class TrainStep:
         named = dict(zip((*LOSSES, "foreground_rois"), tf.unstack(vector[: len(LOSSES) + 1]), strict=True))
         total = tf.add_n([*(named[name] for name in LOSSES), l1, l2])
         updated = tf.math.is_finite(total) & tf.math.is_finite(squared_norm(gradients))
-        finite = tf.math.is_finite(total) if self._loss_scale else updated
         rate = learning_rate_at(self.settings.schedule, self.step)
 
         def update() -> tf.Tensor:
             self._optimizer.apply(self._decay.add_gradients(gradients, values), rate)
-            return tf.constant(True)
+            return tf.constant(-1, tf.int64)
 
-        tf.cond(updated, update, lambda: tf.constant(False))
+        overflowed = tf.cond(updated, update, lambda: _last_not_finite(gradients))
+        finite = updated
         if self._loss_scale:
-            self._loss_scale.update(updated)
+            finite = tf.math.is_finite(total) & self._loss_scale.update(updated)
         self.step.assign_add(1)
         return {
             "total_loss": total,
@@ -149,6 +162,7 @@ class TrainStep:
             "loss_scale": tf.constant(1.0) if scale is None else scale,
             "updated": updated,
             "finite": finite,
+            "overflowed": overflowed,
             "flags": vector[len(LOSSES) + 1 :],
         }
 
@@ -286,3 +300,10 @@ class TrainStep:
             return logits, targets
 
         return classes > 0, forward
+
+
+def _last_not_finite(gradients: list[tf.Tensor]) -> tf.Tensor:
+    """Return the index, int64 scalar, of the last gradient with a value that is not finite, or -1."""
+    finite = tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    indices = tf.range(len(gradients), dtype=tf.int64)
+    return tf.reduce_max(tf.where(finite, tf.constant(-1, tf.int64), indices))

@@ -24,6 +24,8 @@ SHOWN = {
     "learning_rate": "lr",
 }
 NOT_AVERAGED = ("learning_rate", "loss_scale")
+NOT_READ = ("finite", "overflowed", "flags")
+"""Values of a step that decide whether training continues, and are left on the device here."""
 SECONDS_BETWEEN_RECORDS = 5.0
 
 
@@ -56,6 +58,7 @@ class Telemetry:
         self._seconds = 0.0
         self._training_seconds = 0.0
         self._steps_seen = 0
+        self._skipped = 0
         self._last_record = float("-inf")
         self._epoch_started = time.monotonic()
         self._seconds_per_epoch: float | None = None
@@ -63,8 +66,13 @@ class Telemetry:
     def step(
         self, step: int, epoch: int, measured: Mapping[str, tf.Tensor], seconds: float, meter: ProgressMeter
     ) -> None:
-        """Takes in one step (counted from 1) that lasted ``seconds``, input included."""
-        self._window.append({name: float(value) for name, value in measured.items() if value.shape.rank == 0})
+        """Take in one step (counted from 1) that lasted ``seconds``, input included.
+
+        Steps without an update, whose gradients overflowed in 16 bits, are counted since this process started.
+        """
+        values = {name: float(value) for name, value in measured.items() if name not in NOT_READ}
+        self._skipped += not values.pop("updated")
+        self._window.append(values)
         self._seconds += seconds
         self._training_seconds += seconds
         self._steps_seen += 1
@@ -75,9 +83,10 @@ class Telemetry:
         speed = len(self._window) * self._images_per_step / max(self._seconds, 1e-9)
         self._window, self._seconds = [], 0.0
         shown = {label: means[name] for name, label in SHOWN.items()}
-        meter.advance(1, **shown, **{"images/s": speed})
+        skipped = {"skipped_steps": self._skipped} if self._skipped else {}
+        meter.advance(1, **shown, **{"images/s": speed}, **skipped)
         self.scalars(
-            step, {**{f"train/{name}": value for name, value in means.items()}, "train/images_per_second": speed}
+            step, {f"train/{name}": value for name, value in {**means, **skipped, "images_per_second": speed}.items()}
         )
         now = time.monotonic()
         if now - self._last_record >= SECONDS_BETWEEN_RECORDS or step == self._plan.total_steps:
@@ -89,7 +98,7 @@ class Telemetry:
                 total_steps=self._plan.total_steps,
                 eta=self.eta(step),
                 time_per_epoch=self._seconds_per_epoch,
-                graphical={**self._graphical(means), "images_per_second": speed},
+                graphical={**self._graphical(means), "images_per_second": speed, **skipped},
             )
 
     def epoch_finished(self, epoch: int, step: int) -> None:
@@ -154,7 +163,6 @@ class Telemetry:
         return {
             name: last[name] if name in NOT_AVERAGED else float(np.mean([entry[name] for entry in self._window]))
             for name in last
-            if name not in ("updated", "finite")
         }
 
     @staticmethod

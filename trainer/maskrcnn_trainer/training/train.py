@@ -32,6 +32,7 @@ from maskrcnn_trainer.training.agreement import check_same_on_all_ranks
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import Ranks
 from maskrcnn_trainer.training.evaluations import validation_identity
+from maskrcnn_trainer.training.not_finite import not_finite
 from maskrcnn_trainer.training.position import DataPosition, resumed_position
 from maskrcnn_trainer.training.preparation import TrainingData, prepare_data
 from maskrcnn_trainer.training.pretrained import load_checkpoint
@@ -149,7 +150,7 @@ class Training:
 
         Raises:
             Stopped: on request, after a checkpoint of the step reached.
-            InvalidInput: the loss is no number any more.
+            InvalidInput: the loss or the gradients are not finite any more.
         """
         plan, done = self.data.plan, int(self._step.step.numpy())
         events = self._store.directory / "logs" / "tensorboard" if self._store is not None else None
@@ -205,11 +206,7 @@ class Training:
         flags = tf.constant([1.0 if self._stop.asked else 0.0])
         measured = self._step(next(batches), flags)
         if not bool(measured["finite"]):
-            raise InvalidInput(
-                f"The loss is not a number at step {done + 1} (total {float(measured['total_loss'])}); lower "
-                "initLearningRate, lengthen the warm-up, or set globalGradientClipRatio",
-                reason="LossNotFinite",
-            )
+            raise InvalidInput(not_finite(done + 1, measured, self._step), reason="LossNotFinite")
         done += 1
         plan, images = self.data.plan, self._images_after(done)
         telemetry.step(done, plan.epoch_of(images), measured, time.monotonic() - started, meter)
