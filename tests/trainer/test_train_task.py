@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def spec_file(data: Path, path: Path, **fields: Any) -> Path:
         "trainBatchSize": 1,
         "evalBatchSize": 2,
         "initLearningRate": 0.005,
+        "scaleLearningRate": True,
         "loggingFrequency": 1,
         "dataConfig": {
             "imageSize": [128, 128],
@@ -165,6 +167,9 @@ def test_killed_and_resumed_ends_with_the_same_bits(
 ) -> None:
     whole, output = trained(ranks)
     assert "[#0001] conv1/kernel:0 => (7, 7, 3, 64)" in output
+    processes = "1 process with 1 thread" if ranks == 1 else "2 processes, each with 1 thread"
+    assert re.search(rf"Running on the CPU: {processes}, float32; maskrcnn \S+, tensorflow", output)
+    assert "9 training images" in output
 
     spec, cut = spec_file(data, tmp_path / "spec.yaml"), tmp_path / "cut"
     command = ["train", "-e", str(spec), "--gpus", str(ranks)]
@@ -208,6 +213,18 @@ def test_a_training_of_an_older_operator_goes_on_under_a_newer_one(data: Path, t
     assert (result["fingerprint"], result["fingerprints"]) == (older, [older, newer])
 
 
+def test_scaled_learning_rate_is_multiplied_by_the_processes(trained: Callable[[int], tuple[Path, str]]) -> None:
+    def rates(ranks: int) -> dict[int, float]:
+        found = records(trained(ranks)[0])
+        return {record["step"]: record["graphical"]["learning_rate"] for record in found if record["graphical"]}
+
+    alone, together = rates(1), rates(2)
+    steps = alone.keys() & together.keys()
+    assert 4 in steps
+    for step in steps:
+        assert together[step] == pytest.approx(2 * alone[step])
+
+
 def test_mistake_that_rank_0_alone_finds_is_told_once(
     data: Path, tmp_path: Path, trained: Callable[[int], tuple[Path, str]]
 ) -> None:
@@ -221,6 +238,13 @@ def test_mistake_that_rank_0_alone_finds_is_told_once(
     # neither rank 1 nor Horovod's own threads speak of the process that ended
     assert "[rank 1]" not in output
     assert "orovod" not in output
+
+
+def test_gpu_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
+    spec = spec_file(data, tmp_path / "spec.yaml")
+    command = ["train", "-e", str(spec), "-d", str(tmp_path / "results")]
+    code, output = finish(start(*command, "--gpu_index", "7"))
+    assert (code, output.count("--gpu_index 7: TensorFlow finds no GPU")) == (64, 1), output[-4000:]
 
 
 def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_evaluates(

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from maskrcnn_trainer.environment import TaskEnvironment, checked_key
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.gpus import index_variable
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def use_gpus(indices: Sequence[int] | None) -> None:
         raise InvalidInput(f"--gpu_index {text}: GPUs are counted from 0")
     if len(set(indices)) < len(indices):
         raise InvalidInput(f"--gpu_index {text}: the same GPU is given twice")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, indices))
+    os.environ.update(index_variable(indices))
 
 
 def results_dir_of(given: str | None, environment: TaskEnvironment, *, flag: str) -> str:

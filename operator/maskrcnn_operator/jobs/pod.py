@@ -177,6 +177,9 @@ def _environment(
     values = task_environment(
         placement, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
+    if gpus := experiment.step(start.step).gpus_per_node:
+        # a task that finds none of them fails, instead of a slow training on the CPU
+        values["MASKRCNN_GPUS"] = str(gpus)
     if config.report_url:
         values["MASKRCNN_REPORT_URL"] = config.report_url
         values["MASKRCNN_REPORT_TOKEN_FILE"] = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"

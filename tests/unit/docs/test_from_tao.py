@@ -248,7 +248,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     """What ``maskrcnn train`` with several processes asks ``launch`` for."""
     asked: list[Any] = []
 
-    def instead(settings: Any, _environment: Any) -> int:
+    def instead(settings: Any, _environment: Any, **_options: Any) -> int:
         asked.append(settings)
         return 0
 
@@ -261,6 +261,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
 
 def test_gpu_index_chooses_the_devices_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.setenv("MASKRCNN_GPU_INDEX", "")
     settings = launched(monkeypatch, "--gpu_index", "1", "3")
     assert settings.processes == 2
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,3"

@@ -223,6 +223,7 @@ def test_overrides_of_a_step_are_those_of_its_pods_alone(make: Make) -> None:
         {"name": "NCCL_DEBUG", "value": "WARN"},
         {"name": "TEAM", "value": "vision"},
     ]
+    assert {"name": "MASKRCNN_GPUS", "value": "1"} in container(job)["env"]
     assert pod(job)["volumes"][-1] == {"name": "raw", "emptyDir": {}}
     assert container(job)["volumeMounts"][-1] == {"name": "raw", "mountPath": "/raw"}
     assert container(job)["resources"]["limits"] == {"amd.com/gpu": "1"}

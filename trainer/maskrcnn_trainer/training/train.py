@@ -25,7 +25,7 @@ from maskrcnn_trainer.model.restore import assign_variables
 from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter
-from maskrcnn_trainer.runtime import compute_dtype
+from maskrcnn_trainer.runtime import compute_dtype, describe_runtime
 from maskrcnn_trainer.spec import ExperimentSpec, plan_steps
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.agreement import check_same_on_all_ranks
@@ -108,11 +108,13 @@ class Training:
             if built is not None and spec.pruned_model_path is not None
             else Architecture.from_spec(spec, num_classes=self.data.class_map.num_classes)
         )
+        dtype = compute_dtype(spec.use_amp)
+        log.info("%s", describe_runtime(dtype, processes=ranks.size, threads=ranks.threads))
         self.network = MaskRCNN(
             architecture,
             freeze_bn=spec.maskrcnn_config.freeze_bn,
             freeze_blocks=spec.maskrcnn_config.freeze_blocks,
-            dtype=compute_dtype(spec.use_amp),
+            dtype=dtype,
             reduce_moments=ranks.reduce_moments,
             seed=spec.seed,
         )

@@ -1,0 +1,98 @@
+"""The GPU of a process: the decision which, and its refusal where there are fewer than asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maskrcnn_trainer.errors import InvalidInput
+
+ASKED_VARIABLE = "MASKRCNN_GPUS"
+"""GPUs of each node that a step asked for (gpusPerNode); set by the operator."""
+INDEX_VARIABLE = "MASKRCNN_GPU_INDEX"
+"""The indices of --gpu-index, with commas; CUDA leaves those out that do not exist, without a word."""
+
+_MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class GpuRequest:
+    """GPUs that the user asked for.
+
+    Attributes:
+        per_node: by the step of the manifest; 0 asks for none.
+        indices: by the flag; empty without it.
+    """
+
+    per_node: int = 0
+    indices: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> GpuRequest:
+        source = os.environ if environ is None else environ
+        asked, indices = source.get(ASKED_VARIABLE, ""), source.get(INDEX_VARIABLE, "")
+        per_node = int(asked) if asked.isascii() and asked.isdecimal() else 0
+        return cls(per_node, tuple(indices.split(",")) if indices else ())
+
+
+def own_gpu(visible: int, request: GpuRequest, *, local_rank: int) -> int | None:
+    """Return the index of this process's GPU among the visible ones, or None to run on the CPU.
+
+    Args:
+        visible: GPUs that TensorFlow finds.
+        local_rank: of this process on its node.
+
+    Raises:
+        InvalidInput: one of ``--gpu-index`` or all of ``gpusPerNode`` are missing, or this process would share one
+            with another.
+    """
+    if visible < len(request.indices):
+        found = "no GPU" if not visible else f"{visible} of them"
+        raise InvalidInput(
+            f"--gpu_index {' '.join(request.indices)}: TensorFlow finds {found}; give indices of GPUs of this machine "
+            "(nvidia-smi -L lists them, from 0), and check that its driver is not older than this release needs",
+            reason="NoGPU",
+        )
+    if request.per_node and not visible:
+        raise InvalidInput(
+            f"gpusPerNode {request.per_node}: TensorFlow finds no GPU; use the image for GPUs and a node "
+            "whose driver supports its CUDA version, or leave gpusPerNode out to run on the CPU",
+            reason="NoGPU",
+        )
+    if not visible:
+        return None
+    if local_rank >= visible:
+        raise InvalidInput(
+            f"process {local_rank} of this node has no GPU of its own: TensorFlow finds {visible}; start at most "
+            f"{visible} processes on a node",
+            reason="NoGPU",
+        )
+    return local_rank
+
+
+def memory_of_gpu(index: int) -> int | None:
+    """Return the memory in bytes of a visible GPU, as CUDA's driver states it, or None."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+        device, size = ctypes.c_int(), ctypes.c_size_t()
+        failed = (
+            cuda.cuInit(0)
+            or cuda.cuDeviceGet(ctypes.byref(device), index)
+            or cuda.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+        )
+    except (OSError, AttributeError):
+        return None
+    return None if failed else size.value
+
+
+def described(name: str, size: int | None) -> str:
+    """Return ``NVIDIA H100 80GB HBM3 (81,559 MiB)``."""
+    return name if size is None else f"{name} ({size // _MEBIBYTE:,} MiB)"
+
+
+def index_variable(indices: Sequence[int]) -> dict[str, str]:
+    """Return the variables by which the processes know the GPUs of ``--gpu-index``."""
+    text = ",".join(map(str, indices))
+    return {"CUDA_VISIBLE_DEVICES": text, INDEX_VARIABLE: text}
