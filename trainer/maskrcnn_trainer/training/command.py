@@ -63,7 +63,7 @@ def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
     results_dir = results_dir_of(arguments.results_dir, environment, flag="-d")
     _processes(arguments)
     try:
-        read_inputs(arguments.experiment_spec_file, quiet=True)
+        read_inputs(arguments.experiment_spec, quiet=True)
     except TaskError:
         with task_report("train", results_dir, environment, started=STARTED, rank=node_rank):
             raise
