@@ -113,8 +113,7 @@ def test_the_launcher_keeps_the_log_of_its_attempt(tmp_path: Path) -> None:
     code = launch(LaunchSettings(1, 0, 1, None, task, keep_logs=True), environment)
     assert code == 64
     text = log_file(tmp_path / "train", 3, 0).read_text()
-    assert "absent.yaml" in text
-    assert "Process 0 ended with exit code 64" in text
+    assert text.count("absent.yaml cannot be read") == 1
 
 
 def test_a_node_that_waits_for_the_claim_can_be_stopped(tmp_path: Path) -> None:
