@@ -23,6 +23,8 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import DAMAGED_ZIP, open_regular, stored_member, write_atomically
 
 FORMAT_VERSION = 1
+OTHER_FORMAT = "OtherFormat"
+"""Reason of the refusal of a model file that another release wrote, which isn't damaged."""
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
 ONNX_BEGINNING = b"\x08"
 """Field 1 of ONNX's ModelProto, ir_version, which is always written first."""
@@ -306,7 +308,7 @@ def _checked(description: Any, source: str) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise InvalidInput(
             f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
-            reason="InvalidModel",
+            reason=OTHER_FORMAT,
         )
     for name, (kind, shown) in _FIELDS.items():
         if type(description.get(name)) is not kind:

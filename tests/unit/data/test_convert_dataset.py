@@ -161,7 +161,7 @@ def test_warnings(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     assert "2 images are missing bboxes." in lines
     assert "On image 0 of 5" in lines
     assert "Finished writing, skipped 2 annotations." in lines
-    assert "image 101, object 13 (left out): polygon 0: 3 numbers: pairs x, y are wanted" in lines
+    assert "image 101, object 13 (left out): polygon 0: 3 numbers; expected pairs x, y" in lines
     assert "image 103, object 15 (kept): the mask is empty" in lines
 
 
@@ -369,7 +369,7 @@ def test_more_than_a_tenth_of_the_objects_left_out_is_a_warning(
     assert found == level
     assert line == (
         f"{bad} of 10 objects ({bad}0.0%) are left out: broken segmentation: {bad}, such as image 100, object 1: "
-        "polygon 0: 3 numbers: pairs x, y are wanted"
+        "polygon 0: 3 numbers; expected pairs x, y"
     )
 
 
@@ -481,12 +481,12 @@ def test_file_names_may_name_folders(source: Source) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_shards": 0}, "--num_shards 0: 1 to 99999 is wanted"),
+        ({"num_shards": 0}, "--num_shards 0: expected 1 to 99999"),
         ({"num_shards": 100_000}, "--num_shards 100000: 1 to 99999"),
-        ({"tag": "a/b"}, "--tag 'a/b': a name without"),
+        ({"tag": "a/b"}, "--tag 'a/b': expected a name without"),
         ({"tag": "a*"}, "a name without"),
         ({"tag": ".a"}, "a name without"),
-        ({"processes": 0}, "processes 0: at least 1"),
+        ({"processes": 0}, "processes 0: expected at least 1"),
     ],
 )
 def test_arguments_that_cannot_work(source: Source, options: dict[str, Any], message: str) -> None:

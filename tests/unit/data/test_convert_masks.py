@@ -64,9 +64,9 @@ def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: i
     ("segmentation", "reason"),
     [
         ([], "the list of polygons is empty"),
-        (SQUARE, "a flat list of numbers: a list of polygons"),
-        ([[1, 2, 3, 4]], "polygon 0: 2 points: at least 3 are wanted"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "polygon 0: 7 numbers: pairs x, y are wanted"),
+        (SQUARE, "a flat list of numbers; expected a list of polygons"),
+        ([[1, 2, 3, 4]], "polygon 0: 2 points; expected at least 3"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "polygon 0: 7 numbers; expected pairs x, y"),
         ([[1, 2, 3, 4, 5, None]], "polygon 0: not a list of numbers"),
         ([[1, 2, 3, 4, 5, float("inf")]], "polygon 0: not a list of numbers"),
         ([{"size": [6, 8], "counts": [48]}], "polygon 0: not a list of numbers"),
@@ -77,11 +77,11 @@ def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: i
         ([[1, 2, 3, -7, 4, 6]], "polygon 0: coordinate -7 is farther"),
         ({"size": [8, 6], "counts": [48]}, r"run lengths have size \[8, 6\]: the image is \[6, 8\] \(height, width\)"),
         ({"counts": [48]}, "run lengths have size None"),
-        ({"size": [6, 8]}, "counts of run lengths: .* not None"),
+        ({"size": [6, 8]}, "counts of run lengths: .* found None"),
         ({"size": [6, 8], "counts": [40, 7]}, "run lengths cover 47 pixels of 48"),
         ({"size": [6, 8], "counts": [40, 9]}, "run lengths cover 49 pixels of 48"),
         ({"size": [6, 8], "counts": [50, -2]}, "a run length is negative"),
-        ({"size": [6, 8], "counts": [4.5, 43.5]}, "a list of whole numbers or COCO's text is wanted"),
+        ({"size": [6, 8], "counts": [4.5, 43.5]}, "expected a list of whole numbers or COCO's text"),
         ({"size": [6, 8], "counts": "~~~"}, "not COCO's compressed run lengths"),
         ({"size": [6, 8], "counts": "é"}, "not COCO's compressed run lengths"),
         ({"size": [6, 8], "counts": "o"}, "end too early"),
@@ -108,7 +108,7 @@ def test_run_lengths_are_those_of_the_mask(segmentation: Any) -> None:
 def test_one_good_polygon_is_enough() -> None:
     mask, remark = to_mask([[1, 1, 2, 2], SQUARE], 6, 8)
     np.testing.assert_array_equal(mask.full(), square())
-    assert remark == "polygon 0: 2 points: at least 3 are wanted"
+    assert remark == "polygon 0: 2 points; expected at least 3"
 
 
 def test_a_polygon_may_reach_out_of_the_image() -> None:

@@ -81,8 +81,8 @@ def test_overlap_of_box_and_mask(bbox: Box, overlap: float, corner_overlap: floa
          "the mask (pixels [5, 5, 13, 10]) reaches out of the box [5, 5, 10, 10]", False),
         ((5, 5, 10, 10), {"size": [30, 40], "counts": [1200]}, "the mask is empty", False),
         ((5, 5, 10, 10), [*rectangle(5, 5, 10, 10), [1, 1, 2, 2]],
-         "polygon 1: 2 points: at least 3 are wanted; left out", False),
-        ((5, 5, 10, 10), [[1, 1, 2, 2]], "polygon 0: 2 points: at least 3 are wanted", True),
+         "polygon 1: 2 points; expected at least 3; left out", False),
+        ((5, 5, 10, 10), [[1, 1, 2, 2]], "polygon 0: 2 points; expected at least 3", True),
         ((5, 5, 10, 10), {"size": [30, 40], "counts": [1199]}, "run lengths cover 1199 pixels of 1200", True),
     ],
 )  # fmt: skip

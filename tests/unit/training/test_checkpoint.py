@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,20 @@ def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(
     newest = kept.newest()
     assert newest is not None
     assert newest.step == 10
+
+
+def test_a_checkpoint_of_a_newer_release_is_not_replaced(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.write(model(20))
+    with zipfile.ZipFile(kept.path(20)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["model.json"] = json.dumps({**json.loads(parts["model.json"]), "version": 2}).encode()
+    with zipfile.ZipFile(kept.path(20), "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(InvalidInput, match="model file format 2; this release reads format 1"):
+        kept.newest()
 
 
 def test_a_file_named_like_a_checkpoint_is_none_unless_it_holds_that_step_of_a_training(tmp_path: Path) -> None:

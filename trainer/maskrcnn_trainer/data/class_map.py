@@ -38,7 +38,7 @@ class ClassMap:
         if len(self.ids) != len(self.names) or self.num_classes != len(self.ids) + 1:
             raise InvalidInput(
                 f"class map: {len(self.ids)} ids, {len(self.names)} names and {self.num_classes} classes do not fit: "
-                "one name an id, and one class more than ids, are wanted"
+                "expected one name an id, and one class more than ids"
             )
         if len(set(self.ids)) != len(self.ids) or min(self.ids, default=1) < 1:
             raise InvalidInput(f"class map: ids {_list(self.ids)}: different numbers from 1 on are wanted")

@@ -50,8 +50,8 @@ class OnnxDetector:
         outputs = {one.name for one in self._session.get_outputs()}
         if described is None or inputs != [INPUT] or not {DETECTIONS, MASK_LOGITS} <= outputs:
             raise InvalidInput(
-                f"{source}: an ONNX model, but none that maskrcnn export wrote (metadata {METADATA_KEY!r}, input "
-                f"{INPUT!r}, outputs {DETECTIONS!r} and {MASK_LOGITS!r} are wanted)",
+                f"{source}: an ONNX model, but none that maskrcnn export wrote (expected metadata {METADATA_KEY!r}, "
+                f"input {INPUT!r}, outputs {DETECTIONS!r} and {MASK_LOGITS!r})",
                 reason="InvalidModel",
             )
         self.metadata = ExportMetadata.from_json(described, source)

@@ -34,7 +34,7 @@ def read_class_map(path: Path) -> list[str]:
     if lines[:1] == [BACKGROUND]:
         del lines[0]
     if not lines:
-        raise InvalidInput(f"--class_map {path}: it is empty; one class name a line is wanted, line n for id n")
+        raise InvalidInput(f"--class_map {path}: it is empty; expected one class name a line, line n for id n")
     return lines
 
 

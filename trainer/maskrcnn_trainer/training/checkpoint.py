@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.artifacts import file_sha256
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.modelfile import ModelFile, is_encrypted, read_model_file, write_model_file
+from maskrcnn_trainer.modelfile import OTHER_FORMAT, ModelFile, is_encrypted, read_model_file, write_model_file
 from maskrcnn_trainer.training.evaluations import Evaluations, Metrics, best_step
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,12 @@ def _require_checkpoint(model: ModelFile, step: int, path: Path) -> None:
 
 
 def _raise_unless_damaged(error: InvalidInput) -> None:
-    """Raise what is no damage: a checkpoint that cannot be read would be trained again and replaced."""
+    """Raise what is no damage: a checkpoint that cannot be read would be trained again and replaced.
+
+    So would that of a newer release after a rollback.
+    """
+    if error.reason == OTHER_FORMAT:
+        raise error
     cause = error.__cause__
     if not isinstance(cause, OSError) or cause.errno in (errno.EIO, errno.ENOENT):
         return

@@ -59,7 +59,7 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
         if note not in known:
             log.warning("%s", note)
     log.info(
-        "%d training images with %d objects of %d classes; %d steps of %d images (%d epochs), evaluated every %d steps",
+        "Images: %d, objects: %d, classes: %d; steps: %d, images per step: %d, epochs: %d, steps per evaluation: %d",
         len(records),
         int(np.sum(summary.num_instances)),
         len(summary.class_ids),

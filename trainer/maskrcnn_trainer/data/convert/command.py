@@ -99,7 +99,7 @@ def _path(text: str) -> str:
 def _directory_of_records(text: str) -> str:
     if found := sorted(set(text) & set("*?[],")):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: a path without * ? [ ] , is wanted, found {' '.join(found)}: training finds the records by a "
+            f"{text!r}: expected a path without * ? [ ] , but found {' '.join(found)}: training finds the records by a "
             "pattern, in which these have a meaning"
         )
     return _path(text)

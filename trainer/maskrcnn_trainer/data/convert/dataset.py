@@ -111,9 +111,9 @@ def convert_dataset(
     began = time.monotonic()
     tag = checked_tag(tag, annotations_file)
     if not 1 <= num_shards <= MAX_SHARDS:
-        raise InvalidInput(f"--num_shards {num_shards}: 1 to {MAX_SHARDS} is wanted", reason="InvalidCommandLine")
+        raise InvalidInput(f"--num_shards {num_shards}: expected 1 to {MAX_SHARDS}", reason="InvalidCommandLine")
     if processes is not None and processes < 1:
-        raise InvalidInput(f"processes {processes}: at least 1 is wanted")
+        raise InvalidInput(f"processes {processes}: expected at least 1")
     if not Path(image_dir).is_dir():
         raise InvalidInput(f"--image_dir {image_dir}: there is no such directory", reason="InvalidData")
     target = make_directory(Path(output_dir), flag="--output_dir")
@@ -168,7 +168,7 @@ def checked_tag(tag: str | None, annotations_file: str | Path) -> str:
     if not _TAG.fullmatch(chosen) or SHARD.fullmatch(chosen):
         origin = "" if tag else " (the name of the annotation file; give another with --tag)"
         raise InvalidInput(
-            f"--tag {chosen!r}{origin}: a name without / \\ , * ? [ ] that does not begin with a dot is wanted",
+            f"--tag {chosen!r}{origin}: expected a name without / \\ , * ? [ ] that does not begin with a dot",
             reason="InvalidCommandLine",
         )
     return chosen

@@ -93,7 +93,7 @@ def _rle_of_polygons(segmentation: list[Any], height: int, width: int) -> tuple[
     if not segmentation:
         raise BrokenSegmentation("the list of polygons is empty")
     if all(is_finite(value) for value in segmentation):
-        raise BrokenSegmentation("a flat list of numbers: a list of polygons, each a list x, y, x, y, ..., is wanted")
+        raise BrokenSegmentation("a flat list of numbers; expected a list of polygons, each a list x, y, x, y, ...")
     faults = [_fault_of(polygon, height, width) for polygon in segmentation]
     usable = [polygon for polygon, fault in zip(segmentation, faults, strict=True) if not fault]
     remark = next((f"polygon {number}: {fault}" for number, fault in enumerate(faults) if fault), "")
@@ -128,9 +128,9 @@ def _fault_of(polygon: Any, height: int, width: int) -> str:
     if not isinstance(polygon, list) or not all(is_finite(value) for value in polygon):
         return "not a list of numbers"
     if len(polygon) % 2:
-        return f"{len(polygon)} numbers: pairs x, y are wanted"
+        return f"{len(polygon)} numbers; expected pairs x, y"
     if len(polygon) < 6:
-        return f"{len(polygon) // 2} points: at least 3 are wanted"
+        return f"{len(polygon) // 2} points; expected at least 3"
     far = next((value for value in polygon[0::2] if not -width <= value <= 2 * width), None)
     if far is None:
         far = next((value for value in polygon[1::2] if not -height <= value <= 2 * height), None)
@@ -149,7 +149,7 @@ def _checked_runs(segmentation: Mapping[str, Any], height: int, width: int) -> S
         runs, total, least = counts, sum(counts), min(counts, default=0)
     else:
         raise BrokenSegmentation(
-            f"counts of run lengths: a list of whole numbers or COCO's text is wanted, not {counts!r:.40}"
+            f"counts of run lengths: expected a list of whole numbers or COCO's text, found {counts!r:.40}"
         )
     if least < 0:
         raise BrokenSegmentation("a run length is negative")
