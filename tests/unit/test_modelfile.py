@@ -187,7 +187,7 @@ def test_wrong_model_json_is_invalid_input(tmp_path: Path, description: Any, mes
     with pytest.raises(InvalidInput, match=message) as caught:
         read_model_file(path)
     assert "odd.tlt" in str(caught.value)
-    assert caught.value.reason == ("OtherFormat" if "version" in description else "InvalidModel")
+    assert caught.value.reason == ("OtherFormat" if "reads format" in message else "InvalidModel")
 
 
 @pytest.mark.parametrize("with_optimizer", [True, False])
