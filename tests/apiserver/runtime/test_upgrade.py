@@ -69,6 +69,7 @@ def test_an_upgrade_and_a_rollback_go_on_with_the_training(
     assert [facts.step for facts in kubelet.started].count("convert") == 1
     cluster.edit("long", {"suspend": True})
     cluster.wait_ready("long", "Suspended")
+    cluster.wait_for(lambda: "train/2" not in cluster.jobs(), "the Job is deleted")
     newer.stop()
 
     for job in list(cluster.jobs().values()):

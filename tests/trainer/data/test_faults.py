@@ -52,7 +52,7 @@ def test_image_of_another_size_than_its_record_gives_is_named(
     things, half = [thing((2, 2, 30, 30), 1)], cv2.imencode(".png", GREY[::2, ::2])[1].tobytes()
     index = write_records([picture(GREY, things, "other", encoded=half)])
     dataset = (
-        training_dataset(index, make_spec(), ONE_CLASS, ANCHORS, start_step=0, rank=0, ranks=1, with_rpn_targets=False)
+        training_dataset(index, make_spec(), ONE_CLASS, ANCHORS, start=0, rank=0, ranks=1, with_rpn_targets=False)
         if training
         else evaluation_dataset(index, make_spec(), rank=0, ranks=1, limit=0)
     )

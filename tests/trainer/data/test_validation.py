@@ -19,6 +19,7 @@ from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation import validation
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
+from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.spec import ExperimentSpec
 
 pytestmark = pytest.mark.trainer
@@ -95,7 +96,7 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
     made = []
     original = validation.evaluation_dataset
     monkeypatch.setattr(validation, "evaluation_dataset", lambda *a, **k: made.append(1) or original(*a, **k))
-    own = DetectorValidation(spec, BoxDetector(), Rank(0, 1))
+    own = DetectorValidation(spec, BoxDetector(), Rank(0, 1), open_validation(spec))
     functions = []
     for _ in range(4):
         result = own.run()
@@ -107,8 +108,8 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
 
 
 def test_ranks_keep_the_annotations_of_their_own_images(spec: ExperimentSpec) -> None:
-    other = DetectorValidation(spec, BoxDetector(), Rank(1, 2))
-    first = DetectorValidation(spec, BoxDetector(), Rank(0, 2))
+    other = DetectorValidation(spec, BoxDetector(), Rank(1, 2), open_validation(spec))
+    first = DetectorValidation(spec, BoxDetector(), Rank(0, 2), open_validation(spec))
     assert [annotation["image_id"] for annotation in other.ground_truth.annotations] == [2, 4]
     assert [annotation["image_id"] for annotation in first.ground_truth.annotations] == [1, 3, 5]
     assert other.run() is None
@@ -122,5 +123,5 @@ def test_stop_request_ends_an_evaluation_between_batches(spec: ExperimentSpec) -
             raise Stopped("on request")
 
     with pytest.raises(Stopped):
-        DetectorValidation(spec, BoxDetector(), Rank(0, 1)).run(check_stop=check)
+        DetectorValidation(spec, BoxDetector(), Rank(0, 1), open_validation(spec)).run(check_stop=check)
     assert next(asked, None) is None

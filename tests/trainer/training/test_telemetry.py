@@ -27,7 +27,7 @@ class Unreadable:
 def test_skipped_steps_are_counted_in_log_and_status(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     reporter = Reporter("train", tmp_path, TaskEnvironment())
     reporter.started()
-    plan = StepPlan(total_steps=6, num_epochs=1, steps_per_epoch=6, steps_per_eval=6)
+    plan = StepPlan(total_steps=6, num_epochs=1, steps_per_epoch=6, steps_per_eval=6, images_per_epoch=6)
     telemetry = Telemetry(None, reporter, plan, images_per_step=1, logging_frequency=2)
     meter = LogMeter("Training", 6, "steps", 0, lambda: 0.0, interval=0.0, log=logging.getLogger("test"))
     caplog.set_level(logging.INFO)
