@@ -100,7 +100,7 @@ def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.nd
     detections = read_detections(evaluation / "detections.json")
     names = truth.category_names
     rows = []
-    for image in truth.coco.dataset["images"][:PICTURES]:
+    for image in list(truth.images.values())[:PICTURES]:
         found = [result for result in detections if result["image_id"] == image["id"]]
         rows.append(
             (
