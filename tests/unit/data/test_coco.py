@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, load_coco
+from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, load_coco, read_json
 from maskrcnn_trainer.errors import InvalidInput
 
 GOOD: dict[str, Any] = {
@@ -85,7 +86,8 @@ def test_a_good_file(tmp_path: Path) -> None:
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, None]), "four numbers are expected"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, float("nan")]), "four numbers are expected"),
         (lambda c: c["annotations"][0].update(area="big"), 'area "big": a number of pixels'),
-        (lambda c: c["annotations"][0].update(area=-1), "area -1: a number of pixels from 0 on"),
+        (lambda c: c["annotations"][0].update(area=-1), "area -1: a number of pixels from 0 to"),
+        (lambda c: c["annotations"][0].update(area=1e12), "area 1000000000000.0: a number of pixels from 0 to"),
         (lambda c: [c["annotations"][0].pop(key) for key in ("image_id", "bbox")], "image_id, bbox missing"),
         (lambda c: c["annotations"][0].update(bbox=[]), r"bbox \[\]: four numbers are expected"),
         (lambda c: c["annotations"][0].update(bbox=None), "bbox null: four numbers are expected"),
@@ -101,6 +103,21 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[dict[str, Any]
         load(tmp_path, broken(change))
     assert str(failure.value).startswith(str(tmp_path / "instances.json"))
     assert "\n" not in str(failure.value), "one fault, one problem"
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "instances.json")
+    with pytest.raises(InvalidInput, match="instances.json: cannot be read: it is a pipe"):
+        read_json(str(tmp_path / "instances.json"))
+
+
+def test_a_section_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text('{"images": [], "info": {"images": 3}, "annotations": [], "images": [], "categories": []}')
+    with pytest.raises(InvalidInput, match="has images more than once"):
+        read_json(str(path))
+    path.write_text('{"images": [], "info": {"images": 3, "annotations": 5}, "annotations": []}')
+    assert read_json(str(path))["images"] == []
 
 
 def test_a_missing_segmentation_matters_with_masks_only(tmp_path: Path) -> None:

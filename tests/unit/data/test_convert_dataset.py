@@ -267,17 +267,22 @@ def test_all_images_that_cannot_be_used_are_named_and_nothing_is_written(source:
     assert {name: (source.output_dir / name).read_bytes() for name in source.files()} == before
 
 
-def test_missing_images_are_named_before_any_work(source: Source) -> None:
+def fail_when_converting(phase: str, done: int, total: int) -> None:
+    if phase == "Converting":
+        pytest.fail(f"{done} of {total} images were converted")
+
+
+def test_missing_images_are_named_before_the_first_is_converted(source: Source) -> None:
     source.images[2]["file_name"] = "none.jpg"
     with pytest.raises(InvalidInput, match=r"images: id 102: file_name 'none\.jpg': no such file in .*/images$"):
-        source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
+        source.write().convert(progress=fail_when_converting)
 
 
-def test_missing_images_in_folders_are_named_before_any_work(source: Source) -> None:
+def test_missing_images_in_folders_are_named_before_the_first_is_converted(source: Source) -> None:
     (source.image_dir / "sub").mkdir()
     source.images[1]["file_name"], source.images[2]["file_name"] = "sub/none.jpg", "other/none.jpg"
     with pytest.raises(InvalidInput, match=r"(?s)2 problems.*id 101: .*'sub/none\.jpg'.*id 102: .*'other/none\.jpg'"):
-        source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
+        source.write().convert(progress=fail_when_converting)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -318,6 +323,23 @@ def test_bad_images_are_left_out_and_listed_on_demand(source: Source, caplog: py
     assert line.startswith("2 of 5 images (40.0%) are left out with their 3 objects")
     source.convert(num_shards=3, skip_bad_images=True)  # it knows its own warnings file
     assert len(source.records()) == 3
+
+
+def test_missing_and_damaged_images_are_named_together(source: Source) -> None:
+    (source.image_dir / "1.jpg").write_bytes(b"no image")
+    (source.image_dir / "2.jpg").unlink()
+    with pytest.raises(InvalidInput, match="2 problems") as failure:
+        source.write().convert()
+    assert "no such file" in str(failure.value)
+    assert "not an image in a format that can be read" in str(failure.value)
+
+
+def test_images_of_all_objects_left_out_are_refused(source: Source) -> None:
+    (source.image_dir / "1.jpg").write_bytes(b"no image")
+    source.annotate(1, 1)
+    with pytest.raises(InvalidInput, match="no object is left: the images of all of them cannot be used"):
+        source.write().convert(skip_bad_images=True)
+    assert source.files() == []
 
 
 def test_no_usable_image_is_refused_on_demand_too(source: Source) -> None:
@@ -398,6 +420,14 @@ def test_boxes_in_fractions_of_the_image_are_refused_before_any_work(source: Sou
     source.annotate(0, 1, bbox=[0.1, 0.2, 0.5, 0.8], segmentation=[[0.1, 0.2, 0.6, 0.2, 0.6, 1]])
     with pytest.raises(InvalidInput, match=r"1 of 1 boxes.*seem to be fractions of the image; x, y, width"):
         source.write().convert(progress=lambda *counts: pytest.fail("an image was read"))
+
+
+def test_nearly_all_boxes_in_fractions_are_refused_though_one_is_rounded(source: Source) -> None:
+    for number in range(1, 10):
+        source.annotate(0, number, bbox=[0.1, 0.2, 0.5, 1.02])
+    source.annotate(0, 10)
+    with pytest.raises(InvalidInput, match="9 of 10 boxes"):
+        source.write().convert()
 
 
 @pytest.mark.parametrize("bbox", [[-5, -5, 5, 5], [0.5, 0.5, 1, 1.25], [0, 0, 1, 0]])
@@ -482,7 +512,7 @@ def test_file_names_may_name_folders(source: Source) -> None:
     ("options", "message"),
     [
         ({"num_shards": 0}, "--num_shards 0: expected 1 to 99999"),
-        ({"num_shards": 100_000}, "--num_shards 100000: 1 to 99999"),
+        ({"num_shards": 100_000}, "--num_shards 100000: expected 1 to 99999"),
         ({"tag": "a/b"}, "--tag 'a/b': expected a name without"),
         ({"tag": "a*"}, "a name without"),
         ({"tag": ".a"}, "a name without"),

@@ -198,6 +198,11 @@ def test_missing_iscrowd_is_0_and_missing_area_that_of_the_mask(absent: str, val
     assert values["mask_APm"] == -1.0
 
 
+def test_boxes_of_which_none_can_be_used_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="2 of 2 boxes have no area or leave their image"):
+        GroundTruth(truth((1, 5, 0, 0, 0, 0), (1, 5, 900, 900, 10, 10)))
+
+
 def test_boxes_written_as_corners_are_warned_about_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     content = truth((1, 5, 150, 10, 20, 20), (2, 5, 10, 150, 30, 40), (3, 5, 0, 0, 200, 200))
     for annotation in content["annotations"]:

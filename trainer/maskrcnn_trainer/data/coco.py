@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +24,9 @@ PROBLEMS_SHOWN = 20
 _LARGEST_CATEGORY = 2**31 - 1  # class ids are 32-bit in the model
 _LARGEST_ID = 2**63 - 1
 _LARGEST_SIDE = 65_535  # of a JPEG; pycocotools counts the pixels of an image in 32 bits
+MAX_AREA = _LARGEST_SIDE**2
 _EXAMPLES = 3
+_SECTION = re.compile(r'"(images|annotations|categories)"\s*:')
 
 _Entry = TypeVar("_Entry")
 
@@ -164,8 +169,9 @@ def read_json(name: str) -> dict[str, Any]:
         InvalidInput: it cannot be read, is not JSON, or holds something else.
     """
     try:
-        with Path(name).open(encoding="utf-8-sig") as file:
-            content = json.load(file)
+        text = read_text(Path(name))
+        content = json.loads(text)
+        _refuse_repeated_sections(name, text)
     except OSError as error:
         raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
     except json.JSONDecodeError as error:
@@ -181,6 +187,27 @@ def read_json(name: str) -> dict[str, Any]:
             reason="InvalidData",
         )
     return content
+
+
+def _refuse_repeated_sections(name: str, text: str) -> None:
+    """Refuse a file that has a section twice, of which Python's reader takes the last one.
+
+    Only where the words are there more often than once is the text read again, with a call for each object.
+    """
+    counts = Counter(_SECTION.findall(text))
+    if max(counts.values(), default=0) < 2:
+        return
+    twice: list[str] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = Counter(key for key, _ in pairs)
+        # the top of the file comes last
+        twice[:] = [key for key, count in found.items() if count > 1 and key in counts]
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=keep)
+    if twice:
+        raise InvalidInput(f"{name}: has {' and '.join(twice)} more than once; keep one of each", reason="InvalidData")
 
 
 @dataclass
@@ -287,8 +314,8 @@ def _faults_of_annotation(
         yield f"category_id {_shown(category_id)}: {fault}{hint}"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(is_finite(value) for value in bbox):
         yield f"bbox {_shown(bbox)}: four numbers are expected: x, y, width, height in pixels"
-    if area is not None and (not is_finite(area) or area < 0):
-        yield f"area {_shown(area)}: a number of pixels from 0 on is expected"
+    if area is not None and (not is_finite(area) or not 0 <= area <= MAX_AREA):
+        yield f"area {_shown(area)}: a number of pixels from 0 to {MAX_AREA} is expected"
     if entry.get("iscrowd") not in (None, 0, 1):
         yield f"iscrowd {_shown(entry['iscrowd'])}: the number 0 or 1 is expected"
     segmentation = entry.get("segmentation")

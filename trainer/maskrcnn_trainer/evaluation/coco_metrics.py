@@ -53,7 +53,7 @@ class GroundTruth:
         name: what messages call it.
 
     Raises:
-        InvalidInput: the content is not what :func:`checked_dataset` accepts.
+        InvalidInput: the content is not what :func:`checked_dataset` accepts, or no box can be used.
     """
 
     def __init__(self, content: Mapping[str, Any], *, name: str = "valJsonFile") -> None:
@@ -66,7 +66,7 @@ class GroundTruth:
         for annotation in self.annotations:
             self._by_image.setdefault(annotation["image_id"], []).append(annotation)
         self._warn_of_masks(maskless)
-        self._warn_of_boxes()
+        self._check_boxes()
 
     @classmethod
     def load(cls, path: str | Path) -> GroundTruth:
@@ -144,18 +144,18 @@ class GroundTruth:
             + ("; ..." if len(maskless) > _EXAMPLES else ""),
         )
 
-    def _warn_of_boxes(self) -> None:
+    def _check_boxes(self) -> None:
         wrong = [one for one in self.annotations if not _lies_in_image(one["bbox"], self.images[one["image_id"]])]
-        if wrong:
-            logger.warning(
-                "%s: %d of %d boxes have no area or leave their image by more than a pixel, such as %s in image %s; "
-                "bbox must be x, y, width, height in pixels, not x1, y1, x2, y2",
-                self.name,
-                len(wrong),
-                len(self.annotations),
-                wrong[0]["bbox"],
-                wrong[0]["image_id"],
-            )
+        if not wrong:
+            return
+        sentence = (
+            f"{self.name}: {len(wrong)} of {len(self.annotations)} boxes have no area or leave their image by more "
+            f"than a pixel, such as {wrong[0]['bbox']} in image {wrong[0]['image_id']}; bbox must be x, y, width, "
+            "height in pixels, not x1, y1, x2, y2"
+        )
+        if len(wrong) == len(self.annotations):
+            raise InvalidInput(sentence, reason="InvalidData")
+        logger.warning("%s", sentence)
 
 
 def _lies_in_image(bbox: Sequence[float], image: Mapping[str, Any]) -> bool:

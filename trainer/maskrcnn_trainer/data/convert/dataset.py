@@ -129,8 +129,6 @@ def convert_dataset(
         if not crowd_as_objects:
             warn_of_crowds(dataset)
         problems = missing_files(dataset.images, settings.image_dir)
-        if not skip_bad_images:
-            _refuse(problems, dataset.path)
         there = [image for image in dataset.images if image.id not in problems]
         checked, unreadable = _checked(there, settings, workers)
         problems |= unreadable

@@ -23,6 +23,7 @@ _LOOSE = 0.7  # IoU of a box and the mask's own box
 _MANY_LOOSE = 0.05  # of the objects; COCO train2017 has 0.2%
 _MANY_CROWDS = 0.5
 _MOSTLY = 0.9
+_ROUNDED = 0.05  # of the side: a fraction may leave the image as far as that
 _UNIT_SIDE = 16  # pixels: in a smaller image a box in the first pixel says nothing
 
 CORNERS = "the boxes seem to be x1, y1, x2, y2: COCO's are x, y, width, height"
@@ -94,6 +95,10 @@ class ObjectTally:
         for what, count in sorted(self._unlogged.items()):
             log.info("%d more findings (%s); the warnings file names them", count, what)
         total = self.written + self.skipped
+        if not total and any(dataset.annotations_of(image.id) for image in dataset.images):
+            raise InvalidInput(
+                f"{dataset.path}: no object is left: the images of all of them cannot be used", reason="InvalidData"
+            )
         if self._left_out:
             hint = self._hint(dataset)
             line = f"{_share(self.skipped, total, 'objects')} are left out: {self._reasons()}{hint}"
@@ -147,7 +152,7 @@ def check_units(dataset: CocoDataset) -> None:
     """Warn of boxes in fractions of the image.
 
     Raises:
-        InvalidInput: all boxes are.
+        InvalidInput: nearly all boxes are.
     """
     total, found, example = 0, 0, ""
     for image in dataset.images:
@@ -163,14 +168,14 @@ def check_units(dataset: CocoDataset) -> None:
         f"{_share(found, total, 'boxes')} are within the first pixel ({example}): they seem to be fractions of the "
         "image; x, y, width, height in pixels are expected"
     )
-    if found and found == total:
+    if found and found >= _MOSTLY * total:
         raise InvalidInput(f"{dataset.path}: {line}", reason="InvalidData")
     if found > _MANY_LEFT_OUT * total:
         log.warning("%s", line)
 
 
 def _is_fraction(bbox: Box, image: CocoImage) -> bool:
-    inside = all(0 <= value <= 1 for value in bbox) and bbox[2] > 0 and bbox[3] > 0
+    inside = all(-_ROUNDED <= value <= 1 + _ROUNDED for value in bbox) and bbox[2] > 0 and bbox[3] > 0
     return inside and min(image.width, image.height) >= _UNIT_SIDE
 
 
