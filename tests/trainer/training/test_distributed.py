@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import tensorflow as tf
 
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.training.distributed import Ranks
 
 pytestmark = pytest.mark.trainer
@@ -45,3 +46,19 @@ def test_gpus_keep_the_default_of_horovod(cycles: list[str | None], monkeypatch:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu] if kind == "GPU" else [])
     Ranks(0, 2).initialise()
     assert cycles == [None]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "1"}, "HOROVOD_RANK: 1 must be less than HOROVOD_SIZE, 1"),
+        ({"HOROVOD_SIZE": "2"}, "HOROVOD_SIZE: 2 processes without HOROVOD_GLOO_RENDEZVOUS_ADDR"),
+    ],
+)
+def test_variables_of_no_process_of_a_gang_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInput, match=message):
+        Ranks.from_environ()

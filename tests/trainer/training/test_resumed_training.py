@@ -128,7 +128,7 @@ def test_an_operator_s_run_says_that_its_records_or_processes_changed(
 ) -> None:
     training(experiment(data), resumed(state={"records": 24, "recordsDigest": "other", "ranks": 2}), FINGERPRINT)
     assert "Resuming on other data: the checkpoint of step 1" in caplog.text
-    assert "written by 2 processes and this run has 1" in caplog.text
+    assert "processes: 2 then, 1 now" in caplog.text
 
 
 def test_other_classes_are_refused_also_under_a_fingerprint(data: Path, checkpoint: ModelFile, resumed: Any) -> None:

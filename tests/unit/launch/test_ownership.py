@@ -600,6 +600,19 @@ def test_two_launches_do_not_claim_at_the_same_moment(
     assert not is_locked()
 
 
+def test_a_lock_that_stays_does_not_prevent_a_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As that of a node that died, which a file server keeps."""
+    monkeypatch.setattr("maskrcnn_trainer.launch.ownership.LOCK_SECONDS", 0.1)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    start(tmp_path / "train", A)
+    os.close(descriptor)
+    assert folders(tmp_path) == {"train": A}
+    assert "the claim goes on without the lock" in caplog.text
+
+
 def test_a_file_system_without_locks_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))

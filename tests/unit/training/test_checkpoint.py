@@ -161,6 +161,23 @@ def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(
     assert newest.step == 10
 
 
+@pytest.mark.parametrize("state", [{"position": -5}, {"ranks": "many"}, {"position": 1.5}, {"records": None}])
+def test_a_checkpoint_with_an_odd_state_is_passed_over(tmp_path: Path, state: dict[str, Any]) -> None:
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.write(dataclasses.replace(model(20), state=state))
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+
+
+def test_a_pipe_in_the_place_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    os.mkfifo(kept.path(10))
+    with pytest.raises(InvalidInput, match="it is a pipe"):
+        kept.newest()
+
+
 def test_a_checkpoint_of_a_newer_release_is_not_replaced(tmp_path: Path) -> None:
     kept = store(tmp_path)
     kept.write(model(10))

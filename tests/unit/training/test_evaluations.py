@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from maskrcnn_trainer.data.records import frame, index_records
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
-from maskrcnn_trainer.training.evaluations import EVALUATIONS_FILE, validation_identity
+from maskrcnn_trainer.training.evaluations import EVALUATIONS_FILE, Evaluations, validation_identity
 
 GOOD, BETTER = {"mask_AP": 0.4}, {"mask_AP": 0.6}
 
@@ -40,6 +42,12 @@ def trained(directory: Path, keep: int = 5) -> CheckpointStore:
 def entries(directory: Path) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = json.loads((directory / EVALUATIONS_FILE).read_text())
     return found
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / EVALUATIONS_FILE)
+    with pytest.raises(InvalidInput, match="it is a pipe"):
+        Evaluations(tmp_path)
 
 
 def test_a_checkpoint_that_was_evaluated_is_not_evaluated_again(tmp_path: Path) -> None:
@@ -89,7 +97,7 @@ def test_the_best_is_chosen_among_evaluations_on_the_same_data(
 ) -> None:
     trained(tmp_path)
     again = store(tmp_path, resumed=4, evaluated_on="other val")
-    assert "2 evaluations were made on other validation data" in caplog.text
+    assert "evaluations on other validation data or with other settings at test time: 2;" in caplog.text
     assert again.metrics(4) is None
     again.record_evaluation(4, {"mask_AP": 0.1})
     assert again.best() == 4

@@ -169,8 +169,7 @@ def test_another_number_of_processes_continues_at_the_same_image() -> None:
     assert changed_ranks(state, 8, 2, 16_000) is None
     assert changed_ranks({}, 8, 2, 16_000) is None
     assert changed_ranks(state, 4, 2, 16_000) == (
-        "the checkpoint was written by 8 processes and this run has 4: a step takes 8 images instead of 16; training "
-        "continues at image 16000"
+        "processes: 8 then, 4 now; images per step: 16 then, 8 now; training continues at image 16000"
     )
 
 

@@ -28,6 +28,8 @@ from maskrcnn_trainer.launch.run_file import Run, name_result, read_run
 
 log = logging.getLogger(__name__)
 
+LOCK_SECONDS = 30.0
+"""A claim takes a moment: it looks at a directory and renames it."""
 TOKEN_VARIABLE = "MASKRCNN_RUN_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -77,10 +79,29 @@ def _one_at_a_time(results_dir: Path) -> Iterator[None]:
         try:
             descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _gets_lock(descriptor):
+                log.warning(
+                    "%s has been locked for %d s, perhaps by a node that is gone: the claim goes on without the lock",
+                    above,
+                    LOCK_SECONDS,
+                )
         except OSError as error:
             log.debug("%s cannot be locked: %s", above, error)
         yield
+
+
+def _gets_lock(descriptor: int) -> bool:
+    """Wait for a lock, but no longer than LOCK_SECONDS: a file server may keep that of a dead node."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def await_claim(

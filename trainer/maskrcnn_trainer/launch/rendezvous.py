@@ -18,6 +18,7 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 SCOPE = "maskrcnn-launch"
+RENDEZVOUS_VARIABLE = "HOROVOD_GLOO_RENDEZVOUS_ADDR"
 SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -42,7 +43,7 @@ class Slot:
             "HOROVOD_CROSS_RANK": str(self.cross_rank),
             "HOROVOD_CROSS_SIZE": str(self.cross_size),
             "HOROVOD_HOSTNAME": node_name(self.cross_rank),
-            "HOROVOD_GLOO_RENDEZVOUS_ADDR": host,
+            RENDEZVOUS_VARIABLE: host,
             "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
             "HOROVOD_CONTROLLER": "gloo",
             "HOROVOD_CPU_OPERATIONS": "gloo",

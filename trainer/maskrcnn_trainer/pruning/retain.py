@@ -50,7 +50,7 @@ class PruneSettings:
         )
         for right, flag, value, wanted in checks:
             if not right:
-                raise InvalidInput(f"{flag} {value}: is not {wanted}", reason="InvalidCommandLine")
+                raise InvalidInput(f"{flag} {value}: expected {wanted}", reason="InvalidCommandLine")
 
 
 def retained_count(above: int, depth: int, *, min_num_filters: int, granularity: int) -> int:

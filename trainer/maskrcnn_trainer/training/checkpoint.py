@@ -16,7 +16,7 @@ from maskrcnn_trainer.training.evaluations import Evaluations, Metrics, best_ste
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"model\.step-(0|[1-9][0-9]{0,17})\.tlt")
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.EINVAL)
 
 
 def checkpoint_name(step: int) -> str:
@@ -173,6 +173,12 @@ def _require_checkpoint(model: ModelFile, step: int, path: Path) -> None:
         raise InvalidInput(f"{path}: holds step {model.step}, not {step}", reason="InvalidModel")
     if not model.optimizer:
         raise InvalidInput(f"{path}: a model without the state of a training", reason="InvalidModel")
+    for name, least in (("position", 0), ("ranks", 1), ("records", 0)):
+        value = model.state.get(name, least)
+        if type(value) is not int or value < least:
+            raise InvalidInput(
+                f"{path}: {name} of its state should be a whole number of at least {least}", reason="InvalidModel"
+            )
 
 
 def _raise_unless_damaged(error: InvalidInput) -> None:

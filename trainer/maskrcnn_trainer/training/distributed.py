@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.environment import horovod_number
+from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.failures import lost_peer_is_try_again
 from maskrcnn_trainer.launch.cpus import task_threads, usable_cpus
+from maskrcnn_trainer.launch.rendezvous import RENDEZVOUS_VARIABLE
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,8 +43,22 @@ class Ranks:
 
     @classmethod
     def from_environ(cls) -> Ranks:
-        """Reads what ``maskrcnn launch`` set; without it the gang is this process alone."""
+        """Read what ``maskrcnn launch`` set; without it the gang is this process alone.
+
+        Raises:
+            InvalidInput: the variables are not those of one process of a gang.
+        """
         number = {name: horovod_number(name, least=least) for name, least in _LEAST.items()}
+        if number["RANK"] >= number["SIZE"]:
+            raise InvalidInput(
+                f"HOROVOD_RANK: {number['RANK']} must be less than HOROVOD_SIZE, {number['SIZE']}; maskrcnn launch "
+                "sets both, unset them for a single process"
+            )
+        if number["SIZE"] > 1 and not os.environ.get(RENDEZVOUS_VARIABLE):
+            raise InvalidInput(
+                f"HOROVOD_SIZE: {number['SIZE']} processes without {RENDEZVOUS_VARIABLE}; start them with maskrcnn "
+                "launch, or unset HOROVOD_SIZE for a single process"
+            )
         return cls(number["RANK"], number["SIZE"], number["LOCAL_RANK"], task_threads())
 
     def initialise(self) -> None:

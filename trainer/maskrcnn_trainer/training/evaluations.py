@@ -21,6 +21,7 @@ from maskrcnn_trainer.artifacts import file_sha256, write_json_atomically
 from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import read_text
 from maskrcnn_trainer.spec import ExperimentSpec
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,8 @@ class Evaluations:
         others = sum(not self._is_comparable(entry) for entry in self._entries.values())
         if others:
             log.warning(
-                "%s: %d evaluations were made on other validation data or with other settings at test time; they are "
-                "not compared with those of this run",
+                "%s: evaluations on other validation data or with other settings at test time: %d; they are not "
+                "compared with those of this run",
                 self._file,
                 others,
             )
@@ -163,7 +164,7 @@ class Evaluations:
 
 def _read(file: Path) -> dict[int, Evaluation]:
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(read_text(file))
     except FileNotFoundError:
         return {}
     except OSError as error:

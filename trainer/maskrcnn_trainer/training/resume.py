@@ -206,8 +206,8 @@ def changed_ranks(state: Mapping[str, Any], ranks: int, batch_size: int, positio
     if before is None or before == ranks:
         return None
     return (
-        f"the checkpoint was written by {before} processes and this run has {ranks}: a step takes "
-        f"{ranks * batch_size} images instead of {before * batch_size}; training continues at image {position}"
+        f"processes: {before} then, {ranks} now; images per step: {before * batch_size} then, "
+        f"{ranks * batch_size} now; training continues at image {position}"
     )
 
 

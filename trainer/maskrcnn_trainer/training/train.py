@@ -16,6 +16,7 @@ from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
+from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.fingerprints import as_members, fingerprint_of
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
@@ -155,7 +156,7 @@ class Training:
             InvalidInput: the loss or the gradients are not finite any more.
         """
         plan, done = self.data.plan, int(self._step.step.numpy())
-        events = self._store.directory / "logs" / "tensorboard" if self._store is not None else None
+        events = make_directory(self._store.directory / "logs" / "tensorboard") if self._store is not None else None
         telemetry = Telemetry(
             events,
             self._reporter,
