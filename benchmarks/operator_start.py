@@ -1,4 +1,4 @@
-"""How long the operator takes to start with many finished experiments, and the memory and CPU time that it takes.
+"""Start of the operator with many finished experiments: seconds, CPU time, and memory.
 
     python benchmarks/operator_start.py --experiments 10000
 

@@ -1,4 +1,4 @@
-"""What a launch does before it starts processes: results that are there, mistakes, ports."""
+"""A launch before it starts processes: finished results, mistakes, ports."""
 
 from __future__ import annotations
 

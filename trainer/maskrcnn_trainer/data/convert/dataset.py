@@ -85,8 +85,8 @@ def convert_dataset(
     """Converts COCO instances to ``<output_dir>/<tag>-%05d-of-%05d.tfrecord``; image i goes to shard i % num_shards.
 
     The shards appear all at once at the end, in the place of an older set of the same tag; an interrupted conversion
-    changes nothing. Memory does not grow with the images' sizes. All images are checked before
-    the first is converted. The result does not depend on the number of processes.
+    changes nothing. Memory does not grow with the images' sizes. All images are checked before the first is converted.
+    The result does not depend on the number of processes.
 
     Args:
         image_dir: joined with each ``file_name``.
