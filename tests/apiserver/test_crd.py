@@ -419,6 +419,10 @@ def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
 
     yield group, upgrade
     bed.api("DELETE", f"{definitions}/{PLURAL}.{group}")
+    deadline = time.monotonic() + 60
+    while any(found["metadata"]["name"] == f"{PLURAL}.{group}" for found in bed.api("GET", definitions)["items"]):
+        assert time.monotonic() < deadline, "the definition is still there"
+        time.sleep(0.1)
 
 
 def test_an_object_from_before_the_bounds_still_takes_status_writes(

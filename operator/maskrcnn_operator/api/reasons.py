@@ -13,6 +13,7 @@ class Reason(StrEnum):
     RUNNING = "Running"
     QUEUED = "Queued"
     STOPPING = "Stopping"
+    FAILING = "Failing"
     WAITING = "Waiting"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
@@ -87,6 +88,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.RUNNING: "Nothing: a step runs.",
     Reason.QUEUED: "Nothing, or look at the Workload and the quota of the LocalQueue: nothing has been granted yet.",
     Reason.STOPPING: "Nothing: running steps write a checkpoint and end.",
+    Reason.FAILING: "Read the message: one pod of the step has failed, and the others are being stopped.",
     Reason.WAITING: "Nothing: the next attempt starts at nextAttemptTime.",
     Reason.SUSPENDED: "Set spec.suspend to false to go on where it stopped.",
     Reason.SUCCEEDED: "Nothing: read status.metrics, status.modelPath and status.exportPath.",

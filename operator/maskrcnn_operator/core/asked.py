@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
 
-_SEEN = (Reason.STOPPING, Reason.JOB_RELABELED)
+_SEEN = (Reason.STOPPING, Reason.FAILING, Reason.JOB_RELABELED)
 """Reasons of a step whose Job fails, or was deleted by another user, without a request to stop."""
 
 

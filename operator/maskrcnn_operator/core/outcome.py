@@ -8,6 +8,7 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.core.asked import was_asked_to_stop
+from maskrcnn_operator.core.failing import hides_the_failure, seen_to_fail, was_seen_to_fail
 from maskrcnn_operator.core.node_lost import stopping_without_its_lost_node, tried_again_elsewhere
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.restart import after_failure, failed, uncounted
@@ -63,7 +64,7 @@ def observed(
     # a run may be seen stopping that nobody asked to: its Job fails, or was deleted behind our back
     asked = was_asked_to_stop(step)
     if run is None:
-        return _stopped(step, now, settings) if asked else made_again_after_vanishing(step, now, settings)
+        return _absent(step, asked, max_restarts=max_restarts, now=now, settings=settings)
     step = step.model_copy(
         update={
             "job_name": run.name or step.job_name,
@@ -77,6 +78,23 @@ def observed(
         return stopping_without_its_lost_node(step if asked else _live(step, run, task), run)
     ended = _between(run.ended or now, run, now)
     return _ended(step, run, asked, max_restarts=max_restarts, ended=ended, settings=settings)
+
+
+def _absent(step: StepStatus, asked: bool, *, max_restarts: int, now: datetime, settings: Settings) -> StepStatus:
+    if asked:
+        return _stopped(step, now, settings)
+    if not was_seen_to_fail(step):
+        return made_again_after_vanishing(step, now, settings)
+    return after_failure(
+        step,
+        code=step.exit_code,
+        said="",
+        message=step.message,
+        disrupted=False,
+        max_restarts=max_restarts,
+        ended=now,
+        settings=settings,
+    )
 
 
 def _run_start(step: StepStatus, run: Run, now: datetime) -> datetime | None:
@@ -102,6 +120,8 @@ def _ended(
     step: StepStatus, run: Run, asked: bool, *, max_restarts: int, ended: datetime, settings: Settings
 ) -> StepStatus:
     code = run.exit_code if run.exit_code is not None else run.result.code if run.result else None
+    disrupted = run.disrupted
+    seen = step if was_seen_to_fail(step) and hides_the_failure(run, code) else None
     step = step.model_copy(update={"exit_code": code})
     if run.state is RunState.SUCCEEDED:
         return _succeeded(step, run, ended, settings)
@@ -110,6 +130,9 @@ def _ended(
         # the task only knows that it was stopped
         message = run.message
     message = message or run.message or (f"exit code {code}" if code is not None else "the run failed")
+    if seen:
+        code, said, message, disrupted = seen.exit_code, "", seen.message, False
+        step = step.model_copy(update={"exit_code": code})
     if asked and code != EXIT_INVALID:
         return _stopped(step, ended, settings)
     if run.lost and code != EXIT_INVALID:
@@ -119,7 +142,7 @@ def _ended(
         code=code,
         said=said,
         message=message,
-        disrupted=run.disrupted,
+        disrupted=disrupted,
         max_restarts=max_restarts,
         ended=ended,
         settings=settings,
@@ -129,9 +152,9 @@ def _ended(
 def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     state = StepState(run.state.value)
     if run.failing:
-        return step.model_copy(
-            update={"state": StepState.STOPPING, "reason": Reason.STOPPING.value, "message": run.failing}
-        )
+        return seen_to_fail(step, run)
+    if state is StepState.STOPPING and was_seen_to_fail(step):
+        return step
     if state is StepState.RUNNING:
         reason, message = RUNNING_REASONS[task].value, ""
     else:

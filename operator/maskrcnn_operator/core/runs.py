@@ -49,7 +49,7 @@ class Run:
             where there is none.
         unfinished: it has ended, and what is left of it does not end by itself: it is to be removed at once.
         disrupted: something outside ended it (preemption, eviction, a lost node): it does not count.
-        exit_code: of the process that tells most; None where there is none.
+        exit_code: of the process that tells most, also of one that is failing; None where there is none.
         result: its last word; None where there is none or it cannot be read.
         message: what the executor has to add, such as a reason from the pod.
         adopted: it was not started: the result was there already.

@@ -16,7 +16,6 @@ def made_again_after_vanishing(step: StepStatus, now: datetime, settings: Settin
     A result that it has left is found by the next attempt, which then ends at once.
     """
     name = f"its Job {step.job_name}" if step.job_name else "its run"
-    # what was seen to fail says more than that the Job is absent
     seen = step.message if step.state is StepState.STOPPING and step.reason == Reason.STOPPING else ""
     message = f"{name} is gone; before: {seen}" if seen else f"{name} is gone"
     return uncounted(step, Reason.RUN_LOST, message, now, settings)

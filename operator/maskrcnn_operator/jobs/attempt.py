@@ -121,7 +121,8 @@ def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
     running = len([pod for pod in pods if pod.has_run]) >= job.parallelism
     run = _live(attempt, RunState.RUNNING if running else RunState.STARTING, now)
     if any(pod.failed and pod.deletion_timestamp is None for pod in held):
-        return replace(run, failing=ending(job, attempt.pods).message)
+        how = ending(job, attempt.pods)
+        return replace(run, failing=how.message, exit_code=how.code)
     return run
 
 

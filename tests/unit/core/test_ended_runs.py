@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.core.restart import MAX_DISRUPTIONS
 from maskrcnn_operator.core.result import TaskResult
@@ -50,11 +52,11 @@ def test_run_that_holds_resources_is_removed_though_the_spec_is_invalid(training
 
 
 def test_rest_of_a_gang_is_stopped_after_a_failure_that_its_job_does_not_see(training: World) -> None:
-    training.change("train", state=RunState.RUNNING, failing=FAILED)
+    training.change("train", state=RunState.RUNNING, failing=FAILED, exit_code=1)
     plan = training.look()
     assert plan.stop == (TRAIN,)
     step = training.step("train")
-    assert (step.state, step.reason, step.message) == (StepState.STOPPING, "Stopping", FAILED)
+    assert (step.state, step.reason, step.message) == (StepState.STOPPING, "Failing", FAILED)
     training.settle()
     training.fail("train", 1, failing="", message=FAILED)
     step = training.step("train")
@@ -111,14 +113,29 @@ def test_step_that_fails_for_its_unreadable_results_has_no_exit_code(training: W
 
 def test_failure_that_was_seen_is_told_though_the_job_is_gone_before_it_has_ended(training: World) -> None:
     """A gang with sidecars, whose Job is deleted since a pod has failed; the operator was away as the others ended."""
-    training.change("train", failing=FAILED)
+    training.change("train", failing=FAILED, exit_code=1)
     training.settle()
     assert (training.step("train").state, training.step("train").message) == (StepState.STOPPING, FAILED)
     del training.runs[training.newest("train").key]
     training.settle()
     step = training.step("train")
-    assert (step.reason, step.disruptions) == ("RunLost", 1)
-    assert step.message.endswith(f"is gone; before: {FAILED}")
+    assert (step.reason, step.restarts, step.disruptions, step.exit_code) == ("BackOff", 1, 0, 1)
+    assert step.message == f"Error: {FAILED}"
+
+
+@pytest.mark.parametrize("code", [143, None])
+def test_failure_that_was_seen_counts_though_the_pod_that_failed_is_removed_first(
+    training: World, code: int | None
+) -> None:
+    training.change("train", failing=FAILED, exit_code=1)
+    training.settle()
+    training.change("train", state=RunState.STOPPING, failing="", exit_code=None, deleted=True)
+    training.settle()
+    assert (training.step("train").reason, training.step("train").message) == ("Failing", FAILED)
+    training.fail("train", code, disrupted=True, message=EVICTED)
+    step = training.step("train")
+    assert (step.reason, step.restarts, step.disruptions, step.exit_code) == ("BackOff", 1, 0, 1)
+    assert step.message == f"Error: {FAILED}"
 
 
 def test_failure_is_told_before_the_next_attempt_starts_though_its_time_has_come(training: World) -> None:

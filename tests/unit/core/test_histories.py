@@ -96,7 +96,7 @@ class Machine:
             )
         for key in plan.stop:
             if self.runs[key].live:
-                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING, failing="")
+                self.runs[key] = replace(self.runs[key], state=RunState.STOPPING, failing="", exit_code=None)
         if self.lose_next_status and plan.start:
             # the operator was killed after it had created the Jobs
             self.lose_next_status = False
@@ -166,7 +166,7 @@ class Machine:
         elif action == "outlive":
             self.end(run, value, unfinished=True)
         elif action == "half fail" and run.state is not RunState.STOPPING:
-            self.runs[run.key] = replace(run, failing="pod x on node y: exit code 1")
+            self.runs[run.key] = replace(run, failing="pod x on node y: exit code 1", exit_code=1)
         elif action == "end":
             self.end(run, value)
         elif action == "disrupt":

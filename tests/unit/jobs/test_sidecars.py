@@ -79,7 +79,11 @@ def test_rest_of_a_gang_is_to_be_stopped_after_a_failure() -> None:
     """The Job controller would do it if the sidecar did not keep the failed pod from ending."""
     job = job_object(nodes=2)
     run = seen(job, pod_object(index=0, sidecar="running"), held(1, code=1))
-    assert (run.state, run.failing) == ("Running", "pod nuclei-train-1-1 on node node-a: exit code 1")
+    assert (run.state, run.failing, run.exit_code) == (
+        "Running",
+        "pod nuclei-train-1-1 on node node-a: exit code 1",
+        1,
+    )
     assert seen(job, pod_object(index=0), pod_object(index=1, phase="Failed", code=1)).failing == ""
     # its removal was asked for; the failure stays one
     gone = job_object(nodes=2, deleted=70)
