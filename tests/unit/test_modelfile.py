@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
-from maskrcnn_trainer.modelfile import MAGIC, ModelFile, is_model_file, read_model_file, write_model_file
+from maskrcnn_trainer.modelfile import (
+    MAGIC,
+    ModelFile,
+    WrongKeyOrDamage,
+    decrypt,
+    encrypt,
+    is_model_file,
+    read_model_file,
+    write_model_file,
+)
 
 
 @pytest.fixture
@@ -88,6 +97,54 @@ def test_damage_of_an_encrypted_file_is_told_apart_from_a_wrong_key(tmp_path: Pa
     with pytest.raises(InvalidInput, match="the key does not open this file") as caught:
         read_model_file(path, "Secret")
     assert caught.value.reason == "WrongKey"
+
+
+def test_key_is_the_only_cause_named_where_the_file_is_undamaged(tmp_path: Path, model: ModelFile) -> None:
+    path = tmp_path / "model.tlt"
+    write_model_file(path, model, "secret")
+    with pytest.raises(InvalidInput, match="this file, which was written with another key$") as caught:
+        read_model_file(path, "Secret")
+    assert caught.value.reason == "WrongKey"
+    assert not isinstance(caught.value, WrongKeyOrDamage)
+
+
+def test_key_and_damage_are_both_named_where_the_start_of_the_file_is_damaged(tmp_path: Path, model: ModelFile) -> None:
+    path = tmp_path / "model.tlt"
+    write_model_file(path, model, "secret")
+    content = bytearray(path.read_bytes())
+    content[len(MAGIC)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WrongKeyOrDamage, match="another key, or the file is damaged"):
+        read_model_file(path, "secret")
+
+
+def test_damage_of_an_encrypted_file_that_is_not_a_tlt_is_told_apart_from_a_wrong_key() -> None:
+    content = encrypt(b"\x08\x08 an exported model", "secret")
+    with pytest.raises(InvalidInput, match="damaged: the key is the right one"):
+        decrypt(content[:-1], "secret", source="m.etlt")
+
+
+def test_file_without_checks_in_its_nonce_opens(
+    tmp_path: Path, model: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.tlt"
+    monkeypatch.setattr("maskrcnn_trainer.modelfile._nonce", lambda *_: os.urandom(12))
+    write_model_file(path, model, "secret")
+    monkeypatch.undo()
+    assert read_model_file(path, "secret").step == 40
+    with pytest.raises(WrongKeyOrDamage):
+        read_model_file(path, "Secret")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["model.json", "variables.safetensors", "optimizer.safetensors"])
+def test_member_that_stands_twice_is_refused(tmp_path: Path, model: ModelFile, name: str) -> None:
+    path = tmp_path / "model.tlt"
+    write_model_file(path, model)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, archive.read(name))
+    with pytest.raises(InvalidInput, match=rf"model\.tlt: no model file, or a damaged one: {name} stands in it more"):
+        read_model_file(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"something else"])

@@ -35,10 +35,12 @@ def stored_member(archive: zipfile.ZipFile, name: str) -> bytes:
     A compressed one can be a thousand times as long as its file: it is refused before a byte of it is inflated.
 
     Raises:
-        zipfile.BadZipFile: it is compressed, longer than the archive, or damaged.
+        zipfile.BadZipFile: it stands twice, is compressed, longer than the archive, or damaged.
         KeyError: the archive has no such member.
     """
     info = archive.getinfo(name)
+    if archive.namelist().count(name) > 1:
+        raise zipfile.BadZipFile(f"{name} stands in it more than once; a model file has every member once")
     if info.compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(f"{name} is compressed; a model file stores its members uncompressed")
     if archive.fp is None or info.file_size > archive.fp.seek(0, os.SEEK_END):

@@ -2,11 +2,14 @@
 
 Plain, it is a zip archive (stored, not compressed) of ``model.json``, ``variables.safetensors`` and, from training,
 ``optimizer.safetensors``. With a key it is the same archive under AES-256-GCM, the key derived by scrypt from the
-user's key and a random salt: a wrong key or a changed byte is an error, never a garbled model.
+user's key and a random salt: a wrong key or a changed byte is an error, never a garbled model. The nonce holds a check
+of the key and one of itself, which tell the two errors apart.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import io
 import json
 import os
@@ -30,6 +33,7 @@ ONNX_BEGINNING = b"\x08"
 """Field 1 of ONNX's ModelProto, ir_version, which is always written first."""
 SALT_BYTES = 16
 NONCE_BYTES = 12
+KEY_CHECK_BYTES = 6
 TAG_BYTES = 16
 # One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
 LARGEST_PLAINTEXT = 2**31 - 2**16
@@ -42,6 +46,12 @@ RETRAIN_FIRST = (
     "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
     "inference or evaluation: give it to train as prunedModelPath"
 )
+
+
+class WrongKeyOrDamage(InvalidInput):
+    """Refusal of an encrypted file that its key does not open, where the cause may be either."""
+
+    default_reason = "WrongKey"
 
 
 @dataclass(frozen=True)
@@ -173,16 +183,19 @@ def encrypt(payload: bytes, key: str) -> bytes:
         raise InvalidInput("the encryption key is empty; give one character or more", reason="WrongKey")
     if len(payload) > LARGEST_PLAINTEXT:
         raise InvalidInput(f"a model of {len(payload)} bytes cannot be encrypted; the limit is {LARGEST_PLAINTEXT}")
-    salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-    return MAGIC + salt + nonce + AESGCM(_derive(key, salt)).encrypt(nonce, payload, MAGIC)
+    salt = os.urandom(SALT_BYTES)
+    derived = _derive(key, salt)
+    nonce = _nonce(salt, _key_check(derived))
+    return MAGIC + salt + nonce + AESGCM(derived).encrypt(nonce, payload, MAGIC)
 
 
 def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
     """Undoes :func:`encrypt`.
 
     Raises:
+        WrongKeyOrDamage: the start of the file is damaged, or the file is of an older release, which wrote no checks.
         InvalidInput: the key is not the one that the file was written with (reason ``WrongKey``), or the file is
-            damaged (``InvalidModel``), as far as the two can be told apart.
+            damaged (``InvalidModel``).
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -196,15 +209,33 @@ def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
     try:
         return AESGCM(derived).decrypt(nonce, content, MAGIC)
     except (InvalidTag, ValueError) as error:
-        if _opens_as_model(derived, nonce, content):
+        check = _key_check(derived)
+        if nonce == _nonce(salt, check) or _opens_as_model(derived, nonce, content):
             raise InvalidInput(
                 f"{source}: damaged: the key is the right one, but the content was changed or cut off",
                 reason="InvalidModel",
             ) from error
-        raise InvalidInput(
-            f"{source}: the key does not open this file; it was written with another key, or the file is damaged",
-            reason="WrongKey",
+        if nonce == _nonce(salt, nonce[:KEY_CHECK_BYTES]):
+            raise InvalidInput(
+                f"{source}: the key does not open this file, which was written with another key", reason="WrongKey"
+            ) from error
+        raise WrongKeyOrDamage(
+            f"{source}: the key does not open this file; it was written with another key, or the file is damaged"
         ) from error
+
+
+def _nonce(salt: bytes, key_check: bytes) -> bytes:
+    """Return the nonce of a file: a check of its key, then one that this and the salt are undamaged.
+
+    GCM needs another nonce for each use of a key (NIST SP 800-38D, section 8). The random salt makes the derived key
+    another one for each file, so nothing of the nonce has to be random.
+    """
+    return key_check + hashlib.sha256(MAGIC + salt + key_check).digest()[: NONCE_BYTES - KEY_CHECK_BYTES]
+
+
+def _key_check(derived: bytes) -> bytes:
+    """Return bytes that differ from key to key and from which the key cannot be found."""
+    return hmac.digest(derived, MAGIC, "sha256")[:KEY_CHECK_BYTES]
 
 
 def _opens_as_model(derived: bytes, nonce: bytes, content: bytes) -> bool:

@@ -106,6 +106,57 @@ def test_a_plain_checkpoint_does_not_stand_for_a_later_one_under_another_key(tmp
         store(tmp_path, key="wrong").newest()
 
 
+def test_wrong_key_is_told_once_whatever_the_number_of_checkpoints(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store(tmp_path, key="right")
+    kept.write(model(10))
+    kept.write(model(20))
+    with pytest.raises(InvalidInput, match=r"model\.step-20\.tlt: the key does not open .* another key$"):
+        store(tmp_path, key="wrong").newest()
+    assert caplog.text == ""
+
+
+def test_checkpoint_of_another_key_is_not_replaced_by_training_again_from_one_before(tmp_path: Path) -> None:
+    store(tmp_path, key="first").write(model(10))
+    store(tmp_path, key="second").write(model(20))
+    with pytest.raises(InvalidInput, match=r"model\.step-20\.tlt: the key does not open"):
+        store(tmp_path, key="first").newest()
+
+
+def test_checkpoint_damaged_at_its_start_is_passed_over_where_the_key_opens_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store(tmp_path, key="right")
+    kept.write(model(10))
+    kept.write(model(20))
+    content = bytearray(kept.path(20).read_bytes())
+    content[25] ^= 1
+    kept.path(20).write_bytes(content)
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+    assert caplog.messages[0].endswith("or the file is damaged; trying the checkpoint before it")
+    caplog.clear()
+    kept.path(10).write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"model\.step-20\.tlt: .* or the file is damaged$"):
+        kept.newest()
+    assert caplog.text == ""
+
+
+def test_refusal_where_no_checkpoint_opens_has_the_last_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store(tmp_path)
+    kept.path(10).write_bytes(b"oldest")
+    kept.path(20).write_bytes(b"newest")
+    with pytest.raises(InvalidInput, match=r"model\.step-10\.tlt: no model file, or a damaged one: .*\(2 damaged"):
+        kept.newest(refuse_unreadable=True)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{kept.path(20)}: ")
+    assert caplog.messages[0].endswith("; trying the checkpoint before it")
+
+
 @pytest.mark.parametrize("size", [60, 200])
 def test_a_damaged_encrypted_checkpoint_falls_back_to_a_plain_one_before(tmp_path: Path, size: int) -> None:
     store(tmp_path).write(model(10))
@@ -123,14 +174,15 @@ def test_the_only_encrypted_checkpoint_is_damaged_and_no_wrong_key_is_blamed(
     kept = store(tmp_path, key="right")
     kept.write(model(20))
     kept.path(20).write_bytes(kept.path(20).read_bytes()[:-1])
-    with pytest.raises(
-        InvalidInput, match=r"model\.step-20\.tlt is damaged .* give another results directory"
-    ) as error:
+    with pytest.raises(InvalidInput, match=r"model\.step-20\.tlt: damaged: .* give another results directory") as error:
         kept.newest(refuse_unreadable=True)
     assert error.value.reason == "ForeignFiles"
     caplog.clear()
     assert kept.newest() is None
-    assert f"{tmp_path}: no checkpoint opens (1 damaged): the training starts again from step 0" in caplog.text
+    (told,) = caplog.messages
+    assert told.startswith(
+        f"{tmp_path}: no checkpoint opens (1 damaged): the training starts again from step 0. The last"
+    )
 
 
 def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(
@@ -249,7 +301,7 @@ def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:
 
 def test_checkpoints_of_another_program_are_refused_where_nobody_claimed_the_directory(tmp_path: Path) -> None:
     (tmp_path / "model.step-25000.tlt").write_bytes(b"of the original toolkit")
-    with pytest.raises(InvalidInput, match=r"model\.step-25000\.tlt .* would be replaced"):
+    with pytest.raises(InvalidInput, match=r"model\.step-25000\.tlt: .* would replace or remove them"):
         store(tmp_path).newest(refuse_unreadable=True)
     assert store(tmp_path).newest() is None
 

@@ -329,24 +329,20 @@ def _newest_checkpoint(results_dir: Path, key: str | None) -> tuple[str, ...]:
     """Return the fingerprints of the newest checkpoint that opens, oldest first; none where there is none.
 
     Raises:
-        InvalidInput: there are checkpoints, and the key opens none of them.
+        InvalidInput, TryAgain: see :func:`newest_that_opens`.
     """
     matches = ((CHECKPOINT.fullmatch(path.name), path) for path in results_dir.iterdir() if not path.is_symlink())
     found = {int(match["step"]): path for match, path in matches if match}
     if not found:
         return ()
-    from maskrcnn_trainer.modelfile import read_model_file  # numpy is not loaded for nothing
+    # numpy is not loaded for nothing
+    from maskrcnn_trainer.modelfile import read_model_file
+    from maskrcnn_trainer.newest_checkpoint import newest_that_opens
 
-    locked: InvalidInput | None = None
-    for step in sorted(found, reverse=True):
-        path = found[step]
-        try:
-            return fingerprints_in(read_model_file(path, key).state)
-        except InvalidInput as error:
-            locked = error if error.reason == "WrongKey" else locked
-            log.warning("%s; trying the checkpoint before it", error)
-        except (KeyError, TypeError, AttributeError) as error:
-            log.warning("%s: no checkpoint of ours (%r); trying the one before it", path, error)
-    if locked is not None:
-        raise locked
-    return ()
+    def fingerprints_of(path: Path) -> tuple[str, ...]:
+        return fingerprints_in(read_model_file(path, key).state)
+
+    newest = newest_that_opens([found[step] for step in sorted(found, reverse=True)], fingerprints_of)
+    if newest.problem is not None:
+        log.warning("%s; no checkpoint in %s opens", newest.problem, results_dir)
+    return newest.content or ()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maskrcnn_trainer.artifacts import file_sha256
-from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.modelfile import OTHER_FORMAT, ModelFile, is_encrypted, read_model_file, write_model_file
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.newest_checkpoint import newest_that_opens
 from maskrcnn_trainer.training.evaluations import Evaluations, Metrics, best_step
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"model\.step-(0|[1-9][0-9]{0,17})\.tlt")
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.EINVAL)
 
 
 def checkpoint_name(step: int) -> str:
@@ -62,8 +61,8 @@ class CheckpointStore:
     def newest(self, *, refuse_unreadable: bool = False) -> ModelFile | None:
         """Return the newest checkpoint that opens, None where there is none.
 
-        A damaged one (a disk that lost what it had confirmed) is reported and the one before it is taken. An encrypted
-        one whose key cannot be told from damage is damaged where the key opens one before it.
+        A damaged one (a disk that lost what it had confirmed) is reported and the one before it is taken
+        (:func:`newest_that_opens`).
 
         Args:
             refuse_unreadable: raise where there are checkpoints and none opens. They may be of the original toolkit,
@@ -73,37 +72,29 @@ class CheckpointStore:
             InvalidInput: the key does not open it, or it may not be read, or none opens.
             TryAgain: it cannot be read at the moment.
         """
-        locked: InvalidInput | None = None
         steps = self.steps()
-        for step in reversed(steps):
-            path = self.path(step)
-            try:
-                found = read_model_file(path, self._key)
-                _require_checkpoint(found, step, path)
-            except InvalidInput as error:
-                _raise_unless_damaged(error)
-                if error.reason == "WrongKey":
-                    locked = locked or error
-                log.warning("%s; trying the checkpoint before it", error)
-                continue
-            if locked is not None and not is_encrypted(path):
-                break  # a plain file says nothing about the key
-            return found
-        if locked is not None:
-            raise locked
-        if steps and refuse_unreadable:
+        newest = newest_that_opens([self.path(step) for step in reversed(steps)], self._read)
+        if newest.problem is None:
+            return newest.content
+        if refuse_unreadable:
             raise InvalidInput(
-                f"{self.path(steps[-1])} is damaged or was not written by this trainer, and would be replaced or "
-                "removed: give another results directory, or move it",
+                f"{newest.problem}. No checkpoint in {self.directory} opens ({len(steps)} damaged, or not written by "
+                "this trainer), and the training would replace or remove them: give another results directory, or move "
+                "them",
                 reason="ForeignFiles",
             )
-        if steps:
-            log.warning(
-                "%s: no checkpoint opens (%d damaged): the training starts again from step 0",
-                self.directory,
-                len(steps),
-            )
+        log.warning(
+            "%s: no checkpoint opens (%d damaged): the training starts again from step 0. The last: %s",
+            self.directory,
+            len(steps),
+            newest.problem,
+        )
         return None
+
+    def _read(self, path: Path) -> ModelFile:
+        found = read_model_file(path, self._key)
+        _require_checkpoint(found, path)
+        return found
 
     def take_up(self, step: int | None, evaluated_on: str) -> None:
         """Begin to train: evaluations of later steps than the resumed one are dropped.
@@ -167,10 +158,10 @@ class CheckpointStore:
             self.path(step).unlink(missing_ok=True)
 
 
-def _require_checkpoint(model: ModelFile, step: int, path: Path) -> None:
-    """Raise InvalidInput unless a model file is what a training has written after ``step`` steps."""
-    if model.step != step:
-        raise InvalidInput(f"{path}: holds step {model.step}, not {step}", reason="InvalidModel")
+def _require_checkpoint(model: ModelFile, path: Path) -> None:
+    """Raise InvalidInput unless a model file is what a training has written after the steps that its name has."""
+    if path.name != checkpoint_name(model.step):
+        raise InvalidInput(f"{path}: holds step {model.step}, not that of its name", reason="InvalidModel")
     if not model.optimizer:
         raise InvalidInput(f"{path}: a model without the state of a training", reason="InvalidModel")
     for name, least in (("position", 0), ("ranks", 1), ("records", 0)):
@@ -179,18 +170,3 @@ def _require_checkpoint(model: ModelFile, step: int, path: Path) -> None:
             raise InvalidInput(
                 f"{path}: {name} of its state should be a whole number of at least {least}", reason="InvalidModel"
             )
-
-
-def _raise_unless_damaged(error: InvalidInput) -> None:
-    """Raise what is no damage: a checkpoint that cannot be read would be trained again and replaced.
-
-    So would that of a newer release after a rollback.
-    """
-    if error.reason == OTHER_FORMAT:
-        raise error
-    cause = error.__cause__
-    if not isinstance(cause, OSError) or cause.errno in (errno.EIO, errno.ENOENT):
-        return
-    if cause.errno in _NOT_ALLOWED:
-        raise error
-    raise TryAgain(str(error)) from error
