@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from maskrcnn_operator.local import command as run_command
 from maskrcnn_operator.runtime import command as controller_command
@@ -14,9 +15,19 @@ from maskrcnn_trainer.version import version
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("type", Path, _path)  # of every argument that is a path
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(EXIT_INVALID, f"{self.prog}: {message}\n")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty, perhaps of a variable that isn't set")
+    return Path(text)
 
 
 def build_parser() -> argparse.ArgumentParser:

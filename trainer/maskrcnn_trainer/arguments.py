@@ -39,6 +39,11 @@ class TaskParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.register("type", None, _not_empty)  # flags with a type of their own check their value themselves
 
+    def add_subparsers(self, **options: Any) -> Any:
+        action = super().add_subparsers(**options)
+        action.type = str  # argparse applies its type to all that follows the task, too
+        return action
+
     def error(self, message: str) -> NoReturn:
         raise InvalidInput(f"{self.prog}: {message}; see {self.prog} --help", reason="InvalidCommandLine")
 

@@ -30,6 +30,7 @@ from maskrcnn_operator.api.tasks import (
     TaskName,
     Train,
 )
+from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec
 
@@ -52,16 +53,19 @@ class Step(ApiModel):
     prune: Prune | None = Field(default=None, description="Remove filters of a trained model.")
     inference: Inference | None = Field(default=None, description="Run a model on a directory of images.")
     export: Export | None = Field(default=None, description="Export a model for TensorRT.")
-    nodes: int = Field(default=1, ge=1, le=999, description="Number of pods that train together; train only.")
+    nodes: int = Field(default=1, ge=1, le=MOST_NODES, description="Number of pods that train together; train only.")
     gpus_per_node: int = Field(default=0, ge=0, le=64, description="GPUs of each pod.")
     processes_per_node: int | None = Field(
         default=None,
         ge=1,
-        le=256,
+        le=MOST_PROCESSES,
         description="Training processes of each pod; gpusPerNode when absent, else 1. Train only.",
     )
     threads_per_process: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of a process; the pod's CPUs are divided when absent."
+        default=None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads of a process; the pod's CPUs are divided when absent.",
     )
     resources: ResourceRequirements = Field(
         default=ResourceRequirements(), description="Compute resources of each pod."

@@ -30,11 +30,11 @@ from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.parsing import what_is_right
-from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, looks_like_prototxt
+from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, ValueLoader, looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(ValueLoader):
     """YAML as kubectl reads it: 1e-4 is a number, a date is a text, a key given twice is an error."""
 
 

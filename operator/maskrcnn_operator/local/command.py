@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import logging
 import os
 import platform
@@ -20,6 +19,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_operator.api.status import StepState
+from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.command import KEY_VARIABLE
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
@@ -27,7 +27,8 @@ from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, Outcome, run_experiment
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, EXIT_WORKSPACE_FULL, InvalidInput
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
+from maskrcnn_trainer.spec.reading import read_text
 from maskrcnn_trainer.version import version
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    # Python refuses to read more than 4,300 digits
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} is not a whole number from 1 to 999999999")
     return int(text)
 
 
@@ -84,12 +86,7 @@ def run_manifest(
 ) -> int:
     """Reads a manifest and runs it; everything that is wrong with it is logged (64)."""
     try:
-        text = manifest.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        log.error("%s cannot be read: %s", manifest, error)
-        return EXIT_INVALID
-    try:
-        experiment = read_manifest(text)
+        experiment = read_manifest(read_text(manifest, "the manifest"))
         place = LocalWorkspace(workspace)
         key = _key(experiment)
         _refuse_suspended(experiment)
@@ -111,8 +108,9 @@ def run_manifest(
         log.error("%s", error)
         return EXIT_INVALID
     except OSError as error:
-        log.error("--workspace %s cannot be used: %s", workspace, error)
-        return EXIT_WORKSPACE_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else EXIT_INVALID
+        told = as_task_error(error)
+        log.error("--workspace %s cannot be used: %s", workspace, told or error.strerror)
+        return told.exit_code if told else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
     return outcome.code
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from pydantic import ValidationError
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import read_regular
@@ -67,8 +68,10 @@ class StatusStore:
             self.status = ExperimentStatus.model_validate_json(json.dumps(content["status"]), strict=True)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-            raise InvalidInput(f"{self.file} is not the status of an experiment ({error}): move it away") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InvalidInput(
+                f"{self.file} is not the status of an experiment ({_why(error)}): move it away"
+            ) from error
 
     def write(self, status: ExperimentStatus) -> None:
         """Puts the status in place of the old one, all at once."""
@@ -80,6 +83,23 @@ class StatusStore:
         }
         write_atomically(self.file, json.dumps(content, indent=2) + "\n")
         self.status = status
+
+
+def _why(error: Exception) -> str:
+    """Return in a few words why a file is not a status: of several problems the first, and how many more."""
+    if isinstance(error, ValidationError):
+        first, *others = error.errors(include_url=False)
+        more = f", and {len(others)} more" if others else ""
+        return f"{details_problem(first, 'status')}{more}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}: invalid JSON"
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "it isn't UTF-8"
+    return "it has a number that is too large" if isinstance(error, ValueError) else "it has no metadata.uid or status"
 
 
 def write_atomically(file: Path, text: str) -> None:

@@ -271,17 +271,25 @@ def test_texts_that_are_no_manifest(text: str, field: str, message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["9" * 5_000, '!!int "x"', "!!bool x", '!!timestamp "x"', r'"\U00110000"', r'"\UFFFFFFFF"', "!!map [a]"],
-    ids=["digits", "int", "bool", "timestamp", "character", "character of 32 bits", "map"],
+    ("value", "message"),
+    [
+        ("9" * 5_000, f'the number "{"9" * 36}... is too large'),
+        ("0x" + "f" * 5_000, f'the number "0x{"f" * 34}... is too large'),
+        ('!!int "x"', '"x" cannot be read as int'),
+        ("!!bool x", '"x" cannot be read as bool'),
+        ('!!timestamp "x"', '"x" cannot be read as timestamp'),
+        (r'"\U00110000"', "an escaped character is beyond Unicode"),
+        (r'"\UFFFFFFFF"', "an escaped character is beyond Unicode"),
+        ("!!map [a]", "a list or mapping cannot be read as map"),
+    ],
+    ids=["digits", "hexadecimal", "int", "bool", "timestamp", "character", "character of 32 bits", "map"],
 )
-def test_a_value_that_yaml_cannot_make_is_a_problem(value: str) -> None:
-    assert "has a value that cannot be read" in problems(f"a: {value}")[""]
+def test_a_value_that_yaml_cannot_make_is_a_problem_with_its_line(value: str, message: str) -> None:
+    assert problems(f"b: 1\na: {value}")["line 2"].startswith(f"invalid YAML: {message}")
 
 
-@pytest.mark.parametrize("kind", ["0x" + "f" * 5_000, r'"a\ud800\x07b"'])
-def test_a_kind_that_cannot_be_printed_is_a_problem(kind: str) -> None:
-    message = problems(f"kind: {kind}")["kind"]
+def test_a_kind_that_cannot_be_printed_is_a_problem() -> None:
+    message = problems(r'kind: "a\ud800\x07b"')["kind"]
     assert "found" in message
     assert message.encode().isascii() or "\ufffd" in message
 

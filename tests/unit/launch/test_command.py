@@ -96,7 +96,7 @@ def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"), [(["--epochs", "3"], "unrecognized arguments: --epochs 3"), (["--gpus", "0"], "at least 1")]
+    ("flags", "words"), [(["--epochs", "3"], "unrecognized arguments: --epochs 3"), (["--gpus", "0"], "must be 1 to")]
 )
 def test_mistake_in_the_command_of_a_task_is_told_once_and_starts_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str], words: str

@@ -21,6 +21,7 @@ import yaml
 from rich.console import Console
 
 from maskrcnn_operator.api.manifest import read_object
+from maskrcnn_operator.cli import main
 from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.command import run_manifest
 from maskrcnn_operator.local.display import PlainDisplay
@@ -442,7 +443,11 @@ def test_what_cannot_work_starts_nothing(
 def test_a_workspace_that_cannot_be_used_is_64(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.workspace.write_text("a file")
     assert bench.run() == 64
-    assert f"--workspace {bench.workspace} cannot be used" in caplog.text
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert message == (
+        f"--workspace {bench.workspace} cannot be used: {bench.home}: Not a directory; part of the path is a file; "
+        "give a directory"
+    )
 
 
 def test_a_failure_is_told_once_with_this_machines_paths(
@@ -471,9 +476,54 @@ def test_a_workspace_that_patterns_would_misread_is_refused(bench: Bench, caplog
     assert "--workspace" in caplog.text
 
 
-def test_a_manifest_that_is_not_there(bench: Bench, tmp_path: Path) -> None:
-    console = Console(file=io.StringIO())
-    assert run_manifest(tmp_path / "no.yaml", tmp_path, jobs=1, console=console, trainer=("false",)) == 64
+def unreadable_manifest(folder: Path, kind: str) -> Path:
+    file = folder / "m.yaml"
+    if kind == "directory":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "utf-16":
+        file.write_text("kind: MaskRCNNExperiment", encoding="utf-16")
+    return Path("/dev/zero") if kind == "device" else file
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("absent", "cannot be read: No such file or directory"),
+        ("directory", "cannot be read: Is a directory"),
+        ("pipe", "cannot be read: it is a pipe, a socket or a device, not a plain file"),
+        ("device", "cannot be read: it is a pipe, a socket or a device, not a plain file"),
+        ("utf-16", "is not UTF-8 text: line 1 has the byte 0xff; save the file as UTF-8"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, message: str
+) -> None:
+    console, file = Console(file=io.StringIO()), unreadable_manifest(tmp_path, kind)
+    assert run_manifest(file, tmp_path / "ws", jobs=1, console=console, trainer=("false",)) == 64
+    assert [record.getMessage() for record in caplog.records] == [f"the manifest {file} {message}"]
+    assert not (tmp_path / "ws").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", ""], "argument manifest: the path is empty"),
+        (["run", "m.yaml", "--workspace", ""], "argument --workspace: the path is empty"),
+        (["run", "m.yaml", "--workspace="], "argument --workspace: the path is empty"),
+        (["controller", "--kubeconfig", ""], "argument --kubeconfig: the path is empty"),
+        (["run", "m.yaml", "--jobs", "9" * 5000], f"argument --jobs: '{'9' * 40}' is not a whole number from 1 to"),
+    ],
+    ids=range(5),
+)
+def test_a_command_line_that_cannot_work_is_64(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 64
+    assert message in capsys.readouterr().err
 
 
 def test_a_calibration_on_images_of_an_older_release_runs_once_more(bench: Bench) -> None:

@@ -33,3 +33,26 @@ def test_a_file_that_is_no_status_is_refused_and_stays(tmp_path: Path, content: 
     with pytest.raises(InvalidInput, match="move it away"), StatusStore(tmp_path, "shapes"):
         pass
     assert (tmp_path / "experiment-status.json").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "line 1: invalid JSON"),
+        (b"[]", "it has no metadata.uid or status"),
+        (b"\xff", "it isn't UTF-8"),
+        (b"[" + b"9" * 5000 + b"]", "it has a number that is too large"),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (
+            b'{"metadata": {"uid": "x"}, "status": {"steps": [{"name": 5, "state": "Odd"}], "progress": 7}}',
+            "status.steps[0].name: found 5; it must be a text; put it in quotes, and 2 more",
+        ),
+    ],
+    ids=range(6),
+)
+def test_why_a_file_is_no_status_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "experiment-status.json"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput) as caught, StatusStore(tmp_path, "shapes"):
+        pass
+    assert str(caught.value) == f"{file} is not the status of an experiment ({message}): move it away"

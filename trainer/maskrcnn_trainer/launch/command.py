@@ -18,6 +18,7 @@ from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.fingerprints import fingerprints_in
+from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
@@ -27,7 +28,6 @@ from maskrcnn_trainer.termination import termination_message, write_termination_
 
 log = logging.getLogger(__name__)
 
-MOST_THREADS = 1024
 TASKS_WITH_SEVERAL_PROCESSES = ("train",)
 
 
@@ -54,13 +54,15 @@ class LaunchSettings:
     keep_logs: bool = False
 
     def __post_init__(self) -> None:
-        if self.nodes < 1 or self.processes < 1:
-            raise InvalidInput(f"--nodes {self.nodes} --processes-per-node {self.processes}: both must be at least 1")
+        if not 1 <= self.nodes <= MOST_NODES:
+            raise InvalidInput(f"--nodes {self.nodes}: must be 1 to {MOST_NODES}")
+        if not 1 <= self.processes <= MOST_PROCESSES:
+            raise InvalidInput(f"--processes-per-node {self.processes}: must be 1 to {MOST_PROCESSES}")
         if not 0 <= self.node_rank < self.nodes:
             raise InvalidInput(f"--node-rank {self.node_rank}: must be 0 to {self.nodes - 1} with --nodes {self.nodes}")
         if self.nodes > 1 and self.rendezvous is None:
             raise InvalidInput("--rendezvous HOST:PORT is needed with --nodes above 1; HOST is node 0")
-        if not self.task:
+        if not self.task or not self.task[0]:
             raise InvalidInput(
                 "the task is missing; give it after --, such as: maskrcnn launch -- train -e spec.yaml ..."
             )

@@ -16,6 +16,7 @@ import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.spec.errors import shown
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec
@@ -31,7 +32,40 @@ UNREADABLE_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, Va
 escaped character beyond Unicode, or a tag such as ``!!bool`` before a text that isn't one."""
 
 
-class _Loader(yaml.SafeLoader):
+MOST_BITS = 1024
+"""Of a whole number: the largest floating-point number has as many, and Python writes few more (4,300 digits)."""
+
+
+class ValueLoader(yaml.SafeLoader):
+    """YAML whose values that cannot be read are told with their line, and in place of Python's words."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value: object = super().construct_object(node, deep)
+        except UNREADABLE_VALUES:
+            raise _unreadable(node) from None
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise _unreadable(node)
+        return value
+
+    def scan_flow_scalar(self, style: str) -> Any:
+        start = self.get_mark()
+        try:
+            return super().scan_flow_scalar(style)
+        except UNREADABLE_VALUES:
+            problem = "an escaped character is beyond Unicode, which ends at 10FFFF"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=start) from None
+
+
+def _unreadable(node: yaml.Node) -> yaml.MarkedYAMLError:
+    kind = node.tag.rpartition(":")[2]
+    found = shown(node.value, 40) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+    number = kind == "int" and node.value.strip("+-")[:1].isdecimal()
+    words = f"the number {found} is too large" if number else f"{found} cannot be read as {kind}"
+    return yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
+
+
+class _Loader(ValueLoader):
     """YAML as an API server reads it: 1e-4 is a number (YAML 1.1 has it as a text), a key stands once."""
 
 
@@ -168,8 +202,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a spec file.
+def read_text(path: str | os.PathLike[str], what: str = "the experiment spec") -> str:
+    """Return the text of a spec file or a manifest.
+
+    Args:
+        what: what messages call the file, before its path.
 
     Raises:
         InvalidInput: it cannot be read, or is no UTF-8 text.
@@ -177,13 +214,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         content = read_regular(Path(path))
     except OSError as error:
-        raise InvalidInput(f"the experiment spec {os.fspath(path)} cannot be read: {error.strerror}") from None
+        raise InvalidInput(f"{what} {os.fspath(path)} cannot be read: {error.strerror}") from None
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InvalidInput(
-            f"the experiment spec {os.fspath(path)} is not UTF-8 text: line {line} has the byte "
+            f"{what} {os.fspath(path)} is not UTF-8 text: line {line} has the byte "
             f"0x{error.object[error.start]:02x}; save the file as UTF-8"
         ) from None
     return io.StringIO(text, newline=None).read()

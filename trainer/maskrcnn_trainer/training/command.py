@@ -8,6 +8,7 @@ import os
 from maskrcnn_trainer.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.gang import MOST_PROCESSES
 
 STARTED = "Starting Mask R-CNN training."
 
@@ -85,8 +86,8 @@ def _processes(arguments: argparse.Namespace) -> int:
         if value is not None
     }
     for flag, value in wanted.items():
-        if value < 1:
-            raise InvalidInput(f"{flag} {value}: must be at least 1")
+        if not 1 <= value <= MOST_PROCESSES:
+            raise InvalidInput(f"{flag} {value}: must be 1 to {MOST_PROCESSES}")
     if len(set(wanted.values())) > 1:
         raise InvalidInput("; ".join(f"{flag} asks for {value}" for flag, value in wanted.items()) + ": which is it?")
     return next(iter(wanted.values()), 1)
