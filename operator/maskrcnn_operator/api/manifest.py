@@ -25,11 +25,11 @@ from maskrcnn_operator.api.opaque import opaque_problems
 from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.text import clean, one_line
-from maskrcnn_operator.api.unknown import unknown_name
+from maskrcnn_operator.api.unknown import UnknownName, unknown_name
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
-from maskrcnn_trainer.spec.parsing import what_is_right
+from maskrcnn_trainer.spec.parsing import is_within, what_is_right
 from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, ValueLoader, looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
 
@@ -199,11 +199,17 @@ def _rule_problem(rule: SpecProblem) -> Problem:
 def _told_once(errors: list[ErrorDetails]) -> Iterator[Problem]:
     """Yield the problems of a manifest; a field that is missing since its name is misspelled is not one more."""
     unknown = {details["loc"]: unknown_name(details["loc"]) for details in errors if _is_unknown(details)}
-    meant = {(*loc[:-1], name.meant) for loc, name in unknown.items()}
+    missing = {details["loc"] for details in errors if details["type"] == "missing"}
+    for loc, name in unknown.items():
+        elsewhere = [field for field in missing if field[-1] == loc[-1]]
+        if name.meant is None and elsewhere:
+            place = field_path(elsewhere[0][:-1])
+            unknown[loc] = UnknownName(elsewhere[0], f"is not a field here; it belongs in {place or 'the manifest'}")
+    meant = {name.meant for name in unknown.values() if name.meant is not None}
     for details in errors:
         if _is_unknown(details):
             yield replace(details_problem(details), message=unknown[details["loc"]].message)
-        elif details["type"] != "missing" or details["loc"] not in meant:
+        elif details["type"] != "missing" or not is_within(details["loc"], meant):
             yield details_problem(details)
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import field_path
-from maskrcnn_trainer.spec.parsing import nearest_name, unknown_in_experiment
+from maskrcnn_trainer.spec.parsing import meant_field, nearest_name, unknown_in_experiment
 
 Location = tuple[int | str, ...]
 
@@ -20,23 +21,26 @@ class UnknownName:
     """An unknown name.
 
     Attributes:
-        meant: name of the field that it is most like; empty where it is like none.
+        meant: location of the field that it probably stands for; None where it is like none.
         message: why it isn't a field, and what would be right.
     """
 
-    meant: str
+    meant: Location | None
     message: str
 
 
 def unknown_name(location: Location) -> UnknownName:
     """Return what is to be said about the name at the end of pydantic's location of an unknown field."""
-    names = {str(field.alias or name) for model in _owners(location) for name, field in model.model_fields.items()}
-    meant = nearest_name(str(location[-1]), sorted(names)) or ""
     start = _experiment_start(location)
     if start is not None:
+        within = meant_field(location[start:])
+        meant = None if within is None else (*location[:start], *(to_camel(str(name)) for name in within))
         return UnknownName(meant, unknown_in_experiment(location[start:], f"{field_path(location[:start])}."))
-    hint = f"; did you mean {meant}?" if meant else ": check its name and its indentation"
-    return UnknownName(meant, f"is not a field here{hint}")
+    names = {str(field.alias or name) for model in _owners(location) for name, field in model.model_fields.items()}
+    near = nearest_name(str(location[-1]), sorted(names))
+    if near is None:
+        return UnknownName(None, "is not a field here: check its name and its indentation")
+    return UnknownName((*location[:-1], near), f"is not a field here; did you mean {near}?")
 
 
 def _experiment_start(location: Location) -> int | None:

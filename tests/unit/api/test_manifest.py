@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,27 @@ def test_a_name_in_snake_case_or_misspelled_is_one_problem_with_the_right_name(
     assert found.endswith(f".{wrong}")
     assert message.startswith("is not a field")
     assert message.endswith(f"; did you mean {right}?")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "wrong_place", "message"),
+    [
+        ("spec.experiment.dataConfig", "imageSize", "spec.experiment", "it belongs in spec.experiment.dataConfig"),
+        ("spec.experiment", "initLearningRate", "spec.experiment.dataConfig", "it belongs at the top level"),
+        ("spec.experiment", "dataConfig", "spec", "it belongs in spec.experiment"),
+        ("spec", "steps", "", "it belongs in spec"),
+    ],
+)
+def test_required_field_in_another_place_is_one_problem(place: str, name: str, wrong_place: str, message: str) -> None:
+    changed = manifest()
+
+    def part(path: str) -> Any:
+        return functools.reduce(lambda node, key: node[key], path.split(".") if path else [], changed)
+
+    part(wrong_place)[name] = part(place).pop(name)
+    ((found, told),) = problems(changed).items()
+    assert found == f"{wrong_place}.{name}".removeprefix(".")
+    assert told.endswith(f"; {message}")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,32 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "wrong_place", "wrong"),
+    [
+        ("", "totalSteps", "", "totalStepz"),
+        ("", "initLearningRate", "", "initLearningRat"),
+        ("dataConfig", "numClasses", "dataConfig", "numClassez"),
+        ("", "dataConfig", "", "dataConfg"),
+        ("dataConfig", "imageSize", "", "imageSize"),
+        ("", "totalSteps", "dataConfig", "totalSteps"),
+        ("", "initLearningRate", "maskrcnnConfig", "initLearningRate"),
+    ],
+)
+def test_required_field_that_is_misspelled_or_misplaced_is_one_problem(
+    place: str, name: str, wrong_place: str, wrong: str
+) -> None:
+    data: dict[str, Any] = {
+        "initLearningRate": 0.01,
+        "totalSteps": 5,
+        "dataConfig": {"imageSize": [128, 128], "numClasses": 3},
+        "maskrcnnConfig": {"nlayers": 10},
+    }
+    value = (data[place] if place else data).pop(name)
+    (data[wrong_place] if wrong_place else data)[wrong] = value
+    assert list(problems(data)) == [f"{wrong_place}.{wrong}".removeprefix(".")]
+
+
 def test_messages_use_the_spelling_of_the_user() -> None:
     found = problems({"init_learning_rate": 1, "data_config": {"image_size": [130, 128], "num_classes": 2}})
     assert list(found) == ["total_steps", "data_config.image_size"]

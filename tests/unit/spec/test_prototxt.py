@@ -23,6 +23,29 @@ def problems(text: str) -> dict[str, str]:
     return {problem.field: problem.message for problem in caught.value.problems}
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong", "message"),
+    [
+        ("total_steps", "total_stepz", "did you mean total_steps?"),
+        ("total_steps", "totalSteps", "did you mean total_steps?"),
+        ("init_learning_rate", "init_learning_rat", "did you mean init_learning_rate?"),
+        ("num_classes", "num_classez", "did you mean num_classes?"),
+        ("data_config", "data_confg", "did you mean data_config?"),
+        ("maskrcnn_config { nlayers: 10 } total_steps: 5", "maskrcnn_config { total_steps: 5 }", "at the top level"),
+        ("num_classes: 3 }", "} num_classes: 3", "it belongs in data_config"),
+    ],
+)
+def test_required_field_that_is_misspelled_or_misplaced_is_one_problem(field: str, wrong: str, message: str) -> None:
+    text = (
+        'init_learning_rate: 0.01 data_config { image_size: "(128, 128)" num_classes: 3 } '
+        "maskrcnn_config { nlayers: 10 } total_steps: 5"
+    )
+    parse_prototxt(text)
+    assert field in text
+    (found,) = problems(text.replace(field, wrong)).values()
+    assert message in found
+
+
 def test_a_complete_prototxt_gives_its_values(prototxt: str) -> None:
     spec = parse_prototxt(prototxt).spec
     assert (spec.seed, spec.use_amp, spec.warmup_steps, spec.warmup_learning_rate) == (7, True, 100, 0.0005)

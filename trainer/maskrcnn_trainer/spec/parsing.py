@@ -129,6 +129,7 @@ def parse_spec(
         raise SpecError([Problem((), data, f"{shown(data)} is not a mapping of fields", prefix.rstrip("."))], source)
     spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=snake, camel_only=camel_only)
     problems = [*found, *_given_twice(data)]
+    meant = {field for problem in found if (field := meant_field(_field_of(problem.path))) is not None}
     bad = {_field_of(problem.path) for problem in found}
     renamed_data = copy.deepcopy(dict(data)) if camel_only else camel_case(data)
     fields = {key: value for key, value in renamed_data.items() if value is not None}
@@ -138,16 +139,17 @@ def parse_spec(
             fields, context=WITHOUT_RULES, by_alias=True, by_name=False
         )
     except ValidationError as error:
+        meant |= meant_fields(error)
         invalid = {
             (problem.path, problem.message): problem
-            for problem in _field_problems(error, spelling)
+            for problem in _field_problems(error, spelling, meant)
             if _field_of(problem.path) not in bad
         }
         problems += invalid.values()
-        bad |= {_field_of(problem.path) for problem in invalid.values()} | meant_fields(error)
+        bad |= {_field_of(problem.path) for problem in invalid.values()} | meant
         spec = _without(fields, bad)
     if spec is not None:
-        problems += check_rules(spec, frozenset(bad))
+        problems += check_rules(spec, frozenset(bad | meant))
     if spec is None or problems:
         raise SpecError([spelling.problem(problem) for problem in problems], source)
     return spec
@@ -208,19 +210,44 @@ def meant_fields(error: ValidationError) -> set[Path]:
     """Return the fields that unknown names probably stand for: that they are missing is the same mistake."""
     found: set[Path] = set()
     for detail in error.errors(include_url=False):
-        if detail["type"] == "extra_forbidden":
-            path, owner = _snake_path(detail["loc"])
-            if (name := _nearest(str(path[-1]), owner)) is not None:
-                found.add((*path[:-1], name))
+        if detail["type"] == "extra_forbidden" and (field := meant_field(detail["loc"])) is not None:
+            found.add(field)
     return found
 
 
-def _field_problems(error: ValidationError, spelling: Spelling) -> Iterator[Problem]:
+def meant_field(loc: tuple[str | int, ...]) -> Path | None:
+    """Return the field that a name at a place of the spec stands for: itself where it is known; None where for none.
+
+    A name that is a field of another part of the spec stands for that, unless only its spelling is another one.
+    """
+    path, owner = _snake_path(loc)
+    if not path or owner is None:
+        return None
+    name, at = str(path[-1]), path[:-1]
+    near = _nearest(name, owner)
+    if near is not None and name.lower() in (near, near.replace("_", "")):
+        return (*at, near)
+    for section, field in ExperimentSpec.model_fields.items():
+        nested = nested_model(field)
+        for key in nested.model_fields if nested is not None else ():
+            if name in (key, to_camel(key)):
+                return section, key
+    for key in ExperimentSpec.model_fields:
+        if name in (key, to_camel(key)):
+            return (key,)
+    return (*at, near) if near is not None else None
+
+
+def is_within(path: Path, fields: Iterable[Path]) -> bool:
+    """Return whether a path is one of the fields or in one of them."""
+    return any(path[: len(field)] == field for field in fields)
+
+
+def _field_problems(error: ValidationError, spelling: Spelling, meant: set[Path]) -> Iterator[Problem]:
     details = error.errors(include_url=False)
-    meant = meant_fields(error)
     for detail in details:
         path, owner = _snake_path(detail["loc"])
-        if detail["type"] == "missing" and path in meant:
+        if detail["type"] == "missing" and is_within(path, meant):
             continue
         # A list whose entries are wrong is also called too short, since the wrong ones do not count.
         if detail["type"] == "too_short" and any(
@@ -234,7 +261,7 @@ def _field_problems(error: ValidationError, spelling: Spelling) -> Iterator[Prob
             description = owner.model_fields[str(path[-1])].description or ""
             yield Problem(path, None, f"is required: {description.rstrip('.').split('. ')[0]}")
         elif detail["type"] == "extra_forbidden":
-            yield Problem(path, detail["input"], unknown_field(path, owner, spelling))
+            yield Problem(path, detail["input"], unknown_field(path, spelling))
         else:
             yield Problem(path, detail["input"], _in_words(detail, path))
 
@@ -300,27 +327,21 @@ def _in_words(detail: ErrorDetails, path: Path) -> str:
     return f"{shown(detail['input'])} {right}"
 
 
-def unknown_field(path: Path, owner: type[SpecModel] | None, spelling: Spelling) -> str:
-    """Why a name is no field of a part of the spec, with the nearest name that is."""
-    name = str(path[-1])
+def unknown_field(path: Path, spelling: Spelling) -> str:
+    """Return why a name is not a field of a part of the spec, with the field that it probably stands for."""
     where = f"of {spelling.field(path[:-1])}" if len(path) > 1 else "of the experiment spec"
     message = f"is not a field {where}"
-    near = _nearest(name, owner)
-    if near is not None and name.lower() in (near, near.replace("_", "")):
-        return f"{message}; did you mean {spelling.style(near)}?"
-    for section, field in ExperimentSpec.model_fields.items():
-        nested = nested_model(field)
-        if nested is not None and any(name in (key, to_camel(key)) for key in nested.model_fields):
-            return f"{message}; it belongs in {spelling.field((section,))}"
-    if any(name in (key, to_camel(key)) for key in ExperimentSpec.model_fields):
-        return f"{message}; it belongs at the top level"
-    return f"{message}; did you mean {spelling.style(near)}?" if near is not None else message
+    meant = meant_field(path)
+    if meant is None:
+        return message
+    if meant[:-1] == _snake_path(path)[0][:-1]:
+        return f"{message}; did you mean {spelling.style(str(meant[-1]))}?"
+    return f"{message}; it belongs {'in ' + spelling.field(meant[:-1]) if len(meant) > 1 else 'at the top level'}"
 
 
 def unknown_in_experiment(loc: tuple[str | int, ...], prefix: str) -> str:
     """Why the last name of a location in ``spec.experiment``, or in that of a step, is no field, as in a manifest."""
-    path, owner = _snake_path(loc)
-    return unknown_field(path, owner, Spelling({}, prefix=prefix, snake=False))
+    return unknown_field(_snake_path(loc)[0], Spelling({}, prefix=prefix, snake=False))
 
 
 def _nearest(name: str, owner: type[SpecModel] | None) -> str | None:

@@ -235,7 +235,7 @@ def _about(path: tuple[str, ...], value: str, words: str) -> str:
     if path[-1] == SHORT_THRESHOLD and _THRESHOLD[-1] in model.model_fields:
         return f"{value} must be a number"
     if path[-1] not in model.model_fields:
-        return unknown_field(path, model, Spelling({}, snake=True))
+        return unknown_field(path, Spelling({}, snake=True))
     field = model.model_fields[path[-1]]
     if nested_model(field) is not None:
         return f"{shown(value)} must be a message of fields in braces"
