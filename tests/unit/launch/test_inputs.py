@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.launch.inputs import inputs_of
 from maskrcnn_trainer.launch.ownership import claim
 
 A = "aaaaaaaa111111111111111111111111-v1"
@@ -106,3 +108,10 @@ def test_what_a_spec_names_is_read_as_the_task_reads_it(tmp_path: Path, text: st
     with pytest.raises(InvalidInput, match="of -e"):
         start(results, B, "train", "-e", str(spec))
     assert (results / "model.tlt").is_file()
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_as_spec_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    given = inputs_of(["train", "-e", str(tmp_path / "pipe"), "-d", str(tmp_path / "out")])
+    assert [one.name for one in given] == ["-e"]

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from maskrcnn_trainer.arguments import with_hyphens
+from maskrcnn_trainer.files import read_text
 from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, load_yaml
 from maskrcnn_trainer.workspace import real_path
 
@@ -120,7 +121,7 @@ def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
     A file that isn't YAML may be a prototxt: there a path is in quotes, and the field is its line.
     """
     try:
-        text = Path(spec).read_text(encoding="utf-8-sig")
+        text = read_text(Path(spec))
     except (OSError, ValueError):
         return
     try:
