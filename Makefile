@@ -78,6 +78,9 @@ manifests: setup ## the CustomResourceDefinition, docs/api.md and docs/metrics.m
 	@cp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 	$(VENV)/python scripts/chart_readme.py
 
+goldens: setup ## what the operator and the trainer write for many experiments; fingerprints are only added
+	$(VENV)/python -m tests.unit.goldens.build
+
 states: setup ## docs/states.md: what kubectl shows of an experiment in each state (a control plane runs for half a minute)
 	$(VENV)/python scripts/experiment_states.py
 

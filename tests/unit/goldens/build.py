@@ -1,0 +1,223 @@
+"""What the operator and the trainer write for many experiments, byte by byte.
+
+    python -m tests.unit.goldens.build                  # writes the files (make goldens)
+    python -m tests.unit.goldens.build --show random-07 # prints the Jobs of one experiment, to compare two commits
+
+Jobs of the examples are kept as they are, those of other experiments as hashes. Times, versions, host names and
+directories of this machine are masked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_operator.api.crd import custom_resource_definition
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.api.manifest import read_manifest
+from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.starting import next_attempt
+from maskrcnn_operator.core.wanted import Wanted, understand
+from maskrcnn_operator.jobs.config import JobConfig, run_name
+from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
+from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.report import Reporter
+
+FOLDER = Path(__file__).parent
+FINGERPRINTS = "fingerprints.json"
+ROOT = FOLDER.parents[2]
+UID = "6f1c2d34-0000-4000-8000-000000000001"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+CONFIG = JobConfig(default_image="trainer:1", report_url="https://reports.example.com:8443", report_ca="CERTIFICATE")
+SETTINGS = Settings(default_image="trainer:1", queueing=True, run_name=run_name)
+MASKS = (
+    (r'"(date|time|startTime|completionTime)":( ?)"[^"]*"', r'"\1":\2"MASKED"'),
+    (r'"versions": \{[^}]*\}', '"versions": "MASKED"'),
+    (r'"threads": \d+', '"threads": "MASKED"'),
+)
+
+
+def examples() -> dict[str, MaskRCNNExperiment]:
+    """The experiments of examples/, by folder and file."""
+    files = sorted((ROOT / "examples").glob("*/*.yaml"))
+    return {f"{file.parent.name}-{file.stem}": experiment for file in files for experiment in _experiments(file)}
+
+
+def others() -> dict[str, MaskRCNNExperiment]:
+    """The random experiments, and the manifests that the API server accepts."""
+    accepted = sorted((ROOT / "tests" / "apiserver" / "manifests" / "accepted").glob("*.yaml"))
+    found = {f"accepted-{file.stem}": experiment for file in accepted for experiment in _experiments(file)}
+    return found | {experiment.name: experiment for experiment in _experiments(FOLDER / "manifests.yaml")}
+
+
+def _experiments(file: Path) -> Iterator[MaskRCNNExperiment]:
+    for text in re.split(r"(?m)^---$", file.read_text()):
+        experiment = read_manifest(text)
+        metadata = experiment.metadata.model_copy(update={"namespace": "lab", "uid": UID})
+        yield experiment.model_copy(update={"metadata": metadata})
+
+
+def fingerprints(experiment: MaskRCNNExperiment) -> dict[str, Mapping[str, str]]:
+    """The fingerprints of every step, by version of the algorithm."""
+    return {name: dict(found.by_version) for name, found in _wanted(experiment).prints.items()}
+
+
+def objects(experiment: MaskRCNNExperiment) -> dict[str, dict[str, Any]]:
+    """The Job of every step's first attempt and its Service, once all steps before it have succeeded."""
+    found = {}
+    for step in experiment.spec.steps:
+        start = _start(experiment, step.name)
+        found[step.name] = {"job": job_manifest(experiment, start, CONFIG)}
+        service = service_manifest(experiment, step.name)
+        if service is not None:
+            found[step.name]["service"] = service
+    return found
+
+
+def _start(experiment: MaskRCNNExperiment, name: str) -> StartRun:
+    succeeded = {
+        step.name: StepStatus(
+            name=step.name, state=StepState.SUCCEEDED, attempt=1, model_path=f"/workspace/{step.name}/model.tlt"
+        )
+        for step in experiment.spec.steps
+    }
+    steps = succeeded | {name: StepStatus(name=name)}
+    _, start = next_attempt(name, steps, experiment, _wanted(experiment), now=NOW, settings=SETTINGS)
+    assert start is not None
+    return start
+
+
+def _wanted(experiment: MaskRCNNExperiment) -> Wanted:
+    wanted = understand(experiment)
+    assert not wanted.problems, (experiment.name, wanted.problems)
+    return wanted
+
+
+def definition() -> Any:
+    """The CustomResourceDefinition without its descriptions."""
+    return _without_descriptions(custom_resource_definition())
+
+
+def _without_descriptions(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_descriptions(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    texts = {"description"} if isinstance(value.get("description"), str) else set()
+    return {name: _without_descriptions(item) for name, item in value.items() if name not in texts}
+
+
+def messages(experiment: MaskRCNNExperiment) -> dict[str, dict[str, str]]:
+    """status.json, result.json and the termination message of every step: one that succeeds, and two that fail."""
+    found: dict[str, dict[str, str]] = {}
+    for step in experiment.spec.steps:
+        start = _start(experiment, step.name)
+        task = "dataset_convert" if step.dataset_convert else step.task_name.value
+        for name, error in (
+            ("succeeded", None),
+            ("refused", InvalidInput("dataConfig.numClasses: 2 is too few", reason="InvalidSpec")),
+            ("again", TryAgain("the server is busy")),
+        ):
+            for file, text in _written(task, start, error).items():
+                found.setdefault(f"{step.name} {name}", {})[file] = text
+    return found
+
+
+def _written(task: str, start: StartRun, error: Exception | None) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
+        model = folder / "model.tlt"
+        model.write_bytes(b"model")
+        environment = TaskEnvironment(
+            fingerprint=start.fingerprint,
+            older_fingerprints=start.older_fingerprints,
+            attempt=start.attempt,
+            experiment_uid=UID,
+            termination_log=str(folder / "termination.log"),
+        )
+        reporter = Reporter(task, folder / "results", environment, threads=2)
+        reporter.started("begins")
+        reporter.running(
+            "runs", epoch=1, max_epoch=3, step=10, total_steps=30, eta=61.0, time_per_epoch=20.0,
+            kpi={"AP": 0.25, "loss": float("nan")}, graphical={"loss": 1.5}, checkpoint_step=10,
+        )  # fmt: skip
+        if error is None:
+            reporter.succeeded("done", metrics={"AP": 0.5}, artifacts={"model": model}, model_path=model)
+        else:
+            reporter.failed(error)
+        files = {
+            "status.json": folder / "results" / "status.json",
+            "result.json": folder / "results" / "result.json",
+            "termination message": folder / "termination.log",
+        }
+        return {name: _masked(path.read_text(), folder) for name, path in files.items() if path.exists()}
+
+
+def _masked(text: str, folder: Path) -> str:
+    text = text.replace(str(folder), "/workspace")
+    for pattern, replacement in MASKS:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def build() -> dict[str, str]:
+    """Every golden file's text, by name."""
+    shown, hashed = examples(), others()
+    every = shown | hashed
+    return {
+        FINGERPRINTS: _json({name: fingerprints(experiment) for name, experiment in every.items()}),
+        **{f"jobs/{name}.json": _json(objects(experiment)) for name, experiment in shown.items()},
+        "jobs/others.json": _json({name: _digest(objects(experiment)) for name, experiment in hashed.items()}),
+        **{f"messages/{name}.json": _json(messages(experiment)) for name, experiment in shown.items()},
+        "definition.json": _json({"sha256": _digest(definition())}),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _digest(value: Any) -> str:
+    # the order of keys is part of what is written
+    return hashlib.sha256(_json(value).encode()).hexdigest()
+
+
+def main() -> None:
+    """Write the golden files, or print the objects of one experiment."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--show", metavar="EXPERIMENT", help="print this experiment's objects and write nothing")
+    shown = parser.parse_args().show
+    if shown:
+        print(_json(objects((examples() | others())[shown])), end="")  # noqa: T201
+        return
+    written = build()
+    _only_added(json.loads(written[FINGERPRINTS]))
+    for name, text in written.items():
+        file = FOLDER / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+
+
+def _only_added(fingerprints: Mapping[str, Any]) -> None:
+    file = FOLDER / FINGERPRINTS
+    known = json.loads(file.read_text()) if file.exists() else {}
+    changed = sorted(name for name in known if fingerprints.get(name) != known[name])
+    if changed:
+        sys.exit(
+            f"other fingerprints of {', '.join(changed)}: every user's models would be trained again. A change of the "
+            "algorithm is a new version of it."
+        )
+
+
+if __name__ == "__main__":
+    main()
