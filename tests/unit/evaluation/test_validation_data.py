@@ -73,14 +73,22 @@ def test_objects_without_masks_can_be_compared(tmp_path: Path) -> None:
         (ClassMap((1, 2), ("dog", "cat"), 3), 'id 1 is "dog" in model.tlt and "cat" in .*val.json'),
         (ClassMap((2, 3), ("cat", "cow"), 3), 'id 2 is "cat" in model.tlt and "dog" in'),
         (ClassMap((1, 2, 3), ("", "", "cat"), 4), '"cat" has id 3 in model.tlt and id 1 in'),
-        (ClassMap((11, 12), ("car", "bus"), 3), 'no category in common: model.tlt has 11 "car", 12 "bus"'),
-        (ClassMap((11, 12), ("", ""), 3), "no category in common: model.tlt has 11, 12"),
+        (ClassMap((11, 12), ("car", "bus"), 3), 'no category in common: 11 "car", 12 "bus" in model.tlt; 1 "cat"'),
+        (ClassMap((11, 12), ("", ""), 3), "no category in common: 11, 12 in model.tlt"),
     ],
 )
 def test_model_of_other_categories_is_refused(tmp_path: Path, class_map: ClassMap, message: str) -> None:
     data = opened(tmp_path, annotations({1: [1], 2: [], 3: [2]}, CATEGORIES))
     with pytest.raises(InvalidInput, match=message):
         data.check_model(class_map, "model.tlt")
+
+
+def test_name_of_the_model_under_another_id_counts_where_it_has_objects(tmp_path: Path) -> None:
+    model = ClassMap((1, 2), ("cat", "dog"), 3)
+    twice = CATEGORIES | {7: "cat"}
+    opened(tmp_path, annotations({1: [1], 2: [], 3: [2]}, twice)).check_model(model, "model.tlt")
+    with pytest.raises(InvalidInput, match='"cat" has id 1 in model.tlt and id 7 in'):
+        opened(tmp_path, annotations({1: [7], 2: [], 3: [2]}, twice)).check_model(model, "model.tlt")
 
 
 @pytest.mark.parametrize("names", [("cat", "dog"), ("", ""), ("Cat", "dog ")])

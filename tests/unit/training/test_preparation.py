@@ -17,15 +17,22 @@ def prepared(
     folder: Path,
     *sets: dict[int, Sequence[Object]],
     names: dict[int, str] = NAMES,
+    val_objects: Sequence[int] | None = None,
     crowd: bool = False,
     val_images: Sequence[int] = (101, 102),
     num_classes: int = 3,
 ) -> TrainingData:
-    """Training data of one set of records a mapping, validated on two images with one object of each category."""
+    """Training data of one set of records a mapping, validated on two images with one object of each category.
+
+    Args:
+        val_objects: the categories of the objects instead.
+    """
     for number, images in enumerate(sets):
         write_records(folder / f"train{number}-00000-of-00001.tfrecord", images, crowd=crowd)
     write_records(folder / "val.tfrecord", {image: [] for image in val_images})
-    write_json(folder / "val.json", annotations({101: list(names), 102: []}, names))
+    write_json(
+        folder / "val.json", annotations({101: list(names) if val_objects is None else val_objects, 102: []}, names)
+    )
     return prepare_data(spec_of(folder, numClasses=num_classes), ranks=1)
 
 
@@ -66,11 +73,16 @@ def test_names_swapped_between_training_and_validation_are_refused(tmp_path: Pat
         prepared(tmp_path, {1: [CAT, DOG]}, names={1: "dog", 2: "cat"})
 
 
+def test_name_of_a_validation_category_without_objects_is_not_that_of_the_class(tmp_path: Path) -> None:
+    data = prepared(tmp_path, {1: [CAT, DOG]}, names={1: "cat", 2: "bird"}, val_objects=[1])
+    assert data.class_map.names == ("cat", "dog")
+
+
 def test_ids_dealt_anew_between_training_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r'"dog" has id 2 in .*/train0-.* and id 3 in .*/train1-'):
         prepared(tmp_path, {1: [CAT, DOG]}, {2: [CAT, (3, "dog")]}, num_classes=4)
 
 
 def test_training_and_validation_without_a_common_category_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match='no category in common: the training records has 5 "cow"; '):
+    with pytest.raises(InvalidInput, match='no category in common: 5 "cow" in the training records; '):
         prepared(tmp_path, {1: [(5, "cow")]}, num_classes=6)

@@ -35,8 +35,7 @@ class ValidationData:
     @property
     def categories(self) -> Categories:
         """All categories of the annotations."""
-        names = {number: {name} if name else set() for number, name in self.ground_truth.category_names.items()}
-        return Categories(self.ground_truth.name, names)
+        return self.ground_truth.categories
 
     def check_model(self, class_map: ClassMap, source: str) -> None:
         """Compare the categories of a model with those of the annotations.
@@ -51,7 +50,7 @@ class ValidationData:
         named = {number: {name} for number, name in zip(class_map.ids, class_map.names, strict=True) if name}
         # A model whose names are unknown may know any of its ids.
         model = Categories(source, named or {number: set() for number in class_map.ids})
-        require_agreement([model, self.categories])
+        require_agreement([self.categories], model=model)
         compare_categories(model, self.categories, self.evaluated)
 
 
