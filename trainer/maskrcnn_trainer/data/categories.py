@@ -80,7 +80,7 @@ def require_agreement(sources: Sequence[Categories], *, model: Categories | None
         learned.setdefault(key(name), []).append(number)
     for same, found in ids.items():
         of_model = [one for one in learned.get(same, []) if one in found] or learned.get(same, [])
-        places = {one: model.source for one in of_model} if model else {}
+        places = dict.fromkeys(of_model, model.source) if model else {}
         places |= {number: where for number, where in found.items() if number not in places}
         if len(places) > 1 and not conflicting & places.keys():
             (one, where), (other, other_where) = list(places.items())[:2]
