@@ -14,9 +14,14 @@ CATEGORIES = {1: "cat", 2: "dog"}
 
 
 def opened(
-    folder: Path, content: dict[str, Any], *, images: tuple[int, ...] = (1, 2, 3), **data: Any
+    folder: Path,
+    content: dict[str, Any],
+    *,
+    images: tuple[int, ...] = (1, 2, 3),
+    size: tuple[int, int] | None = None,
+    **data: Any,
 ) -> ValidationData:
-    write_records(folder / "val.tfrecord", {image: [] for image in images})
+    write_records(folder / "val.tfrecord", {image: [] for image in images}, size=size)
     write_json(folder / "val.json", content)
     return open_validation(spec_of(folder, **data))
 
@@ -35,6 +40,23 @@ def test_records_of_other_images_are_refused_with_count_and_ids(tmp_path: Path) 
     message = str(failure.value)
     assert message.startswith(f"valJsonFile: {tmp_path}/val.json has no image for 4 of 5 records of ")
     assert f"validationFilePattern {tmp_path}/val.tfrecord (ids '30', '31', '32', ...)" in message
+
+
+def test_image_of_another_size_than_its_record_is_refused(tmp_path: Path) -> None:
+    content = annotations({1: [1], 2: [1], 3: []}, CATEGORIES)
+    opened(tmp_path, content, size=(40, 30))
+    content["images"][1].update(width=80, height=60)
+    with pytest.raises(InvalidInput) as failure:
+        opened(tmp_path, content, size=(40, 30))
+    assert str(failure.value).startswith(
+        f"valJsonFile: {tmp_path}/val.json: image 2 (2.jpg) is 80x60 (width x height), but its record in "
+        f"{tmp_path}/val.tfrecord is 40x30; 1 of 3 images differ"
+    )
+
+
+def test_image_with_swapped_sides_is_refused_with_a_hint_at_exif(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"is 40x30 .* is 30x40; 3 of 3 images differ.*EXIF"):
+        opened(tmp_path, annotations({1: [1], 2: [1], 3: []}, CATEGORIES), size=(30, 40))
 
 
 def test_records_past_eval_samples_are_not_compared(tmp_path: Path) -> None:

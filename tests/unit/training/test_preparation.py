@@ -52,6 +52,40 @@ def test_names_of_classes_that_only_training_has_come_from_the_records(
     assert f'7 "cow" are in the training records, not in {tmp_path}/val.json' in caplog.text
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "fault"),
+    [
+        ("bbox/xmax", [0.5, NAN], r"image/object/bbox/xmax\[1\] is nan: a fraction of the image, 0 to 1, is expected"),
+        ("bbox/ymin", [-INF, 0.1], r"image/object/bbox/ymin\[0\] is -inf: a fraction"),
+        ("bbox/ymax", [1e30, 0.5], r"image/object/bbox/ymax\[0\] is 1e\+30: a fraction"),
+        ("bbox/xmax", [0.9, 0.1], r"image/object/bbox/xmax\[1\] is 0.1, below xmin 0.2: the box has a negative size"),
+        ("bbox/ymax", [0.9, 0.05], r"image/object/bbox/ymax\[1\] is 0.05, below ymin 0.1: the box has a negative size"),
+        ("bbox/ymin", [0.1], r"image/object/bbox/ymin has 1 value for 2 objects \(image/object/class/label\)"),
+        ("is_crowd", [0, 0, 0], "image/object/is_crowd has 3 values for 2 objects"),
+        ("class/label", [1], "image/object/bbox/ymin has 2 values for 1 object "),
+        ("class/label", [1, 2**31], "image/object/class/label is 2147483648: category ids must be at most 2147483647"),
+    ],
+)
+def test_record_with_wrong_objects_is_refused(tmp_path: Path, field: str, values: list[float], fault: str) -> None:
+    write_records(
+        tmp_path / "train.tfrecord", {7: [], 8: [CAT], 9: [CAT, DOG]}, changes={f"image/object/{field}": values}
+    )
+    with pytest.raises(
+        InvalidInput,
+        match=rf"^trainingFilePattern: 1 of 4 records have wrong values: .*train.tfrecord: record 2 \(image 9\): {fault}",
+    ):
+        prepared(tmp_path, {1: [CAT]})
+
+
+@pytest.mark.parametrize(("field", "values"), [("bbox/xmax", [1.0001]), ("bbox/xmax", [0.2]), ("is_crowd", [])])
+def test_record_that_training_can_use_is_accepted(tmp_path: Path, field: str, values: list[float]) -> None:
+    write_records(tmp_path / "train.tfrecord", {8: [CAT], 9: [DOG]}, changes={f"image/object/{field}": values})
+    assert len(prepared(tmp_path, {1: [CAT]}).records) == 3
+
+
 @pytest.mark.parametrize("objects", [[], [CAT]])
 def test_records_without_an_object_to_learn_are_refused(tmp_path: Path, objects: list[Object]) -> None:
     with pytest.raises(InvalidInput, match=r"trainingFilePattern: 1 records, (no object|all 1 objects are crowds)"):
