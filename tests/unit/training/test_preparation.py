@@ -70,13 +70,10 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_record_with_wrong_objects_is_refused(tmp_path: Path, field: str, values: list[float], fault: str) -> None:
-    write_records(
-        tmp_path / "train.tfrecord", {7: [], 8: [CAT], 9: [CAT, DOG]}, changes={f"image/object/{field}": values}
-    )
-    with pytest.raises(
-        InvalidInput,
-        match=rf"^trainingFilePattern: 1 of 4 records have wrong values: .*train.tfrecord: record 2 \(image 9\): {fault}",
-    ):
+    changes = {f"image/object/{field}": values}
+    write_records(tmp_path / "train.tfrecord", {7: [], 8: [CAT], 9: [CAT, DOG]}, changes=changes)
+    start = "^trainingFilePattern: 1 of 4 records have wrong values: .*train.tfrecord: record 2"
+    with pytest.raises(InvalidInput, match=rf"{start} \(image 9\): {fault}"):
         prepared(tmp_path, {1: [CAT]})
 
 
