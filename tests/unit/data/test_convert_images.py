@@ -139,6 +139,59 @@ def chunks(png: bytes) -> list[bytes]:
     return found
 
 
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def header(color_type: int, *, width: int = 40, compression: int = 0) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, 30, 8, color_type, compression, 0, 0))
+
+
+COLORS = chunk(b"PLTE", bytes(range(48)))
+TEXT = chunk(b"tEXt", b"a\0b")
+INDICES = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + bytes(row[:, 0] % 16) for row in PIXELS)))
+RGB = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in PIXELS)))
+END = chunk(b"IEND")
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ((header(3), INDICES), r"it has no colors \(PLTE chunk\) before its pixels"),
+        ((header(3), INDICES, COLORS), r"it has no colors \(PLTE chunk\) before its pixels"),
+        ((header(3), chunk(b"PLTE"), INDICES), "its PLTE chunk of 0 bytes does not hold 1 to 256 colors"),
+        ((header(3), chunk(b"PLTE", bytes(4)), INDICES), "its PLTE chunk of 4 bytes does not hold 1 to 256 colors"),
+        ((header(3), COLORS, COLORS, INDICES), "it has two PLTE chunks"),
+        ((header(2, width=20), header(2), RGB), "it has two IHDR chunks"),
+        ((header(2), RGB, header(2)), "it has two IHDR chunks"),
+        ((TEXT, header(2), RGB), "its first chunk is tEXt, IHDR is expected"),
+        ((chunk(b"CgBI", bytes(4)), header(2), RGB), "its first chunk is CgBI, IHDR is expected"),
+        ((header(2, compression=1), RGB), "its IHDR chunk has another length or compression than PNG knows"),
+        ((header(2), chunk(b"ABCD"), RGB), "it has a critical chunk ABCD, which PNG does not know"),
+        ((header(2), RGB, chunk(b"a1cd")), "'a1cd' is not the type of a chunk"),
+    ],
+)
+def test_png_whose_chunks_training_refuses_is_refused(tmp_path: Path, parts: tuple[bytes, ...], reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + END)
+    with pytest.raises(UnreadableImage, match=f"^is damaged: {reason}$"):
+        check_image(tmp_path / "a.png", 30, 40)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (header(3), COLORS, INDICES),
+        (header(2), COLORS, RGB, TEXT),
+        (header(2), RGB, COLORS),
+        (header(0), COLORS, INDICES),
+        (header(2), chunk(b"IDAT"), RGB, TEXT, chunk(b"IDAT")),
+    ],
+)
+def test_png_whose_chunks_training_reads_is_stored_as_it_is(tmp_path: Path, parts: tuple[bytes, ...]) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + END)
+    assert check_image(tmp_path / "a.png", 30, 40).stored == "png"
+
+
 @pytest.mark.parametrize("from_end", [100, 13], ids=["pixels", "checksum"])
 def test_png_with_a_changed_byte_is_refused(tmp_path: Path, from_end: int) -> None:
     data = write(tmp_path / "a.png", compress_level=0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
+from maskrcnn_trainer.data.convert.png_chunks import SIGNATURE, check_chunks
 from maskrcnn_trainer.data.image_files import UnreadableImage, is_deep, opened, read_bytes, to_rgb
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 _SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
 _DARK = 16  # of 256 levels of the high byte: 1/16 of the range
-_PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS = {"jpeg": (2**29 - 1) // 3, "png": 2**29 - 1}
 """What TensorFlow 2.18 decodes, by format: core/lib/jpeg/jpeg_mem.cc and kernels/image/decode_image_op.cc."""
 
@@ -73,8 +72,8 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
         UnreadableImage: missing, damaged, cut off, of another size, too large, or of 32 bits a channel.
     """
     data = read_bytes(path)
-    is_png = data.startswith(_PNG)
-    ends = _png_ends(data) if is_png else True
+    is_png = data.startswith(SIGNATURE)
+    ends = check_chunks(data) if is_png else True
     with opened(data) as image:
         _check_size(image, height, width)
         repaired = "" if ends else "the file ends early, after all of its pixels"
@@ -123,28 +122,6 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else _UPRIGHT
 
 
-def _png_ends(data: bytes) -> bool:
-    """Return whether a PNG has its last chunk.
-
-    Pillow does not look at the checksums of pixels; TensorFlow does. W3C, ISO/IEC 15948:2003, 5.3.
-
-    Raises:
-        UnreadableImage: a checksum is wrong.
-    """
-    place, whole = len(_PNG), memoryview(data)
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
-        if end > len(data):
-            return False
-        if zlib.crc32(whole[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise UnreadableImage(f"is damaged: the checksum of its {kind.decode('latin-1')!a} chunk is wrong")
-        if kind == b"IEND":
-            return True
-        place = end
-    return False
-
-
 def _stored_format(data: bytes) -> str | None:
     """Return the format under which a file is stored as it is, None for those that TensorFlow reads otherwise.
 
@@ -152,7 +129,7 @@ def _stored_format(data: bytes) -> str | None:
     """
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    return "png" if data.startswith(_PNG) else None
+    return "png" if data.startswith(SIGNATURE) else None
 
 
 def _as_png(data: bytes) -> bytes:
