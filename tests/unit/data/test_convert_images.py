@@ -109,6 +109,44 @@ def test_progressive_jpeg_cut_off_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.jpg", 30, 40)
 
 
+EOI = b"\xff\xd9"
+
+
+def with_thumbnail() -> Image.Exif:
+    """EXIF with a JPEG in it, which has an end marker of its own."""
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS[:8, :8]).save(stream, "JPEG")
+    tags = Image.Exif()
+    tags[0x927C] = stream.getvalue()
+    return tags
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(400), bytes(range(1, 200))], ids=["nothing", "zeros", "others"])
+def test_jpeg_without_its_end_marker_is_refused(tmp_path: Path, tail: bytes) -> None:
+    data = write(tmp_path / "a.jpg", exif=with_thumbnail())
+    assert data.count(EOI) == 2
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 3 // 4] + tail)
+    with pytest.raises(UnreadableImage, match=r"cannot be decoded|is cut off: its end marker \(EOI\) is missing"):
+        check_image(tmp_path / "a.jpg", 30, 40)
+
+
+@pytest.mark.parametrize("lost", [0, 30, 400])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"quality": 10}, {"exif": with_thumbnail()}])
+def test_jpeg_whose_data_ends_early_has_lost_pixels(tmp_path: Path, options: dict[str, Any], lost: int) -> None:
+    data = write(tmp_path / "a.jpg", Image.fromarray(np.tile(PIXELS, (4, 4, 1))), **options)
+    (tmp_path / "a.jpg").write_bytes(data[: -2 - lost] + EOI + b"what some cameras add")
+    checked = check_image(tmp_path / "a.jpg", 120, 160)
+    assert checked.stored == "jpeg"
+    assert checked.has_lost_pixels == bool(lost)
+
+
+@pytest.mark.parametrize("image", [Image.fromarray(PIXELS[..., 0]), Image.fromarray(PIXELS).convert("CMYK")])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:4:4"}])
+def test_sound_jpeg_has_no_lost_pixels(tmp_path: Path, image: Image.Image, options: dict[str, Any]) -> None:
+    write(tmp_path / "a.jpg", image, **options)
+    assert not check_image(tmp_path / "a.jpg", 30, 40).has_lost_pixels
+
+
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"hello")
     (tmp_path / "b.jpg").write_bytes(b"")

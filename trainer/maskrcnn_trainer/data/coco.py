@@ -102,14 +102,18 @@ class Problems:
         if len(self._shown) < PROBLEMS_SHOWN:
             self._shown.append(text)
 
-    def raise_if_any(self) -> None:
-        """Raises InvalidInput with all that was collected."""
+    def raise_if_any(self, *, remedy: str = "") -> None:
+        """Raise InvalidInput with all that was collected.
+
+        Args:
+            remedy: follows the count of those that are not spelled out.
+        """
         if not self.count:
             return
         if self.count == 1:
             raise InvalidInput(f"{self.path}: {self._shown[0]}", reason="InvalidData")
         more = self.count - len(self._shown)
-        lines = [f"{self.path}: {self.count} problems:", *self._shown, *([f"and {more} more"] if more else [])]
+        lines = [f"{self.path}: {self.count} problems:", *self._shown, *([f"and {more} more{remedy}"] if more else [])]
         raise InvalidInput("\n  ".join(lines), reason="InvalidData")
 
 
