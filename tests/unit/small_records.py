@@ -15,8 +15,27 @@ Object = tuple[int, str]
 """Category id and name."""
 
 
-def write_records(path: Path, images: dict[int, Sequence[Object]], *, crowd: bool = False) -> Path:
-    """One record an image: its id, its objects."""
+SIDES = {"ymin": 0.1, "xmin": 0.2, "ymax": 0.5, "xmax": 0.6}
+
+
+def write_records(
+    path: Path,
+    images: dict[int, Sequence[Object]],
+    *,
+    crowd: bool = False,
+    size: tuple[int, int] | None = None,
+    changes: dict[str, list[Any]] | None = None,
+) -> Path:
+    """One record an image: its id, its objects.
+
+    Args:
+        path: the file.
+        images: the objects of each image.
+        crowd: whether they are crowds.
+        size: width and height that records give.
+        changes: lists of floats or integers of the last record, by feature.
+    """
+    last = list(images)[-1]
     payloads = [
         make_example(
             byte_lists={
@@ -25,16 +44,28 @@ def write_records(path: Path, images: dict[int, Sequence[Object]], *, crowd: boo
                 "image/object/class/text": [name.encode() for _, name in objects if name],
                 "image/object/mask": [b"a mask"] * len(objects),
             },
-            float_lists={},
-            int_lists={
-                "image/object/class/label": [number for number, _ in objects],
-                "image/object/is_crowd": [int(crowd)] * len(objects),
-            },
+            float_lists=_changed(
+                {f"image/object/bbox/{side}": [value] * len(objects) for side, value in SIDES.items()},
+                changes if image == last else None,
+            ),
+            int_lists=_changed(
+                {
+                    "image/object/class/label": [number for number, _ in objects],
+                    "image/object/is_crowd": [int(crowd)] * len(objects),
+                    "image/width": [size[0]] if size else [],
+                    "image/height": [size[1]] if size else [],
+                },
+                changes if image == last else None,
+            ),
         )
         for image, objects in images.items()
     ]
     path.write_bytes(b"".join(map(frame, payloads)))
     return path
+
+
+def _changed(lists: dict[str, list[Any]], changes: dict[str, list[Any]] | None) -> dict[str, list[Any]]:
+    return {key: (changes or {}).get(key, values) for key, values in lists.items()}
 
 
 def annotations(images: dict[int, Sequence[int]], categories: dict[int, str], **more: Any) -> dict[str, Any]:

@@ -72,6 +72,13 @@ def make_directory(path: Path, *, flag: str = "") -> Path:
     return path
 
 
+def directory_fault(path: Path) -> str:
+    """Return why files cannot be read from a directory, as the end of "path: ..."; "" where it is one."""
+    if path.is_dir():
+        return ""
+    return "is a file, not a directory" if path.exists() else "there is no such directory"
+
+
 def unfinished(path: Path) -> Path:
     """Return a name beside ``path`` for its content until that is whole.
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from maskrcnn_trainer.data.categories import Categories, compare_categories, require_agreement
@@ -20,8 +22,8 @@ def source(name: str, **names: str) -> Categories:
         ({"_1": "Stra\u00dfe "}, {"_1": "strasse"}),
         ({"_1": "cafe\u0301"}, {"_1": "caf\u00e9"}),
         ({"_1": "half \\ud800"}, {"_1": "half \ud800"}),
-        ({"_1": "part", "_2": "part"}, {"_1": "part", "_2": "part"}),
-        ({"_2": "part"}, {"_1": "part", "_2": "part"}),
+        ({"_1": "a", "_27": "A"}, {"_1": "a", "_27": "A"}),
+        ({"_27": "A"}, {"_1": "a", "_27": "A"}),
     ],
 )
 def test_categories_agree(train: dict[str, str], val: dict[str, str]) -> None:
@@ -43,6 +45,50 @@ def test_name_with_two_ids_is_refused_with_both() -> None:
         require_agreement(sets)
 
 
+def test_name_with_two_ids_in_one_source_is_refused() -> None:
+    with pytest.raises(InvalidInput, match='^category "part" has ids 1 and 7 in val.json: every id must'):
+        require_agreement([source("train", _3="cow"), source("val.json", _1="part", _7="part")])
+
+
+def test_letters_of_two_cases_are_two_categories() -> None:
+    sets = [source("train", _1="a", _27="A"), source("val.json", _1="A", _27="a")]
+    with pytest.raises(InvalidInput, match='id 1 is "a" in train and "A" in val.json'):
+        require_agreement(sets)
+
+
+def test_ids_without_objects_do_not_count() -> None:
+    train, unused = source("train", _1="cat", _2="dog"), source("val.json", _1="cat", _2="bird", _7="dog")
+    require_agreement([train, dataclasses.replace(unused, used={1})])
+    with pytest.raises(InvalidInput, match=r'id 2 is "dog" in train and "bird" in val\.json: every id'):
+        require_agreement([train, dataclasses.replace(unused, used={1, 2})])
+
+
+@pytest.mark.parametrize(
+    ("ids", "used", "conflict"),
+    [
+        ({1}, {1, 7}, "id 1 in model.tlt and id 7 in val.json"),
+        ({1}, {7}, "id 1 in model.tlt and id 7 in val.json"),
+        ({1, 7}, {1, 7}, "id 1 in model.tlt and id 7 in model.tlt"),
+        ({1, 7}, {9}, "id 1 in model.tlt and id 7 in model.tlt"),
+        ({1}, {1}, None),
+        ({1, 7}, {7}, None),
+        ({7}, {9}, "id 7 in model.tlt and id 9 in val.json"),
+        ({1, 7}, set(), None),
+    ],
+)
+def test_name_of_a_model_must_have_the_id_of_the_annotations(
+    ids: set[int], used: set[int], conflict: str | None
+) -> None:
+    model = Categories("model.tlt", {number: {"car"} for number in ids})
+    annotations = Categories("val.json", {1: {"car"}, 7: {"car"}, 9: {"car"}}, used)
+    if conflict is None:
+        require_agreement([annotations], model=model)
+        return
+    with pytest.raises(InvalidInput, match='^category "car" has ') as failure:
+        require_agreement([annotations], model=model)
+    assert conflict in str(failure.value).replace("ids 1 and 7 in model.tlt", "id 1 in model.tlt and id 7 in model.tlt")
+
+
 def test_id_with_two_names_in_one_source_is_refused() -> None:
     with pytest.raises(InvalidInput, match='id 1 is "a" in mixed.tfrecord and "b" in mixed.tfrecord'):
         require_agreement([Categories("mixed.tfrecord", {1: {"a", "b"}})])
@@ -59,7 +105,7 @@ def test_many_conflicts_are_counted() -> None:
 def test_no_category_in_common_is_refused_with_both_lists() -> None:
     with pytest.raises(
         InvalidInput,
-        match='no category in common: model.tlt has 1 "cat", 2; val.json has 11 "car", 12 "bus"; both must',
+        match='no category in common: 1 "cat", 2 in model.tlt; 11 "car", 12 "bus" in val.json; both must',
     ):
         compare_categories(source("model.tlt", _1="cat", _2=""), source("val.json", _11="car", _12="bus"), {11})
 

@@ -60,8 +60,8 @@ def test_the_ids_are_the_union_of_both_sets() -> None:
     assert classes.names == ("three", "seven")
 
 
-def test_a_name_that_validation_lacks_comes_from_the_records() -> None:
-    assert class_map_for({1: "one", 2: "two"}, {1: "", 2: "2"}, 3).names == ("one", "2")
+def test_names_are_those_of_the_records_and_where_they_have_none_those_of_validation() -> None:
+    assert class_map_for({1: "one", 2: "two", 3: ""}, {1: "", 2: "2", 3: "three"}, 4).names == ("one", "two", "three")
 
 
 @pytest.mark.parametrize(

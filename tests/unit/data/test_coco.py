@@ -235,9 +235,15 @@ def test_file_names_matter_to_a_conversion_only() -> None:
         checked_dataset(content, "x")
 
 
-def test_category_names_used_twice_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load(tmp_path, broken(lambda c: c["categories"][1].update(name="cat")))
-    assert "category names used more than once: cat" in caplog.text
+def test_category_name_with_two_ids_that_have_objects_is_refused(tmp_path: Path) -> None:
+    content = broken(lambda c: c["categories"][1].update(name="cat"))
+    with pytest.raises(InvalidInput, match='category "cat" has ids [0-9]+ and [0-9]+ in .*json'):
+        load(tmp_path, content)
+
+
+def test_category_name_of_an_unused_id_is_accepted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(tmp_path, broken(lambda c: c["categories"].append({"id": 77, "name": "cat"})))
+    assert caplog.text == ""
 
 
 def test_duplicate_annotations_are_warned_about_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -285,13 +285,17 @@ def test_missing_images_in_folders_are_named_before_the_first_is_converted(sourc
         source.write().convert(progress=fail_when_converting)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_more_bad_images_than_a_message_holds_are_counted_to_the_last(source: Source, processes: int) -> None:
+def test_more_bad_images_than_a_message_holds_are_all_told(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     for i in range(5, 30):
         (source.image_dir / f"{i}.jpg").write_bytes(b"no image")
         source.images.append({"id": 100 + i, "file_name": f"{i}.jpg", "width": 40, "height": 30})
-    with pytest.raises(InvalidInput, match=r"(?s): 25 problems:.*and 5 more"):
-        source.write().convert(processes=processes)
+    with caplog.at_level(logging.INFO), pytest.raises(InvalidInput) as failure:
+        source.write().convert(processes=2)
+    assert f"{source.annotations_file}: 25 problems:" in str(failure.value)
+    assert "and 5 more; they are in the log above, and with --skip-bad-images all are in" in str(failure.value)
+    told = str(failure.value) + caplog.text
+    assert [told.count(f"images: id {100 + i}: ") for i in range(5, 30)] == [1] * 25
+    assert source.files() == []
 
 
 def test_bad_image_is_told_once_and_before_the_first_is_converted(
@@ -478,6 +482,14 @@ def test_png_without_its_end_is_counted_in_a_warning(source: Source, caplog: pyt
     )
 
 
+def test_jpeg_whose_data_ends_early_is_counted_in_a_warning(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    data = (source.image_dir / "3.jpg").read_bytes()
+    (source.image_dir / "3.jpg").write_bytes(data[:-300] + b"\xff\xd9")
+    source.write().convert()
+    (line,) = warnings_in(caplog)
+    assert line.startswith("1 of 5 images (20.0%) are JPEG files that end before their last pixels (such as 3.jpg)")
+
+
 def test_crowds_that_are_most_of_the_objects_are_counted_in_a_warning(
     source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -530,6 +542,8 @@ def test_directories_that_cannot_work(source: Source, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="--image_dir .*none: there is no such directory"):
         convert_dataset(tmp_path / "none", source.annotations_file, source.output_dir)
     (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="--image_dir .*/file: is a file, not a directory$"):
+        convert_dataset(tmp_path / "file", source.annotations_file, source.output_dir)
     with pytest.raises(InvalidInput, match="--output_dir .*file/out: the directory cannot be made .Not a directory"):
         convert_dataset(source.image_dir, source.annotations_file, tmp_path / "file" / "out")
 

@@ -109,6 +109,44 @@ def test_progressive_jpeg_cut_off_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.jpg", 30, 40)
 
 
+EOI = b"\xff\xd9"
+
+
+def with_thumbnail() -> Image.Exif:
+    """EXIF with a JPEG in it, which has an end marker of its own."""
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS[:8, :8]).save(stream, "JPEG")
+    tags = Image.Exif()
+    tags[0x927C] = stream.getvalue()
+    return tags
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(400), bytes(range(1, 200))], ids=["nothing", "zeros", "others"])
+def test_jpeg_without_its_end_marker_is_refused(tmp_path: Path, tail: bytes) -> None:
+    data = write(tmp_path / "a.jpg", exif=with_thumbnail())
+    assert data.count(EOI) == 2
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 3 // 4] + tail)
+    with pytest.raises(UnreadableImage, match=r"cannot be decoded|is cut off: its end marker \(EOI\) is missing"):
+        check_image(tmp_path / "a.jpg", 30, 40)
+
+
+@pytest.mark.parametrize("lost", [0, 30, 400])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"quality": 10}, {"exif": with_thumbnail()}])
+def test_jpeg_whose_data_ends_early_has_lost_pixels(tmp_path: Path, options: dict[str, Any], lost: int) -> None:
+    data = write(tmp_path / "a.jpg", Image.fromarray(np.tile(PIXELS, (4, 4, 1))), **options)
+    (tmp_path / "a.jpg").write_bytes(data[: -2 - lost] + EOI + b"what some cameras add")
+    checked = check_image(tmp_path / "a.jpg", 120, 160)
+    assert checked.stored == "jpeg"
+    assert checked.has_lost_pixels == bool(lost)
+
+
+@pytest.mark.parametrize("image", [Image.fromarray(PIXELS[..., 0]), Image.fromarray(PIXELS).convert("CMYK")])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:4:4"}])
+def test_sound_jpeg_has_no_lost_pixels(tmp_path: Path, image: Image.Image, options: dict[str, Any]) -> None:
+    write(tmp_path / "a.jpg", image, **options)
+    assert not check_image(tmp_path / "a.jpg", 30, 40).has_lost_pixels
+
+
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"hello")
     (tmp_path / "b.jpg").write_bytes(b"")
@@ -137,6 +175,59 @@ def chunks(png: bytes) -> list[bytes]:
         found.append(png[place:end])
         place = end
     return found
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def header(color_type: int, *, width: int = 40, compression: int = 0) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, 30, 8, color_type, compression, 0, 0))
+
+
+COLORS = chunk(b"PLTE", bytes(range(48)))
+TEXT = chunk(b"tEXt", b"a\0b")
+INDICES = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + bytes(row[:, 0] % 16) for row in PIXELS)))
+RGB = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in PIXELS)))
+END = chunk(b"IEND")
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ((header(3), INDICES), r"it has no colors \(PLTE chunk\) before its pixels"),
+        ((header(3), INDICES, COLORS), r"it has no colors \(PLTE chunk\) before its pixels"),
+        ((header(3), chunk(b"PLTE"), INDICES), "its PLTE chunk of 0 bytes does not hold 1 to 256 colors"),
+        ((header(3), chunk(b"PLTE", bytes(4)), INDICES), "its PLTE chunk of 4 bytes does not hold 1 to 256 colors"),
+        ((header(3), COLORS, COLORS, INDICES), "it has two PLTE chunks"),
+        ((header(2, width=20), header(2), RGB), "it has two IHDR chunks"),
+        ((header(2), RGB, header(2)), "it has two IHDR chunks"),
+        ((TEXT, header(2), RGB), "its first chunk is tEXt, IHDR is expected"),
+        ((chunk(b"CgBI", bytes(4)), header(2), RGB), "its first chunk is CgBI, IHDR is expected"),
+        ((header(2, compression=1), RGB), "its IHDR chunk has another length or compression than PNG knows"),
+        ((header(2), chunk(b"ABCD"), RGB), "it has a critical chunk ABCD, which PNG does not know"),
+        ((header(2), RGB, chunk(b"a1cd")), "'a1cd' is not the type of a chunk"),
+    ],
+)
+def test_png_whose_chunks_training_refuses_is_refused(tmp_path: Path, parts: tuple[bytes, ...], reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + END)
+    with pytest.raises(UnreadableImage, match=f"^is damaged: {reason}$"):
+        check_image(tmp_path / "a.png", 30, 40)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (header(3), COLORS, INDICES),
+        (header(2), COLORS, RGB, TEXT),
+        (header(2), RGB, COLORS),
+        (header(0), COLORS, INDICES),
+        (header(2), chunk(b"IDAT"), RGB, TEXT, chunk(b"IDAT")),
+    ],
+)
+def test_png_whose_chunks_training_reads_is_stored_as_it_is(tmp_path: Path, parts: tuple[bytes, ...]) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + END)
+    assert check_image(tmp_path / "a.png", 30, 40).stored == "png"
 
 
 @pytest.mark.parametrize("from_end", [100, 13], ids=["pixels", "checksum"])

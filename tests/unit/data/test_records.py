@@ -55,8 +55,11 @@ def test_nothing_matches(tmp_path: Path) -> None:
     write_set(tmp_path)
     with pytest.raises(InvalidInput, match=r"val\*\.tfrecord: no file matches; convert the data set first"):
         index_records(f"{tmp_path}/train*,{tmp_path}/val*.tfrecord")
-    with pytest.raises(InvalidInput, match=rf"there is no directory {tmp_path}/none"):
+    with pytest.raises(InvalidInput, match=rf"{tmp_path}/none: there is no such directory"):
         index_records(f"{tmp_path}/none/train*")
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match=rf"{tmp_path}/file: is a file, not a directory"):
+        index_records(f"{tmp_path}/file/train*")
     with pytest.raises(InvalidInput, match="no file pattern"):
         index_records(" , ")
 

@@ -14,9 +14,14 @@ CATEGORIES = {1: "cat", 2: "dog"}
 
 
 def opened(
-    folder: Path, content: dict[str, Any], *, images: tuple[int, ...] = (1, 2, 3), **data: Any
+    folder: Path,
+    content: dict[str, Any],
+    *,
+    images: tuple[int, ...] = (1, 2, 3),
+    size: tuple[int, int] | None = None,
+    **data: Any,
 ) -> ValidationData:
-    write_records(folder / "val.tfrecord", {image: [] for image in images})
+    write_records(folder / "val.tfrecord", {image: [] for image in images}, size=size)
     write_json(folder / "val.json", content)
     return open_validation(spec_of(folder, **data))
 
@@ -35,6 +40,23 @@ def test_records_of_other_images_are_refused_with_count_and_ids(tmp_path: Path) 
     message = str(failure.value)
     assert message.startswith(f"valJsonFile: {tmp_path}/val.json has no image for 4 of 5 records of ")
     assert f"validationFilePattern {tmp_path}/val.tfrecord (ids '30', '31', '32', ...)" in message
+
+
+def test_image_of_another_size_than_its_record_is_refused(tmp_path: Path) -> None:
+    content = annotations({1: [1], 2: [1], 3: []}, CATEGORIES)
+    opened(tmp_path, content, size=(40, 30))
+    content["images"][1].update(width=80, height=60)
+    with pytest.raises(InvalidInput) as failure:
+        opened(tmp_path, content, size=(40, 30))
+    assert str(failure.value).startswith(
+        f"valJsonFile: {tmp_path}/val.json: image 2 (2.jpg) is 80x60 (width x height), but its record in "
+        f"{tmp_path}/val.tfrecord is 40x30; 1 of 3 images differ"
+    )
+
+
+def test_image_with_swapped_sides_is_refused_with_a_hint_at_exif(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"is 40x30 .* is 30x40; 3 of 3 images differ.*EXIF"):
+        opened(tmp_path, annotations({1: [1], 2: [1], 3: []}, CATEGORIES), size=(30, 40))
 
 
 def test_records_past_eval_samples_are_not_compared(tmp_path: Path) -> None:
@@ -73,14 +95,22 @@ def test_objects_without_masks_can_be_compared(tmp_path: Path) -> None:
         (ClassMap((1, 2), ("dog", "cat"), 3), 'id 1 is "dog" in model.tlt and "cat" in .*val.json'),
         (ClassMap((2, 3), ("cat", "cow"), 3), 'id 2 is "cat" in model.tlt and "dog" in'),
         (ClassMap((1, 2, 3), ("", "", "cat"), 4), '"cat" has id 3 in model.tlt and id 1 in'),
-        (ClassMap((11, 12), ("car", "bus"), 3), 'no category in common: model.tlt has 11 "car", 12 "bus"'),
-        (ClassMap((11, 12), ("", ""), 3), "no category in common: model.tlt has 11, 12"),
+        (ClassMap((11, 12), ("car", "bus"), 3), 'no category in common: 11 "car", 12 "bus" in model.tlt; 1 "cat"'),
+        (ClassMap((11, 12), ("", ""), 3), "no category in common: 11, 12 in model.tlt"),
     ],
 )
 def test_model_of_other_categories_is_refused(tmp_path: Path, class_map: ClassMap, message: str) -> None:
     data = opened(tmp_path, annotations({1: [1], 2: [], 3: [2]}, CATEGORIES))
     with pytest.raises(InvalidInput, match=message):
         data.check_model(class_map, "model.tlt")
+
+
+def test_name_of_the_model_under_another_id_counts_where_it_has_objects(tmp_path: Path) -> None:
+    model = ClassMap((1, 2), ("cat", "dog"), 3)
+    twice = CATEGORIES | {7: "cat"}
+    opened(tmp_path, annotations({1: [1], 2: [], 3: [2]}, twice)).check_model(model, "model.tlt")
+    with pytest.raises(InvalidInput, match='"cat" has id 1 in model.tlt and id 7 in'):
+        opened(tmp_path, annotations({1: [7], 2: [], 3: [2]}, twice)).check_model(model, "model.tlt")
 
 
 @pytest.mark.parametrize("names", [("cat", "dog"), ("", ""), ("Cat", "dog ")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
@@ -21,10 +21,12 @@ class Categories:
     Attributes:
         source: what messages call it, such as ``valJsonFile /data/val.json``.
         names: the names of each id; none where the source has no name for it.
+        used: ids that have objects; None for all.
     """
 
     source: str
     names: Mapping[int, Collection[str]]
+    used: Collection[int] | None = None
 
     def shown(self, ids: Iterable[int]) -> str:
         """Return ids with their names, the first few: ``3 "car", 7 "bus", ... (12)``."""
@@ -32,37 +34,58 @@ class Categories:
         parts = [" ".join([str(one), *(f'"{name}"' for name in sorted(self.names.get(one, ())))]) for one in some]
         return _first(parts)
 
+    def named(self) -> Iterator[tuple[int, str]]:
+        """Yield each id that has objects with each of its names, in rising order."""
+        for number, names in sorted(self.names.items()):
+            if self.used is None or number in self.used:
+                for name in sorted(names):
+                    yield number, name
 
-def require_agreement(sources: Sequence[Categories]) -> None:
+
+def require_agreement(sources: Sequence[Categories], *, model: Categories | None = None) -> None:
     """Refuse an id that has two names, and a name that has two ids.
 
-    Names are compared without regard to case, Unicode form and surrounding space. Within one source several ids may
-    share a name, since a data set may be converted like that; between two sources they may not.
+    Ids without objects are left out. Names are compared without regard to case, Unicode form and surrounding space; the
+    case counts for names that one source distinguishes by it, such as the letters "a" and "A".
+
+    Args:
+        sources: of annotations and records.
+        model: of a model. Which of its ids had objects is not known: one that shares its name with an id of `sources`
+            counts only where the model lacks that id.
 
     Raises:
         InvalidInput: naming both sources, both names or both ids.
     """
+    everything = [*([model] if model else []), *sources]
+    distinct = _distinguished(everything)
+
+    def key(name: str) -> str:
+        return _exact(name) if _plain(name) in distinct else _plain(name)
+
     conflicts: list[str] = []
+    conflicting: set[int] = set()
     names: dict[int, tuple[str, str]] = {}  # id: the name as its first source has it, that source
     ids: dict[str, dict[int, str]] = {}  # name: its ids, each with its first source
     for source in sources:
-        conflicting: set[int] = set()
-        own_ids: dict[str, set[int]] = {}
-        for number, own in sorted(source.names.items()):
-            for name in sorted(own):
-                own_ids.setdefault(_plain(name), set()).add(number)
-                first, where = names.setdefault(number, (name, source.source))
-                if _plain(first) != _plain(name):
-                    conflicting.add(number)
-                    conflicts.append(f'id {number} is "{first}" in {where} and "{name}" in {source.source}')
-        for plain, numbers in own_ids.items():
-            known = ids.setdefault(plain, {})
-            if known and not numbers & known.keys() and not conflicting & {*numbers, *known}:
-                other, where = next(iter(known.items()))
-                name = names[other][0]
-                conflicts.append(f'"{name}" has id {other} in {where} and id {min(numbers)} in {source.source}')
-            for number in numbers:
-                known.setdefault(number, source.source)
+        for number, name in source.named():
+            ids.setdefault(key(name), {}).setdefault(number, source.source)
+    for source in everything:
+        for number, name in source.named():
+            first, where = names.setdefault(number, (name, source.source))
+            if key(first) != key(name):
+                conflicting.add(number)
+                conflicts.append(f'id {number} is "{first}" in {where} and "{name}" in {source.source}')
+    learned: dict[str, list[int]] = {}
+    for number, name in model.named() if model else ():
+        learned.setdefault(key(name), []).append(number)
+    for same, found in ids.items():
+        of_model = [one for one in learned.get(same, []) if one in found] or learned.get(same, [])
+        places = dict.fromkeys(of_model, model.source) if model else {}
+        places |= {number: where for number, where in found.items() if number not in places}
+        if len(places) > 1 and not conflicting & places.keys():
+            (one, where), (other, other_where) = list(places.items())[:2]
+            both = f"ids {one} and {other}" if where == other_where else f"id {one} in {where} and id {other}"
+            conflicts.append(f'"{names[one][0]}" has {both} in {other_where}')
     if conflicts:
         raise InvalidInput(
             f"category {_first(conflicts, '; ')}: every id must have one name and every name one id; correct the "
@@ -84,8 +107,8 @@ def compare_categories(learned: Categories, validation: Categories, evaluated: C
     """
     if not learned.names.keys() & validation.names.keys():
         raise InvalidInput(
-            f"no category in common: {learned.source} has {learned.shown(learned.names)}; {validation.source} has "
-            f"{validation.shown(validation.names)}; both must be of the same data set",
+            f"no category in common: {learned.shown(learned.names)} in {learned.source}; "
+            f"{validation.shown(validation.names)} in {validation.source}; both must be of the same data set",
             reason="InvalidData",
         )
     unknown = evaluated - learned.names.keys()
@@ -99,10 +122,26 @@ def compare_categories(learned: Categories, validation: Categories, evaluated: C
         log.warning("Categories differ, so some are missed or not measured: %s", "; ".join(remarks))
 
 
+def _distinguished(sources: Iterable[Categories]) -> set[str]:
+    """Return the plain form of names that are different names in one source, with an id each."""
+    distinct: set[str] = set()
+    for source in sources:
+        spelled: dict[str, dict[str, set[int]]] = {}
+        for number, names in source.names.items():
+            for name in names:
+                spelled.setdefault(_plain(name), {}).setdefault(_exact(name), set()).add(number)
+        distinct.update(plain for plain, forms in spelled.items() if len(set.union(*forms.values())) > 1 < len(forms))
+    return distinct
+
+
 def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", _exact(name)).strip().casefold()
+
+
+def _exact(name: str) -> str:
     # JSON may hold half of a surrogate pair, which records have in this form
     text = name.encode("utf-8", "backslashreplace").decode()
-    return unicodedata.normalize("NFKC", text).strip().casefold()
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def _first(parts: Sequence[str], separator: str = ", ") -> str:

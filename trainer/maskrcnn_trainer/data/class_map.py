@@ -117,8 +117,9 @@ def class_map_for(
         raise InvalidInput("no category: neither the training records nor the validation annotations name one")
     if ids[0] < 1:
         raise InvalidInput(f"category id {ids[0]}: ids start from 1 (0 is the background)")
-    names = dict(record_ids) if isinstance(record_ids, Mapping) else {}
-    names |= {number: name for number, name in validation_ids.items() if name}
+    names = dict(validation_ids)
+    if isinstance(record_ids, Mapping):  # these have objects; validation may have an id without any
+        names |= {number: name for number, name in record_ids.items() if name}
     largest = ids[-1]
     if num_classes > largest:
         if num_classes > largest + 1:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from maskrcnn_trainer.data.categories import Categories, require_agreement
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import read_text
 
@@ -81,6 +82,11 @@ class CocoDataset:
         """The annotations of an image, () where it has none."""
         return self.annotations.get(image_id, ())
 
+    def named_categories(self) -> Categories:
+        """The categories for a comparison with those of other sources."""
+        used = frozenset(one.category_id for found in self.annotations.values() for one in found)
+        return Categories(self.path, {one: {name} if name else set() for one, name in self.categories.items()}, used)
+
 
 class Problems:
     """Collects what is wrong with a file and raises it as one error, at most ``PROBLEMS_SHOWN`` of them spelt out."""
@@ -96,14 +102,18 @@ class Problems:
         if len(self._shown) < PROBLEMS_SHOWN:
             self._shown.append(text)
 
-    def raise_if_any(self) -> None:
-        """Raises InvalidInput with all that was collected."""
+    def raise_if_any(self, *, remedy: str = "") -> None:
+        """Raise InvalidInput with all that was collected.
+
+        Args:
+            remedy: follows the count of those that are not spelled out.
+        """
         if not self.count:
             return
         if self.count == 1:
             raise InvalidInput(f"{self.path}: {self._shown[0]}", reason="InvalidData")
         more = self.count - len(self._shown)
-        lines = [f"{self.path}: {self.count} problems:", *self._shown, *([f"and {more} more"] if more else [])]
+        lines = [f"{self.path}: {self.count} problems:", *self._shown, *([f"and {more} more{remedy}"] if more else [])]
         raise InvalidInput("\n  ".join(lines), reason="InvalidData")
 
 
@@ -136,7 +146,7 @@ def checked_dataset(
 
     Raises:
         InvalidInput: keys are missing, values have a wrong type, ids are used twice, ids of categories are below 1,
-            or annotations belong to an unknown image or category.
+            annotations belong to an unknown image or category, or two categories with objects share a name.
     """
     problems = Problems(name)
     sections = {}
@@ -154,12 +164,14 @@ def checked_dataset(
     categories = _categories(sections["categories"], sections["annotations"], problems)
     annotations = _annotations(sections["annotations"], images, categories, require_masks, problems)
     problems.raise_if_any()
-    return CocoDataset(
+    dataset = CocoDataset(
         path=name,
         images=tuple(image for image in images.known.values() if image is not None),
         categories={one: category for one, category in categories.known.items() if category is not None},
         annotations={image: tuple(found) for image, found in annotations.items()},
     )
+    require_agreement([dataset.named_categories()])
+    return dataset
 
 
 def read_json(name: str) -> dict[str, Any]:
@@ -265,10 +277,6 @@ def _categories(entries: list[Any], annotations: list[Any], problems: Problems) 
             problems.add(f"{where}: name {_shown(name)}: a text is expected")
         else:
             categories.known[number] = name
-    names = [name for name in categories.known.values() if name is not None]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        log.warning("%s: category names used more than once: %s", problems.path, ", ".join(twice[:5]))
     return categories
 
 

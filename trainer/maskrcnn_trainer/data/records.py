@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.crc32c import masked_crc32c
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import directory_fault
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ def find_files(patterns: str) -> list[str]:
         matched = [name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207
         if not matched:
             folder = Path(pattern).parent
-            hint = "" if glob.has_magic(str(folder)) or folder.is_dir() else f" (there is no directory {folder})"
+            fault = "" if glob.has_magic(str(folder)) else directory_fault(folder)
+            hint = f" ({folder}: {fault})" if fault else ""
             raise InvalidInput(f"{pattern}: no file matches{hint}; convert the data set first, or correct the pattern")
         found.update(matched)
     return sorted(found)

@@ -1,4 +1,4 @@
-"""Contents of a set of records, found without reading the images: categories, image ids, masks, object counts.
+"""Contents of a set of records, found without reading the images: categories, image ids and sizes, objects.
 
 A record is a ``tf.train.Example``: a protobuf map from feature name to a list of bytes, floats or integers. The encoded
 image is nearly all of its bytes. The map is walked by hand (protobuf.dev/programming-guides/encoding): values that are
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.reader import RecordReader
+from maskrcnn_trainer.data.record_objects import SIDES, box_fault, list_fault, wrong_boxes
 from maskrcnn_trainer.data.records import SHARD, RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 
@@ -30,6 +31,10 @@ _CROWD = b"image/object/is_crowd"
 _SOURCE_ID = b"image/source_id"
 _MASK = b"image/object/mask"
 _ENCODED = b"image/encoded"
+_HEIGHT = b"image/height"
+_WIDTH = b"image/width"
+_INTEGERS = frozenset((_LABEL, _CROWD, _HEIGHT, _WIDTH))
+_BOX_SIDES = tuple(f"image/object/bbox/{side}".encode() for side in SIDES)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class RecordSummary:
         source_ids: ``image/source_id`` of each record, in the order of the index.
         num_instances: int64 [N], objects of each record; num_crowds: those of them that are crowds.
         has_masks: bool [N], whether the record has masks (true for a record without objects).
+        sizes: int64 [N, 2], height and width that the record gives; 0 where it gives none.
+        faults: what is wrong with the objects of records, one text a record.
     """
 
     categories: Mapping[str, Mapping[int, frozenset[str]]]
@@ -49,6 +56,8 @@ class RecordSummary:
     num_instances: NDArray[np.int64]
     num_crowds: NDArray[np.int64]
     has_masks: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+    faults: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -73,6 +82,15 @@ class RecordSummary:
             "dataset_convert, and convert the data set again",
             reason="InvalidData",
         )
+
+    def require_sound_objects(self) -> None:
+        """Raise InvalidInput where the objects of a record cannot be learned from."""
+        if self.faults:
+            raise InvalidInput(
+                f"trainingFilePattern: {len(self.faults)} of {len(self)} records have wrong values: {self.faults[0]}; "
+                "convert the data set again",
+                reason="InvalidData",
+            )
 
     def require_masks(self) -> None:
         """Raises InvalidInput unless every record with objects has masks, as training needs."""
@@ -110,6 +128,7 @@ def record_summary(
     shard_sets = [_shard_set(name) for name in index.files]
     names: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     scans: list[_Scan] = []
+    faults: list[str] = []
 
     def scan_block(block: NDArray[np.int64]) -> list[_Scan]:
         return [_scan(reader, int(record)) for record in block]
@@ -120,7 +139,8 @@ def record_summary(
                 of_set = names[shard_sets[index.file_ids[record]]]
                 for number, name in scan.categories:
                     of_set[number].update({name} if name else ())
-            scans.extend(scanned)
+            faults.extend(_object_faults(index, block, scanned))
+            scans.extend(scan._replace(boxes=()) for scan in scanned)
             if progress is not None:
                 progress(len(scanned))
     return RecordSummary(
@@ -132,7 +152,24 @@ def record_summary(
         np.asarray([scan.objects for scan in scans], np.int64),
         np.asarray([scan.crowds for scan in scans], np.int64),
         np.asarray([scan.has_masks for scan in scans], np.bool_),
+        np.asarray([scan.size for scan in scans], np.int64).reshape(-1, 2),
+        tuple(faults),
     )
+
+
+def _object_faults(index: RecordIndex, records: NDArray[np.int64], scans: Sequence[_Scan]) -> Iterator[str]:
+    """Yield what is wrong with the objects of scanned records, the first fault of each."""
+    sides = [b"".join([scan.boxes[side] for scan in scans]) for side in range(len(SIDES))]
+    boxes = np.stack([np.frombuffer(side, "<f4") for side in sides], axis=1)
+    wrong = np.flatnonzero(wrong_boxes(boxes))
+    starts = np.cumsum([0, *(len(scan.boxes[0]) // 4 for scan in scans)])
+    first = dict(zip(reversed(np.searchsorted(starts, wrong, "right") - 1), reversed(wrong), strict=True))
+    for number, (record, scan) in enumerate(zip(records, scans, strict=True)):
+        fault = scan.fault
+        if number in first:
+            fault = box_fault(boxes[first[number]], int(first[number] - starts[number]))
+        if fault:
+            yield f"{_place(index, int(record))} (image {scan.source_id.decode(errors='replace')}): {fault}"
 
 
 def _shard_set(name: str) -> str:
@@ -144,13 +181,23 @@ def _shard_set(name: str) -> str:
 
 
 class _Scan(NamedTuple):
-    """What is kept of one record; ``categories``: pairs of id and name ("" where there is none)."""
+    """What is kept of one record.
+
+    Attributes:
+        categories: pairs of id and name ("" where there is none).
+        boxes: the packed float32 of each of :data:`SIDES`, as many of each; empty where there is a `fault`.
+        size: height and width, 0 where there is none.
+        fault: what is wrong with the lists of its objects, "" if nothing.
+    """
 
     categories: frozenset[tuple[int, str]]
     objects: int
     crowds: int
     source_id: bytes
     has_masks: bool
+    boxes: Sequence[bytes]
+    size: tuple[int, int]
+    fault: str
 
 
 class _Window:
@@ -216,46 +263,62 @@ def _fields(window: _Window, position: int, end: int) -> Iterator[tuple[int, int
 
 def _scan(reader: RecordReader, record: int) -> _Scan:
     window = _Window(reader, record)
-    labels: list[int] = []
+    integers: dict[bytes, list[int]] = {}
+    sides = dict.fromkeys(_BOX_SIDES, b"")
     texts: list[bytes] = []
-    crowds: list[int] = []
     source_id, has_masks, has_image = b"", False, False
     try:
-        for number, begin, end, _ in _fields(window, 0, window.length):
-            if number != 1:
-                continue
-            for map_number, entry_begin, entry_end, _ in _fields(window, begin, end):
-                if map_number != 1:
-                    continue
-                key, value_begin, value_end = _entry(window, entry_begin, entry_end)
-                if key == _LABEL:
-                    labels = _integers(window, value_begin, value_end)
-                elif key == _TEXT:
-                    texts = list(_items(window, value_begin, value_end))
-                elif key == _CROWD:
-                    crowds = _integers(window, value_begin, value_end)
-                elif key == _SOURCE_ID:
-                    source_id = next(_items(window, value_begin, value_end), b"")
-                elif key == _MASK:
-                    has_masks = _list_length(window, value_begin, value_end) > 0
-                elif key == _ENCODED:
-                    has_image = True
+        for key, begin, end in _features(window):
+            if key in _INTEGERS:
+                integers[key] = _integers(window, begin, end)
+            elif key in sides:
+                sides[key] = _floats(window, begin, end)
+            elif key == _TEXT:
+                texts = list(_items(window, begin, end))
+            elif key == _SOURCE_ID:
+                source_id = next(_items(window, begin, end), b"")
+            elif key == _MASK:
+                has_masks = _list_length(window, begin, end) > 0
+            elif key == _ENCODED:
+                has_image = True
     except ValueError as error:
         raise InvalidInput(f"{_place(reader.index, record)}: is not a tf.train.Example ({error})") from error
     if not has_image:
         raise InvalidInput(
             f"{_place(reader.index, record)}: has no feature image/encoded: it was not written by dataset_convert"
         )
+    labels, crowds = integers.get(_LABEL, []), integers.get(_CROWD, [])
     names = texts if len(texts) == len(labels) else [b""] * len(labels)
     categories = frozenset(
         (label, text.decode(errors="replace")) for label, text in set(zip(labels, names, strict=True))
     )
-    return _Scan(categories, len(labels), sum(map(bool, crowds)), source_id, has_masks or not labels)
+    boxes = list(sides.values())
+    fault = list_fault(labels, [len(packed) // 4 for packed in boxes], len(crowds))
+    return _Scan(
+        categories,
+        len(labels),
+        sum(map(bool, crowds)),
+        source_id,
+        has_masks or not labels,
+        [b""] * len(boxes) if fault else boxes,
+        (next(iter(integers.get(_HEIGHT, ())), 0), next(iter(integers.get(_WIDTH, ())), 0)),
+        fault,
+    )
 
 
 def _place(index: RecordIndex, record: int) -> str:
     file_id = int(index.file_ids[record])
     return f"{index.files[file_id]}: record {record - int(np.searchsorted(index.file_ids, file_id))}"
+
+
+def _features(window: _Window) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each feature of a record, and where its value begins and ends."""
+    for number, begin, end, _ in _fields(window, 0, window.length):
+        if number != 1:
+            continue
+        for map_number, entry_begin, entry_end, _ in _fields(window, begin, end):
+            if map_number == 1:
+                yield _entry(window, entry_begin, entry_end)
 
 
 def _entry(window: _Window, begin: int, end: int) -> tuple[bytes, int, int]:
@@ -295,3 +358,16 @@ def _integers(window: _Window, begin: int, end: int) -> list[int]:
                 packed, position = window.varint_at(position)
                 values.append(packed)
     return [value - 2**64 if value >= 2**63 else value for value in values]
+
+
+def _floats(window: _Window, begin: int, end: int) -> bytes:
+    """Return a list of floats as packed float32, little endian."""
+    packed = b""
+    for kind, list_begin, list_end, _ in _fields(window, begin, end):
+        if kind == 2:
+            for number, item_begin, item_end, _ in _fields(window, list_begin, list_end):
+                if number == 1:
+                    packed += window.bytes_at(item_begin, item_end - item_begin)
+    if len(packed) % 4:
+        raise ValueError("a list of floats is cut off")
+    return packed

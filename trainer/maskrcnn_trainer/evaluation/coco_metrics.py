@@ -61,6 +61,7 @@ class GroundTruth:
         self.name = name
         self.images: dict[ImageId, dict[str, Any]] = {image.id: asdict(image) for image in dataset.images}
         self.category_names: dict[int, str] = dataset.categories
+        self.categories = dataset.named_categories()
         self.annotations, maskless = self._prepared(dataset)
         self._by_image: dict[ImageId, list[dict[str, Any]]] = {}
         for annotation in self.annotations:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.categories import Categories, compare_categories, require_agreement
 from maskrcnn_trainer.data.class_map import ClassMap
@@ -12,7 +14,7 @@ from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
-from maskrcnn_trainer.evaluation.coco_results import json_image_ids
+from maskrcnn_trainer.evaluation.coco_results import ImageId, json_image_ids
 from maskrcnn_trainer.spec import ExperimentSpec
 
 _EXAMPLES = 3
@@ -35,8 +37,7 @@ class ValidationData:
     @property
     def categories(self) -> Categories:
         """All categories of the annotations."""
-        names = {number: {name} if name else set() for number, name in self.ground_truth.category_names.items()}
-        return Categories(self.ground_truth.name, names)
+        return self.ground_truth.categories
 
     def check_model(self, class_map: ClassMap, source: str) -> None:
         """Compare the categories of a model with those of the annotations.
@@ -51,7 +52,7 @@ class ValidationData:
         named = {number: {name} for number, name in zip(class_map.ids, class_map.names, strict=True) if name}
         # A model whose names are unknown may know any of its ids.
         model = Categories(source, named or {number: set() for number in class_map.ids})
-        require_agreement([model, self.categories])
+        require_agreement([self.categories], model=model)
         compare_categories(model, self.categories, self.evaluated)
 
 
@@ -59,16 +60,15 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
     """Open the validation data of a spec. The images are not read.
 
     Raises:
-        InvalidInput: the annotations or the records cannot be read, a record is of an image that the annotations lack,
-            or the images to be evaluated have no object.
+        InvalidInput: the annotations or the records cannot be read, a record is of an image that the annotations lack
+            or give another size, or the images to be evaluated have no object.
     """
     config = spec.data_config
     ground_truth = GroundTruth.load(str(config.val_json_file))
     records = index_records(str(config.validation_file_pattern))
     limit = min(config.eval_samples or len(records), len(records))
-    source_ids = [
-        one.decode("utf-8", "replace") for one in record_summary(records, records=np.arange(limit)).source_ids
-    ]
+    summary = record_summary(records, records=np.arange(limit))
+    source_ids = [one.decode("utf-8", "replace") for one in summary.source_ids]
     images = json_image_ids(ground_truth.image_ids)
     unknown = [one for one in source_ids if one not in images]
     if unknown:
@@ -79,6 +79,7 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
             "set",
             reason="InvalidData",
         )
+    _require_sizes(ground_truth, records, [images[one] for one in source_ids], summary.sizes)
     seen = {images[one] for one in source_ids}
     evaluated = ground_truth.evaluated_categories(seen)
     if not evaluated:
@@ -92,3 +93,32 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
             reason="InvalidData",
         )
     return ValidationData(records, ground_truth, frozenset(evaluated))
+
+
+def _require_sizes(
+    ground_truth: GroundTruth, records: RecordIndex, image_ids: Sequence[ImageId], sizes: NDArray[np.int64]
+) -> None:
+    """Refuse images whose size in the annotations is not that of their record: detections are in pixels of the record.
+
+    Args:
+        ground_truth: the annotations.
+        records: whose first ones are compared.
+        image_ids: of each record.
+        sizes: int64 [N, 2], height and width of each record, 0 where it gives none.
+    """
+    given = [(ground_truth.images[one]["height"], ground_truth.images[one]["width"]) for one in image_ids]
+    other = np.flatnonzero(((sizes != np.asarray(given, np.int64)) & (sizes > 0)).any(axis=1))
+    if not len(other):
+        return
+    first = int(other[0])
+    (height, width), (stored_height, stored_width) = given[first], sizes[first].tolist()
+    name = ground_truth.images[image_ids[first]]["file_name"]
+    turned = (height, width) == (stored_width, stored_height)
+    raise InvalidInput(
+        f"valJsonFile: {ground_truth.name}: image {image_ids[first]}{f' ({name})' if name else ''} is {width}x{height} "
+        f"(width x height), but its record in {records.files[int(records.file_ids[first])]} is "
+        f"{stored_width}x{stored_height}; {len(other)} of {len(sizes)} images differ, so boxes would be compared in "
+        f"other pixels than those of the image{' (turned by EXIF?)' if turned else ''}; give the annotations that the "
+        "records were converted from",
+        reason="InvalidData",
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maskrcnn_trainer.data.coco import CocoDataset, CocoImage, Problems, load_coco
+from maskrcnn_trainer.data.coco import PROBLEMS_SHOWN, CocoDataset, CocoImage, Problems, load_coco
 from maskrcnn_trainer.data.convert.images import CheckedImage
 from maskrcnn_trainer.data.convert.interruption import stopping_on_sigterm
 from maskrcnn_trainer.data.convert.names import missing_files
@@ -28,13 +28,14 @@ from maskrcnn_trainer.data.convert.tally import (
 )
 from maskrcnn_trainer.data.records import SHARD
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import make_directory
+from maskrcnn_trainer.files import directory_fault, make_directory
 from maskrcnn_trainer.launch.cpus import usable_cpus
 
 log = logging.getLogger(__name__)
 
 MAX_SHARDS = 99_999
 _LOG_EVERY = 100
+_PROBLEMS_LOGGED = 1000  # a wrong --image_dir makes every image one
 _TAG = re.compile(r"[^/\\,*?\[\]\x00-\x1f.][^/\\,*?\[\]\x00-\x1f]*")
 
 Result = TypeVar("Result")
@@ -114,8 +115,8 @@ def convert_dataset(
         raise InvalidInput(f"--num_shards {num_shards}: expected 1 to {MAX_SHARDS}", reason="InvalidCommandLine")
     if processes is not None and processes < 1:
         raise InvalidInput(f"processes {processes}: expected at least 1")
-    if not Path(image_dir).is_dir():
-        raise InvalidInput(f"--image_dir {image_dir}: there is no such directory", reason="InvalidData")
+    if fault := directory_fault(Path(image_dir)):
+        raise InvalidInput(f"--image_dir {image_dir}: {fault}", reason="InvalidData")
     target = make_directory(Path(output_dir), flag="--output_dir")
     older_set(target, tag)  # refuses before any work what it would refuse at the end
     with stopping_on_sigterm():
@@ -210,11 +211,21 @@ def _checked(
 
 
 def _refuse(problems: dict[int, str], path: str) -> None:
-    """Raise one error that names the images that cannot be used, in their order; nothing where there are none."""
+    """Raise one error that names the images that cannot be used, in their order; nothing where there are none.
+
+    Those that the message has no room for are logged, and --skip-bad-images writes all to the warnings file.
+    """
     collected = Problems(path)
-    for image, problem in problems.items():
-        collected.add(f"images: id {image}: {problem}")
-    collected.raise_if_any()
+    for number, (image, problem) in enumerate(problems.items()):
+        text = f"images: id {image}: {problem}"
+        collected.add(text)
+        if PROBLEMS_SHOWN <= number < _PROBLEMS_LOGGED:
+            log.info("%s", text)
+    left = len(problems) - _PROBLEMS_LOGGED
+    logged = f"the first {_PROBLEMS_LOGGED} problems are" if left > 0 else "they are"
+    collected.raise_if_any(
+        remedy=f"; {logged} in the log above, and with --skip-bad-images all are in <tag>_warnings.json"
+    )
 
 
 def _convert(

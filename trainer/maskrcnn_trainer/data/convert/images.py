@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
+from maskrcnn_trainer.data.convert.jpeg_scans import SIGNATURE as JPEG
+from maskrcnn_trainer.data.convert.jpeg_scans import decode_coarsely, find_scans, holds_all_pixels
+from maskrcnn_trainer.data.convert.png_chunks import SIGNATURE as PNG
+from maskrcnn_trainer.data.convert.png_chunks import check_chunks
 from maskrcnn_trainer.data.image_files import UnreadableImage, is_deep, opened, read_bytes, to_rgb
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 _SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
 _DARK = 16  # of 256 levels of the high byte: 1/16 of the range
-_PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS = {"jpeg": (2**29 - 1) // 3, "png": 2**29 - 1}
 """What TensorFlow 2.18 decodes, by format: core/lib/jpeg/jpeg_mem.cc and kernels/image/decode_image_op.cc."""
 
@@ -38,6 +41,7 @@ class CheckedImage:
         orientation: of EXIF, 1 to 8; 1 where none is given.
         is_dark: whether it has 16 bits and its 99th percentile is below 1/16 of their range.
         checksum: CRC-32 of the file.
+        has_lost_pixels: whether the data of a JPEG ends before its last pixels, which decoders fill with gray.
     """
 
     stored: str | None
@@ -45,6 +49,7 @@ class CheckedImage:
     orientation: int
     is_dark: bool
     checksum: int
+    has_lost_pixels: bool
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,9 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
         UnreadableImage: missing, damaged, cut off, of another size, too large, or of 32 bits a channel.
     """
     data = read_bytes(path)
-    is_png = data.startswith(_PNG)
-    ends = _png_ends(data) if is_png else True
+    is_png = data.startswith(PNG)
+    ends = check_chunks(data) if is_png else True
+    scans = find_scans(data) if data.startswith(JPEG) else None
     with opened(data) as image:
         _check_size(image, height, width)
         repaired = "" if ends else "the file ends early, after all of its pixels"
@@ -84,13 +90,19 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
         most = _MOST_PIXELS[stored or "png"]
         if width * height > most:
             raise UnreadableImage(f"has {width}x{height} pixels: training decodes {most:,} pixels at most")
-        if stored == "jpeg":
-            # Every coded coefficient is still read, so damage is found, but an eighth of the size is computed.
-            image.draft("L", (max(1, width // 8), max(1, height // 8)))
-        image.load()
+        has_lost_pixels = False
+        if scans is None:
+            image.load()
+        elif not holds_all_pixels(data, scans):
+            if isinstance(image, JpegImageFile):
+                decode_coarsely(image)
+            image.load()
+            if scans.end is None:
+                raise UnreadableImage("is cut off: its end marker (EOI) is missing, and pixels with it")
+            has_lost_pixels = scans.are_one
         has_16_bits = is_deep(image) or (is_png and data[24] == 16)
         is_dark = has_16_bits and bool(np.percentile(to_rgb(image), 99) < _DARK)
-        return CheckedImage(stored, repaired, _orientation(image), is_dark, zlib.crc32(data))
+        return CheckedImage(stored, repaired, _orientation(image), is_dark, zlib.crc32(data), has_lost_pixels)
 
 
 def encode_image(path: Path, checked: CheckedImage) -> EncodedImage:
@@ -123,36 +135,14 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else _UPRIGHT
 
 
-def _png_ends(data: bytes) -> bool:
-    """Return whether a PNG has its last chunk.
-
-    Pillow does not look at the checksums of pixels; TensorFlow does. W3C, ISO/IEC 15948:2003, 5.3.
-
-    Raises:
-        UnreadableImage: a checksum is wrong.
-    """
-    place, whole = len(_PNG), memoryview(data)
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
-        if end > len(data):
-            return False
-        if zlib.crc32(whole[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise UnreadableImage(f"is damaged: the checksum of its {kind.decode('latin-1')!a} chunk is wrong")
-        if kind == b"IEND":
-            return True
-        place = end
-    return False
-
-
 def _stored_format(data: bytes) -> str | None:
     """Return the format under which a file is stored as it is, None for those that TensorFlow reads otherwise.
 
     It refuses BMP with bytes behind the pixels, and takes the first frame of GIF for the canvas.
     """
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG):
         return "jpeg"
-    return "png" if data.startswith(_PNG) else None
+    return "png" if data.startswith(PNG) else None
 
 
 def _as_png(data: bytes) -> bytes:

@@ -193,7 +193,7 @@ def warn_of_crowds(dataset: CocoDataset) -> None:
 
 def warn_of_images(checked: Iterable[tuple[CocoImage, CheckedImage]]) -> None:
     """Warn of images that may not be what the annotations are for, or that lost their differences to 8 bits."""
-    turned, dark = _Seen(), _Seen()
+    turned, dark, gray = _Seen(), _Seen(), _Seen()
     repaired: defaultdict[str, _Seen] = defaultdict(_Seen)
     total = 0
     for image, found in checked:
@@ -202,6 +202,8 @@ def warn_of_images(checked: Iterable[tuple[CocoImage, CheckedImage]]) -> None:
             turned.add(f"{image.file_name} with {found.orientation}")
         if found.is_dark:
             dark.add(image.file_name)
+        if found.has_lost_pixels:
+            gray.add(image.file_name)
         if found.repaired:
             repaired[found.repaired].add(image.file_name)
     if turned.count:
@@ -215,6 +217,12 @@ def warn_of_images(checked: Iterable[tuple[CocoImage, CheckedImage]]) -> None:
             "%s have 16 bits, with 99%% of their values below 1/16 of the range (such as %s): only the upper 8 bits "
             "are used, so little is left of them; scale their values to 0 to 65535",
             _share(dark.count, total, "images"), dark.first,
+        )  # fmt: skip
+    if gray.count:
+        log.warning(
+            "%s are JPEG files that end before their last pixels (such as %s): the rest is gray, for training, too; "
+            "replace them, or remove them with their annotations",
+            _share(gray.count, total, "images"), gray.first,
         )  # fmt: skip
     for reason, seen in sorted(repaired.items()):
         log.warning(

@@ -17,6 +17,7 @@ from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.files import directory_fault
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,8 @@ def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Ite
     Raises:
         InvalidInput: no such directory, no image in it, or (when they are read) none that can be decoded.
     """
-    if not directory.is_dir():
-        raise InvalidInput(f"--cal_image_dir {directory}: no such directory", reason="InvalidData")
+    if fault := directory_fault(directory):
+        raise InvalidInput(f"--cal_image_dir {directory}: {fault}", reason="InvalidData")
     next(directory.iterdir(), None)  # rglob passes over a directory that may not be read
     files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:

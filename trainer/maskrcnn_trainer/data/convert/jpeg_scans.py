@@ -1,0 +1,72 @@
+"""Where the coded pixels of a JPEG file end, and whether they are all there.
+
+ITU-T T.81 (09/92), annex B: markers, segments, scans.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+from PIL.JpegImagePlugin import JpegImageFile
+
+SIGNATURE = b"\xff\xd8\xff"
+_EOI, _SOS = b"\xff\xd9", b"\xff\xda"  # in a scan, FF is followed by 0 or the number of a restart marker
+_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment: TEM, RST, SOI
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_SEQUENTIAL = frozenset((0xC0, 0xC1))  # SOF of Huffman coding, pixels from top to bottom
+_PADDING = bytes(16)  # the decoder looks ahead by a few bytes
+
+
+@dataclass(frozen=True)
+class Scans:
+    """The scans of a JPEG file.
+
+    Attributes:
+        end: position of the end marker (EOI); None where there is none.
+        are_one: whether one sequential scan holds all pixels.
+    """
+
+    end: int | None
+    are_one: bool
+
+
+def find_scans(data: bytes) -> Scans:
+    """Walk over the segments of a JPEG file, of which a thumbnail may be one, to the scans behind them."""
+    place, sequential = len(SIGNATURE) - 1, False
+    while found := _MARKER.search(data, place):
+        place = found.end()
+        marker = found[1][0]
+        if found[0] == _SOS:
+            end = data.find(_EOI, place)
+            return Scans(end, sequential and data.find(_SOS, place, end) < 0) if end >= 0 else Scans(None, False)
+        if found[0] == _EOI:
+            break
+        if marker not in _ALONE:
+            place += int.from_bytes(data[place : place + 2], "big")
+        sequential = sequential or marker in _SEQUENTIAL
+    return Scans(None, False)
+
+
+def holds_all_pixels(data: bytes, scans: Scans) -> bool:
+    """Decode a file of one scan, and return whether the scan has the code of every pixel; false for several scans.
+
+    A decoder that meets the end marker too early fills the rest with gray and raises nothing; libjpeg's remark on it
+    reaches neither Pillow nor TensorFlow. Without that marker Pillow reads on, and raises if it needed more. Of several
+    scans each goes over the whole image, so this says nothing about them.
+    """
+    if scans.end is None or not scans.are_one:
+        return False
+    try:
+        with JpegImageFile(io.BytesIO(data[: scans.end] + _PADDING)) as image:
+            decode_coarsely(image)
+            image.load()
+    except (OSError, SyntaxError):  # what Pillow raises for data and for headers
+        return False
+    return True
+
+
+def decode_coarsely(image: JpegImageFile) -> None:
+    """Prepare an image for a load that reads every coded coefficient, so damage is found, and computes few pixels."""
+    image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))

@@ -1,0 +1,71 @@
+"""Chunks of a PNG file: what Pillow passes over and TensorFlow, which reads the records, refuses.
+
+W3C PNG, 3rd edition (https://www.w3.org/TR/png-3/): 5.3 layout of a chunk, 5.6 order, 11.2 critical chunks.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from maskrcnn_trainer.data.image_files import UnreadableImage
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_FRAME = 12  # bytes of a chunk beside its data: length, type, checksum
+_CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+_HEADER_BYTES = 13
+_PALETTE = 3  # color type
+_PALETTE_BYTES = range(3, 3 * 256 + 1, 3)
+
+
+def check_chunks(data: bytes) -> bool:
+    """Check the chunks of a PNG file, and return whether it has its last one.
+
+    Data chunks that are not consecutive are left to the decoder, which needs the first run of them only.
+
+    Raises:
+        UnreadableImage: a checksum is wrong, a chunk that must be there is missing, out of place, repeated, or broken,
+            or one that every reader must know is unknown.
+    """
+    seen: set[bytes] = set()
+    color_type = -1
+    for kind, body in _chunks(data):
+        name = kind.decode("latin-1")
+        if not (kind.isalpha() and kind.isascii()):
+            raise UnreadableImage(f"is damaged: {name!a} is not the type of a chunk")
+        if not seen and kind != b"IHDR":
+            raise UnreadableImage(f"is damaged: its first chunk is {name}, IHDR is expected")
+        if kind in seen and kind in (b"IHDR", b"PLTE"):
+            raise UnreadableImage(f"is damaged: it has two {name} chunks")
+        if kind == b"IHDR":
+            if len(body) != _HEADER_BYTES or body[10]:
+                raise UnreadableImage("is damaged: its IHDR chunk has another length or compression than PNG knows")
+            color_type = body[9]
+        elif color_type == _PALETTE and kind == b"PLTE" and len(body) not in _PALETTE_BYTES:
+            raise UnreadableImage(f"is damaged: its PLTE chunk of {len(body)} bytes does not hold 1 to 256 colors")
+        elif color_type == _PALETTE and kind == b"IDAT" and b"PLTE" not in seen:
+            raise UnreadableImage("is damaged: it has no colors (PLTE chunk) before its pixels")
+        elif kind[:1].isupper() and kind not in _CRITICAL:
+            raise UnreadableImage(f"is damaged: it has a critical chunk {name}, which PNG does not know")
+        seen.add(kind)
+    return b"IEND" in seen
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield type and data of each chunk up to IEND, or up to the one that the end of the file cuts off.
+
+    Pillow does not look at the checksums of pixels; TensorFlow does.
+    """
+    place, whole = len(SIGNATURE), memoryview(data)
+    while place + _FRAME <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + _FRAME + length
+        if end > len(data):
+            return
+        if zlib.crc32(whole[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise UnreadableImage(f"is damaged: the checksum of its {kind.decode('latin-1')!a} chunk is wrong")
+        yield kind, whole[place + 8 : end - 4]
+        if kind == b"IEND":
+            return
+        place = end
