@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def test_reads_back_what_was_written(tmp_path: Path, model: ModelFile, key: str 
     np.testing.assert_array_equal(read.optimizer["conv1/kernel"], model.optimizer["conv1/kernel"])
     assert is_model_file(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.step-40.tlt"]
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused_with_file_and_name(
+    tmp_path: Path, model: ModelFile, value: float, key: str | None
+) -> None:
+    kernel = np.ones((2, 3), np.float32)
+    kernel[1, 2] = value
+    write_model_file(tmp_path / "m.tlt", replace(model, variables={**model.variables, "fc6/kernel": kernel}), key)
+    with pytest.raises(InvalidInput) as refusal:
+        read_model_file(tmp_path / "m.tlt", key)
+    assert str(refusal.value).startswith(f"{tmp_path / 'm.tlt'}: fc6/kernel holds values that are not finite")
+    assert refusal.value.reason == "InvalidModel"
 
 
 def test_equal_models_are_equal_files(tmp_path: Path, model: ModelFile) -> None:

@@ -11,9 +11,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, content_of
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.modelfile import ModelFile
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +88,18 @@ class ClassMap:
                 names=tuple(str(one) for one in value["names"]),
                 num_classes=int(value["numClasses"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidInput(f"class map: not readable ({type(error).__name__}: {error})") from error
+
+
+def class_map_of(model: ModelFile) -> ClassMap:
+    """Return the class map of a model file.
+
+    Raises:
+        InvalidInput: it isn't one; the file is named.
+    """
+    with content_of(model.source):
+        return ClassMap.from_json(model.class_map)
 
 
 def same_class_map(old: ClassMap, new: ClassMap) -> bool:

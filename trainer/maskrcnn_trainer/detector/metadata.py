@@ -10,7 +10,7 @@ from typing import Any
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.normalisation import MEAN, STD
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, content_of
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.errors import shown
@@ -76,9 +76,12 @@ class ExportMetadata:
             height, width = content["imageSize"]
             normalisation = content["normalisation"]
             step = content["step"]
+            with content_of(source):
+                architecture = Architecture.from_json(content["architecture"])
+                class_map = ClassMap.from_json(content["classMap"])
             return cls(
-                architecture=Architecture.from_json(content["architecture"]),
-                class_map=ClassMap.from_json(content["classMap"]),
+                architecture=architecture,
+                class_map=class_map,
                 image_size=(int(height), int(width)),
                 data_type=str(content["dataType"]),
                 detections_per_image=int(content["detectionsPerImage"]),
