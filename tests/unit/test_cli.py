@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -150,6 +151,20 @@ def test_a_prototxt_becomes_a_manifest(tmp_path: Path, capsys: pytest.CaptureFix
     assert manifest["metadata"]["name"] == "my-spec"
     assert manifest["spec"]["workspace"]["persistentVolumeClaim"]["claimName"] == "disk"
     assert manifest["spec"]["experiment"]["maskrcnnConfig"]["nlayers"] == 18
+
+
+def test_a_manifest_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spec.txt").write_text(PROTOTXT)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code = main(["spec", "import", str(tmp_path / "spec.txt")])
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert code == 70
+    assert "standard output: no space left" in caplog.text
 
 
 def test_decrypt_writes_the_plain_model_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

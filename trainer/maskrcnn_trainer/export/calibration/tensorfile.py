@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
-from maskrcnn_trainer.files import open_regular, unfinished
+from maskrcnn_trainer.files import named_in_errors, open_regular, unfinished
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -45,7 +45,7 @@ def stored_batches(
 
     aside = unfinished(path)
     try:
-        with aside.open("x+b", buffering=0) as target:
+        with named_in_errors(path, temporary=aside), aside.open("x+b", buffering=0) as target:
             spill = _Spill(target)
             with h5py.File(spill, "w") as file:
                 count = 0
