@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from tests.unit.detector.constant_model import (
     ARCHITECTURE,
@@ -119,6 +122,60 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpe
         open_detector(tmp_path / "nothing", spec, threads=1)
     with pytest.raises(InvalidInput, match="a directory; give the model file itself"):
         open_detector(tmp_path, spec, threads=1)
+
+
+def _opset(model: onnx.ModelProto, version: int) -> None:
+    model.opset_import[0].version = version
+
+
+def _ir_version(model: onnx.ModelProto, version: int) -> None:
+    model.ir_version = version
+
+
+def _operator(model: onnx.ModelProto, name: str) -> None:
+    model.graph.node[0].op_type = name
+
+
+def _input(model: onnx.ModelProto, name: str) -> None:
+    model.graph.node[0].input[0] = name
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "said"),
+    [
+        (_opset, 99, r"opset_import is 99, this ONNX Runtime \([\d.]+\) reads up to \d+, and export writes 17"),
+        (_opset, 6, "its nodes do not fit opset_import 6, and export writes 17"),
+        (_opset, 0, "its nodes do not fit opset_import 0, and export writes 17"),
+        (_ir_version, 99, r"ir_version is 99, and this ONNX Runtime \([\d.]+\) reads up to \d+"),
+        (_operator, "Bogus", "there is no operator Bogus in opset 17"),
+        (_operator, "Unsqueeze", "a node of type Unsqueeze is not as its operator is defined"),
+        (_input, "nothing", "its graph is not valid"),
+    ],
+)
+def test_a_graph_that_onnx_runtime_refuses_is_one_sentence(
+    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, said: str
+) -> None:
+    model = onnx.load_from_string(model_bytes(metadata()))
+    change(model, value)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInput) as refused:
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
+    sentence = (
+        f"{re.escape(str(tmp_path))}/model.onnx: ONNX Runtime cannot open it: {said}; give the file that export wr"
+    )
+    assert re.match(sentence, str(refused.value))
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_model(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 268435456")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    with pytest.raises(RuntimeError, match="Failed to allocate memory"):
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
 
 
 def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None:

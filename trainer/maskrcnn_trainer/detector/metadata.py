@@ -17,6 +17,8 @@ from maskrcnn_trainer.spec.errors import shown
 
 METADATA_KEY = "maskrcnn"
 METADATA_VERSION = 1
+EXPORTED_OPSET = 17
+"""TensorRT 8.6 reads up to 17, TensorRT 10 reads 9 to 20 (their ONNX operator support tables)."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
+from maskrcnn_trainer.detector.onnx_failures import what_is_wrong
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.failures import is_out_of_memory
 from maskrcnn_trainer.model.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -103,13 +105,11 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
             payload, options, providers=[name for name in PROVIDERS if name in available]
         )
     except Exception as error:  # its exceptions have no common class but this one
+        if is_out_of_memory(error):
+            raise
+        wrong = what_is_wrong(error, payload, onnxruntime.__version__)
         raise InvalidInput(
-            f"{source}: ONNX Runtime cannot open it ({_first_line(error)}); give a .tlt, .onnx or .etlt of this "
-            "trainer, or an engine that it built",
+            f"{source}: ONNX Runtime cannot open it: {wrong}; give the file that export wrote, or export the model "
+            "again",
             reason="InvalidModel",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
