@@ -177,3 +177,14 @@ def test_decrypt_writes_the_plain_model_once(tmp_path: Path, caplog: pytest.LogC
     assert "exists already" in caplog.text
     assert main([*command[:-3], str(tmp_path / "other.tlt"), "-k", "wrong"]) == 64
     assert not (tmp_path / "other.tlt").exists()
+
+
+def test_a_file_to_write_that_ends_in_a_slash_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = ModelFile(architecture={}, experiment={}, class_map={}, step=1, variables={})
+    write_model_file(tmp_path / "locked.tlt", model, "secret")
+    locked = ["-m", str(tmp_path / "locked.tlt"), "-k", "secret", "-o", f"{tmp_path}/new/"]
+    assert main(["decrypt", *locked]) == 64
+    assert main(["export", "-e", "spec.yaml", *locked]) == 64
+    assert f"-o {tmp_path}/new/ is the name of a directory; give that of a file" in caplog.text
+    assert f"-o {tmp_path}/new/ is a directory; name a file, such as {tmp_path}/new/model.etlt" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["locked.tlt"]

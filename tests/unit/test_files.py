@@ -13,7 +13,7 @@ from maskrcnn_trainer.data.convert.shards import StagedShards
 from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, describe_error
-from maskrcnn_trainer.files import open_in_place, write_atomically
+from maskrcnn_trainer.files import open_in_place, open_regular, write_atomically
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.termination import write_termination_message
@@ -150,3 +150,9 @@ def test_a_report_of_another_program_is_refused_and_stays(tmp_path: Path, mine: 
     assert (out / name).read_text() == before
     assert (out / name).is_symlink() == (kind == "link")
     assert [path.name for path in out.iterdir()] == [name]
+
+
+def test_a_directory_in_the_place_of_a_file_to_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as refused:
+        open_regular(tmp_path)
+    assert describe_error(refused.value) == (64, "InvalidInput", f"{tmp_path}: Is a directory; give a file")

@@ -256,3 +256,31 @@ def test_an_exported_model_is_named_as_that(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x12\x08maskrcnn")
     with pytest.raises(InvalidInput, match="an exported model .ONNX.; give the .tlt of train"):
         read_model_file(tmp_path / "m.onnx")
+
+
+BFLOAT16 = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+"""A header of safetensors."""
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "said"),
+    [
+        ("model.json", b"[" * 200_000, "model.json is nested too deep"),
+        (
+            "variables.safetensors",
+            struct.pack("<Q", len(BFLOAT16)) + BFLOAT16 + bytes(4),
+            "'BF16' is missing, or a type of number that is not supported",
+        ),
+    ],
+)
+def test_content_that_cannot_be_read_is_told_in_words(
+    tmp_path: Path, model: ModelFile, member: str, content: bytes, said: str
+) -> None:
+    write_model_file(tmp_path / "m.tlt", model)
+    with zipfile.ZipFile(tmp_path / "m.tlt") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {member: content}
+    with zipfile.ZipFile(tmp_path / "m.tlt", "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(InvalidInput, match=f"m.tlt: no model file, or a damaged one: {said}"):
+        read_model_file(tmp_path / "m.tlt")

@@ -262,6 +262,8 @@ def _decrypt(arguments: argparse.Namespace) -> int:
     from maskrcnn_trainer.modelfile import MAGIC, decrypt, require_model
 
     source, target = Path(arguments.model), Path(arguments.output)
+    if arguments.output.endswith("/"):
+        raise InvalidInput(f"-o {arguments.output} is the name of a directory; give that of a file")
     if target.exists():
         raise InvalidInput(f"{target} exists already; name a file that does not")
     require_model(source)

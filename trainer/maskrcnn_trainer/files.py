@@ -83,7 +83,7 @@ def named_in_errors(path: Path, *, temporary: Path | None = None) -> Iterator[No
     except OSError as error:
         name = error.filename
         hidden = temporary is not None and isinstance(name, str) and Path(name).is_relative_to(temporary)
-        if error.errno not in (None, errno.EEXIST) and (name is None or hidden):
+        if error.errno not in (None, errno.EEXIST) and (name is None or isinstance(name, int) or hidden):
             error.filename, error.filename2 = str(path), None
         raise
 
@@ -175,13 +175,16 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a plain file to read it, links followed. A pipe would be waited for.
 
     Raises:
-        OSError: it cannot be read, or is no plain file (``EINVAL``).
+        OSError: it cannot be read, or is a directory (``EISDIR``) or no plain file (``EINVAL``).
     """
-    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
-    return stream
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is a pipe, a device or a directory", str(path))
 
 
 def read_regular(path: Path) -> bytes:

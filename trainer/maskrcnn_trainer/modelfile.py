@@ -296,6 +296,10 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
             )
     except (SafetensorError, *DAMAGED_ZIP) as error:
         what = str(error) or type(error).__name__
+        if isinstance(error, RecursionError):
+            what = "model.json is nested too deep"
+        elif isinstance(error, KeyError):
+            what = f"{what} is missing, or a type of number that is not supported"
         raise InvalidInput(f"{source}: no model file, or a damaged one: {what}", reason="InvalidModel") from error
 
 

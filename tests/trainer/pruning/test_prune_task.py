@@ -206,7 +206,21 @@ def test_what_prunes_nothing_or_everything_is_said(
         (("architecture", {"aspect_ratios": 3}), "architecture.aspect_ratios: 3 is not a list of (width, height)"),
         (("architecture", {"bbox_reg_weights": [1, 2]}), "architecture.bbox_reg_weights: [1, 2] is not four numbers"),
         (("architecture", {"depth": 50}), "architecture: unknown or missing fields: depth"),
-        (("architecture", {"filters": {"conv1": 32}}), "conv1/kernel is (7, 7, 3, 64) in the file, (7, 7, 3, 32)"),
+        (("architecture", {"filters": {"conv1": 32}}), "conv1 has 32 filters in the architecture of model"),
+        (
+            ("architecture", {"filters": {"conv9": 32}}),
+            "conv9 has 32 filters in the architecture of model.json, and the",
+        ),
+        (
+            ("architecture", {"fast_rcnn_mlp_head_dim": 10**9}),
+            "fc6 has 1000000000 filters in the architecture of model",
+        ),
+        (("architecture", {"num_classes": 10**8}), "class-predict has 100000000 filters in the architecture of model"),
+        (("architecture", {"num_scales": 10**6}), "rpn-class has 3000000 filters in the architecture of model.json"),
+        (
+            ("architecture", {"mrcnn_resolution": 10**6}),
+            "architecture.mrcnn_resolution: 1000000 is not a multiple of 4",
+        ),
         (("experiment", {"maskrcnnConfig": {"nlayers": 7}}), "its experiment: maskrcnnConfig.nlayers: "),
         (("variables", {"conv1/bias": np.float32(0)}), "the network of its architecture differs in 1 variables"),
         (("variables", {"fc6/bias": np.zeros(64, np.float64)}), "fc6/bias is float64 in the file, float32 in"),

@@ -109,6 +109,7 @@ def test_json_round_trip() -> None:
         {"ids": [0], "names": ["a"], "numClasses": 2},
         {"ids": ["x"], "names": ["a"], "numClasses": 2},
         {"ids": [1], "names": ["a"], "numClasses": 3},
+        {"ids": [1.5], "names": ["a"], "numClasses": 2},
     ],
 )
 def test_json_of_another_form_is_refused(value: dict[str, object]) -> None:
@@ -122,3 +123,12 @@ def test_a_class_map_that_cannot_be_read_names_its_model_file() -> None:
     with pytest.raises(InvalidInput, match="^/w/m.tlt: class map: 1 ids, 0 names") as refused:
         class_map_of(model)
     assert refused.value.reason == "InvalidModel"
+
+
+def test_a_class_map_of_another_number_of_classes_than_the_network_is_refused() -> None:
+    content = {"ids": [1], "names": ["a"], "numClasses": 2}
+    model = ModelFile(
+        architecture={"num_classes": 3}, experiment={}, class_map=content, step=1, variables={}, source="/w/m.tlt"
+    )
+    with pytest.raises(InvalidInput, match="^/w/m.tlt: class map: 2 classes, but the network has 3"):
+        class_map_of(model)

@@ -88,7 +88,7 @@ def test_the_mask_of_the_detected_class_is_taken() -> None:
     masks = rng.normal(size=(2, 3, 4, SIDE, SIDE)).astype(np.float32)
     rows = np.zeros((2, 3, 6), np.float32)
     rows[..., 4] = [[3, 0, 1], [2, 1, 1]]
-    found = graph_detections(rows, masks)
+    found = graph_detections(rows, masks, "m.onnx")
     for image in range(2):
         for row in range(3):
             np.testing.assert_array_equal(found.mask_logits[image, row], masks[image, row, int(rows[image, row, 4])])
@@ -164,6 +164,58 @@ def test_a_graph_that_onnx_runtime_refuses_is_one_sentence(
         f"{re.escape(str(tmp_path))}/model.onnx: ONNX Runtime cannot open it: {said}; give the file that export wr"
     )
     assert re.match(sentence, str(refused.value))
+
+
+def _size(model: onnx.ModelProto, size: int) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = size
+
+
+def _metadata(model: onnx.ModelProto, change: dict[str, Any]) -> None:
+    described = json.loads(model.metadata_props[0].value)
+    model.metadata_props[0].value = json.dumps(described | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "said"),
+    [
+        (_size, 64, "Input of the graph is [3, 64, 192] for each image, its metadata says [3, 128, 192]"),
+        (
+            _metadata, {"detectionsPerImage": 7},
+            "generate_detections of the graph is [5, 6] for each image, its metadata says [7, 6]",
+        ),
+        (
+            _metadata, {"classMap": {"ids": [1], "names": ["x"], "numClasses": 2}},
+            "class map: 2 classes, but the network has 4",
+        ),
+        (_metadata, {"classMap": {"ids": [1], "names": [], "numClasses": 2}}, "class map: 1 ids, 0 names and 2"),
+        (_metadata, {"architecture": [1]}, "architecture: [1] is not an object"),
+        (_metadata, {"normalisation": {"mean": [1, 2], "std": [1, 1, 1]}}, "its metadata cannot be read (a field, or"),
+        (_metadata, {"normalisation": {"mean": [1, 2, 3]}}, "its metadata cannot be read (no field 'std')"),
+    ],
+)  # fmt: skip
+def test_metadata_that_does_not_fit_its_graph_is_refused_by_file(
+    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, said: str
+) -> None:
+    model = onnx.load_from_string(model_bytes(metadata()))
+    change(model, value)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInput) as refused:
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
+    assert str(refused.value).startswith(f"{tmp_path}/model.onnx: {said}")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (slice(None), np.nan, "all that the network finds is not finite"),
+        (4, 77, "the network finds class 77, and has classes 1 to 3"),
+    ],
+)
+def test_results_that_mean_nothing_are_refused_by_file(column: int | slice, value: float, said: str) -> None:
+    rows = np.zeros((1, 5, 6), np.float32)
+    rows[..., column] = value
+    with pytest.raises(InvalidInput, match=f"m.onnx: {said}"):
+        graph_detections(rows, np.zeros((1, 5, 4, 8, 8), np.float32), "m.onnx")
 
 
 def test_memory_that_runs_out_is_no_fault_of_the_model(

@@ -417,3 +417,14 @@ def test_of_many_messages_without_a_brace_some_are_named() -> None:
         parse_prototxt("maskrcnn_config {\n" * 5)
     (problem,) = refused.value.problems
     assert "opened in line 4; 1 more is open: 5 closing braces are missing" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("total_steps: " + "9" * 5000, "total_steps: " + "9" * 80 + "... must be a whole"), ("\0", "found '\\x00'")],
+)
+def test_what_the_text_has_is_shown_short_and_in_print(text: str, said: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_prototxt(text)
+    assert said in str(refused.value)
+    assert str(refused.value).replace("\n", "").isprintable()

@@ -84,12 +84,32 @@ class ClassMap:
         """
         try:
             return cls(
-                ids=tuple(int(one) for one in value["ids"]),
+                ids=tuple(_whole(one) for one in value["ids"]),
                 names=tuple(str(one) for one in value["names"]),
-                num_classes=int(value["numClasses"]),
+                num_classes=_whole(value["numClasses"]),
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InvalidInput(f"class map: not readable ({type(error).__name__}: {error})") from error
+        except KeyError as error:
+            raise InvalidInput(f"class map: it has no field {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                "class map: not readable; expected an object with ids (whole numbers), names and numClasses"
+            ) from error
+
+    def require(self, num_classes: int) -> ClassMap:
+        """Return this class map where it has as many classes as a network.
+
+        Raises:
+            InvalidInput: it has others.
+        """
+        if self.num_classes != num_classes:
+            raise InvalidInput(f"class map: {self.num_classes} classes, but the network has {num_classes}")
+        return self
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
 
 
 def class_map_of(model: ModelFile) -> ClassMap:
@@ -99,7 +119,9 @@ def class_map_of(model: ModelFile) -> ClassMap:
         InvalidInput: it isn't one; the file is named.
     """
     with content_of(model.source):
-        return ClassMap.from_json(model.class_map)
+        class_map = ClassMap.from_json(model.class_map)
+        classes = model.architecture.get("num_classes")
+        return class_map if type(classes) is not int else class_map.require(classes)
 
 
 def same_class_map(old: ClassMap, new: ClassMap) -> bool:

@@ -12,7 +12,14 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_trainer.detector.onnx_failures import what_is_wrong
-from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
+from maskrcnn_trainer.detector.outputs import (
+    DETECTIONS,
+    INPUT,
+    MASK_LOGITS,
+    graph_detections,
+    graph_input,
+    tensor_shapes,
+)
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.failures import is_out_of_memory
 from maskrcnn_trainer.model.architecture import Architecture
@@ -57,7 +64,9 @@ class OnnxDetector:
                 reason="InvalidModel",
             )
         self.metadata = ExportMetadata.from_json(described, source)
+        _refuse_other_shapes(self._session, self.metadata, source)
         self.batch_size = batch_size
+        self._source = source
 
     @property
     def class_map(self) -> ClassMap:
@@ -81,7 +90,24 @@ class OnnxDetector:
 
     def detect(self, images: NDArray[np.float32]) -> Detections:
         rows, masks = self._session.run([DETECTIONS, MASK_LOGITS], {INPUT: graph_input(images, self.metadata)})
-        return graph_detections(np.asarray(rows), np.asarray(masks))
+        return graph_detections(np.asarray(rows), np.asarray(masks), self._source)
+
+
+def _refuse_other_shapes(session: InferenceSession, metadata: ExportMetadata, source: str) -> None:
+    """Raise InvalidInput where the graph's input or outputs have other sizes than its metadata says."""
+    described = tensor_shapes(metadata)
+    for tensor in (*session.get_inputs(), *session.get_outputs()):
+        expected = described.get(tensor.name)
+        if expected is None:
+            continue
+        sizes = tuple(tensor.shape[1:])
+        named = (size for size in zip(sizes, expected, strict=False) if isinstance(size[0], int))
+        if len(sizes) != len(expected) or any(size != wanted for size, wanted in named):
+            raise InvalidInput(
+                f"{source}: {tensor.name} of the graph is {list(sizes)} for each image, its metadata says "
+                f"{list(expected)}; export the model again",
+                reason="InvalidModel",
+            )
 
 
 def _session(payload: bytes, source: str, threads: int) -> InferenceSession:

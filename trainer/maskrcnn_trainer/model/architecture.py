@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEPTHS = (10, 18, 34, 50, 101)
 ARCHS = ("resnet", "resnet_v1_5")
+LARGEST_MASK = 224
 
 # The field of the experiment spec, as YAML spells it, that each attribute comes from.
 _SPEC_FIELDS = {
@@ -78,9 +79,9 @@ class Architecture:
             (len(self.aspect_ratios) >= 1, "aspect_ratios", "at least one (width, height) pair"),
             (self.num_classes >= 2, "num_classes", "at least 2: the background and one class"),
             (
-                self.mrcnn_resolution >= 4 and self.mrcnn_resolution % 4 == 0,
+                4 <= self.mrcnn_resolution <= LARGEST_MASK and self.mrcnn_resolution % 4 == 0,
                 "mrcnn_resolution",
-                "a positive multiple of 4",
+                f"a multiple of 4 from 4 to {LARGEST_MASK}",
             ),
             (len(self.bbox_reg_weights) == 4, "bbox_reg_weights", "four numbers"),
             (all(n >= 1 for n in self.filters.values()), "filters", "at least 1 for every layer"),
@@ -154,6 +155,8 @@ class Architecture:
             InvalidInput: a field is missing, unknown, of another type, or impossible, named as in the JSON.
         """
         known = {f.name for f in fields(cls)}
+        if not isinstance(values, Mapping):
+            raise InvalidInput(f"architecture: {shown(values)} is not an object")
         if set(values) - known or (known - {"filters"}) - set(values):
             wrong = sorted((set(values) ^ known) - ({"filters"} - set(values)))
             raise InvalidInput(f"architecture: unknown or missing fields: {', '.join(wrong)}")

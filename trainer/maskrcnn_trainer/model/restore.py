@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.model.architecture import architecture_of
+from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.modelfile import ModelFile
 
@@ -39,8 +39,28 @@ def assign_variables(network: MaskRCNN, model: ModelFile) -> None:
         variable.assign(stored)
 
 
+def _refuse_other_widths(model: ModelFile, architecture: Architecture) -> None:
+    """Raise InvalidInput where widths are not those of the weights, before a network of any size is built of them."""
+    for name, width in (
+        *architecture.filters.items(),
+        ("class-predict", architecture.num_classes),
+        ("rpn-class", architecture.num_anchors_per_cell),
+        ("fc6", architecture.width("fc6", architecture.fast_rcnn_mlp_head_dim)),
+    ):
+        kernel = model.variables.get(f"{name}/kernel")
+        found = "no such layer" if kernel is None else f"{kernel.shape[-1]} filters" if kernel.ndim else "no filters"
+        if found != f"{width} filters":
+            raise InvalidInput(
+                f"{model.source or 'the model file'}: {name} has {width} filters in the architecture of model.json, "
+                f"and the weights have {found}",
+                reason="InvalidModel",
+            )
+
+
 def network_of(model: ModelFile, *, dtype: str = "float32") -> MaskRCNN:
     """The network of a model file, for inference: stored statistics, nothing trains."""
-    network = MaskRCNN(architecture_of(model), freeze_bn=True, dtype=dtype)
+    architecture = architecture_of(model)
+    _refuse_other_widths(model, architecture)
+    network = MaskRCNN(architecture, freeze_bn=True, dtype=dtype)
     assign_variables(network, model)
     return network

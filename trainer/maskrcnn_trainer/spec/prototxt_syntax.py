@@ -119,7 +119,7 @@ class _Scanner:
             return "the text that opens here has no closing quote"
         if token.kind == "string":
             return f"expected the name of a field, without quotes, found {token.text}"
-        return f"expected the name of a field, found {token.text}"
+        return f"expected the name of a field, found {token.text if token.text.isprintable() else repr(token.text)}"
 
     def _too_deep(self) -> str:
         outermost = self.open[0]
