@@ -47,8 +47,9 @@ def _refuse_other_widths(model: ModelFile, architecture: Architecture) -> None:
         ("rpn-class", architecture.num_anchors_per_cell),
         ("fc6", architecture.width("fc6", architecture.fast_rcnn_mlp_head_dim)),
     ):
-        kernel = model.variables.get(f"{name}/kernel")
-        found = "no such layer" if kernel is None else f"{kernel.shape[-1]} filters" if kernel.ndim else "no filters"
+        # the bias first: the kernel of a transposed convolution has its filters on another axis
+        weights = model.variables.get(f"{name}/bias", model.variables.get(f"{name}/kernel"))
+        found = "no such layer" if weights is None else f"{weights.shape[-1]} filters" if weights.ndim else "no filters"
         if found != f"{width} filters":
             raise InvalidInput(
                 f"{model.source or 'the model file'}: {name} has {width} filters in the architecture of model.json, "
