@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -164,6 +165,20 @@ def test_a_prototxt_becomes_a_manifest(tmp_path: Path, capsys: pytest.CaptureFix
     assert manifest["spec"]["experiment"]["maskrcnnConfig"]["nlayers"] == 18
 
 
+def test_a_manifest_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spec.txt").write_text(PROTOTXT)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code = main(["spec", "import", str(tmp_path / "spec.txt")])
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert code == 70
+    assert "standard output: no space left" in caplog.text
+
+
 def test_decrypt_writes_the_plain_model_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = ModelFile(architecture={}, experiment={}, class_map={}, step=1, variables={"w": np.ones(2, np.float32)})
     write_model_file(tmp_path / "locked.tlt", model, "secret")
@@ -174,3 +189,14 @@ def test_decrypt_writes_the_plain_model_once(tmp_path: Path, caplog: pytest.LogC
     assert "exists already" in caplog.text
     assert main([*command[:-3], str(tmp_path / "other.tlt"), "-k", "wrong"]) == 64
     assert not (tmp_path / "other.tlt").exists()
+
+
+def test_a_file_to_write_that_ends_in_a_slash_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = ModelFile(architecture={}, experiment={}, class_map={}, step=1, variables={})
+    write_model_file(tmp_path / "locked.tlt", model, "secret")
+    locked = ["-m", str(tmp_path / "locked.tlt"), "-k", "secret", "-o", f"{tmp_path}/new/"]
+    assert main(["decrypt", *locked]) == 64
+    assert main(["export", "-e", "spec.yaml", *locked]) == 64
+    assert f"-o {tmp_path}/new/ is the name of a directory; give that of a file" in caplog.text
+    assert f"-o {tmp_path}/new/ is a directory; name a file, such as {tmp_path}/new/model.etlt" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["locked.tlt"]

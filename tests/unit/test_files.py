@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from maskrcnn_trainer.data.convert.shards import StagedShards
+from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.files import open_in_place, write_atomically
+from maskrcnn_trainer.errors import InvalidInput, describe_error
+from maskrcnn_trainer.files import open_in_place, open_regular, write_atomically
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.termination import write_termination_message
@@ -40,6 +44,43 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
         write_atomically(tmp_path / "model.tlt", b"ours")
     assert mine.read_text() == "mine\n"
     assert (tmp_path / ".model.tlt.7.partial").is_symlink()
+
+
+@pytest.fixture(name="small_files")
+def _small_files() -> Iterator[None]:
+    """Files of this process end at 1,000 bytes (``ulimit -f``)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_past_the_limit_of_the_process_is_named_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large") as refused:
+        write_atomically(tmp_path / "model.tlt", bytes(2000))
+    code, _, sentence = describe_error(refused.value)
+    assert code == 64
+    assert sentence.startswith(f"{tmp_path / 'model.tlt'}: larger than a file may be: this process may write 1000 ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("shards", [1, 300])
+def test_a_shard_past_the_limit_of_the_process_is_named_where_it_would_be(tmp_path: Path, shards: int) -> None:
+    with pytest.raises(InvalidInput) as refused, StagedShards(tmp_path, "train", shards) as staged:
+        staged.write(0, bytes(2000))
+        staged.publish({})
+    assert str(refused.value).startswith(f"{tmp_path / shard_name('train', 0, shards)}: larger than a file may be")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "missing/model.tlt"])
+def test_a_path_that_cannot_be_made_is_told_as_it_was_given(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OSError) as refused:
+        write_atomically(tmp_path / name, b"")
+    assert describe_error(refused.value)[2].startswith(f"{tmp_path / name}: ")
+    assert ".partial" not in str(refused.value)
 
 
 def test_two_writers_of_one_process_id_do_not_mix(tmp_path: Path) -> None:
@@ -109,3 +150,9 @@ def test_a_report_of_another_program_is_refused_and_stays(tmp_path: Path, mine: 
     assert (out / name).read_text() == before
     assert (out / name).is_symlink() == (kind == "link")
     assert [path.name for path in out.iterdir()] == [name]
+
+
+def test_a_directory_in_the_place_of_a_file_to_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as refused:
+        open_regular(tmp_path)
+    assert describe_error(refused.value) == (64, "InvalidInput", f"{tmp_path}: Is a directory; give a file")

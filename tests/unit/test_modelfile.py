@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ def test_reads_back_what_was_written(tmp_path: Path, model: ModelFile, key: str 
     np.testing.assert_array_equal(read.optimizer["conv1/kernel"], model.optimizer["conv1/kernel"])
     assert is_model_file(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.step-40.tlt"]
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused_with_file_and_name(
+    tmp_path: Path, model: ModelFile, value: float, key: str | None
+) -> None:
+    kernel = np.ones((2, 3), np.float32)
+    kernel[1, 2] = value
+    write_model_file(tmp_path / "m.tlt", replace(model, variables={**model.variables, "fc6/kernel": kernel}), key)
+    with pytest.raises(InvalidInput) as refusal:
+        read_model_file(tmp_path / "m.tlt", key)
+    assert str(refusal.value).startswith(f"{tmp_path / 'm.tlt'}: fc6/kernel holds values that are not finite")
+    assert refusal.value.reason == "InvalidModel"
 
 
 def test_equal_models_are_equal_files(tmp_path: Path, model: ModelFile) -> None:
@@ -298,3 +313,31 @@ def test_an_exported_model_is_named_as_that(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x12\x08maskrcnn")
     with pytest.raises(InvalidInput, match="an exported model .ONNX.; give the .tlt of train"):
         read_model_file(tmp_path / "m.onnx")
+
+
+BFLOAT16 = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+"""A header of safetensors."""
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "said"),
+    [
+        ("model.json", b"[" * 200_000, "model.json is nested too deep"),
+        (
+            "variables.safetensors",
+            struct.pack("<Q", len(BFLOAT16)) + BFLOAT16 + bytes(4),
+            "'BF16' is missing, or a type of number that is not supported",
+        ),
+    ],
+)
+def test_content_that_cannot_be_read_is_told_in_words(
+    tmp_path: Path, model: ModelFile, member: str, content: bytes, said: str
+) -> None:
+    write_model_file(tmp_path / "m.tlt", model)
+    with zipfile.ZipFile(tmp_path / "m.tlt") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {member: content}
+    with zipfile.ZipFile(tmp_path / "m.tlt", "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(InvalidInput, match=f"m.tlt: no model file, or a damaged one: {said}"):
+        read_model_file(tmp_path / "m.tlt")

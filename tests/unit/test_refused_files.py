@@ -90,3 +90,4 @@ def test_what_the_user_may_not_read_or_write_is_one_sentence(ended: dict[str, En
 def test_a_name_too_long_for_the_file_system_is_one_sentence(ended: dict[str, Ended]) -> None:
     assert ended["convert --tag"].code == 64
     assert "Traceback" not in ended["convert --tag"].log
+    assert f"--tag {'x' * 300}: 300 bytes, and the names of the files would be too long" in ended["convert --tag"].log

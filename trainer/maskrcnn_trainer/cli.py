@@ -18,6 +18,7 @@ from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.evaluation import command as evaluate_command
 from maskrcnn_trainer.export import command as export_command
+from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
@@ -140,7 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
         "prune",
         help="a trained model with its weakest filters taken out, to be trained again",
         description="Remove the filters with the smallest weights from a trained model. The result must be trained "
-        "again (prunedModelPath) before it is used.",
+        "again, as prunedModelPath of the spec of train, before it is used.",
     )
     prune_command.add_arguments(prune)
     prune.set_defaults(run=prune_command.run)
@@ -241,8 +242,19 @@ def _import_spec(arguments: argparse.Namespace) -> int:
     imported = import_spec(Path(arguments.spec), claim=arguments.claim)
     for line in imported.report:
         log.info("%s", line)
-    sys.stdout.write(imported.manifest)
+    _print(imported.manifest)
     return EXIT_OK
+
+
+def _print(text: str) -> None:
+    """Write to standard output at once: an error at the end of the process would go unnoticed.
+
+    Raises:
+        OSError: it cannot be written; BrokenPipeError where nothing reads it any more.
+    """
+    with named_in_errors(Path("standard output")):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _decrypt(arguments: argparse.Namespace) -> int:
@@ -250,6 +262,8 @@ def _decrypt(arguments: argparse.Namespace) -> int:
     from maskrcnn_trainer.modelfile import MAGIC, decrypt, require_model
 
     source, target = Path(arguments.model), Path(arguments.output)
+    if arguments.output.endswith("/"):
+        raise InvalidInput(f"-o {arguments.output} is the name of a directory; give that of a file")
     if target.exists():
         raise InvalidInput(f"{target} exists already; name a file that does not")
     require_model(source)

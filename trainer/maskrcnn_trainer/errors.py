@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from maskrcnn_trainer.spelling import as_written
 
@@ -64,6 +66,24 @@ class Stopped(TaskError):  # noqa: N818
     default_reason = "Stopped"
 
 
+@contextmanager
+def content_of(source: str) -> Iterator[None]:
+    """Put the name of a model file before what is wrong with its content.
+
+    Args:
+        source: the file; empty: the content was never in one.
+
+    Raises:
+        InvalidInput: in place of one that does not begin with the name (reason ``InvalidModel``).
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        if not source or str(error).startswith(source):
+            raise
+        raise InvalidInput(f"{source}: {error}", reason="InvalidModel") from error
+
+
 def describe_error(error: BaseException) -> tuple[int, str, str]:
     """Return the exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
     told = as_task_error(error)
@@ -115,7 +135,7 @@ _REMEDIES = {
 
 
 def _limit_reached(error: OSError) -> TaskError | None:
-    where = _path_of(error) or "the workspace"
+    where = _path_of(error) or "an output file"
     if error.errno in NO_SPACE:
         return WorkspaceFull(f"{where}: no space left ({error.strerror}); free some, or enlarge the volume")
     if error.errno == errno.EMFILE:
@@ -123,9 +143,9 @@ def _limit_reached(error: OSError) -> TaskError | None:
         return InvalidInput(f"{where}: too many open files: this process may have {limit}; raise the limit (ulimit -n)")
     if error.errno == errno.EFBIG:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        allowed = "" if limit == resource.RLIM_INFINITY else f": this process may write {limit} bytes to one"
+        allowed = "" if limit == resource.RLIM_INFINITY else f": this process may write {limit} bytes"
         return InvalidInput(
-            f"{where}: the file would be too large{allowed}; raise the limit (ulimit -f), or use another file system"
+            f"{where}: larger than a file may be{allowed}; raise the limit (ulimit -f), or use another file system"
         )
     return None
 

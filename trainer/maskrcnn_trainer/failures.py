@@ -43,6 +43,7 @@ _FILE_ERRORS = {
         errno.EPERM,
         errno.EROFS,
         errno.EMFILE,
+        errno.EFBIG,
         errno.ENAMETOOLONG,
         errno.EIO,
         errno.ESTALE,

@@ -10,8 +10,8 @@ import secrets
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -79,6 +79,24 @@ def directory_fault(path: Path) -> str:
     return "is a file, not a directory" if path.exists() else "there is no such directory"
 
 
+@contextmanager
+def named_in_errors(path: Path, *, temporary: Path | None = None) -> Iterator[None]:
+    """Give an OSError the path that is written: a write to an open file names none.
+
+    Args:
+        path: as the user knows it.
+        temporary: a file or directory whose name, or a name in it, is replaced by ``path``.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        hidden = temporary is not None and isinstance(name, str) and Path(name).is_relative_to(temporary)
+        if error.errno not in (None, errno.EEXIST) and (name is None or isinstance(name, int) or hidden):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
 def unfinished(path: Path) -> Path:
     """Return a name beside ``path`` for its content until that is whole.
 
@@ -96,10 +114,14 @@ def open_unfinished(path: Path) -> tuple[Path, IO[bytes]]:
     """Make the unfinished file of ``path`` and return its name and its stream, locked while the stream is open.
 
     The lock says that the writer lives (:func:`is_abandoned`). A file system without locks is used without.
+
+    Raises:
+        OSError: it cannot be made; ``path`` is named.
     """
     while True:
         aside = unfinished(path)
-        stream = aside.open("xb")
+        with named_in_errors(path, temporary=aside):
+            stream = aside.open("xb")
         try:
             with suppress(OSError):
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +164,7 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
     """
     try:
         aside, stream = open_unfinished(path)
-        with stream:
+        with named_in_errors(path, temporary=aside), stream:
             try:
                 stream.write(payload)
                 stream.flush()
@@ -162,7 +184,7 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a plain file to read it, links followed. A pipe would be waited for.
 
     Raises:
-        OSError: it cannot be read, or is no plain file (``EINVAL``).
+        OSError: it cannot be read, or is a directory (``EISDIR``) or no plain file (``EINVAL``).
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode

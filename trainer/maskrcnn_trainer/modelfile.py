@@ -67,6 +67,7 @@ class ModelFile:
         optimizer: momentum by variable name; empty where a model is no checkpoint of a training.
         state: what a resumed training needs besides (fingerprint, loss scale, data order); JSON values only.
         retrain_required: true for a pruned model that was not trained since.
+        source: the file that it was read from, for messages; empty where it was read from none.
     """
 
     architecture: Mapping[str, Any]
@@ -77,6 +78,7 @@ class ModelFile:
     optimizer: Mapping[str, np.ndarray] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
     retrain_required: bool = False
+    source: str = ""
 
 
 def write_model_file(
@@ -107,7 +109,8 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
         with_optimizer: leave out to save the reading of the momentum.
 
     Raises:
-        InvalidInput: no such file, no model file of ours, a missing or wrong key, a newer format.
+        InvalidInput: no such file, no model file of ours, a missing or wrong key, a newer format, weights that are NaN
+            or infinite.
     """
     path = Path(path)
     try:
@@ -309,19 +312,37 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
                 )
             description = _checked(json.loads(stored_member(archive, "model.json")), source)
             has_optimizer = with_optimizer and "optimizer.safetensors" in names
+            variables = load(stored_member(archive, "variables.safetensors"))
+            _refuse_not_finite(variables, source)
             return ModelFile(
                 architecture=description["architecture"],
                 experiment=description["experiment"],
                 class_map=description["classMap"],
                 step=description["step"],
-                variables=load(stored_member(archive, "variables.safetensors")),
+                variables=variables,
                 optimizer=load(stored_member(archive, "optimizer.safetensors")) if has_optimizer else {},
                 state=description["state"],
                 retrain_required=description["retrainRequired"],
+                source=source,
             )
     except (SafetensorError, *DAMAGED_ZIP) as error:
         what = str(error) or type(error).__name__
+        if isinstance(error, RecursionError):
+            what = "model.json is nested too deep"
+        elif isinstance(error, KeyError):
+            what = f"{what} is missing, or a type of number that is not supported"
         raise InvalidInput(f"{source}: no model file, or a damaged one: {what}", reason="InvalidModel") from error
+
+
+def _refuse_not_finite(variables: Mapping[str, np.ndarray], source: str) -> None:
+    """Raise InvalidInput for weights that are NaN or infinite: such a model runs, and detects nothing."""
+    for name, values in variables.items():
+        if not np.all(np.isfinite(values)):
+            raise InvalidInput(
+                f"{source}: {name} holds values that are not finite (NaN or infinity); give a checkpoint of an earlier "
+                "step, or train again",
+                reason="InvalidModel",
+            )
 
 
 def _checked(description: Any, source: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,46 @@ def test_what_prunes_nothing_or_everything_is_said(
         failed_with(0 if said.startswith("No filter") else 64, "prune", "-m", str(trained), "-o", str(tmp_path), *flags)
     assert said in caplog.text
     assert (tmp_path / "model.tlt").exists() == said.startswith("No filter")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (("architecture", {"nlayers": 7}), "architecture.nlayers: 7 is not one of"),
+        (("architecture", {"mrcnn_resolution": "8"}), 'architecture.mrcnn_resolution: "8" is not a whole number'),
+        (("architecture", {"aspect_ratios": 3}), "architecture.aspect_ratios: 3 is not a list of (width, height)"),
+        (("architecture", {"bbox_reg_weights": [1, 2]}), "architecture.bbox_reg_weights: [1, 2] is not four numbers"),
+        (("architecture", {"depth": 50}), "architecture: unknown or missing fields: depth"),
+        (("architecture", {"filters": {"conv1": 32}}), "conv1 has 32 filters in the architecture of model"),
+        (
+            ("architecture", {"filters": {"conv9": 32}}),
+            "conv9 has 32 filters in the architecture of model.json, and the",
+        ),
+        (
+            ("architecture", {"fast_rcnn_mlp_head_dim": 10**9}),
+            "fc6 has 1000000000 filters in the architecture of model",
+        ),
+        (("architecture", {"num_classes": 10**8}), "class-predict has 100000000 filters in the architecture of model"),
+        (("architecture", {"num_scales": 10**6}), "rpn-class has 3000000 filters in the architecture of model.json"),
+        (
+            ("architecture", {"mrcnn_resolution": 10**6}),
+            "architecture.mrcnn_resolution: 1000000 is not a multiple of 4",
+        ),
+        (("experiment", {"maskrcnnConfig": {"nlayers": 7}}), "its experiment: maskrcnnConfig.nlayers: "),
+        (("variables", {"conv1/bias": np.float32(0)}), "the network of its architecture differs in 1 variables"),
+        (("variables", {"fc6/bias": np.zeros(64, np.float64)}), "fc6/bias is float64 in the file, float32 in"),
+        (("variables", {"fc6/bias": np.full(64, np.nan, np.float32)}), "fc6/bias holds values that are not finite"),
+    ],
+)
+def test_a_model_file_with_wrong_content_is_named_by_its_path(
+    trained: Path, tmp_path: Path, content: tuple[str, dict[str, Any]], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, (part, values) = read_model_file(trained), content
+    write_model_file(tmp_path / "wrong.tlt", replace(model, **{part: {**getattr(model, part), **values}}))
+    failed_with(64, "prune", "-m", str(tmp_path / "wrong.tlt"), "-o", str(tmp_path / "out"))
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith(f"{tmp_path / 'wrong.tlt'}: {said}")
+    assert not (tmp_path / "out" / "model.tlt").exists()
 
 
 def test_a_threshold_that_nothing_is_above_is_a_warning(trained: Path, caplog: pytest.LogCaptureFixture) -> None:

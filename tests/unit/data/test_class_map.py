@@ -5,8 +5,9 @@ import logging
 
 import pytest
 
-from maskrcnn_trainer.data.class_map import ClassMap, class_map_for, same_class_map
+from maskrcnn_trainer.data.class_map import ClassMap, class_map_for, class_map_of, same_class_map
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.modelfile import ModelFile
 
 GAPS = {1: "person", 2: "bicycle", 13: "stop sign", 90: "toothbrush"}
 
@@ -108,8 +109,26 @@ def test_json_round_trip() -> None:
         {"ids": [0], "names": ["a"], "numClasses": 2},
         {"ids": ["x"], "names": ["a"], "numClasses": 2},
         {"ids": [1], "names": ["a"], "numClasses": 3},
+        {"ids": [1.5], "names": ["a"], "numClasses": 2},
     ],
 )
 def test_json_of_another_form_is_refused(value: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="class map"):
         ClassMap.from_json(value)
+
+
+def test_a_class_map_that_cannot_be_read_names_its_model_file() -> None:
+    content = {"ids": [1], "names": [], "numClasses": 2}
+    model = ModelFile(architecture={}, experiment={}, class_map=content, step=1, variables={}, source="/w/m.tlt")
+    with pytest.raises(InvalidInput, match="^/w/m.tlt: class map: 1 ids, 0 names") as refused:
+        class_map_of(model)
+    assert refused.value.reason == "InvalidModel"
+
+
+def test_a_class_map_of_another_number_of_classes_than_the_network_is_refused() -> None:
+    content = {"ids": [1], "names": ["a"], "numClasses": 2}
+    model = ModelFile(
+        architecture={"num_classes": 3}, experiment={}, class_map=content, step=1, variables={}, source="/w/m.tlt"
+    )
+    with pytest.raises(InvalidInput, match="^/w/m.tlt: class map: 2 classes, but the network has 3"):
+        class_map_of(model)

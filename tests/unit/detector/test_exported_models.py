@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from tests.unit.detector.constant_model import (
     ARCHITECTURE,
@@ -85,7 +88,7 @@ def test_the_mask_of_the_detected_class_is_taken() -> None:
     masks = rng.normal(size=(2, 3, 4, SIDE, SIDE)).astype(np.float32)
     rows = np.zeros((2, 3, 6), np.float32)
     rows[..., 4] = [[3, 0, 1], [2, 1, 1]]
-    found = graph_detections(rows, masks)
+    found = graph_detections(rows, masks, "m.onnx")
     for image in range(2):
         for row in range(3):
             np.testing.assert_array_equal(found.mask_logits[image, row], masks[image, row, int(rows[image, row, 4])])
@@ -119,6 +122,112 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpe
         open_detector(tmp_path / "nothing", spec, threads=1)
     with pytest.raises(InvalidInput, match="a directory; give the model file itself"):
         open_detector(tmp_path, spec, threads=1)
+
+
+def _opset(model: onnx.ModelProto, version: int) -> None:
+    model.opset_import[0].version = version
+
+
+def _ir_version(model: onnx.ModelProto, version: int) -> None:
+    model.ir_version = version
+
+
+def _operator(model: onnx.ModelProto, name: str) -> None:
+    model.graph.node[0].op_type = name
+
+
+def _input(model: onnx.ModelProto, name: str) -> None:
+    model.graph.node[0].input[0] = name
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "said"),
+    [
+        (_opset, 99, r"opset_import is 99, this ONNX Runtime \([\d.]+\) reads up to \d+, and export writes 17"),
+        (_opset, 6, "its nodes do not fit opset_import 6, and export writes 17"),
+        (_opset, 0, "its nodes do not fit opset_import 0, and export writes 17"),
+        (_ir_version, 99, r"ir_version is 99, and this ONNX Runtime \([\d.]+\) reads up to \d+"),
+        (_operator, "Bogus", "there is no operator Bogus in opset 17"),
+        (_operator, "Unsqueeze", "a node of type Unsqueeze is not as its operator is defined"),
+        (_input, "nothing", "its graph is not valid"),
+    ],
+)
+def test_a_graph_that_onnx_runtime_refuses_is_one_sentence(
+    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, said: str
+) -> None:
+    model = onnx.load_from_string(model_bytes(metadata()))
+    change(model, value)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInput) as refused:
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
+    sentence = (
+        f"{re.escape(str(tmp_path))}/model.onnx: ONNX Runtime cannot open it: {said}; give the file that export wr"
+    )
+    assert re.match(sentence, str(refused.value))
+
+
+def _size(model: onnx.ModelProto, size: int) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = size
+
+
+def _metadata(model: onnx.ModelProto, change: dict[str, Any]) -> None:
+    described = json.loads(model.metadata_props[0].value)
+    model.metadata_props[0].value = json.dumps(described | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "said"),
+    [
+        (_size, 64, "Input of the graph is [3, 64, 192] for each image, its metadata says [3, 128, 192]"),
+        (
+            _metadata, {"detectionsPerImage": 7},
+            "generate_detections of the graph is [5, 6] for each image, its metadata says [7, 6]",
+        ),
+        (
+            _metadata, {"classMap": {"ids": [1], "names": ["x"], "numClasses": 2}},
+            "class map: 2 classes, but the network has 4",
+        ),
+        (_metadata, {"classMap": {"ids": [1], "names": [], "numClasses": 2}}, "class map: 1 ids, 0 names and 2"),
+        (_metadata, {"architecture": [1]}, "architecture: [1] is not an object"),
+        (_metadata, {"normalisation": {"mean": [1, 2], "std": [1, 1, 1]}}, "its metadata cannot be read (a field, or"),
+        (_metadata, {"normalisation": {"mean": [1, 2, 3]}}, "its metadata cannot be read (no field 'std')"),
+    ],
+)  # fmt: skip
+def test_metadata_that_does_not_fit_its_graph_is_refused_by_file(
+    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, said: str
+) -> None:
+    model = onnx.load_from_string(model_bytes(metadata()))
+    change(model, value)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidInput) as refused:
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
+    assert str(refused.value).startswith(f"{tmp_path}/model.onnx: {said}")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (slice(None), np.nan, "all that the network finds is not finite"),
+        (4, 77, "the network finds class 77, and has classes 1 to 3"),
+    ],
+)
+def test_results_that_mean_nothing_are_refused_by_file(column: int | slice, value: float, said: str) -> None:
+    rows = np.zeros((1, 5, 6), np.float32)
+    rows[..., column] = value
+    with pytest.raises(InvalidInput, match=f"m.onnx: {said}"):
+        graph_detections(rows, np.zeros((1, 5, 4, 8, 8), np.float32), "m.onnx")
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_model(
+    tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 268435456")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    (tmp_path / "model.onnx").write_bytes(model_bytes(metadata()))
+    with pytest.raises(RuntimeError, match="Failed to allocate memory"):
+        open_detector(tmp_path / "model.onnx", spec, threads=1)
 
 
 def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None:

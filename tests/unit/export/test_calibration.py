@@ -132,6 +132,30 @@ def test_a_tensor_file_is_written_while_it_is_used_and_read_again(tmp_path: Path
         TensorFile(path, (8, 8))
 
 
+def test_a_tensor_file_that_lacks_a_batch_or_has_another_shape_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "cal.h5"
+    for _ in stored_batches(path, iter([np.zeros((1, 3, 4, 6), np.float32)] * 3)):
+        pass
+    with h5py.File(path, "a") as file:
+        del file[f"{KEY}_1"], file[f"{KEY}_2"]
+        file.create_group(f"{KEY}_1").create_dataset(KEY, data=np.zeros((1, 3, 4, 5)))
+    batches = TensorFile(path, (4, 6)).batches()
+    next(batches)
+    with pytest.raises(
+        InvalidInput, match=r"cal.h5: damaged: batch 1 is \[1, 3, 4, 5\], expected images of \[3, 4, 6\]"
+    ):
+        next(batches)
+    with h5py.File(path, "a") as file:
+        del file[f"{KEY}_1"]
+    with pytest.raises(InvalidInput, match="cal.h5: damaged: batch 1 of 3 is missing or cannot be read; remove it"):
+        list(TensorFile(path, (4, 6)).batches())
+
+
+def test_a_directory_in_the_place_of_a_tensor_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        TensorFile(tmp_path, (4, 6))
+
+
 FULL_DISK = """
 import os, resource, sys
 import numpy as np

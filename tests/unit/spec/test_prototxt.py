@@ -420,3 +420,34 @@ def test_a_damaged_prototxt_is_read_or_refused_but_never_a_traceback(prototxt: s
         assert str(error)
     else:
         assert spec.data_config.num_classes >= 2
+
+
+@pytest.mark.parametrize(
+    "text", ["data_config {\n" * 5000, "data_config {\n" * 5000 + "}" * 5000, "data_config <\n" * 33]
+)
+def test_messages_nested_too_deep_are_one_sentence_with_the_line(text: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_prototxt(text, "spec.txt")
+    closing = ">" if "<" in text else "}"
+    assert str(refused.value) == (
+        f"spec.txt: line 33, column 1: messages are nested more than 32 deep; a {closing} is probably missing, of "
+        "data_config in line 1 or of a message in it"
+    )
+
+
+def test_of_many_messages_without_a_brace_some_are_named() -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_prototxt("maskrcnn_config {\n" * 5)
+    (problem,) = refused.value.problems
+    assert "opened in line 4; 1 more is open: 5 closing braces are missing" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("total_steps: " + "9" * 5000, "total_steps: " + "9" * 80 + "... must be a whole"), ("\0", "found '\\x00'")],
+)
+def test_what_the_text_has_is_shown_short_and_in_print(text: str, said: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse_prototxt(text)
+    assert said in str(refused.value)
+    assert str(refused.value).replace("\n", "").isprintable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_anchors_and_merge_keys_work() -> None:
         ("just words", "is not a mapping"),
         ("a: 1\n---\nb: 2\n", "holds several documents"),
         ("a: !!python/object/apply:os.system ['true']", "neither YAML nor a prototxt"),
-        ("[" * 3000, "neither YAML nor a prototxt"),
+        ("[" * 3000, "my.yaml: line 1: mappings or lists are nested more than 100 deep"),
         ("a: !!bool x", "neither YAML nor a prototxt"),
         (r'a: "\UFFFFFFFF"', "neither YAML nor a prototxt"),
         ("a: \x00", "neither YAML nor a prototxt"),
@@ -149,3 +150,10 @@ def test_snake_case_in_a_manifest_is_refused_with_the_right_name(minimal: dict[s
     assert str(caught.value) == (
         "m.yaml: spec.experiment.total_steps: is not a field of the experiment spec; did you mean totalSteps?"
     )
+
+
+@pytest.mark.parametrize("text", ["{\n" * 5000, "[\n" * 5000, "a: {\n" * 5000, "{a:\n" * 5000, "- " * 5000])
+def test_yaml_nested_too_deep_is_one_sentence_with_the_line(text: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_spec(text, "spec.yaml")
+    assert re.match(r"spec\.yaml: line (1|5\d|10[01]): mappings or lists are nested more than 100", str(refused.value))

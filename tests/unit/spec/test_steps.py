@@ -137,3 +137,9 @@ def test_the_last_step_reaches_into_the_last_epoch(examples: int, batch: int, ep
     from_steps = plan(base, examples, ranks, totalSteps=from_epochs.total_steps)
     assert from_steps.num_epochs >= epochs
     assert (from_steps.num_epochs - 1) * examples < images
+
+
+@pytest.mark.parametrize("given", [{}, {"numStepsPerEval": 0}, {"numStepsPerEval": None}])
+def test_no_interval_of_evaluations_is_one_epoch(minimal: dict[str, Any], given: dict[str, Any]) -> None:
+    plan_of = plan(minimal, totalSteps=120, numExamplesPerEpoch=40, trainBatchSize=2, **given)
+    assert plan_of.steps_per_eval == plan_of.steps_per_epoch == 20

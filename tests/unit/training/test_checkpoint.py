@@ -88,6 +88,18 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogC
     assert "model.step-20.tlt" in caplog.text
 
 
+def test_a_checkpoint_with_weights_that_are_not_finite_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store(tmp_path)
+    kept.write(model(10))
+    kept.write(dataclasses.replace(model(20), variables={"w": np.full(3, np.nan, np.float32)}))
+    newest = kept.newest()
+    assert newest is not None
+    assert newest.step == 10
+    assert "model.step-20.tlt: w holds values that are not finite" in caplog.text
+
+
 def test_a_damaged_encrypted_checkpoint_is_passed_over_when_the_key_opens_one_before(tmp_path: Path) -> None:
     kept = store(tmp_path, key="right")
     kept.write(model(10))

@@ -11,9 +11,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, content_of
+
+if TYPE_CHECKING:
+    from maskrcnn_trainer.modelfile import ModelFile
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +84,44 @@ class ClassMap:
         """
         try:
             return cls(
-                ids=tuple(int(one) for one in value["ids"]),
+                ids=tuple(_whole(one) for one in value["ids"]),
                 names=tuple(str(one) for one in value["names"]),
-                num_classes=int(value["numClasses"]),
+                num_classes=_whole(value["numClasses"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput(f"class map: not readable ({type(error).__name__}: {error})") from error
+        except KeyError as error:
+            raise InvalidInput(f"class map: it has no field {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                "class map: not readable; expected an object with ids (whole numbers), names and numClasses"
+            ) from error
+
+    def require(self, num_classes: int) -> ClassMap:
+        """Return this class map where it has as many classes as a network.
+
+        Raises:
+            InvalidInput: it has others.
+        """
+        if self.num_classes != num_classes:
+            raise InvalidInput(f"class map: {self.num_classes} classes, but the network has {num_classes}")
+        return self
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def class_map_of(model: ModelFile) -> ClassMap:
+    """Return the class map of a model file.
+
+    Raises:
+        InvalidInput: it isn't one; the file is named.
+    """
+    with content_of(model.source):
+        class_map = ClassMap.from_json(model.class_map)
+        classes = model.architecture.get("num_classes")
+        return class_map if type(classes) is not int else class_map.require(classes)
 
 
 def same_class_map(old: ClassMap, new: ClassMap) -> bool:

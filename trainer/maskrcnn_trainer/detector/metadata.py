@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.normalisation import MEAN, STD
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, content_of
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.errors import shown
 
 METADATA_KEY = "maskrcnn"
 METADATA_VERSION = 1
+EXPORTED_OPSET = 17
+"""TensorRT 8.6 reads up to 17, TensorRT 10 reads 9 to 20 (their ONNX operator support tables)."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +77,25 @@ class ExportMetadata:
                     reason="InvalidModel",
                 )
             height, width = content["imageSize"]
-            normalisation = content["normalisation"]
+            normalisation = {name: _three(content["normalisation"][name]) for name in ("mean", "std")}
             step = content["step"]
+            with content_of(source):
+                architecture = Architecture.from_json(content["architecture"])
+                class_map = ClassMap.from_json(content["classMap"]).require(architecture.num_classes)
             return cls(
-                architecture=Architecture.from_json(content["architecture"]),
-                class_map=ClassMap.from_json(content["classMap"]),
+                architecture=architecture,
+                class_map=class_map,
                 image_size=(int(height), int(width)),
                 data_type=str(content["dataType"]),
                 detections_per_image=int(content["detectionsPerImage"]),
                 step=None if step is None else int(step),
                 preprocessing=bool(content["preprocessing"]),
-                mean=tuple(float(one) for one in normalisation["mean"]),
-                std=tuple(float(one) for one in normalisation["std"]),
+                **normalisation,
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            what = f"no field {error}" if isinstance(error, KeyError) else "a field, or all of it, is of another form"
             raise InvalidInput(
-                f"{source}: its metadata cannot be read ({type(error).__name__}: {error}); export the model again",
+                f"{source}: its metadata cannot be read ({what}); export the model again",
                 reason="InvalidModel",
             ) from error
 
@@ -110,6 +116,18 @@ class ExportMetadata:
             if wanted != built
         ]
         return found
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    """Return a number for each of R, G, B.
+
+    Raises:
+        ValueError: it isn't three finite numbers.
+    """
+    numbers = tuple(float(one) for one in values)
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ValueError(values)
+    return numbers
 
 
 def metadata_path(engine: Path) -> Path:

@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
-from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
+from maskrcnn_trainer.detector.onnx_failures import what_is_wrong
+from maskrcnn_trainer.detector.outputs import (
+    DETECTIONS,
+    INPUT,
+    MASK_LOGITS,
+    graph_detections,
+    graph_input,
+    tensor_shapes,
+)
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.failures import is_out_of_memory
 from maskrcnn_trainer.model.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -55,7 +64,9 @@ class OnnxDetector:
                 reason="InvalidModel",
             )
         self.metadata = ExportMetadata.from_json(described, source)
+        _refuse_other_shapes(self._session, self.metadata, source)
         self.batch_size = batch_size
+        self._source = source
 
     @property
     def class_map(self) -> ClassMap:
@@ -79,7 +90,24 @@ class OnnxDetector:
 
     def detect(self, images: NDArray[np.float32]) -> Detections:
         rows, masks = self._session.run([DETECTIONS, MASK_LOGITS], {INPUT: graph_input(images, self.metadata)})
-        return graph_detections(np.asarray(rows), np.asarray(masks))
+        return graph_detections(np.asarray(rows), np.asarray(masks), self._source)
+
+
+def _refuse_other_shapes(session: InferenceSession, metadata: ExportMetadata, source: str) -> None:
+    """Raise InvalidInput where the graph's input or outputs have other sizes than its metadata says."""
+    described = tensor_shapes(metadata)
+    for tensor in (*session.get_inputs(), *session.get_outputs()):
+        expected = described.get(tensor.name)
+        if expected is None:
+            continue
+        sizes = tuple(tensor.shape[1:])
+        named = (size for size in zip(sizes, expected, strict=False) if isinstance(size[0], int))
+        if len(sizes) != len(expected) or any(size != wanted for size, wanted in named):
+            raise InvalidInput(
+                f"{source}: {tensor.name} of the graph is {list(sizes)} for each image, its metadata says "
+                f"{list(expected)}; export the model again",
+                reason="InvalidModel",
+            )
 
 
 def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
@@ -103,13 +131,11 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
             payload, options, providers=[name for name in PROVIDERS if name in available]
         )
     except Exception as error:  # its exceptions have no common class but this one
+        if is_out_of_memory(error):
+            raise
+        wrong = what_is_wrong(error, payload, onnxruntime.__version__)
         raise InvalidInput(
-            f"{source}: ONNX Runtime cannot open it ({_first_line(error)}); give a .tlt, .onnx or .etlt of this "
-            "trainer, or an engine that it built",
+            f"{source}: ONNX Runtime cannot open it: {wrong}; give the file that export wrote, or export the model "
+            "again",
             reason="InvalidModel",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -7,10 +7,21 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import ExportMetadata
+from maskrcnn_trainer.errors import InvalidInput
 
 INPUT = "Input"
 DETECTIONS = "generate_detections"
 MASK_LOGITS = "mask_fcn_logits/BiasAdd"
+
+
+def tensor_shapes(metadata: ExportMetadata) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every input and output for one image, by name."""
+    rows, side = metadata.detections_per_image, metadata.architecture.mrcnn_resolution
+    return {
+        INPUT: (3, *metadata.image_size),
+        DETECTIONS: (rows, 6),
+        MASK_LOGITS: (rows, metadata.architecture.num_classes, side, side),
+    }
 
 
 def graph_input(images: NDArray[np.float32], metadata: ExportMetadata) -> NDArray[np.float32]:
@@ -25,14 +36,29 @@ def graph_input(images: NDArray[np.float32], metadata: ExportMetadata) -> NDArra
     return planes
 
 
-def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32]) -> Detections:
+def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32], source: str) -> Detections:
     """The two outputs of a graph as detections.
 
     Args:
         rows: [B, D, 6]: y1, x1, y2, x2, class, score.
         mask_logits: [B, D, C, m, m], of all classes; that of the detected one is taken.
+        source: the model, for messages.
+
+    Raises:
+        InvalidInput: not one number is finite, or a class is one that the model does not have.
     """
-    classes = np.rint(rows[..., 4]).astype(np.int32)
+    if rows.size and not np.isfinite(rows).any():
+        raise InvalidInput(
+            f"{source}: all that the network finds is not finite (NaN or infinity); export another model",
+            reason="InvalidModel",
+        )
+    classes = np.rint(np.nan_to_num(rows[..., 4])).astype(np.int32)
+    if classes.size and classes.max() >= mask_logits.shape[2]:
+        raise InvalidInput(
+            f"{source}: the network finds class {classes.max()}, and has classes 1 to {mask_logits.shape[2] - 1}; "
+            "export the model again",
+            reason="InvalidModel",
+        )
     images, places = np.indices(classes.shape, sparse=True)
     chosen = mask_logits[images, places, np.clip(classes, 0, mask_logits.shape[2] - 1)]
     return Detections(

@@ -16,7 +16,14 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.cuda_driver import CudaDevice
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
-from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS, graph_detections, graph_input
+from maskrcnn_trainer.detector.outputs import (
+    DETECTIONS,
+    INPUT,
+    MASK_LOGITS,
+    graph_detections,
+    graph_input,
+    tensor_shapes,
+)
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.model.architecture import Architecture
 
@@ -38,6 +45,7 @@ class EngineDetector:
     def __init__(self, payload: bytes, path: Path, *, batch_size: int) -> None:
         self.metadata = read_engine_metadata(path)
         tensorrt = _tensorrt(path)
+        self._source = str(path)
         self._device = CudaDevice()
         logger = tensorrt.Logger(tensorrt.Logger.ERROR)
         if hasattr(tensorrt, "init_libnvinfer_plugins"):  # later releases load their plugins themselves
@@ -54,14 +62,7 @@ class EngineDetector:
             log.info("%s was built for at most %d images at once: used instead of %d", path, largest, batch_size)
         self.batch_size = min(batch_size, largest)
         self._context = self._engine.create_execution_context()
-        architecture, rows = self.metadata.architecture, self.metadata.detections_per_image
-        side = architecture.mrcnn_resolution
-        height, width = self.metadata.image_size
-        self._shapes: dict[str, tuple[int, ...]] = {
-            INPUT: (3, height, width),
-            DETECTIONS: (rows, 6),
-            MASK_LOGITS: (rows, architecture.num_classes, side, side),
-        }
+        self._shapes = tensor_shapes(self.metadata)
         self._addresses = {}
         for name, shape in self._shapes.items():
             if self._engine.get_tensor_dtype(name) != tensorrt.float32:
@@ -100,7 +101,7 @@ class EngineDetector:
             raise TaskError("TensorRT could not run the engine; its message stands above", reason="DeviceFailed")
         self._device.synchronise()
         rows, masks = (self._output(name, given) for name in (DETECTIONS, MASK_LOGITS))
-        return graph_detections(rows, masks)
+        return graph_detections(rows, masks, self._source)
 
     def _output(self, name: str, given: int) -> NDArray[np.float32]:
         values = np.empty((given, *self._shapes[name]), np.float32)
@@ -116,7 +117,7 @@ def read_engine_metadata(path: Path) -> ExportMetadata:
     """
     beside = metadata_path(path)
     try:
-        return ExportMetadata.from_json(beside.read_text(encoding="utf-8"), str(beside))
+        return ExportMetadata.from_json(beside.read_bytes(), str(beside))
     except OSError as error:
         raise InvalidInput(
             f"{path}: an engine needs {beside.name} beside it, which maskrcnn export --engine_file writes "

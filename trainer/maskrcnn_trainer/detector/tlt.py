@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.class_map import ClassMap, class_map_of
 from maskrcnn_trainer.detector.interface import Detections
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec
@@ -88,7 +88,7 @@ def open_tlt(
     from maskrcnn_trainer.model.restore import network_of
 
     network = network_of(model, dtype=compute_dtype(spec.use_amp))
-    return NetworkDetector(network, ClassMap.from_json(model.class_map), spec, batch_size=batch_size, step=model.step)
+    return NetworkDetector(network, class_map_of(model), spec, batch_size=batch_size, step=model.step)
 
 
 def read_trained_model(path: Path, key: str | None, spec: ExperimentSpec) -> ModelFile:
@@ -99,7 +99,7 @@ def read_trained_model(path: Path, key: str | None, spec: ExperimentSpec) -> Mod
     """
     model = read_model_file(path, key, with_optimizer=False)
     refuse_unless_retrained(model, path)
-    contradictions = Architecture.from_json(model.architecture).contradictions(spec)
+    contradictions = architecture_of(model).contradictions(spec)
     if contradictions:
         raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
     return model

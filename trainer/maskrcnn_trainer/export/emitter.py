@@ -11,8 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 17
-"""TensorRT 8.6 reads up to 17, TensorRT 10 reads 9 to 20 (their ONNX operator support tables)."""
+from maskrcnn_trainer.detector.metadata import EXPORTED_OPSET
 
 IR_VERSION = 8
 """The one that ONNX 1.12 introduced opset 17 with."""
@@ -115,7 +114,10 @@ class GraphBuilder:
             initializer=list(self._constants.values()),
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="maskrcnn", ir_version=IR_VERSION
+            graph,
+            opset_imports=[helper.make_opsetid("", EXPORTED_OPSET)],
+            producer_name="maskrcnn",
+            ir_version=IR_VERSION,
         )
         helper.set_model_props(model, dict(metadata))
         return model

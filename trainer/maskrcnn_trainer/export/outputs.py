@@ -68,7 +68,7 @@ def model_file(output: str | None, model: Path, directory: str | None, key: str 
     if output is None:
         return (Path(directory) if directory else model.parent) / f"{model.name.removesuffix('.tlt')}{suffix}"
     path = Path(output)
-    if path.is_dir():
+    if path.is_dir() or output.endswith("/"):
         raise InvalidInput(f"-o {output} is a directory; name a file, such as {path / f'model{suffix}'}")
     if path.suffix == suffix:
         return path

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.detector.tlt import read_trained_model
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -153,7 +153,7 @@ def _exported(
         export_graph(
             network_of(model),
             spec,
-            ClassMap.from_json(model.class_map),
+            class_map_of(model),
             preprocessing=settings.preprocessing,
             step=model.step,
         )

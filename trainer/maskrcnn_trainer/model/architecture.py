@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, content_of
 from maskrcnn_trainer.spec.errors import shown
 
 if TYPE_CHECKING:
+    from maskrcnn_trainer.modelfile import ModelFile
     from maskrcnn_trainer.spec import ExperimentSpec
 
 DEPTHS = (10, 18, 34, 50, 101)
 ARCHS = ("resnet", "resnet_v1_5")
+LARGEST_MASK = 224
 
 # The field of the experiment spec, as YAML spells it, that each attribute comes from.
 _SPEC_FIELDS = {
@@ -77,16 +79,16 @@ class Architecture:
             (len(self.aspect_ratios) >= 1, "aspect_ratios", "at least one (width, height) pair"),
             (self.num_classes >= 2, "num_classes", "at least 2: the background and one class"),
             (
-                self.mrcnn_resolution >= 4 and self.mrcnn_resolution % 4 == 0,
+                4 <= self.mrcnn_resolution <= LARGEST_MASK and self.mrcnn_resolution % 4 == 0,
                 "mrcnn_resolution",
-                "a positive multiple of 4",
+                f"a multiple of 4 from 4 to {LARGEST_MASK}",
             ),
             (len(self.bbox_reg_weights) == 4, "bbox_reg_weights", "four numbers"),
             (all(n >= 1 for n in self.filters.values()), "filters", "at least 1 for every layer"),
         )
         for right, name, wanted in checks:
             if not right:
-                raise InvalidInput(f"{_SPEC_FIELDS.get(name, name)}: {shown(getattr(self, name))} is not {wanted}")
+                raise _ImpossibleField(name, f"{shown(getattr(self, name))} is not {wanted}")
 
     @property
     def num_anchors_per_cell(self) -> int:
@@ -150,21 +152,83 @@ class Architecture:
         """The reverse of `to_json`.
 
         Raises:
-            InvalidInput: a field is missing, unknown or impossible.
+            InvalidInput: a field is missing, unknown, of another type, or impossible, named as in the JSON.
         """
         known = {f.name for f in fields(cls)}
+        if not isinstance(values, Mapping):
+            raise InvalidInput(f"architecture: {shown(values)} is not an object")
         if set(values) - known or (known - {"filters"}) - set(values):
             wrong = sorted((set(values) ^ known) - ({"filters"} - set(values)))
-            raise InvalidInput(f"the model's architecture has unknown or missing fields: {', '.join(wrong)}")
-        read = dict(values)
-        read["aspect_ratios"] = tuple((float(w), float(h)) for w, h in values["aspect_ratios"])
-        read["bbox_reg_weights"] = _four(values["bbox_reg_weights"])
-        read["filters"] = {str(name): int(n) for name, n in values.get("filters", {}).items()}
-        return cls(**read)
+            raise InvalidInput(f"architecture: unknown or missing fields: {', '.join(wrong)}")
+        read: dict[str, Any] = {}
+        for name, value in values.items():
+            read_value, wanted = _READERS.get(name, _WHOLE_NUMBER)
+            try:
+                read[name] = read_value(value)
+            except (TypeError, ValueError, AttributeError, OverflowError, _ImpossibleField) as error:
+                raise InvalidInput(f"architecture.{name}: {shown(value)} is not {wanted}") from error
+        try:
+            return cls(**read)
+        except _ImpossibleField as error:
+            raise InvalidInput(f"architecture.{error.name}: {error.problem}") from error
+
+
+def architecture_of(model: ModelFile) -> Architecture:
+    """Return the architecture of a model file.
+
+    Raises:
+        InvalidInput: no network can be built of it; the file is named.
+    """
+    with content_of(model.source):
+        return Architecture.from_json(model.architecture)
+
+
+class _ImpossibleField(InvalidInput):
+    """A value that no network can be built of.
+
+    Attributes:
+        name: the attribute of the architecture.
+        problem: the value, and what would be right.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{_SPEC_FIELDS.get(name, name)}: {problem}")
+        self.name, self.problem = name, problem
 
 
 def _four(values: Any) -> tuple[float, float, float, float]:
     if len(values) != 4:
-        raise InvalidInput(f"maskrcnnConfig.bboxRegWeights: {shown(values)} is not four numbers")
+        raise _ImpossibleField("bbox_reg_weights", f"{shown(values)} is not four numbers")
     a, b, c, d = (float(v) for v in values)
     return a, b, c, d
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _pairs(values: Any) -> tuple[tuple[float, float], ...]:
+    return tuple((float(w), float(h)) for w, h in values)
+
+
+def _widths(values: Any) -> dict[str, int]:
+    return {str(name): _whole(count) for name, count in values.items()}
+
+
+_WHOLE_NUMBER: tuple[Callable[[Any], Any], str] = (_whole, "a whole number")
+_READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "arch": (_text, "a text"),
+    "aspect_ratios": (_pairs, "a list of (width, height) pairs"),
+    "anchor_scale": (float, "a number"),
+    "bbox_reg_weights": (_four, "four numbers"),
+    "filters": (_widths, "an object of whole numbers"),
+}
+"""How the fields in a model file are read that aren't whole numbers."""

@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-import numpy as np
-
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.modelfile import ModelFile
 
 
-class StoredModel(Protocol):
-    """What of a model file makes a network."""
-
-    @property
-    def architecture(self) -> Mapping[str, Any]: ...
-
-    @property
-    def variables(self) -> Mapping[str, np.ndarray]: ...
-
-
-def assign_variables(network: MaskRCNN, model: StoredModel) -> None:
+def assign_variables(network: MaskRCNN, model: ModelFile) -> None:
     """Gives every variable of ``network`` the value stored in ``model``.
 
     Raises:
-        InvalidInput: one is missing, unknown or of another shape.
+        InvalidInput: one is missing, unknown, or of another shape or type; the file is named.
     """
+    source = model.source or "the model file"
     variables = network.named_variables
     strangers = sorted(set(variables) ^ set(model.variables))
     if strangers:
         raise InvalidInput(
-            f"the model file and the network differ in {len(strangers)} variables: {', '.join(strangers[:5])}",
+            f"{source}: the network of its architecture differs in {len(strangers)} variables: "
+            f"{', '.join(strangers[:5])}",
             reason="InvalidModel",
         )
     for name, variable in variables.items():
         stored = model.variables[name]
         if stored.shape != tuple(variable.shape):
             raise InvalidInput(
-                f"{name} is {stored.shape} in the model file, {tuple(variable.shape)} in the network",
+                f"{source}: {name} is {stored.shape} in the file, {tuple(variable.shape)} in the network of its "
+                "architecture",
+                reason="InvalidModel",
+            )
+        if stored.dtype != variable.dtype.as_numpy_dtype:
+            raise InvalidInput(
+                f"{source}: {name} is {stored.dtype} in the file, {variable.dtype.name} in the network",
                 reason="InvalidModel",
             )
         variable.assign(stored)
 
 
-def network_of(model: StoredModel, *, dtype: str = "float32") -> MaskRCNN:
+def _refuse_other_widths(model: ModelFile, architecture: Architecture) -> None:
+    """Raise InvalidInput where widths are not those of the weights, before a network of any size is built of them."""
+    for name, width in (
+        *architecture.filters.items(),
+        ("class-predict", architecture.num_classes),
+        ("rpn-class", architecture.num_anchors_per_cell),
+        ("fc6", architecture.width("fc6", architecture.fast_rcnn_mlp_head_dim)),
+    ):
+        # the bias first: the kernel of a transposed convolution has its filters on another axis
+        weights = model.variables.get(f"{name}/bias", model.variables.get(f"{name}/kernel"))
+        found = "no such layer" if weights is None else f"{weights.shape[-1]} filters" if weights.ndim else "no filters"
+        if found != f"{width} filters":
+            raise InvalidInput(
+                f"{model.source or 'the model file'}: {name} has {width} filters in the architecture of model.json, "
+                f"and the weights have {found}",
+                reason="InvalidModel",
+            )
+
+
+def network_of(model: ModelFile, *, dtype: str = "float32") -> MaskRCNN:
     """The network of a model file, for inference: stored statistics, nothing trains."""
-    network = MaskRCNN(Architecture.from_json(model.architecture), freeze_bn=True, dtype=dtype)
+    architecture = architecture_of(model)
+    _refuse_other_widths(model, architecture)
+    network = MaskRCNN(architecture, freeze_bn=True, dtype=dtype)
     assign_variables(network, model)
     return network

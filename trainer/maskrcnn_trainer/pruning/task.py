@@ -98,8 +98,8 @@ def prune_task(
         remove_leftovers(output.parent, outputs=[output])
         write_model_file(output, pruning.model, key, before_rename=guard)
         log.info(
-            "%s written; train it again before it is used: prunedModelPath: %s (pruned_model_path in a prototxt)",
-            output,
+            "%s written; train it again before it is used: the spec of train takes it as prunedModelPath "
+            "(pruned_model_path in a prototxt)",
             output,
         )
         reporter.succeeded(
@@ -149,7 +149,7 @@ def _prune(model_path: Path, key: str | None, settings: PruneSettings, threads: 
 
 
 def _cost(model: ModelFile, network: MaskRCNN) -> Cost:
-    spec = parse_spec(dict(model.experiment), source="the spec in the model file")
+    spec = parse_spec(dict(model.experiment), source=f"{model.source or 'the model file'}: its experiment")
     flops = network_flops(
         network,
         spec.data_config.image_size,

@@ -26,6 +26,7 @@ from maskrcnn_trainer.spec.prototxt_syntax import Kind, line_and_column, syntax_
 from maskrcnn_trainer.spec.prototxt_text import at_position, blanked, occurrences, repeated
 
 _PACKAGE = "maskrcnn"
+_SHOWN = 80
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
 SHORT_THRESHOLD = "test_rpn_nms_thresh"
@@ -224,6 +225,7 @@ def _merge(text: str) -> tuple[Message, list[Problem]]:
 
 def _about(path: tuple[str, ...], value: str, words: str) -> str:
     """What would be right for a field whose value the parser refuses."""
+    value = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
     model: type[SpecModel] = ExperimentSpec
     for name in path[:-1]:
         nested = nested_model(model.model_fields[name]) if name in model.model_fields else None

@@ -13,13 +13,15 @@ from typing import Literal
 
 from google.protobuf import text_encoding  # type: ignore[attr-defined]
 
-from maskrcnn_trainer.spec.prototxt_text import Token, tokens_of
+from maskrcnn_trainer.spec.prototxt_text import MAX_DEPTH, Token, tokens_of
 
 Kind = Literal["message", "value"]
 FieldPath = tuple[str, ...]
 
 _CLOSING = {"{": "}", "<": ">"}
 _QUOTES = ("'", '"')
+_NAMED = 4
+"""Messages without a closing brace that are named."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -117,7 +119,14 @@ class _Scanner:
             return "the text that opens here has no closing quote"
         if token.kind == "string":
             return f"expected the name of a field, without quotes, found {token.text}"
-        return f"expected the name of a field, found {token.text}"
+        return f"expected the name of a field, found {token.text if token.text.isprintable() else repr(token.text)}"
+
+    def _too_deep(self) -> str:
+        outermost = self.open[0]
+        return (
+            f"messages are nested more than {MAX_DEPTH} deep; a {_CLOSING[outermost.mark.text]} is probably missing, "
+            f"of {outermost.path[-1]} in line {self._line(outermost.name)} or of a message in it"
+        )
 
     def _close(self, token: Token) -> None:
         if not self.open:
@@ -144,8 +153,12 @@ class _Scanner:
         message = self.open[0]
         braces = " and ".join(f"a {_CLOSING[item.mark.text]}" for item in reversed(self.open))
         inner = "".join(
-            f"; neither is {item.path[-1]}, opened in line {self._line(item.name)}" for item in self.open[1:]
+            f"; neither is {item.path[-1]}, opened in line {self._line(item.name)}" for item in self.open[1:_NAMED]
         )
+        if len(self.open) > _NAMED:
+            more = len(self.open) - _NAMED
+            inner += f"; {more} more {'is' if more == 1 else 'are'} open"
+            braces = f"{len(self.open)} closing braces"
         where = "at the end of the file"
         if self.stray is not None and len(self.open) == 1:
             where = f"probably before {self.stray.text} in line {self._line(self.stray)}"
@@ -168,6 +181,8 @@ class _Scanner:
         if value.text in _CLOSING:
             if colon == "=":
                 raise _Fatal(name.start, f"has = before its {value.text}; remove it", path)
+            if len(self.open) == MAX_DEPTH:
+                raise _Fatal(name.start, self._too_deep())
             self.open.append(_Message(path, value, name))
             self.at += 1
         elif self._is_missing():

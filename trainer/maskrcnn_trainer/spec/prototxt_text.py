@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -104,5 +105,5 @@ def blanked(text: str, start: int, end: int) -> str:
 
 def repeated(found: list[Occurrence]) -> Iterator[tuple[str, ...]]:
     """Paths that stand more than once."""
-    paths = [item.path for item in found]
-    yield from dict.fromkeys(path for path in paths if paths.count(path) > 1)
+    counts = Counter(item.path for item in found)
+    yield from (path for path, count in counts.items() if count > 1)

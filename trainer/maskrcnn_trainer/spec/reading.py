@@ -34,6 +34,12 @@ escaped character beyond Unicode, or a tag such as ``!!bool`` before a text that
 
 MOST_BITS = 1024
 """Of a whole number: the largest floating-point number has as many, and Python writes few more (4,300 digits)."""
+_MAX_DEPTH = 100
+"""Levels of mappings and lists in YAML; a manifest has about 15, and PyYAML recurses at each."""
+
+
+class _TooDeep(yaml.MarkedYAMLError):
+    """Mappings or lists that are nested more than ``_MAX_DEPTH`` deep."""
 
 
 class ValueLoader(yaml.SafeLoader):
@@ -67,6 +73,16 @@ def _unreadable(node: yaml.Node) -> yaml.MarkedYAMLError:
 
 class _Loader(ValueLoader):
     """YAML as an API server reads it: 1e-4 is a number (YAML 1.1 has it as a text), a key stands once."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self._depth == _MAX_DEPTH:
+            raise _TooDeep(problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -145,9 +161,14 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
     """
     try:
         documents = load_yaml(text)
-    except (yaml.YAMLError, *UNREADABLE_VALUES, RecursionError) as error:
+    except (yaml.YAMLError, *UNREADABLE_VALUES) as error:
         if looks_like_prototxt(text):
             return _from_prototxt(text, source)
+        if isinstance(error, _TooDeep) and error.problem_mark is not None:
+            raise InvalidInput(
+                f"{source}: line {error.problem_mark.line + 1}: mappings or lists are nested more than {_MAX_DEPTH} "
+                "deep; a closing bracket is probably missing before it"
+            ) from None
         raise InvalidInput(f"{source} is neither YAML nor a prototxt spec: {_one_line(error)}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict) or _is_resource(documents[0]):
         if any(isinstance(document, dict) and _is_resource(document) for document in documents):

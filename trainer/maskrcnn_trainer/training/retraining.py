@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file
 from maskrcnn_trainer.spec import ExperimentSpec
 
@@ -26,7 +26,7 @@ def open_pruned(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
     if spec.pruned_model_path is None:
         return None
     model = read_model_file(spec.pruned_model_path, key, with_optimizer=False)
-    architecture = Architecture.from_json(model.architecture)
+    architecture = architecture_of(model)
     if not (model.retrain_required or architecture.filters):
         raise InvalidInput(
             f"prunedModelPath {spec.pruned_model_path} is not pruned; give it as checkpoint, or prune it first",
@@ -56,7 +56,7 @@ def check_same_pruning(spec: ExperimentSpec, key: str | None, resumed: Mapping[s
         return
     pruned = read_model_file(spec.pruned_model_path, key, with_optimizer=False)
     before = Architecture.from_json(resumed).filters
-    now = Architecture.from_json(pruned.architecture).filters
+    now = architecture_of(pruned).filters
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if changed:
         raise InvalidInput(

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from maskrcnn_trainer.data.class_map import ClassMap
+from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.pipeline import training_dataset
@@ -101,7 +101,7 @@ class Training:
         pruned = open_pruned(spec, key) if built is None else None
         if pruned is not None:
             built = pruned.architecture
-            self.data.validation.check_model(ClassMap.from_json(pruned.class_map), str(spec.pruned_model_path))
+            self.data.validation.check_model(class_map_of(pruned), str(spec.pruned_model_path))
         for line in retraining_advice(spec):
             log.warning("%s", line)
         architecture = (
@@ -290,7 +290,7 @@ class Training:
             same_records=has_same_records(model.state, records, self._records_digest) is True,
         ):
             log.warning("Resuming with another schedule: %s", note)
-        check_same_classes(ClassMap.from_json(model.class_map), self.data.class_map)
+        check_same_classes(class_map_of(model), self.data.class_map)
         other_data = check_same_records(
             model.state,
             step=model.step,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,9 +27,9 @@ from maskrcnn_trainer.data.convert.tally import (
     warn_of_images,
     warn_of_left_out,
 )
-from maskrcnn_trainer.data.records import SHARD
+from maskrcnn_trainer.data.records import SHARD, shard_name
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import directory_fault, make_directory
+from maskrcnn_trainer.files import LONGEST_NAME, directory_fault, make_directory
 from maskrcnn_trainer.launch.cpus import usable_cpus
 
 log = logging.getLogger(__name__)
@@ -161,13 +162,20 @@ def checked_tag(tag: str | None, annotations_file: str | Path) -> str:
     """The prefix of the file names.
 
     Raises:
-        InvalidInput: it could not be part of a file name or of a pattern.
+        InvalidInput: it could not be part of a file name or of a pattern, or the names would be too long.
     """
     chosen = tag or Path(annotations_file).stem
+    origin = "" if tag else " (the name of the annotation file; give another with --tag)"
     if not _TAG.fullmatch(chosen) or SHARD.fullmatch(chosen):
-        origin = "" if tag else " (the name of the annotation file; give another with --tag)"
         raise InvalidInput(
             f"--tag {chosen!r}{origin}: expected a name without / \\ , * ? [ ] that does not begin with a dot",
+            reason="InvalidCommandLine",
+        )
+    room = LONGEST_NAME - len(shard_name("", 0, 1))
+    if len(os.fsencode(chosen)) > room:
+        raise InvalidInput(
+            f"--tag {chosen}{origin}: {len(os.fsencode(chosen))} bytes, and the names of the files would be too long; "
+            f"expected at most {room}",
             reason="InvalidCommandLine",
         )
     return chosen

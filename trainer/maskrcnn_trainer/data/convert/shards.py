@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import logging
@@ -10,13 +9,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from maskrcnn_trainer.data.convert.interruption import signals_put_off
 from maskrcnn_trainer.data.records import HEADER_BYTES, SHARD, is_record_header, shard_name
-from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
+from maskrcnn_trainer.errors import InvalidInput, as_task_error
+from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.launch.ours import is_temporary
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class StagedShards:
         prefix = f".{self._tag}.convert-"
         for left in self._output_dir.glob(f"{prefix}*"):
             _remove_if_abandoned(left)
-        self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self._output_dir))
+        with named_in_errors(self._output_dir, temporary=self._output_dir):
+            self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self._output_dir))
         self._lock = (self._folder / _LOCK).open("wb")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,13 +62,14 @@ class StagedShards:
             log.debug("%s: no file locks here; folders of killed runs stay", self._output_dir)
         try:
             for shard in range(self._num_shards):
-                if self._num_shards <= _KEPT_OPEN:
-                    self._files.append(self._path(shard).open("wb"))
-                else:
-                    self._path(shard).touch()
+                with self._named(shard):
+                    if self._num_shards <= _KEPT_OPEN:
+                        self._files.append(self._path(shard).open("wb"))
+                    else:
+                        self._path(shard).touch()
         except OSError as error:
             self._close()
-            raise _full_or(error) from error
+            raise (as_task_error(error) or error) from error
         return self
 
     def __exit__(
@@ -83,13 +86,14 @@ class StagedShards:
         """
         shard = number % self._num_shards
         try:
-            if self._files:
-                self._files[shard].write(record)
-            else:
-                with self._path(shard).open("ab") as file:
-                    file.write(record)
+            with self._named(shard):
+                if self._files:
+                    self._files[shard].write(record)
+                else:
+                    with self._path(shard).open("ab") as file:
+                        file.write(record)
         except OSError as error:
-            raise _full_or(error) from error
+            raise (as_task_error(error) or error) from error
 
     def publish(self, warnings: Warnings, before_publish: Callable[[], None] | None = None) -> list[Path]:
         """Puts the set in the place of any older one of the same tag, with any number of shards.
@@ -110,18 +114,21 @@ class StagedShards:
         """
         report = self._folder / f"{self._tag}_warnings.json"
         try:
-            for file in self._files:
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
-            if not self._files:
-                for shard in range(self._num_shards):
-                    _sync(self._path(shard))
+            for shard in range(self._num_shards):
+                with self._named(shard):
+                    if self._files:
+                        file = self._files[shard]
+                        file.flush()
+                        os.fsync(file.fileno())
+                        file.close()
+                    else:
+                        _sync(self._path(shard))
             if warnings:
-                report.write_text(json.dumps(warnings), encoding="utf-8")
-                _sync(report)
+                with named_in_errors(self._output_dir / report.name, temporary=self._folder):
+                    report.write_text(json.dumps(warnings), encoding="utf-8")
+                    _sync(report)
         except OSError as error:
-            raise _full_or(error) from error
+            raise (as_task_error(error) or error) from error
         if before_publish is not None:
             before_publish()
         older = older_set(self._output_dir, self._tag)
@@ -134,6 +141,11 @@ class StagedShards:
                 (self._folder / name).rename(self._output_dir / name)
             _sync(self._output_dir)
         return [self._output_dir / name for name in names]
+
+    def _named(self, shard: int) -> AbstractContextManager[None]:
+        """Name the shard where it will be in errors about it in the temporary folder."""
+        path = self._output_dir / shard_name(self._tag, shard, self._num_shards)
+        return named_in_errors(path, temporary=self._folder)
 
     def _path(self, shard: int) -> Path:
         return self._folder / shard_name(self._tag, shard, self._num_shards)
@@ -237,9 +249,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _full_or(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkspaceFull(f"no space is left to write TFRecords: {error}")
-    return error

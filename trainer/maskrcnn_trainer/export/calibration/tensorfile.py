@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
-from maskrcnn_trainer.files import open_regular, unfinished
+from maskrcnn_trainer.files import named_in_errors, open_regular, unfinished
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -45,7 +45,7 @@ def stored_batches(
 
     aside = unfinished(path)
     try:
-        with aside.open("x+b", buffering=0) as target:
+        with named_in_errors(path, temporary=aside), aside.open("x+b", buffering=0) as target:
             spill = _Spill(target)
             with h5py.File(spill, "w") as file:
                 count = 0
@@ -148,8 +148,8 @@ class TensorFile:
             if isinstance(error, OSError) and error.filename is not None:
                 raise
             raise InvalidInput(
-                f"--cal_data_file {path}: no calibration tensor file, or a damaged one ({error}); remove it, and it is "
-                "made again",
+                f"--cal_data_file {path}: no calibration tensor file, or a damaged one; remove it, and it is made "
+                "again",
                 reason="InvalidData",
             ) from error
         if shape[1:] != (3, *image_size) or self.count < 1:
@@ -159,17 +159,30 @@ class TensorFile:
                 reason="InvalidData",
             )
         self.images = self.count * shape[0]
+        self._image = shape[1:]
 
     def batches(self) -> Iterator[Batch]:
         """The batches, float32 [B, 3, H, W]."""
         import h5py
 
         try:
-            with h5py.File(self._path, "r") as file:
-                for number in range(self.count):
-                    yield np.asarray(file[f"{KEY}_{number}"][KEY], np.float32)
-        except (OSError, KeyError) as error:
-            raise InvalidInput(
-                f"--cal_data_file {self._path}: damaged ({error}); remove it, and it is made again",
-                reason="InvalidData",
-            ) from error
+            file = h5py.File(self._path, "r")
+        except OSError as error:
+            raise self._damaged("it cannot be opened any more") from error
+        with file:
+            for number in range(self.count):
+                yield self._batch(file, number)
+
+    def _batch(self, file: Any, number: int) -> Batch:
+        try:
+            batch = np.asarray(file[f"{KEY}_{number}"][KEY], np.float32)
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(f"batch {number} of {self.count} is missing or cannot be read") from error
+        if batch.shape[1:] != self._image:
+            raise self._damaged(f"batch {number} is {list(batch.shape)}, expected images of {list(self._image)}")
+        return batch
+
+    def _damaged(self, what: str) -> InvalidInput:
+        return InvalidInput(
+            f"--cal_data_file {self._path}: damaged: {what}; remove it, and it is made again", reason="InvalidData"
+        )

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.spec.errors import shown
 from maskrcnn_trainer.training.pretrained.source import Source
 
@@ -23,7 +23,7 @@ def read_our_model(path: Path, key: str | None, architecture: Architecture) -> S
     from maskrcnn_trainer.modelfile import read_model_file
 
     model = read_model_file(path, key, with_optimizer=False)
-    theirs = Architecture.from_json(model.architecture)
+    theirs = architecture_of(model)
     if dict(theirs.filters) != dict(architecture.filters):
         raise InvalidInput(
             f"checkpoint: {path} is a pruned model, whose layers are narrower; give it as prunedModelPath, "
