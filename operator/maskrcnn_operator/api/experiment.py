@@ -19,20 +19,11 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.pod import ObjectName, PodOverrides, ResourceRequirements, SecretKeyReference, Workspace
 from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
-from maskrcnn_operator.api.tasks import (
-    AbsolutePath,
-    DatasetConvert,
-    Evaluate,
-    Export,
-    Inference,
-    Prune,
-    Task,
-    TaskName,
-    Train,
-)
+from maskrcnn_operator.api.tasks import AbsolutePath, DatasetConvert, Evaluate, Export, Inference, Prune, Task, Train
 from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec
+from maskrcnn_trainer.spec.task_name import TaskName
 
 StepName = Annotated[str, StringConstraints(pattern=STEP_NAME_PATTERN, min_length=1, max_length=STEP_NAME_LENGTH)]
 Seconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -98,7 +89,7 @@ class Step(ApiModel):
 
     @model_validator(mode="after")
     def _one_task(self) -> Self:
-        given = [name.value for name, attribute in _TASK_ATTRIBUTES if getattr(self, attribute) is not None]
+        given = [name.value for name in TaskName if getattr(self, name.attribute) is not None]
         if len(given) != 1:
             found = "none" if not given else " and ".join(given)
             raise ValueError(f"a step is exactly one task of {', '.join(TaskName)}: found {found}")
@@ -107,13 +98,12 @@ class Step(ApiModel):
     @functools.cached_property
     def task_name(self) -> TaskName:
         """Which task the step is."""
-        return next(name for name, attribute in _TASK_ATTRIBUTES if getattr(self, attribute) is not None)
+        return next(name for name in TaskName if getattr(self, name.attribute) is not None)
 
     @property
     def task(self) -> Task:
         """The task's own fields."""
-        found = (getattr(self, attribute) for _, attribute in _TASK_ATTRIBUTES)
-        task: Task = next(task for task in found if task is not None)
+        task: Task = getattr(self, self.task_name.attribute)
         return task
 
     @property
@@ -127,11 +117,6 @@ class Step(ApiModel):
     def processes(self) -> int:
         """Processes of all nodes together."""
         return self.nodes * self.processes_on_node
-
-
-_TASK_ATTRIBUTES = tuple(
-    (name, "dataset_convert" if name is TaskName.DATASET_CONVERT else name.value) for name in TaskName
-)
 
 
 class ExperimentBody(ApiModel):

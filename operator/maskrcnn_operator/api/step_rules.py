@@ -8,7 +8,7 @@ experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and what is wron
 from __future__ import annotations
 
 from maskrcnn_operator.api.cel import Rule, any_of
-from maskrcnn_operator.api.tasks import TaskName
+from maskrcnn_trainer.spec.task_name import TaskName
 
 _TASKS = tuple(name.value for name in TaskName)
 

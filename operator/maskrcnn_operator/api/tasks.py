@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -11,17 +10,6 @@ from maskrcnn_operator.api.base import ABSOLUTE_PATH_PATTERN, ApiModel
 
 AbsolutePath = Annotated[str, StringConstraints(pattern=ABSOLUTE_PATH_PATTERN, max_length=4096)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=63)]
-
-
-class TaskName(StrEnum):
-    """The tasks by their names in the manifest."""
-
-    DATASET_CONVERT = "datasetConvert"
-    TRAIN = "train"
-    EVALUATE = "evaluate"
-    PRUNE = "prune"
-    INFERENCE = "inference"
-    EXPORT = "export"
 
 
 class DatasetConvert(ApiModel):

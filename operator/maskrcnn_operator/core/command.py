@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.experiment import Step
-from maskrcnn_operator.api.tasks import DatasetConvert, Evaluate, Export, Inference, Prune, TaskName, Train
+from maskrcnn_operator.api.tasks import DatasetConvert, Evaluate, Export, Inference, Prune, Train
 from maskrcnn_operator.core.merge import SPEC_READERS
+from maskrcnn_trainer.spec.task_name import TaskName
 
 COMMAND_NAMES: Mapping[TaskName, str] = {
     TaskName.DATASET_CONVERT: "dataset_convert",

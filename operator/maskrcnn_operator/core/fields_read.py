@@ -9,8 +9,9 @@ The tables are those of version 2. Version 1 differs from them by :func:`fields_
 from __future__ import annotations
 
 from maskrcnn_operator.api.experiment import Step
-from maskrcnn_operator.api.tasks import Export, TaskName, Train
+from maskrcnn_operator.api.tasks import Export, Train
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.task_name import TaskName
 
 Fields = frozenset[str]
 

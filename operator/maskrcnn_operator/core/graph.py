@@ -10,7 +10,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.tasks import DatasetConvert, Export, TaskName
+from maskrcnn_operator.api.tasks import DatasetConvert, Export
+from maskrcnn_trainer.spec.task_name import TaskName
 
 MODEL_MAKERS = frozenset({TaskName.TRAIN, TaskName.PRUNE})
 MODEL_USERS = frozenset({TaskName.EVALUATE, TaskName.PRUNE, TaskName.INFERENCE, TaskName.EXPORT})

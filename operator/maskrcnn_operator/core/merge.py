@@ -16,12 +16,13 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.tasks import DatasetConvert, Export, TaskName
+from maskrcnn_operator.api.tasks import DatasetConvert, Export
 from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.partial import merge_experiment
 from maskrcnn_trainer.spec.rules import check_rules
+from maskrcnn_trainer.spec.task_name import TaskName
 
 SPEC_READERS = frozenset({TaskName.TRAIN, TaskName.EVALUATE, TaskName.INFERENCE, TaskName.EXPORT})
 """Tasks that read the experiment spec (-e)."""

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
-from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.core.asked import was_asked_to_stop
 from maskrcnn_operator.core.failing import hides_the_failure, seen_to_fail, was_seen_to_fail
 from maskrcnn_operator.core.node_lost import stopping_without_its_lost_node, tried_again_elsewhere
@@ -15,6 +14,7 @@ from maskrcnn_operator.core.restart import after_failure, failed, uncounted
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.core.vanished import made_again_after_vanishing
 from maskrcnn_trainer.errors import EXIT_INVALID
+from maskrcnn_trainer.spec.task_name import TaskName
 
 RUNNING_REASONS: dict[TaskName, Reason] = {
     TaskName.DATASET_CONVERT: Reason.CONVERTING,

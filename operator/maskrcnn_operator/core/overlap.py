@@ -17,10 +17,11 @@ from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.tasks import DatasetConvert, Export, Inference, TaskName
+from maskrcnn_operator.api.tasks import DatasetConvert, Export, Inference
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
 from maskrcnn_operator.core.merge import required_files, results_directory
 from maskrcnn_trainer.spec.errors import dotted
+from maskrcnn_trainer.spec.task_name import TaskName
 
 _OLDER = re.compile(r"(?P<step>.+)\.(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?")
 """Name of a directory that holds older results of a step. Eight digits that may be a date are the user's."""

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
-from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.conditions import Phase, Verdict, conditions
 from maskrcnn_operator.core.deadlines import active_time
 from maskrcnn_operator.core.graph import StepGraph
+from maskrcnn_trainer.spec.task_name import TaskName
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 

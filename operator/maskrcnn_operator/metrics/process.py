@@ -9,8 +9,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.version import version
 
 REGISTRY = CollectorRegistry()

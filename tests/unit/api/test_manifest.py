@@ -11,7 +11,8 @@ import yaml
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest, read_object
 from maskrcnn_operator.api.problems import ManifestError
-from maskrcnn_operator.api.tasks import Export, Prune, TaskName
+from maskrcnn_operator.api.tasks import Export, Prune
+from maskrcnn_trainer.spec.task_name import TaskName
 
 TEXT = (Path(__file__).parent.parent / "core" / "nine_steps.yaml").read_text()
 

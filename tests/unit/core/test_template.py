@@ -10,7 +10,6 @@ import yaml
 
 from maskrcnn_operator.api.experiment import ExperimentBody, Step
 from maskrcnn_operator.api.manifest import read_manifest
-from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_operator.core.template import (
     BODY_FIELDS,
     MERGED_FIELDS,
@@ -18,6 +17,7 @@ from maskrcnn_operator.core.template import (
     is_another_template,
     template_hashes,
 )
+from maskrcnn_trainer.spec.task_name import TaskName
 
 from .conftest import MANIFEST, Change, Make
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from maskrcnn_operator.api.manifest import read_manifest
-from maskrcnn_operator.api.tasks import TaskName
 from maskrcnn_trainer.spec import import_spec, read_spec
+from maskrcnn_trainer.spec.task_name import TaskName
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "seed"
 SAMPLE = FOLDER / "maskrcnn_train_resnet50.txt"
