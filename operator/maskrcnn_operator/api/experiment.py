@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
@@ -19,7 +19,17 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.pod import ObjectName, PodOverrides, ResourceRequirements, SecretKeyReference, Workspace
 from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
-from maskrcnn_operator.api.tasks import AbsolutePath, DatasetConvert, Evaluate, Export, Inference, Prune, Task, Train
+from maskrcnn_operator.api.task_kinds import NEXT_MODEL_MAKERS, TASK_KINDS, Records, TaskKind, in_words
+from maskrcnn_operator.api.tasks import (
+    AbsolutePath,
+    DatasetConvert,
+    Evaluate,
+    Export,
+    Inference,
+    Prune,
+    TaskOptions,
+    Train,
+)
 from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec
@@ -77,7 +87,8 @@ class Step(ApiModel):
         default=(), max_length=MAX_STEPS, description="Steps that must have succeeded before, beside data and model."
     )
     model_from: StepName | None = Field(
-        default=None, description="Step whose model is used; the nearest train or prune step before when absent."
+        default=None,
+        description=f"Step whose model is used; the nearest {in_words(NEXT_MODEL_MAKERS)} step before when absent.",
     )
     model_path: AbsolutePath | None = Field(default=None, description="Model file that is used instead of a step's.")
     experiment: PartialExperimentSpec | None = Field(
@@ -101,15 +112,30 @@ class Step(ApiModel):
         return next(name for name in TaskName if getattr(self, name.attribute) is not None)
 
     @property
-    def task(self) -> Task:
+    def kind(self) -> TaskKind[Any]:
+        """The task's entry in the table of tasks."""
+        return TASK_KINDS[self.task_name]
+
+    @property
+    def task(self) -> TaskOptions:
         """The task's own fields."""
-        task: Task = getattr(self, self.task_name.attribute)
+        task: TaskOptions = getattr(self, self.task_name.attribute)
         return task
 
     @property
+    def records(self) -> Records | None:
+        """The TFRecords that it writes, None where its task writes none."""
+        return self.kind.records(self.task) if self.kind.records else None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The fields of ``dataConfig`` whose files it reads, by their names in Python."""
+        return self.kind.files(self.task) if self.kind.files else ()
+
+    @property
     def processes_on_node(self) -> int:
-        """Processes that one pod starts; 1 for every task but train."""
-        if self.task_name is not TaskName.TRAIN:
+        """Processes that one pod starts; 1 for a task that doesn't run in several."""
+        if not self.kind.several_processes:
             return 1
         return self.processes_per_node or max(1, self.gpus_per_node)
 

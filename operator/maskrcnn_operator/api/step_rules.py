@@ -8,6 +8,17 @@ experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and what is wron
 from __future__ import annotations
 
 from maskrcnn_operator.api.cel import Rule, any_of
+from maskrcnn_operator.api.task_kinds import (
+    FILE_READERS,
+    MODEL_MAKERS,
+    NEXT_MODEL_MAKERS,
+    RECORD_MAKERS,
+    SEVERAL_PROCESSES,
+    Model,
+    a_step_of,
+    in_words,
+    tasks_where,
+)
 from maskrcnn_trainer.spec.task_name import TaskName
 
 _TASKS = tuple(name.value for name in TaskName)
@@ -22,20 +33,29 @@ STEP_RULES = (
 )
 """In CEL."""
 
+_NEED_A_MODEL = tasks_where(lambda kind: kind.needs_model_argument)
+_MODEL_IN_SPEC = tasks_where(lambda kind: kind.model_in_spec)
+_WITHOUT_MODEL = tasks_where(lambda kind: not kind.uses_models)
+_READ_EXPORTED = tasks_where(lambda kind: Model.EXPORTED in kind.uses_models)
+_READ_NO_PRUNED = tasks_where(lambda kind: bool(kind.uses_models) and Model.PRUNED not in kind.uses_models)
+_MAKE_EXPORTED = tasks_where(lambda kind: kind.makes_model is Model.EXPORTED)
+_MAKE_PRUNED = tasks_where(lambda kind: kind.makes_model is Model.PRUNED)
+
 RULES_OF_THE_GRAPH = (
-    "nodes and processesPerNode above 1 are for train steps only",
+    f"nodes and processesPerNode above 1 are for {in_words(SEVERAL_PROCESSES, 'and')} steps only",
     "dependsOn and modelFrom name steps of this experiment",
-    "modelFrom names a train, prune or export step; only evaluate and inference can read the model of an export step",
-    "a prune, evaluate, inference or export step needs a model: a train or prune step before it, modelFrom (a step) or "
+    f"modelFrom names {a_step_of(MODEL_MAKERS)}; only {in_words(_READ_EXPORTED, 'and')} can read the model of "
+    f"{a_step_of(_MAKE_EXPORTED)}",
+    f"{a_step_of(_NEED_A_MODEL)} needs a model: {a_step_of(NEXT_MODEL_MAKERS)} before it, modelFrom (a step) or "
     "modelPath (a file)",
     "one of modelFrom and modelPath says which model is used",
-    "a datasetConvert step uses no model: modelFrom and modelPath are left out",
-    "modelPath is not for a train step, which takes a file as experiment.checkpoint (weights) or "
+    f"{a_step_of(_WITHOUT_MODEL)} uses no model: modelFrom and modelPath are left out",
+    f"modelPath is not for {a_step_of(_MODEL_IN_SPEC)}, which takes a file as experiment.checkpoint (weights) or "
     "experiment.prunedModelPath (pruned model), or a step with modelFrom, not both",
-    "the model of a prune step must be retrained before evaluate, inference and export use it",
-    "at most one datasetConvert step has the split val",
-    "train and evaluate steps, and an export step that is calibrated with records, need the files of "
-    "experiment.dataConfig, or datasetConvert steps before them",
+    f"the model of {a_step_of(_MAKE_PRUNED)} must be retrained before {in_words(_READ_NO_PRUNED, 'and')} use it",
+    f"at most one {in_words(RECORD_MAKERS)} step has the split val",
+    f"{in_words(FILE_READERS, 'and')} steps need the files of experiment.dataConfig that they read, or "
+    f"{in_words(RECORD_MAKERS)} steps before them",
     "steps do not wait for each other or for themselves",
     "the experiment of a step holds to the rules of spec.experiment once it is merged with it",
 )

@@ -1,4 +1,4 @@
-"""The six tasks: what a step may do, with the flags of the trainer's command line as fields."""
+"""Options of the tasks: the flags of the trainer's command line as fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=ABSOLUTE_PATH_PATTERN, m
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=63)]
 
 
-class DatasetConvert(ApiModel):
+class TaskOptions(ApiModel):
+    """The options of a task, a field of a step."""
+
+
+class DatasetConvert(TaskOptions):
     """Convert images with COCO annotations to TFRecords."""
 
     image_dir: AbsolutePath = Field(description="Directory of the raw images.")
@@ -41,7 +45,7 @@ class DatasetConvert(ApiModel):
     )
 
 
-class Train(ApiModel):
+class Train(TaskOptions):
     """Train, or retrain a pruned model."""
 
     output: Literal["last", "best"] = Field(
@@ -49,11 +53,11 @@ class Train(ApiModel):
     )
 
 
-class Evaluate(ApiModel):
+class Evaluate(TaskOptions):
     """Evaluate a model on the validation set with the COCO metrics."""
 
 
-class Prune(ApiModel):
+class Prune(TaskOptions):
     """Remove filters with small weights; the model must be retrained before it is used."""
 
     normalizer: Literal["max", "L2"] = Field(
@@ -79,7 +83,7 @@ class Prune(ApiModel):
     )
 
 
-class Inference(ApiModel):
+class Inference(TaskOptions):
     """Run a model on a directory of images: annotated images and COCO-format labels."""
 
     image_dir: AbsolutePath = Field(
@@ -113,7 +117,7 @@ class Engine(ApiModel):
     )
 
 
-class Export(ApiModel):
+class Export(TaskOptions):
     """Export a model to ONNX (an encrypted .etlt with a key) for TensorRT."""
 
     data_type: Literal["fp32", "fp16", "int8"] = Field(
@@ -134,5 +138,12 @@ class Export(ApiModel):
     calibration: Calibration = Field(default=Calibration(), description="INT8 calibration; read when dataType is int8.")
     engine: Engine = Field(default=Engine(), description="TensorRT engine.")
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether INT8 ranges are measured on images."""
+        return self.data_type == "int8"
 
-Task = DatasetConvert | Train | Evaluate | Prune | Inference | Export
+    @property
+    def calibrates_on_records(self) -> bool:
+        """Whether those images are drawn from the records of the training."""
+        return self.calibrates and self.calibration.image_dir is None

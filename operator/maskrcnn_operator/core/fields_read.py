@@ -75,9 +75,6 @@ SHUFFLING = _fields("shuffle_buffer_size", "data_config.")
 AUGMENTATION = _fields("augment_input_data augmentation", "data_config.")
 """Fields that version 1 also has, with those of SHUFFLING, of a calibration on records, which reads none of them."""
 
-KEY_MATTERS = frozenset({TaskName.TRAIN, TaskName.PRUNE, TaskName.EXPORT})
-"""Tasks whose result is written encrypted when a key is used."""
-
 
 def fields_read(step: Step, spec: ExperimentSpec | None) -> Fields:
     """Return the fields of the merged spec on which a step's result depends; none for a task that reads no spec."""

@@ -34,16 +34,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
-from maskrcnn_operator.api.tasks import DatasetConvert, Export
+from maskrcnn_operator.api.task_kinds import FILE_FIELDS
 from maskrcnn_operator.core.fields_read import (
-    KEY_MATTERS,
     Fields,
     calibrates_on_images,
     fields_read,
     fields_read_by_version_1,
 )
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
-from maskrcnn_operator.core.merge import MODEL_FIELDS, conversion_tag, names_directory_of
+from maskrcnn_operator.core.merge import MODEL_FIELDS, names_directory_of
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 CURRENT_VERSION = "v2"
@@ -86,7 +85,7 @@ def _content(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
         "experiment": _spec_fields(item, wanted),
         "processes": step.processes if step.processes > 1 else None,
         "revision": step.revision,
-        "key": item.key and step.task_name in KEY_MATTERS,
+        "key": item.key and step.kind.makes_model is not None,
         "modelPath": step.model_path,
         "data": sorted(item.data.values()),
         "model": [item.model_use.value, item.model] if item.model and item.model_use else None,
@@ -186,32 +185,17 @@ def _consumed(
 
 
 def _paths_read(step: Step, spec: ExperimentSpec | None) -> tuple[str, ...]:
-    task = step.task
-    own = [step.model_path, *(getattr(task, name, None) for name in ("image_dir", "annotations_file", "class_map"))]
-    if isinstance(task, Export) and task.data_type == "int8":
-        own.append(task.calibration.image_dir)
+    own = [step.model_path, *step.kind.inputs(step.task).values()]
     read = fields_read(step, spec)
     if spec is not None:
         own += [getattr(spec, name) for name in MODEL_FIELDS if name in read]
-        own += [
-            getattr(spec.data_config, name)
-            for name in ("training_file_pattern", "validation_file_pattern", "val_json_file")
-            if f"data_config.{name}" in read
-        ]
+        own += [getattr(spec.data_config, name) for name in FILE_FIELDS if f"data_config.{name}" in read]
     return tuple(path for path in own if path)
 
 
 def _task_fields(step: Step) -> dict[str, Any]:
-    task = step.task
-    fields = _without_defaults(task)
-    if isinstance(task, DatasetConvert):
-        # what a set is for changes those who read it, not the set; a tag that says the default is the default
-        fields.pop("split", None)
-        if task.tag == conversion_tag(task.model_copy(update={"tag": None})):
-            fields.pop("tag", None)
-    if isinstance(task, Export) and task.data_type != "int8":
-        fields.pop("calibration", None)
-    return fields
+    unimportant = step.kind.without_effect(step.task)
+    return {name: value for name, value in _without_defaults(step.task).items() if name not in unimportant}
 
 
 def _spec_fields(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:

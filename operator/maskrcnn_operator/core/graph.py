@@ -10,12 +10,15 @@ from graphlib import CycleError, TopologicalSorter
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.tasks import DatasetConvert, Export
-from maskrcnn_trainer.spec.task_name import TaskName
-
-MODEL_MAKERS = frozenset({TaskName.TRAIN, TaskName.PRUNE})
-MODEL_USERS = frozenset({TaskName.EVALUATE, TaskName.PRUNE, TaskName.INFERENCE, TaskName.EXPORT})
-"""Tasks that take a model with -m; train takes one through its spec."""
+from maskrcnn_operator.api.task_kinds import (
+    MODEL_MAKERS,
+    NEXT_MODEL_MAKERS,
+    SEVERAL_PROCESSES,
+    TRAINED_MODEL_MAKERS,
+    Model,
+    a_step_of,
+    in_words,
+)
 
 
 class ModelUse(StrEnum):
@@ -33,7 +36,7 @@ class StepNode:
     Attributes:
         name: the step.
         index: its position in the spec.
-        data: the datasetConvert steps that it waits for, in the order of the spec.
+        data: the steps whose records it waits for, in the order of the spec.
         model: the step whose model it takes, or None.
         model_use: how it takes that model, None without one.
         after: the steps that ``dependsOn`` names.
@@ -100,7 +103,7 @@ def build_graph(experiment: MaskRCNNExperiment) -> StepGraph:
         nodes[step.name] = StepNode(
             name=step.name,
             index=index,
-            data=tuple(other.name for other in before if other.dataset_convert) if _reads_data(step) else (),
+            data=tuple(other.name for other in before if other.records) if step.files else (),
             model=model,
             model_use=use,
             after=tuple(name for name in step.depends_on if name in by_name),
@@ -125,10 +128,11 @@ def _name_problems(steps: tuple[Step, ...]) -> Iterator[Problem]:
 
 def _size_problems(index: int, step: Step) -> Iterator[Problem]:
     for name, value in (("nodes", step.nodes), ("processesPerNode", step.processes_per_node or 1)):
-        if value > 1 and step.task_name is not TaskName.TRAIN:
+        if value > 1 and not step.kind.several_processes:
             yield Problem(
                 f"spec.steps[{index}].{name}",
-                f"{value} is for train steps only: leave it out of this step ({step.task_name.value})",
+                f"{value} is for {in_words(SEVERAL_PROCESSES, 'and')} steps only: leave it out of this step "
+                f"({step.task_name.value})",
             )
 
 
@@ -141,77 +145,76 @@ def _reference_problems(index: int, step: Step, by_name: Mapping[str, Step]) -> 
         yield Problem(f"{field}.modelFrom", f"no step is called {step.model_from}; there are {_list(by_name)}")
     if step.model_from is not None and step.model_path is not None:
         yield Problem(f"{field}.modelPath", "modelFrom is given too: one of the two says which model is used")
-    if step.task_name is TaskName.DATASET_CONVERT:
+    if not step.kind.uses_models:
         for name, value in (("modelFrom", step.model_from), ("modelPath", step.model_path)):
             if value is not None:
-                yield Problem(f"{field}.{name}", "a datasetConvert step uses no model: leave it out")
-    if step.task_name is TaskName.TRAIN and step.model_path is not None:
+                yield Problem(f"{field}.{name}", f"{a_step_of([step.task_name])} uses no model: leave it out")
+    if step.kind.model_in_spec and step.model_path is not None:
         yield Problem(
             f"{field}.modelPath",
-            "a train step takes a file as experiment.checkpoint (weights) or experiment.prunedModelPath (pruned model)",
+            f"{a_step_of([step.task_name])} takes a file as experiment.checkpoint (weights) or "
+            "experiment.prunedModelPath (pruned model)",
         )
-    if step.task_name is TaskName.TRAIN and step.model_from is not None and step.experiment is not None:
+    if step.kind.model_in_spec and step.model_from is not None and step.experiment is not None:
         for attribute, name in (("checkpoint", "checkpoint"), ("pruned_model_path", "prunedModelPath")):
             if getattr(step.experiment, attribute):
                 yield Problem(f"{field}.experiment.{name}", "modelFrom says already where the weights come from")
 
 
 def _model_of(step: Step, before: tuple[Step, ...], by_name: Mapping[str, Step]) -> tuple[str | None, ModelUse | None]:
-    nearest = next((other for other in reversed(before) if other.task_name in MODEL_MAKERS), None)
+    nearest = next((other for other in reversed(before) if other.kind.makes_next_model), None)
     named = by_name[step.model_from] if step.model_from else None
-    if step.task_name in MODEL_USERS:
+    if step.kind.needs_model_argument:
         maker = None if step.model_path else named or nearest
         return (maker.name, ModelUse.ARGUMENT) if maker else (None, None)
-    if step.task_name is TaskName.TRAIN:
+    if step.kind.model_in_spec:
         if named:
-            use = ModelUse.PRUNED_MODEL_PATH if named.task_name is TaskName.PRUNE else ModelUse.CHECKPOINT
-            return named.name, use
+            pruned = named.kind.makes_model is Model.PRUNED
+            return named.name, ModelUse.PRUNED_MODEL_PATH if pruned else ModelUse.CHECKPOINT
         own = step.experiment is not None and bool(getattr(step.experiment, "pruned_model_path", None))
-        if nearest and nearest.task_name is TaskName.PRUNE and not own:
+        if nearest and nearest.kind.makes_model is Model.PRUNED and not own:
             return nearest.name, ModelUse.PRUNED_MODEL_PATH
     return None, None
 
 
-def _reads_data(step: Step) -> bool:
-    task = step.task
-    if isinstance(task, Export):
-        return task.data_type == "int8" and task.calibration.image_dir is None
-    return step.task_name in (TaskName.TRAIN, TaskName.EVALUATE)
-
-
 def _model_problems(index: int, step: Step, model: str | None, by_name: Mapping[str, Step]) -> Iterator[Problem]:
     field = f"spec.steps[{index}]"
-    task = step.task_name
-    if task in MODEL_USERS and model is None and step.model_path is None:
+    if step.kind.needs_model_argument and model is None and step.model_path is None:
         yield Problem(
             f"{field}.modelFrom",
-            f"step {step.name} needs a model: no train or prune step stands before it; put one there, or give "
-            "modelFrom (a step) or modelPath (a file)",
+            f"step {step.name} needs a model: no {in_words(NEXT_MODEL_MAKERS)} step stands before it; put one there, "
+            "or give modelFrom (a step) or modelPath (a file)",
         )
         return
     if model is None:
         return
-    maker = by_name[model].task_name
+    made = by_name[model].kind.makes_model
     where = f"{field}.modelFrom" if step.model_from else field
-    if maker not in (TaskName.TRAIN, TaskName.PRUNE, TaskName.EXPORT):
-        yield Problem(where, f"step {model} makes no model: name a train, prune or export step")
-    elif maker is TaskName.EXPORT and task not in (TaskName.EVALUATE, TaskName.INFERENCE):
-        yield Problem(where, f"step {model} exports a model, which {task.value} cannot read: name a train step")
-    elif maker is TaskName.PRUNE and task in (TaskName.EVALUATE, TaskName.INFERENCE, TaskName.EXPORT):
+    if made is None:
+        yield Problem(where, f"step {model} makes no model: name {a_step_of(MODEL_MAKERS)}")
+    elif made in step.kind.uses_models:
+        return
+    elif made is Model.PRUNED:
         yield Problem(
             where,
-            f"step {step.name} would use the pruned model of step {model}, which must be retrained first: put a train "
-            "step between the two, or name another with modelFrom",
+            f"step {step.name} would use the pruned model of step {model}, which must be retrained first: put "
+            f"{a_step_of(TRAINED_MODEL_MAKERS)} between the two, or name another with modelFrom",
+        )
+    else:
+        yield Problem(
+            where,
+            f"step {model} exports a model, which {step.task_name.value} cannot read: name "
+            f"{a_step_of(TRAINED_MODEL_MAKERS)}",
         )
 
 
 def _validation_problems(steps: tuple[Step, ...]) -> Iterator[Problem]:
     first: int | None = None
     for index, step in enumerate(steps):
-        if isinstance(step.task, DatasetConvert) and step.task.split == "val":
+        if step.records and step.records.split == "val":
             if first is not None:
                 yield Problem(
-                    f"spec.steps[{index}].datasetConvert.split",
+                    f"spec.steps[{index}].{step.task_name.value}.split",
                     f"step {steps[first].name} converts the val set already: at most one step has split val",
                 )
             first = index if first is None else first

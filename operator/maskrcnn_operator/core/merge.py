@@ -7,7 +7,6 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,18 +15,13 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.tasks import DatasetConvert, Export
+from maskrcnn_operator.api.task_kinds import FILE_FIELDS, RECORD_MAKERS, TRAINING_RECORDS, Records, a_step_of
 from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.partial import merge_experiment
 from maskrcnn_trainer.spec.rules import check_rules
-from maskrcnn_trainer.spec.task_name import TaskName
 
-SPEC_READERS = frozenset({TaskName.TRAIN, TaskName.EVALUATE, TaskName.INFERENCE, TaskName.EXPORT})
-"""Tasks that read the experiment spec (-e)."""
-
-FILE_FIELDS = ("training_file_pattern", "validation_file_pattern", "val_json_file")
 MODEL_FIELDS = ("checkpoint", "pruned_model_path")
 _MODEL_NAMES = tuple((name, dotted((name,))) for name in MODEL_FIELDS)
 _FILE_NAMES = tuple((name, dotted(("data_config", name))) for name in FILE_FIELDS)
@@ -52,21 +46,15 @@ def results_directory(experiment: str, step: str) -> str:
     return f"{WORKSPACE_MOUNT}/{experiment}/{step}"
 
 
-def conversion_tag(task: DatasetConvert) -> str:
-    """The prefix of the TFRecords' names: the tag, else the annotation file's name without its extension."""
-    return task.tag or PurePosixPath(task.annotations_file).stem
-
-
-def records_pattern(experiment: str, step: Step) -> str:
-    """Glob pattern of the TFRecords that a datasetConvert step writes."""
-    assert step.dataset_convert is not None  # noqa: S101
-    return f"{results_directory(experiment, step.name)}/{conversion_tag(step.dataset_convert)}-*.tfrecord"
+def records_pattern(experiment: str, step: str, records: Records) -> str:
+    """Glob pattern of the TFRecords that a step writes."""
+    return f"{results_directory(experiment, step)}/{records.prefix}-*.tfrecord"
 
 
 def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> MergedStep:
     """The spec that the step ``name`` runs with, checked as the trainer checks it."""
     step, node = experiment.step(name), graph.nodes[name]
-    if step.task_name not in SPEC_READERS:
+    if not step.kind.reads_spec:
         return MergedStep(None)
     field = f"spec.steps[{node.index}].experiment"
     spec = experiment.spec.experiment
@@ -104,14 +92,14 @@ def _given(part: Any) -> dict[str, Any]:
 def _with_data(spec: ExperimentSpec, experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> ExperimentSpec:
     data = spec.data_config
     filled: dict[str, str] = {}
-    sources = [experiment.step(name) for name in graph.nodes[step.name].data]
     patterns: dict[str, list[str]] = {"train": [], "val": []}
     annotations = None
-    for source in sources:
-        assert source.dataset_convert is not None  # noqa: S101
-        patterns[source.dataset_convert.split].append(records_pattern(experiment.name, source))
-        if source.dataset_convert.split == "val":
-            annotations = source.dataset_convert.annotations_file
+    for name in graph.nodes[step.name].data:
+        records = experiment.step(name).records
+        assert records is not None  # noqa: S101 - the graph takes data from such steps alone
+        patterns[records.split].append(records_pattern(experiment.name, name, records))
+        if records.split == "val":
+            annotations = records.annotations_file
     if not data.training_file_pattern and patterns["train"]:
         filled["training_file_pattern"] = ",".join(patterns["train"])
     if not data.validation_file_pattern and patterns["val"]:
@@ -139,14 +127,14 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
                     f"{where}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
                 )
             )
-    for name in required_files(step):
+    for name in step.files:
         if not getattr(spec.data_config, name):
             camel = dotted(("data_config", name))
             problems.append(
                 Problem(
                     f"{field}.{camel}",
-                    f"step {step.name} needs it: give it in spec.experiment, or put a datasetConvert step "
-                    f"(split {'train' if name == 'training_file_pattern' else 'val'}) before",
+                    f"step {step.name} needs it: give it in spec.experiment, or put "
+                    f"{a_step_of(RECORD_MAKERS)} (split {'train' if name == TRAINING_RECORDS else 'val'}) before",
                 )
             )
     return problems
@@ -158,18 +146,6 @@ def _changes(step: Step, path: str) -> bool:
     for name in path.split("."):
         part = part.get(name) if isinstance(part, dict) else None
     return part is not None
-
-
-def required_files(step: Step) -> tuple[str, ...]:
-    """Return the file fields of ``dataConfig`` that the step's task reads."""
-    if step.task_name is TaskName.TRAIN:
-        return FILE_FIELDS
-    if step.task_name is TaskName.EVALUATE:
-        return FILE_FIELDS[1:]
-    task = step.task
-    if isinstance(task, Export) and task.data_type == "int8" and task.calibration.image_dir is None:
-        return FILE_FIELDS[:1]
-    return ()
 
 
 def spec_paths(spec: ExperimentSpec) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.api.task_kinds import TASK_KINDS
 from maskrcnn_operator.core.asked import was_asked_to_stop
 from maskrcnn_operator.core.failing import hides_the_failure, seen_to_fail, was_seen_to_fail
 from maskrcnn_operator.core.node_lost import stopping_without_its_lost_node, tried_again_elsewhere
@@ -15,15 +16,6 @@ from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.core.vanished import made_again_after_vanishing
 from maskrcnn_trainer.errors import EXIT_INVALID
 from maskrcnn_trainer.spec.task_name import TaskName
-
-RUNNING_REASONS: dict[TaskName, Reason] = {
-    TaskName.DATASET_CONVERT: Reason.CONVERTING,
-    TaskName.TRAIN: Reason.TRAINING,
-    TaskName.EVALUATE: Reason.EVALUATING,
-    TaskName.PRUNE: Reason.PRUNING,
-    TaskName.INFERENCE: Reason.INFERRING,
-    TaskName.EXPORT: Reason.EXPORTING,
-}
 
 
 def adopted(step: StepStatus, run: Run) -> StepStatus:
@@ -156,7 +148,7 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     if state is StepState.STOPPING and was_seen_to_fail(step):
         return step
     if state is StepState.RUNNING:
-        reason, message = RUNNING_REASONS[task].value, ""
+        reason, message = TASK_KINDS[task].running.value, ""
     else:
         reason, message = run.waiting_reason or state.value, run.message
     if state is StepState.QUEUED and step.reason == Reason.WORKLOAD_DEACTIVATED and not run.waiting_reason:

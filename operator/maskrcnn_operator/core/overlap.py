@@ -17,11 +17,10 @@ from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
-from maskrcnn_operator.api.tasks import DatasetConvert, Export, Inference
+from maskrcnn_operator.api.task_kinds import VALIDATION_ANNOTATIONS
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
-from maskrcnn_operator.core.merge import required_files, results_directory
+from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_trainer.spec.errors import dotted
-from maskrcnn_trainer.spec.task_name import TaskName
 
 _OLDER = re.compile(r"(?P<step>.+)\.(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?")
 """Name of a directory that holds older results of a step. Eight digits that may be a date are the user's."""
@@ -62,24 +61,17 @@ def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, t
 
 def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Iterator[Input]:
     """Return the paths that a step reads and that a user has written."""
-    node, task = graph.nodes[step.name], step.task
+    node = graph.nodes[step.name]
     field = f"spec.steps[{node.index}]"
-    task_field = f"{field}.{step.task_name.value}"
     if step.model_path:
         yield Input(f"{field}.modelPath", step.model_path)
-    if isinstance(task, DatasetConvert):
-        yield Input(f"{task_field}.imageDir", task.image_dir)
-        yield Input(f"{task_field}.annotationsFile", task.annotations_file)
-    elif isinstance(task, Inference):
-        yield Input(f"{task_field}.imageDir", task.image_dir)
-        if task.class_map:
-            yield Input(f"{task_field}.classMap", task.class_map)
-    elif isinstance(task, Export) and task.data_type == "int8" and task.calibration.image_dir:
-        yield Input(f"{task_field}.calibration.imageDir", task.calibration.image_dir)
-    if step.task_name is TaskName.TRAIN and node.model_use not in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
+    for name, path in step.kind.inputs(step.task).items():
+        if path:
+            yield Input(f"{field}.{step.task_name.value}.{name}", path)
+    if step.kind.model_in_spec and node.model_use not in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
         pruned = _given(experiment, step, field, ("pruned_model_path",))
         yield from pruned or _given(experiment, step, field, ("checkpoint",))
-    for name in required_files(step):
+    for name in step.files:
         yield from _given(experiment, step, field, ("data_config", name)) or _filled(experiment, graph, step, name)
 
 
@@ -98,12 +90,15 @@ def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tu
 
 def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: str) -> list[Input]:
     """Return what stands for a field that is not given; records of steps before are never a problem."""
-    if name != "val_json_file":
+    if name != VALIDATION_ANNOTATIONS:
         return []
     return [
-        Input(f"spec.steps[{graph.nodes[source].index}].datasetConvert.annotationsFile", task.annotations_file)
-        for source in graph.nodes[step.name].data
-        if isinstance(task := experiment.step(source).task, DatasetConvert) and task.split == "val"
+        Input(
+            f"spec.steps[{graph.nodes[source.name].index}].{source.task_name.value}.annotationsFile",
+            source.records.annotations_file,
+        )
+        for source in map(experiment.step, graph.nodes[step.name].data)
+        if source.records and source.records.split == "val"
     ]
 
 

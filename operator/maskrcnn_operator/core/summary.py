@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.api.task_kinds import Model, Shown
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.conditions import Phase, Verdict, conditions
 from maskrcnn_operator.core.deadlines import active_time
 from maskrcnn_operator.core.graph import StepGraph
-from maskrcnn_trainer.spec.task_name import TaskName
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,9 +29,12 @@ def is_active(step: StepStatus) -> bool:
 
 
 def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
-    """The train step that starts or runs, else the first step that does in the order of the spec."""
+    """The first step that starts or runs in the order of the spec, one that makes the experiment's model before others.
+
+    Training takes the longest: its progress is what one looks for.
+    """
     running = [step.name for step in steps if step.state in _CURRENT_STATES]
-    training = [name for name in running if experiment.step(name).task_name is TaskName.TRAIN]
+    training = [name for name in running if experiment.step(name).kind.shown is Shown.MODEL_PATH]
     return next(iter(training or running), None)
 
 
@@ -49,9 +52,9 @@ def assemble(
     finished = verdict.phase in (Phase.DONE, Phase.FAILED)
     current = current_step(experiment, steps)
     starts = [step.start_time for step in steps if step.start_time]
-    evaluated = _newest(experiment, steps, TaskName.EVALUATE, graph)
-    trained = _newest(experiment, steps, TaskName.TRAIN)
-    exported = _newest(experiment, steps, TaskName.EXPORT)
+    evaluated = _newest(experiment, steps, Shown.METRICS, graph)
+    trained = _newest(experiment, steps, Shown.MODEL_PATH)
+    exported = _newest(experiment, steps, Shown.EXPORT_PATH)
     return ExperimentStatus(
         observed_generation=experiment.metadata.generation,
         conditions=conditions(verdict, old.conditions, experiment.metadata.generation, now),
@@ -89,15 +92,15 @@ def _with_a_bounded_message(step: StepStatus) -> StepStatus:
 
 
 def _newest(
-    experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...], task: TaskName, graph: StepGraph | None = None
+    experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...], shown: Shown, graph: StepGraph | None = None
 ) -> StepStatus | None:
-    """The last finished step of a task; with ``graph``, those whose model is an export's are passed over."""
+    """Return the last finished step whose result is shown there; with ``graph``, none that used an exported model."""
     finished = []
     for step in steps:
-        if step.state is not StepState.SUCCEEDED or experiment.step(step.name).task_name is not task:
+        if step.state is not StepState.SUCCEEDED or experiment.step(step.name).kind.shown is not shown:
             continue
         maker = graph.nodes[step.name].model if graph and step.name in graph.nodes else None
-        if maker is None or experiment.step(maker).task_name is not TaskName.EXPORT:
+        if maker is None or experiment.step(maker).kind.makes_model is not Model.EXPORTED:
             finished.append(step)
     # finished in the same second: the later one in the spec
     return max(reversed(finished), key=lambda step: step.completion_time or _LONG_AGO, default=None)

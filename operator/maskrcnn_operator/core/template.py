@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.core.merge import SPEC_READERS
 from maskrcnn_operator.core.overrides import overrides_of
 
 VERSION = "v1"
@@ -41,7 +40,7 @@ def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
             "image": experiment.image_of(step),
             "podOverrides": _given(overrides_of(experiment, step)),
         }
-        if step.task_name in SPEC_READERS:
+        if step.kind.reads_spec:
             # also fields that no result depends on: they are in the file that the pod reads
             own = _given(step.experiment) if step.experiment is not None else {}
             content |= {"experiment": shared, "stepExperiment": own}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_operator.api.base import WORKSPACE_MOUNT
-from maskrcnn_operator.core.merge import FILE_FIELDS, MODEL_FIELDS
+from maskrcnn_operator.api.task_kinds import FILE_FIELDS
+from maskrcnn_operator.core.merge import MODEL_FIELDS
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
