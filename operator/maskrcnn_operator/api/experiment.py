@@ -113,7 +113,7 @@ class Step(ApiModel):
 
     @property
     def kind(self) -> TaskKind[Any]:
-        """The task's entry in the table of tasks."""
+        """Return the task's entry in the table of tasks."""
         return TASK_KINDS[self.task_name]
 
     @property
@@ -124,12 +124,12 @@ class Step(ApiModel):
 
     @property
     def records(self) -> Records | None:
-        """The TFRecords that it writes, None where its task writes none."""
+        """Return the TFRecords that it writes, None where its task writes none."""
         return self.kind.records(self.task) if self.kind.records else None
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The fields of ``dataConfig`` whose files it reads, by their names in Python."""
+        """Return the fields of ``dataConfig`` whose files it reads, by their names in Python."""
         return self.kind.files(self.task) if self.kind.files else ()
 
     @property

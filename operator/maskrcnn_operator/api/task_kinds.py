@@ -1,7 +1,8 @@
 """Table of the tasks: everything about a task that the operator decides by, one entry per task.
 
-A new task is an entry here, an options class in :mod:`maskrcnn_operator.api.tasks`, and a field of
-:class:`maskrcnn_operator.api.experiment.Step`. Nothing else compares names or types of tasks.
+A new task is a name (:class:`maskrcnn_trainer.spec.task_name.TaskName`), a running reason, an options class
+(:mod:`maskrcnn_operator.api.tasks`), a field of :class:`maskrcnn_operator.api.experiment.Step`, and an entry here. No
+other module compares names or types of tasks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FILE_FIELDS = (TRAINING_RECORDS, VALIDATION_RECORDS, VALIDATION_ANNOTATIONS)
 
 
 class Model(StrEnum):
-    """Kinds of model files, by what can be done with one."""
+    """Kinds of model files, by what they can be used for."""
 
     TRAINED = "trained"
     PRUNED = "pruned"
@@ -67,7 +68,7 @@ class Paths(Protocol):
 
     @property
     def encrypted(self) -> bool:
-        """Whether a key is used."""
+        """True where a key is used."""
 
     @property
     def path(self) -> Callable[[str], str]:
@@ -84,7 +85,7 @@ def _no_names(_: TaskOptions) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TaskKind(Generic[OptionsT]):
-    """What the operator knows of one task.
+    """Entry of one task.
 
     Attributes:
         options: type of the step's field of the task's name.
@@ -119,12 +120,12 @@ class TaskKind(Generic[OptionsT]):
 
     @property
     def needs_model_argument(self) -> bool:
-        """Whether it takes a model with -m, without which it cannot run."""
+        """Return whether it takes a model with -m, without which it cannot run."""
         return bool(self.uses_models) and not self.model_in_spec
 
     @property
     def makes_next_model(self) -> bool:
-        """Whether its model is the one that steps after it use when they name none."""
+        """Return whether its model is the one that steps after it use when they name none."""
         return self.makes_model is not None and self.makes_model is not Model.EXPORTED
 
 

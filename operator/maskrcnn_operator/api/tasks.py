@@ -140,10 +140,10 @@ class Export(TaskOptions):
 
     @property
     def calibrates(self) -> bool:
-        """Whether INT8 ranges are measured on images."""
+        """Return whether INT8 ranges are measured on images."""
         return self.data_type == "int8"
 
     @property
     def calibrates_on_records(self) -> bool:
-        """Whether those images are drawn from the records of the training."""
+        """Return whether those images are drawn from the training records."""
         return self.calibrates and self.calibration.image_dir is None

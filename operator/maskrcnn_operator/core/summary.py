@@ -29,10 +29,7 @@ def is_active(step: StepStatus) -> bool:
 
 
 def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
-    """The first step that starts or runs in the order of the spec, one that makes the experiment's model before others.
-
-    Training takes the longest: its progress is what one looks for.
-    """
+    """Return the first step that starts or runs, in the order of the spec; one that trains goes before all others."""
     running = [step.name for step in steps if step.state in _CURRENT_STATES]
     training = [name for name in running if experiment.step(name).kind.shown is Shown.MODEL_PATH]
     return next(iter(training or running), None)

@@ -1,4 +1,4 @@
-"""Every task is an entry in the operator's table and in the trainer's, and both say the same."""
+"""Every task is an entry in the operator's table and in the trainer's, and both agree."""
 
 from __future__ import annotations
 
