@@ -19,7 +19,6 @@ from maskrcnn_trainer.launch.contents import entries, remove_ours
 from maskrcnn_trainer.launch.logs import log_file
 from maskrcnn_trainer.launch.ours import (
     RUN_FILE,
-    TRAINING_LOCK,
     is_deletable,
     is_ignored,
     is_ours,
@@ -27,6 +26,7 @@ from maskrcnn_trainer.launch.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.pruning import command as prune_command
+from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
 from maskrcnn_trainer.training import checkpoint, evaluations
 
 OF_TASKS = [

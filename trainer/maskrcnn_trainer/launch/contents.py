@@ -19,11 +19,7 @@ from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FIL
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member
 from maskrcnn_trainer.launch.ours import (
-    CHECKPOINT,
-    IMAGES,
-    LABELS,
     RUN_FILE,
-    SHARD,
     is_deletable,
     is_ignored,
     is_kept_by_us,
@@ -33,6 +29,7 @@ from maskrcnn_trainer.launch.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.launch.run_file import Kind, Mark
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES, LABELS, SHARD
 
 log = logging.getLogger(__name__)
 
