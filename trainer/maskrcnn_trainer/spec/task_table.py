@@ -14,8 +14,13 @@ from types import MappingProxyType
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes
 from maskrcnn_trainer.spec.task_name import TaskName
 
-TRAINING_LOCK = ".train.lock"
-IMAGES, LABELS = "images_annotated", "labels"
+WARNINGS_SUFFIX = "_warnings.json"
+TRAINING_LOCK, EVALUATIONS_FILE = ".train.lock", "evaluations.json"
+METRICS_FILE, DETECTIONS_FILE = "metrics.json", "detections.json"
+PRUNED_MODEL_FILE = "model.tlt"
+IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE = "images_annotated", "labels", "predictions.json"
+CALIBRATION_CACHE_FILE = "cal.bin"
+DEEPSTREAM_CONFIG_FILE, DEEPSTREAM_LABELS_FILE = "nvinfer_config.txt", "labels.txt"
 
 SHARD = re.compile(r"(?P<tag>.+)-\d{5}-of-(?P<total>\d{5})\.tfrecord")
 CHECKPOINT = re.compile(r"model\.step-(?P<step>\d+)\.tlt")
@@ -69,9 +74,10 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             help="COCO images and annotations to TFRecords",
             description="Convert a COCO data set (images and instance annotations) to the TFRecords that train and "
             "evaluate read.",
-            files=(rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}_warnings\.json"),
+            files=(rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}{re.escape(WARNINGS_SUFFIX)}"),
             unfinished=(
-                r"\.(?P<tag>[^/]+)\.convert-[^/.]+/(?:lock|(?P=tag)(?:_warnings\.json|-\d{5}-of-\d{5}\.tfrecord))",
+                r"\.(?P<tag>[^/]+)\.convert-[^/.]+/"
+                rf"(?:lock|(?P=tag)(?:{re.escape(WARNINGS_SUFFIX)}|-\d{{5}}-of-\d{{5}}\.tfrecord))",
             ),
         ),
         TaskName.TRAIN: TaskEntry(
@@ -79,7 +85,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             help="train a model, on one process or many",
             description="Train a model on TFRecords, with one process or one per GPU; a training that was stopped "
             "resumes from its newest checkpoint.",
-            files=(r"model\.step-\d+\.tlt", r"evaluations\.json"),
+            files=(r"model\.step-\d+\.tlt", re.escape(EVALUATIONS_FILE)),
             locks=(TRAINING_LOCK,),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.TRAINING}),
             # it evaluates its checkpoints always; the metrics decide the result with --output best
@@ -91,7 +97,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             help="COCO metrics of a model",
             description="Measure a model on the validation records of the spec: the COCO metrics of boxes and masks.",
             # the demo of an earlier release drew detections.png
-            files=(r"metrics\.json", r"detections\.json", r"detections\.png"),
+            files=(re.escape(METRICS_FILE), re.escape(DETECTIONS_FILE), r"detections\.png"),
             reads=frozenset(
                 {Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION, Purpose.VALIDATION}
             ),
@@ -101,7 +107,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             help="a trained model with its weakest filters taken out, to be trained again",
             description="Remove the filters with the smallest weights from a trained model. The result must be trained "
             "again, as prunedModelPath of the spec of train, before it is used.",
-            files=(r"model\.tlt",),
+            files=(re.escape(PRUNED_MODEL_FILE),),
         ),
         TaskName.INFERENCE: TaskEntry(
             module="maskrcnn_trainer.inference.command",
@@ -109,9 +115,9 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             description="Detect objects in a directory of images, and write the images with boxes drawn, a label file "
             "for each, and all detections in COCO format.",
             files=(
-                rf"{IMAGES}/{_BELOW}{_NAME}\.(?i:{_PICTURES})",
-                rf"{LABELS}/{_BELOW}{_NAME}\.json",
-                r"predictions\.json",
+                rf"{IMAGES_DIR}/{_BELOW}{_NAME}\.(?i:{_PICTURES})",
+                rf"{LABELS_DIR}/{_BELOW}{_NAME}\.json",
+                re.escape(PREDICTIONS_FILE),
             ),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION}),
         ),
@@ -122,10 +128,10 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             "need next to it.",
             files=(
                 r"model\.(?:onnx|etlt)",
-                r"cal\.bin",
+                re.escape(CALIBRATION_CACHE_FILE),
                 r"model\.engine(?:\.json)?",
-                r"nvinfer_config\.txt",
-                r"labels\.txt",
+                re.escape(DEEPSTREAM_CONFIG_FILE),
+                re.escape(DEEPSTREAM_LABELS_FILE),
             ),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.DETECTION}),
             # int8 alone; the second one without a directory of images
