@@ -30,6 +30,7 @@ from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
 
 AP_TOLERANCE = 0.002
 PIXEL_TOLERANCE = 0.5
@@ -135,7 +136,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     spec = load_spec(arguments.experiment_spec)
-    require_paths(spec, "evaluate")
+    require_paths(spec, TaskName.EVALUATE)
     if arguments.images:
         data = spec.data_config.model_copy(update={"eval_samples": arguments.images})
         spec = spec.model_copy(update={"data_config": data})

@@ -12,6 +12,7 @@ from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput, describe_error
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.spec import load_spec, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spelling import as_written, use_flags_of, use_names
 
 PROTOTXT = """\
@@ -71,7 +72,7 @@ def test_log_lines_and_errors_of_a_task_have_the_users_names(
 def test_a_path_that_is_absent_is_told_with_the_file_and_the_users_name(tmp_path: Path) -> None:
     _load(tmp_path, PROTOTXT)
     with pytest.raises(InvalidInput) as caught:
-        require_paths(load_spec(tmp_path / "spec"), "evaluate", source=str(tmp_path / "spec"))
+        require_paths(load_spec(tmp_path / "spec"), TaskName.EVALUATE, source=str(tmp_path / "spec"))
     message = describe_error(caught.value)[2]
     assert message.startswith(f"{tmp_path}/spec: 2 problems:\n  data_config.validation_file_pattern: is required by")
     assert "data_config.val_json_file" in message

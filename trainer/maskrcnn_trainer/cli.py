@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -13,18 +14,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
-from maskrcnn_trainer.data.convert import command as convert_command
 from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
-from maskrcnn_trainer.evaluation import command as evaluate_command
-from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.files import named_in_errors
-from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
-from maskrcnn_trainer.pruning import command as prune_command
+from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.termination import termination_message, write_termination_message
-from maskrcnn_trainer.training import command as train_command
 from maskrcnn_trainer.version import version
 
 log = logging.getLogger("maskrcnn")
@@ -110,59 +106,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"maskrcnn {version()}")
     tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
 
-    convert = tasks.add_parser(
-        "dataset_convert",
-        aliases=["dataset-convert"],
-        help="COCO images and annotations to TFRecords",
-        description="Convert a COCO data set (images and instance annotations) to the TFRecords that train and "
-        "evaluate read.",
-    )
-    convert_command.add_arguments(convert)
-    convert.set_defaults(run=convert_command.run)
-
-    train = tasks.add_parser(
-        "train",
-        help="train a model, on one process or many",
-        description="Train a model on TFRecords, with one process or one per GPU; a training that was stopped resumes "
-        "from its newest checkpoint.",
-    )
-    train_command.add_arguments(train)
-    train.set_defaults(run=train_command.run)
-
-    evaluate = tasks.add_parser(
-        "evaluate",
-        help="COCO metrics of a model",
-        description="Measure a model on the validation records of the spec: the COCO metrics of boxes and masks.",
-    )
-    evaluate_command.add_arguments(evaluate)
-    evaluate.set_defaults(run=evaluate_command.run)
-
-    prune = tasks.add_parser(
-        "prune",
-        help="a trained model with its weakest filters taken out, to be trained again",
-        description="Remove the filters with the smallest weights from a trained model. The result must be trained "
-        "again, as prunedModelPath of the spec of train, before it is used.",
-    )
-    prune_command.add_arguments(prune)
-    prune.set_defaults(run=prune_command.run)
-
-    inference = tasks.add_parser(
-        "inference",
-        help="annotated images and labels of a directory of images",
-        description="Detect objects in a directory of images, and write the images with boxes drawn, a label file for "
-        "each, and all detections in COCO format.",
-    )
-    inference_command.add_arguments(inference)
-    inference.set_defaults(run=inference_command.run)
-
-    export = tasks.add_parser(
-        "export",
-        help="a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime",
-        description="Export a trained model as ONNX in float32, float16 or INT8, with what TensorRT and DeepStream "
-        "need next to it.",
-    )
-    export_command.add_arguments(export)
-    export.set_defaults(run=export_command.run)
+    for name, entry in TASKS.items():
+        task, command = name.command, importlib.import_module(entry.module)
+        aliases = [task.replace("_", "-")] if "_" in task else []
+        flags = tasks.add_parser(task, aliases=aliases, help=entry.help, description=entry.description)
+        command.add_arguments(flags)
+        flags.set_defaults(run=command.run)
+        if entry.several_processes:
+            flags.set_defaults(check=command.check)
 
     start = tasks.add_parser(
         "launch",
@@ -223,8 +174,14 @@ def _launch(arguments: argparse.Namespace) -> int:
             threads=arguments.threads_per_process,
             keep_logs=arguments.keep_logs,
         ),
-        check=lambda node_rank: train_command.check(build_parser().parse_args(with_hyphens(task)), node_rank),
+        check=lambda node_rank: _check(task, node_rank),
     )
+
+
+def _check(task: Sequence[str], node_rank: int) -> None:
+    """Check the command line of a task that runs as several processes."""
+    parsed = build_parser().parse_args(with_hyphens(task))
+    parsed.check(parsed, node_rank)
 
 
 def _host_and_port(text: str | None) -> tuple[str, int] | None:

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.core import fields_read
 from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION
 from maskrcnn_operator.core.wanted import Wanted, understand
-from maskrcnn_trainer.spec import ExperimentSpec
 
 GOLDEN = Path(__file__).parent
 MODELS = {"train", "evaluate", "prune", "retrain", "evaluate-pruned", "inference", "export"}
@@ -168,44 +166,6 @@ def test_form_and_recognition(make: Any) -> None:
     assert found.recognises("train", found.prints["train"].by_version["v1"])
     for other in (None, "", print_[:-3], print_[:-1] + "1", print_[:-1] + "9"):
         assert not found.recognises("train", other)
-
-
-def test_the_tables_name_fields_that_exist() -> None:
-    known = set(ExperimentSpec.model_fields)
-    for part in ("data_config", "maskrcnn_config"):
-        model: Any = ExperimentSpec.model_fields[part].annotation
-        known |= {f"{part}.{name}" for name in model.model_fields}
-    tables = [value for value in vars(fields_read).values() if isinstance(value, frozenset)]
-    named = {name for table in tables for name in table if isinstance(name, str) and name not in ("train", "prune")}
-    named -= {"export"}
-    assert named <= known
-
-
-NOT_READ = {
-    "eval_batch_size",
-    "keep_checkpoints",
-    "logging_frequency",
-    "report_frequency",
-    "visualize_images_summary",
-    "save_checkpoints_steps",
-    "wandb_config",
-    "clearml_config",
-    "data_config",
-    "maskrcnn_config",
-    "data_config.n_workers",
-    "data_config.prefetch_buffer_size",
-    "data_config.shuffle_buffer_size",
-}
-
-
-def test_every_field_is_read_by_some_task_or_known_to_change_nothing() -> None:
-    """A new field of the spec must be put into a table, or here."""
-    known = set(ExperimentSpec.model_fields)
-    for part in ("data_config", "maskrcnn_config"):
-        model: Any = ExperimentSpec.model_fields[part].annotation
-        known |= {f"{part}.{name}" for name in model.model_fields}
-    read = fields_read.TRAINING | fields_read.BEST_CHECKPOINT | fields_read.EVALUATION | fields_read.EXPORT
-    assert known - read == NOT_READ
 
 
 BEST = {"train": {"output": "best"}}

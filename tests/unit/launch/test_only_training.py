@@ -16,8 +16,8 @@ import pytest
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.launch.ours import TRAINING_LOCK
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, claim, only_training
+from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
 
 HOLDER = (
     "import sys; from pathlib import Path; from maskrcnn_trainer.launch.ownership import only_training\n"

@@ -10,8 +10,6 @@ import pytest
 from maskrcnn_trainer import artifacts, report
 from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.detector.metadata import metadata_path
-from maskrcnn_trainer.evaluation import evaluator
-from maskrcnn_trainer.export import command as export_command
 from maskrcnn_trainer.export import outputs as export_outputs
 from maskrcnn_trainer.inference.sources import EXTENSIONS, find_images
 from maskrcnn_trainer.inference.task import OUTPUTS
@@ -19,15 +17,14 @@ from maskrcnn_trainer.launch.contents import entries, remove_ours
 from maskrcnn_trainer.launch.logs import log_file
 from maskrcnn_trainer.launch.ours import (
     RUN_FILE,
-    TRAINING_LOCK,
     is_deletable,
     is_ignored,
     is_ours,
     labels_of,
     may_stand_unclaimed,
 )
-from maskrcnn_trainer.pruning import command as prune_command
-from maskrcnn_trainer.training import checkpoint, evaluations
+from maskrcnn_trainer.spec import task_table
+from maskrcnn_trainer.training import checkpoint
 
 OF_TASKS = [
     "labels/a\nb.json",
@@ -42,13 +39,13 @@ OF_TASKS = [
     # train
     checkpoint.checkpoint_name(1),
     checkpoint.checkpoint_name(1_200_000),
-    evaluations.EVALUATIONS_FILE,
-    TRAINING_LOCK,
+    task_table.EVALUATIONS_FILE,
+    task_table.TRAINING_LOCK,
     # evaluate, prune
-    evaluator.METRICS_FILE,
-    evaluator.DETECTIONS_FILE,
+    task_table.METRICS_FILE,
+    task_table.DETECTIONS_FILE,
     "detections.png",
-    prune_command.OUTPUT_NAME,
+    task_table.PRUNED_MODEL_FILE,
     # inference
     *(f"{OUTPUTS[0]}/{name}{suffix}" for name in ("1", "below/a b", "x.y/é") for suffix in EXTENSIONS),
     f"{OUTPUTS[0]}/1.JPEG",
@@ -68,7 +65,9 @@ OF_TASKS = [
 def files_of_an_export() -> list[str]:
     engine = Path("model.engine")
     found = [
-        export_outputs.ExportFiles(Path(f"model{suffix}"), Path(export_command.CACHE_FILE), engine, deepstream=True)
+        export_outputs.ExportFiles(
+            Path(f"model{suffix}"), Path(task_table.CALIBRATION_CACHE_FILE), engine, deepstream=True
+        )
         for suffix in (export_outputs.PLAIN, export_outputs.ENCRYPTED)
     ]
     assert metadata_path(engine) in found[0].all
@@ -141,7 +140,7 @@ def test_without_a_run_only_logs_status_and_temporaries_may_stand() -> None:
     expected = {path for path in OF_TASKS if path.startswith("logs/")} | {
         "status.json",
         "termination.json",
-        TRAINING_LOCK,
+        task_table.TRAINING_LOCK,
     }
     assert {path for path in OF_TASKS if may_stand_unclaimed(path)} == expected
     assert may_stand_unclaimed(".run.json.12.partial")

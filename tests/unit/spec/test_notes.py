@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_trainer.spec import SpecError, merge_experiment, notes, parse_spec, plan_steps, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
 
 
 @pytest.fixture
@@ -68,26 +69,23 @@ def test_with_a_plan_the_end_is_known_from_epochs(quiet: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("task", "options", "missing"),
+    ("task", "missing"),
     [
-        ("train", {}, ["trainingFilePattern", "validationFilePattern", "valJsonFile"]),
-        ("evaluate", {}, ["validationFilePattern", "valJsonFile"]),
-        ("export", {"calibrates_on_records": True}, ["trainingFilePattern"]),
-        ("export", {}, []),
-        ("inference", {}, []),
-        ("prune", {}, []),
+        (TaskName.TRAIN, ["trainingFilePattern", "validationFilePattern", "valJsonFile"]),
+        (TaskName.EVALUATE, ["validationFilePattern", "valJsonFile"]),
+        (TaskName.EXPORT, ["trainingFilePattern"]),
+        (TaskName.INFERENCE, []),
+        (TaskName.PRUNE, []),
     ],
 )
-def test_each_task_needs_its_paths(
-    minimal: dict[str, Any], task: str, options: dict[str, bool], missing: list[str]
-) -> None:
+def test_each_task_needs_its_paths(minimal: dict[str, Any], task: TaskName, missing: list[str]) -> None:
     spec = parse_spec(minimal)
     if missing:
         with pytest.raises(SpecError) as caught:
-            require_paths(spec, task, **options)
+            require_paths(spec, task)
         assert [str(problem).split(":")[0] for problem in caught.value.problems] == [
             f"dataConfig.{name}" for name in missing
         ]
         assert all(f"is required by {task}" in problem.message for problem in caught.value.problems)
     filled = merge_experiment(minimal, {"dataConfig": dict.fromkeys(missing, "/workspace/x")})
-    require_paths(parse_spec(filled), task, **options)
+    require_paths(parse_spec(filled), task)

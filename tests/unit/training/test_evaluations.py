@@ -13,8 +13,9 @@ from maskrcnn_trainer.data.records import frame, index_records
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
-from maskrcnn_trainer.training.evaluations import EVALUATIONS_FILE, Evaluations, validation_identity
+from maskrcnn_trainer.training.evaluations import Evaluations, validation_identity
 
 GOOD, BETTER = {"mask_AP": 0.4}, {"mask_AP": 0.6}
 

@@ -10,8 +10,9 @@ from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
 
-OUTPUTS = ("metrics.json", "detections.json")
+OUTPUTS = (METRICS_FILE, DETECTIONS_FILE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from maskrcnn_trainer.modelfile import require_model
 from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.spec import load_spec, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def evaluate_task(
         explained_failures(),
     ):
         spec = load_spec(spec_path)
-        require_paths(spec, "evaluate", source=str(spec_path))
+        require_paths(spec, TaskName.EVALUATE, source=str(spec_path))
         data = open_validation(spec)
         require_model(model_path)
         stop.check()

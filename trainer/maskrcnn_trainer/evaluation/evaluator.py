@@ -39,11 +39,10 @@ from maskrcnn_trainer.evaluation.coco_results import (
 )
 from maskrcnn_trainer.evaluation.preview import Preview, image_of_canvas
 from maskrcnn_trainer.progress import progress_bar
+from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.json"
-DETECTIONS_FILE = "detections.json"
 INTERIM_METRICS = ("AP", "AP50", "mask_AP", "mask_AP50")
 
 Batch = Mapping[str, Any]

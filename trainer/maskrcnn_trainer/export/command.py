@@ -11,11 +11,11 @@ from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
 
 log = logging.getLogger(__name__)
 
 DATA_TYPES = ("fp32", "fp16", "int8")
-CACHE_FILE = "cal.bin"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,9 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cal-image-dir", metavar="DIR", help="images to calibrate on (default: the training records of the spec)"
     )
-    group.add_argument("--cal-cache-file", metavar="FILE", help=f"the calibration cache (default: {CACHE_FILE} here)")
+    group.add_argument(
+        "--cal-cache-file", metavar="FILE", help=f"the calibration cache (default: {CALIBRATION_CACHE_FILE} here)"
+    )
     group.add_argument(
         "--cal-data-file", metavar="FILE", help="tensor file of the images: read where it exists, else written"
     )
@@ -103,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = model_file(arguments.output_file, model, arguments.results_dir or environment.results_dir, key)
     files = ExportFiles(
         model=output,
-        cache=Path(arguments.cal_cache_file or CACHE_FILE) if int8 else None,
+        cache=Path(arguments.cal_cache_file or CALIBRATION_CACHE_FILE) if int8 else None,
         engine=Path(arguments.engine_file) if arguments.engine_file else None,
         deepstream=arguments.gen_ds_config,
     )

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector.metadata import ExportMetadata
 from maskrcnn_trainer.detector.outputs import DETECTIONS, MASK_LOGITS
+from maskrcnn_trainer.spec.task_table import DEEPSTREAM_LABELS_FILE
 
-CONFIG_FILE = "nvinfer_config.txt"
-LABELS_FILE = "labels.txt"
 BACKGROUND = "BG"
 
 PARSER = "NvDsInferParseCustomMrcnnTLTV2"
@@ -73,7 +72,7 @@ def nvinfer_config(
     if calibration_cache is not None:
         entries.append(("int8-calib-file", calibration_cache))
     entries += [
-        ("labelfile-path", LABELS_FILE),
+        ("labelfile-path", DEEPSTREAM_LABELS_FILE),
         ("infer-dims", f"3;{height};{width}"),
         ("batch-size", max_batch_size),
         ("network-mode", NETWORK_MODES[metadata.data_type]),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.export.deepstream import CONFIG_FILE, LABELS_FILE
 from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.modelfile import encrypt
+from maskrcnn_trainer.spec.task_table import DEEPSTREAM_CONFIG_FILE, DEEPSTREAM_LABELS_FILE
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ class ExportFiles:
 
     @property
     def config(self) -> Path:
-        return self.model.with_name(CONFIG_FILE)
+        return self.model.with_name(DEEPSTREAM_CONFIG_FILE)
 
     @property
     def labels(self) -> Path:
-        return self.model.with_name(LABELS_FILE)
+        return self.model.with_name(DEEPSTREAM_LABELS_FILE)
 
     @property
     def all(self) -> list[Path]:

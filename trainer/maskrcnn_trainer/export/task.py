@@ -37,6 +37,7 @@ from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,8 @@ def export_task(
         explained_failures(),
     ):
         spec = load_spec(spec_path)
-        require_paths(spec, "export", source=str(spec_path), calibrates_on_records=settings.calibrates_on_records)
+        if settings.calibrates_on_records:
+            require_paths(spec, TaskName.EXPORT, source=str(spec_path))
         for path in files.all:
             make_directory(path.parent)
         remove_leftovers(results_dir, outputs=[*files.all, *([settings.tensor_file] if settings.tensor_file else [])])

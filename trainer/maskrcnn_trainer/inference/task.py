@@ -33,13 +33,11 @@ from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.progress import progress_bar
 from maskrcnn_trainer.report import Reporter, task_report
 from maskrcnn_trainer.spec import load_spec
+from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE
 from maskrcnn_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
-IMAGES_DIR = "images_annotated"
-LABELS_DIR = "labels"
-PREDICTIONS_FILE = "predictions.json"
 OUTPUTS = (IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE)
 
 _REPORT_SECONDS = 10.0

@@ -33,8 +33,9 @@ from maskrcnn_trainer.launch.contents import (
     shown,
 )
 from maskrcnn_trainer.launch.inputs import Input, holds, inputs_of, lies_in
-from maskrcnn_trainer.launch.ours import CHECKPOINT, RUN_FILE
+from maskrcnn_trainer.launch.ours import RUN_FILE
 from maskrcnn_trainer.launch.run_file import Kind, Mark, read_mark
+from maskrcnn_trainer.spec.task_table import CHECKPOINT
 
 log = logging.getLogger(__name__)
 

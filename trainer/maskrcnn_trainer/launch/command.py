@@ -24,11 +24,10 @@ from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remo
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
+from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.termination import termination_message, write_termination_message
 
 log = logging.getLogger(__name__)
-
-TASKS_WITH_SEVERAL_PROCESSES = ("train",)
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,9 @@ class LaunchSettings:
             )
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise InvalidInput(f"--threads-per-process {self.threads}: must be 1 to {MOST_THREADS}")
-        if self.processes * self.nodes > 1 and self.task[0] not in TASKS_WITH_SEVERAL_PROCESSES:
-            raise InvalidInput(f"{self.task[0]} runs as one process; only train takes several")
+        several = [name.command for name, entry in TASKS.items() if entry.several_processes]
+        if self.processes * self.nodes > 1 and self.task[0] not in several:
+            raise InvalidInput(f"{self.task[0]} runs as one process; only {', '.join(several)} takes several")
 
 
 def launch(

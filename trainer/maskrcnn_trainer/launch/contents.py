@@ -19,11 +19,7 @@ from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FIL
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member
 from maskrcnn_trainer.launch.ours import (
-    CHECKPOINT,
-    IMAGES,
-    LABELS,
     RUN_FILE,
-    SHARD,
     is_deletable,
     is_ignored,
     is_kept_by_us,
@@ -33,6 +29,7 @@ from maskrcnn_trainer.launch.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.launch.run_file import Kind, Mark
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
 
 log = logging.getLogger(__name__)
 
@@ -256,17 +253,19 @@ class _Inferred:
         self._directory = directory
 
     def is_image_without_labels(self, path: str) -> bool:
-        if not path.startswith(f"{IMAGES}/") or is_temporary(path):
+        if not path.startswith(f"{IMAGES_DIR}/") or is_temporary(path):
             return False
-        return self._labels.isdisjoint(f"{LABELS}/{label}" for label in labels_of(path.removeprefix(f"{IMAGES}/")))
+        return self._labels.isdisjoint(
+            f"{LABELS_DIR}/{label}" for label in labels_of(path.removeprefix(f"{IMAGES_DIR}/"))
+        )
 
     def is_no_label(self, path: str) -> bool:
         """Return whether a file below labels does not hold what an inference writes there."""
-        return path.startswith(f"{LABELS}/") and not is_temporary(path) and path not in self._labels
+        return path.startswith(f"{LABELS_DIR}/") and not is_temporary(path) and path not in self._labels
 
     @cached_property
     def _labels(self) -> frozenset[str]:
-        found = (entry.path for entry in entries(self._directory, LABELS) if entry.regular)
+        found = (entry.path for entry in entries(self._directory, LABELS_DIR) if entry.regular)
         return frozenset(path for path in found if self._begins_as_ours(path))
 
     def _begins_as_ours(self, path: str) -> bool:

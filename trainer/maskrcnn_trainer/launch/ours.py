@@ -1,51 +1,17 @@
-"""Names of the files that tasks write into a results directory, of this and of earlier releases.
-
-A file is ours by its place and name. What a release has once written stays in the table: its directories are still
-found, and a name that is missing here keeps a step from running again.
-"""
+"""Files of a results directory that tasks and launches have written, told by their names (see ``spec.task_table``)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
+
 RUN_FILE = "run.json"
-TRAINING_LOCK = ".train.lock"
 LOGS = "logs"
-IMAGES, LABELS = "images_annotated", "labels"
-
-_NAME = r"[^/.][^/]*"
-"""A file name that is not hidden."""
-
-_BELOW = rf"(?:{_NAME}/)*"
-"""Any number of directories: results of an inference lie as its images do."""
-
-_PICTURES = "jpg jpeg jpe jp2 png bmp dib webp avif tif tiff pbm pgm ppm pxm pnm pfm sr ras exr hdr pic gif"
-"""Suffixes of what OpenCV writes."""
-
-TASK_FILES: Mapping[str, tuple[str, ...]] = {
-    # termination.json is written where the step runs without a cluster
-    "every task": (r"run\.json", r"result\.json", r"status\.json", r"termination\.json"),
-    "dataset_convert": (rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}_warnings\.json"),
-    "train": (r"model\.step-\d+\.tlt", r"evaluations\.json", re.escape(TRAINING_LOCK)),
-    # the demo of an earlier release drew detections.png
-    "evaluate": (r"metrics\.json", r"detections\.json", r"detections\.png"),
-    "prune": (r"model\.tlt",),
-    "inference": (
-        rf"{IMAGES}/{_BELOW}{_NAME}\.(?i:{_PICTURES.replace(' ', '|')})",
-        rf"{LABELS}/{_BELOW}{_NAME}\.json",
-        r"predictions\.json",
-    ),
-    "export": (
-        r"model\.(?:onnx|etlt)",
-        r"cal\.bin",
-        r"model\.engine(?:\.json)?",
-        r"nvinfer_config\.txt",
-        r"labels\.txt",
-    ),
-}
-"""For each task the files of its results directory, as regular expressions over paths relative to it."""
 
 LOG_FILES = (
     r"logs/attempt-\d+(?:\.node-\d+)?\.log(?:\.1)?",
@@ -54,14 +20,23 @@ LOG_FILES = (
 )
 """All below ``logs/`` counts as ours where a directory is moved, but only these are ever deleted."""
 
-SHARD = re.compile(r"(?P<tag>.+)-\d{5}-of-(?P<total>\d{5})\.tfrecord")
-CHECKPOINT = re.compile(r"model\.step-(?P<step>\d+)\.tlt")
 
-_FILES = re.compile("|".join(f"(?:{pattern})" for patterns in TASK_FILES.values() for pattern in patterns))
-_LOG_FILES = re.compile("|".join(LOG_FILES))
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+
+
+_LOCKS = frozenset(name for entry in TASKS.values() for name in entry.locks)
+# termination.json is written where the step runs without a cluster
+_ABOUT_THE_RUN = frozenset({RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE})
+_FILES_OF = {
+    name: _any_of([*map(re.escape, [*sorted(_ABOUT_THE_RUN), *entry.locks]), *entry.files])
+    for name, entry in TASKS.items()
+}
+_FILES = _any_of(pattern.pattern for pattern in _FILES_OF.values())
+_LOG_FILES = _any_of(LOG_FILES)
+_UNFINISHED = tuple(re.compile(pattern) for entry in TASKS.values() for pattern in entry.unfinished)
 # the second form is that of releases that wrote without a process id
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)(?:\.\d+)?\.partial", re.DOTALL)
-_STAGED = re.compile(r"\.(?P<tag>[^/]+)\.convert-[^/.]+/(?P<file>[^/]+)")
 _IGNORED = re.compile(r"\.nfs.*|lost\+found|\.snapshot")
 
 
@@ -84,6 +59,11 @@ def is_ours(path: str) -> bool:
     return is_log(path) or _FILES.fullmatch(path) is not None or is_temporary(path)
 
 
+def is_written_by(task: TaskName, path: str) -> bool:
+    """Return whether a task that ran to its end may have left a file, or its launch; a path as of :func:`is_ours`."""
+    return is_log(path) or _FILES_OF[task].fullmatch(path) is not None
+
+
 def is_deletable(path: str) -> bool:
     """Return whether a file that is ours may be deleted: below ``logs/`` only what we have written ourselves."""
     if is_log(path):
@@ -95,11 +75,7 @@ def is_temporary(path: str) -> bool:
     """Return whether a file is what a killed task left of one: an unfinished file, or shards not yet in place."""
     if _file_behind(path, _FILES) is not None:
         return True
-    staged = _STAGED.fullmatch(path)
-    if staged is None:
-        return False
-    shard = SHARD.fullmatch(staged["file"])
-    return staged["file"] in ("lock", f"{staged['tag']}_warnings.json") or bool(shard and shard["tag"] == staged["tag"])
+    return any(pattern.fullmatch(path) for pattern in _UNFINISHED)
 
 
 def may_stand_unclaimed(path: str) -> bool:
@@ -107,13 +83,12 @@ def may_stand_unclaimed(path: str) -> bool:
 
     A task that ended before it could claim its directory has left these. Nothing of them is moved or deleted.
     """
-    return is_log(path) or path in ("status.json", "termination.json", TRAINING_LOCK) or is_temporary(path)
+    return is_log(path) or path in _LOCKS | {STATUS_FILE, TERMINATION_FILE} or is_temporary(path)
 
 
 def is_kept_by_us(path: str) -> bool:
     """Return whether tasks and launches write a file also after result.json: what they say about themselves."""
-    about = (RUN_FILE, TRAINING_LOCK, "result.json", "status.json", "termination.json")
-    return is_log(path) or path in about or is_temporary(path)
+    return is_log(path) or path in _LOCKS | _ABOUT_THE_RUN or is_temporary(path)
 
 
 def labels_of(image: str) -> frozenset[str]:

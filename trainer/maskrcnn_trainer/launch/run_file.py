@@ -15,7 +15,8 @@ from maskrcnn_trainer.artifacts import RESULT_FILE, write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import read_regular
 from maskrcnn_trainer.fingerprints import as_members, fingerprints_in
-from maskrcnn_trainer.launch.ours import IMAGES, RUN_FILE
+from maskrcnn_trainer.launch.ours import RUN_FILE
+from maskrcnn_trainer.spec.task_table import IMAGES_DIR
 
 _LARGEST = 1 << 20
 """Bytes; run.json has 200, result.json a few thousand."""
@@ -126,7 +127,7 @@ def read_mark(results_dir: Path) -> Mark:
         read.fingerprints if read else (),
         fingerprints,
         records=path.rpartition("/")[2] if isinstance(path, str) else None,
-        inferred=IMAGES in artifacts,
+        inferred=IMAGES_DIR in artifacts,
     )
 
 

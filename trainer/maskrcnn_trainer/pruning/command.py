@@ -13,8 +13,7 @@ from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
 from maskrcnn_trainer.modelfile import require_model
 from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
 from maskrcnn_trainer.pruning.retain import PruneSettings
-
-OUTPUT_NAME = "model.tlt"
+from maskrcnn_trainer.spec.task_table import PRUNED_MODEL_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--results-dir",
         metavar="DIR",
-        help=f"{OUTPUT_NAME} is written here; must not hold one",
+        help=f"{PRUNED_MODEL_FILE} is written here; must not hold one",
     )
     add_key(parser)
     parser.add_argument(
@@ -98,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         dry_run(model_path=model_path, settings=settings, key=key)
         return EXIT_OK
-    output = Path(results_dir_of(arguments.output_dir, environment, flag="-o")) / OUTPUT_NAME
+    output = Path(results_dir_of(arguments.output_dir, environment, flag="-o")) / PRUNED_MODEL_FILE
     if output.exists() and environment.fingerprint is None:
         raise InvalidInput(f"{output} exists already; give another -o, or remove it", reason="OutputExists")
     require_model(model_path)

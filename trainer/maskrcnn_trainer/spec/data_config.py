@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from maskrcnn_trainer.spec.base import UINT32_MAX, ImageSize, ScaleRange, SpecModel
+from maskrcnn_trainer.spec.purposes import HOW_IT_RUNS, Purpose, ReadFor
 
 
 class Augmentation(SpecModel):
@@ -20,52 +23,53 @@ class Augmentation(SpecModel):
 class DataConfig(SpecModel):
     """Source and format of the input data, used by training, evaluation and inference."""
 
-    image_size: ImageSize = Field(
+    image_size: Annotated[ImageSize, ReadFor(Purpose.INPUT_SIZE)] = Field(
         description="Size [height, width] in pixels to which images are resized (aspect ratio kept) and padded. Both "
         "at least 128 and multiples of 2^maxLevel. Typical: [832, 1344]. Lower it when memory runs out.",
     )
-    augment_input_data: bool = Field(
+    augment_input_data: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True, description="Whether training images are augmented: flipped horizontally with probability 0.5."
     )
-    eval_samples: int = Field(
+    eval_samples: Annotated[int, ReadFor(Purpose.VALIDATION)] = Field(
         default=0,
         ge=0,
         le=UINT32_MAX,
         description="Number of validation images used by an evaluation, taken from the start. 0: all of them.",
     )
-    training_file_pattern: str | None = Field(
+    training_file_pattern: Annotated[str | None, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION_RECORDS)] = Field(
         default=None,
         max_length=65536,
         description="TFRecord files for training: a glob pattern, or several separated by commas. Needed by train, "
         "and by an int8 export that calibrates on training records.",
     )
-    validation_file_pattern: str | None = Field(
+    validation_file_pattern: Annotated[str | None, ReadFor(Purpose.VALIDATION)] = Field(
         default=None,
         max_length=65536,
         description="TFRecord files for validation: a glob pattern, or several separated by commas. Needed by train "
         "and evaluate.",
     )
-    val_json_file: str | None = Field(
+    # a model is built with the classes of these annotations too
+    val_json_file: Annotated[str | None, ReadFor(Purpose.TRAINING, Purpose.VALIDATION)] = Field(
         default=None,
         max_length=4096,
         description="Annotation file (COCO instances JSON) of the validation images. Needed by train and evaluate.",
     )
-    num_classes: int = Field(
+    num_classes: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         ge=2,
         le=65536,
         description="Number of classes with the background: N + 1 for N categories; or at least the largest category "
         "id + 1, which keeps the ids as they are (91 for COCO).",
     )
-    skip_crowd_during_training: bool = Field(
+    skip_crowd_during_training: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True, description="Whether objects marked iscrowd are left out of training."
     )
-    prefetch_buffer_size: int = Field(
+    prefetch_buffer_size: Annotated[int, HOW_IT_RUNS] = Field(
         default=0,
         ge=0,
         le=1024,
         description="Number of batches prepared ahead by the input pipeline. 0: 2 batches.",
     )
-    shuffle_buffer_size: int = Field(
+    shuffle_buffer_size: Annotated[int, HOW_IT_RUNS] = Field(
         default=4096,
         ge=1,
         le=UINT32_MAX,
@@ -73,20 +77,20 @@ class DataConfig(SpecModel):
         "training that began with an earlier release shuffles within a window of this many records to its end; keep "
         "the value.",
     )
-    n_workers: int = Field(
+    n_workers: Annotated[int, HOW_IT_RUNS] = Field(
         default=16,
         ge=1,
         le=1024,
         description="Number of images that are read in parallel; as many, but no more than twice the CPUs of a "
         "process, are prepared in parallel. Raise it for storage that answers slowly, lower it when memory runs out.",
     )
-    max_num_instances: int = Field(
+    max_num_instances: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=200,
         ge=1,
         le=10000,
         description="Largest number of objects of an image used in training; of more, the largest are kept.",
     )
-    augmentation: Augmentation | None = Field(
+    augmentation: Annotated[Augmentation | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None, description="Augmentation beyond the horizontal flip. Absent: none."
     )
 

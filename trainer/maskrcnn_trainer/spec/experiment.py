@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from maskrcnn_trainer.spec.base import UINT32_MAX, DecayLevels, SpecModel, Steps, Tags
 from maskrcnn_trainer.spec.data_config import DataConfig
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
+from maskrcnn_trainer.spec.purposes import HOW_IT_RUNS, Purpose, ReadFor
 
 WITHOUT_RULES = {"rules": False}
 """Validation context under which the rules between fields are left to the caller."""
@@ -35,147 +36,149 @@ class ClearmlConfig(SpecModel):
 class ExperimentSpec(SpecModel):
     """An experiment: schedule, optimiser, files, data (``dataConfig``) and model (``maskrcnnConfig``)."""
 
-    seed: int = Field(
+    seed: Annotated[int, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION)] = Field(
         default=123,
         ge=0,
         le=UINT32_MAX,
         description="Seed of everything random: initial weights, order of the data, augmentation, sampling.",
     )
-    use_amp: bool = Field(
+    use_amp: Annotated[bool, ReadFor(Purpose.PRECISION)] = Field(
         default=False,
         description="Whether to train with automatic mixed precision: float16 on a GPU, bfloat16 on a CPU that has it.",
     )
-    warmup_steps: int = Field(
+    warmup_steps: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=0,
         ge=0,
         le=UINT32_MAX,
         description="Steps in which the learning rate rises from warmupLearningRate to initLearningRate. 0: none.",
     )
-    warmup_learning_rate: float = Field(
+    warmup_learning_rate: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0001, ge=0, le=100, description="Learning rate at the first step of the warm-up."
     )
-    init_learning_rate: float = Field(
+    init_learning_rate: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         gt=0,
         le=100,
         description="Learning rate after the warm-up, before the first decay. 0.02 is usual for 16 images a step.",
     )
-    learning_rate_steps: Steps = Field(
+    learning_rate_steps: Annotated[Steps, ReadFor(Purpose.TRAINING)] = Field(
         default=(), description="Steps at which the learning rate changes, rising; one for each decay level."
     )
-    learning_rate_decay_levels: DecayLevels = Field(
+    learning_rate_decay_levels: Annotated[DecayLevels, ReadFor(Purpose.TRAINING)] = Field(
         default=(),
         description="Factors on initLearningRate, one for each of learningRateSteps, from that step on. They do not "
         "multiply up: [0.1, 0.01] divides by 10, then by 100.",
     )
-    scale_learning_rate: bool = Field(
+    scale_learning_rate: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=False,
         description="Whether initLearningRate and warmupLearningRate are multiplied by the number of processes.",
     )
-    total_steps: int | None = Field(
+    total_steps: Annotated[int | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None,
         ge=0,
         le=UINT32_MAX,
         description="Number of training steps. This or numEpochs is required; numEpochs wins when both are set. "
         "0 or absent: not set.",
     )
-    num_epochs: int | None = Field(
+    num_epochs: Annotated[int | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None,
         ge=0,
         le=UINT32_MAX,
         description="Number of epochs to train; totalSteps becomes numEpochs * numExamplesPerEpoch / trainBatchSize, "
         "rounded up. 0 or absent: not set.",
     )
-    num_examples_per_epoch: int | None = Field(
+    num_examples_per_epoch: Annotated[int | None, ReadFor(Purpose.TRAINING, Purpose.BEST_CHECKPOINT)] = Field(
         default=None,
         ge=0,
         le=UINT32_MAX,
         description="Number of training images divided by the number of GPUs. 0 or absent: counted.",
     )
-    train_batch_size: int = Field(
+    train_batch_size: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=2,
         ge=1,
         le=1024,
         description="Images of a training step on each GPU. Lower it when memory runs out.",
     )
-    eval_batch_size: int = Field(
+    eval_batch_size: Annotated[int, HOW_IT_RUNS] = Field(
         default=4, ge=1, le=1024, description="Images of a batch on each GPU in evaluation and inference."
     )
-    num_steps_per_eval: int | None = Field(
+    num_steps_per_eval: Annotated[int | None, ReadFor(Purpose.BEST_CHECKPOINT)] = Field(
         default=None,
         ge=0,
         le=UINT32_MAX,
         description="Number of steps after which a checkpoint is saved and evaluated. 0 or absent: one epoch.",
     )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of the SGD optimiser.")
-    l1_weight_decay: float = Field(
+    momentum: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
+        default=0.9, ge=0, lt=1, description="Momentum of the SGD optimiser."
+    )
+    l1_weight_decay: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0,
         ge=0,
         le=1,
         description="L1 weight decay of kernels: half of it times the sum of absolute values is added to the loss. "
         "Off when a pruned model is trained again.",
     )
-    l2_weight_decay: float = Field(
+    l2_weight_decay: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0001,
         ge=0,
         le=1,
         description="L2 weight decay of kernels: half of it times the sum of squares is added to the loss.",
     )
-    global_gradient_clip_ratio: float = Field(
+    global_gradient_clip_ratio: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0,
         ge=0,
         le=1_000_000,
         description="Largest global norm of the gradients; larger ones are scaled down to it. 0: no clipping.",
     )
-    checkpoint: str | None = Field(
+    checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None,
         max_length=4096,
         description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt or .ckpt. Absent: random weights.",
     )
-    pruned_model_path: str | None = Field(
+    pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None,
         max_length=4096,
         description="Pruned model (.tlt) to train again; it takes the place of checkpoint and decides the structure.",
     )
-    skip_checkpoint_variables: str | None = Field(
+    skip_checkpoint_variables: Annotated[str | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None,
         max_length=4096,
         description="Regular expression (Python's re.search); weights whose name or path in the network matches are "
         'not loaded from the checkpoint. "head" starts all prediction heads anew. Useful for transfer learning.',
     )
-    keep_checkpoints: int = Field(
+    keep_checkpoints: Annotated[int, HOW_IT_RUNS] = Field(
         default=5,
         ge=0,
         le=10000,
         description="Number of newest checkpoints that are kept beside the best one. 0: all of them.",
     )
-    deterministic: bool = Field(
+    deterministic: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=False,
         description="Whether two runs with equal threads give the same weights, bit for bit. Costs speed.",
     )
-    visualize_images_summary: bool = Field(
+    visualize_images_summary: Annotated[bool, HOW_IT_RUNS] = Field(
         default=False,
         description="Whether 10 validation images with their predicted boxes are written for TensorBoard at every "
         "evaluation.",
     )
-    logging_frequency: int = Field(
+    logging_frequency: Annotated[int, HOW_IT_RUNS] = Field(
         default=10, ge=1, le=1000, description="Number of steps between two reports of losses and speed."
     )
-    report_frequency: int = Field(
+    report_frequency: Annotated[int, HOW_IT_RUNS] = Field(
         default=0,
         ge=0,
         le=UINT32_MAX,
         description="Number of evaluation batches between two interim reports of metrics. 0: none.",
     )
-    save_checkpoints_steps: int | None = Field(
+    save_checkpoints_steps: Annotated[int | None, HOW_IT_RUNS] = Field(
         default=None,
         ge=0,
         le=UINT32_MAX,
         description="Accepted, without effect: numStepsPerEval decides when checkpoints are saved.",
     )
-    wandb_config: WandbConfig | None = Field(
+    wandb_config: Annotated[WandbConfig | None, HOW_IT_RUNS] = Field(
         default=None, description="Weights & Biases settings of the original toolkit; accepted, without effect."
     )
-    clearml_config: ClearmlConfig | None = Field(
+    clearml_config: Annotated[ClearmlConfig | None, HOW_IT_RUNS] = Field(
         default=None, description="ClearML settings of the original toolkit; accepted, without effect."
     )
     data_config: DataConfig = Field(description="The data, and how an image becomes the network's input.")

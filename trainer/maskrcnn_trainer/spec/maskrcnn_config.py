@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from maskrcnn_trainer.spec.base import AspectRatios, Blocks, BoxWeights, SpecModel
+from maskrcnn_trainer.spec.purposes import Purpose, ReadFor
 
 _TOP_N_MAX = 100_000
 
@@ -14,164 +15,166 @@ _TOP_N_MAX = 100_000
 class MaskRCNNConfig(SpecModel):
     """The model, for training, evaluation and inference. Backbones are ResNet 10, 18, 34, 50 and 101."""
 
-    nlayers: Literal[10, 18, 34, 50, 101] = Field(default=50, description="Number of layers of the ResNet backbone.")
-    arch: Literal["resnet", "resnet_v1_5"] = Field(
+    nlayers: Annotated[Literal[10, 18, 34, 50, 101], ReadFor(Purpose.STRUCTURE)] = Field(
+        default=50, description="Number of layers of the ResNet backbone."
+    )
+    arch: Annotated[Literal["resnet", "resnet_v1_5"], ReadFor(Purpose.STRUCTURE)] = Field(
         default="resnet",
         description="The backbone. resnet: stride on the first convolution of a block and projection shortcuts in "
         "every stage, for the original toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 convolution and "
         "identity shortcuts, for weights with torchvision names.",
     )
-    freeze_bn: bool = Field(
+    freeze_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True,
         description="Whether the batch normalisation layers of the backbone keep their stored statistics. Scale and "
         "offset train either way. Meant for a pretrained checkpoint: without one it normalises nothing.",
     )
-    freeze_blocks: Blocks = Field(
+    freeze_blocks: Annotated[Blocks, ReadFor(Purpose.TRAINING)] = Field(
         default=(0, 1),
         description="Blocks of the backbone that do not train, any of 0 to 4; 0 is the first convolution. "
         "[]: everything trains.",
     )
-    gt_mask_size: int = Field(
+    gt_mask_size: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=112, ge=14, le=512, description="Side in pixels to which a ground-truth mask is cropped and resized."
     )
-    rpn_positive_overlap: float = Field(
+    rpn_positive_overlap: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.7,
         ge=0,
         le=1,
         description="Lower bound of the overlap (IoU, 0 to 1) with an object from which an anchor is positive.",
     )
-    rpn_negative_overlap: float = Field(
+    rpn_negative_overlap: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.3,
         ge=0,
         le=1,
         description="Upper bound of the overlap (IoU, 0 to 1) below which an anchor is negative; at most "
         "rpnPositiveOverlap.",
     )
-    rpn_batch_size_per_im: int = Field(
+    rpn_batch_size_per_im: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=256, ge=1, le=65536, description="Number of anchors sampled for the RPN loss per image."
     )
-    rpn_fg_fraction: float = Field(
+    rpn_fg_fraction: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.5, gt=0, le=1, description="Desired fraction (0 to 1) of positive anchors among the sampled ones."
     )
-    rpn_min_size: float = Field(
+    rpn_min_size: Annotated[float, ReadFor(Purpose.TRAINING, Purpose.DETECTION)] = Field(
         default=0.0,
         ge=0,
         le=8192,
         description="Smallest height and width of a proposal, in pixels of the network's input. 0: no bound.",
     )
-    batch_size_per_im: int = Field(
+    batch_size_per_im: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=512, ge=1, le=8192, description="Number of regions of interest sampled for the heads per image."
     )
-    fg_fraction: float = Field(
+    fg_fraction: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.25,
         gt=0,
         le=1,
         description="Desired fraction (0 to 1) of foreground among the sampled regions of interest.",
     )
-    fg_thresh: float = Field(
+    fg_thresh: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.5,
         ge=0,
         le=1,
         description="Overlap (IoU, 0 to 1) with an object above which a region of interest is foreground.",
     )
-    bg_thresh_hi: float = Field(
+    bg_thresh_hi: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.5,
         ge=0,
         le=1,
         description="Overlap (IoU, 0 to 1) below which a region of interest is background; at most fgThresh.",
     )
-    bg_thresh_lo: float = Field(
+    bg_thresh_lo: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0,
         ge=0,
         le=1,
         description="Overlap (IoU, 0 to 1) from which a region of interest may be background; at most bgThreshHi.",
     )
-    fast_rcnn_mlp_head_dim: int = Field(
+    fast_rcnn_mlp_head_dim: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=1024, ge=1, le=16384, description="Number of units in each of the two dense layers of the box head."
     )
-    bbox_reg_weights: BoxWeights = Field(
+    bbox_reg_weights: Annotated[BoxWeights, ReadFor(Purpose.STRUCTURE)] = Field(
         default=(10.0, 10.0, 5.0, 5.0),
         description="Weights of the box regression targets [dy, dx, dh, dw].",
     )
-    include_mask: bool = Field(
+    include_mask: Annotated[bool, ReadFor(Purpose.STRUCTURE)] = Field(
         default=True, description="Whether the model has a mask head. Currently only true is supported."
     )
-    mrcnn_resolution: int = Field(
+    mrcnn_resolution: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=28, ge=4, le=224, description="Side in pixels of a predicted mask; a multiple of 4."
     )
-    train_rpn_pre_nms_topn: int = Field(
+    train_rpn_pre_nms_topn: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=2000,
         ge=1,
         le=_TOP_N_MAX,
         description="Number of best proposals of each pyramid level that enter non-maximum suppression in training.",
     )
-    train_rpn_post_nms_topn: int = Field(
+    train_rpn_post_nms_topn: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=1000,
         ge=1,
         le=_TOP_N_MAX,
         description="Number of proposals of all levels kept after non-maximum suppression in training.",
     )
-    train_rpn_nms_threshold: float = Field(
+    train_rpn_nms_threshold: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.7,
         ge=0,
         le=1,
         description="Overlap (IoU, 0 to 1) from which a proposal suppresses another in training.",
     )
-    test_detections_per_image: int = Field(
+    test_detections_per_image: Annotated[int, ReadFor(Purpose.DETECTION)] = Field(
         default=100, ge=1, le=1000, description="Largest number of detections of an image."
     )
-    test_nms: float = Field(
+    test_nms: Annotated[float, ReadFor(Purpose.DETECTION)] = Field(
         default=0.5,
         ge=0,
         le=1,
         description="Overlap (IoU, 0 to 1) from which a detection suppresses another of its class.",
     )
-    test_rpn_pre_nms_topn: int = Field(
+    test_rpn_pre_nms_topn: Annotated[int, ReadFor(Purpose.DETECTION)] = Field(
         default=1000,
         ge=1,
         le=_TOP_N_MAX,
         description="Number of best proposals of each pyramid level that enter non-maximum suppression at test time.",
     )
-    test_rpn_post_nms_topn: int = Field(
+    test_rpn_post_nms_topn: Annotated[int, ReadFor(Purpose.DETECTION)] = Field(
         default=1000,
         ge=1,
         le=_TOP_N_MAX,
         description="Number of proposals of all levels kept after non-maximum suppression at test time.",
     )
-    test_rpn_nms_threshold: float = Field(
+    test_rpn_nms_threshold: Annotated[float, ReadFor(Purpose.DETECTION)] = Field(
         default=0.7,
         ge=0,
         le=1,
         description="Overlap (IoU, 0 to 1) from which a proposal suppresses another at test time.",
     )
-    min_level: int = Field(
+    min_level: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=2, ge=2, le=2, description="Lowest level of the feature pyramid (stride 2^level); only 2 is supported."
     )
-    max_level: int = Field(
+    max_level: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=6, ge=5, le=6, description="Highest level of the feature pyramid (stride 2^level): 5 or 6."
     )
-    num_scales: int = Field(
+    num_scales: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=1,
         ge=1,
         le=8,
         description="Number of anchor sizes within an octave at each level; 3 gives 2^0, 2^(1/3) and 2^(2/3).",
     )
-    aspect_ratios: AspectRatios = Field(
+    aspect_ratios: Annotated[AspectRatios, ReadFor(Purpose.STRUCTURE)] = Field(
         default=((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)),
         description="Shapes of the anchors at each level: [width, height] as multiples of the anchor's size.",
     )
-    anchor_scale: int = Field(
+    anchor_scale: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=8,
         ge=1,
         le=256,
         description="Size of the base anchor in strides: at level l an anchor has anchorScale * 2^l pixels a side.",
     )
-    rpn_box_loss_weight: float = Field(
+    rpn_box_loss_weight: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=1.0, ge=0, le=1000, description="Weight of the RPN's box loss in the total loss."
     )
-    fast_rcnn_box_loss_weight: float = Field(
+    fast_rcnn_box_loss_weight: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=1.0, ge=0, le=1000, description="Weight of the box head's regression loss in the total loss."
     )
-    mrcnn_weight_loss_mask: float = Field(
+    mrcnn_weight_loss_mask: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=1.0, ge=0, le=1000, description="Weight of the mask loss in the total loss."
     )

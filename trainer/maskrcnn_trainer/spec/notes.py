@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from maskrcnn_trainer.spec.errors import Problem, SpecError
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.purposes import fields_for
 from maskrcnn_trainer.spec.steps import StepPlan
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
 
 _WITHOUT_EFFECT = {
     "save_checkpoints_steps": "saveCheckpointsSteps has no effect: numStepsPerEval decides when checkpoints are saved",
@@ -82,35 +85,29 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
     return found
 
 
-_PATHS_OF = {
-    "train": ("training_file_pattern", "validation_file_pattern", "val_json_file"),
-    "evaluate": ("validation_file_pattern", "val_json_file"),
-}
+_RECORDS = ("training_file_pattern", "validation_file_pattern", "val_json_file")
 
 
-def require_paths(
-    spec: ExperimentSpec, task: str, *, source: str = "the experiment spec", calibrates_on_records: bool = False
-) -> None:
-    """Check that the files which a task reads are named in ``dataConfig``.
+def require_paths(spec: ExperimentSpec, task: TaskName, *, source: str = "the experiment spec") -> None:
+    """Check that the records which a task reads are named in ``dataConfig``, and their annotations.
 
     Args:
         spec: with everything filled in that is going to be.
+        task: as in the table of tasks; an export reads records only where it calibrates on them.
         source: file of the spec, for the message.
-        task: ``train``, ``evaluate``, ``export`` or any other task (which needs none of them).
-        calibrates_on_records: an int8 export without a directory of images.
 
     Raises:
         SpecError: names every missing one.
     """
-    names = ("training_file_pattern",) if task == "export" and calibrates_on_records else _PATHS_OF.get(task, ())
+    read = fields_for(ExperimentSpec, TASKS[task].all_reads)
     problems = [
         Problem(
             ("data_config", name),
             None,
-            f"is required by {task}. {type(spec.data_config).model_fields[name].description}",
+            f"is required by {task.command}. {type(spec.data_config).model_fields[name].description}",
         )
-        for name in names
-        if getattr(spec.data_config, name) is None
+        for name in _RECORDS
+        if f"data_config.{name}" in read and getattr(spec.data_config, name) is None
     ]
     if problems:
         raise SpecError(problems, source)

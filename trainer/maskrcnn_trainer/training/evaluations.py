@@ -23,10 +23,10 @@ from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import read_text
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
 
 log = logging.getLogger(__name__)
 
-EVALUATIONS_FILE = "evaluations.json"
 BEST_BY = "mask_AP"
 _LARGEST = 1e300
 """Of a metric that is read back: a larger integer would be no float."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from maskrcnn_trainer.data.coco import load_coco
 from maskrcnn_trainer.data.records import find_files
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
 
 
 def read_inputs(spec_path: str, *, quiet: bool = False) -> ExperimentSpec:
@@ -20,7 +21,7 @@ def read_inputs(spec_path: str, *, quiet: bool = False) -> ExperimentSpec:
         InvalidInput: the spec cannot be read, or a file that it names is missing.
     """
     spec = load_spec(spec_path, quiet=quiet)
-    require_paths(spec, "train", source=spec_path)
+    require_paths(spec, TaskName.TRAIN, source=spec_path)
     config = spec.data_config
     for patterns in (config.training_file_pattern, config.validation_file_pattern):
         find_files(str(patterns))

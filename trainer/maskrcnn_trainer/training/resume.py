@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from maskrcnn_trainer.data.class_map import ClassMap, same_class_map
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.errors import shown
+from maskrcnn_trainer.spec.purposes import Purpose, fields_for, fields_without_purpose
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
 
 # A longer or shorter training, or another learning rate, continues from the same weights: the user is told.
 SCHEDULE_FIELDS = frozenset(
@@ -25,30 +30,17 @@ SCHEDULE_FIELDS = frozenset(
 )
 # The checkpoint's position says in which order the records are read, and refuses a change where the field counts.
 ORDER_FIELDS = frozenset({"dataConfig.shuffleBufferSize"})
-# These change no weight.
-HARMLESS_FIELDS = frozenset(
-    {
-        "keepCheckpoints",
-        "numStepsPerEval",
-        "evalBatchSize",
-        "loggingFrequency",
-        "reportFrequency",
-        "saveCheckpointsSteps",
-        "visualizeImagesSummary",
-        "wandbConfig",
-        "clearmlConfig",
-        "dataConfig.evalSamples",
-        "dataConfig.valJsonFile",
-        "dataConfig.validationFilePattern",
-        "dataConfig.prefetchBufferSize",
-        "dataConfig.nWorkers",
-        "maskrcnnConfig.testDetectionsPerImage",
-        "maskrcnnConfig.testNms",
-        "maskrcnnConfig.testRpnPreNmsTopn",
-        "maskrcnnConfig.testRpnPostNmsTopn",
-        "maskrcnnConfig.testRpnNmsThreshold",
-    }
-)
+
+
+def _camel_case(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(".".join(map(to_camel, name.split("."))) for name in names)
+
+
+_DECIDE_WEIGHTS = fields_for(ExperimentSpec, TASKS[TaskName.TRAIN].reads)
+_OTHERS = (fields_for(ExperimentSpec, frozenset(Purpose)) | fields_without_purpose(ExperimentSpec)) - _DECIDE_WEIGHTS
+# Of the annotations the classes alone decide weights: check_same_classes compares them.
+HARMLESS_FIELDS = (_camel_case(_OTHERS) | {"dataConfig.valJsonFile"}) - ORDER_FIELDS
+"""Fields that change no weight."""
 
 
 def check_resumable(

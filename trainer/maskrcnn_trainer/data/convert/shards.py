@@ -19,6 +19,7 @@ from maskrcnn_trainer.data.records import HEADER_BYTES, SHARD, is_record_header,
 from maskrcnn_trainer.errors import InvalidInput, as_task_error
 from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.launch.ours import is_temporary
+from maskrcnn_trainer.spec.task_table import WARNINGS_SUFFIX
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class StagedShards:
             InvalidInput: a file that no conversion has written has the name of one of the set.
             WorkspaceFull: no space is left.
         """
-        report = self._folder / f"{self._tag}_warnings.json"
+        report = self._folder / f"{self._tag}{WARNINGS_SUFFIX}"
         try:
             for shard in range(self._num_shards):
                 with self._named(shard):
@@ -170,7 +171,7 @@ def older_set(output_dir: Path, tag: str) -> list[Path]:
     for path in sorted(output_dir.iterdir()):
         match = SHARD.fullmatch(path.name)
         is_shard = match is not None and match["tag"] == tag and match["suffix"] == ".tfrecord"
-        if not is_shard and path.name != f"{tag}_warnings.json":
+        if not is_shard and path.name != f"{tag}{WARNINGS_SUFFIX}":
             continue
         if not (_is_plain(path) and (_is_shard(path) if is_shard else _is_report(path))):
             raise InvalidInput(

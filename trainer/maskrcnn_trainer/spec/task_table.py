@@ -1,0 +1,141 @@
+"""The trainer's table of tasks: what the command line, ``launch``, the spec, and the operator know of each one.
+
+A file of a results directory belongs to a task by its place and name. What a release has once written stays in the
+table: its directories are still found, and a name that is missing here makes ``launch`` refuse the directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from maskrcnn_trainer.spec.purposes import Purpose, Purposes
+from maskrcnn_trainer.spec.task_name import TaskName
+
+WARNINGS_SUFFIX = "_warnings.json"
+TRAINING_LOCK, EVALUATIONS_FILE = ".train.lock", "evaluations.json"
+METRICS_FILE, DETECTIONS_FILE = "metrics.json", "detections.json"
+PRUNED_MODEL_FILE = "model.tlt"
+IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE = "images_annotated", "labels", "predictions.json"
+CALIBRATION_CACHE_FILE = "cal.bin"
+DEEPSTREAM_CONFIG_FILE, DEEPSTREAM_LABELS_FILE = "nvinfer_config.txt", "labels.txt"
+
+SHARD = re.compile(r"(?P<tag>.+)-\d{5}-of-(?P<total>\d{5})\.tfrecord")
+CHECKPOINT = re.compile(r"model\.step-(?P<step>\d+)\.tlt")
+
+_NAME = r"[^/.][^/]*"
+"""A file name that is not hidden."""
+
+_BELOW = rf"(?:{_NAME}/)*"
+"""Any number of directories: results of an inference lie as its images do."""
+
+_PICTURES = "jpg|jpeg|jpe|jp2|png|bmp|dib|webp|avif|tif|tiff|pbm|pgm|ppm|pxm|pnm|pfm|sr|ras|exr|hdr|pic|gif"
+"""Suffixes of what OpenCV writes."""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """All that is particular to one task.
+
+    Attributes:
+        module: module of the command, with ``add_arguments(parser)`` and ``run(arguments) -> int``; with
+            ``check(arguments, node_rank)`` too where ``several_processes``.
+        help, description: of the command.
+        files: files that it writes into its results directory, as regular expressions over paths relative to it.
+        unfinished: files that a killed run of it leaves there besides those of ``files`` with the name of a temporary.
+        locks: files that it locks, which stand there before the directory is claimed and after the task has finished.
+        reads: purposes that it reads the spec for, whatever its options are: these fields decide its result.
+        reads_by_option: purposes that it may read the spec for besides; they decide its result with some options.
+        several_processes: whether it runs as a gang of processes.
+    """
+
+    module: str
+    help: str
+    description: str
+    files: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    reads: Purposes = frozenset()
+    reads_by_option: Purposes = frozenset()
+    several_processes: bool = False
+
+    @property
+    def all_reads(self) -> Purposes:
+        """Purposes that it reads the spec for with any of its options."""
+        return self.reads | self.reads_by_option
+
+
+TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
+    {
+        TaskName.DATASET_CONVERT: TaskEntry(
+            module="maskrcnn_trainer.data.convert.command",
+            help="COCO images and annotations to TFRecords",
+            description="Convert a COCO data set (images and instance annotations) to the TFRecords that train and "
+            "evaluate read.",
+            files=(rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}{re.escape(WARNINGS_SUFFIX)}"),
+            unfinished=(
+                r"\.(?P<tag>[^/]+)\.convert-[^/.]+/"
+                rf"(?:lock|(?P=tag)(?:{re.escape(WARNINGS_SUFFIX)}|-\d{{5}}-of-\d{{5}}\.tfrecord))",
+            ),
+        ),
+        TaskName.TRAIN: TaskEntry(
+            module="maskrcnn_trainer.training.command",
+            help="train a model, on one process or many",
+            description="Train a model on TFRecords, with one process or one per GPU; a training that was stopped "
+            "resumes from its newest checkpoint.",
+            files=(r"model\.step-\d+\.tlt", re.escape(EVALUATIONS_FILE)),
+            locks=(TRAINING_LOCK,),
+            reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.TRAINING}),
+            # it evaluates its checkpoints always; the metrics decide the result with --output best
+            reads_by_option=frozenset({Purpose.DETECTION, Purpose.VALIDATION, Purpose.BEST_CHECKPOINT}),
+            several_processes=True,
+        ),
+        TaskName.EVALUATE: TaskEntry(
+            module="maskrcnn_trainer.evaluation.command",
+            help="COCO metrics of a model",
+            description="Measure a model on the validation records of the spec: the COCO metrics of boxes and masks.",
+            # the demo of an earlier release drew detections.png
+            files=(re.escape(METRICS_FILE), re.escape(DETECTIONS_FILE), r"detections\.png"),
+            reads=frozenset(
+                {Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION, Purpose.VALIDATION}
+            ),
+        ),
+        TaskName.PRUNE: TaskEntry(
+            module="maskrcnn_trainer.pruning.command",
+            help="a trained model with its weakest filters taken out, to be trained again",
+            description="Remove the filters with the smallest weights from a trained model. The result must be trained "
+            "again, as prunedModelPath of the spec of train, before it is used.",
+            files=(re.escape(PRUNED_MODEL_FILE),),
+        ),
+        TaskName.INFERENCE: TaskEntry(
+            module="maskrcnn_trainer.inference.command",
+            help="annotated images and labels of a directory of images",
+            description="Detect objects in a directory of images, and write the images with boxes drawn, a label file "
+            "for each, and all detections in COCO format.",
+            files=(
+                rf"{IMAGES_DIR}/{_BELOW}{_NAME}\.(?i:{_PICTURES})",
+                rf"{LABELS_DIR}/{_BELOW}{_NAME}\.json",
+                re.escape(PREDICTIONS_FILE),
+            ),
+            reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION}),
+        ),
+        TaskName.EXPORT: TaskEntry(
+            module="maskrcnn_trainer.export.command",
+            help="a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime",
+            description="Export a trained model as ONNX in float32, float16 or INT8, with what TensorRT and DeepStream "
+            "need next to it.",
+            files=(
+                r"model\.(?:onnx|etlt)",
+                re.escape(CALIBRATION_CACHE_FILE),
+                r"model\.engine(?:\.json)?",
+                re.escape(DEEPSTREAM_CONFIG_FILE),
+                re.escape(DEEPSTREAM_LABELS_FILE),
+            ),
+            reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.DETECTION}),
+            # int8 alone; the second one without a directory of images
+            reads_by_option=frozenset({Purpose.CALIBRATION, Purpose.CALIBRATION_RECORDS}),
+        ),
+    }
+)
