@@ -19,7 +19,14 @@ from maskrcnn_operator.api.base import (
 )
 from maskrcnn_operator.api.pod import ObjectName, PodOverrides, ResourceRequirements, SecretKeyReference, Workspace
 from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
-from maskrcnn_operator.api.task_kinds import NEXT_MODEL_MAKERS, TASK_KINDS, Records, TaskKind, in_words
+from maskrcnn_operator.api.task_kinds import (
+    NEXT_MODEL_MAKERS,
+    SEVERAL_PROCESSES,
+    TASK_KINDS,
+    Records,
+    TaskKind,
+    in_words,
+)
 from maskrcnn_operator.api.tasks import (
     AbsolutePath,
     DatasetConvert,
@@ -135,7 +142,7 @@ class Step(ApiModel):
     @property
     def processes_on_node(self) -> int:
         """Processes that one pod starts; 1 for a task that doesn't run in several."""
-        if not self.kind.several_processes:
+        if self.task_name not in SEVERAL_PROCESSES:
             return 1
         return self.processes_per_node or max(1, self.gpus_per_node)
 

@@ -1,4 +1,6 @@
-"""Table of the tasks: everything about a task that the operator decides by, one entry per task.
+"""The operator's table of tasks: everything about a task that the operator decides by, one entry per task.
+
+What both sides need stands in the trainer's table (:mod:`maskrcnn_trainer.spec.task_table`).
 
 A new task is a name (:class:`maskrcnn_trainer.spec.task_name.TaskName`), a running reason, an options class
 (:mod:`maskrcnn_operator.api.tasks`), a field of :class:`maskrcnn_operator.api.experiment.Step`, and an entry here. No
@@ -15,7 +17,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.tasks import DatasetConvert, Evaluate, Export, Inference, Prune, TaskOptions, Train
+from maskrcnn_trainer.spec.purposes import Purpose, Purposes
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
 
 OptionsT = TypeVar("OptionsT", bound=TaskOptions)
 
@@ -83,6 +87,10 @@ def _no_names(_: TaskOptions) -> tuple[str, ...]:
     return ()
 
 
+def _no_purposes(_: TaskOptions) -> Purposes:
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class TaskKind(Generic[OptionsT]):
     """Entry of one task.
@@ -97,9 +105,10 @@ class TaskKind(Generic[OptionsT]):
             with -m.
         makes_model: the kind of model that its result is, written encrypted when a key is used.
         shown: where the experiment's status shows its result.
-        several_processes: whether several nodes and processes may run it together.
         records: the TFRecords that it writes; None for a task that writes none.
         files: those of FILE_FIELDS that it reads and needs; None for a task that reads none.
+        reads_by_option: purposes that it reads the spec for with some options, besides those that the trainer's table
+            names as ``reads``: as far as they decide its result.
         inputs: the paths among the options that it reads, by their names below the options in the manifest.
         without_effect: options that don't change its result, by their names in Python.
     """
@@ -111,10 +120,10 @@ class TaskKind(Generic[OptionsT]):
     uses_models: frozenset[Model]
     makes_model: Model | None
     shown: Shown | None
-    several_processes: bool
     model_in_spec: bool = False
     records: Callable[[OptionsT], Records] | None = None
     files: Callable[[OptionsT], tuple[str, ...]] | None = None
+    reads_by_option: Callable[[OptionsT], Purposes] = _no_purposes
     inputs: Callable[[OptionsT], Mapping[str, str | None]] = _nothing
     without_effect: Callable[[OptionsT], tuple[str, ...]] = _no_names
 
@@ -156,6 +165,11 @@ def _train_arguments(options: Train, paths: Paths) -> list[str]:
     return ["-d", paths.results_dir, *(["--output", options.output] if options.output != "last" else [])]
 
 
+def _train_reads(options: Train) -> Purposes:
+    evaluations = frozenset({Purpose.DETECTION, Purpose.VALIDATION, Purpose.BEST_CHECKPOINT})
+    return evaluations if options.output == "best" else frozenset()
+
+
 def _evaluate_arguments(_: Evaluate, paths: Paths) -> list[str]:
     return ["-r", paths.results_dir]
 
@@ -190,6 +204,12 @@ def _export_arguments(options: Export, paths: Paths) -> list[str]:
     return words
 
 
+def _export_reads(options: Export) -> Purposes:
+    if options.calibrates_on_records:
+        return frozenset({Purpose.CALIBRATION, Purpose.CALIBRATION_RECORDS})
+    return frozenset({Purpose.CALIBRATION}) if options.calibrates else frozenset()
+
+
 TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
     TaskName.DATASET_CONVERT: TaskKind(
         options=DatasetConvert,
@@ -199,7 +219,6 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
         uses_models=frozenset(),
         makes_model=None,
         shown=None,
-        several_processes=False,
         records=_converted,
         inputs=lambda options: {"imageDir": options.image_dir, "annotationsFile": options.annotations_file},
         without_effect=_convert_without_effect,
@@ -213,8 +232,8 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
         model_in_spec=True,
         makes_model=Model.TRAINED,
         shown=Shown.MODEL_PATH,
-        several_processes=True,
         files=lambda _: FILE_FIELDS,
+        reads_by_option=_train_reads,
     ),
     TaskName.EVALUATE: TaskKind(
         options=Evaluate,
@@ -224,7 +243,6 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
         uses_models=frozenset({Model.TRAINED, Model.EXPORTED}),
         makes_model=None,
         shown=Shown.METRICS,
-        several_processes=False,
         files=lambda _: (VALIDATION_RECORDS, VALIDATION_ANNOTATIONS),
     ),
     TaskName.PRUNE: TaskKind(
@@ -235,7 +253,6 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
         uses_models=frozenset({Model.TRAINED, Model.PRUNED}),
         makes_model=Model.PRUNED,
         shown=None,
-        several_processes=False,
     ),
     TaskName.INFERENCE: TaskKind(
         options=Inference,
@@ -245,7 +262,6 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
         uses_models=frozenset({Model.TRAINED, Model.EXPORTED}),
         makes_model=None,
         shown=None,
-        several_processes=False,
         inputs=lambda options: {"imageDir": options.image_dir, "classMap": options.class_map},
     ),
     TaskName.EXPORT: TaskKind(
@@ -256,8 +272,8 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
         uses_models=frozenset({Model.TRAINED}),
         makes_model=Model.EXPORTED,
         shown=Shown.EXPORT_PATH,
-        several_processes=False,
         files=lambda options: (TRAINING_RECORDS,) if options.calibrates_on_records else (),
+        reads_by_option=_export_reads,
         inputs=lambda options: {"calibration.imageDir": options.calibration.image_dir} if options.calibrates else {},
         without_effect=lambda options: () if options.calibrates else ("calibration",),
     ),
@@ -286,4 +302,4 @@ RECORD_MAKERS = tasks_where(lambda kind: kind.records is not None)
 MODEL_MAKERS = tasks_where(lambda kind: kind.makes_model is not None)
 NEXT_MODEL_MAKERS = tasks_where(lambda kind: kind.makes_next_model)
 TRAINED_MODEL_MAKERS = tasks_where(lambda kind: kind.makes_model is Model.TRAINED)
-SEVERAL_PROCESSES = tasks_where(lambda kind: kind.several_processes)
+SEVERAL_PROCESSES = tuple(name for name, entry in TASKS.items() if entry.several_processes)

@@ -128,7 +128,7 @@ def _name_problems(steps: tuple[Step, ...]) -> Iterator[Problem]:
 
 def _size_problems(index: int, step: Step) -> Iterator[Problem]:
     for name, value in (("nodes", step.nodes), ("processesPerNode", step.processes_per_node or 1)):
-        if value > 1 and not step.kind.several_processes:
+        if value > 1 and step.task_name not in SEVERAL_PROCESSES:
             yield Problem(
                 f"spec.steps[{index}].{name}",
                 f"{value} is for {in_words(SEVERAL_PROCESSES, 'and')} steps only: leave it out of this step "

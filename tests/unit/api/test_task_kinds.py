@@ -19,9 +19,10 @@ from maskrcnn_operator.core.fields_read import fields_read
 from maskrcnn_trainer.arguments import with_hyphens
 from maskrcnn_trainer.cli import build_parser
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
 
 OPERATOR = Path(maskrcnn_operator.__file__).parent
-TABLES = (OPERATOR / "api" / "task_kinds.py", OPERATOR / "core" / "fields_read.py")
+TABLE = OPERATOR / "api" / "task_kinds.py"
 PLACEMENT = Placement("/results", "/spec.yaml", "/model.tlt", "/dev/termination-log")
 
 Values = dict[tuple[str, ...], tuple[Any, ...]]
@@ -137,9 +138,14 @@ def test_entries_stand_in_the_order_of_the_names() -> None:
 
 @pytest.mark.parametrize("name", TaskName)
 def test_trainer_has_an_entry_for_every_task_of_the_operator(name: TaskName) -> None:
-    table = pytest.importorskip("maskrcnn_trainer.spec.task_table")
-    assert name in table.TASKS, f"task {name.value} has no entry in the trainer's TASKS"
-    assert table.TASKS[name].several_processes == kind_of(name).several_processes
+    assert name in TASKS, f"task {name.value} has no entry in the trainer's TASKS"
+
+
+@pytest.mark.parametrize("name", TaskName)
+def test_both_tables_say_what_a_task_reads_the_spec_for(name: TaskName) -> None:
+    assert kind_of(name).reads_spec is bool(TASKS[name].all_reads)
+    read = (kind_of(name).reads_by_option(step_with(name, chosen).task) for chosen in varied(name))
+    assert frozenset().union(*read) == TASKS[name].reads_by_option
 
 
 @pytest.mark.parametrize("name", TaskName)
@@ -215,7 +221,7 @@ def test_only_the_table_tells_tasks_apart() -> None:
     found = [
         f"{file.relative_to(OPERATOR)}:{number}: {line.strip()}"
         for file in sorted(OPERATOR.rglob("*.py"))
-        if file not in TABLES
+        if file != TABLE
         for number, line in enumerate(file.read_text().splitlines(), 1)
         if switch.search(line)
     ]
