@@ -15,6 +15,7 @@ import tensorflow as tf
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, export_graph
+from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
 from maskrcnn_trainer.spec import ExperimentSpec
@@ -22,7 +23,7 @@ from maskrcnn_trainer.spec import ExperimentSpec
 pytestmark = pytest.mark.trainer
 
 CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
-    "resnet10": ((128, 128), 4, {}),
+    **{arch: ((128, 128), 4, {"arch": arch, "nlayers": backbone.depths[0]}) for arch, backbone in BACKBONES.items()},
     "resnet18-v1.5-wide": ((128, 192), 2, {"nlayers": 18, "arch": "resnet_v1_5", "rpnMinSize": 3.0}),
     "resnet10-v1.5-tall-many-classes": ((192, 128), 91, {"arch": "resnet_v1_5", "maxLevel": 5, "testNms": 0.3}),
     "resnet18-few-candidates": (

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.convolution import Convolution
+from maskrcnn_trainer.model.layer_rules import UnknownLayerError
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.pruning.flops import model_flops, network_flops
 from maskrcnn_trainer.pruning.groups import Connectivity, Group
@@ -17,8 +19,8 @@ pytestmark = pytest.mark.trainer
 
 def test_a_small_model_by_hand() -> None:
     image = keras.Input((None, None, 3))
-    x = keras.layers.Conv2D(5, 3, strides=2, padding="same")(image)
-    x = keras.layers.Add()([x, keras.layers.Conv2D(5, 1, strides=2)(image)])
+    x = Convolution(5, 3, strides=2)(image)
+    x = keras.layers.Add()([x, Convolution(5, 1, strides=2)(image)])
     x = keras.layers.Conv2DTranspose(4, 2, strides=2)(x)
     model = keras.Model(image, x)
     # 7 x 9 becomes 4 x 5, then 8 x 10.
@@ -26,6 +28,15 @@ def test_a_small_model_by_hand() -> None:
     assert model_flops(model, (1, 7, 9, 3)) == by_hand
     flat = keras.Input((6,))
     assert model_flops(keras.Model(flat, keras.layers.Dense(4)(flat)), (1, 6)) == 2 * 6 * 4
+
+
+def test_layer_whose_operations_are_unknown_is_refused_by_name() -> None:
+    image = keras.Input((8, 8, 4))
+    model = keras.Model(image, keras.layers.DepthwiseConv2D(3, name="strange")(image))
+    with pytest.raises(
+        UnknownLayerError, match="^strange: no rule for counting operations of a layer of type Depthwise"
+    ):
+        model_flops(model, (1, 8, 8, 4))
 
 
 def test_the_heads_count_once_a_region() -> None:

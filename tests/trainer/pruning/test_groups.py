@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
 
 from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.model.convolution import Convolution
+from maskrcnn_trainer.model.layer_rules import UnknownLayerError
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.pruning.apply import positions
 from maskrcnn_trainer.pruning.groups import Connectivity, Slice, connectivity
@@ -94,16 +98,14 @@ def test_consumers_lose_inputs(resnet50: Connectivity) -> None:
 
 def test_a_shared_layer_makes_its_inputs_one_group_and_a_mixing_layer_keeps_them_whole() -> None:
     image = keras.Input((8, 8, 2))
-    left = keras.layers.Conv2D(6, 1, name="left")(image)
-    right = keras.layers.Conv2D(6, 1, name="right")(image)
-    third = keras.layers.Conv2D(6, 1, name="third", activation="sigmoid")(image)
-    mixed = keras.layers.Conv2D(6, 1, name="mixed")(image)
-    shared = keras.layers.Conv2D(4, 1, name="shared")
+    left = Convolution(6, 1, name="left")(image)
+    right = Convolution(6, 1, name="right")(image)
+    third = Convolution(6, 1, name="third", activation="sigmoid")(image)
+    mixed = Convolution(6, 1, name="mixed")(image)
+    shared = Convolution(4, 1, name="shared")
     softmax = keras.layers.Activation("softmax", name="softmax")(mixed)
     outputs = [shared(left), shared(right), third, softmax]
-    connected = connectivity(
-        [keras.Model(image, [keras.layers.Conv2D(1, 1, name=f"o{i}")(o) for i, o in enumerate(outputs)])]
-    )
+    connected = connectivity([keras.Model(image, [Convolution(1, 1, name=f"o{i}")(o) for i, o in enumerate(outputs)])])
     assert members(connected, "left") == {"left", "right"}
     assert connected.groups[connected.group_of["left"]].whole is None
     assert connected.groups[connected.group_of["shared"]].whole is None
@@ -115,9 +117,7 @@ def test_a_shared_layer_makes_its_inputs_one_group_and_a_mixing_layer_keeps_them
 def test_a_dense_layer_behind_a_flattening_loses_the_right_rows(channels_first: bool) -> None:
     keras.utils.set_random_seed(0)
     image = keras.Input((4, 3, 2))
-    x = keras.layers.Conv2D(5, 3, padding="same", activation="relu", bias_initializer="random_normal", name="conv")(
-        image
-    )
+    x = Convolution(5, 3, activation="relu", bias_initializer="random_normal", name="conv")(image)
     if channels_first:
         x = keras.layers.Permute((3, 1, 2), name="chw")(x)
     x = keras.layers.Dense(7, name="dense")(keras.layers.Flatten(name="flatten")(x))
@@ -139,3 +139,23 @@ def test_a_dense_layer_behind_a_flattening_loses_the_right_rows(channels_first: 
     conv.set_weights([kernel, bias])
     np.testing.assert_allclose(pruned, model(images).numpy(), atol=1e-5)
     assert np.abs(pruned).max() > 0.05
+
+
+class Shuffled(Convolution):
+    """A convolution that treats channels in a way of its own."""
+
+
+@pytest.mark.parametrize(
+    ("strange", "kind"),
+    [
+        (lambda: keras.layers.DepthwiseConv2D(3, padding="same", name="strange"), "DepthwiseConv2D"),
+        (lambda: keras.layers.Conv2D(6, 3, padding="same", groups=2, name="strange"), "Conv2D"),
+        (lambda: Shuffled(6, 3, name="strange"), "Shuffled"),
+    ],
+)
+def test_layer_whose_type_has_no_rule_is_refused_by_name(strange: Callable[[], keras.layers.Layer], kind: str) -> None:
+    image = keras.Input((8, 8, 2))
+    x = strange()(Convolution(6, 1, name="before")(image))
+    model = keras.Model(image, Convolution(3, 1, name="after")(x))
+    with pytest.raises(UnknownLayerError, match=f"^strange: no rule for pruning of a layer of type {kind}; "):
+        connectivity([model])

@@ -7,7 +7,7 @@ bn(conv(x, k)) = conv(x, k * scale) + shift, scale = gamma / sqrt(variance + eps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.model.batch_norm import BatchNorm
 from maskrcnn_trainer.model.convolution import Convolution
+from maskrcnn_trainer.model.layer_rules import LayerRules
 
 RELU = "Relu"
 LINEAR = "linear"
+
+Tensors = Sequence[keras.KerasTensor]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Emitted:
     border: int = 0
 
 
+_RULES: LayerRules[Callable[[LayerEmitter, Tensors, Any, str], Emitted]] = LayerRules("export", __name__)
+"""What emits a call of a layer, from its inputs in the Keras graph, the layer, and the name of the result."""
+rule_for = _RULES.rule_for
+
+
 class LayerEmitter:
     """Emits what the tensors of a functional model need, each layer call once.
 
@@ -48,7 +56,8 @@ class LayerEmitter:
             call; a layer that is called once lends its own.
 
     Raises:
-        NotImplementedError: a layer of an unknown kind.
+        UnknownLayerError: a layer's type has no rule here; the layer is named.
+        NotImplementedError: a layer of a known type that is used in a way without an ONNX counterpart here.
     """
 
     def __init__(
@@ -61,19 +70,6 @@ class LayerEmitter:
         self._done: dict[int, Emitted] = {id(tensor): emitted for tensor, emitted in inputs.items()}
         self._call_name = call_name
         self._kernels: dict[str, str] = {}
-        self._kinds: tuple[tuple[type, Callable[[Emitted, Any, str], Emitted]], ...] = (
-            (Convolution, self._convolution),
-            (keras.layers.Conv2DTranspose, self._transposed),
-            (keras.layers.Dense, self._dense),
-            (keras.layers.MaxPooling2D, self._pooling),
-            (keras.layers.ReLU, self._relu),
-            (keras.layers.UpSampling2D, self._doubling),
-            (keras.layers.ZeroPadding2D, self._border),
-            (keras.layers.Activation, self._linear),
-            (keras.layers.Permute, self._channels_first),
-            (keras.layers.Flatten, self._flatten),
-            (keras.layers.Reshape, self._reshape),
-        )
 
     def emit(self, tensor: keras.KerasTensor) -> Emitted:
         """The tensor in the graph, with all that it depends on."""
@@ -84,22 +80,33 @@ class LayerEmitter:
     def _emit_call(self, tensor: keras.KerasTensor) -> Emitted:
         layer, call = _source(tensor)
         name = layer.name if len(layer._inbound_nodes) == 1 else self._call_name(layer.name, call)
-        before = layer._inbound_nodes[call].input_tensors
-        if isinstance(layer, BatchNorm):
-            convolution, conv_call = _source(before[0])
-            if not isinstance(convolution, Convolution):
-                raise NotImplementedError(f"{layer.name}: a batch norm that follows no convolution")
-            x = self.emit(convolution._inbound_nodes[conv_call].input_tensors[0])
-            return self._convolution(x, convolution, convolution.name, layer)
-        inputs = [self.emit(one) for one in before]
-        if isinstance(layer, keras.layers.Add):
-            return Emitted(self._graph.op("Add", *(one.name for one in inputs), name=name), inputs[0].shape)
-        for kind, emit in self._kinds:
-            if isinstance(layer, kind):
-                return emit(inputs[0], layer, name)
-        raise NotImplementedError(f"{name}: no ONNX for a layer of kind {type(layer).__name__}")
+        return _RULES.of(layer)(self, layer._inbound_nodes[call].input_tensors, layer, name)
 
-    def _convolution(self, x: Emitted, layer: Convolution, name: str, norm: BatchNorm | None = None) -> Emitted:
+    def _input(self, tensor: keras.KerasTensor, name: str) -> Emitted:
+        """The tensor in the graph for a layer that cannot add a border to it."""
+        x = self.emit(tensor)
+        if x.border:
+            raise NotImplementedError(f"{name}: no ONNX for padding in front of a layer other than a pooling")
+        return x
+
+    @rule_for(BatchNorm)
+    def _batch_norm(self, tensors: Tensors, layer: BatchNorm, _name: str) -> Emitted:
+        convolution, call = _source(tensors[0])
+        if _RULES.of(convolution) is not LayerEmitter._convolution:
+            raise NotImplementedError(f"{layer.name}: a batch norm that follows no convolution")
+        return self._folded(convolution._inbound_nodes[call].input_tensors, convolution, convolution.name, layer)
+
+    @rule_for(keras.layers.Add)
+    def _add(self, tensors: Tensors, _layer: keras.layers.Add, name: str) -> Emitted:
+        terms = [self._input(tensor, name) for tensor in tensors]
+        return Emitted(self._graph.op("Add", *(term.name for term in terms), name=name), terms[0].shape)
+
+    @rule_for(Convolution)
+    def _convolution(self, tensors: Tensors, layer: Convolution, name: str) -> Emitted:
+        return self._folded(tensors, layer, name, None)
+
+    def _folded(self, tensors: Tensors, layer: Convolution, name: str, norm: BatchNorm | None) -> Emitted:
+        x = self._input(tensors[0], name)
         weights = _weights(layer)
         kernel: NDArray[np.float64] = weights["kernel"].astype(np.float64)
         bias: NDArray[Any] | None = weights.get("bias")
@@ -117,7 +124,9 @@ class LayerEmitter:
             kernel_shape=list(layer.kernel_size), strides=list(layer.strides), pads=pads,
         )  # fmt: skip
 
-    def _transposed(self, x: Emitted, layer: keras.layers.Conv2DTranspose, name: str) -> Emitted:
+    @rule_for(keras.layers.Conv2DTranspose)
+    def _transposed(self, tensors: Tensors, layer: keras.layers.Conv2DTranspose, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         if layer.padding != "valid" or tuple(layer.strides) != tuple(layer.kernel_size):
             raise NotImplementedError(f"{name}: a transposed convolution whose windows overlap")
         weights = _weights(layer)
@@ -129,7 +138,9 @@ class LayerEmitter:
             kernel_shape=list(layer.kernel_size), strides=list(layer.strides),
         )  # fmt: skip
 
-    def _dense(self, x: Emitted, layer: keras.layers.Dense, name: str) -> Emitted:
+    @rule_for(keras.layers.Dense)
+    def _dense(self, tensors: Tensors, layer: keras.layers.Dense, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         weights = _weights(layer)
         inputs = [x.name, *(self._constant(f"{name}/{one}", weights[one]) for one in ("kernel", "bias"))]
         return self._activated("Gemm", inputs, layer, name, (layer.units,))
@@ -145,7 +156,9 @@ class LayerEmitter:
         plain = self._graph.op(operator, *inputs, name=f"{name}/BiasAdd", **attributes)
         return Emitted(self._graph.op(RELU, plain, name=name), shape)
 
-    def _pooling(self, x: Emitted, layer: keras.layers.MaxPooling2D, name: str) -> Emitted:
+    @rule_for(keras.layers.MaxPooling2D)
+    def _pooling(self, tensors: Tensors, layer: keras.layers.MaxPooling2D, name: str) -> Emitted:
+        x = self.emit(tensors[0])
         if x.border and layer.padding != "valid":
             raise NotImplementedError(f"{name}: a pooling that pads after a layer that pads")
         explicit = None if layer.padding == "same" else x.border
@@ -155,29 +168,43 @@ class LayerEmitter:
         )
         return Emitted(pooled, (x.shape[0], *sides))
 
-    def _relu(self, x: Emitted, _layer: keras.layers.ReLU, name: str) -> Emitted:
+    @rule_for(keras.layers.ReLU)
+    def _relu(self, tensors: Tensors, layer: keras.layers.ReLU, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
+        if layer.max_value is not None or layer.negative_slope or layer.threshold:
+            raise NotImplementedError(f"{name}: no ONNX for a ReLU with a largest value, a slope, or a threshold")
         return Emitted(self._graph.op(RELU, x.name, name=name), x.shape)
 
-    def _border(self, x: Emitted, layer: keras.layers.ZeroPadding2D, name: str) -> Emitted:
+    @rule_for(keras.layers.ZeroPadding2D)
+    def _border(self, tensors: Tensors, layer: keras.layers.ZeroPadding2D, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         (top, bottom), (left, right) = layer.padding
         if not top == bottom == left == right:
             raise NotImplementedError(f"{name}: padding that differs between the sides")
         return Emitted(x.name, x.shape, border=top)
 
-    def _linear(self, x: Emitted, layer: keras.layers.Activation, name: str) -> Emitted:
+    @rule_for(keras.layers.Activation)
+    def _linear(self, tensors: Tensors, layer: keras.layers.Activation, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         if _activation(layer) != LINEAR:
             raise NotImplementedError(f"{name}: no ONNX for the activation {_activation(layer)}")
         return x
 
-    def _channels_first(self, x: Emitted, layer: keras.layers.Permute, name: str) -> Emitted:
+    @rule_for(keras.layers.Permute)
+    def _channels_first(self, tensors: Tensors, layer: keras.layers.Permute, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         if tuple(layer.dims) != (3, 1, 2):
             raise NotImplementedError(f"{name}: a permutation {tuple(layer.dims)}")
         return x  # channels come first here already
 
-    def _flatten(self, x: Emitted, _layer: keras.layers.Flatten, name: str) -> Emitted:
+    @rule_for(keras.layers.Flatten)
+    def _flatten(self, tensors: Tensors, _layer: keras.layers.Flatten, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         return Emitted(self._graph.op("Flatten", x.name, name=name, axis=1), (int(np.prod(x.shape)),))
 
-    def _doubling(self, x: Emitted, layer: keras.layers.UpSampling2D, name: str) -> Emitted:
+    @rule_for(keras.layers.UpSampling2D)
+    def _doubling(self, tensors: Tensors, layer: keras.layers.UpSampling2D, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         if layer.interpolation != "nearest":
             raise NotImplementedError(f"{name}: interpolation {layer.interpolation}")
         rows, columns = layer.size
@@ -188,7 +215,9 @@ class LayerEmitter:
         )  # fmt: skip
         return Emitted(resized, (x.shape[0], x.shape[1] * rows, x.shape[2] * columns))
 
-    def _reshape(self, x: Emitted, layer: keras.layers.Reshape, _name: str) -> Emitted:
+    @rule_for(keras.layers.Reshape)
+    def _reshape(self, tensors: Tensors, layer: keras.layers.Reshape, name: str) -> Emitted:
+        x = self._input(tensors[0], name)
         target = tuple(layer.target_shape)
         total = int(np.prod(x.shape))
         known = int(np.prod([side for side in target if side != -1]))

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn_trainer.errors import InvalidInput, content_of
+from maskrcnn_trainer.model.backbones.protocol import Backbone
+from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.spec.errors import shown
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.modelfile import ModelFile
     from maskrcnn_trainer.spec import ExperimentSpec
 
-DEPTHS = (10, 18, 34, 50, 101)
-ARCHS = ("resnet", "resnet_v1_5")
 LARGEST_MASK = 224
 
 # The field of the experiment spec, as YAML spells it, that each attribute comes from.
@@ -39,8 +39,8 @@ class Architecture:
     """The network's shape, everything that decides how many variables there are and what their outputs mean.
 
     Attributes:
-        nlayers: depth of the ResNet, one of 10, 18, 34, 50, 101.
-        arch: ``resnet`` (the original template) or ``resnet_v1_5`` (as torchvision builds it).
+        nlayers: depth of the backbone, one of those that its arch has.
+        arch: a key of `BACKBONES`.
         min_level, max_level: levels of the feature pyramid; stride 2^level. 2, and 5 or 6.
         num_scales: anchor sizes per octave.
         aspect_ratios: (width, height) multipliers of an anchor's side.
@@ -70,9 +70,11 @@ class Architecture:
     filters: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.arch not in BACKBONES:
+            raise _ImpossibleField("arch", f"{shown(self.arch)} is not one of {shown(tuple(BACKBONES))}")
+        depths = self.backbone.depths
         checks = (
-            (self.nlayers in DEPTHS, "nlayers", f"one of {shown(DEPTHS)}"),
-            (self.arch in ARCHS, "arch", f"one of {shown(ARCHS)}"),
+            (self.nlayers in depths, "nlayers", f"one of {shown(depths)}"),
             (self.min_level == 2, "min_level", "2"),
             (self.max_level in (5, 6), "max_level", "5 or 6"),
             (self.num_scales >= 1, "num_scales", "at least 1"),
@@ -89,6 +91,11 @@ class Architecture:
         for right, name, wanted in checks:
             if not right:
                 raise _ImpossibleField(name, f"{shown(getattr(self, name))} is not {wanted}")
+
+    @property
+    def backbone(self) -> Backbone:
+        """The family of its backbone."""
+        return BACKBONES[self.arch]
 
     @property
     def num_anchors_per_cell(self) -> int:

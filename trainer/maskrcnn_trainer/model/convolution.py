@@ -22,10 +22,18 @@ class Convolution(keras.layers.Conv2D):
     Args:
         symmetric: pad (k - 1) / 2 on both sides, as PyTorch does, instead of TensorFlow's SAME, which pads more on
             the far side when the stride is 2. Output sizes are the same.
+
+    Raises:
+        ValueError: several groups, or a dilation, which `call` does not compute.
     """
 
     def __init__(self, filters: int, kernel_size: int, *, symmetric: bool = False, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, padding="same", data_format="channels_last", **kwargs)
+        if self.groups != 1 or self.dilation_rate != (1, 1):
+            raise ValueError(
+                f"{self.name}: {self.groups} groups and dilation {self.dilation_rate}; a Convolution has 1 group and "
+                "dilation (1, 1)"
+            )
         self.symmetric = symmetric
         self._scale: Callable[[bool], tf.Tensor | None] | None = None
 

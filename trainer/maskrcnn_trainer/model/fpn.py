@@ -10,7 +10,6 @@ from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.convolution import Convolution
 
 FILTERS = 256
-_TOP = 5
 
 
 def build_fpn(
@@ -20,10 +19,10 @@ def build_fpn(
     conv: Callable[..., Convolution],
     dtype: keras.DTypePolicy,
 ) -> tuple[dict[int, keras.KerasTensor], list[keras.layers.Layer]]:
-    """Build the pyramid on the backbone's stages 2..5.
+    """Build the pyramid on the backbone's stages, given by level.
 
     Laterals ``l2..l5`` (1x1), a top-down path of nearest-neighbour doubling and addition, ``post_hoc_d2..d5`` (3x3),
-    and level 6 as every second pixel of level 5. No batch norm, no activation.
+    and every level above the last stage as every second pixel of the one below. No batch norm, no activation.
 
     Returns:
         Feature maps [B, H / 2^level, W / 2^level, C] by level, and the layers with variables in listing order.
@@ -34,13 +33,15 @@ def build_fpn(
         laterals[level] = conv(f"l{level}", architecture.width(f"l{level}", FILTERS), 1)
         name = f"post_hoc_d{level}"
         post_hocs[level] = conv(name, architecture.width(name, FILTERS), 3)
-    merged = {_TOP: laterals[_TOP](stages[_TOP])}
-    for level in range(_TOP - 1, architecture.min_level - 1, -1):
+    top = max(stages)
+    merged = {top: laterals[top](stages[top])}
+    for level in range(top - 1, architecture.min_level - 1, -1):
         larger = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"FPN_up_{level + 1}", dtype=dtype)(
             merged[level + 1]
         )
         merged[level] = keras.layers.Add(name=f"FPN_add_{level}", dtype=dtype)([laterals[level](stages[level]), larger])
     maps = {level: post_hocs[level](merged[level]) for level in sorted(merged)}
-    if architecture.max_level == 6:
-        maps[6] = keras.layers.MaxPooling2D(1, 2, padding="valid", name="p6", dtype=dtype)(maps[_TOP])
+    for level in range(top + 1, architecture.max_level + 1):
+        halved = keras.layers.MaxPooling2D(1, 2, padding="valid", name=f"p{level}", dtype=dtype)
+        maps[level] = halved(maps[level - 1])
     return maps, [*laterals.values(), *post_hocs.values()]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.backbone import build_backbone
+from maskrcnn_trainer.model.backbones.layers import BackboneLayers
 from maskrcnn_trainer.model.batch_norm import BatchNorm, ReduceMoments
 from maskrcnn_trainer.model.box_head import build_box_head
 from maskrcnn_trainer.model.convolution import Convolution, StartingValues
@@ -19,7 +19,6 @@ from maskrcnn_trainer.model.mask_head import build_mask_head, mask_logits_of_cla
 from maskrcnn_trainer.model.rpn_head import build_rpn_head, rpn_head_at_cells
 
 DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
-_FREEZABLE = range(5)
 
 
 class MaskRCNN:
@@ -31,7 +30,7 @@ class MaskRCNN:
     Args:
         architecture: what to build.
         freeze_bn: batch norms use and keep their stored statistics; gamma and beta train all the same.
-        freeze_blocks: blocks 0..4 of the backbone (0 is ``conv1``) that do not train, kernels and batch norms both;
+        freeze_blocks: blocks of the backbone (see `Backbone.blocks`) that do not train, kernels and batch norms both;
             their batch norms always use the stored statistics.
         dtype: ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
         reduce_moments: averages batch-norm moments over processes, see `batch_norm.ReduceMoments`.
@@ -60,9 +59,11 @@ class MaskRCNN:
     ) -> None:
         if dtype not in DTYPES:
             raise InvalidInput(f"dtype: {dtype!r} is not one of {DTYPES}")
-        if not set(freeze_blocks) <= set(_FREEZABLE):
+        blocks = architecture.backbone.blocks(architecture.nlayers)
+        if not set(freeze_blocks) <= set(blocks):
             raise InvalidInput(
-                f"maskrcnnConfig.freezeBlocks: {list(freeze_blocks)} has blocks other than 0, 1, 2, 3, 4"
+                f"maskrcnnConfig.freezeBlocks: {list(freeze_blocks)} has blocks other than "
+                f"{', '.join(map(str, blocks))}"
             )
         self.architecture = architecture
         self.freeze_bn = freeze_bn
@@ -85,9 +86,15 @@ class MaskRCNN:
             )
 
         images = keras.Input((None, None, 3), name="images", dtype="float32")
-        stages, backbone = build_backbone(
-            images, architecture, conv=conv, batch_norm=batch_norm, dtype=policy, freeze_blocks=self.freeze_blocks
+        backbone = BackboneLayers(
+            width=architecture.width,
+            conv=conv,
+            batch_norm=batch_norm,
+            dtype=policy,
+            frozen={layer for block in self.freeze_blocks for layer in blocks[block]},
         )
+        built = architecture.backbone.build(images, architecture.nlayers, backbone)
+        stages = {stage.level: built[stage.layer] for stage in architecture.backbone.stages(architecture.nlayers)}
         maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)
         logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, start=start)
         outputs = {f"p{level}": maps[level] for level in architecture.levels}
@@ -101,7 +108,7 @@ class MaskRCNN:
         self._double, self._last = mask_head[-2:]
         self._rpn_layers = rpn_head
         self._parts = {
-            "backbone": backbone,
+            "backbone": backbone.made,
             "fpn": fpn,
             "rpn_head": rpn_head,
             "box_head": box_head,
@@ -111,7 +118,7 @@ class MaskRCNN:
         self._trainable: list[tf.Variable] = []
         self._paths: dict[str, str] = {}
         self._register()
-        self.moves_statistics = any(isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone)
+        self.moves_statistics = any(isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone.made)
 
     def _register(self) -> None:
         for part, layers in self._parts.items():

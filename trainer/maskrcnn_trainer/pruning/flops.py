@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import keras
 
+from maskrcnn_trainer.model.batch_norm import BatchNorm
+from maskrcnn_trainer.model.convolution import Convolution
+from maskrcnn_trainer.model.layer_rules import LayerRules
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.pruning.walk import Call, calls
 
 Shape = tuple[int, ...]
+
+_RULES: LayerRules[Callable[[Call, Shape, Shape], int]] = LayerRules("counting operations", __name__)
+"""Multiplications of one call, from the call and the shapes of its first input and its output."""
+rule_for = _RULES.rule_for
 
 
 def network_flops(network: MaskRCNN, canvas: tuple[int, int], *, proposals: int, detections: int) -> int:
@@ -31,7 +39,11 @@ def network_flops(network: MaskRCNN, canvas: tuple[int, int], *, proposals: int,
 
 
 def model_flops(model: keras.Model, input_shape: Shape) -> int:
-    """Operations of a functional model with one input of ``input_shape``, batch first."""
+    """Operations of a functional model with one input of ``input_shape``, batch first.
+
+    Raises:
+        UnknownLayerError: a layer's type has no rule here; the layer is named.
+    """
     shapes: dict[int, Shape] = {id(model.inputs[0]): input_shape}
     total = 0
     for call in calls(model):
@@ -39,18 +51,39 @@ def model_flops(model: keras.Model, input_shape: Shape) -> int:
         several = [shapes[id(tensor)] for tensor in call.inputs]
         made = call.layer.compute_output_shape(several if len(several) > 1 else shape)
         shapes[id(call.outputs[0])] = made
-        total += 2 * _products(call, shape, made)
+        total += 2 * _RULES.of(call.layer)(call, shape, made)
     return total
 
 
-def _products(call: Call, shape: Shape, made: Shape) -> int:
-    layer = call.layer
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        return math.prod(shape) * math.prod(layer.kernel_size) * layer.filters
-    if isinstance(layer, keras.layers.Conv2D):
-        return math.prod(made) * math.prod(layer.kernel_size) * shape[-1]
-    if isinstance(layer, keras.layers.Dense):
-        return math.prod(made) * shape[-1]
+@rule_for(Convolution)
+def _convolution(call: Call, shape: Shape, made: Shape) -> int:
+    return math.prod(made) * math.prod(call.layer.kernel_size) * shape[-1]
+
+
+@rule_for(keras.layers.Conv2DTranspose)
+def _transposed(call: Call, shape: Shape, _made: Shape) -> int:
+    return math.prod(shape) * math.prod(call.layer.kernel_size) * int(call.layer.filters)
+
+
+@rule_for(keras.layers.Dense)
+def _dense(_call: Call, shape: Shape, made: Shape) -> int:
+    return math.prod(made) * shape[-1]
+
+
+@rule_for(
+    BatchNorm,
+    keras.layers.Activation,
+    keras.layers.Add,
+    keras.layers.Concatenate,
+    keras.layers.Flatten,
+    keras.layers.MaxPooling2D,
+    keras.layers.Permute,
+    keras.layers.ReLU,
+    keras.layers.Reshape,
+    keras.layers.UpSampling2D,
+    keras.layers.ZeroPadding2D,
+)
+def _not_counted(_call: Call, _shape: Shape, _made: Shape) -> int:
     return 0
 
 

@@ -2,29 +2,25 @@
 
 Every tensor carries one set of channels. A convolution or dense layer makes a new set; what works channel by channel
 passes it on; an addition, and a layer that is shared by several tensors, make the sets of its inputs one. Channels that
-reach an output, or a layer that mixes them in a way not known here, stay whole.
+reach an output, or a layer that mixes them, stay whole. A layer whose type has no rule is refused: it might read or
+make channels in a way that no rule here knows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import keras
 
 from maskrcnn_trainer.model.batch_norm import BatchNorm
+from maskrcnn_trainer.model.convolution import Convolution
+from maskrcnn_trainer.model.layer_rules import LayerRules
 from maskrcnn_trainer.pruning.walk import Call, calls
 
-# Layers whose every output channel is made of the same input channel, and is zero where that is zero.
-_CHANNEL_WISE = (
-    keras.layers.ReLU,
-    keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.UpSampling2D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.Dropout,
-)
+_RULES: LayerRules[Callable[[_Walk, Call], None]] = LayerRules("pruning", __name__)
+rule_for = _RULES.rule_for
 # Of an activation of zero they make zero, so a filter without weights is a filter that is not there.
 _ZERO_AT_ZERO = ("linear", "relu", "tanh")
 
@@ -79,11 +75,14 @@ class Connectivity:
 
 
 def connectivity(models: Sequence[keras.Model]) -> Connectivity:
-    """Walk functional models whose layers are `Convolution`, Dense, Conv2DTranspose, `BatchNorm` and what lies between.
+    """Walk functional models of layers that have a rule here.
 
     Args:
         models: no layer in more than one of them; what joins them (such as ROIAlign) is not seen, so their inputs and
             outputs stay whole.
+
+    Raises:
+        UnknownLayerError: a layer's type has no rule; the layer is named.
     """
     walk = _Walk()
     for model in models:
@@ -134,34 +133,50 @@ class _Walk:
         found.whole = found.whole or why
 
     def visit(self, call: Call) -> None:
-        layer = call.layer
-        if isinstance(layer, keras.layers.Conv2DTranspose):
-            self._makes_channels(call, layer.filters, in_axis=3, out_axis=2, whole="transposed convolution")
-        elif isinstance(layer, keras.layers.Conv2D):
-            self._makes_channels(call, layer.filters, in_axis=2, out_axis=3)
-        elif isinstance(layer, keras.layers.Dense):
-            self._makes_channels(call, layer.units, in_axis=0, out_axis=1)
-        elif isinstance(layer, BatchNorm):
-            channels = self._pass_on(call)
-            for name in ("gamma", "beta", "moving_mean", "moving_variance"):
-                self._cut(f"{layer.name}/{name}", 0, channels)
-        elif isinstance(layer, keras.layers.Add):
-            first, *others = (self._carried[id(tensor)] for tensor in call.inputs)
-            for other in others:
-                self._join(first.number, other.number)
-            self._pass_on(call)
-        elif isinstance(layer, keras.layers.Permute):
-            channels = self._carried[id(call.inputs[0])]
-            axis = layer.dims.index(channels.axis) + 1
-            self._carried[id(call.outputs[0])] = _Channels(channels.number, axis, channels.outer, channels.inner)
-        elif isinstance(layer, keras.layers.Flatten) and None not in call.inputs[0].shape[1:]:
-            self._flatten(call)
-        elif isinstance(layer, _CHANNEL_WISE) or (
-            isinstance(layer, keras.layers.Activation) and _name(layer.activation) in _ZERO_AT_ZERO
-        ):
+        _RULES.of(call.layer)(self, call)
+
+    @rule_for(Convolution)
+    def _convolution(self, call: Call) -> None:
+        self._makes_channels(call, call.layer.filters, in_axis=2, out_axis=3)
+
+    @rule_for(keras.layers.Conv2DTranspose)
+    def _transposed(self, call: Call) -> None:
+        self._makes_channels(call, call.layer.filters, in_axis=3, out_axis=2, whole="transposed convolution")
+
+    @rule_for(keras.layers.Dense)
+    def _dense(self, call: Call) -> None:
+        self._makes_channels(call, call.layer.units, in_axis=0, out_axis=1)
+
+    @rule_for(BatchNorm)
+    def _batch_norm(self, call: Call) -> None:
+        channels = self._pass_on(call)
+        for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+            self._cut(f"{call.layer.name}/{name}", 0, channels)
+
+    @rule_for(keras.layers.Add)
+    def _add(self, call: Call) -> None:
+        first, *others = (self._carried[id(tensor)] for tensor in call.inputs)
+        for other in others:
+            self._join(first.number, other.number)
+        self._pass_on(call)
+
+    @rule_for(keras.layers.Permute)
+    def _permute(self, call: Call) -> None:
+        channels = self._carried[id(call.inputs[0])]
+        axis = call.layer.dims.index(channels.axis) + 1
+        self._carried[id(call.outputs[0])] = _Channels(channels.number, axis, channels.outer, channels.inner)
+
+    @rule_for(keras.layers.Activation)
+    def _activation(self, call: Call) -> None:
+        if _name(call.layer.activation) in _ZERO_AT_ZERO:
             self._pass_on(call)
         else:
             self._mixes(call)
+
+    @rule_for(keras.layers.ReLU, keras.layers.MaxPooling2D, keras.layers.UpSampling2D, keras.layers.ZeroPadding2D)
+    def _channel_wise(self, call: Call) -> None:
+        # Every output channel is made of the same input channel, and is zero where that is zero.
+        self._pass_on(call)
 
     def _pass_on(self, call: Call) -> _Channels:
         channels = self._carried[id(call.inputs[0])]
@@ -185,8 +200,12 @@ class _Walk:
                 self._cut(f"{layer.name}/bias", 0, made)
         self.carry(call.outputs[0], self._made_by[layer.name])
 
+    @rule_for(keras.layers.Flatten)
     def _flatten(self, call: Call) -> None:
         channels, shape = self._carried[id(call.inputs[0])], call.inputs[0].shape
+        if None in shape[1:]:
+            self._mixes(call)
+            return
         self._carried[id(call.outputs[0])] = _Channels(
             channels.number,
             1,
@@ -194,6 +213,7 @@ class _Walk:
             channels.inner * math.prod(shape[channels.axis + 1 :]),
         )
 
+    @rule_for(keras.layers.Reshape, keras.layers.Concatenate)
     def _mixes(self, call: Call) -> None:
         for tensor in call.inputs:
             self.keep_whole(tensor, call.layer.name)

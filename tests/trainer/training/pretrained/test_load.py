@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.backbone import sub_blocks
+from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.modelfile import ModelFile, write_model_file
 from maskrcnn_trainer.training.pretrained import LoadReport, load_checkpoint
@@ -178,11 +178,9 @@ def test_other_shapes_are_refused_unless_skipped(tmp_path: Path, fresh: MaskRCNN
 
 def backbone_values(nlayers: int, arch: str = "resnet") -> Values:
     """A backbone of this depth, without its shapes: names decide whether it fits."""
-    values: Values = {"conv1/kernel": np.ones((7, 7, 3, 64), np.float32)}
-    for block in sub_blocks(nlayers, arch):
-        for conv in (*block.convs, *([block.shortcut] if block.shortcut else [])):
-            values[f"{conv.conv}/kernel"] = np.ones(1, np.float32)
-    return values
+    layers = [layer for block in BACKBONES[arch].blocks(nlayers).values() for layer in block]
+    values: Values = {f"{layer}/kernel": np.ones(1, np.float32) for layer in layers if "_conv_" in layer}
+    return {**values, "conv1/kernel": np.ones((7, 7, 3, 64), np.float32)}
 
 
 @pytest.mark.parametrize(

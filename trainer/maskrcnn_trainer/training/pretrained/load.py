@@ -38,7 +38,7 @@ def load_checkpoint(
     """Load the values of a file into a network, by variable name.
 
     The kind is told by content, not by the file's ending: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with the
-    ResNet names of torchvision or timm; a model file of ours (``key`` where it is encrypted); an unencrypted ``.tlt``
+    names of torchvision or timm; a model file of ours (``key`` where it is encrypted); an unencrypted ``.tlt``
     of the original toolkit; a TensorFlow checkpoint (its prefix, one of its files, or its directory). The outcome is
     logged, and what keeps random values as a warning.
 

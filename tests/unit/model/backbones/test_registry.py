@@ -1,0 +1,62 @@
+"""The experiment spec offers the backbones that are registered, and the registry needs no TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, get_args
+
+import pytest
+
+from maskrcnn_trainer.model.backbones.registry import BACKBONES
+from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
+
+FREEZE_BLOCKS = MaskRCNNConfig.model_json_schema()["properties"]["freezeBlocks"]
+ALL = [(arch, depth) for arch, backbone in BACKBONES.items() for depth in backbone.depths]
+
+
+def offered(field: str) -> set[Any]:
+    return set(get_args(MaskRCNNConfig.model_fields[field].annotation))
+
+
+def test_arch_of_the_spec_is_what_is_registered() -> None:
+    registered = set(BACKBONES)
+    assert not registered - offered("arch"), "registered, but not in the Literal of maskrcnnConfig.arch"
+    assert not offered("arch") - registered, "in the Literal of maskrcnnConfig.arch, but not registered"
+
+
+def test_nlayers_of_the_spec_are_the_depths_of_the_registered() -> None:
+    registered = {depth for backbone in BACKBONES.values() for depth in backbone.depths}
+    assert not registered - offered("nlayers"), "a backbone has depths that maskrcnnConfig.nlayers does not offer"
+    assert not offered("nlayers") - registered, "maskrcnnConfig.nlayers offers depths that no backbone has"
+
+
+@pytest.mark.parametrize("arch", BACKBONES)
+def test_freeze_blocks_of_the_spec_are_the_blocks_of_every_backbone(arch: str) -> None:
+    backbone, items = BACKBONES[arch], FREEZE_BLOCKS["items"]
+    for depth in backbone.depths:
+        assert list(backbone.blocks(depth)) == list(range(items["minimum"], items["maximum"] + 1)), (arch, depth)
+        assert len(backbone.blocks(depth)) == FREEZE_BLOCKS["maxItems"], (arch, depth)
+
+
+@pytest.mark.parametrize(("arch", "depth"), ALL)
+def test_layer_is_in_one_block_and_its_variables_are_owned(arch: str, depth: int) -> None:
+    layers = [layer for block in BACKBONES[arch].blocks(depth).values() for layer in block]
+    assert len(layers) == len(set(layers))
+    assert all(BACKBONES[arch].owns(f"{layer}/kernel") for layer in layers)
+
+
+@pytest.mark.parametrize(("arch", "depth"), ALL)
+def test_depth_of_a_file_is_told_from_its_variables(arch: str, depth: int) -> None:
+    backbone = BACKBONES[arch]
+    variables = {f"{layer}/kernel" for block in backbone.blocks(depth).values() for layer in block}
+    for other in backbone.depths:
+        assert (backbone.found_instead(variables, other) is None) == (depth == other), other
+
+
+def test_registry_is_read_without_tensorflow() -> None:
+    script = (
+        "import sys, maskrcnn_trainer.model.architecture;"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
