@@ -22,10 +22,11 @@ from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.inference import command as inference_command
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.pruning import command as prune_command
+from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.termination import termination_message, write_termination_message
 from maskrcnn_trainer.training import command as train_command
-from maskrcnn_trainer.version import version
 
 log = logging.getLogger("maskrcnn")
 
@@ -76,7 +77,7 @@ def _write_last_word(task: str, error: TaskError) -> None:
             return
     except InvalidInput:
         return
-    said = {"reason": error.reason, "message": str(error)}
+    said = Failure(error.reason, str(error))
     write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
 
 

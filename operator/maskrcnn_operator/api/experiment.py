@@ -20,7 +20,7 @@ from maskrcnn_operator.api.base import (
 from maskrcnn_operator.api.pod import ObjectName, PodOverrides, ResourceRequirements, SecretKeyReference, Workspace
 from maskrcnn_operator.api.status import ExperimentStatus, Size, Time
 from maskrcnn_operator.api.tasks import AbsolutePath, DatasetConvert, Evaluate, Export, Inference, Prune, Task, Train
-from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
+from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName

@@ -20,7 +20,7 @@ from maskrcnn_operator.metrics import docs, experiments, process
 from maskrcnn_operator.metrics import server as module
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
 from maskrcnn_operator.metrics.server import KEPT_SECONDS, MOST_KEPT, metrics_app, serve
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment

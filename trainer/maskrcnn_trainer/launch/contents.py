@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FILE, is_foreign_report
+from maskrcnn_trainer.artifacts import is_foreign_report
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member
 from maskrcnn_trainer.launch.ours import (
     CHECKPOINT,
     IMAGES,
     LABELS,
-    RUN_FILE,
     SHARD,
     is_deletable,
     is_ignored,
@@ -33,6 +32,7 @@ from maskrcnn_trainer.launch.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.launch.run_file import Kind, Mark
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-RUN_FILE = "run.json"
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+
 TRAINING_LOCK = ".train.lock"
 LOGS = "logs"
 IMAGES, LABELS = "images_annotated", "labels"
@@ -26,7 +27,7 @@ _PICTURES = "jpg jpeg jpe jp2 png bmp dib webp avif tif tiff pbm pgm ppm pxm pnm
 
 TASK_FILES: Mapping[str, tuple[str, ...]] = {
     # termination.json is written where the step runs without a cluster
-    "every task": (r"run\.json", r"result\.json", r"status\.json", r"termination\.json"),
+    "every task": tuple(map(re.escape, (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE))),
     "dataset_convert": (rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}_warnings\.json"),
     "train": (r"model\.step-\d+\.tlt", r"evaluations\.json", re.escape(TRAINING_LOCK)),
     # the demo of an earlier release drew detections.png
@@ -107,12 +108,12 @@ def may_stand_unclaimed(path: str) -> bool:
 
     A task that ended before it could claim its directory has left these. Nothing of them is moved or deleted.
     """
-    return is_log(path) or path in ("status.json", "termination.json", TRAINING_LOCK) or is_temporary(path)
+    return is_log(path) or path in (STATUS_FILE, TERMINATION_FILE, TRAINING_LOCK) or is_temporary(path)
 
 
 def is_kept_by_us(path: str) -> bool:
     """Return whether tasks and launches write a file also after result.json: what they say about themselves."""
-    about = (RUN_FILE, TRAINING_LOCK, "result.json", "status.json", "termination.json")
+    about = (RUN_FILE, TRAINING_LOCK, RESULT_FILE, STATUS_FILE, TERMINATION_FILE)
     return is_log(path) or path in about or is_temporary(path)
 
 

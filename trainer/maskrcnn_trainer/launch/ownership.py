@@ -23,8 +23,9 @@ from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.launch.aside import make_way
 from maskrcnn_trainer.launch.contents import printable
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ours import RUN_FILE, TRAINING_LOCK
+from maskrcnn_trainer.launch.ours import TRAINING_LOCK
 from maskrcnn_trainer.launch.run_file import Run, name_result, read_run
+from maskrcnn_trainer.shared.messages import RUN_FILE
 
 log = logging.getLogger(__name__)
 
