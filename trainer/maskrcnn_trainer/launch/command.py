@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -24,6 +22,7 @@ from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import ArtifactKey, Failure, ResultKey, StoredArtifact
+from maskrcnn_trainer.shared.stop_signals import StopSignals
 from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.termination import termination_message, write_termination_message
 
@@ -134,28 +133,16 @@ def launch(
                 host.close()
 
 
-class _StopRequest:
+class _StopRequest(StopSignals):
     """SIGTERM and SIGINT are handed to the processes; a second SIGINT kills them."""
 
     def __init__(self) -> None:
-        self.asked = False
+        super().__init__()
         self.gang: Gang | None = None
-        self._interrupts = 0
-        self._previous: dict[int, object] = {}
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        self._interrupts += number == signal.SIGINT
+    def on_signal(self) -> None:
         if self.gang is not None:
-            if self._interrupts > 1:
+            if self.interrupts > 1:
                 self.gang.kill()
             else:
                 self.gang.stop()
