@@ -37,7 +37,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path, mine: Path) -> None
 def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
     tmp_path: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maskrcnn_trainer.files.secrets.randbelow", lambda limit: 7)
+    monkeypatch.setattr("maskrcnn_trainer.shared.files.secrets.randbelow", lambda limit: 7)
     monkeypatch.setattr(os, "getpid", lambda: 7)
     (tmp_path / ".model.tlt.7.partial").symlink_to(mine)
     with pytest.raises(FileExistsError):

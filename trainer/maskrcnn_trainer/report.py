@@ -28,9 +28,10 @@ from maskrcnn_trainer.artifacts import (
 )
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
-from maskrcnn_trainer.files import make_directory, open_in_place
+from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.last_word import hand_over
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
+from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
     RESULT_FILE,
     STATUS_FILE,

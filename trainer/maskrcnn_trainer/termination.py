@@ -12,8 +12,8 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts import PathLike
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.files import open_in_place
 from maskrcnn_trainer.posting import compact_json
+from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
     ErrorKey,
     Failure,

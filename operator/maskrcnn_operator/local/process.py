@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maskrcnn_operator.local.records import RecordFollower
-from maskrcnn_operator.local.store import write_atomically
-from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.shared.files import read_regular, replace_file
 from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, RunKey
 
 _log = logging.getLogger(__name__)
@@ -164,7 +163,7 @@ class AttemptProcess:
         if log.parent.is_symlink():
             raise OSError(errno.ELOOP, f"{log.parent} is a link", str(log))
         if self.files.spec.exists():
-            write_atomically(log.with_suffix(".spec.yaml"), self.files.spec.read_text(encoding="utf-8"))
+            replace_file(log.with_suffix(".spec.yaml"), self.files.spec.read_bytes())
         if self.files.staged_log.exists():
             self.files.staged_log.replace(log)
 

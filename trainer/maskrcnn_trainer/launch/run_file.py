@@ -13,8 +13,8 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.files import read_regular
 from maskrcnn_trainer.launch.ours import IMAGES
+from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunKey
 

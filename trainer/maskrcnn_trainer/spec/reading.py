@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.resource import KIND
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, TooDeep, load_documents
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
