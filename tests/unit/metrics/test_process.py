@@ -215,4 +215,4 @@ def test_the_page_is_fresh(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert capsys.readouterr().out == PAGE.read_text()
     (tmp_path / "stale.md").write_text("# Metrics\n")
     assert docs.main(["--check", str(tmp_path / "stale.md")]) == 1
-    assert "is stale" in capsys.readouterr().err
+    assert "run `make manifests`" in capsys.readouterr().err
