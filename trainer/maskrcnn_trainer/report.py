@@ -304,7 +304,7 @@ def task_report(
     started: str = "",
     **options: Any,
 ) -> Iterator[Reporter]:
-    """A task between its STARTED record and its last word.
+    """Run a task between its STARTED record and its termination message.
 
     ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
     exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have

@@ -1,4 +1,4 @@
-"""The last word of a task: a JSON object small enough for a pod's termination message."""
+"""The termination message of a task: a JSON object that fits into what Kubernetes keeps of it."""
 
 from __future__ import annotations
 
