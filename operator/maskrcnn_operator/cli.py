@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from maskrcnn_operator.local import command as run_command
 from maskrcnn_operator.runtime import command as controller_command
 from maskrcnn_trainer.errors import EXIT_INVALID
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 
 class _Parser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ import yaml
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 PROTOTXT = """
 total_steps: 10

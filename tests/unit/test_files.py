@@ -16,7 +16,7 @@ from maskrcnn_trainer.errors import InvalidInput, describe_error
 from maskrcnn_trainer.files import open_in_place, open_regular, write_atomically
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.report import Reporter, task_report
-from maskrcnn_trainer.termination import write_termination_message
+from maskrcnn_trainer.termination import termination_message, write_termination_message
 
 
 @pytest.fixture(name="mine")
@@ -37,7 +37,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path, mine: Path) -> None
 def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
     tmp_path: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maskrcnn_trainer.files.secrets.randbelow", lambda limit: 7)
+    monkeypatch.setattr("maskrcnn_trainer.shared.files.secrets.randbelow", lambda limit: 7)
     monkeypatch.setattr(os, "getpid", lambda: 7)
     (tmp_path / ".model.tlt.7.partial").symlink_to(mine)
     with pytest.raises(FileExistsError):
@@ -127,7 +127,7 @@ def test_no_writer_of_a_results_directory_changes_a_file_elsewhere(
     (out / name).unlink(missing_ok=True)
     make_link(out / name, mine)
     reporter.running("half")
-    write_termination_message(environment, {"task": "evaluate", "code": 0})
+    write_termination_message(environment, termination_message("evaluate", 0, environment))
     kept = KeptLog(out / "attempt-1.node-0.log", lambda: True)
     kept.write(b"line\n")
     kept.close()

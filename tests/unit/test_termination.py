@@ -7,6 +7,7 @@ import json
 import pytest
 
 from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.shared.messages import Failure
 from maskrcnn_trainer.termination import encode_termination_message, termination_message
 
 
@@ -18,9 +19,7 @@ def environment() -> TaskEnvironment:
 @pytest.mark.parametrize("text", ["x" * 10_000, "ü\n" * 3000, "\U0001f600" * 2000])
 def test_a_long_error_is_cut(environment: TaskEnvironment, text: str) -> None:
     metrics = {f"AP_{index}": 0.5 for index in range(20)}
-    message = termination_message(
-        "train", 64, environment, metrics=metrics, error={"reason": "InvalidData", "message": text}
-    )
+    message = termination_message("train", 64, environment, metrics=metrics, error=Failure("InvalidData", text))
     encoded = encode_termination_message(message)
     assert 3980 <= len(encoded) <= 4000
     cut = json.loads(encoded)

@@ -13,13 +13,16 @@ from typing import Any
 
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.files import write_atomically
-from maskrcnn_trainer.fingerprints import fingerprints_in
+from maskrcnn_trainer.shared.fingerprints import fingerprints_in
+from maskrcnn_trainer.shared.messages import (
+    RESULT_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
+    ArtifactKey,
+    ResultKey,
+    StatusKey,
+)
 from maskrcnn_trainer.workspace import real_path
-
-RESULT_FILE = "result.json"
-STATUS_FILE = "status.json"
-TERMINATION_FILE = "termination.json"
-"""The last word of a task that runs without a cluster."""
 
 PathLike = str | os.PathLike[str]
 
@@ -87,13 +90,13 @@ def is_foreign_result(file: Path) -> bool:
     try:
         result = json.loads(content)
     except (ValueError, RecursionError):
-        return not content.startswith(b'{\n  "version": ')
-    return not (isinstance(result, dict) and {"task", "code"} <= result.keys())
+        return not content.startswith(f'{{\n  "{ResultKey.VERSION}": '.encode())
+    return not (isinstance(result, dict) and {ResultKey.TASK, ResultKey.CODE} <= result.keys())
 
 
 _REPORT_BEGINNINGS = {
-    STATUS_FILE: re.compile(rb'\s*\{\s*"date"\s*:'),
-    TERMINATION_FILE: re.compile(rb'\s*\{\s*"version"\s*:\s*\d+\s*,\s*"task"\s*:'),
+    STATUS_FILE: re.compile(rf'\s*\{{\s*"{StatusKey.DATE}"\s*:'.encode()),
+    TERMINATION_FILE: re.compile(rf'\s*\{{\s*"{ResultKey.VERSION}"\s*:\s*\d+\s*,\s*"{ResultKey.TASK}"\s*:'.encode()),
 }
 _BEGINNING_BYTES = 200
 
@@ -123,9 +126,12 @@ def read_result(results_dir: PathLike, *fingerprints: str) -> dict[str, Any] | N
         if not file.is_file():  # a pipe would be read for ever
             return None
         result = json.loads(file.read_text(encoding="utf-8"))
-        if result.get("code") != EXIT_OK or set(fingerprints).isdisjoint(fingerprints_in(result)):
+        if result.get(ResultKey.CODE) != EXIT_OK or set(fingerprints).isdisjoint(fingerprints_in(result)):
             return None
-        sizes = ((artifact["path"], artifact["bytes"]) for artifact in result["artifacts"].values())
+        sizes = (
+            (artifact[ArtifactKey.PATH], artifact[ArtifactKey.BYTES])
+            for artifact in result[ResultKey.ARTIFACTS].values()
+        )
         return result if all(artifact_bytes(path) == size for path, size in sizes) else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None

@@ -18,10 +18,11 @@ from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.progress import setup_logging
+from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.termination import termination_message, write_termination_message
-from maskrcnn_trainer.version import version
 
 log = logging.getLogger("maskrcnn")
 
@@ -72,7 +73,7 @@ def _write_last_word(task: str, error: TaskError) -> None:
             return
     except InvalidInput:
         return
-    said = {"reason": error.reason, "message": str(error)}
+    said = Failure(error.reason, str(error))
     write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
 
 

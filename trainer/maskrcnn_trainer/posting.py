@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.messages import StatusKey
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +71,10 @@ class HttpPoster:
     def offer(self, record: Mapping[str, Any]) -> None:
         """Make ``record`` the next one to be sent; returns at once."""
         with self._changed:
-            kpi = (self._pending or {}).get("kpi")
+            kpi = (self._pending or {}).get(StatusKey.KPI)
             self._pending = dict(record)
-            if kpi and not self._pending.get("kpi"):
-                self._pending["kpi"] = kpi
+            if kpi and not self._pending.get(StatusKey.KPI):
+                self._pending[StatusKey.KPI] = kpi
             self._changed.notify_all()
 
     def close(self, patience: float = 2.0) -> None:

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.artifacts import (
-    RESULT_FILE,
-    STATUS_FILE,
     PathLike,
     artifact_bytes,
     artifact_sha256,
@@ -30,16 +28,21 @@ from maskrcnn_trainer.artifacts import (
 )
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
-from maskrcnn_trainer.files import make_directory, open_in_place
-from maskrcnn_trainer.fingerprints import as_members
-from maskrcnn_trainer.last_word import LastWord, hand_over
+from maskrcnn_trainer.files import make_directory
+from maskrcnn_trainer.last_word import hand_over
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
-from maskrcnn_trainer.termination import (
-    REPORT_VERSION,
-    finite_numbers,
-    termination_message,
-    write_termination_message,
+from maskrcnn_trainer.shared.files import open_in_place
+from maskrcnn_trainer.shared.messages import (
+    RESULT_FILE,
+    STATUS_FILE,
+    Failure,
+    Result,
+    Sender,
+    StatusRecord,
+    StoredArtifact,
+    TerminationMessage,
 )
+from maskrcnn_trainer.termination import finite_numbers, termination_message, write_termination_message
 from maskrcnn_trainer.workspace import manifest_path
 
 __all__ = [
@@ -200,11 +203,11 @@ class Reporter:
         """
         if self.silent:
             return
-        sized: dict[str, dict[str, Any]] = {
-            name: {"path": manifest_path(os.fspath(path)), "bytes": artifact_bytes(path)}
+        sized = {
+            name: StoredArtifact(manifest_path(os.fspath(path)), artifact_bytes(path))
             for name, path in (artifacts or {}).items()
         }
-        last_word = termination_message(
+        ended = termination_message(
             self.task,
             EXIT_OK,
             self.environment,
@@ -213,24 +216,24 @@ class Reporter:
             artifacts=sized,
             checkpoint_step=self._checkpoint_step if checkpoint_step is None else checkpoint_step,
         )
-        result = last_word | {
-            "artifacts": {name: item | {"sha256": artifact_sha256(item["path"])} for name, item in sized.items()},
-            "image": None,
-            "versions": installed_versions(),
-            "processes": self._processes,
-            "threads": self._threads,
-            "startTime": self._start_time,
-            "completionTime": _utc_now(),
-            **as_members(self.environment.fingerprints),
-        }
+        result = Result(
+            message=ended,
+            digests={name: artifact_sha256(artifact.path) for name, artifact in sized.items()},
+            versions=installed_versions(),
+            processes=self._processes,
+            threads=self._threads,
+            start_time=self._start_time,
+            completion_time=_utc_now(),
+            fingerprints=self.environment.fingerprints,
+        )
         self.accepted()
         if self._before_write is not None:
             self._before_write()
-        write_json_atomically(self.results_dir / RESULT_FILE, result, indent=2)
+        write_json_atomically(self.results_dir / RESULT_FILE, result.to_json(), indent=2)
         self.finished = True
-        self._checkpoint_step = last_word["checkpointStep"]
-        self._record("SUCCESS", message, kpi=last_word["metrics"])
-        self._close(last_word)
+        self._checkpoint_step = ended.checkpoint_step
+        self._record("SUCCESS", message, kpi=ended.metrics)
+        self._close(ended)
 
     def failed(self, error: BaseException) -> int:
         """Write the FAILURE record and the termination message; returns the exit code that belongs to ``error``."""
@@ -245,45 +248,35 @@ class Reporter:
                 code,
                 self.environment,
                 checkpoint_step=self._checkpoint_step,
-                error={"reason": reason, "message": message},
+                error=Failure(reason, message),
             )
         )
         return code
 
-    def _close(self, last_word: Mapping[str, Any]) -> None:
-        write_termination_message(self.environment, last_word)
+    def _close(self, ended: TerminationMessage) -> None:
+        write_termination_message(self.environment, ended)
         if self._poster is not None:
             self._poster.close()
 
     def _record(self, status: str, message: str, **fields: Any) -> None:
         now = datetime.now()  # as a clock on the wall, beside the log lines
-        record: dict[str, Any] = {
-            "date": now.strftime("%m/%d/%Y"),
-            "time": now.strftime("%H:%M:%S"),
-            "status": status,
-            "message": message,
-            "epoch": None,
-            "max_epoch": None,
-            "step": None,
-            "total_steps": None,
-            "eta": None,
-            "time_per_epoch": None,
-            "kpi": {},
-            "graphical": {},
-            "checkpointStep": self._checkpoint_step,
-        } | fields
+        record = StatusRecord(
+            date=now.strftime("%m/%d/%Y"),
+            time=now.strftime("%H:%M:%S"),
+            status=status,
+            message=message,
+            checkpoint_step=self._checkpoint_step,
+            **fields,
+        ).to_json()
         self._append(record)
         if self._poster is not None:
-            self._poster.offer(
-                {
-                    "version": REPORT_VERSION,
-                    "task": self.task,
-                    "experimentUid": self.environment.experiment_uid,
-                    "fingerprint": self.environment.fingerprint,
-                    "attempt": self.environment.attempt,
-                }
-                | record
+            sender = Sender(
+                task=self.task,
+                experiment_uid=self.environment.experiment_uid,
+                fingerprint=self.environment.fingerprint,
+                attempt=self.environment.attempt,
             )
+            self._poster.offer(sender.to_json() | record)
 
     def _append(self, record: Mapping[str, Any]) -> None:
         if self._status_refused:
@@ -311,7 +304,7 @@ def task_report(
     started: str = "",
     **options: Any,
 ) -> Iterator[Reporter]:
-    """A task between its STARTED record and its last word.
+    """Run a task between its STARTED record and its termination message.
 
     ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
     exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have
@@ -332,7 +325,7 @@ def task_report(
             # a stop is no failure, and one rank of a gang says enough
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
         elif isinstance(error, SystemExit) or as_task_error(error) is not None:
-            if not (reporter.silent and hand_over(LastWord(*describe_error(error)[1:]))):
+            if not (reporter.silent and hand_over(Failure(*describe_error(error)[1:]))):
                 logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)

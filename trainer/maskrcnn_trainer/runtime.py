@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.gpus import GpuRequest, described, memory_of_gpu, own_gpu
 from maskrcnn_trainer.report import installed_versions
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 log = logging.getLogger(__name__)
 

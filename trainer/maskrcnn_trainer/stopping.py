@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from types import FrameType, TracebackType
-
 from maskrcnn_trainer.errors import Stopped
+from maskrcnn_trainer.shared.stop_signals import StopSignals
 
 
-class StopRequest:
-    """While entered, the first SIGTERM or SIGINT sets :attr:`asked`; a second SIGINT interrupts at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._interrupts = 0
-        self._previous: dict[int, object] = {}
-
-    def __enter__(self) -> StopRequest:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+class StopRequest(StopSignals):
+    """A request to stop; a second SIGINT interrupts at once."""
 
     def check(self) -> None:
-        """Raises :class:`Stopped` when asked to stop: for the long stretches with nothing to save."""
+        """Raise :class:`Stopped` when a signal has come: for the long stretches with nothing to save."""
         if self.asked:
             raise Stopped("stopped on request")
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        if number == signal.SIGINT:
-            self._interrupts += 1
-            if self._interrupts > 1:
-                raise KeyboardInterrupt
+    def on_signal(self) -> None:
+        # a SIGINT after SIGTERM may be of the same Ctrl-C: a terminal sends it to launch and to its processes
+        if self.interrupts > 1:
+            raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The last word of a task: a JSON object small enough for a pod's termination message."""
+"""The termination message of a task: a JSON object that fits into what Kubernetes keeps of it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from typing import Any
 
 from maskrcnn_trainer.artifacts import PathLike
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.files import open_in_place
 from maskrcnn_trainer.posting import compact_json
+from maskrcnn_trainer.shared.files import open_in_place
+from maskrcnn_trainer.shared.messages import (
+    ErrorKey,
+    Failure,
+    Number,
+    ResultKey,
+    StoredArtifact,
+    TerminationMessage,
+)
 from maskrcnn_trainer.workspace import manifest_path
 
 logger = logging.getLogger(__name__)
 
-REPORT_VERSION = 1
 TERMINATION_MESSAGE_BYTES = 4000  # Kubernetes cuts a termination message at 4096 bytes, in the middle of the JSON
-
-Number = int | float
 
 
 def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, Number]:
@@ -43,56 +48,60 @@ def termination_message(
     *,
     model_path: PathLike | None = None,
     metrics: Mapping[str, Any] | None = None,
-    artifacts: Mapping[str, Mapping[str, Any]] | None = None,
+    artifacts: Mapping[str, StoredArtifact] | None = None,
     checkpoint_step: int | None = None,
-    error: Mapping[str, str] | None = None,
+    error: Failure | None = None,
     up_to_date: bool = False,
-) -> dict[str, Any]:
-    """The last word of a task.
+) -> TerminationMessage:
+    """Return how a task ended, for its termination message.
 
     Args:
-        error: ``{"reason", "message"}`` unless ``code`` is 0.
+        model_path: as this machine sees it, or below ``/workspace``.
+        metrics: numbers; those that are not finite are left out.
+        error: None where ``code`` is 0.
         up_to_date: the result was there already, and nothing was done.
+
+    Raises:
+        TypeError: a metric is not a number.
     """
-    return {
-        "version": REPORT_VERSION,
-        "task": task,
-        "code": code,
-        "fingerprint": environment.fingerprint,
-        "attempt": environment.attempt,
-        "modelPath": None if model_path is None else manifest_path(os.fspath(model_path)),
-        "metrics": finite_numbers(metrics),
-        "artifacts": {name: dict(artifact) for name, artifact in (artifacts or {}).items()},
-        "checkpointStep": checkpoint_step,
-        "error": None if error is None else dict(error),
-        **({"upToDate": True} if up_to_date else {}),
-    }
+    return TerminationMessage(
+        task=task,
+        code=code,
+        fingerprint=environment.fingerprint,
+        attempt=environment.attempt,
+        model_path=None if model_path is None else manifest_path(os.fspath(model_path)),
+        metrics=finite_numbers(metrics),
+        artifacts=dict(artifacts or {}),
+        checkpoint_step=checkpoint_step,
+        error=error,
+        up_to_date=up_to_date,
+    )
 
 
-def encode_termination_message(content: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
+def encode_termination_message(content: TerminationMessage, limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
     """``content`` as JSON of at most ``limit`` bytes: its error text is cut first, then metrics and artifacts go."""
-    message: dict[str, Any] = json.loads(json.dumps(content))
+    message: dict[str, Any] = json.loads(json.dumps(content.to_json()))
     if len(compact_json(message)) <= limit:
         return compact_json(message)
-    error = message.get("error") or {}
-    text = error.get("message", "")
+    error = message.get(ResultKey.ERROR) or {}
+    text = error.get(ErrorKey.MESSAGE, "")
     if text:
         fits, too_long = 0, len(text)
         while too_long - fits > 1:
             middle = (fits + too_long) // 2
-            error["message"] = text[:middle] + "…"
+            error[ErrorKey.MESSAGE] = text[:middle] + "…"
             fits, too_long = (middle, too_long) if len(compact_json(message)) <= limit else (fits, middle)
-        error["message"] = text[:fits] + "…"
-    for part in ("metrics", "artifacts"):
+        error[ErrorKey.MESSAGE] = text[:fits] + "…"
+    for part in (ResultKey.METRICS, ResultKey.ARTIFACTS):
         while len(compact_json(message)) > limit and message.get(part):
             message[part].popitem()
-    for part in ("modelPath", "error"):
+    for part in (ResultKey.MODEL_PATH, ResultKey.ERROR):
         if len(compact_json(message)) > limit:
             message[part] = None
     return compact_json(message)
 
 
-def write_termination_message(environment: TaskEnvironment, message: Mapping[str, Any]) -> None:
+def write_termination_message(environment: TaskEnvironment, message: TerminationMessage) -> None:
     """Write the termination log in place: in a pod it is a mounted file, which cannot be replaced by a rename.
 
     A link is not followed: without a cluster the log is in the results directory.

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MOUNT = "/workspace"
+from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
+
 VARIABLE = "MASKRCNN_WORKSPACE"
 
 
 def real_path(path: str) -> Path:
     """The file behind ``path``: ``/workspace`` and all below it stand in ``$MASKRCNN_WORKSPACE`` where that is set."""
     directory = os.environ.get(VARIABLE)
-    if directory and (path == MOUNT or path.startswith(MOUNT + "/")):
-        return Path(directory + path[len(MOUNT) :])
+    if directory and (path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/")):
+        return Path(directory + path[len(WORKSPACE_MOUNT) :])
     return Path(path)
 
 
@@ -29,7 +30,7 @@ def manifest_path(path: str | Path) -> str:
     text = str(path)
     directory = os.environ.get(VARIABLE, "").rstrip("/")
     if directory and (text == directory or text.startswith(directory + "/")):
-        return MOUNT + text[len(directory) :]
+        return WORKSPACE_MOUNT + text[len(directory) :]
     return text
 
 

@@ -7,19 +7,36 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-GROUP = "maskrcnn.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-KIND = "MaskRCNNExperiment"
+from maskrcnn_trainer.shared.resource import (
+    API_VERSION,
+    EXPERIMENT_NAME_LENGTH,
+    EXPERIMENT_NAME_PATTERN,
+    GROUP,
+    KIND,
+    VERSION,
+    WORKSPACE_MOUNT,
+)
+
+__all__ = [
+    "ABSOLUTE_PATH_PATTERN",
+    "API_VERSION",
+    "EXPERIMENT_NAME_LENGTH",
+    "EXPERIMENT_NAME_PATTERN",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "SHORT_NAME",
+    "STEP_NAME_LENGTH",
+    "STEP_NAME_PATTERN",
+    "VERSION",
+    "WORKSPACE_MOUNT",
+    "ApiModel",
+    "StatusModel",
+]
+
 PLURAL = "maskrcnnexperiments"
 SHORT_NAME = "mrx"
 
-WORKSPACE_MOUNT = "/workspace"
-"""Where every step finds the workspace."""
-
-EXPERIMENT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-"""A DNS label that starts with a letter: it begins the names of Jobs and Services."""
-EXPERIMENT_NAME_LENGTH = 32
 STEP_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 STEP_NAME_LENGTH = 16
 ABSOLUTE_PATH_PATTERN = r"^/"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from maskrcnn_operator.api.base import API_VERSION, GROUP, KIND, PLURAL, SHORT_NAME, VERSION
 from maskrcnn_operator.api.bounds import described
+from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_operator.api.schema import Schema, definitions, written_out
 
 HEADER = "# Made by `make manifests` from the types in operator/maskrcnn_operator/api. Do not edit.\n"
@@ -153,22 +152,8 @@ def manifest() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the definition to standard output, or say whether a file still holds it (exit code 1 where it does not)."""
-    parser = argparse.ArgumentParser(prog="python -m maskrcnn_operator.api.crd", description=__doc__)
-    parser.add_argument("--check", metavar="FILE", type=Path, help="compare with a file instead of writing")
-    options = parser.parse_args(arguments)
-    return write_or_check(manifest(), options.check)
-
-
-def write_or_check(text: str, file: Path | None) -> int:
-    """Write ``text`` to standard output, or compare it with a file: 1 and a line on standard error where it differs."""
-    if file is None:
-        sys.stdout.write(text)
-        return 0
-    if file.is_file() and file.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(f"{file} is not what the types say: run `make manifests`\n")
-    return 1
+    """Write the definition to standard output, or compare it with a file; return the exit code."""
+    return write_or_check(manifest, arguments, module="maskrcnn_operator.api.crd", description=__doc__)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from maskrcnn_operator.api.base import API_VERSION, KIND, PLURAL, SHORT_NAME
 from maskrcnn_operator.api.bounds import bounds_in_words, default_in_words
-from maskrcnn_operator.api.crd import COLUMNS, write_or_check
+from maskrcnn_operator.api.crd import COLUMNS
 from maskrcnn_operator.api.experiment import ExperimentBody
+from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_operator.api.reasons import WHAT_TO_DO
 from maskrcnn_operator.api.schema import Schema, definitions
 from maskrcnn_operator.api.status import ExperimentStatus
@@ -141,10 +140,8 @@ def _cell(value: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the reference to standard output, or say whether a file still holds it (exit code 1 where it does not)."""
-    parser = argparse.ArgumentParser(prog="python -m maskrcnn_operator.api.docs", description=__doc__)
-    parser.add_argument("--check", metavar="FILE", type=Path, help="compare with a file instead of writing")
-    return write_or_check(reference(), parser.parse_args(arguments).check)
+    """Write the reference to standard output, or compare it with a file; return the exit code."""
+    return write_or_check(reference, arguments, module="maskrcnn_operator.api.docs", description=__doc__)
 
 
 if __name__ == "__main__":

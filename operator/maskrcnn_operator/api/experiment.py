@@ -37,7 +37,7 @@ from maskrcnn_operator.api.tasks import (
     TaskOptions,
     Train,
 )
-from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
+from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.partial import PartialExperimentSpec
 from maskrcnn_trainer.spec.task_name import TaskName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,45 +26,13 @@ from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, 
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import UnknownName, unknown_name
+from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, KeyNotPlain, KeyTwice, load_documents
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.parsing import is_within, what_is_right
-from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES, ValueLoader, looks_like_prototxt
+from maskrcnn_trainer.spec.reading import looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
-
-
-class _Loader(ValueLoader):
-    """YAML as kubectl reads it: 1e-4 is a number, a date is a text, a key given twice is an error."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    loader.flatten_mapping(node)
-    seen: dict[Hashable, int] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, Hashable):
-            raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key_node.start_mark)
-        if key in seen:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {key!r} stands twice (first in line {seen[key]})", problem_mark=key_node.start_mark
-            )
-        seen[key] = line
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
 
 _IMPORT = "make a manifest of it with: maskrcnn spec import FILE > manifest.yaml"
 
@@ -76,11 +44,11 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
         ManifestError: with every problem found, each with its field as the user wrote it.
     """
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+        documents = load_documents(text)
     except yaml.MarkedYAMLError as error:
         _refuse_bare_spec(text)
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ManifestError((Problem(where, f"invalid YAML: {error.problem or error}"),)) from error
+        raise ManifestError((Problem(where, f"invalid YAML: {_worded(error)}"),)) from error
     except yaml.YAMLError as error:
         raise ManifestError((Problem("", f"invalid YAML: {error}"),)) from error
     except RecursionError:
@@ -99,6 +67,12 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
     if unusable:
         raise ManifestError(unusable)
     return experiment
+
+
+def _worded(error: yaml.MarkedYAMLError) -> str:
+    if isinstance(error, KeyTwice):
+        return f"{error.problem} (first in line {error.first_line})"
+    return "a key must be a text" if isinstance(error, KeyNotPlain) else str(error.problem or error)
 
 
 def _nuls(value: Any, path: str = "") -> Iterator[str]:

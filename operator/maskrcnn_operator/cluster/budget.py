@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from maskrcnn_operator.cluster.rate_limit import TokenBucket
+
 _ROUNDING = 1e-6
 """Seconds by which a clock may be early: sums of floating-point seconds are not exact."""
 
@@ -54,24 +56,6 @@ class _Waiter:
     admitted: asyncio.Future[None]
 
 
-class _Bucket:
-    """A token bucket: so many calls a second on average, so many at once after a quiet time."""
-
-    def __init__(self, qps: float, burst: float) -> None:
-        self._interval = 1.0 / qps if qps > 0 else 0.0
-        self._span = self._interval * max(1.0, burst)
-        # the moment at which the bucket would be full again if every call were spaced evenly
-        self._full_at = float("-inf")
-
-    def ready_at(self) -> float:
-        """Return the moment from which one more call may be made."""
-        return self._full_at + self._interval - self._span
-
-    def take(self, now: float) -> None:
-        """Count one call."""
-        self._full_at = max(self._full_at, now) + self._interval
-
-
 class CallBudget:
     """Holds callers back by purpose.
 
@@ -95,8 +79,9 @@ class CallBudget:
         on_wait: Callable[[Purpose, float], None] = lambda _purpose, _seconds: None,
     ) -> None:
         self._clock, self._sleep, self._on_wait = clock, sleep, on_wait
-        self._all = _Bucket(qps, burst)
-        self._shares = {purpose: _Bucket(share * qps, share * burst) for purpose, share in SHARES.items()}
+        interval = 1.0 / qps if qps > 0 else 0.0
+        self._all = TokenBucket(interval, burst)
+        self._shares = {purpose: TokenBucket(interval / share, share * burst) for purpose, share in SHARES.items()}
         self._waiting: dict[Purpose, deque[_Waiter]] = {
             purpose: deque() for purpose in Purpose if purpose is not Purpose.URGENT
         }

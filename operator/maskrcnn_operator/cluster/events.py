@@ -15,6 +15,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.cluster.budget import Purpose
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
+from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EVENTS
 from maskrcnn_operator.core.plan import Event
 
@@ -58,7 +59,7 @@ class EventRecorder:
         self._waiting: deque[tuple[str, Event, dict[str, Any]]] = deque(maxlen=_QUEUE)
         self._wake = asyncio.Event()
         self._series: OrderedDict[tuple[str, Event], _Series] = OrderedDict()
-        self._full_at: OrderedDict[str, float] = OrderedDict()
+        self._shares = RateLimit(REFILL_SECONDS, BURST, time.monotonic, max_keys=_KEPT)
 
     def tell(self, experiment: MaskRCNNExperiment, events: tuple[Event, ...]) -> None:
         """Takes events of an experiment to post; those beyond its share are dropped."""
@@ -68,7 +69,7 @@ class EventRecorder:
     def tell_about(self, regarding: Regarding, *events: Event) -> None:
         """Take events as :meth:`tell` does, also of an experiment that cannot be read."""
         for event in events:
-            if self._allowed(regarding.uid):
+            if self._shares.wait(regarding.uid) == 0.0:
                 self._waiting.append((regarding.uid, event, self._body(regarding, event, datetime.now(UTC))))
         if events:
             self._wake.set()
@@ -106,17 +107,6 @@ class EventRecorder:
         self._series[key] = _Series(now, 1, posted)
         while len(self._series) > _KEPT:
             self._series.popitem(last=False)
-
-    def _allowed(self, uid: str) -> bool:
-        now = time.monotonic()
-        full_at = max(self._full_at.get(uid, now), now)
-        if full_at - now > REFILL_SECONDS * (BURST - 1):
-            return False
-        self._full_at[uid] = full_at + REFILL_SECONDS
-        self._full_at.move_to_end(uid)
-        while len(self._full_at) > _KEPT:
-            self._full_at.popitem(last=False)
-        return True
 
     def _body(self, metadata: Regarding, event: Event, now: datetime) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ from typing import Any
 from maskrcnn_operator.api.status import Progress
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.result import metrics_of, whole_number
+from maskrcnn_trainer.shared.messages import StatusKey
 
 ETA_LENGTH = 40
 _ETA = re.compile(r"^(?:(\d{1,6}) days?, )?(\d{1,9}):(\d{2}):(\d{2})$", re.ASCII)
@@ -20,14 +21,14 @@ def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, n
 
     Metrics of earlier records stay until a record gives the same ones anew. Nothing is raised, whatever a record holds.
     """
-    done, total = whole_number(record.get("step")), whole_number(record.get("total_steps"))
-    metrics = {**_numbers(record.get("graphical")), **_numbers(record.get("kpi"))}
+    done, total = whole_number(record.get(StatusKey.STEP)), whole_number(record.get(StatusKey.TOTAL_STEPS))
+    metrics = {**_numbers(record.get(StatusKey.GRAPHICAL)), **_numbers(record.get(StatusKey.KPI))}
     if done is None and not metrics:
         return before
     old = before if before is not None and before.step == step else Progress(step=step)
-    eta = clean(record.get("eta"), ETA_LENGTH) or old.eta
+    eta = clean(record.get(StatusKey.ETA), ETA_LENGTH) or old.eta
     done, total = (old.iteration if done is None else done), (old.total_iterations if total is None else total)
-    checkpoint = whole_number(record.get("checkpointStep"))
+    checkpoint = whole_number(record.get(StatusKey.CHECKPOINT_STEP))
     merged = {metric.name: metric for metric in (*old.metrics, *metrics_of(metrics))}
     return Progress(
         step=step,

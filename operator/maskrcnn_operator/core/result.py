@@ -14,7 +14,8 @@ from typing import Any
 
 from maskrcnn_operator.api.status import INT32_MAX, INT64_MAX, Artifact, Metric
 from maskrcnn_operator.api.text import clean
-from maskrcnn_trainer.fingerprints import fingerprints_in
+from maskrcnn_trainer.shared.fingerprints import fingerprints_in
+from maskrcnn_trainer.shared.messages import ArtifactKey, ErrorKey, ResultKey
 
 MAX_CODE = 255
 MAX_METRICS = 256
@@ -70,22 +71,22 @@ def parse_result(text: str | bytes) -> TaskResult | None:
 def _from_object(content: object) -> TaskResult:
     if not isinstance(content, Mapping):
         raise ValueError("the result must be an object")
-    code = whole_number(content.get("code"), most=MAX_CODE)
+    code = whole_number(content.get(ResultKey.CODE), most=MAX_CODE)
     if code is None:
-        raise ValueError(f"code: must be a whole number from 0 to {MAX_CODE}")
-    error = _object(content, "error")
+        raise ValueError(f"{ResultKey.CODE}: must be a whole number from 0 to {MAX_CODE}")
+    error = _object(content, ResultKey.ERROR)
     return TaskResult(
         code=code,
-        fingerprint=_exact(content.get("fingerprint") or "", NAME_LENGTH),
+        fingerprint=_exact(content.get(ResultKey.FINGERPRINT) or "", NAME_LENGTH),
         fingerprints=tuple(_exact(name, NAME_LENGTH) for name in fingerprints_in(content)),
-        attempt=whole_number(content.get("attempt"), most=INT32_MAX) or 0,
-        model_path=_exact(content.get("modelPath") or "", PATH_LENGTH) or None,
-        metrics=metrics_of(content.get("metrics")),
-        artifacts=_artifacts(_object(content, "artifacts")),
-        checkpoint_step=whole_number(content.get("checkpointStep")),
-        reason=clean(error.get("reason"), NAME_LENGTH),
-        message=clean(error.get("message"), MESSAGE_LENGTH),
-        up_to_date=content.get("upToDate") is True,
+        attempt=whole_number(content.get(ResultKey.ATTEMPT), most=INT32_MAX) or 0,
+        model_path=_exact(content.get(ResultKey.MODEL_PATH) or "", PATH_LENGTH) or None,
+        metrics=metrics_of(content.get(ResultKey.METRICS)),
+        artifacts=_artifacts(_object(content, ResultKey.ARTIFACTS)),
+        checkpoint_step=whole_number(content.get(ResultKey.CHECKPOINT_STEP)),
+        reason=clean(error.get(ErrorKey.REASON), NAME_LENGTH),
+        message=clean(error.get(ErrorKey.MESSAGE), MESSAGE_LENGTH),
+        up_to_date=content.get(ResultKey.UP_TO_DATE) is True,
     )
 
 
@@ -110,16 +111,16 @@ def _exact(value: object, limit: int) -> str:
 
 def _artifacts(values: Mapping[str, Any]) -> dict[str, Artifact]:
     if len(values) > MAX_ARTIFACTS:
-        raise ValueError(f"artifacts: at most {MAX_ARTIFACTS}")
+        raise ValueError(f"{ResultKey.ARTIFACTS}: at most {MAX_ARTIFACTS}")
     return {_exact(name, NAME_LENGTH): _artifact(item) for name, item in values.items()}
 
 
 def _artifact(item: object) -> Artifact:
-    path = item.get("path") if isinstance(item, Mapping) else None
+    path = item.get(ArtifactKey.PATH) if isinstance(item, Mapping) else None
     if not isinstance(item, Mapping) or not path:
-        raise ValueError("artifacts: each has a path")
-    digest = clean(item.get("sha256"), NAME_LENGTH) or None
-    return Artifact(path=_exact(path, PATH_LENGTH), bytes=whole_number(item.get("bytes")), sha256=digest)
+        raise ValueError(f"{ResultKey.ARTIFACTS}: each has a {ArtifactKey.PATH}")
+    digest = clean(item.get(ArtifactKey.SHA256), NAME_LENGTH) or None
+    return Artifact(path=_exact(path, PATH_LENGTH), bytes=whole_number(item.get(ArtifactKey.BYTES)), sha256=digest)
 
 
 def metrics_of(values: object) -> tuple[Metric, ...]:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.problems import field_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.spec.reading import UNREADABLE_VALUES
+from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES
 
 
 class PodIds(ApiModel):

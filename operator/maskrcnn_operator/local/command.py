@@ -28,8 +28,8 @@ from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, Outcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
+from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
-from maskrcnn_trainer.version import version
 
 log = logging.getLogger(__name__)
 

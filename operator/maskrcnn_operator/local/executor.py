@@ -19,8 +19,9 @@ from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, without_ours
 from maskrcnn_operator.local.process import AttemptProcess, Files
-from maskrcnn_operator.local.results import TERMINATION_FILE, finished_result, last_word
+from maskrcnn_operator.local.results import finished_result, last_word
 from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.shared.messages import TERMINATION_FILE
 
 log = logging.getLogger(__name__)
 

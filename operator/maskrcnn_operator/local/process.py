@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maskrcnn_operator.local.records import RecordFollower
-from maskrcnn_operator.local.store import write_atomically
-from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.shared.files import read_regular, replace_file
+from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, RunKey
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class AttemptProcess:
         self, arguments: Sequence[str], environment: Mapping[str, str], files: Files, *, uid: str, fingerprint: str
     ) -> None:
         self.files, self.uid, self.fingerprint = files, uid, fingerprint
-        self.records = RecordFollower(files.directory / "status.json")
+        self.records = RecordFollower(files.directory / STATUS_FILE)
         self.started = datetime.now(UTC).replace(microsecond=0)
         self.ended: datetime | None = None
         self.stopping = False
@@ -163,14 +163,14 @@ class AttemptProcess:
         if log.parent.is_symlink():
             raise OSError(errno.ELOOP, f"{log.parent} is a link", str(log))
         if self.files.spec.exists():
-            write_atomically(log.with_suffix(".spec.yaml"), self.files.spec.read_text(encoding="utf-8"))
+            replace_file(log.with_suffix(".spec.yaml"), self.files.spec.read_bytes())
         if self.files.staged_log.exists():
             self.files.staged_log.replace(log)
 
     def _claimed(self) -> bool:
         try:
-            run = json.loads(read_regular(self.files.directory / "run.json"))
-            found = (run["experimentUid"], run["attempt"], run["fingerprint"])
+            run = json.loads(read_regular(self.files.directory / RUN_FILE))
+            found = (run[RunKey.EXPERIMENT_UID], run[RunKey.ATTEMPT], run[RunKey.FINGERPRINT])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         return bool(found == (self.uid, self.files.attempt, self.fingerprint))

@@ -10,9 +10,7 @@ from maskrcnn_operator.api.status import Artifact
 from maskrcnn_operator.core.result import TaskResult, parse_result
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_trainer.errors import EXIT_OK
-
-RESULT_FILE = "result.json"
-TERMINATION_FILE = "termination.json"
+from maskrcnn_trainer.shared.messages import RESULT_FILE, TERMINATION_FILE
 
 
 def last_word(

@@ -6,10 +6,9 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 
 from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
@@ -29,6 +28,7 @@ from maskrcnn_operator.local.process import UNCLAIMED_LOGS, clear_staging
 from maskrcnn_operator.local.results import finished_result
 from maskrcnn_operator.local.store import LOCK_FILE, STATUS_FILE, StatusStore
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput
+from maskrcnn_trainer.shared.stop_signals import StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -40,27 +40,13 @@ PROGRESS_INTERVAL = timedelta(seconds=2)
 LOCAL_SETTINGS = Settings(max_parallel_steps=1, keep_last_run=timedelta())
 
 
-@dataclass
-class Interrupts:
-    """SIGINT and SIGTERM while a run goes on: the first stops after a checkpoint, a second Ctrl-C kills."""
+class Interrupts(StopSignals):
+    """SIGINT and SIGTERM while a run goes on: the first stops after a checkpoint, a Ctrl-C after it kills."""
 
-    first: signal.Signals | None = None
-    kill: bool = False
-    _previous: dict[int, object] = field(default_factory=dict)
-
-    def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.first is not None and number == signal.SIGINT:
-            self.kill = True
-        self.first = self.first or signal.Signals(number)
+    @property
+    def kill(self) -> bool:
+        """Return whether a SIGINT has come after another signal."""
+        return self.interrupts > (self.first is signal.SIGINT)
 
 
 @dataclass(frozen=True)

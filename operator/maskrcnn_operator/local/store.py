@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import secrets
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +15,7 @@ from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.shared.files import read_regular, replace_file
 
 STATUS_FILE = "experiment-status.json"
 LOCK_FILE = ".lock"
@@ -81,7 +78,7 @@ class StatusStore:
             "metadata": {"name": self.name, "uid": self.uid},
             "status": status.to_json(),
         }
-        write_atomically(self.file, json.dumps(content, indent=2) + "\n")
+        replace_file(self.file, (json.dumps(content, indent=2) + "\n").encode())
         self.status = status
 
 
@@ -100,22 +97,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it isn't UTF-8"
     return "it has a number that is too large" if isinstance(error, ValueError) else "it has no metadata.uid or status"
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a text file beside its place, then rename it; a link there is replaced, not followed."""
-    with _beside(file) as partial:
-        with partial.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-
-
-@contextlib.contextmanager
-def _beside(file: Path) -> Iterator[Path]:
-    partial = file.with_name(f".{file.name}.{secrets.randbelow(10**8)}.partial")
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from maskrcnn_operator.api.generated import write_or_check
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.metrics import process
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, LEFT_OUT_HELP, SERIES, TOTAL, TOTAL_HELP
@@ -108,17 +107,8 @@ def _table(rows: Iterator[tuple[str, str, str, str]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the page to standard output, or compares it with a file; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m maskrcnn_operator.metrics.docs", description=__doc__)
-    parser.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE holds the page")
-    options = parser.parse_args(arguments)
-    if options.check is None:
-        sys.stdout.write(page())
-        return 0
-    if options.check.is_file() and options.check.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write(f"{options.check} is stale: python -m maskrcnn_operator.metrics.docs > {options.check}\n")
-    return 1
+    """Write the page to standard output, or compare it with a file; return the exit code."""
+    return write_or_check(page, arguments, module="maskrcnn_operator.metrics.docs", description=__doc__)
 
 
 if __name__ == "__main__":

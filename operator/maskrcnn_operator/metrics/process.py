@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.version import version
 
 REGISTRY = CollectorRegistry()
 """Holds what this module counts, and the process' CPU, memory and files."""

@@ -15,6 +15,7 @@ from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.jobs.views import JobView, PodView
 from maskrcnn_operator.progress.refusal import Refusal
 from maskrcnn_operator.progress.report import Report
+from maskrcnn_trainer.shared.messages import SenderKey
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
@@ -117,9 +118,9 @@ def _contradiction(report: Report, experiment: MaskRCNNExperiment, step: StepSta
     # an image of an older release names the fingerprint that it knows
     known = report.fingerprint in job.older_fingerprints
     said_and_true = (
-        ("experimentUid", report.experiment_uid, experiment.metadata.uid),
-        ("attempt", report.attempt, step.attempt),
-        ("fingerprint", report.fingerprint, report.fingerprint if known else step.fingerprint),
+        (SenderKey.EXPERIMENT_UID, report.experiment_uid, experiment.metadata.uid),
+        (SenderKey.ATTEMPT, report.attempt, step.attempt),
+        (SenderKey.FINGERPRINT, report.fingerprint, report.fingerprint if known else step.fingerprint),
     )
     for field, said, true in said_and_true:
         if said is not None and said != true:

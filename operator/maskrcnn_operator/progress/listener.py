@@ -14,9 +14,9 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.progress.bounds import Bounds, connection_to_refuse, next_turn
 from maskrcnn_operator.progress.connection import Connection
-from maskrcnn_operator.progress.rate_limit import RateLimit
 
 log = logging.getLogger(__name__)
 

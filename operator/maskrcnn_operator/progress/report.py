@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from maskrcnn_operator.progress.refusal import Refusal, Refused
+from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusKey
 
 MAX_REPORT_BYTES = 64 * 1024
 MAX_METRICS = 64
 """Metrics of one record, and of the status."""
 MAX_NUMBER = 2**53
 """Largest count: what every reader of JSON can hold."""
-REPORT_VERSION = 1
 
+_COUNTS = (StatusKey.STEP, StatusKey.TOTAL_STEPS, StatusKey.CHECKPOINT_STEP)
 _METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,62}")
 _ETA = re.compile(r"(\d{1,6} days?, )?\d{1,9}:\d{2}:\d{2}")
 
@@ -51,21 +52,21 @@ def parse_report(body: bytes) -> Report:
         _refuse(f"the body is no JSON: {_shortened(str(error))}")
     if not isinstance(content, dict):
         _refuse("the body must be one JSON object")
-    version = content.get("version", REPORT_VERSION)
-    if type(version) is not int or version != REPORT_VERSION:
-        _refuse(f"version: {REPORT_VERSION} is what is read here")
-    counts = {name: _count(content, name) for name in ("step", "total_steps", "checkpointStep")}
-    eta = _text(content, "eta", 40)
+    version = content.get(SenderKey.VERSION, MESSAGE_VERSION)
+    if type(version) is not int or version != MESSAGE_VERSION:
+        _refuse(f"{SenderKey.VERSION}: {MESSAGE_VERSION} is what is read here")
+    counts: dict[str, int | None] = {name: _count(content, name) for name in _COUNTS}
+    eta = _text(content, StatusKey.ETA, 40)
     if eta is not None and not _ETA.fullmatch(eta):
-        _refuse("eta: must be a duration as h:mm:ss")
-    kpi, graphical = _metrics(content, "kpi"), _metrics(content, "graphical")
+        _refuse(f"{StatusKey.ETA}: must be a duration as h:mm:ss")
+    kpi, graphical = _metrics(content, StatusKey.KPI), _metrics(content, StatusKey.GRAPHICAL)
     if len(kpi | graphical) > MAX_METRICS:
-        _refuse(f"kpi and graphical: at most {MAX_METRICS} metrics")
+        _refuse(f"{StatusKey.KPI} and {StatusKey.GRAPHICAL}: at most {MAX_METRICS} metrics")
     return Report(
-        experiment_uid=_text(content, "experimentUid", 128),
-        attempt=_count(content, "attempt"),
-        fingerprint=_text(content, "fingerprint", 256),
-        record={**counts, "eta": eta, "kpi": kpi, "graphical": graphical},
+        experiment_uid=_text(content, SenderKey.EXPERIMENT_UID, 128),
+        attempt=_count(content, SenderKey.ATTEMPT),
+        fingerprint=_text(content, SenderKey.FINGERPRINT, 256),
+        record={**counts, StatusKey.ETA: eta, StatusKey.KPI: kpi, StatusKey.GRAPHICAL: graphical},
     )
 
 

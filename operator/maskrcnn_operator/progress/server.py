@@ -16,11 +16,11 @@ from aiohttp import web
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.jobs.views import JobView, PodView
 from maskrcnn_operator.progress.authorise import Peer, authorise, speaks_for_current
 from maskrcnn_operator.progress.bounds import Bounds
 from maskrcnn_operator.progress.listener import BoundedListener
-from maskrcnn_operator.progress.rate_limit import RateLimit
 from maskrcnn_operator.progress.refusal import Refusal, Refused
 from maskrcnn_operator.progress.report import MAX_REPORT_BYTES, parse_report
 from maskrcnn_operator.progress.tokens import TokenChecker

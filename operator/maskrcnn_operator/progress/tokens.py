@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.single_flight import SingleFlight
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.progress.authorise import Peer, peer_of
-from maskrcnn_operator.progress.rate_limit import RateLimit
 from maskrcnn_operator.progress.refusal import Refusal
 
 ACCEPTED_SECONDS = 300.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 if TYPE_CHECKING:
     from maskrcnn_operator.jobs.defaults import JobDefaults

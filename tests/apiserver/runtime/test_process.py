@@ -22,7 +22,7 @@ from tests.apiserver.runtime.experiments import CONVERT, EVALUATE, TRAIN, Cluste
 from tests.apiserver.runtime.process import controller
 from tests.apiserver.runtime.running import RunningOperator, options_for
 
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 

@@ -11,11 +11,11 @@ import pytest
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.fingerprints import as_members, fingerprint_of, fingerprints_in
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.launch.ownership import claim
 from maskrcnn_trainer.launch.run_file import read_run
 from maskrcnn_trainer.modelfile import ModelFile, write_model_file
+from maskrcnn_trainer.shared.fingerprints import as_members, fingerprint_of, fingerprints_in
 
 OLD = "aaaaaaaa111111111111111111111111-v1"
 """By version 1, all that an older release knows."""

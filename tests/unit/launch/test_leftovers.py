@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.files import open_unfinished, write_atomically
+from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
+from maskrcnn_trainer.shared.files import open_unfinished
 
 KILLED = (
     "import os, signal, sys; from pathlib import Path; from maskrcnn_trainer.files import write_atomically\n"

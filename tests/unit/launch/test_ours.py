@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer import artifacts, report
+from maskrcnn_trainer import artifacts
 from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.export import outputs as export_outputs
@@ -16,22 +16,22 @@ from maskrcnn_trainer.inference.task import OUTPUTS
 from maskrcnn_trainer.launch.contents import entries, remove_ours
 from maskrcnn_trainer.launch.logs import log_file
 from maskrcnn_trainer.launch.ours import (
-    RUN_FILE,
     is_deletable,
     is_ignored,
     is_ours,
     labels_of,
     may_stand_unclaimed,
 )
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec import task_table
 from maskrcnn_trainer.training import checkpoint
 
 OF_TASKS = [
     "labels/a\nb.json",
     RUN_FILE,
-    artifacts.RESULT_FILE,
-    report.STATUS_FILE,
-    "termination.json",
+    RESULT_FILE,
+    STATUS_FILE,
+    TERMINATION_FILE,
     # dataset_convert
     shard_name("train", 0, 256),
     shard_name("a.b c-1", 3, 99_999),

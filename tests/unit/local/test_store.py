@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from maskrcnn_operator.local.store import StatusStore, write_atomically
+from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.local.store import StatusStore
 from maskrcnn_trainer.errors import InvalidInput
 
 
-def test_new_content_is_on_disk_before_it_replaces_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "status.json"
-    write_atomically(file, "old")
-    on_disk: list[tuple[str, str]] = []
-
-    def record(descriptor: int) -> None:
-        partial = next(path for path in tmp_path.iterdir() if path.samefile(f"/proc/self/fd/{descriptor}"))
-        on_disk.append((partial.read_text(), file.read_text()))
-
-    monkeypatch.setattr(os, "fsync", record)
-    write_atomically(file, "new")
-    assert on_disk == [("new", "old")]
-    assert file.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [file]
+def test_write_that_fails_names_the_status_file_and_keeps_the_old_content(tmp_path: Path) -> None:
+    with StatusStore(tmp_path, "shapes") as store:
+        store.write(ExperimentStatus())
+        old = store.file.read_bytes()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as refused:
+                store.write(ExperimentStatus())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.filename == str(store.file)
+    assert (store.file.read_bytes(), sorted(tmp_path.iterdir())) == (old, [tmp_path / ".lock", store.file])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"metadata": 1}'])

@@ -20,7 +20,7 @@ from maskrcnn_operator.metrics import docs, experiments, process
 from maskrcnn_operator.metrics import server as module
 from maskrcnn_operator.metrics.experiments import LEFT_OUT, SERIES, TOTAL, ExperimentCollector
 from maskrcnn_operator.metrics.server import KEPT_SECONDS, MOST_KEPT, metrics_app, serve
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment
@@ -215,4 +215,4 @@ def test_the_page_is_fresh(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert capsys.readouterr().out == PAGE.read_text()
     (tmp_path / "stale.md").write_text("# Metrics\n")
     assert docs.main(["--check", str(tmp_path / "stale.md")]) == 1
-    assert "is stale" in capsys.readouterr().err
+    assert "run `make manifests`" in capsys.readouterr().err

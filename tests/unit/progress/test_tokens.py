@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.cluster.errors import api_error
+from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.progress.authorise import Peer
-from maskrcnn_operator.progress.rate_limit import RateLimit
 from maskrcnn_operator.progress.refusal import Refusal
 from maskrcnn_operator.progress.tokens import MAX_PENDING, TokenChecker
 

@@ -18,7 +18,7 @@ from maskrcnn_operator.runtime.command import RECURSION_LIMIT
 from maskrcnn_operator.runtime.logs import LogLevel, set_up_logging
 from maskrcnn_operator.runtime.options import Options, report_address
 from maskrcnn_trainer.cli import main as trainer_main
-from maskrcnn_trainer.version import version
+from maskrcnn_trainer.shared.version import version
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,6 +10,7 @@ from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.shared.messages import STATUS_FILE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
 
 OUTPUTS = (METRICS_FILE, DETECTIONS_FILE)
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     results_dir = Path(arguments.results_dir or environment.results_dir or model_path.parent / "evaluation")
     standing = [name for name in OUTPUTS if (results_dir / name).exists()]
     # an earlier evaluation has left its status.json too
-    if standing and environment.fingerprint is None and not (results_dir / "status.json").exists():
+    if standing and environment.fingerprint is None and not (results_dir / STATUS_FILE).exists():
         raise InvalidInput(
             f"{results_dir} holds {', '.join(standing)}, which no evaluation has written; give another -r, or remove "
             "them",

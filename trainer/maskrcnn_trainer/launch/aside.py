@@ -21,7 +21,6 @@ from pathlib import Path
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.errors import InvalidInput, TaskError, TryAgain
-from maskrcnn_trainer.fingerprints import fingerprints_in
 from maskrcnn_trainer.launch.contents import (
     first_changed,
     first_foreign,
@@ -33,8 +32,9 @@ from maskrcnn_trainer.launch.contents import (
     shown,
 )
 from maskrcnn_trainer.launch.inputs import Input, holds, inputs_of, lies_in
-from maskrcnn_trainer.launch.ours import RUN_FILE
 from maskrcnn_trainer.launch.run_file import Kind, Mark, read_mark
+from maskrcnn_trainer.shared.fingerprints import fingerprints_in
+from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.spec.task_table import CHECKPOINT
 
 log = logging.getLogger(__name__)

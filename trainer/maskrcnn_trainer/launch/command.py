@@ -5,25 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from maskrcnn_trainer.artifacts import read_result
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
-from maskrcnn_trainer.fingerprints import fingerprints_in
-from maskrcnn_trainer.gang import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
+from maskrcnn_trainer.shared.fingerprints import fingerprints_in
+from maskrcnn_trainer.shared.messages import ArtifactKey, Failure, ResultKey, StoredArtifact
+from maskrcnn_trainer.shared.stop_signals import StopSignals
+from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.termination import termination_message, write_termination_message
 
@@ -133,28 +133,16 @@ def launch(
                 host.close()
 
 
-class _StopRequest:
+class _StopRequest(StopSignals):
     """SIGTERM and SIGINT are handed to the processes; a second SIGINT kills them."""
 
     def __init__(self) -> None:
-        self.asked = False
+        super().__init__()
         self.gang: Gang | None = None
-        self._interrupts = 0
-        self._previous: dict[int, object] = {}
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        self._interrupts += number == signal.SIGINT
+    def on_signal(self) -> None:
         if self.gang is not None:
-            if self._interrupts > 1:
+            if self.interrupts > 1:
                 self.gang.kill()
             else:
                 self.gang.stop()
@@ -178,7 +166,7 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
             "the same on every node",
             reason="PortUnusable",
         )
-        said = {"reason": refused.reason, "message": str(refused)}
+        said = Failure(refused.reason, str(refused))
         last_word = termination_message(settings.task[0], refused.exit_code, environment, error=said)
         write_termination_message(environment, last_word)
         raise refused from error
@@ -217,17 +205,17 @@ def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> boo
     log.info("%s already holds the results of this fingerprint; nothing to do", results_dir)
     if settings.node_rank == 0:
         artifacts = {
-            name: {key: value for key, value in artifact.items() if key != "sha256"}
-            for name, artifact in result["artifacts"].items()
+            name: StoredArtifact(artifact[ArtifactKey.PATH], artifact[ArtifactKey.BYTES])
+            for name, artifact in result[ResultKey.ARTIFACTS].items()
         }
         message = termination_message(
             settings.task[0],
             EXIT_OK,
             environment,
-            model_path=result.get("modelPath"),
-            metrics=result.get("metrics"),
+            model_path=result.get(ResultKey.MODEL_PATH),
+            metrics=result.get(ResultKey.METRICS),
             artifacts=artifacts,
-            checkpoint_step=result.get("checkpointStep"),
+            checkpoint_step=result.get(ResultKey.CHECKPOINT_STEP),
             up_to_date=True,
         )
         write_termination_message(environment, message)
@@ -291,7 +279,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
         else:
             reason = "ProcessFailed"
             text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"
-        error = {"reason": reason, "message": text}
+        error = Failure(reason, text)
         write_termination_message(
             environment, termination_message(settings.task[0], telling.code, environment, error=error)
         )
@@ -302,14 +290,14 @@ def _say_refused(error: TaskError, environment: TaskEnvironment, settings: Launc
     """Write the last word of a start that could not claim its directory; never into that directory."""
     results_dir, last_word = Path(str(environment.results_dir)), environment.termination_log
     if last_word and not Path(last_word).resolve().is_relative_to(results_dir.resolve()):
-        said = {"reason": error.reason, "message": str(error)}
+        said = Failure(error.reason, str(error))
         write_termination_message(
             environment, termination_message(settings.task[0], error.exit_code, environment, error=said)
         )
 
 
 def _say_stopped(environment: TaskEnvironment, settings: LaunchSettings) -> int:
-    error = {"reason": "Stopped", "message": "stopped before the processes were started"}
+    error = Failure("Stopped", "stopped before the processes were started")
     write_termination_message(
         environment, termination_message(settings.task[0], EXIT_STOPPED, environment, error=error)
     )

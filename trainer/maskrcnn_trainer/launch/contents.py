@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FILE, is_foreign_report
+from maskrcnn_trainer.artifacts import is_foreign_report
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member
 from maskrcnn_trainer.launch.ours import (
-    RUN_FILE,
     is_deletable,
     is_ignored,
     is_kept_by_us,
@@ -29,6 +28,7 @@ from maskrcnn_trainer.launch.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.launch.run_file import Kind, Mark
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from maskrcnn_trainer.artifacts import RESULT_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 
-RUN_FILE = "run.json"
 LOGS = "logs"
 
 LOG_FILES = (

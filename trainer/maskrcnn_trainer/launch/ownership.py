@@ -23,8 +23,8 @@ from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.launch.aside import make_way
 from maskrcnn_trainer.launch.contents import printable
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ours import RUN_FILE
 from maskrcnn_trainer.launch.run_file import Run, name_result, read_run
+from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
 
 log = logging.getLogger(__name__)

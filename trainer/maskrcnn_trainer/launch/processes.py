@@ -20,9 +20,10 @@ from maskrcnn_trainer.errors import (
     EXIT_WORKSPACE_FULL,
 )
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
-from maskrcnn_trainer.last_word import VARIABLE, LastWord, open_last_word, read_last_word
+from maskrcnn_trainer.last_word import VARIABLE, open_last_word, read_last_word
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 from maskrcnn_trainer.launch.parent import end_with_parent
+from maskrcnn_trainer.shared.messages import Failure
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Ended:
     rank: int
     code: int
     by_us: bool = False
-    word: LastWord | None = None
+    word: Failure | None = None
 
 
 def most_telling(ended: Sequence[Ended]) -> Ended | None:

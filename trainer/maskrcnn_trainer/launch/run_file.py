@@ -11,11 +11,11 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.artifacts import RESULT_FILE, write_json_atomically
+from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.files import read_regular
-from maskrcnn_trainer.fingerprints import as_members, fingerprints_in
-from maskrcnn_trainer.launch.ours import RUN_FILE
+from maskrcnn_trainer.shared.files import read_regular
+from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunKey
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR
 
 _LARGEST = 1 << 20
@@ -50,11 +50,11 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "version": 1,
-            "experimentUid": self.experiment_uid,
-            "attempt": self.attempt,
+            RunKey.VERSION: RUN_VERSION,
+            RunKey.EXPERIMENT_UID: self.experiment_uid,
+            RunKey.ATTEMPT: self.attempt,
             **as_members(self.fingerprints),
-            "token": self.token,
+            RunKey.TOKEN: self.token,
         }
 
 
@@ -111,16 +111,16 @@ def read_mark(results_dir: Path) -> Mark:
     run, content = _content(results_dir / RUN_FILE)
     read = _run_of(content)
     if run is Kind.OURS and (read is None or not _are_fingerprints(read.fingerprints)):
-        known = isinstance(content, dict) and {"experimentUid", "token"} & content.keys()
+        known = isinstance(content, dict) and {RunKey.EXPERIMENT_UID, RunKey.TOKEN} & content.keys()
         run, read = (Kind.DAMAGED if known else Kind.FOREIGN), None
     result, content = _content(results_dir / RESULT_FILE)
     fingerprints = fingerprints_in(content) if isinstance(content, dict) else ()
     if result is Kind.OURS and not _are_fingerprints(fingerprints):
         result, fingerprints = Kind.FOREIGN, ()
-    artifacts = content.get("artifacts") if result is Kind.OURS else None
+    artifacts = content.get(ResultKey.ARTIFACTS) if result is Kind.OURS else None
     artifacts = artifacts if isinstance(artifacts, dict) else {}
     records = artifacts.get("records")
-    path = records.get("path") if isinstance(records, dict) else None
+    path = records.get(ArtifactKey.PATH) if isinstance(records, dict) else None
     return Mark(
         run,
         result,
@@ -157,7 +157,11 @@ def _run_of(content: Any) -> Run | None:
     try:
         *older, fingerprint = fingerprints_in(content)
         return Run(
-            str(content["experimentUid"]), int(content["attempt"]), fingerprint, str(content["token"]), tuple(older)
+            str(content[RunKey.EXPERIMENT_UID]),
+            int(content[RunKey.ATTEMPT]),
+            fingerprint,
+            str(content[RunKey.TOKEN]),
+            tuple(older),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None

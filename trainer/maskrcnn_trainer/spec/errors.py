@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,9 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.text import shown
+
+__all__ = ["Path", "Problem", "SpecError", "dotted", "shown"]
 
 Path = tuple[str | int, ...]
 """Where a value stands: snake_case names of fields, and positions in lists."""
@@ -21,15 +23,6 @@ def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else ("." if text else "") + spelling(part)
     return text
-
-
-def shown(value: Any, limit: int = 80) -> str:
-    """A value as it may stand in a message: as JSON, on one line, not endless."""
-    try:
-        text = json.dumps(value, default=str, ensure_ascii=False)
-    except (TypeError, ValueError):  # keys that JSON does not know, or a list within itself
-        text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 @dataclass(frozen=True)

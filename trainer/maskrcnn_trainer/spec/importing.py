@@ -14,15 +14,14 @@ from typing import Any
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.resource import API_VERSION, EXPERIMENT_NAME_LENGTH, KIND, WORKSPACE_MOUNT
 from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.partial import nested_model
 from maskrcnn_trainer.spec.prototxt import OURS
-from maskrcnn_trainer.spec.reading import KIND, SpecText, read_spec, read_text
+from maskrcnn_trainer.spec.reading import SpecText, read_spec, read_text
 
-API_VERSION = "maskrcnn.dev/v1alpha1"
-NAME_LENGTH = 32
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -48,7 +47,7 @@ def experiment_name(path: str | os.PathLike[str]) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", Path(path).stem.lower()).strip("-")
     if not label[:1].isalpha():
         label = f"experiment-{label}"
-    return label[:NAME_LENGTH].rstrip("-")
+    return label[:EXPERIMENT_NAME_LENGTH].rstrip("-")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -134,8 +133,8 @@ def _outside(spec: ExperimentSpec) -> list[str]:
     found = [f"{name} is absent: training and evaluation need it" for name in missing]
     for name, value in paths.items():
         for path in (value or "").split(","):
-            if path and not path.strip().startswith("/workspace/"):
-                found.append(f"{name}: {path.strip()} is not under /workspace, where the claim is mounted")
+            if path and not path.strip().startswith(f"{WORKSPACE_MOUNT}/"):
+                found.append(f"{name}: {path.strip()} is not under {WORKSPACE_MOUNT}, where the claim is mounted")
     return found
 
 

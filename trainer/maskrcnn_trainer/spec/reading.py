@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +14,9 @@ from typing import Any, Literal
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_regular
-from maskrcnn_trainer.spec.errors import shown
+from maskrcnn_trainer.shared.files import read_regular
+from maskrcnn_trainer.shared.resource import KIND
+from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, TooDeep, load_documents
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec
@@ -25,99 +25,17 @@ from maskrcnn_trainer.spelling import use_names
 
 LOG = logging.getLogger(__name__)
 
-KIND = "MaskRCNNExperiment"
-
-UNREADABLE_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What PyYAML raises, besides YAMLError, for a value that it cannot make: a whole number of more than 4,300 digits, an
-escaped character beyond Unicode, or a tag such as ``!!bool`` before a text that isn't one."""
-
-
-MOST_BITS = 1024
-"""Of a whole number: the largest floating-point number has as many, and Python writes few more (4,300 digits)."""
 _MAX_DEPTH = 100
 """Levels of mappings and lists in YAML; a manifest has about 15, and PyYAML recurses at each."""
 
 
-class _TooDeep(yaml.MarkedYAMLError):
-    """Mappings or lists that are nested more than ``_MAX_DEPTH`` deep."""
-
-
-class ValueLoader(yaml.SafeLoader):
-    """YAML whose values that cannot be read are told with their line, and in place of Python's words."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            value: object = super().construct_object(node, deep)
-        except UNREADABLE_VALUES:
-            raise _unreadable(node) from None
-        if isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise _unreadable(node)
-        return value
-
-    def scan_flow_scalar(self, style: str) -> Any:
-        start = self.get_mark()
-        try:
-            return super().scan_flow_scalar(style)
-        except UNREADABLE_VALUES:
-            problem = "an escaped character is beyond Unicode, which ends at 10FFFF"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=start) from None
-
-
-def _unreadable(node: yaml.Node) -> yaml.MarkedYAMLError:
-    kind = node.tag.rpartition(":")[2]
-    found = shown(node.value, 40) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-    number = kind == "int" and node.value.strip("+-")[:1].isdecimal()
-    words = f"the number {found} is too large" if number else f"{found} cannot be read as {kind}"
-    return yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
-
-
-class _Loader(ValueLoader):
-    """YAML as an API server reads it: 1e-4 is a number (YAML 1.1 has it as a text), a key stands once."""
-
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self._depth == _MAX_DEPTH:
-            raise _TooDeep(problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    seen: set[Hashable] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
 def load_yaml(text: str) -> list[Any]:
-    """The documents of a YAML text, empty ones left out.
+    """Return the documents of a YAML text, empty ones left out; see :func:`load_documents`.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or a key stands twice in a mapping.
+        yaml.YAMLError: invalid YAML, a key that stands twice in a mapping, or more than ``_MAX_DEPTH`` levels.
     """
-    return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+    return load_documents(text, most_levels=_MAX_DEPTH)
 
 
 @dataclass(frozen=True)
@@ -164,7 +82,7 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
     except (yaml.YAMLError, *UNREADABLE_VALUES) as error:
         if looks_like_prototxt(text):
             return _from_prototxt(text, source)
-        if isinstance(error, _TooDeep) and error.problem_mark is not None:
+        if isinstance(error, TooDeep) and error.problem_mark is not None:
             raise InvalidInput(
                 f"{source}: line {error.problem_mark.line + 1}: mappings or lists are nested more than {_MAX_DEPTH} "
                 "deep; a closing bracket is probably missing before it"

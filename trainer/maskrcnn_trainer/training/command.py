@@ -8,7 +8,7 @@ import os
 from maskrcnn_trainer.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TaskError
-from maskrcnn_trainer.gang import MOST_PROCESSES
+from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
 
 STARTED = "Starting Mask R-CNN training."
 

@@ -17,7 +17,6 @@ from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
 from maskrcnn_trainer.files import make_directory
-from maskrcnn_trainer.fingerprints import as_members, fingerprint_of
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.listing import variable_listing
@@ -27,6 +26,7 @@ from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.runtime import compute_dtype, describe_runtime
+from maskrcnn_trainer.shared.fingerprints import as_members, fingerprint_of
 from maskrcnn_trainer.spec import ExperimentSpec, plan_steps
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.agreement import check_same_on_all_ranks

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from maskrcnn_trainer.errors import Stopped
+from maskrcnn_trainer.shared.stop_signals import STOPPING, signals_handled
 
 
 @contextlib.contextmanager
@@ -18,11 +19,8 @@ def stopping_on_sigterm() -> Iterator[None]:
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _stop)
-    try:
+    with signals_handled(_stop, signal.SIGTERM):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -32,13 +30,10 @@ def signals_put_off() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, lambda one, _: came.append(one)) for number in numbers}
     try:
-        yield
+        with signals_handled(lambda number, _: came.append(number), *STOPPING):
+            yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         for came_number in dict.fromkeys(came):
             signal.raise_signal(came_number)
 

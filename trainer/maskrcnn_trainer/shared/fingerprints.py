@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+FINGERPRINT = "fingerprint"
+FINGERPRINTS = "fingerprints"
+
 
 def as_members(fingerprints: Sequence[str]) -> dict[str, Any]:
     """Return the members of a JSON object that name the fingerprints of a step; none without a fingerprint."""
     if not fingerprints:
         return {}
-    return {"fingerprint": fingerprints[0], **({"fingerprints": list(fingerprints)} if len(fingerprints) > 1 else {})}
+    several = {FINGERPRINTS: list(fingerprints)} if len(fingerprints) > 1 else {}
+    return {FINGERPRINT: fingerprints[0], **several}
 
 
 def fingerprints_in(content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the fingerprints that a JSON object names, oldest first; none where it names none that are texts."""
-    first, several = content.get("fingerprint"), content.get("fingerprints")
+    first, several = content.get(FINGERPRINT), content.get(FINGERPRINTS)
     if not isinstance(first, str) or not first:
         return ()
     if not isinstance(several, list) or not all(isinstance(value, str) and value for value in several):

@@ -1,4 +1,4 @@
-"""The largest gang of a training, for the manifest of an experiment and for the command line."""
+"""Limits of the worker group of a training, for the manifest of an experiment and for the command line."""
 
 from __future__ import annotations
 

@@ -1,0 +1,274 @@
+"""Records that a task and the operator exchange as JSON: file names, keys, and the objects that a task writes.
+
+The termination message and ``result.json`` report how a task ended, a line of ``status.json`` how far it is, a posted
+report the same with its sender, and ``run.json`` which run owns a results directory. Keys of ``status.json`` are those
+of the original toolkit, in snake case; ``checkpointStep`` and all other records are in camel case.
+
+A reader takes the keys from here and checks every value itself: any program of a user's image may have written it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from maskrcnn_trainer.shared import fingerprints
+
+MESSAGE_VERSION = 1
+"""Version of the termination message, of ``result.json`` and of a posted report."""
+RUN_VERSION = 1
+"""Version of ``run.json``."""
+
+RUN_FILE = "run.json"
+RESULT_FILE = "result.json"
+STATUS_FILE = "status.json"
+TERMINATION_FILE = "termination.json"
+"""The termination message of a task that runs without a cluster."""
+
+Number = int | float
+
+
+class ResultKey(StrEnum):
+    """Keys of a termination message, and those that only ``result.json`` has."""
+
+    VERSION = "version"
+    TASK = "task"
+    CODE = "code"
+    FINGERPRINT = fingerprints.FINGERPRINT
+    ATTEMPT = "attempt"
+    MODEL_PATH = "modelPath"
+    METRICS = "metrics"
+    ARTIFACTS = "artifacts"
+    CHECKPOINT_STEP = "checkpointStep"
+    ERROR = "error"
+    UP_TO_DATE = "upToDate"
+    IMAGE = "image"
+    VERSIONS = "versions"
+    PROCESSES = "processes"
+    THREADS = "threads"
+    START_TIME = "startTime"
+    COMPLETION_TIME = "completionTime"
+
+
+class ArtifactKey(StrEnum):
+    """Keys of an artifact; only ``result.json`` has the hash."""
+
+    PATH = "path"
+    BYTES = "bytes"
+    SHA256 = "sha256"
+
+
+class ErrorKey(StrEnum):
+    """Keys of the error of a failed task."""
+
+    REASON = "reason"
+    MESSAGE = "message"
+
+
+class StatusKey(StrEnum):
+    """Keys of a line of ``status.json`` and of a posted report."""
+
+    DATE = "date"
+    TIME = "time"
+    STATUS = "status"
+    MESSAGE = "message"
+    EPOCH = "epoch"
+    MAX_EPOCH = "max_epoch"
+    STEP = "step"
+    TOTAL_STEPS = "total_steps"
+    ETA = "eta"
+    TIME_PER_EPOCH = "time_per_epoch"
+    KPI = "kpi"
+    GRAPHICAL = "graphical"
+    CHECKPOINT_STEP = "checkpointStep"
+
+
+class SenderKey(StrEnum):
+    """Keys by which a posted report names its sender; the keys of its ``status.json`` line follow."""
+
+    VERSION = "version"
+    TASK = "task"
+    EXPERIMENT_UID = "experimentUid"
+    FINGERPRINT = fingerprints.FINGERPRINT
+    ATTEMPT = "attempt"
+
+
+class RunKey(StrEnum):
+    """Keys of ``run.json``; :func:`fingerprints.as_members` makes the member of several fingerprints."""
+
+    VERSION = "version"
+    EXPERIMENT_UID = "experimentUid"
+    ATTEMPT = "attempt"
+    FINGERPRINT = fingerprints.FINGERPRINT
+    TOKEN = "token"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error of a failed task.
+
+    Attributes:
+        reason: one CamelCase word, such as ``InvalidData``.
+        message: a sentence for the user.
+    """
+
+    reason: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the members of the JSON object."""
+        return {ErrorKey.REASON: self.reason, ErrorKey.MESSAGE: self.message}
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """An artifact of a task.
+
+    Attributes:
+        path: a file, a directory, or a pattern, below ``/workspace`` as a pod sees it.
+        size_bytes: of all its files together.
+        sha256: as hex; None in a termination message.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the members of the JSON object."""
+        digest: dict[str, Any] = {} if self.sha256 is None else {ArtifactKey.SHA256: self.sha256}
+        return {ArtifactKey.PATH: self.path, ArtifactKey.BYTES: self.size_bytes, **digest}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminationMessage:
+    """The end of a task, as its termination message reports it.
+
+    Attributes:
+        code: exit code.
+        model_path: of the model that the task made, below ``/workspace``.
+        metrics: finite numbers; fractions, such as 0.377.
+        checkpoint_step: training step of the newest checkpoint.
+        error: None where ``code`` is 0.
+        up_to_date: the result was there already, and nothing was done.
+    """
+
+    task: str
+    code: int
+    fingerprint: str | None
+    attempt: int
+    model_path: str | None = None
+    metrics: Mapping[str, Number] = field(default_factory=dict)
+    artifacts: Mapping[str, StoredArtifact] = field(default_factory=dict)
+    checkpoint_step: int | None = None
+    error: Failure | None = None
+    up_to_date: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the members of the JSON object."""
+        return {
+            ResultKey.VERSION: MESSAGE_VERSION,
+            ResultKey.TASK: self.task,
+            ResultKey.CODE: self.code,
+            ResultKey.FINGERPRINT: self.fingerprint,
+            ResultKey.ATTEMPT: self.attempt,
+            ResultKey.MODEL_PATH: self.model_path,
+            ResultKey.METRICS: dict(self.metrics),
+            ResultKey.ARTIFACTS: {name: artifact.to_json() for name, artifact in self.artifacts.items()},
+            ResultKey.CHECKPOINT_STEP: self.checkpoint_step,
+            ResultKey.ERROR: None if self.error is None else self.error.to_json(),
+            **({ResultKey.UP_TO_DATE: True} if self.up_to_date else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A successful result, as ``result.json`` holds it.
+
+    Attributes:
+        message: the termination message of the task.
+        digests: SHA-256 of every artifact, as hex.
+        image: of the pod; None without a cluster.
+        versions: of Python and of the packages that can change a result.
+        start_time, completion_time: RFC 3339 in UTC.
+        fingerprints: all that the result is known by, oldest first.
+    """
+
+    message: TerminationMessage
+    digests: Mapping[str, str]
+    versions: Mapping[str, str]
+    processes: int
+    threads: int
+    start_time: str
+    completion_time: str
+    fingerprints: Sequence[str] = ()
+    image: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the members of the JSON object."""
+        artifacts = {
+            name: replace(artifact, sha256=self.digests[name]) for name, artifact in self.message.artifacts.items()
+        }
+        return {
+            **replace(self.message, artifacts=artifacts).to_json(),
+            ResultKey.IMAGE: self.image,
+            ResultKey.VERSIONS: dict(self.versions),
+            ResultKey.PROCESSES: self.processes,
+            ResultKey.THREADS: self.threads,
+            ResultKey.START_TIME: self.start_time,
+            ResultKey.COMPLETION_TIME: self.completion_time,
+            **fingerprints.as_members(self.fingerprints),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusRecord:
+    """A line of ``status.json``.
+
+    Attributes:
+        date, time: local time, as ``%m/%d/%Y`` and ``%H:%M:%S``.
+        status: STARTED, RUNNING, SUCCESS or FAILURE.
+        eta, time_per_epoch: durations as ``H:MM:SS``.
+        kpi: metrics of an evaluation; graphical: losses and rates of the training.
+        checkpoint_step: training step of the newest checkpoint.
+    """
+
+    date: str
+    time: str
+    status: str
+    message: str
+    epoch: int | None = None
+    max_epoch: int | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    eta: str | None = None
+    time_per_epoch: str | None = None
+    kpi: Mapping[str, Number] = field(default_factory=dict)
+    graphical: Mapping[str, Number] = field(default_factory=dict)
+    checkpoint_step: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the members of the JSON object."""
+        return {StatusKey[name.upper()]: value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """The run that posts a report."""
+
+    task: str
+    experiment_uid: str | None
+    fingerprint: str | None
+    attempt: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the members of the JSON object."""
+        return {
+            SenderKey.VERSION: MESSAGE_VERSION,
+            SenderKey.TASK: self.task,
+            SenderKey.EXPERIMENT_UID: self.experiment_uid,
+            SenderKey.FINGERPRINT: self.fingerprint,
+            SenderKey.ATTEMPT: self.attempt,
+        }
