@@ -99,25 +99,19 @@ class Cache:
         self._kept_pods: dict[str, OrderedDict[str, None]] = {}
         """By namespace, uids of the pods that are gone and kept, the oldest first."""
         self._wanted: Kept[str, tuple[int, Wanted]] = Kept(_KEPT_WANTED)
-        self._listed_namespaces: set[str | None] = set()
         self.listed = False
         """True once every namespace that can be listed has been listed."""
         self.last_listed: float | None = None
         """When a namespace was last listed, by ``time.monotonic()``; None until :attr:`listed`."""
 
-    def mark_namespace_listed(self, namespace: str | None) -> None:
-        """Note that every kind of a namespace (None: of all) has just been listed."""
-        self._listed_namespaces.add(namespace)
+    def mark_namespace_listed(self) -> None:
+        """Note that every kind of a namespace has just been listed."""
         if self.listed:
             self.last_listed = time.monotonic()
 
     def mark_listed(self) -> None:
         """Note that every namespace that can be listed has been."""
         self.listed, self.last_listed = True, time.monotonic()
-
-    def is_listed(self, namespace: str | None) -> bool:
-        """Return whether every kind of a namespace (None: of all) has been listed at least once."""
-        return None in self._listed_namespaces or namespace in self._listed_namespaces
 
     def lacks(self, resource: Resource, uid: str, version: int) -> bool:
         """Return whether an object is not known to be gone, and nothing as new as that version of it is known."""

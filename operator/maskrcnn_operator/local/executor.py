@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 from collections.abc import Sequence
@@ -21,8 +20,6 @@ from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, wi
 from maskrcnn_operator.local.process import AttemptProcess, Files
 from maskrcnn_operator.local.results import TERMINATION_FILE, finished_result, last_word
 from maskrcnn_trainer.errors import EXIT_OK
-
-log = logging.getLogger(__name__)
 
 STAGING = ".staging"
 _END_OF_LOG = 4000

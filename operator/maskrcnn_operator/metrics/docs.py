@@ -92,11 +92,6 @@ def _states() -> str:
     return f"\nThe states: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
 
 
-def queries() -> tuple[str, ...]:
-    """The page's queries, in PromQL."""
-    return tuple(query for _, query in _QUERIES)
-
-
 def _queries() -> str:
     return "\n## Queries\n" + "".join(f"\n{question}\n\n```promql\n{query}\n```\n" for question, query in _QUERIES)
 

@@ -165,38 +165,6 @@ def _lies_in_image(bbox: Sequence[float], image: Mapping[str, Any]) -> bool:
     return inside and width > 0 and height > 0
 
 
-def evaluate_coco(
-    ground_truth: GroundTruth,
-    results: Sequence[CocoResult],
-    image_ids: Iterable[ImageId] | None = None,
-    *,
-    kinds: Sequence[str] = KINDS,
-    max_detections: int = STANDARD_DETECTIONS,
-) -> CocoMetrics:
-    """Compare results with the ground truth of the images seen.
-
-    Args:
-        results: COCO result objects with what ``kinds`` asks for: ``bbox`` a bbox, ``segm`` a segmentation.
-        image_ids: the images that were looked at, with or without detections; all when None.
-        kinds: ``bbox`` gives the twelve names, ``segm`` the same with the prefix ``mask_``.
-        max_detections: see :func:`metrics_of_matches`.
-
-    Raises:
-        InvalidInput: a result names an image that the ground truth lacks.
-    """
-    seen = ground_truth.image_ids if image_ids is None else set(image_ids)
-    by_image: dict[ImageId, list[CocoResult]] = {image_id: [] for image_id in seen}
-    for result in results:
-        if result["image_id"] not in ground_truth.images:
-            raise InvalidInput(
-                f"{ground_truth.name}: it has no image with id {result['image_id']!r}", reason="InvalidData"
-            )
-        if result["image_id"] in by_image:
-            by_image[result["image_id"]].append(result)
-    matching = CocoMatching(ground_truth, kinds=kinds, max_detections=max_detections)
-    return matching.metrics([matching.of_image(image_id, found) for image_id, found in by_image.items()])
-
-
 class CocoMatching:
     """The two halves of COCO's metrics: matching, image by image, and the metrics of all matches.
 

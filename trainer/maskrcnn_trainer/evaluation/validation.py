@@ -57,7 +57,7 @@ class DetectorValidation:
         self.records = data.records
         self._check_stop: Callable[[], None] = lambda: None
         records = len(self.records)
-        self._total = total = min(config.eval_samples, records) if config.eval_samples else records
+        total = min(config.eval_samples, records) if config.eval_samples else records
         self._rows = range(ranks.rank, total, ranks.size)
         self.ground_truth = self._own_part(data.ground_truth) if ranks.size > 1 else data.ground_truth
         self._dataset: tf.data.Dataset | None = None
