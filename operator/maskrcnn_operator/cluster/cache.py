@@ -162,7 +162,7 @@ class Cache:
         """
         try:
             return self._put(resource, item)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(resource, item, error)
             return None
 
@@ -205,7 +205,7 @@ class Cache:
         """
         try:
             key = self._put_undecodable(metadata, told) if resource is EXPERIMENTS else None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(resource, {"metadata": metadata}, error)
             return None
         if not told:
@@ -252,7 +252,7 @@ class Cache:
         """
         try:
             uid, version = _identifier(metadata, "uid"), _version(metadata)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
             return
         old = self._seen[EXPERIMENTS].get(uid)
@@ -366,7 +366,7 @@ def uid_of(item: object) -> str | None:
     """Return an object's uid; None where it has none."""
     try:
         return _identifier(item["metadata"], "uid")  # type: ignore[index]
-    except Exception:
+    except Exception:  # noqa: BLE001 - an object that is odd in any way fails alone
         return None
 
 

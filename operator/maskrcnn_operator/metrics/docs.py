@@ -70,7 +70,7 @@ def _operator() -> Iterator[tuple[str, str, str, str]]:
     for metric in metrics:
         family = next(iter(metric.describe()))
         suffix = "_total" if family.type == "counter" else ""
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
         yield f"{family.name}{suffix}", family.type, labels, family.documentation
     yield "process_*", "gauge, counter", "", "CPU, memory, file descriptors and start time of the process."
 

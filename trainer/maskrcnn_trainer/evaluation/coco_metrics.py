@@ -90,8 +90,9 @@ class GroundTruth:
         kept = set(image_ids)
         part = copy.copy(self)
         part.images = {name: image if name in kept else {"id": name} for name, image in self.images.items()}
-        part._by_image = {name: found for name, found in self._by_image.items() if name in kept}
-        part.annotations = [annotation for found in part._by_image.values() for annotation in found]
+        by_image = {name: found for name, found in self._by_image.items() if name in kept}
+        part._by_image = by_image  # noqa: SLF001 - of its own class
+        part.annotations = [annotation for found in by_image.values() for annotation in found]
         return part
 
     def evaluated_categories(self, image_ids: Iterable[ImageId]) -> set[int]:
