@@ -38,6 +38,7 @@ BREAKS = [
     ("decisions-without-io", f"{OPERATOR}/core/graph.py", "import subprocess"),
     ("decisions-without-io", f"{OPERATOR}/jobs/names.py", "from urllib.request import urlopen"),
     ("decisions-without-io", f"{TRAINER}/spec/steps.py", "import time"),
+    ("decisions-without-io", f"{OPERATOR}/core/plan.py", "import sqlite3"),
 ]
 """Identifier of a contract, a file, and the line that breaks the contract when added to that file."""
 
@@ -53,7 +54,7 @@ def check(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache", *arguments],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "300"},  # lines are not wrapped
         capture_output=True,
         text=True,
         check=False,
@@ -64,7 +65,9 @@ def check(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def copy(tmp_path: Path) -> Path:
     for folder in ("operator", "trainer"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "scripts").mkdir()
+    for file in ("pyproject.toml", "scripts/import_contracts.py"):
+        shutil.copy(ROOT / file, tmp_path / file)
     return tmp_path
 
 
@@ -76,6 +79,16 @@ def test_unchanged_packages_keep_every_contract(copy: Path) -> None:
 
 def test_every_contract_is_broken_by_some_case() -> None:
     assert {contract for contract, _, _ in BREAKS} == contracts()
+
+
+def test_exception_that_nothing_needs_is_found(copy: Path) -> None:
+    config = copy / "pyproject.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("core.merge -> pathlib", "core.plan -> pathlib"), encoding="utf-8")
+    done = check(copy, "--contract", "decisions-without-io")
+    assert "maskrcnn_operator.core.plan -> pathlib: in exceptions, but nothing imports it" in done.stdout
+    assert "maskrcnn_operator.core.merge -> pathlib: neither in allowed_packages nor in exceptions" in done.stdout
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(("contract", "file", "line"), BREAKS)

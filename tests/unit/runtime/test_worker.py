@@ -228,7 +228,7 @@ async def test_a_worker_that_ends_before_the_stop_is_reported(end: str) -> None:
             raise asyncio.CancelledError
         return None
 
-    def broken(key: Key) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     if end == "exception":
