@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.spec import load_spec, require_paths
 from maskrcnn_trainer.stopping import StopRequest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

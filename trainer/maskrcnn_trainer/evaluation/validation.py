@@ -57,7 +57,7 @@ class DetectorValidation:
         self.records = data.records
         self._check_stop: Callable[[], None] = lambda: None
         records = len(self.records)
-        total = min(config.eval_samples, records) if config.eval_samples else records
+        self._total = total = min(config.eval_samples, records) if config.eval_samples else records
         self._rows = range(ranks.rank, total, ranks.size)
         self.ground_truth = self._own_part(data.ground_truth) if ranks.size > 1 else data.ground_truth
         self._dataset: tf.data.Dataset | None = None
@@ -87,7 +87,7 @@ class DetectorValidation:
         self._check_stop = check_stop or (lambda: None)
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
 
-    def preview_pictures(self, result: EvaluationResult) -> dict[str, NDArray[Any]]:
+    def preview_pictures(self, result: EvaluationResult) -> dict[str, np.ndarray]:
         """The pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 
@@ -45,11 +44,11 @@ def model_flops(model: keras.Model, input_shape: Shape) -> int:
 
 
 def _products(call: Call, shape: Shape, made: Shape) -> int:
-    layer: Any = call.layer
+    layer = call.layer
     if isinstance(layer, keras.layers.Conv2DTranspose):
-        return math.prod(shape) * int(math.prod(layer.kernel_size)) * int(layer.filters)
+        return math.prod(shape) * math.prod(layer.kernel_size) * layer.filters
     if isinstance(layer, keras.layers.Conv2D):
-        return math.prod(made) * int(math.prod(layer.kernel_size)) * shape[-1]
+        return math.prod(made) * math.prod(layer.kernel_size) * shape[-1]
     if isinstance(layer, keras.layers.Dense):
         return math.prod(made) * shape[-1]
     return 0
