@@ -11,12 +11,13 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class AllowedPackages(Contract):
-    """Source packages import, of the standard library and of other distributions, what is listed.
+    """Source packages, and what they import of this project, import nothing else from outside than what is listed.
 
     Options:
         source_modules: packages or modules, with all that is in them.
         allowed_packages: top-level names of the standard library or of other distributions.
-        exceptions: further imports, each as ``module -> package``. One that nothing imports breaks the contract, too.
+        exceptions: further imports, as ``module -> package``, or ``module -> module`` of this project, which is then
+            not followed. One that isn't in the code breaks the contract, too.
     """
 
     type_name = "allowed_packages"
@@ -26,21 +27,38 @@ class AllowedPackages(Contract):
     exceptions = fields.SetField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002 - import-linter's signature
-        allowed, exceptions = set(self.allowed_packages), set(self.exceptions)  # type: ignore[call-overload]
-        found = {
-            f"{module} -> {imported}"
+        stale = []
+        for exception in self.exceptions:  # type: ignore[attr-defined]
+            importer, _, imported = exception.partition(" -> ")
+            if graph.direct_import_exists(importer=importer, imported=imported):
+                graph.remove_import(importer=importer, imported=imported)
+            else:
+                stale.append(exception)
+        allowed: set[str] = set(self.allowed_packages)  # type: ignore[call-overload]
+        sources = {
+            module
             for source in self.source_modules  # type: ignore[attr-defined]
             for module in (source, *graph.find_descendants(source))
-            for imported in graph.find_modules_directly_imported_by(module)
-            if graph.is_module_squashed(imported) and imported not in allowed
         }
-        return ContractCheck(
-            kept=found == exceptions,
-            metadata={"denied": sorted(found - exceptions), "stale": sorted(exceptions - found)},
-        )
+        reached = sources.union(*(graph.find_upstream_modules(module) for module in sources))
+        denied = [
+            _chain(graph, sources, importer, imported)
+            for importer in sorted(reached)
+            for imported in sorted(graph.find_modules_directly_imported_by(importer) - allowed)
+            if graph.is_module_squashed(imported)
+        ]
+        return ContractCheck(kept=not denied and not stale, metadata={"denied": denied, "stale": sorted(stale)})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        for line in check.metadata["denied"]:
-            output.print_error(f"- {line}: neither in allowed_packages nor in exceptions", bold=False)
-        for line in check.metadata["stale"]:
-            output.print_error(f"- {line}: in exceptions, but nothing imports it", bold=False)
+        for chain in check.metadata["denied"]:
+            output.print_error(f"- {chain}: neither in allowed_packages nor in exceptions", bold=False)
+        for exception in check.metadata["stale"]:
+            output.print_error(f"- {exception}: in exceptions, but not in the code", bold=False)
+
+
+def _chain(graph: ImportGraph, sources: set[str], importer: str, imported: str) -> str:
+    """Return the shortest way from a source module to a package that ``importer`` imports."""
+    if importer in sources:
+        return f"{importer} -> {imported}"
+    ways = (graph.find_shortest_chain(importer=source, imported=importer) for source in sorted(sources))
+    return " -> ".join([*min((way for way in ways if way), key=len), imported])
