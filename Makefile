@@ -60,10 +60,10 @@ install-manifests: setup ## what the chart installs as plain YAML, in dist/insta
 dev-cluster: setup ## leaves a control plane running and prints its KUBECONFIG line (ARGS="--play-kubelet", ARGS=--stop, NODE=1 for a real node)
 	@$(VENV)/python scripts/dev_cluster.py $(if $(NODE),--nodes=$(NODE)) $(ARGS)
 
-lint: setup ## ruff, mypy and the arrows between rooms
+lint: setup ## ruff, mypy, import contracts, and whether generated files are up to date
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer
+	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer scripts benchmarks
 	$(VENV)/lint-imports
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
 	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md

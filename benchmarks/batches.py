@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import class_map_for
 from maskrcnn_trainer.data.convert import convert_dataset
@@ -88,7 +90,7 @@ def write_crowded(source: Path, target: Path) -> Path:
     return target
 
 
-def write(file: Path, batch: dict[str, np.ndarray]) -> None:
+def write(file: Path, batch: dict[str, NDArray[Any]]) -> None:
     """Writes aside, then renames."""
     aside = file.with_suffix(".partial.npz")
     np.savez_compressed(aside, **batch)

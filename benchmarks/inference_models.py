@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
@@ -67,7 +68,7 @@ def random_model(fields: dict[str, Any]) -> ModelFile:
     )
 
 
-def write_exports(folder: Path, name: str, model: ModelFile, images: np.ndarray, threads: int) -> None:
+def write_exports(folder: Path, name: str, model: ModelFile, images: NDArray[Any], threads: int) -> None:
     """``<name>.onnx`` and ``<name>-int8.onnx``."""
     graph = check_graph(
         export_graph(network_of(model), parse_spec(dict(model.experiment)), ClassMap.from_json(model.class_map))

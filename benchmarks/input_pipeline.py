@@ -28,17 +28,21 @@ Seen on two shared virtual cores of an AMD EPYC (TensorFlow 2.18.1; other work r
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from typing import Any
+
 import cv2
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
 from maskrcnn_trainer.data.class_map import ClassMap
@@ -108,7 +112,13 @@ def whole_pipeline(name: str, index: RecordIndex, size: int, with_rpn_targets: b
     return rate(lambda: next(batches), seconds, warm=10) * spec.train_batch_size
 
 
-def objects_of(index: RecordIndex, count: int) -> list[tuple[np.ndarray, list[bytes]]]:
+def calls_of(function: Callable[..., object], inputs: Iterable[tuple[Any, ...]]) -> Callable[[], object]:
+    """Return a function that calls ``function`` with the arguments that each of ``inputs`` is."""
+    arguments = list(inputs)
+    return lambda: list(itertools.starmap(function, arguments))
+
+
+def objects_of(index: RecordIndex, count: int) -> list[tuple[NDArray[Any], list[bytes]]]:
     """Boxes in fractions of the image and mask PNGs of ``count`` records spread over the set."""
     reader = RecordReader(index)
     found = []
@@ -119,14 +129,14 @@ def objects_of(index: RecordIndex, count: int) -> list[tuple[np.ndarray, list[by
     return found
 
 
-def rpn_variants(name: str, objects: list[tuple[np.ndarray, list[bytes]]], size: int) -> dict[str, float]:
+def rpn_variants(name: str, objects: list[tuple[NDArray[Any], list[bytes]]], size: int) -> dict[str, float]:
     """Milliseconds an image."""
     spec = make_spec(name, size)
     settings = RpnTargetSettings.from_config(spec.maskrcnn_config)
     anchors = tf.constant(generate_anchors(Architecture.from_spec(spec), (size, size)))
     position = tf.constant(1, tf.int64)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4])])
+    @tf.function(input_signature=[tf.TensorSpec([None, 4])])  # type: ignore[untyped-decorator]
     def one(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return rpn_targets(anchors, boxes, position, 1, settings)
 
@@ -141,15 +151,17 @@ def rpn_variants(name: str, objects: list[tuple[np.ndarray, list[bytes]]], size:
         ("step, XLA", tf.function(batch, jit_compile=True), padded),
     )
     return {
-        label: 1e3 / rate(lambda f=function, all_boxes=inputs: [f(boxes) for boxes in all_boxes], 3, 1) / len(inputs)
+        label: 1e3 / rate(calls_of(function, zip(inputs, strict=True)), 3, 1) / len(inputs)
         for label, function, inputs in functions
     }
 
 
-def opencv_crops(pngs: list[bytes], boxes: np.ndarray, size: int) -> np.ndarray:
+def opencv_crops(pngs: list[bytes], boxes: NDArray[Any], size: int) -> NDArray[Any]:
     crops = np.zeros((len(pngs), size + 2 * BORDER, size + 2 * BORDER), np.uint8)
     for crop, png, (y1, x1, y2, x2) in zip(crops, pngs, boxes, strict=True):
         mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise ValueError("OpenCV cannot read a mask of the records")
         height, width = mask.shape
         down, across = (y2 - y1) * height / size, (x2 - x1) * width / size
         matrix = np.array([[across, 0, (x1 * width) + across / 2 - 0.5], [0, down, (y1 * height) + down / 2 - 0.5]])
@@ -163,10 +175,10 @@ def opencv_crops(pngs: list[bytes], boxes: np.ndarray, size: int) -> np.ndarray:
     return crops
 
 
-def mask_variants(objects: list[tuple[np.ndarray, list[bytes]]], size: int = 112) -> dict[str, float]:
+def mask_variants(objects: list[tuple[NDArray[Any], list[bytes]]], size: int = 112) -> dict[str, float]:
     """Milliseconds an image on one thread, but for TensorFlow, which uses all."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 4])])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 4])])  # type: ignore[untyped-decorator]
     def in_graph(pngs: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
         def one(item: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             mask = tf.cast(tf.io.decode_png(item[0], channels=1), tf.float32) * 255.0
@@ -177,15 +189,12 @@ def mask_variants(objects: list[tuple[np.ndarray, list[bytes]]], size: int = 112
         return tf.map_fn(one, (pngs, boxes), fn_output_signature=tf.TensorSpec([side, side], tf.uint8))
 
     cv2.setNumThreads(1)
-    variants: dict[str, Callable[[np.ndarray, list[bytes]], object]] = {
+    variants: dict[str, Callable[[NDArray[Any], list[bytes]], object]] = {
         "ours": lambda boxes, pngs: crop_masks(pngs, boxes, False, size),
         "OpenCV": lambda boxes, pngs: opencv_crops(pngs, boxes, size),
         "TensorFlow": lambda boxes, pngs: in_graph(tf.constant(pngs, tf.string, [len(pngs)]), tf.constant(boxes)),
     }
-    return {
-        label: 1e3 / rate(lambda f=function: [f(*one) for one in objects], 3, 1) / len(objects)
-        for label, function in variants.items()
-    }
+    return {label: 1e3 / rate(calls_of(function, objects), 3, 1) / len(objects) for label, function in variants.items()}
 
 
 def main() -> None:

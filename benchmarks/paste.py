@@ -77,11 +77,11 @@ def by_matrix(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int
         position = (centres - low[:, None]) * (SIDE / (high - low))[:, None] - 0.5
         inside = (centres >= low[:, None]) & (centres <= high[:, None])
         near = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(SIDE)))
-        return (near * inside[..., None]).astype(np.float32)
+        return np.asarray(near * inside[..., None], np.float32)
 
     rows, columns = weights(boxes[:, 0], boxes[:, 2], height), weights(boxes[:, 1], boxes[:, 3], width)
     masks = columns @ mask_probabilities(logits).transpose(0, 2, 1) @ rows.transpose(0, 2, 1) >= 0.5
-    return coco_mask.encode(np.asfortranarray(masks.transpose(2, 1, 0).astype(np.uint8)))
+    return list(coco_mask.encode(np.asfortranarray(masks.transpose(2, 1, 0).astype(np.uint8))))
 
 
 def median_cpu_seconds(function: Callable[..., Any], repeat: int, *arguments: Any) -> float:

@@ -8,6 +8,7 @@ fused batch norm that trains, L2 of 1e-4, momentum 0.9.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,12 +28,12 @@ ANCHORS = {"num_scales": 1, "aspect_ratios": [0.5, 1.0, 2.0], "anchor_size": 8.0
 class CountingTask(MaskRCNNTask):
     """Keeps how many mask rows of a step are foreground."""
 
-    def build_losses(self, outputs, labels, aux_losses=None):
+    def build_losses(self, outputs: Any, labels: Any, aux_losses: Any = None) -> dict[str, Any]:
         rows = tf.reduce_sum(tf.cast(outputs["mask_class_targets"] > 0, tf.int32))
         losses = super().build_losses(outputs, labels, aux_losses)
         return {**losses, "foreground": tf.cast(rows, tf.float32)}
 
-    def build_metrics(self, training: bool = True):
+    def build_metrics(self, training: bool = True) -> list[Any]:
         return [*super().build_metrics(training), tf_keras.metrics.Mean("foreground", dtype=tf.float32)]
 
 
@@ -67,9 +68,9 @@ class Peer:
         self.predict = tf.function(
             lambda images, anchors, shape: self.model(images, anchor_boxes=anchors, image_shape=shape, training=False)
         )
-        self.batches: dict[str, tuple] = {}
+        self.batches: dict[str, tuple[Any, ...]] = {}
 
-    def load_batch(self, path: str) -> tuple:
+    def load_batch(self, path: str) -> tuple[Any, ...]:
         """Images and labels, RPN targets by the peer's own code, outside of what is timed."""
         if path not in self.batches:
             with np.load(path) as file:

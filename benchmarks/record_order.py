@@ -21,8 +21,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.convert import convert_dataset
 from maskrcnn_trainer.data.crc32c import masked_crc32c
@@ -62,7 +64,7 @@ def drop_page_cache(index: RecordIndex) -> None:
         os.close(descriptor)
 
 
-def epoch_seconds(index: RecordIndex, order: np.ndarray, workers: int, *, cold: bool) -> float:
+def epoch_seconds(index: RecordIndex, order: NDArray[Any], workers: int, *, cold: bool) -> float:
     if cold:
         drop_page_cache(index)
     reader = RecordReader(index)

@@ -20,6 +20,7 @@ from maskrcnn_trainer.model.roi_align import pyramid_level, roi_align
 MIN_LEVEL, MAX_LEVEL = 2, 6
 
 Pooling = Callable[[dict[int, tf.Tensor], tf.Tensor, int], tf.Tensor]
+Forward = Callable[[dict[int, tf.Tensor], tf.Tensor], tf.Tensor]
 
 
 def crop_and_pool(features: dict[int, tf.Tensor], boxes: tf.Tensor, size: int) -> tf.Tensor:
@@ -64,7 +65,9 @@ CANDIDATES: dict[str, tuple[Pooling, bool]] = {
 }
 
 
-def random_inputs(image_size: tuple[int, int], batch: int, rois: int, channels: int) -> tuple[dict, tf.Tensor]:
+def random_inputs(
+    image_size: tuple[int, int], batch: int, rois: int, channels: int
+) -> tuple[dict[int, tf.Tensor], tf.Tensor]:
     generator = np.random.default_rng(0)
     features = {
         level: tf.constant(generator.normal(size=(batch, *feature_size(image_size, level), channels)), tf.float32)
@@ -89,10 +92,12 @@ def main() -> None:
         functions = {}
         for name, (pool, jit_compile) in CANDIDATES.items():
 
-            def forward(features: dict, boxes: tf.Tensor, pool: Pooling = pool, size: int = size) -> tf.Tensor:
+            def forward(
+                features: dict[int, tf.Tensor], boxes: tf.Tensor, pool: Pooling = pool, size: int = size
+            ) -> tf.Tensor:
                 return pool(features, boxes, size)
 
-            def both(features: dict, boxes: tf.Tensor, forward: Callable = forward) -> dict[int, tf.Tensor]:
+            def both(features: dict[int, tf.Tensor], boxes: tf.Tensor, forward: Forward = forward) -> tf.Tensor:
                 with tf.GradientTape() as tape:
                     tape.watch(features)
                     loss = tf.reduce_sum(forward(features, boxes) ** 2)

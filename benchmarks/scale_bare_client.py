@@ -72,10 +72,7 @@ def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence
             for method, path, body in writes:
                 headers = {"Content-Type": APPLY_PATCH if method == "PATCH" else JSON}
                 content = fill(body, namespace, *one)
-                async with http.request(method, fill(path, namespace, *one), data=content, headers=headers) as answer:
-                    if answer.status >= 400:
-                        raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
-                    await answer.json()
+                await send(http, method, fill(path, namespace, *one), content, headers)
 
     async def watch(http: aiohttp.ClientSession, seen: asyncio.Queue[tuple[str, str] | None]) -> None:
         left, forever = number, aiohttp.ClientTimeout(total=None)
@@ -97,6 +94,14 @@ def answer_experiments(rest: Rest, namespace: str, number: int, writes: Sequence
             await asyncio.gather(watch(http, seen), *(work(http, seen) for _ in range(workers)))
 
     asyncio.run(run())
+
+
+async def send(http: aiohttp.ClientSession, method: str, path: str, content: str, headers: dict[str, str]) -> None:
+    """Make one call and read its answer; RuntimeError when it is refused."""
+    async with http.request(method, path, data=content, headers=headers) as answer:
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+        await answer.json()
 
 
 def fill(text: str, namespace: str, name: str, uid: str) -> str:

@@ -72,6 +72,7 @@ async def _measure(
     bed: Bed, kubelet: PlayedKubelet, operator: OperatorProcess, port: int, arguments: argparse.Namespace
 ) -> None:
     namespace = kubelet.namespace
+    assert namespace is not None  # noqa: S101 - the pods of one namespace are played
     await asyncio.to_thread(create_experiments, bed.rest, namespace, arguments.experiments)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(_running(kubelet)) < 0.9 * arguments.experiments:

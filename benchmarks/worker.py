@@ -48,7 +48,7 @@ class Worker:
             line = ""
         if not line:
             tail = self._log.read_text(errors="replace")[-3000:]
-            sys.exit(f"{self._process.args} ended at {request!r}; the end of {self._log}:\n{tail}")
+            sys.exit(f"{self._process.args!r} ended at {request!r}; the end of {self._log}:\n{tail}")
         return json.loads(line)
 
     def close(self) -> None:

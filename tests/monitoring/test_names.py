@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -28,7 +29,9 @@ async def test_names_and_help_pass_promtool() -> None:
 
 def test_the_pages_queries_are_promql(tmp_path: Path) -> None:
     promtool = tool("promtool")
-    for index, query in enumerate(docs.queries()):
+    queries = re.findall(r"```promql\n(.+?)\n```", docs.page(), re.DOTALL)
+    assert queries
+    for index, query in enumerate(queries):
         rules = tmp_path / f"{index}.yaml"
         rules.write_text(f"groups:\n- name: page\n  rules:\n  - record: page\n    expr: |\n      {query}\n")
         checked = subprocess.run([promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.data.convert.example import make_example
+from maskrcnn_trainer.data.convert.example import example_class, make_example
 from maskrcnn_trainer.data.records import frame
 from maskrcnn_trainer.spec import ExperimentSpec
 
@@ -16,6 +16,15 @@ Object = tuple[int, str]
 
 
 SIDES = {"ymin": 0.1, "xmin": 0.2, "ymax": 0.5, "xmax": 0.6}
+
+
+def parse_example(serialised: bytes) -> dict[str, list[Any]]:
+    """Return the features of a serialised Example as lists of bytes, floats, or integers."""
+    example = example_class().FromString(serialised)
+    return {
+        key: list(getattr(feature, feature.WhichOneof("kind")).value) if feature.WhichOneof("kind") else []
+        for key, feature in example.features.feature.items()
+    }
 
 
 def write_records(

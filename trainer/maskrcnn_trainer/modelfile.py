@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import DAMAGED_ZIP, open_regular, stored_member, write_atomically
@@ -74,8 +75,8 @@ class ModelFile:
     experiment: Mapping[str, Any]
     class_map: Mapping[str, Any]
     step: int
-    variables: Mapping[str, np.ndarray]
-    optimizer: Mapping[str, np.ndarray] = field(default_factory=dict)
+    variables: Mapping[str, NDArray[Any]]
+    optimizer: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
     retrain_required: bool = False
     source: str = ""
@@ -285,7 +286,7 @@ def _archive(model: ModelFile) -> bytes:
     return stream.getvalue()
 
 
-def _contiguous(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     # safetensors stores the buffer as it lies; a transposed view would be stored untransposed. (0-d arrays stay 0-d.)
     return {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
 
@@ -334,7 +335,7 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
         raise InvalidInput(f"{source}: no model file, or a damaged one: {what}", reason="InvalidModel") from error
 
 
-def _refuse_not_finite(variables: Mapping[str, np.ndarray], source: str) -> None:
+def _refuse_not_finite(variables: Mapping[str, NDArray[Any]], source: str) -> None:
     """Raise InvalidInput for weights that are NaN or infinite: such a model runs, and detects nothing."""
     for name, values in variables.items():
         if not np.all(np.isfinite(values)):

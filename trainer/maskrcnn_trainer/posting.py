@@ -107,7 +107,7 @@ class HttpPoster:
             opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
             opener.open(request, timeout=POST_TIMEOUT_SECONDS).close()
             self._failing = False
-        except Exception as error:  # a report server out of reach is no reason to stop training
+        except Exception as error:  # noqa: BLE001 - training continues whatever the report server does
             if not self._failing:
                 logger.warning("Progress could not be posted to %s: %s", self._url, _explained(error))
             self._failing = True

@@ -176,7 +176,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def setup_logging(rank: int = 0, *, level: int = logging.INFO) -> None:
+def setup_logging(rank: int = 0) -> None:
     """Log plain lines with the time on standard error; from ranks other than 0 errors alone, with the rank.
 
     Every rank reads the same spec and data, so the others would repeat each warning of rank 0.
@@ -191,7 +191,7 @@ def setup_logging(rank: int = 0, *, level: int = logging.INFO) -> None:
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level if rank == 0 else max(level, logging.ERROR))
+    root.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)

@@ -95,10 +95,10 @@ def compute_dtype(use_amp: bool) -> str:
     return "float32"
 
 
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of the first CPU; empty where the system does not tell."""
     try:
-        lines = cpuinfo.read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return frozenset()
     for line in lines:

@@ -5,10 +5,8 @@ A CustomResourceDefinition knows no ``$ref``, no ``null`` and no choice of types
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.rules import PATTERN_RULES, rules_of
@@ -47,10 +45,10 @@ _KEPT = (
 )
 
 
-def definitions(model: type[BaseModel] = MaskRCNNExperiment) -> dict[str, Schema]:
-    """Every type that ``model`` is made of, by name; a field of another type is ``{"$ref": its name}``."""
-    whole = model.model_json_schema(by_alias=True)
-    parts = {**whole.pop("$defs", {}), model.__name__: whole}
+def definitions() -> dict[str, Schema]:
+    """Every type that the resource is made of, by name; a field of another type is ``{"$ref": its name}``."""
+    whole = MaskRCNNExperiment.model_json_schema(by_alias=True)
+    parts = {**whole.pop("$defs", {}), MaskRCNNExperiment.__name__: whole}
     return {name: _type(name, part) for name, part in parts.items()}
 
 
@@ -170,14 +168,3 @@ def _position(key: str) -> int:
     first = ("description", "type", "format", "enum", "default")
     last = ("x-kubernetes-validations", "required", "properties", "items", "additionalProperties")
     return first.index(key) if key in first else 2 * len(first) + last.index(key) if key in last else len(first)
-
-
-def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """A schema that is written out, and every schema in it, with the path of each, such as ``spec.steps[].name``."""
-    yield path, schema
-    for field, value in schema.get("properties", {}).items():
-        yield from walk(value, f"{path}.{field}" if path else field)
-    if "items" in schema:
-        yield from walk(schema["items"], f"{path}[]")
-    if "additionalProperties" in schema:
-        yield from walk(schema["additionalProperties"], f"{path}{{}}")

@@ -99,25 +99,19 @@ class Cache:
         self._kept_pods: dict[str, OrderedDict[str, None]] = {}
         """By namespace, uids of the pods that are gone and kept, the oldest first."""
         self._wanted: Kept[str, tuple[int, Wanted]] = Kept(_KEPT_WANTED)
-        self._listed_namespaces: set[str | None] = set()
         self.listed = False
         """True once every namespace that can be listed has been listed."""
         self.last_listed: float | None = None
         """When a namespace was last listed, by ``time.monotonic()``; None until :attr:`listed`."""
 
-    def mark_namespace_listed(self, namespace: str | None) -> None:
-        """Note that every kind of a namespace (None: of all) has just been listed."""
-        self._listed_namespaces.add(namespace)
+    def mark_namespace_listed(self) -> None:
+        """Note that every kind of a namespace has just been listed."""
         if self.listed:
             self.last_listed = time.monotonic()
 
     def mark_listed(self) -> None:
         """Note that every namespace that can be listed has been."""
         self.listed, self.last_listed = True, time.monotonic()
-
-    def is_listed(self, namespace: str | None) -> bool:
-        """Return whether every kind of a namespace (None: of all) has been listed at least once."""
-        return None in self._listed_namespaces or namespace in self._listed_namespaces
 
     def lacks(self, resource: Resource, uid: str, version: int) -> bool:
         """Return whether an object is not known to be gone, and nothing as new as that version of it is known."""
@@ -168,7 +162,7 @@ class Cache:
         """
         try:
             return self._put(resource, item)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(resource, item, error)
             return None
 
@@ -211,7 +205,7 @@ class Cache:
         """
         try:
             key = self._put_undecodable(metadata, told) if resource is EXPERIMENTS else None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(resource, {"metadata": metadata}, error)
             return None
         if not told:
@@ -258,7 +252,7 @@ class Cache:
         """
         try:
             uid, version = _identifier(metadata, "uid"), _version(metadata)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
             return
         old = self._seen[EXPERIMENTS].get(uid)
@@ -372,7 +366,7 @@ def uid_of(item: object) -> str | None:
     """Return an object's uid; None where it has none."""
     try:
         return _identifier(item["metadata"], "uid")  # type: ignore[index]
-    except Exception:
+    except Exception:  # noqa: BLE001 - an object that is odd in any way fails alone
         return None
 
 

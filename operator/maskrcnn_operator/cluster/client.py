@@ -71,7 +71,6 @@ class Client:
         api: connection of the official client; see :func:`maskrcnn_operator.cluster.connection.connect`.
         limit: every call waits for it, by its purpose.
         on_call: see :data:`OnCall`.
-        timeout: seconds that a call may take in all.
     """
 
     def __init__(
@@ -80,9 +79,8 @@ class Client:
         *,
         limit: Limit | None = None,
         on_call: OnCall | None = None,
-        timeout: float = REQUEST_TIMEOUT,
     ) -> None:
-        self._api, self._on_call, self.timeout = api, on_call, timeout
+        self._api, self._on_call = api, on_call
         self._limit: Limit = limit or CallBudget(qps=50.0, burst=100)
 
     async def close(self) -> None:
@@ -315,7 +313,7 @@ class Client:
         await self._limit.acquire(purpose)
         started, status = time.monotonic(), 0
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 status, text, retry_after = await self._exchange(
                     method, path, query, body, headers, most_bytes=most_bytes
                 )
@@ -350,7 +348,7 @@ class Client:
             # reads the token file again; an empty or damaged one is a ConfigException or a ValueError
             await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, None)
             answer = await self._api.call_api(
-                method, url, header_params=headers, body=body, _request_timeout=self.timeout
+                method, url, header_params=headers, body=body, _request_timeout=REQUEST_TIMEOUT
             )
             if most_bytes is not None and answer.status < 400:
                 text = await _read_bounded(answer.response, most_bytes)

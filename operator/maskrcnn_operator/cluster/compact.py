@@ -33,7 +33,7 @@ def compact(model: Model) -> Model:
     return model
 
 
-def _compact(value: Any) -> None:
+def _compact(value: Any) -> None:  # noqa: C901 - one case for each kind of value, called for every part of an object
     if value.__class__ in _PLAIN:
         return
     if isinstance(value, BaseModel):

@@ -12,6 +12,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from maskrcnn_operator.cluster.errors import ApiError
 
+POOL = 64
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -36,9 +37,9 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
     return settings
 
 
-def connect(settings: Configuration, *, pool: int = 64) -> ApiClient:
-    """A connection with at most ``pool`` calls at a time; to be made inside the event loop that uses it."""
-    settings.connection_pool_maxsize = pool
+def connect(settings: Configuration) -> ApiClient:
+    """A connection with at most ``POOL`` calls at a time; to be made inside the event loop that uses it."""
+    settings.connection_pool_maxsize = POOL
     # else ~/.netrc is read for every call, by a thread; a proxy comes from the kubeconfig
     settings.client_session_kwargs = {"trust_env": False, "middlewares": (_refuse_redirects,)}
     return ApiClient(settings)

@@ -20,8 +20,8 @@ next to be looked up: evicting it gives no hit at all as soon as N > C. Letting 
 class Kept(Generic[K, V]):
     """At most ``room`` values by key. In a full one, a new key takes the place of a random one, or is not kept."""
 
-    def __init__(self, room: int, seed: int = 0) -> None:
-        self._room, self._random = room, random.Random(seed)  # noqa: S311 - nothing secret
+    def __init__(self, room: int) -> None:
+        self._room, self._random = room, random.Random(0)  # noqa: S311 - nothing secret
         self._values: dict[K, V] = {}
         self._keys: list[K] = []
         self._places: dict[K, int] = {}

@@ -42,7 +42,7 @@ def read_experiment(
             return None, error.problems[:_MOST_PROBLEMS]
         rest, more = read_experiment(without)
         return rest, (*error.problems, *more)[:_MOST_PROBLEMS]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
         said = clean(str(error), 200)
         return None, (Problem("", f"cannot be read: {type(error).__name__}: {said}"),)
 

@@ -136,7 +136,9 @@ def _size_problems(index: int, step: Step) -> Iterator[Problem]:
             )
 
 
-def _reference_problems(index: int, step: Step, by_name: Mapping[str, Step]) -> Iterator[Problem]:
+def _reference_problems(  # noqa: C901 - one rule after the other
+    index: int, step: Step, by_name: Mapping[str, Step]
+) -> Iterator[Problem]:
     field = f"spec.steps[{index}]"
     for position, name in enumerate(step.depends_on):
         if name not in by_name:

@@ -20,8 +20,6 @@ from maskrcnn_operator.core.overrides import overrides_of
 
 VERSION = "v1"
 
-MERGED_FIELDS = frozenset({"image", "pod_overrides"})
-"""Fields of ``spec`` and of a step of which the Job is made together; what a step takes from neither is not in it."""
 BODY_FIELDS = frozenset({"workspace", "encryption_key_secret_ref", "queue_name"})
 """Further fields of ``spec`` that every step's Job is made of."""
 STEP_FIELDS = frozenset({"nodes", "gpus_per_node", "processes_per_node", "threads_per_process", "resources"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 from collections.abc import Sequence
@@ -22,8 +21,6 @@ from maskrcnn_operator.local.process import AttemptProcess, Files
 from maskrcnn_operator.local.results import finished_result, last_word
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.shared.messages import TERMINATION_FILE
-
-log = logging.getLogger(__name__)
 
 STAGING = ".staging"
 _END_OF_LOG = 4000

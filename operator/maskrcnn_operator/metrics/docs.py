@@ -69,7 +69,7 @@ def _operator() -> Iterator[tuple[str, str, str, str]]:
     for metric in metrics:
         family = next(iter(metric.describe()))
         suffix = "_total" if family.type == "counter" else ""
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
         yield f"{family.name}{suffix}", family.type, labels, family.documentation
     yield "process_*", "gauge, counter", "", "CPU, memory, file descriptors and start time of the process."
 
@@ -89,11 +89,6 @@ def _states() -> str:
         Reason.WORKSPACE_NOT_SHARED, Reason.STATUS_REFUSED, Reason.API_SERVER_ERROR, Reason.ERROR,
     )  # fmt: skip
     return f"\nThe states: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
-
-
-def queries() -> tuple[str, ...]:
-    """The page's queries, in PromQL."""
-    return tuple(query for _, query in _QUERIES)
 
 
 def _queries() -> str:

@@ -24,7 +24,7 @@ class ServerCertificate:
 
     Args:
         client: reads and writes the authority's Secret.
-        namespace, secret: where that is.
+        namespace: that of the Secret.
         names: DNS names and addresses that clients know the endpoint by.
         now: time of day, aware.
     """
@@ -35,10 +35,9 @@ class ServerCertificate:
         namespace: str,
         names: Sequence[str],
         *,
-        secret: str = SECRET_NAME,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._client, self._namespace, self._names, self._secret, self._now = client, namespace, names, secret, now
+        self._client, self._namespace, self._names, self._now = client, namespace, names, now
         self._authority: Authority | None = None
         self._leaf: Leaf | None = None
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -58,7 +57,7 @@ class ServerCertificate:
         Raises:
             CertificateError, ApiError: the authority cannot be had; what was served before is served on.
         """
-        self._authority = await obtain_authority(self._client, self._namespace, self._secret, self._now())
+        self._authority = await obtain_authority(self._client, self._namespace, SECRET_NAME, self._now())
         if self._leaf is not None and self._leaf.serves(self._authority, self._now()):
             return False
         leaf = issue(self._authority, self._names, self._now())

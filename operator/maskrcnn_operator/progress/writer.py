@@ -30,15 +30,14 @@ Lookup = Callable[[str, str], MaskRCNNExperiment | None]
 """The experiment as it was last seen, by namespace and name."""
 
 
-def interval_of(reporting: int, rate: float, least: float = INTERVAL_SECONDS) -> float:
+def interval_of(reporting: int, rate: float) -> float:
     """Return the seconds between two writes of one experiment, so that those of all take ``rate`` writes a second.
 
     Args:
         reporting: experiments that report.
         rate: 0 for no limit.
-        least: seconds.
     """
-    return max(least, reporting / rate) if rate > 0 else least
+    return max(INTERVAL_SECONDS, reporting / rate) if rate > 0 else INTERVAL_SECONDS
 
 
 @dataclass
@@ -59,7 +58,6 @@ class ProgressWriter:
 
     Args:
         apply, lookup: see :data:`Apply` and :data:`Lookup`.
-        interval: least seconds between two writes of an experiment.
         rate: writes a second that all experiments together may take; 0 for no limit.
         on_interval: told of :attr:`interval`, at the start and whenever another experiment reports or one stops.
         clock, sleep: seconds that only rise, and waiting for them.
@@ -71,7 +69,6 @@ class ProgressWriter:
         apply: Apply,
         lookup: Lookup,
         *,
-        interval: float = INTERVAL_SECONDS,
         rate: float = 0.0,
         on_interval: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -79,7 +76,7 @@ class ProgressWriter:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._apply, self._lookup = apply, lookup
-        self._least, self._rate, self._on_interval = interval, rate, on_interval
+        self._rate, self._on_interval = rate, on_interval
         self._clock, self._sleep, self._now = clock, sleep, now
         self._slots: dict[str, _Slot] = {}
         self._writes = asyncio.Semaphore(CONCURRENT_WRITES)
@@ -89,7 +86,7 @@ class ProgressWriter:
     @property
     def interval(self) -> float:
         """Seconds between two writes of one experiment."""
-        return interval_of(len(self._slots), self._rate, self._least)
+        return interval_of(len(self._slots), self._rate)
 
     def offer(self, grant: Grant, record: Mapping[str, Any]) -> bool:
         """Takes a record in; False where it is not written: another step is the current one, or it says nothing."""

@@ -42,7 +42,7 @@ def make_handler(cache: Cache, on_key: OnKey) -> Callable[[Resource, Any], None]
 def _put(cache: Cache, resource: Resource, item: Mapping[str, Any]) -> Key | None:
     try:
         return cache.put(resource, item)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
         metadata = item["metadata"]
         name = f"{metadata.get('namespace')}/{metadata.get('name')}"
         log.warning("%s %.512s cannot be read: %s: %.512s", resource.plural, name, type(error).__name__, error)

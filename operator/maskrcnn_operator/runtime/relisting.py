@@ -198,7 +198,7 @@ class Relisting:
         if place.problem is not None:
             log.info("%s can be listed again", _told(place))
         place.problem = None
-        self._cache.mark_namespace_listed(place.namespace)
+        self._cache.mark_namespace_listed()
         metrics.namespace_listed(place.name, True)
         while place.changed:
             self._on_key(place.changed.pop())

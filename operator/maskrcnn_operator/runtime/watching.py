@@ -158,7 +158,7 @@ class Watch:
                     async for event in events:
                         since = self._take(event, since)
                         wait, self._problem = FIRST_WAIT, ""
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a watch outlives whatever ends one request
                 self._tell(error)
                 if not isinstance(error, _UNAVAILABLE):
                     since = await self._listed(fresh=True)

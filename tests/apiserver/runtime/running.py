@@ -116,7 +116,7 @@ class RunningOperator:
     def _run(self) -> None:
         try:
             self.exit_code = self._loop.run_until_complete(self._operate())
-        except BaseException as error:  # told to the test
+        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
             self.error = error
         finally:
             self._loop.close()

@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as coco_mask
+from tests.unit.small_records import parse_example
 
 from maskrcnn_trainer.data.coco import load_coco
 from maskrcnn_trainer.data.convert import convert_dataset
-from maskrcnn_trainer.data.convert.example import make_example, parse_example
+from maskrcnn_trainer.data.convert.example import make_example
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import frame, index_records
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.unit.api.schema_parts import walk
 
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError, Problem
 from maskrcnn_operator.api.rules import FIELD_RULES, PATTERN_RULES, TYPE_RULES
-from maskrcnn_operator.api.schema import definitions, walk, written_out
+from maskrcnn_operator.api.schema import definitions, written_out
 from maskrcnn_operator.api.step_rules import RULES_OF_THE_GRAPH
 from maskrcnn_operator.core.graph import build_graph
 from maskrcnn_operator.core.merge import merge_step

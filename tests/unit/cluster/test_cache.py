@@ -191,19 +191,17 @@ def test_what_carries_no_label_is_nobodys() -> None:
     assert Cache().put(JOBS, stray) is None
 
 
-def test_cache_is_listed_by_namespace() -> None:
+def test_time_of_the_last_list_counts_from_the_first_complete_one() -> None:
     cache = Cache()
-    cache.mark_namespace_listed("team-a")
-    assert (cache.is_listed("team-a"), cache.is_listed("team-z"), cache.is_listed(None)) == (True, False, False)
+    cache.mark_namespace_listed()
     assert (cache.listed, cache.last_listed) == (False, None)
     cache.mark_listed()
     assert cache.listed
     first = cache.last_listed
     assert first is not None
-    cache.mark_namespace_listed(None)
+    cache.mark_namespace_listed()
     assert cache.last_listed is not None
     assert cache.last_listed >= first
-    assert cache.is_listed("team-z")
 
 
 def test_cache_lacks_what_is_newer_and_nothing_that_is_gone() -> None:

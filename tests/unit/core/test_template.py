@@ -12,7 +12,6 @@ from maskrcnn_operator.api.experiment import ExperimentBody, Step
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.core.template import (
     BODY_FIELDS,
-    MERGED_FIELDS,
     STEP_FIELDS,
     is_another_template,
     template_hashes,
@@ -25,6 +24,8 @@ TRAIN = 2
 SPEC_READERS = {"train", "evaluate", "retrain", "evaluate-pruned", "inference", "export"}
 ALL = {step["name"] for step in MANIFEST["spec"]["steps"]}
 
+MERGED_FIELDS = {"image", "pod_overrides"}
+"""Fields of ``spec`` and of a step of which the Job is made together."""
 NOT_OF_THE_JOB = {
     # of the experiment as a whole
     "suspend",

@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from tests.unit.small_records import parse_example
 
 from maskrcnn_trainer.data.convert import convert_dataset
 from maskrcnn_trainer.data.convert.dataset import checked_tag
-from maskrcnn_trainer.data.convert.example import parse_example
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import frame, index_records
 from maskrcnn_trainer.errors import InvalidInput, TryAgain

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.unit.evaluation.coco import evaluate_coco
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth, evaluate_coco
+from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.evaluator import (
     EvaluationResult,
     Evaluator,

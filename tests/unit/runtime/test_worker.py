@@ -221,24 +221,29 @@ async def test_a_stop_lets_work_end_within_its_grace(grace: float, finished: boo
 async def test_a_worker_that_ends_before_the_stop_is_reported(end: str) -> None:
     queue: WorkQueue[Key] = WorkQueue()
     ended: list[str] = []
+    one_ended = asyncio.Event()
 
     async def reconcile(key: Key) -> float | None:
         if end == "cancellation":
             raise asyncio.CancelledError
         return None
 
-    def broken(key: Key) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     if end == "exception":
         queue.forgive = broken  # type: ignore[method-assign]
         queue.retry = broken  # type: ignore[assignment, method-assign]
-    workers = Workers(queue, reconcile, 2, on_end=lambda task: ended.append(task.get_name()))
+
+    def on_end(task: asyncio.Task[None]) -> None:
+        ended.append(task.get_name())
+        one_ended.set()
+
+    workers = Workers(queue, reconcile, 2, on_end=on_end)
     workers.start()
     queue.add(KEY)
     async with asyncio.timeout(DEADLINE):
-        while not ended:
-            await asyncio.sleep(0.005)
+        await one_ended.wait()
     await workers.stop()
     assert len(ended) == 1, "the other worker was stopped"
     assert ended[0].startswith("worker ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
@@ -62,19 +62,13 @@ def require_agreement(sources: Sequence[Categories], *, model: Categories | None
     def key(name: str) -> str:
         return _exact(name) if _plain(name) in distinct else _plain(name)
 
-    conflicts: list[str] = []
-    conflicting: set[int] = set()
-    names: dict[int, tuple[str, str]] = {}  # id: the name as its first source has it, that source
+    names, renamed = _names_by_id(everything, key)
+    conflicting = {number for number, _ in renamed}
+    conflicts = [sentence for _, sentence in renamed]
     ids: dict[str, dict[int, str]] = {}  # name: its ids, each with its first source
     for source in sources:
         for number, name in source.named():
             ids.setdefault(key(name), {}).setdefault(number, source.source)
-    for source in everything:
-        for number, name in source.named():
-            first, where = names.setdefault(number, (name, source.source))
-            if key(first) != key(name):
-                conflicting.add(number)
-                conflicts.append(f'id {number} is "{first}" in {where} and "{name}" in {source.source}')
     learned: dict[str, list[int]] = {}
     for number, name in model.named() if model else ():
         learned.setdefault(key(name), []).append(number)
@@ -92,6 +86,20 @@ def require_agreement(sources: Sequence[Categories], *, model: Categories | None
             "annotations, and convert again what was converted from them",
             reason="InvalidData",
         )
+
+
+def _names_by_id(
+    sources: Iterable[Categories], key: Callable[[str], str]
+) -> tuple[dict[int, tuple[str, str]], list[tuple[int, str]]]:
+    """Return the first name of each id with its source, and a sentence for each later name that differs by ``key``."""
+    names: dict[int, tuple[str, str]] = {}
+    renamed: list[tuple[int, str]] = []
+    for source in sources:
+        for number, name in source.named():
+            first, where = names.setdefault(number, (name, source.source))
+            if key(first) != key(name):
+                renamed.append((number, f'id {number} is "{first}" in {where} and "{name}" in {source.source}'))
+    return names, renamed
 
 
 def compare_categories(learned: Categories, validation: Categories, evaluated: Collection[int]) -> None:

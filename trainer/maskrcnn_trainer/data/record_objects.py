@@ -39,7 +39,8 @@ def wrong_boxes(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     with np.errstate(invalid="ignore"):
         inside = (boxes >= _LOWEST) & (boxes <= _HIGHEST)  # false for NaN, too
-        return ~(inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1))
+        good: NDArray[np.bool_] = inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)
+        return ~good
 
 
 def box_fault(box: NDArray[np.float32], position: int) -> str:

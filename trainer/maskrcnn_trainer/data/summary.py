@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,6 @@ def record_summary(
     *,
     records: Sequence[int] | NDArray[np.int64] | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> RecordSummary:
     """Scans records for what the class map and the checks before training need.
 
@@ -116,7 +115,6 @@ def record_summary(
         index: the records.
         records: which of them; all when None.
         threads: readers that wait for the file system at once; twice the CPUs, at least 8, when None.
-        progress: called with the number of records that were just scanned, from the calling thread.
 
     Raises:
         InvalidInput: a record is not a ``tf.train.Example`` of an image, with the file and the number of the record.
@@ -141,8 +139,6 @@ def record_summary(
                     of_set[number].update({name} if name else ())
             faults.extend(_object_faults(index, block, scanned))
             scans.extend(scan._replace(boxes=()) for scan in scanned)
-            if progress is not None:
-                progress(len(scanned))
     return RecordSummary(
         {
             shard_set: {number: frozenset(found) for number, found in of_set.items()}

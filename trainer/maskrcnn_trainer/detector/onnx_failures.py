@@ -51,6 +51,6 @@ def _opset_of(payload: bytes) -> int | None:
         return None
     try:
         model = onnx.load_from_string(payload)
-    except Exception:  # protobuf's DecodeError, whose class depends on protobuf's implementation
+    except Exception:  # noqa: BLE001 - the class of protobuf's DecodeError depends on its implementation
         return None
     return next((int(one.version) for one in model.opset_import if not one.domain), None)

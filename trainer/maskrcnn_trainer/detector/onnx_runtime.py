@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +26,6 @@ from maskrcnn_trainer.model.architecture import Architecture
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-log = logging.getLogger(__name__)
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _ONLY_ERRORS = 3

@@ -90,8 +90,9 @@ class GroundTruth:
         kept = set(image_ids)
         part = copy.copy(self)
         part.images = {name: image if name in kept else {"id": name} for name, image in self.images.items()}
-        part._by_image = {name: found for name, found in self._by_image.items() if name in kept}
-        part.annotations = [annotation for found in part._by_image.values() for annotation in found]
+        by_image = {name: found for name, found in self._by_image.items() if name in kept}
+        part._by_image = by_image  # noqa: SLF001 - of its own class
+        part.annotations = [annotation for found in by_image.values() for annotation in found]
         return part
 
     def evaluated_categories(self, image_ids: Iterable[ImageId]) -> set[int]:
@@ -163,38 +164,6 @@ def _lies_in_image(bbox: Sequence[float], image: Mapping[str, Any]) -> bool:
     x, y, width, height = bbox
     inside = x >= -1 and y >= -1 and x + width <= image["width"] + 1 and y + height <= image["height"] + 1
     return inside and width > 0 and height > 0
-
-
-def evaluate_coco(
-    ground_truth: GroundTruth,
-    results: Sequence[CocoResult],
-    image_ids: Iterable[ImageId] | None = None,
-    *,
-    kinds: Sequence[str] = KINDS,
-    max_detections: int = STANDARD_DETECTIONS,
-) -> CocoMetrics:
-    """Compare results with the ground truth of the images seen.
-
-    Args:
-        results: COCO result objects with what ``kinds`` asks for: ``bbox`` a bbox, ``segm`` a segmentation.
-        image_ids: the images that were looked at, with or without detections; all when None.
-        kinds: ``bbox`` gives the twelve names, ``segm`` the same with the prefix ``mask_``.
-        max_detections: see :func:`metrics_of_matches`.
-
-    Raises:
-        InvalidInput: a result names an image that the ground truth lacks.
-    """
-    seen = ground_truth.image_ids if image_ids is None else set(image_ids)
-    by_image: dict[ImageId, list[CocoResult]] = {image_id: [] for image_id in seen}
-    for result in results:
-        if result["image_id"] not in ground_truth.images:
-            raise InvalidInput(
-                f"{ground_truth.name}: it has no image with id {result['image_id']!r}", reason="InvalidData"
-            )
-        if result["image_id"] in by_image:
-            by_image[result["image_id"]].append(result)
-    matching = CocoMatching(ground_truth, kinds=kinds, max_detections=max_detections)
-    return matching.metrics([matching.of_image(image_id, found) for image_id, found in by_image.items()])
 
 
 class CocoMatching:

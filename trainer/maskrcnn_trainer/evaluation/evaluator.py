@@ -178,7 +178,7 @@ class Evaluator:
             raise InvalidInput("validationFilePattern: there is no image to evaluate", reason="InvalidData")
         return self._matching.metrics(parts), len(seen), num_detections
 
-    def _run(self, previews: int, keep_results: bool) -> _Own:
+    def _run(self, previews: int, keep_results: bool) -> _Own:  # noqa: C901 - one loop from batches to matches
         own = _Own()
         begun: set[int] = set()
         pending: deque[tuple[int, Any, Any, Future[tuple[list[CocoResult], Matches]]]] = deque()

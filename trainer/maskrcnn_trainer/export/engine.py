@@ -6,14 +6,11 @@ engine is asked for.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 from maskrcnn_trainer.detector.outputs import INPUT
 from maskrcnn_trainer.errors import InvalidInput, TaskError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

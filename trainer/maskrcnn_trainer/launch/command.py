@@ -72,7 +72,7 @@ class LaunchSettings:
             raise InvalidInput(f"{self.task[0]} runs as one process; only {', '.join(several)} takes several")
 
 
-def launch(
+def launch(  # noqa: C901 - the order of a start, in one place
     settings: LaunchSettings,
     environment: TaskEnvironment | None = None,
     *,

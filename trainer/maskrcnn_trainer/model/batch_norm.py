@@ -53,7 +53,7 @@ class BatchNorm(keras.layers.Layer):
         self.epsilon = epsilon
         self.frozen = frozen
         self.scale_in_kernel = scale_in_kernel
-        self._momentum = lambda: moving_average_momentum(updates)
+        self._momentum: Callable[[], tf.Tensor] = lambda: moving_average_momentum(updates)
         self._reduce = reduce_moments
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.modelfile import ModelFile
 from maskrcnn_trainer.pruning.groups import Connectivity, Slice
@@ -14,11 +16,11 @@ from maskrcnn_trainer.pruning.retain import PruneSettings, check_excluded, retai
 
 log = logging.getLogger(__name__)
 
-Retained = Mapping[int, np.ndarray]
+Retained = Mapping[int, NDArray[Any]]
 """The filters that stay, rising, by number of the group; a group that is absent stays whole."""
 
 
-def choose(variables: Mapping[str, np.ndarray], connected: Connectivity, settings: PruneSettings) -> Retained:
+def choose(variables: Mapping[str, NDArray[Any]], connected: Connectivity, settings: PruneSettings) -> Retained:
     """The filters that stay under ``settings``.
 
     Raises:
@@ -35,10 +37,11 @@ def choose(variables: Mapping[str, np.ndarray], connected: Connectivity, setting
     }
 
 
-def positions(retained: np.ndarray, cut: Slice, filters: int) -> np.ndarray:
+def positions(retained: NDArray[Any], cut: Slice, filters: int) -> NDArray[np.int64]:
     """Where the retained of ``filters`` channels stand on a variable's axis, int64, rising (see `Slice`)."""
     outer = np.arange(cut.outer)[:, None, None] * filters
-    return ((outer + retained[None, :, None]) * cut.inner + np.arange(cut.inner)).reshape(-1)
+    found: NDArray[np.int64] = ((outer + retained[None, :, None]) * cut.inner + np.arange(cut.inner)).reshape(-1)
+    return found
 
 
 def apply(model: ModelFile, connected: Connectivity, retained: Retained) -> ModelFile:
@@ -69,6 +72,6 @@ def apply(model: ModelFile, connected: Connectivity, retained: Retained) -> Mode
     )
 
 
-def parameter_count(variables: Mapping[str, np.ndarray]) -> int:
+def parameter_count(variables: Mapping[str, NDArray[Any]]) -> int:
     """All parameters, moving statistics too."""
     return sum(value.size for value in variables.values())

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 NORMALIZERS = ("max", "L2")
 CRITERIA = ("union", "intersection", "arithmetic_mean", "geometric_mean")
 
 
-def filter_norms(kernel: np.ndarray) -> np.ndarray:
+def filter_norms(kernel: NDArray[Any]) -> NDArray[np.float64]:
     """The L2 norm of every output filter, float64 [N], of a kernel whose last axis are the N filters.
 
     Biases and batch norms do not count (Molchanov et al. 2016, arXiv:1611.06440, call it the criterion of minimum
     weight).
     """
-    return np.sqrt(np.sum(np.square(kernel, dtype=np.float64), axis=tuple(range(kernel.ndim - 1))))
+    squares = np.square(kernel, dtype=np.float64)
+    norms: NDArray[np.float64] = np.sqrt(np.sum(squares, axis=tuple(range(kernel.ndim - 1))))
+    return norms
 
 
-def normalise(norms: np.ndarray, normalizer: str) -> np.ndarray:
+def normalise(norms: NDArray[np.float64], normalizer: str) -> NDArray[np.float64]:
     """Norms of one layer in a unit of the layer's own.
 
     Args:
@@ -34,7 +38,7 @@ def normalise(norms: np.ndarray, normalizer: str) -> np.ndarray:
     return norms / whole if whole > 0 else np.zeros_like(norms)
 
 
-def equalise(statistics: Sequence[np.ndarray], criterion: str) -> np.ndarray:
+def equalise(statistics: Sequence[NDArray[np.float64]], criterion: str) -> NDArray[np.float64]:
     """One statistic for layers that must keep the same filters.
 
     Args:
@@ -47,9 +51,11 @@ def equalise(statistics: Sequence[np.ndarray], criterion: str) -> np.ndarray:
     """
     stacked = np.stack(statistics)
     if criterion == "union":
-        return np.max(stacked, axis=0)
-    if criterion == "intersection":
-        return np.min(stacked, axis=0)
-    if criterion == "arithmetic_mean":
-        return np.mean(stacked, axis=0)
-    return np.prod(stacked ** (1.0 / len(statistics)), axis=0)
+        found = np.max(stacked, axis=0)
+    elif criterion == "intersection":
+        found = np.min(stacked, axis=0)
+    elif criterion == "arithmetic_mean":
+        found = np.mean(stacked, axis=0)
+    else:
+        found = np.prod(stacked ** (1.0 / len(statistics)), axis=0)
+    return np.asarray(found, np.float64)

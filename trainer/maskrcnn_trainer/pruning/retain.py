@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS, equalise, filter_norms, normalise
@@ -62,7 +64,7 @@ def retained_count(above: int, depth: int, *, min_num_filters: int, granularity:
     return min(math.ceil(count / granularity) * granularity, depth)
 
 
-def retained_filters(statistic: np.ndarray, settings: PruneSettings) -> np.ndarray:
+def retained_filters(statistic: NDArray[Any], settings: PruneSettings) -> NDArray[Any]:
     """The filters with the largest statistic, int64 in rising order; of equal ones those that come first.
 
     The threshold decides how many: those strictly above it. Rounding up adds filters below it.
@@ -75,7 +77,7 @@ def retained_filters(statistic: np.ndarray, settings: PruneSettings) -> np.ndarr
     return np.sort(best)
 
 
-def retained_of_group(kernels: Mapping[str, np.ndarray], settings: PruneSettings) -> np.ndarray:
+def retained_of_group(kernels: Mapping[str, NDArray[Any]], settings: PruneSettings) -> NDArray[Any]:
     """The filters that layers which belong together keep.
 
     Args:

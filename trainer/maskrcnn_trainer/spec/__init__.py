@@ -9,7 +9,7 @@ from maskrcnn_trainer.spec.importing import Imported, import_spec
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 from maskrcnn_trainer.spec.notes import notes, require_paths
 from maskrcnn_trainer.spec.parsing import parse_spec
-from maskrcnn_trainer.spec.partial import PartialExperimentSpec, is_given, merge_experiment
+from maskrcnn_trainer.spec.partial import PartialExperimentSpec, merge_experiment
 from maskrcnn_trainer.spec.reading import load_spec, load_yaml, read_spec
 from maskrcnn_trainer.spec.steps import StepPlan, other_epoch_length, plan_steps
 
@@ -24,7 +24,6 @@ __all__ = [
     "SpecError",
     "StepPlan",
     "import_spec",
-    "is_given",
     "load_spec",
     "load_yaml",
     "merge_experiment",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -57,19 +57,6 @@ def camel_case(part: Mapping[str, Any], model: type[SpecModel] = ExperimentSpec)
         name, nested = known.get(key, (key, None))
         renamed[name] = camel_case(value, nested) if nested and isinstance(value, Mapping) else copy.deepcopy(value)
     return renamed
-
-
-def is_given(spec: SpecModel, path: Sequence[str | int]) -> bool:
-    """Return whether the user's file gives a field, in snake_case names such as ("data_config", "image_size").
-
-    A field that a prototxt leaves out is not given, also where the reader filled in the original's value.
-    """
-    part: object = spec
-    for name in path:
-        if not isinstance(part, SpecModel) or name not in part.model_fields_set:
-            return False
-        part = getattr(part, str(name))
-    return True
 
 
 @functools.cache

@@ -78,18 +78,21 @@ def _fields(tokens: list[Token], at: int, outer: tuple[str, ...]) -> tuple[list[
             inside, at = _fields(tokens, at + 1, path)
             found += inside
             at += 1
-        elif value.text == "[":
-            while at < len(tokens) and tokens[at].text != "]":
-                at += 1
-            at += 1
-        elif value.kind == "string":
-            while at < len(tokens) and tokens[at].kind == "string":
-                at += 1
-        elif value.text not in ("}", ">"):
-            at += 1
+        else:
+            at = _after_plain_value(tokens, at)
         last = tokens[min(at, len(tokens)) - 1]
         found.append(Occurrence(path, name.start, last.end, value.start))
     return found, at
+
+
+def _after_plain_value(tokens: list[Token], at: int) -> int:
+    """Return the position after a list, a string of one or more parts, or a word."""
+    if tokens[at].text == "[":
+        closing = (place for place in range(at, len(tokens)) if tokens[place].text == "]")
+        return next(closing, len(tokens)) + 1
+    if tokens[at].kind == "string":
+        return next((place for place in range(at, len(tokens)) if tokens[place].kind != "string"), len(tokens))
+    return at if tokens[at].text in ("}", ">") else at + 1
 
 
 def at_position(found: list[Occurrence], offset: int) -> Occurrence | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 START = 2.0**15
 GROWTH_STEPS = 2000
@@ -53,11 +54,11 @@ class LossScale:
     def variables(self) -> list[tf.Variable]:
         return [self.scale, self.good_steps]
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint keeps."""
         return {"loss_scale/scale": self.scale.numpy(), "loss_scale/good_steps": self.good_steps.numpy()}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from what ``state`` returned.
 
         Raises:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.training.schedule import Schedule
 
@@ -93,7 +93,7 @@ class MomentumOptimizer:
         """The velocities, in the order of the variables."""
         return list(self._slots)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """The velocities, float32, by ``momentum/<variable name>``."""
         return {f"momentum/{name}": slot.numpy() for name, slot in zip(self.names, self._slots, strict=True)}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.training.distributed import Ranks
@@ -13,13 +14,13 @@ from maskrcnn_trainer.training.step import TrainStep
 UPDATES_OF_STATISTICS = "moving_average_updates"
 
 
-def training_state(step: TrainStep, network: MaskRCNN) -> dict[str, np.ndarray]:
+def training_state(step: TrainStep, network: MaskRCNN) -> dict[str, NDArray[Any]]:
     """What a checkpoint keeps next to the network's variables."""
     return {**step.state(), UPDATES_OF_STATISTICS: network.moving_average_updates.numpy()}
 
 
 def restore_on_all_ranks(
-    state: Mapping[str, np.ndarray] | None, step: TrainStep, network: MaskRCNN, ranks: Ranks
+    state: Mapping[str, NDArray[Any]] | None, step: TrainStep, network: MaskRCNN, ranks: Ranks
 ) -> None:
     """Give every rank the state that rank 0 resumes from; nothing where it resumes from none.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.model.anchors import anchors_per_level
 from maskrcnn_trainer.model.network import MaskRCNN
@@ -51,7 +51,7 @@ class TrainStep:
         self,
         network: MaskRCNN,
         settings: TrainSettings,
-        anchors: np.ndarray,
+        anchors: NDArray[Any],
         canvas: tuple[int, int],
         *,
         average: Average | None = None,
@@ -91,9 +91,10 @@ class TrainStep:
             (False: training cannot continue; with loss scaling, overflowing gradients alone count only when the scale
             cannot become less); int64 scalar ``overflowed`` (see :meth:`overflowed_variable`); ``flags``.
         """
-        return self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
+        values: dict[str, Any] = self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
+        return values
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint keeps beside the network's variables: step, velocities, loss scale."""
         scale = self._loss_scale.state() if self._loss_scale else {}
         return {"global_step": self.step.numpy(), **self._optimizer.state(), **scale}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.progress import ProgressMeter
 from maskrcnn_trainer.report import Reporter
@@ -145,7 +147,7 @@ class Telemetry:
                 tf.summary.scalar(name, value)
         self._writer.flush()
 
-    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def images(self, step: int, pictures: Mapping[str, NDArray[Any]]) -> None:
         """Writes TensorBoard images, uint8 [H, W, 3] each."""
         if self._writer is None:
             return

@@ -185,7 +185,8 @@ class Training:
 
         def records_of(element: int) -> Iterable[int]:
             start = self._images_after(began.step + element)
-            return order.batch(start, ranks.rank, ranks.size, self.spec.train_batch_size).records.tolist()
+            batch = order.batch(start, ranks.rank, ranks.size, self.spec.train_batch_size)
+            return [int(record) for record in batch.records]
 
         return named_faults(
             training_dataset(

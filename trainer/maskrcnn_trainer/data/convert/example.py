@@ -18,7 +18,8 @@ _TYPE = descriptor_pb2.FieldDescriptorProto
 
 
 @lru_cache(maxsize=1)
-def _example_class() -> Any:
+def example_class() -> Any:
+    """Return the class of ``tf.train.Example`` messages."""
     file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
     for name, scalar in (
         ("BytesList", _TYPE.TYPE_BYTES),
@@ -67,7 +68,7 @@ def make_example(
     int_lists: Mapping[str, Iterable[int]],
 ) -> bytes:
     """A serialised Example; equal features give equal bytes. An empty list keeps its key and type."""
-    example = _example_class()()
+    example = example_class()()
     feature = example.features.feature
     for kind, lists in (("bytes_list", byte_lists), ("float_list", float_lists), ("int64_list", int_lists)):
         for key, values in lists.items():
@@ -76,16 +77,3 @@ def make_example(
             holder.value.extend(values)
     serialised: bytes = example.SerializeToString(deterministic=True)
     return serialised
-
-
-def parse_example(serialised: bytes) -> dict[str, list[Any]]:
-    """The features of a serialised Example as lists of bytes, floats or integers.
-
-    Raises:
-        google.protobuf.message.DecodeError: not a serialised Example.
-    """
-    example = _example_class().FromString(serialised)
-    return {
-        key: list(getattr(feature, feature.WhichOneof("kind")).value) if feature.WhichOneof("kind") else []
-        for key, feature in example.features.feature.items()
-    }

@@ -130,7 +130,7 @@ def _check_size(image: Image.Image, height: int, width: int) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(_ORIENTATION)
-    except Exception:  # damaged metadata: the pixels are none the worse
+    except Exception:  # noqa: BLE001 - damaged metadata in any way: the pixels can still be read
         return _UPRIGHT
     return found if isinstance(found, int) and 1 <= found <= 8 else _UPRIGHT
 

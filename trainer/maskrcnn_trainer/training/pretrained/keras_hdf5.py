@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.training.pretrained.source import Source, variable_name
@@ -22,7 +24,7 @@ def read_hdf5(path: Path) -> Source:
     Raises:
         InvalidInput: the file is damaged.
     """
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, NDArray[Any]] = {}
     unused: dict[str, str] = {}
 
     def visit(name: str, item: object) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 VARIABLES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 
@@ -22,7 +23,7 @@ class Source:
     """
 
     kind: str
-    values: Mapping[str, np.ndarray]
+    values: Mapping[str, NDArray[Any]]
     notes: tuple[str, ...] = ()
     unused: Mapping[str, str] = field(default_factory=dict)
 

@@ -6,9 +6,11 @@ import re
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import DAMAGED_ZIP
@@ -68,7 +70,7 @@ def read_tf_checkpoint(prefix: str, shown: str | None = None) -> Source:
     Raises:
         InvalidInput: the checkpoint is damaged or a part is missing.
     """
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, NDArray[Any]] = {}
     unused: dict[str, str] = {}
     depths: dict[str, int] = {}
     try:

@@ -1,0 +1,64 @@
+"""A contract for lint-imports that denies every package from outside this project but those that it lists.
+
+import-linter's own contracts take the packages to forbid, and a list of all that reads files or opens connections
+would never be complete. https://import-linter.readthedocs.io/en/stable/custom_contract_types.html
+"""
+
+from __future__ import annotations
+
+from grimp import ImportGraph
+from importlinter import Contract, ContractCheck, fields, output
+
+
+class AllowedPackages(Contract):
+    """Source packages, and what they import of this project, import nothing else from outside than what is listed.
+
+    Options:
+        source_modules: packages or modules, with all that is in them.
+        allowed_packages: top-level names of the standard library or of other distributions.
+        exceptions: further imports, as ``module -> package``, or ``module -> module`` of this project, which is then
+            not followed. One that isn't in the code breaks the contract, too.
+    """
+
+    type_name = "allowed_packages"
+
+    source_modules = fields.ListField(subfield=fields.StringField())
+    allowed_packages = fields.SetField(subfield=fields.StringField())
+    exceptions = fields.SetField(subfield=fields.StringField())
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002 - import-linter's signature
+        stale = []
+        for exception in self.exceptions:  # type: ignore[attr-defined]
+            importer, _, imported = exception.partition(" -> ")
+            if graph.direct_import_exists(importer=importer, imported=imported):
+                graph.remove_import(importer=importer, imported=imported)
+            else:
+                stale.append(exception)
+        allowed: set[str] = set(self.allowed_packages)  # type: ignore[call-overload]
+        sources = {
+            module
+            for source in self.source_modules  # type: ignore[attr-defined]
+            for module in (source, *graph.find_descendants(source))
+        }
+        reached = sources.union(*(graph.find_upstream_modules(module) for module in sources))
+        denied = [
+            _chain(graph, sources, importer, imported)
+            for importer in sorted(reached)
+            for imported in sorted(graph.find_modules_directly_imported_by(importer) - allowed)
+            if graph.is_module_squashed(imported)
+        ]
+        return ContractCheck(kept=not denied and not stale, metadata={"denied": denied, "stale": sorted(stale)})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for chain in check.metadata["denied"]:
+            output.print_error(f"- {chain}: neither in allowed_packages nor in exceptions", bold=False)
+        for exception in check.metadata["stale"]:
+            output.print_error(f"- {exception}: in exceptions, but not in the code", bold=False)
+
+
+def _chain(graph: ImportGraph, sources: set[str], importer: str, imported: str) -> str:
+    """Return the shortest way from a source module to a package that ``importer`` imports."""
+    if importer in sources:
+        return f"{importer} -> {imported}"
+    ways = (graph.find_shortest_chain(importer=source, imported=importer) for source in sorted(sources))
+    return " -> ".join([*min((way for way in ways if way), key=len), imported])
