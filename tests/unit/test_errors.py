@@ -11,8 +11,9 @@ import pytest
 
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import TryAgain, as_task_error, describe_error
-from maskrcnn_trainer.files import LONGEST_NAME, write_atomically
+from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.report import task_report
+from maskrcnn_trainer.shared.files import LONGEST_NAME
 
 
 @pytest.mark.parametrize(

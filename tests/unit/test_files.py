@@ -13,9 +13,10 @@ from maskrcnn_trainer.data.convert.shards import StagedShards
 from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, describe_error
-from maskrcnn_trainer.files import open_in_place, open_regular, write_atomically
+from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.report import Reporter, task_report
+from maskrcnn_trainer.shared.files import open_in_place, open_regular
 from maskrcnn_trainer.termination import termination_message, write_termination_message
 
 

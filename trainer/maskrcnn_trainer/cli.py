@@ -16,8 +16,8 @@ from typing import NoReturn
 from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
-from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.progress import setup_logging
+from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import Failure
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS

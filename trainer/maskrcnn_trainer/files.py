@@ -9,33 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
-from maskrcnn_trainer.shared.files import (
-    LONGEST_NAME,
-    is_abandoned,
-    named_in_errors,
-    open_in_place,
-    open_regular,
-    read_regular,
-    read_text,
-    replace_file,
-    unfinished,
-)
-
-__all__ = [
-    "DAMAGED_ZIP",
-    "LONGEST_NAME",
-    "directory_fault",
-    "is_abandoned",
-    "make_directory",
-    "named_in_errors",
-    "open_in_place",
-    "open_regular",
-    "read_regular",
-    "read_text",
-    "stored_member",
-    "unfinished",
-    "write_atomically",
-]
+from maskrcnn_trainer.shared.files import replace_file
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 """What ``zipfile`` and a reader of JSON raise for damaged bytes.

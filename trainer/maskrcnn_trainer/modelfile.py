@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import DAMAGED_ZIP, open_regular, stored_member, write_atomically
+from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member, write_atomically
+from maskrcnn_trainer.shared.files import open_regular
 
 FORMAT_VERSION = 1
 OTHER_FORMAT = "OtherFormat"

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from maskrcnn_trainer.data.categories import Categories, require_agreement
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_text
+from maskrcnn_trainer.shared.files import read_text
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from maskrcnn_trainer.files import read_regular
+from maskrcnn_trainer.shared.files import read_regular
 
 
 class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreadable

@@ -87,7 +87,7 @@ class DetectorValidation:
         self._check_stop = check_stop or (lambda: None)
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
 
-    def preview_pictures(self, result: EvaluationResult) -> dict[str, np.ndarray]:
+    def preview_pictures(self, result: EvaluationResult) -> dict[str, NDArray[Any]]:
         """The pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 

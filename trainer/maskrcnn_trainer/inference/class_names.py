@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_text
+from maskrcnn_trainer.shared.files import read_text
 
 log = logging.getLogger(__name__)
 

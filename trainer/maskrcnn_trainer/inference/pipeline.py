@@ -26,10 +26,10 @@ from maskrcnn_trainer.evaluation.drawing import (
     objects_of_results,
     write_image,
 )
-from maskrcnn_trainer.files import LONGEST_NAME
 from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
+from maskrcnn_trainer.shared.files import LONGEST_NAME
 
 log = logging.getLogger(__name__)
 

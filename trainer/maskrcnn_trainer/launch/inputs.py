@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from maskrcnn_trainer.arguments import with_hyphens
-from maskrcnn_trainer.files import read_text
+from maskrcnn_trainer.shared.files import read_text
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES
 from maskrcnn_trainer.spec.reading import load_yaml
 from maskrcnn_trainer.workspace import real_path

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from maskrcnn_trainer.files import is_abandoned
 from maskrcnn_trainer.launch.ours import is_temporary
+from maskrcnn_trainer.shared.files import is_abandoned
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from maskrcnn_trainer.files import open_in_place
+from maskrcnn_trainer.shared.files import open_in_place
 
 log = logging.getLogger(__name__)
 

@@ -57,12 +57,12 @@ def model_flops(model: keras.Model, input_shape: Shape) -> int:
 
 @rule_for(Convolution)
 def _convolution(call: Call, shape: Shape, made: Shape) -> int:
-    return math.prod(made) * math.prod(call.layer.kernel_size) * shape[-1]
+    return math.prod(made) * int(math.prod(call.layer.kernel_size)) * shape[-1]
 
 
 @rule_for(keras.layers.Conv2DTranspose)
 def _transposed(call: Call, shape: Shape, _made: Shape) -> int:
-    return math.prod(shape) * math.prod(call.layer.kernel_size) * int(call.layer.filters)
+    return math.prod(shape) * int(math.prod(call.layer.kernel_size)) * int(call.layer.filters)
 
 
 @rule_for(keras.layers.Dense)

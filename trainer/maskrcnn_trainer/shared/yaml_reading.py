@@ -63,10 +63,10 @@ def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
     loader = _Loader(text, most_levels)
     documents = []
     try:
-        while loader.check_data():
-            documents.append(loader.get_data())
+        while loader.check_data():  # type: ignore[no-untyped-call]
+            documents.append(loader.get_data())  # type: ignore[no-untyped-call]
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return [document for document in documents if document is not None]
 
 

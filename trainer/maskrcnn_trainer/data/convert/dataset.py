@@ -29,8 +29,9 @@ from maskrcnn_trainer.data.convert.tally import (
 )
 from maskrcnn_trainer.data.records import SHARD, shard_name
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import LONGEST_NAME, directory_fault, make_directory
+from maskrcnn_trainer.files import directory_fault, make_directory
 from maskrcnn_trainer.launch.cpus import usable_cpus
+from maskrcnn_trainer.shared.files import LONGEST_NAME
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import IO, Any
 from maskrcnn_trainer.data.convert.interruption import signals_put_off
 from maskrcnn_trainer.data.records import HEADER_BYTES, SHARD, is_record_header, shard_name
 from maskrcnn_trainer.errors import InvalidInput, as_task_error
-from maskrcnn_trainer.files import named_in_errors
 from maskrcnn_trainer.launch.ours import is_temporary
+from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.spec.task_table import WARNINGS_SUFFIX
 
 log = logging.getLogger(__name__)

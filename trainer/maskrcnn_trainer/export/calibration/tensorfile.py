@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
-from maskrcnn_trainer.files import named_in_errors, open_regular, unfinished
+from maskrcnn_trainer.shared.files import named_in_errors, open_regular, unfinished
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer

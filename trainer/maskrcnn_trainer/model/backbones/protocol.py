@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import keras
@@ -92,14 +92,14 @@ class Backbone(Protocol):
     def torch_name(self, tensor: str) -> str | None:
         """Return the variable (``block_1a_conv_1/kernel``) that torchvision's name without its prefix stands for."""
 
-    def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, np.ndarray]:
+    def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, NDArray[Any]]:
         """Return values for layers that torchvision's network does not have, so that they change nothing.
 
         Args:
             variables: names of those that the file has.
         """
 
-    def torch_notes(self, rest: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    def torch_notes(self, rest: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
         """Return what a user should know about torchvision's weights in this backbone.
 
         Args:

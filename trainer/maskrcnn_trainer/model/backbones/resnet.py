@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.model.backbones.protocol import Stage
 
@@ -199,10 +200,10 @@ class ResNet:
             return f"{block}_bn_{suffix}/{_TORCH_NORM[last]}" if last in _TORCH_NORM else None
         return f"{block}_conv_{suffix}/kernel" if last == "weight" else None
 
-    def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, np.ndarray]:
+    def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, NDArray[Any]]:
         """Return identities for the projections that torchvision's ResNet does not have."""
         theirs = {block.name for block in replace(self, as_torchvision=True).sub_blocks(nlayers) if block.shortcut}
-        made: dict[str, np.ndarray] = {}
+        made: dict[str, NDArray[Any]] = {}
         for block in self.sub_blocks(nlayers):
             spec = block.shortcut
             if spec is None or block.name in theirs or f"{spec.conv}/kernel" in variables:
@@ -215,7 +216,7 @@ class ResNet:
             made[f"{spec.bn}/moving_variance"] = np.full(filters, 1.0 - self.epsilon, np.float32)
         return made
 
-    def torch_notes(self, rest: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    def torch_notes(self, rest: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
         identities = tuple(
             f"{name.removesuffix('/kernel')} is the identity: torchvision has no projection there"
             for name in rest

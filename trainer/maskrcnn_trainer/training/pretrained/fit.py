@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
@@ -19,7 +20,11 @@ def is_of_a_backbone(name: str) -> bool:
 
 
 def refuse_half_a_backbone(
-    path: str, values: Mapping[str, np.ndarray], architecture: Architecture, absent: Sequence[str], extra: Sequence[str]
+    path: str,
+    values: Mapping[str, NDArray[Any]],
+    architecture: Architecture,
+    absent: Sequence[str],
+    extra: Sequence[str],
 ) -> None:
     """Refuse a file of which the backbone would be loaded in part.
 

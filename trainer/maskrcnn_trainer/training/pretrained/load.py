@@ -9,9 +9,11 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.network import MaskRCNN
@@ -110,7 +112,7 @@ def _refused_pickle(path: Path, what: str) -> InvalidInput:
 
 def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path: str) -> LoadReport:
     """Put a source's values into a network's variables; nothing is changed when it raises. See `load_checkpoint`."""
-    fitting: list[tuple[str, np.ndarray]] = []
+    fitting: list[tuple[str, NDArray[Any]]] = []
     skipped: dict[str, str] = {}
     not_found: dict[str, str] = {}
     mismatched: dict[str, str] = {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
@@ -30,7 +32,7 @@ def read_torch_file(path: Path, architecture: Architecture) -> Source:
     return convert_torch(_read(path), architecture, str(path))
 
 
-def convert_torch(tensors: Mapping[str, np.ndarray], architecture: Architecture, path: str) -> Source:
+def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, path: str) -> Source:
     """Variables of the network from tensors under torchvision's names.
 
     Kernels are transposed from O, I, H, W to H, W, I, O. The stem is scaled by .224 / deviation of its input channel,
@@ -53,7 +55,7 @@ def convert_torch(tensors: Mapping[str, np.ndarray], architecture: Architecture,
             f"checkpoint: {path} has no tensor {backbone.torch_stem}: it is not a {backbone.title} under torchvision's "
             "or timm's names (a variant with another stem, such as timm's resnet50d, does not fit either)"
         )
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, NDArray[Any]] = {}
     unused: dict[str, str] = {}
     for name, tensor in tensors.items():
         ours = backbone.torch_name(name.removeprefix(prefix)) if name.startswith(prefix) else None
@@ -77,7 +79,7 @@ def convert_torch(tensors: Mapping[str, np.ndarray], architecture: Architecture,
     return Source(f"{backbone.title} under torchvision names", {**values, **rest}, tuple(notes), unused)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.read_bytes()[:2] == b"PK":
             with np.load(path, allow_pickle=False) as archive:
@@ -89,12 +91,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InvalidInput(f"checkpoint: {path} cannot be read: {error}") from error
 
 
-def _layout(name: str, tensor: np.ndarray) -> np.ndarray:
+def _layout(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
     array = np.asarray(tensor, np.float32)
     return np.ascontiguousarray(array.transpose(2, 3, 1, 0)) if name.endswith("/kernel") and array.ndim == 4 else array
 
 
-def _check_depth(values: Mapping[str, np.ndarray], architecture: Architecture, path: str) -> None:
+def _check_depth(values: Mapping[str, NDArray[Any]], architecture: Architecture, path: str) -> None:
     depth = architecture.backbone.found_instead(values, architecture.nlayers)
     if depth is not None:
         raise InvalidInput(
@@ -103,7 +105,7 @@ def _check_depth(values: Mapping[str, np.ndarray], architecture: Architecture, p
         )
 
 
-def _change_epsilon(values: dict[str, np.ndarray], norm: str, old: float, new: float) -> None:
+def _change_epsilon(values: dict[str, NDArray[Any]], norm: str, old: float, new: float) -> None:
     """Let gamma / sqrt(variance + epsilon) be the same under another epsilon."""
     if old == new:
         return
