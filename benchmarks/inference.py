@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn_trainer.data.canvas import to_canvas
-from maskrcnn_trainer.data.image_files import read_pixels
+from maskrcnn_trainer.images.decode import decode
 from maskrcnn_trainer.launch.cpus import usable_cpus
 from maskrcnn_trainer.runtime import BFLOAT16_CPU_FLAGS, cpu_flags
 from peer_environment import ROOT, model_garden_environ, model_garden_python
@@ -93,7 +93,7 @@ def prepare(photographs: Sequence[Path], plan: Plan) -> Path:
     plan.folder.mkdir(parents=True, exist_ok=True)
     images = plan.folder / "images.npy"
     canvas = (plan.size, plan.size)
-    np.save(images, np.stack([to_canvas(read_pixels(path), canvas).pixels for path in photographs]))
+    np.save(images, np.stack([to_canvas(decode(path), canvas).pixels for path in photographs]))
     shutil.rmtree(plan.folder / "files", ignore_errors=True)
     (plan.folder / "files").mkdir()
     for path in photographs[: plan.files]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from maskrcnn_trainer.data import canvas, examples, transforms
 from maskrcnn_trainer.data.convert.images import check_image, encode_image
-from maskrcnn_trainer.data.image_files import read_pixels
+from maskrcnn_trainer.images.decode import decode
 
 pytestmark = pytest.mark.trainer
 
@@ -56,7 +56,7 @@ def test_a_file_has_the_same_pixels_in_a_record(tmp_path: Path, kind: str) -> No
     path = tmp_path / "image"
     path.write_bytes(files()[kind])
     stored = encode_image(path, check_image(path, *SMOOTH.shape[:2])).data
-    np.testing.assert_array_equal(read_pixels(path), examples.decode_pixels(tf.constant(stored)).numpy())
+    np.testing.assert_array_equal(decode(path), examples.decode_pixels(tf.constant(stored)).numpy())
 
 
 def of_tensorflow(pixels: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -92,7 +92,7 @@ def test_the_canvas_is_the_same_to_the_last_bits_in_a_graph() -> None:
 def test_photographs_have_the_same_pixels(test_data: Path) -> None:
     for path in sorted((test_data / "coco" / "images").iterdir())[:10]:
         decoded = examples.decode_pixels(tf.constant(path.read_bytes())).numpy()
-        np.testing.assert_array_equal(read_pixels(path), decoded)
+        np.testing.assert_array_equal(decode(path), decoded)
         np.testing.assert_array_equal(
             canvas.to_canvas(decoded, (512, 512)).pixels, of_tensorflow(decoded, (512, 512))[0]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.evaluation.drawn_names import drawn_name
 from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.files import write_atomically
 
@@ -30,6 +30,12 @@ BACKGROUND = 255
 
 LARGEST_SIDE = 4096
 """An image is not enlarged past this many pixels on its longer side."""
+
+_SPELLED = {
+    "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
+    "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "–": "-", "—": "-", "’": "'",
+}  # fmt: skip
+"""Letters that Unicode does not decompose into an ASCII letter and an accent."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,24 @@ def objects_of_results(
             )
         )
     return drawn
+
+
+def drawn_name(name: str, class_id: int) -> str:
+    """Return a class name in ASCII: OpenCV's fonts have no other letters.
+
+    Labels and ``predictions.json`` keep every name as it is. In pictures accents are removed, and a name in another
+    script is replaced by its number, which says more than a row of question marks.
+
+    Args:
+        name: as the data set or the class map spells it.
+        class_id: its category id.
+
+    Returns:
+        the name without its accents; ``class 7`` where letters of another script would be missing.
+    """
+    spelled = "".join(_SPELLED.get(letter, letter) for letter in name)
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(letter))
+    return plain if plain.isascii() and plain.isprintable() and plain.strip() else f"class {class_id}"
 
 
 def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int | None = None) -> Image:
@@ -291,12 +315,3 @@ def write_image(path: str | Path, image: Image, *, before_rename: Callable[[], N
             f"{target}: {image.shape[1]} x {image.shape[0]} pixels cannot be written in this format"
         )
     write_atomically(target, encoded.tobytes(), before_rename=before_rename)
-
-
-def read_image(path: str | Path) -> Image:
-    """An image file as uint8 RGB, in stored pixels (an EXIF rotation is ignored)."""
-    encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise OSError(f"{path}: not an image that can be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.data.canvas import CanvasImage, to_canvas
-from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 from maskrcnn_trainer.detector import Detections, Detector
 from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
 from maskrcnn_trainer.evaluation.drawing import (
@@ -27,6 +26,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     write_image,
 )
 from maskrcnn_trainer.files import LONGEST_NAME
+from maskrcnn_trainer.images.decode import UnreadableImage, decode
 from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
@@ -136,14 +136,14 @@ def run_inference(
     ahead = 2 * detector.batch_size + threads
     pool = ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="images")
 
-    def decode(source: SourceImage) -> _Ready:
+    def prepare(source: SourceImage) -> _Ready:
         with clock.stage("decode"):
             _refuse_long_names(source)
-            pixels = read_pixels(source.path, exif=output.exif)
+            pixels = decode(source.path, exif=output.exif)
             return _Ready(source, pixels, to_canvas(pixels, detector.canvas))
 
     try:
-        readable = _readable(((source, pool.submit(decode, source)) for source in sources), ahead, result)
+        readable = _readable(((source, pool.submit(prepare, source)) for source in sources), ahead, result)
         for batch in _batches(readable, detector.batch_size):
             check_stop()
             with clock.stage("network"):

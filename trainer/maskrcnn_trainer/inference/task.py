@@ -18,7 +18,7 @@ from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TaskError
-from maskrcnn_trainer.evaluation.drawn_names import drawn_name
+from maskrcnn_trainer.evaluation.drawing import drawn_name
 from maskrcnn_trainer.failures import OUT_OF_MEMORY, is_out_of_memory
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map

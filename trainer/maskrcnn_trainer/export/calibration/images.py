@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
 from maskrcnn_trainer.data.canvas import to_canvas
-from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import directory_fault
+from maskrcnn_trainer.images.decode import SUFFIXES, UnreadableImage, decode
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         if decoded == count:
             return
         try:
-            pixels = read_pixels(path)
+            pixels = decode(path)
         except UnreadableImage as error:
             log.warning("%s is left out: %s", path, error)
             continue

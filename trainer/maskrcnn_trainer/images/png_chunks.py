@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from maskrcnn_trainer.data.image_files import UnreadableImage
+from maskrcnn_trainer.images.decode import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FRAME = 12  # bytes of a chunk beside its data: length, type, checksum
