@@ -15,7 +15,7 @@ from tensorflow.python.eager import context
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.records import RecordIndex
-from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation import validation
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
@@ -37,15 +37,11 @@ class BoxDetector:
     detections_per_image = 1
     step = None
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
-        count = len(images)
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
         scale = images.shape[1] / len(GREY)
-        return Detections(
-            boxes=np.tile(np.array(BOX, np.float32) * scale, (count, 1, 1)),
-            classes=np.ones((count, 1), np.int32),
-            scores=np.full((count, 1), 0.9, np.float32),
-            mask_logits=np.full((count, 1, 28, 28), 20.0, np.float32),
-        )
+        box = np.array([BOX], np.float32) * np.float32(scale)
+        scores, masks = np.full(1, 0.9, np.float32), np.full((1, 28, 28), 20.0, np.float32)
+        return [Detections(box, np.ones(1, np.int32), scores, masks)] * len(images)
 
 
 @dataclass

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.model.predict import TestSettings, predict
+from maskrcnn_trainer.model.predict import InferenceSettings, predict
 from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.spec import parse_spec
 
 pytestmark = pytest.mark.trainer
 
-SETTINGS = TestSettings(pre_nms_topn=50, post_nms_topn=20, detections_per_image=6, rpn_nms_threshold=0.7)
+SETTINGS = InferenceSettings(pre_nms_topn=50, post_nms_topn=20, detections_per_image=6, rpn_nms_threshold=0.7)
 
 
 def test_predictions_are_the_same_traced_and_under_xla() -> None:
@@ -57,5 +57,5 @@ def test_settings_come_from_the_spec() -> None:
             "maskrcnnConfig": {"testRpnPreNmsTopn": 321, "testNms": 0.4, "testDetectionsPerImage": 7},
         }
     )
-    settings = TestSettings.from_spec(spec)
+    settings = InferenceSettings.from_spec(spec)
     assert (settings.pre_nms_topn, settings.nms_threshold, settings.detections_per_image) == (321, 0.4, 7)

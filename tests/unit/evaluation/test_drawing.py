@@ -19,7 +19,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     write_image,
 )
 from maskrcnn_trainer.evaluation.paste import PastedMask
-from maskrcnn_trainer.evaluation.preview import image_of_canvas
+from maskrcnn_trainer.evaluation.preview import image_of_padded
 from maskrcnn_trainer.images.decode import decode
 
 GREY = np.full((100, 120, 3), 90, np.uint8)
@@ -135,10 +135,10 @@ def test_comparison(tmp_path: Path) -> None:
 
 def test_the_networks_input_becomes_an_image_again() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    canvas = np.zeros((32, 32, 3), np.float32)
-    canvas[:20, :30] = (image / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
+    padded = np.zeros((32, 32, 3), np.float32)
+    padded[:20, :30] = (image / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
     info = np.array([20, 30, 1.0, 20, 30], np.float32)
-    np.testing.assert_array_equal(image_of_canvas(canvas, info), image)
+    np.testing.assert_array_equal(image_of_padded(padded, info), image)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.data.randomness import Stream, uniform
 
 _SLACK = 1e-6

@@ -62,7 +62,7 @@ class DetectorValidation:
         self.ground_truth = self._own_part(data.ground_truth) if ranks.size > 1 else data.ground_truth
         self._dataset: tf.data.Dataset | None = None
         self._evaluator = Evaluator(
-            lambda images: detector.detect(np.asarray(images)),
+            detector.detect,
             self._batches,
             detector.class_map,
             self.ground_truth,

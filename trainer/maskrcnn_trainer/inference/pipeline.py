@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.artifacts import write_json_atomically
-from maskrcnn_trainer.data.canvas import CanvasImage, to_canvas
+from maskrcnn_trainer.data.padded_image import PaddedImage, pad_image
 from maskrcnn_trainer.detector import Detections, Detector
 from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
 from maskrcnn_trainer.evaluation.drawing import (
@@ -99,11 +99,11 @@ class InferenceResult:
 
 @dataclass(frozen=True)
 class _Ready:
-    """An image that waits for the network: the file, its pixels uint8 [h, w, 3], and it on the canvas."""
+    """An image that waits for the network: the file, its pixels uint8 [h, w, 3], and the padded image."""
 
     source: SourceImage
     pixels: NDArray[np.uint8]
-    placed: CanvasImage
+    padded: PaddedImage
 
 
 def run_inference(
@@ -140,18 +140,18 @@ def run_inference(
         with clock.stage("decode"):
             _refuse_long_names(source)
             pixels = decode(source.path, exif=output.exif)
-            return _Ready(source, pixels, to_canvas(pixels, detector.canvas))
+            return _Ready(source, pixels, pad_image(pixels, detector.image_size))
 
     try:
         readable = _readable(((source, pool.submit(prepare, source)) for source in sources), ahead, result)
         for batch in _batches(readable, detector.batch_size):
             check_stop()
             with clock.stage("network"):
-                found = detector.detect(np.stack([image.placed.pixels for image in batch]))
+                found = detector.detect(np.stack([image.padded.pixels for image in batch]))
             if not result.first_batch_images:
                 result.first_batch_images, result.first_batch_seconds = len(batch), time.monotonic() - began
-            for row, image in enumerate(batch):
-                pending.append(pool.submit(_finish, image, _row(found, row), detector, output, clock))
+            for image, detections in zip(batch, found, strict=True):
+                pending.append(pool.submit(_finish, image, detections, detector, output, clock))
             while len(pending) > ahead:
                 take_oldest()
         while pending:
@@ -199,23 +199,17 @@ def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
         yield batch
 
 
-def _row(found: Detections, row: int) -> Detections:
-    return Detections(*(part[row] for part in found))
-
-
 def _finish(image: _Ready, found: Detections, detector: Detector, output: Output, clock: StageClock) -> LabelledImage:
     """Everything behind the network for one image: paste, draw, write."""
-    source, info = image.source, image.placed.image_info
+    source, info = image.source, image.padded.image_info
     with clock.stage("paste"):
         results, masks = found_objects(
-            found.boxes,
-            found.classes,
-            found.scores,
-            found.mask_logits if output.include_mask else None,
+            found,
             image_info=info,
             image_id=source.image_id,
             class_map=detector.class_map,
             min_score=float(np.nextafter(np.float32(output.threshold), np.float32(0))),
+            include_mask=output.include_mask,
         )
         if masks is not None:
             add_segmentation(results, masks, info)

@@ -1,7 +1,7 @@
 """The inference task, from a directory of images to annotated images and labels.
 
-With an exported model no TensorFlow is loaded: images become the network's input by ``data.canvas``, which gives what
-TensorFlow gives to the last bits.
+With an exported model no TensorFlow is loaded: images become the network's input by ``data.padded_image``, which
+gives what TensorFlow gives to the last bits.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
-from maskrcnn_trainer.data.canvas import to_canvas
+from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
@@ -27,12 +27,12 @@ class CalibrationSet:
     """What images to calibrate on.
 
     Attributes:
-        canvas: (height, width) of the network's input.
+        image_size: height and width of the padded image.
         batches, batch_size: how many images, and in what portions they are stored.
         seed: of the draw.
     """
 
-    canvas: tuple[int, int]
+    image_size: tuple[int, int]
     batches: int
     batch_size: int
     seed: int
@@ -54,7 +54,7 @@ class CalibrationSet:
         """Batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
         batch: list[NDArray[np.float32]] = []
         for image in images:
-            batch.append(to_canvas(image, self.canvas).pixels.transpose(2, 0, 1))
+            batch.append(pad_image(image, self.image_size).pixels.transpose(2, 0, 1))
             if len(batch) == self.batch_size:
                 yield np.stack(batch)
                 batch = []
