@@ -95,13 +95,13 @@ def predict(
         compiled=compiled,
     )
 
-    def pooled(boxes: tf.Tensor, size: int) -> tf.Tensor:
-        patches = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
-        return tf.reshape(patches, (-1, size, size, patches.shape[-1]))
+    def crops(boxes: tf.Tensor, size: int) -> tf.Tensor:
+        cropped = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
+        return tf.reshape(cropped, (-1, size, size, cropped.shape[-1]))
 
     rows = settings.post_nms_topn
     classes = architecture.num_classes
-    class_logits, box_deltas = network.box_outputs(pooled(proposals, architecture.mrcnn_resolution // 4))
+    class_logits, box_deltas = network.box_outputs(crops(proposals, architecture.mrcnn_resolution // 4))
     boxes, found_classes, scores = detect(
         tf.reshape(class_logits, (batch, rows, classes)),
         tf.reshape(box_deltas, (batch, rows, classes, 4)),
@@ -114,7 +114,7 @@ def predict(
         compiled=compiled,
     )
     side = architecture.mrcnn_resolution
-    masks = network.mask_outputs(pooled(boxes, side // 2), tf.reshape(found_classes, (-1,)))
+    masks = network.mask_outputs(crops(boxes, side // 2), tf.reshape(found_classes, (-1,)))
     return PaddedDetections(
         boxes, found_classes, scores, tf.reshape(masks, (batch, settings.detections_per_image, side, side))
     )
