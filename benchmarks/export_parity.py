@@ -26,7 +26,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is impor
 
 from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.detector import Detections, Detector, open_detector
-from maskrcnn_trainer.evaluation.evaluate import Alone
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.launch.cpus import task_threads
@@ -88,8 +87,8 @@ def measure(path: Path, spec: ExperimentSpec, *, key: str | None, black: bool) -
     """Evaluates a model of any kind on the validation records of ``spec``."""
     threads = task_threads()
     watched = Watched(open_detector(path, spec, key=key, threads=threads), black=black)
-    result = DetectorValidation(spec, watched, Alone(threads), open_validation(spec)).run()
-    assert result is not None  # a gang of one has a rank 0  # noqa: S101
+    result = DetectorValidation(spec, watched, open_validation(spec), threads=threads).run()
+    assert result is not None  # a process alone has rank 0  # noqa: S101
     return Measured(
         result.metrics["AP"],
         result.metrics["mask_AP"],

@@ -62,7 +62,7 @@ def test_a_file_has_the_same_pixels_in_a_record(tmp_path: Path, kind: str) -> No
 
 def of_tensorflow(pixels: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     placement = transforms.place(tf.shape(pixels)[:2], size)
-    return transforms.to_canvas(tf.constant(pixels), placement, size).numpy(), transforms.image_info(placement).numpy()
+    return transforms.pad_image(tf.constant(pixels), placement, size).numpy(), transforms.image_info(placement).numpy()
 
 
 def test_the_padded_image_is_the_same_bit_for_bit() -> None:
@@ -80,7 +80,7 @@ def test_the_padded_image_is_the_same_bit_for_bit() -> None:
 def test_the_padded_image_is_the_same_to_the_last_bits_in_a_graph() -> None:
     """TensorFlow's optimiser multiplies by 1 / 255 there."""
     in_graph = tf.function(
-        lambda pixels: transforms.to_canvas(pixels, transforms.place(tf.shape(pixels)[:2], (256, 256)), (256, 256)),
+        lambda pixels: transforms.pad_image(pixels, transforms.place(tf.shape(pixels)[:2], (256, 256)), (256, 256)),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
     )
     for shape in ((151, 201), (480, 640), (30, 20)):

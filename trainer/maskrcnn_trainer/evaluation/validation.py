@@ -24,7 +24,7 @@ from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.spec import ExperimentSpec
 
 
-class Gang(Protocol):
+class WorkerGroup(Protocol):
     """The processes that evaluate together."""
 
     @property
@@ -33,9 +33,6 @@ class Gang(Protocol):
     @property
     def size(self) -> int: ...
 
-    @property
-    def threads(self) -> int: ...
-
     def collect(self, payload: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]] | None: ...
 
 
@@ -43,34 +40,43 @@ class DetectorValidation:
     """Evaluates a detector on the validation set.
 
     Args:
-        spec: the settings at test time.
+        spec: the settings at inference.
         detector: a model of any kind.
-        ranks: share the images by record.
         data: the records and the annotations.
+        threads: CPU threads that match detections.
+        group: the processes that share the images by record; None for this process alone.
     """
 
-    def __init__(self, spec: ExperimentSpec, detector: Detector, ranks: Gang, data: ValidationData) -> None:
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        detector: Detector,
+        data: ValidationData,
+        *,
+        threads: int,
+        group: WorkerGroup | None = None,
+    ) -> None:
         config = spec.data_config
         # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
-        self._ranks = ranks
+        self._rank, self._size = (group.rank, group.size) if group else (0, 1)
         self.records = data.records
         self._check_stop: Callable[[], None] = lambda: None
         records = len(self.records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
-        self._rows = range(ranks.rank, total, ranks.size)
-        self.ground_truth = self._own_part(data.ground_truth) if ranks.size > 1 else data.ground_truth
+        self._rows = range(self._rank, total, self._size)
+        self.ground_truth = self._own_part(data.ground_truth) if self._size > 1 else data.ground_truth
         self._dataset: tf.data.Dataset | None = None
         self._evaluator = Evaluator(
             detector.detect,
             self._batches,
             detector.class_map,
             self.ground_truth,
-            rank=ranks.rank,
-            collect=ranks.collect,
+            rank=self._rank,
+            collect=group.collect if group else None,
             max_detections=detector.detections_per_image,
             total_images=len(self._rows),
-            threads=ranks.threads,
+            threads=threads,
             report_frequency=spec.report_frequency,
         )
 
@@ -110,8 +116,8 @@ class DetectorValidation:
             self._dataset = evaluation_dataset(
                 self.records,
                 self._spec,
-                rank=self._ranks.rank,
-                ranks=self._ranks.size,
+                rank=self._rank,
+                ranks=self._size,
                 limit=self._spec.data_config.eval_samples,
             )
         size = self._spec.eval_batch_size
@@ -124,14 +130,21 @@ class Validation(DetectorValidation):
     """Evaluates a network in memory, whose variables may change between two runs, on the validation set.
 
     Args:
-        spec: the settings at test time.
+        spec: the settings at inference.
         network: evaluated with its stored batch-norm statistics.
         class_map: of the model.
-        ranks: share the images by record.
         data: the records and the annotations.
+        threads, group: see :class:`DetectorValidation`.
     """
 
     def __init__(
-        self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang, data: ValidationData
+        self,
+        spec: ExperimentSpec,
+        network: MaskRCNN,
+        class_map: ClassMap,
+        data: ValidationData,
+        *,
+        threads: int,
+        group: WorkerGroup,
     ) -> None:
-        super().__init__(spec, NetworkDetector(network, class_map, spec), ranks, data)
+        super().__init__(spec, NetworkDetector(network, class_map, spec), data, threads=threads, group=group)
