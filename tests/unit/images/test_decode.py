@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def test_content_is_decoded_as_its_file_is(tmp_path: Path) -> None:
 def test_content_that_is_no_image_is_refused() -> None:
     with pytest.raises(UnreadableImage, match="not an image in a format that can be read"):
         decode(b"no image")
+
+
+@pytest.mark.parametrize("kind", ["PNG with a wrong checksum", "JPEG without its last pixels"])
+def test_damage_that_leaves_pixels_is_accepted(kind: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(RGB).save(stream, kind.partition(" ")[0])
+    data = bytearray(stream.getvalue())
+    if kind.startswith("PNG"):
+        data[data.index(b"IEND") - 5] ^= 1  # the last byte of the checksum of the pixels
+    else:
+        data[-40:] = b"\xff\xd9"
+    assert decode(bytes(data)).shape == RGB.shape
 
 
 def test_jpeg_is_decoded_as_opencv_does(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What evaluation and inference know of a model, whatever kind of file it came from."""
+"""Interface between a model of any kind and what uses its detections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn_trainer.model.architecture import Architecture
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The n objects found in one image, best first.
+    """Objects found in one image, n of them, best first.
 
     Attributes:
         boxes: float32 [n, 4], y1 x1 y2 x2 in pixels of the padded image.
@@ -50,7 +50,7 @@ def detections_of_batch(
 
 
 class Detector(Protocol):
-    """A model that is ready to detect."""
+    """Model that is ready to detect."""
 
     @property
     def class_map(self) -> ClassMap:
@@ -59,7 +59,7 @@ class Detector(Protocol):
 
     @property
     def architecture(self) -> Architecture:
-        """What the model was built as."""
+        """Structure of the network."""
         ...
 
     @property
@@ -79,7 +79,7 @@ class Detector(Protocol):
 
     @property
     def step(self) -> int | None:
-        """Training steps of the weights; None where the file does not tell."""
+        """Training steps of the weights; None where the file does not hold the number."""
         ...
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:

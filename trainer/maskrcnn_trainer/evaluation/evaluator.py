@@ -52,7 +52,7 @@ Collect = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.uint8]] | None]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What rank 0 knows after an evaluation.
+    """Metrics of all ranks, and detections and previews of rank 0.
 
     Attributes:
         metrics: the twelve box and twelve mask metrics (and those at D detections), fractions.
@@ -74,7 +74,7 @@ class EvaluationResult:
 
 @dataclass
 class _Own:
-    """What a rank has of its images so far: an index and a number of detections each, and their matches."""
+    """Images of a rank so far: an index and a number of detections each, and their matches."""
 
     images: list[int] = field(default_factory=list)
     detections: list[int] = field(default_factory=list)
@@ -83,14 +83,14 @@ class _Own:
     previews: list[Preview] = field(default_factory=list)
 
     def payload(self) -> NDArray[np.uint8]:
-        """Images and matches as bytes for rank 0; no masks and no boxes."""
+        """Return images and matches as bytes for rank 0; no masks and no boxes."""
         counts = {"seen": np.array(self.images, np.int32), "found": np.array(self.detections, np.int32)}
         arrays = Matches.joined(self.matches).arrays() if self.matches else {}
         return np.frombuffer(save(counts | arrays), np.uint8)
 
 
 class Evaluator:
-    """Evaluates a network on a data set; one object serves many evaluations during a training.
+    """Evaluation of a network on a data set; one object serves many evaluations during a training.
 
     The threads that turn detections into results also match them with the ground truth, while the network works on the
     next batch. What is left at the end are a few bytes a detection, which rank 0 collects.
@@ -164,7 +164,7 @@ class Evaluator:
         )
 
     def _compared(self, collected: Sequence[NDArray[np.uint8]]) -> tuple[CocoMetrics, int, int]:
-        """The metrics of all ranks, their images and detections; an image that two ranks have seen counts once."""
+        """Return the metrics of all ranks, their images and detections; an image seen by two ranks counts once."""
         seen = np.zeros(0, np.int32)
         num_detections = 0
         parts = []

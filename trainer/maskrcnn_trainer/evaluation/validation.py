@@ -1,4 +1,4 @@
-"""A model against the validation records of a spec: what training does between its steps and evaluate does once."""
+"""Evaluation on the validation records of a spec, for training (between its steps) and the evaluate task (once)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WorkerGroup(Protocol):
 
 
 class DetectorValidation:
-    """Evaluates a detector on the validation set.
+    """Evaluation of a detector on the validation set.
 
     Args:
         spec: the settings at inference.
@@ -83,7 +83,7 @@ class DetectorValidation:
     def run(
         self, *, check_stop: Callable[[], None] | None = None, previews: bool = False, keep_results: bool = False
     ) -> EvaluationResult | None:
-        """Evaluates all images; None on ranks other than 0.
+        """Evaluate all images; return None on ranks other than 0.
 
         Args:
             check_stop: called before each batch; raises to stop.
@@ -94,7 +94,7 @@ class DetectorValidation:
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
 
     def preview_pictures(self, result: EvaluationResult) -> dict[str, np.ndarray]:
-        """The pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
+        """Return the pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 
     @property
@@ -103,7 +103,7 @@ class DetectorValidation:
         return self.ground_truth.category_names
 
     def _own_part(self, ground_truth: GroundTruth) -> GroundTruth:
-        """The ground truth without the annotations of the other ranks' images."""
+        """Return the ground truth without the annotations of the other ranks' images."""
         known = json_image_ids(ground_truth.image_ids)
         own = (
             source.decode(errors="replace") for source in record_summary(self.records, records=self._rows).source_ids
@@ -127,7 +127,7 @@ class DetectorValidation:
 
 
 class Validation(DetectorValidation):
-    """Evaluates a network in memory, whose variables may change between two runs, on the validation set.
+    """Evaluation of a network in memory, whose variables may change between two runs, on the validation set.
 
     Args:
         spec: the settings at inference.

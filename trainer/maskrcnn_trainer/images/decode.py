@@ -29,6 +29,7 @@ class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreada
 def decode(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint8]:
     """Return the pixels of an image.
 
+    Damage that leaves the pixels decodable is accepted; ``dataset_convert`` checks more (``data.convert.images``).
     Grayscale becomes three equal channels, of 16 bits the upper 8 are taken, alpha is dropped, CMYK and palettes are
     converted.
 

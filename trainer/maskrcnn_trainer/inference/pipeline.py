@@ -39,7 +39,7 @@ SMALLEST_SIDE = 300
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go and what they hold.
+    """Destination and content of the results.
 
     Attributes:
         images: directory of annotated images; labels: of label files.
@@ -61,7 +61,7 @@ class Output:
 
 @dataclass
 class InferenceResult:
-    """What an inference did.
+    """Images, speed, and time by stage of an inference.
 
     Attributes:
         images: those that could be read, in order.
@@ -115,7 +115,7 @@ def run_inference(
     check_stop: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda _done, _unreadable: None,
 ) -> InferenceResult:
-    """Detects in all images and writes annotated images and labels.
+    """Detect in all images, and write annotated images and labels.
 
     Args:
         sources: the images; those that cannot be read are reported and skipped.
@@ -123,7 +123,7 @@ def run_inference(
         output: where results go; its directories exist.
         threads: that decode, paste, draw and write; at least two are used.
         check_stop: called before each batch; raises to stop.
-        progress: told how many images are done and how many of them could not be read.
+        progress: called with the numbers of images done and of those among them that could not be read.
     """
     result, clock = InferenceResult(), StageClock()
     began = time.monotonic()
@@ -166,7 +166,7 @@ def run_inference(
 def _readable(
     submitted: Iterator[tuple[SourceImage, Future[_Ready]]], ahead: int, result: InferenceResult
 ) -> Iterator[_Ready]:
-    """The images that can be read, in order, ``ahead`` of them on their way at any time."""
+    """Yield the images that can be read, in order, with ``ahead`` of them being decoded at any time."""
     underway: deque[tuple[SourceImage, Future[_Ready]]] = deque()
     while True:
         underway.extend(itertools.islice(submitted, ahead - len(underway)))
@@ -200,7 +200,7 @@ def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
 
 
 def _finish(image: _Ready, found: Detections, detector: Detector, output: Output, clock: StageClock) -> LabelledImage:
-    """Everything behind the network for one image: paste, draw, write."""
+    """Paste, draw, and write the detections of one image."""
     source, info = image.source, image.padded.image_info
     with clock.stage("paste"):
         results, masks = found_objects(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """What of an experiment spec changes predictions; none of it is kept in a model file.
+    """Settings of proposals and suppression at inference; a model file holds none of them.
 
     Attributes:
         pre_nms_topn: anchors of a level that are decoded, at most.
@@ -39,7 +39,7 @@ class InferenceSettings:
 
     @classmethod
     def from_spec(cls, spec: ExperimentSpec) -> InferenceSettings:
-        """The settings of an experiment spec."""
+        """Return the settings of an experiment spec."""
         config = spec.maskrcnn_config
         return cls(
             pre_nms_topn=config.test_rpn_pre_nms_topn,

@@ -54,7 +54,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What a record stores of an image.
+    """Image as a record stores it.
 
     Attributes:
         data: bytes of a file in `format`.
@@ -68,7 +68,7 @@ class EncodedImage:
 
 
 def check_image(path: Path, height: int, width: int) -> CheckedImage:
-    """Decodes an image file to its end.
+    """Decode an image file to its end.
 
     Args:
         path: of the file.

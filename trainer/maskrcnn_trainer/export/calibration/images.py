@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """What images to calibrate on.
+    """Choice of the images to calibrate on.
 
     Attributes:
         image_size: height and width of the padded image.
@@ -42,7 +42,7 @@ class CalibrationSet:
         return self.batches * self.batch_size
 
     def drawn(self, available: int, source: str) -> NDArray[np.int64]:
-        """Which of ``available`` images, at random, each at most once; all of them where they are too few."""
+        """Return the indices of images drawn at random, each at most once; all of them where they are too few."""
         if available < self.wanted:
             log.warning(
                 "%s has %d images, --batches %d times --batch_size %d are %d: all of them are used",
@@ -51,7 +51,7 @@ class CalibrationSet:
         return np.random.default_rng(self.seed).permutation(available)[: self.wanted]
 
     def batched(self, images: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
+        """Yield batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
         batch: list[NDArray[np.float32]] = []
         for image in images:
             batch.append(pad_image(image, self.image_size).pixels.transpose(2, 0, 1))
@@ -63,7 +63,7 @@ class CalibrationSet:
 
 
 def record_batches(pattern: str, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
-    """The number of images and their batches, drawn at random over all training records.
+    """Return the number of images and their batches, drawn at random over all training records.
 
     Raises:
         InvalidInput: no records, or (when it is read) a record whose image cannot be decoded.
@@ -89,7 +89,7 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
 
 
 def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
-    """The number of images, at most, and their batches, drawn at random from a directory and those below it.
+    """Return the number of images, at most, and their batches, drawn at random from a directory and those below it.
 
     A file that cannot be read is reported, and another takes its place while there is one.
 
@@ -108,7 +108,7 @@ def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Ite
     drawn = wanted.drawn(len(files), f"--cal_image_dir {directory}")
     spare = np.setdiff1d(np.arange(len(files)), drawn)
     np.random.default_rng(wanted.seed).shuffle(spare)
-    in_turn = [files[place] for place in (*drawn, *spare)]
+    in_turn = [files[index] for index in (*drawn, *spare)]
     return len(drawn), wanted.batched(_file_images(in_turn, len(drawn), directory))
 
 
