@@ -1,7 +1,7 @@
 """Precision and recall of matches, the arithmetic of ``COCOeval.accumulate``.
 
 It is written out here because pycocotools walks every detection in Python for each of 10 thresholds, 4 ranges of area
-and 3 limits, while all positions but the first have nothing to do. The results are the same bits
+and 3 limits, while all ranks but the first have nothing to do. The results are the same bits
 (https://github.com/cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py).
 """
 
