@@ -86,7 +86,7 @@ def outputs(network: MaskRCNN) -> dict[str, np.ndarray]:
     def random(shape: tuple[int, ...]) -> np.ndarray:
         return generator.normal(size=shape).astype(np.float32)
 
-    said = {name: value.numpy() for name, value in network.trunk(random((2, SIDE, SIDE, 3))).items()}
+    said = {name: value.numpy() for name, value in network.feature_extractor(random((2, SIDE, SIDE, 3))).items()}
     logits, deltas = network.box_head(random((5, *network.box_head.inputs[0].shape[1:])))
     masks = network.mask_head(random((5, *network.mask_head.inputs[0].shape[1:])))
     return {**said, "class_logits": logits.numpy(), "box_deltas": deltas.numpy(), "mask_logits": masks.numpy()}
@@ -95,7 +95,7 @@ def outputs(network: MaskRCNN) -> dict[str, np.ndarray]:
 def prove(architecture: Architecture, seed: int, masks: int) -> None:
     generator = np.random.default_rng(seed)
     network = MaskRCNN(architecture)
-    connected = connectivity([network.trunk, network.box_head, network.mask_head])
+    connected = connectivity([network.feature_extractor, network.box_head, network.mask_head])
     values = filled(network, generator)
     model = ModelFile(architecture.to_json(), experiment={}, class_map={}, step=9, variables=values)
     assign_variables(network, model)

@@ -60,11 +60,11 @@ def export_graph(
 
     g = GraphBuilder()
     images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *canvas))
-    trunk = network.trunk
+    extractor = network.feature_extractor
     levels = architecture.levels
-    layers = LayerEmitter(g, {trunk.inputs[0]: images}, lambda layer, call: f"{layer}_p{levels[call]}")
-    maps = {level: layers.emit(trunk.output[f"p{level}"]) for level in levels}
-    per_level = {name: [layers.emit(trunk.get_layer(f"{name}_{level}").output).name for level in levels]
+    layers = LayerEmitter(g, {extractor.inputs[0]: images}, lambda layer, call: f"{layer}_p{levels[call]}")
+    maps = {level: layers.emit(extractor.output[f"p{level}"]) for level in levels}
+    per_level = {name: [layers.emit(extractor.get_layer(f"{name}_{level}").output).name for level in levels]
                  for name in ("rpn_logits", "rpn_deltas")}  # fmt: skip
     proposals = emit_proposals(
         g,

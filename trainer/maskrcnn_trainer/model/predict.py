@@ -81,7 +81,7 @@ def predict(
     architecture = network.architecture
     batch, height, width = (int(side) for side in images.shape[:3])
     image_size = (height, width)
-    features, logits, deltas = network.trunk_outputs(images, training=False)
+    features, logits, deltas = network.feature_outputs(images, training=False)
     proposals, proposal_scores = propose(
         logits,
         deltas,

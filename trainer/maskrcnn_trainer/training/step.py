@@ -173,7 +173,7 @@ class TrainStep:
         others = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if not masked]
         own = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if masked]
         with tf.GradientTape() as tape:
-            features, logits, deltas = network.trunk_outputs(images, training=True)
+            features, logits, deltas = network.feature_outputs(images, training=True)
             score, rpn_box = self._rpn_losses(batch, features, logits, deltas)
             rpn_box *= settings.rpn_box_loss_weight
             rois = self._sample(batch, tf.stop_gradient(logits), tf.stop_gradient(deltas))
