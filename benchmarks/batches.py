@@ -29,7 +29,7 @@ def write_batches(coco: Path, folder: Path, *, size: int, first: int, count: int
     Args:
         coco: holds ``images`` and ``instances_train.json``.
         folder: where the files stand.
-        size: of the canvas, both sides.
+        size: of the padded image, both sides.
         first, count: steps.
 
     Returns:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,8 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported, which then says less
 
-from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.detector import Detections, Detector, open_detector
-from maskrcnn_trainer.evaluation.evaluate import Alone
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.evaluation.validation_data import open_validation
 from maskrcnn_trainer.launch.cpus import task_threads
@@ -45,7 +45,7 @@ class Measured:
     ap: float
     mask_ap: float
     images_per_second: float
-    detections: Detections
+    detections: list[Detections]
 
 
 def black_padding(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -69,27 +69,27 @@ class Watched:
         self._found: list[Detections] = []
         self.class_map = detector.class_map
         self.architecture = detector.architecture
-        self.canvas = detector.canvas
+        self.image_size = detector.image_size
         self.batch_size = detector.batch_size
         self.detections_per_image = detector.detections_per_image
         self.step = detector.step
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
         found = self._detector.detect(black_padding(images) if self._black else images)
-        self._found.append(found)
+        self._found += found
         return found
 
-    def detections(self, images: int) -> Detections:
+    def detections(self, images: int) -> list[Detections]:
         """Those of the first so many images; the last batch may have been filled up."""
-        return Detections(*(np.concatenate(parts)[:images] for parts in zip(*self._found, strict=True)))
+        return self._found[:images]
 
 
 def measure(path: Path, spec: ExperimentSpec, *, key: str | None, black: bool) -> Measured:
     """Evaluates a model of any kind on the validation records of ``spec``."""
     threads = task_threads()
     watched = Watched(open_detector(path, spec, key=key, threads=threads), black=black)
-    result = DetectorValidation(spec, watched, Alone(threads), open_validation(spec)).run()
-    assert result is not None  # a gang of one has a rank 0  # noqa: S101
+    result = DetectorValidation(spec, watched, open_validation(spec), threads=threads).run()
+    assert result is not None  # a process alone has rank 0  # noqa: S101
     return Measured(
         result.metrics["AP"],
         result.metrics["mask_AP"],
@@ -98,22 +98,22 @@ def measure(path: Path, spec: ExperimentSpec, *, key: str | None, black: bool) -
     )
 
 
-def matches(a: Detections, b: Detections) -> tuple[int, int, float]:
+def matches(a: Sequence[Detections], b: Sequence[Detections]) -> tuple[int, int, float]:
     """Detections over 0.5 of either side that the other side has too.
 
     Returns:
         (matched, all of them, largest difference of a side among those matched, in pixels of the input).
     """
     matched, total, largest = 0, 0, 0.0
-    for one, other in ((a, b), (b, a)):
-        for image in range(len(one.scores)):
-            free = np.flatnonzero(other.scores[image] > 0)
-            for row in np.flatnonzero(one.scores[image] > SCORE):
+    for ours, theirs in ((a, b), (b, a)):
+        for one, other in zip(ours, theirs, strict=True):
+            free = np.arange(len(other.scores))
+            for row in np.flatnonzero(one.scores > SCORE):
                 total += 1
-                same = free[other.classes[image, free] == one.classes[image, row]]
+                same = free[other.classes[free] == one.classes[row]]
                 if not same.size:
                     continue
-                distances = np.abs(other.boxes[image, same] - one.boxes[image, row]).max(axis=1)
+                distances = np.abs(other.boxes[same] - one.boxes[row]).max(axis=1)
                 nearest = int(np.argmin(distances))
                 if distances[nearest] <= PIXEL_TOLERANCE:
                     matched += 1
@@ -142,7 +142,7 @@ def main() -> int:
         spec = spec.model_copy(update={"data_config": data})
     black = arguments.padding == "black"
     own = measure(arguments.model, spec, key=arguments.key, black=black)
-    print(f"{len(own.detections.scores)} images, padding as in {'nvinfer' if black else 'training'}")
+    print(f"{len(own.detections)} images, padding as in {'nvinfer' if black else 'training'}")
     print(f"{'model':28} {'type':5} {'AP':>8} {'mask AP':>8} {'img/s':>7}   {'matched':>15} {'largest difference':>18}")
     print(f"{arguments.model.name:28} {'tlt':5} {own.ap:8.4f} {own.mask_ap:8.4f} {own.images_per_second:7.2f}")
     failures = []

@@ -32,8 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrcnn_trainer.data.canvas import to_canvas
-from maskrcnn_trainer.data.image_files import read_pixels
+from maskrcnn_trainer.data.padded_image import pad_image
+from maskrcnn_trainer.images.decode import decode
 from maskrcnn_trainer.launch.cpus import usable_cpus
 from maskrcnn_trainer.runtime import BFLOAT16_CPU_FLAGS, cpu_flags
 from peer_environment import ROOT, model_garden_environ, model_garden_python
@@ -63,7 +63,7 @@ class Plan:
     """How much is run.
 
     Attributes:
-        size: of the canvas, both sides.
+        size: of the padded image, both sides.
         warm_up, measured: batches of each system.
         files: images of the whole command.
         threads: of each system.
@@ -92,8 +92,8 @@ def prepare(photographs: Sequence[Path], plan: Plan) -> Path:
     """The images as arrays, the models, and a directory with the files of the whole command."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     images = plan.folder / "images.npy"
-    canvas = (plan.size, plan.size)
-    np.save(images, np.stack([to_canvas(read_pixels(path), canvas).pixels for path in photographs]))
+    size = (plan.size, plan.size)
+    np.save(images, np.stack([pad_image(decode(path), size).pixels for path in photographs]))
     shutil.rmtree(plan.folder / "files", ignore_errors=True)
     (plan.folder / "files").mkdir()
     for path in photographs[: plan.files]:

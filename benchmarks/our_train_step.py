@@ -14,7 +14,7 @@ from batches import CLASSES
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.model.predict import TestSettings, predict
+from maskrcnn_trainer.model.predict import InferenceSettings, predict
 from maskrcnn_trainer.training.schedule import Schedule
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import LOSSES, TrainStep
@@ -41,7 +41,7 @@ class Ours:
         self.batch: tuple[str, dict[str, tf.Tensor]] = ("", {})
 
     def _detections(self, images: tf.Tensor, compiled: bool) -> tuple[tf.Tensor, ...]:
-        found = predict(self.network, images, TestSettings(), compiled=compiled)
+        found = predict(self.network, images, InferenceSettings(), compiled=compiled)
         return found.boxes, found.classes, found.scores, tf.sigmoid(found.mask_logits)
 
     def load_batch(self, path: str) -> dict[str, tf.Tensor]:

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
-from maskrcnn_trainer.evaluation.drawing import comparison_picture, objects_of_results, read_image, write_image
+from maskrcnn_trainer.evaluation.drawing import comparison_picture, objects_of_results, write_image
 from maskrcnn_trainer.evaluation.evaluator import read_detections
+from maskrcnn_trainer.images.decode import decode
 from maskrcnn_trainer.modelfile import read_model_file
 
 PICTURES = 4
@@ -104,7 +105,7 @@ def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.nd
         found = [result for result in detections if result["image_id"] == image["id"]]
         rows.append(
             (
-                read_image(workspace / "raw" / "shapes" / "images" / image["file_name"]),
+                decode(workspace / "raw" / "shapes" / "images" / image["file_name"]),
                 objects_of_results(truth.of_image(image["id"]), names),
                 objects_of_results(found, names, min_score=MIN_SCORE),
             )

@@ -6,11 +6,13 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from maskrcnn_trainer.progress import progress_bar, setup_logging
+from maskrcnn_trainer.progress import ReportedProgress, progress_bar, setup_logging
+from maskrcnn_trainer.report import Reporter
 
 PIPE = Console(file=io.StringIO(), force_terminal=False)
 
@@ -21,6 +23,21 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Records:
+    """A reporter that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.steps: list[tuple[int, int]] = []
+
+    def running(self, message: str = "", **fields: Any) -> None:
+        if message:
+            self.messages.append(message)
+        else:
+            assert list(fields["graphical"]) == ["images_per_second"]
+            self.steps.append((fields["step"], fields["total_steps"]))
 
 
 @pytest.fixture
@@ -107,3 +124,26 @@ def test_ranks_other_than_0_log_errors_alone(
     assert len(lines) == len(expected)
     for line, end in zip(lines, expected, strict=True):
         assert line.endswith(end)
+
+
+def test_progress_is_reported_every_ten_seconds_and_counted_in_one_phase() -> None:
+    clock, records = Clock(), Records()
+    with ReportedProgress(cast(Reporter, records), "Converting", "images", clock=clock) as progress:
+        for phase in ("Checking", "Converting"):
+            for done in range(1, 7):
+                clock.now += 4
+                progress.at(phase, done, 6)
+    assert records.messages == ["Checking: 3 of 6 images", "Checking: 6 of 6 images"]
+    assert records.steps == [(3, 6), (6, 6)]
+
+
+def test_each_phase_has_a_bar_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with ReportedProgress(cast(Reporter, Records()), "Converting", "images") as progress:
+        progress.at("Checking", 6, 6)
+        progress.at("Converting", 2, 6, unreadable=1)
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "Checking: 6/6 images (100%)",
+        "Converting: 2/6 images (33%)",
+    ]
+    assert "unreadable 1" in caplog.messages[1]

@@ -54,8 +54,23 @@ _FILE_ERROR = re.compile(rf"(?P<path>/[^;\n]*); (?P<text>{'|'.join(map(re.escape
 
 
 @contextmanager
+def explained_memory() -> Iterator[None]:
+    """Say what to lower when memory ran out.
+
+    Raises:
+        TaskError: in place of the runtime's error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
+
+
+@contextmanager
 def explained_failures() -> Iterator[None]:
-    """Names the record behind a data error, says what to lower when memory ran out, and calls a lost peer that.
+    """Name the record behind a data error, say what to lower when memory ran out, and report a lost peer as such.
 
     Raises:
         InvalidInput: a record is bad (exit code 64).
@@ -63,11 +78,9 @@ def explained_failures() -> Iterator[None]:
         TaskError: out of memory (1).
     """
     try:
-        with lost_peer_is_try_again():
+        with explained_memory(), lost_peer_is_try_again():
             yield
     except Exception as error:
-        if is_out_of_memory(error):
-            raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error
         # A mistake in the spec is told in a second: it is found before TensorFlow is loaded, and told without it.
         if "tensorflow" not in sys.modules:
             raise

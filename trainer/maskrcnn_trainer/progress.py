@@ -9,17 +9,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from maskrcnn_trainer.report import format_seconds
+from maskrcnn_trainer.report import Reporter, format_seconds
 from maskrcnn_trainer.spelling import as_written
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_SECONDS = 15.0
+REPORT_INTERVAL_SECONDS = 10.0
 CHATTY_LOGGERS = ("absl", "tensorflow", "PIL", "h5py", "matplotlib", "urllib3")
 
 
@@ -155,6 +157,51 @@ def progress_bar(
         meter = BarMeter(*arguments, bar=bar)
         yield meter
         meter.finish()
+
+
+class ReportedProgress:
+    """A bar (or log lines) for each phase of a task and, every ten seconds, a record in status.json.
+
+    Args:
+        reporter: writes the records.
+        counted: the phase whose units are the steps of the records; those of other phases are in the message alone.
+        unit: plural name of a unit, such as ``images``.
+    """
+
+    def __init__(
+        self, reporter: Reporter, counted: str, unit: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reporter = reporter
+        self._counted = counted
+        self._unit = unit
+        self._clock = clock
+        self._bars = contextlib.ExitStack()
+        self._meter: ProgressMeter | None = None
+        self._reported = clock()
+
+    def __enter__(self) -> ReportedProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.__exit__(kind, error, trace)
+
+    def at(self, phase: str, done: int, total: int, **fields: Any) -> None:
+        """Show that ``done`` of ``total`` units of a phase are done; ``fields`` stand behind them in the bar."""
+        if self._meter is None or self._meter.description != phase:
+            self._bars.close()
+            self._meter = self._bars.enter_context(progress_bar(phase, total, self._unit))
+        self._meter.advance(done - self._meter.done, **fields)
+        now = self._clock()
+        if now - self._reported < REPORT_INTERVAL_SECONDS:
+            return
+        self._reported = now
+        if phase == self._counted:
+            rate = {f"{self._unit}_per_second": self._meter.rate}
+            self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
+        else:
+            self._reporter.running(f"{phase}: {done} of {total} {self._unit}")
 
 
 class _Formatter(logging.Formatter):

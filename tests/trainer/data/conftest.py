@@ -105,7 +105,7 @@ def write_records(tmp_path: Path) -> Callable[..., RecordIndex]:
 
 @pytest.fixture
 def make_spec() -> Callable[..., ExperimentSpec]:
-    """A spec with a canvas of 128 x 192 and two classes."""
+    """A spec with padded images of 128 x 192 and two classes."""
 
     def make(*, data: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **top: Any) -> ExperimentSpec:
         return ExperimentSpec.model_validate(

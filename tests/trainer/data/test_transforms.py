@@ -42,19 +42,19 @@ def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(37, 53), (200, 90), (128, 192), (500, 700)])
-def test_pixels_on_the_canvas(size: tuple[int, int]) -> None:
+def test_pixels_of_the_padded_image(size: tuple[int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     placement = transforms.place(tf.constant(size), (128, 192))
-    canvas = transforms.to_canvas(tf.constant(image), placement, (128, 192)).numpy()
+    padded = transforms.pad_image(tf.constant(image), placement, (128, 192)).numpy()
     height, width = placement.size.numpy()
     expected = (reference_resize(image, height, width) / 255 - [0.485, 0.456, 0.406]) / 0.224
-    np.testing.assert_allclose(canvas[:height, :width], expected, atol=2e-4)
-    assert not canvas[height:].any()
-    assert not canvas[:, width:].any()
+    np.testing.assert_allclose(padded[:height, :width], expected, atol=2e-4)
+    assert not padded[height:].any()
+    assert not padded[:, width:].any()
 
 
 def test_a_black_pixel() -> None:
-    black = transforms.normalise(tf.zeros([1, 1, 3], tf.uint8)).numpy().ravel()
+    black = transforms.normalize(tf.zeros([1, 1, 3], tf.uint8)).numpy().ravel()
     np.testing.assert_allclose(black, [-2.1651785, -2.0357141, -1.8124999], atol=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_boxes_follow_the_image() -> None:
     )
     placed = transforms.place_boxes(boxes, placement)
     expected = np.clip(boxes, 0, 1) * [64, 192, 64, 192]
-    np.testing.assert_allclose(placed.canvas, expected, atol=1e-4)
+    np.testing.assert_allclose(placed.pixels, expected, atol=1e-4)
     assert placed.visible.numpy().tolist() == [True, True, False, False]
 
 
@@ -116,17 +116,17 @@ def test_a_cut_image_and_its_boxes_agree(jittered: list[transforms.Placement]) -
     image = np.random.default_rng(2).integers(0, 256, (90, 120, 3), np.uint8)
     checked = 0
     for one in (one for one in jittered if (one.scaled > one.size).any()):
-        canvas = transforms.to_canvas(tf.constant(image), one, (128, 192)).numpy()
+        padded = transforms.pad_image(tf.constant(image), one, (128, 192)).numpy()
         whole = (reference_resize(image, *one.scaled) / 255 - [0.485, 0.456, 0.406]) / 0.224
         (top, left), (height, width) = one.offset, one.size
         shown = whole[top : top + height, left : left + width]
-        np.testing.assert_allclose(canvas[:height, :width], shown, atol=2e-4)
+        np.testing.assert_allclose(padded[:height, :width], shown, atol=2e-4)
 
         boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.4, 0.4, 0.6, 0.7], [0.0, 0.0, 0.02, 0.02]], np.float32)
         placed = transforms.place_boxes(boxes, one)
         absolute = boxes * np.tile(one.scaled, 2) - np.tile(one.offset, 2)
         clipped = np.clip(absolute, 0, np.tile(one.size, 2))
-        np.testing.assert_allclose(placed.canvas, clipped, atol=1e-3)
+        np.testing.assert_allclose(placed.pixels, clipped, atol=1e-3)
         np.testing.assert_allclose(
             placed.fractions, (clipped + np.tile(one.offset, 2)) / np.tile(one.scaled, 2), atol=1e-5
         )

@@ -15,7 +15,7 @@ from tensorflow.python.eager import context
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.records import RecordIndex
-from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation import validation
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
@@ -37,15 +37,11 @@ class BoxDetector:
     detections_per_image = 1
     step = None
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
-        count = len(images)
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
         scale = images.shape[1] / len(GREY)
-        return Detections(
-            boxes=np.tile(np.array(BOX, np.float32) * scale, (count, 1, 1)),
-            classes=np.ones((count, 1), np.int32),
-            scores=np.full((count, 1), 0.9, np.float32),
-            mask_logits=np.full((count, 1, 28, 28), 20.0, np.float32),
-        )
+        box = np.array([BOX], np.float32) * np.float32(scale)
+        scores, masks = np.full(1, 0.9, np.float32), np.full((1, 28, 28), 20.0, np.float32)
+        return [Detections(box, np.ones(1, np.int32), scores, masks)] * len(images)
 
 
 @dataclass
@@ -54,7 +50,6 @@ class Rank:
 
     rank: int
     size: int
-    threads: int = 1
 
     def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]] | None:
         return [payload] if self.rank == 0 else None
@@ -96,7 +91,7 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
     made = []
     original = validation.evaluation_dataset
     monkeypatch.setattr(validation, "evaluation_dataset", lambda *a, **k: made.append(1) or original(*a, **k))
-    own = DetectorValidation(spec, BoxDetector(), Rank(0, 1), open_validation(spec))
+    own = DetectorValidation(spec, BoxDetector(), open_validation(spec), threads=1)
     functions = []
     for _ in range(4):
         result = own.run()
@@ -108,8 +103,8 @@ def test_later_evaluations_leave_nothing_behind(spec: ExperimentSpec, monkeypatc
 
 
 def test_ranks_keep_the_annotations_of_their_own_images(spec: ExperimentSpec) -> None:
-    other = DetectorValidation(spec, BoxDetector(), Rank(1, 2), open_validation(spec))
-    first = DetectorValidation(spec, BoxDetector(), Rank(0, 2), open_validation(spec))
+    other = DetectorValidation(spec, BoxDetector(), open_validation(spec), threads=1, group=Rank(1, 2))
+    first = DetectorValidation(spec, BoxDetector(), open_validation(spec), threads=1, group=Rank(0, 2))
     assert [annotation["image_id"] for annotation in other.ground_truth.annotations] == [2, 4]
     assert [annotation["image_id"] for annotation in first.ground_truth.annotations] == [1, 3, 5]
     assert other.run() is None
@@ -123,5 +118,5 @@ def test_stop_request_ends_an_evaluation_between_batches(spec: ExperimentSpec) -
             raise Stopped("on request")
 
     with pytest.raises(Stopped):
-        DetectorValidation(spec, BoxDetector(), Rank(0, 1), open_validation(spec)).run(check_stop=check)
+        DetectorValidation(spec, BoxDetector(), open_validation(spec), threads=1).run(check_stop=check)
     assert next(asked, None) is None

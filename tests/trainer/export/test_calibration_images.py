@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn_trainer.data.image_files import read_pixels
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches
+from maskrcnn_trainer.images.decode import decode
 
 pytestmark = pytest.mark.trainer
 
@@ -59,4 +59,4 @@ def test_deep_and_grey_images_have_the_pixels_of_inference(tmp_path: Path) -> No
     Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.tif")
     (batch,) = calibrate(tmp_path)
     seen = batch[0, 0, :96, :128] * 0.224 + 0.485
-    np.testing.assert_allclose(seen, read_pixels(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)
+    np.testing.assert_allclose(seen, decode(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)

@@ -28,10 +28,12 @@ def parity() -> ModuleType:
     return module
 
 
-def _found(*rows: tuple[float, int, float]) -> Detections:
-    boxes = np.array([[[y, 0, y + 10, 10] for y, _, _ in rows]], np.float32)
-    classes = np.array([[model_id for _, model_id, _ in rows]], np.int32)
-    return Detections(boxes, classes, np.array([[s for _, _, s in rows]], np.float32), np.zeros((1, len(rows), 4, 4)))
+def _found(*rows: tuple[float, int, float]) -> list[Detections]:
+    """One image's detections: top, class, score."""
+    boxes = np.array([[y, 0, y + 10, 10] for y, _, _ in rows], np.float32)
+    classes = np.array([model_id for _, model_id, _ in rows], np.int32)
+    scores, masks = np.array([score for _, _, score in rows], np.float32), np.zeros((len(rows), 4, 4), np.float32)
+    return [Detections(boxes, classes, scores, masks)]
 
 
 def test_detections_over_half_are_matched_from_both_sides(parity: ModuleType) -> None:
@@ -43,7 +45,7 @@ def test_detections_over_half_are_matched_from_both_sides(parity: ModuleType) ->
 
 
 def test_one_detection_is_no_match_for_two(parity: ModuleType) -> None:
-    twice, once = _found((0, 1, 0.9), (0.125, 1, 0.8)), _found((0, 1, 0.9), (0, 1, 0.0))
+    twice, once = _found((0, 1, 0.9), (0.125, 1, 0.8)), _found((0, 1, 0.9))
     matched, total, _ = parity.matches(twice, once)
     assert (matched, total) == (2, 3)
 

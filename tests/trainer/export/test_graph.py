@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.detector import open_detector
+from maskrcnn_trainer.detector import Detections, open_detector
+from maskrcnn_trainer.detector.interface import detections_of_batch
+from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.export.graph import LARGEST_TOPK, check_graph, export_graph
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
+from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict
 from maskrcnn_trainer.spec import ExperimentSpec
 
 pytestmark = pytest.mark.trainer
@@ -35,8 +38,8 @@ CASES: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
 }
 
 
-def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> Predictions:
-    return predict(network, tf.constant(images), TestSettings.from_spec(spec))
+def _reference(network: MaskRCNN, spec: ExperimentSpec, images: np.ndarray) -> PaddedDetections:
+    return predict(network, tf.constant(images), InferenceSettings.from_spec(spec))
 
 
 def _images(size: tuple[int, int], count: int) -> np.ndarray:
@@ -44,12 +47,20 @@ def _images(size: tuple[int, int], count: int) -> np.ndarray:
     return np.asarray(tf.image.resize(coarse, size))
 
 
-def _assert_equal(found: Any, wanted: Predictions) -> None:
-    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)
-    np.testing.assert_array_equal(found.classes, wanted.classes)
-    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
-    real = found.scores > 0
-    np.testing.assert_allclose(found.mask_logits[real], np.asarray(wanted.mask_logits)[real], atol=1e-4)
+def _assert_equal(found: list[Detections], padded: PaddedDetections) -> None:
+    for ours, expected in zip(found, detections_of_batch(*(part.numpy() for part in padded)), strict=True):
+        np.testing.assert_allclose(ours.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_array_equal(ours.classes, expected.classes)
+        np.testing.assert_allclose(ours.scores, expected.scores, atol=1e-5)
+        np.testing.assert_allclose(ours.mask_logits, expected.mask_logits, atol=1e-4)
+
+
+def _assert_equal_rows(path: Path, images: np.ndarray, padded: PaddedDetections) -> None:
+    """The rows that fill an image up are equal too: other runtimes read them."""
+    (rows,) = onnxruntime.InferenceSession(path).run([DETECTIONS], {INPUT: images.transpose(0, 3, 1, 2)})
+    np.testing.assert_allclose(rows[..., :4], padded.boxes, atol=1e-3)
+    np.testing.assert_array_equal(rows[..., 4], padded.classes)
+    np.testing.assert_allclose(rows[..., 5], padded.scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -68,6 +79,7 @@ def test_parity_with_the_network(case: str, build: Callable[..., Any], tmp_path:
         assert float(tf.reduce_max(wanted.scores)) > 0
         assert np.unique(np.round(wanted.boxes.numpy()[0], 1), axis=0).shape[0] > 5
         _assert_equal(detector.detect(images), wanted)
+        _assert_equal_rows(tmp_path / "m.onnx", images, wanted)
 
 
 def test_a_pruned_network(build: Callable[..., Any], tmp_path: Path) -> None:

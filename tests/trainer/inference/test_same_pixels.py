@@ -12,9 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskrcnn_trainer.data import canvas, examples, transforms
+from maskrcnn_trainer.data import examples, transforms
 from maskrcnn_trainer.data.convert.images import check_image, encode_image
-from maskrcnn_trainer.data.image_files import read_pixels
+from maskrcnn_trainer.data.padded_image import pad_image
+from maskrcnn_trainer.images.decode import decode
 
 pytestmark = pytest.mark.trainer
 
@@ -56,35 +57,35 @@ def test_a_file_has_the_same_pixels_in_a_record(tmp_path: Path, kind: str) -> No
     path = tmp_path / "image"
     path.write_bytes(files()[kind])
     stored = encode_image(path, check_image(path, *SMOOTH.shape[:2])).data
-    np.testing.assert_array_equal(read_pixels(path), examples.decode_pixels(tf.constant(stored)).numpy())
+    np.testing.assert_array_equal(decode(path), examples.decode_pixels(tf.constant(stored)).numpy())
 
 
 def of_tensorflow(pixels: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     placement = transforms.place(tf.shape(pixels)[:2], size)
-    return transforms.to_canvas(tf.constant(pixels), placement, size).numpy(), transforms.image_info(placement).numpy()
+    return transforms.pad_image(tf.constant(pixels), placement, size).numpy(), transforms.image_info(placement).numpy()
 
 
-def test_the_canvas_is_the_same_bit_for_bit() -> None:
+def test_the_padded_image_is_the_same_bit_for_bit() -> None:
     rng = np.random.default_rng(1)
     shapes = [(151, 201), (1, 1), (1, 700), (640, 3), (256, 256), (333, 500), *rng.integers(1, 500, (12, 2)).tolist()]
     for height, width in shapes:
         pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         for size in ((256, 256), (128, 448), (832, 1344)):
-            ours = canvas.to_canvas(pixels, size)
+            ours = pad_image(pixels, size)
             wanted, info = of_tensorflow(pixels, size)
             np.testing.assert_array_equal(ours.image_info, info)
             np.testing.assert_array_equal(ours.pixels, wanted)
 
 
-def test_the_canvas_is_the_same_to_the_last_bits_in_a_graph() -> None:
+def test_the_padded_image_is_the_same_to_the_last_bits_in_a_graph() -> None:
     """TensorFlow's optimiser multiplies by 1 / 255 there."""
     in_graph = tf.function(
-        lambda pixels: transforms.to_canvas(pixels, transforms.place(tf.shape(pixels)[:2], (256, 256)), (256, 256)),
+        lambda pixels: transforms.pad_image(pixels, transforms.place(tf.shape(pixels)[:2], (256, 256)), (256, 256)),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
     )
     for shape in ((151, 201), (480, 640), (30, 20)):
         pixels = np.asarray(cv2.resize(SMOOTH, shape[::-1]), np.uint8)
-        difference = np.abs(in_graph(tf.constant(pixels)).numpy() - canvas.to_canvas(pixels, (256, 256)).pixels)
+        difference = np.abs(in_graph(tf.constant(pixels)).numpy() - pad_image(pixels, (256, 256)).pixels)
         assert difference.max() <= 1e-6
 
 
@@ -92,7 +93,5 @@ def test_the_canvas_is_the_same_to_the_last_bits_in_a_graph() -> None:
 def test_photographs_have_the_same_pixels(test_data: Path) -> None:
     for path in sorted((test_data / "coco" / "images").iterdir())[:10]:
         decoded = examples.decode_pixels(tf.constant(path.read_bytes())).numpy()
-        np.testing.assert_array_equal(read_pixels(path), decoded)
-        np.testing.assert_array_equal(
-            canvas.to_canvas(decoded, (512, 512)).pixels, of_tensorflow(decoded, (512, 512))[0]
-        )
+        np.testing.assert_array_equal(decode(path), decoded)
+        np.testing.assert_array_equal(pad_image(decoded, (512, 512)).pixels, of_tensorflow(decoded, (512, 512))[0])

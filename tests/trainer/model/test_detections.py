@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.model.detections import Detections, detect
+from maskrcnn_trainer.model.detections import detect
 
 pytestmark = pytest.mark.trainer
 
@@ -58,10 +58,12 @@ def head_outputs(rois: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np
     return logits, deltas, boxes, scores
 
 
-def check_padding(found: Detections, image: int, used: int) -> None:
-    np.testing.assert_array_equal(found.scores[image, used:], 0)
-    np.testing.assert_array_equal(found.classes[image, used:], 0)
-    np.testing.assert_array_equal(found.boxes[image, used:], 0)
+Found = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+
+
+def check_padding(found: Found, image: int, used: int) -> None:
+    for part in found:
+        np.testing.assert_array_equal(part[image, used:], 0)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -70,20 +72,20 @@ def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, cou
     """180 pairs; 1500 pairs, of which 1000 count; 10 pairs for 20 rows."""
 
     @tf.function(jit_compile=jit_compile)
-    def run(*inputs: tf.Tensor) -> Detections:
+    def run(*inputs: tf.Tensor) -> Found:
         return detect(*inputs, CANVAS, WEIGHTS, count, 0.5, compiled=jit_compile)
 
     inputs = head_outputs(rois, classes)
-    found = run(*inputs)
-    assert found.boxes.shape == (2, count, 4)
-    assert found.classes.dtype == tf.int32
+    found = boxes, labels, scores = run(*inputs)
+    assert boxes.shape == (2, count, 4)
+    assert labels.dtype == tf.int32
     for image in range(2):
         expected = detections_of_an_image(*(part[image] for part in inputs), count)
         used = len(expected)
         assert used > 0
-        np.testing.assert_array_equal(found.classes[image, :used], [c for _, c, _ in expected])
-        np.testing.assert_allclose(found.scores[image, :used], [score for score, _, _ in expected], atol=1e-6)
-        np.testing.assert_allclose(found.boxes[image, :used], [box for _, _, box in expected], atol=1e-3)
+        np.testing.assert_array_equal(labels[image, :used], [c for _, c, _ in expected])
+        np.testing.assert_allclose(scores[image, :used], [score for score, _, _ in expected], atol=1e-6)
+        np.testing.assert_allclose(boxes[image, :used], [box for _, _, box in expected], atol=1e-3)
         check_padding(found, image, used)
 
 
@@ -97,23 +99,23 @@ def test_only_the_thousand_best_pairs_enter() -> None:
     proposals[0, 1000:] = [60, 60, 100, 100]
     deltas = np.zeros((1, rois, 2, 4), np.float32)
     found = detect(logits, deltas, proposals, np.ones((1, rois), np.float32), CANVAS, WEIGHTS, 10, 0.5)
-    np.testing.assert_allclose(found.boxes[0, 0], [10, 10, 50, 50], atol=1e-4)
+    np.testing.assert_allclose(found[0][0, 0], [10, 10, 50, 50], atol=1e-4)
     check_padding(found, 0, 1)
 
 
 def test_of_equal_scores_the_first_proposal_then_the_first_class_wins() -> None:
     proposals = np.array([[[0, 0, 20, 20], [40, 40, 60, 60], [80, 80, 100, 100]]], np.float32)
     logits, deltas = np.zeros((1, 3, 3), np.float32), np.zeros((1, 3, 3, 4), np.float32)
-    found = detect(logits, deltas, proposals, np.ones((1, 3), np.float32), CANVAS, WEIGHTS, 5, 0.5)
-    np.testing.assert_array_equal(found.classes[0], [1, 2, 1, 2, 1])
-    np.testing.assert_allclose(found.boxes[0, :, 0], [0, 0, 40, 40, 80], atol=1e-5)
-    np.testing.assert_allclose(found.scores[0], np.full(5, 1 / 3), rtol=1e-6)
+    boxes, labels, scores = detect(logits, deltas, proposals, np.ones((1, 3), np.float32), CANVAS, WEIGHTS, 5, 0.5)
+    np.testing.assert_array_equal(labels[0], [1, 2, 1, 2, 1])
+    np.testing.assert_allclose(boxes[0, :, 0], [0, 0, 40, 40, 80], atol=1e-5)
+    np.testing.assert_allclose(scores[0], np.full(5, 1 / 3), rtol=1e-6)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_padding_and_broken_numbers_are_never_detected(jit_compile: bool) -> None:
     @tf.function(jit_compile=jit_compile)
-    def run(*inputs: tf.Tensor) -> Detections:
+    def run(*inputs: tf.Tensor) -> Found:
         return detect(*inputs, CANVAS, WEIGHTS, 10, 0.5, compiled=jit_compile)
 
     logits, deltas, boxes, scores = head_outputs(20, 4)

@@ -44,7 +44,7 @@ def network() -> MaskRCNN:
 
 def test_shapes_are_static_and_the_image_size_is_not_baked_in(network: MaskRCNN) -> None:
     for height, width in ((64, 128), (128, 64)):
-        traced = tf.function(network.trunk_outputs).get_concrete_function(tf.TensorSpec((2, height, width, 3)), False)
+        traced = tf.function(network.feature_outputs).get_concrete_function(tf.TensorSpec((2, height, width, 3)), False)
         features, logits, deltas = traced.structured_outputs
         assert {level: tuple(f.shape) for level, f in features.items()} == {
             level: (2, height >> level, width >> level, 256) for level in range(2, 7)
@@ -58,12 +58,12 @@ def test_shapes_are_static_and_the_image_size_is_not_baked_in(network: MaskRCNN)
 
 
 def test_max_level_five_has_no_p6() -> None:
-    features = MaskRCNN(replace(SMALL, max_level=5)).trunk_outputs(IMAGES)[0]
+    features = MaskRCNN(replace(SMALL, max_level=5)).feature_outputs(IMAGES)[0]
     assert sorted(features) == [2, 3, 4, 5]
 
 
 def test_rpn_of_the_first_cell_comes_first_in_anchor_order(network: MaskRCNN) -> None:
-    features, logits, deltas = network.trunk_outputs(IMAGES)
+    features, logits, deltas = network.feature_outputs(IMAGES)
     # The first cell of level 2, by hand: a 3x3 product in the corner, then the three anchors of the cell.
     values = network.named_variables
     patch = np.pad(features[2].numpy()[0, :2, :2], ((1, 0), (1, 0), (0, 0)))
@@ -122,7 +122,7 @@ def test_training_runs_the_same_under_xla() -> None:
             images: tf.Tensor, network: MaskRCNN = network, variables: list[tf.Variable] = variables
         ) -> tuple[tf.Tensor, list[tf.Tensor]]:
             with tf.GradientTape() as tape:
-                features, logits, _ = network.trunk_outputs(images, training=True)
+                features, logits, _ = network.feature_outputs(images, training=True)
                 loss = tf.add_n([tf.reduce_mean(tf.square(f)) for f in features.values()])
             return logits, tape.gradient(loss, variables)
 
@@ -149,7 +149,7 @@ def test_folding_the_scale_changes_no_value_and_no_gradient(arch: str) -> None:
                 layer.scale_in_kernel = fold
         backbone = [v for v in network.trainable_variables if network.network_path(v).startswith("backbone")]
         with tf.GradientTape() as tape:
-            features = network.trunk_outputs(IMAGES, training=True)[0]
+            features = network.feature_outputs(IMAGES, training=True)[0]
             loss = tf.add_n([tf.reduce_mean(tf.square(f)) for f in features.values()])
         results.append((features, tape.gradient(loss, backbone)))
     for level in range(2, 7):
@@ -165,7 +165,7 @@ def test_frozen_blocks_train_nothing_and_keep_their_statistics() -> None:
     assert "block_2a_conv_1/kernel" in names
     assert "block_2a_bn_1/gamma" in names
     before = {name: v.numpy() for name, v in network.named_variables.items()}
-    network.trunk_outputs(IMAGES, training=True)
+    network.feature_outputs(IMAGES, training=True)
     changed = {n.split("/")[0] for n, v in network.named_variables.items() if np.any(v.numpy() != before[n])}
     assert changed == {n.split("/")[0] for n in names if "_bn_" in n}
 
@@ -176,7 +176,7 @@ def test_freeze_bn_keeps_statistics_but_trains_gamma_and_beta() -> None:
     assert "bn_conv1/gamma" in names
     assert "bn_conv1/beta" in names
     before = {name: v.numpy() for name, v in network.named_variables.items()}
-    network.trunk_outputs(IMAGES, training=True)
+    network.feature_outputs(IMAGES, training=True)
     assert all(np.array_equal(v.numpy(), before[name]) for name, v in network.named_variables.items())
     assert network.moving_average_updates.numpy() == 0
 
@@ -211,14 +211,14 @@ def test_mixed_precision_keeps_variables_and_results_in_float32(dtype: str) -> N
     network = MaskRCNN(SMALL, dtype=dtype, freeze_bn=False, seed=3)
     exact = MaskRCNN(SMALL, freeze_bn=False, seed=3)
     assert {v.dtype for v in network.variables} == {tf.float32}
-    features, logits, deltas = network.trunk_outputs(IMAGES[:1, :64, :64], training=True)
+    features, logits, deltas = network.feature_outputs(IMAGES[:1, :64, :64], training=True)
     assert {f.dtype.name for f in features.values()} == {dtype.removeprefix("mixed_")}
     half = features[2].dtype
     box = network.box_outputs(tf.ones((2, 7, 7, 256), half))
     mask = network.mask_outputs(tf.ones((2, 14, 14, 256), half), tf.constant([1, 2]))
     full_mask = network.mask_outputs(tf.ones((2, 14, 14, 256), half))
     assert {t.dtype for t in (logits, deltas, *box, mask, full_mask)} == {tf.float32}
-    wanted = exact.trunk_outputs(IMAGES[:1, :64, :64], training=True)[0][2]
+    wanted = exact.feature_outputs(IMAGES[:1, :64, :64], training=True)[0][2]
     error = np.abs(tf.cast(features[2], tf.float32).numpy() - wanted.numpy()).max()
     assert error < 0.1 * np.abs(wanted).max()
 
@@ -234,7 +234,7 @@ def test_pruned_widths_are_built() -> None:
     assert shapes["rpn-box/kernel"] == (1, 1, 24, 12)
     assert shapes["fc7/kernel"] == (8, 16)
     assert shapes["mask-conv-l2/kernel"] == (3, 3, 16, 256)
-    assert np.isfinite(network.trunk_outputs(IMAGES)[1]).all()
+    assert np.isfinite(network.feature_outputs(IMAGES)[1]).all()
 
 
 def test_names_and_paths(network: MaskRCNN) -> None:
@@ -250,9 +250,9 @@ def test_names_and_paths(network: MaskRCNN) -> None:
         assert network.named_variables[name].name == f"{name}:0"
     with pytest.raises(KeyError):
         network.network_path("conv9/kernel")
-    for model in (network.trunk, network.box_head, network.mask_head):
+    for model in (network.feature_extractor, network.box_head, network.mask_head):
         assert isinstance(model, keras.Model)
-    assert network.trunk.get_layer("block_4a_relu") is not None
+    assert network.feature_extractor.get_layer("block_4a_relu") is not None
 
 
 def test_bad_arguments_are_refused() -> None:

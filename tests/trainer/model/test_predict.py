@@ -8,20 +8,20 @@ import tensorflow as tf
 
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.model.predict import TestSettings, predict
+from maskrcnn_trainer.model.predict import InferenceSettings, predict
 from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.spec import parse_spec
 
 pytestmark = pytest.mark.trainer
 
-SETTINGS = TestSettings(pre_nms_topn=50, post_nms_topn=20, detections_per_image=6, rpn_nms_threshold=0.7)
+SETTINGS = InferenceSettings(pre_nms_topn=50, post_nms_topn=20, detections_per_image=6, rpn_nms_threshold=0.7)
 
 
 def test_predictions_are_the_same_traced_and_under_xla() -> None:
     network = MaskRCNN(Architecture(nlayers=10, num_classes=4, fast_rcnn_mlp_head_dim=16), freeze_bn=False, seed=5)
     images = tf.constant(np.random.default_rng(0).normal(size=(2, 64, 128, 3)).astype(np.float32))
     for _ in range(3):
-        network.trunk_outputs(images, training=True)
+        network.feature_outputs(images, training=True)
 
     eager = predict(network, images, SETTINGS)
     assert [tuple(t.shape) for t in eager] == [(2, 6, 4), (2, 6), (2, 6), (2, 6, 28, 28)]
@@ -35,7 +35,7 @@ def test_predictions_are_the_same_traced_and_under_xla() -> None:
     assert boxes[..., 3].max() <= 128
 
     # The masks are those of the detected boxes and classes.
-    patches = roi_align(network.trunk_outputs(images)[0], eager.boxes, 14, 2, 6)
+    patches = roi_align(network.feature_outputs(images)[0], eager.boxes, 14, 2, 6)
     full = network.mask_outputs(tf.reshape(patches, (12, 14, 14, 256))).numpy()
     own = np.stack([m[..., c] for m, c in zip(full, eager.classes.numpy().ravel(), strict=True)])
     np.testing.assert_allclose(eager.mask_logits.numpy().reshape(12, 28, 28), own, atol=1e-5)
@@ -57,5 +57,5 @@ def test_settings_come_from_the_spec() -> None:
             "maskrcnnConfig": {"testRpnPreNmsTopn": 321, "testNms": 0.4, "testDetectionsPerImage": 7},
         }
     )
-    settings = TestSettings.from_spec(spec)
+    settings = InferenceSettings.from_spec(spec)
     assert (settings.pre_nms_topn, settings.nms_threshold, settings.detections_per_image) == (321, 0.4, 7)

@@ -41,13 +41,13 @@ def test_layer_whose_operations_are_unknown_is_refused_by_name() -> None:
 
 def test_the_heads_count_once_a_region() -> None:
     network = MaskRCNN(Architecture(nlayers=10, num_classes=3, fast_rcnn_mlp_head_dim=8, filters={"fc6": 6}))
-    trunk = network_flops(network, (128, 128), proposals=0, detections=0)
+    features = network_flops(network, (128, 128), proposals=0, detections=0)
     box = 2 * (12544 * 6 + 6 * 8 + 8 * 3 + 8 * 12)
     mask = 2 * (4 * 14 * 14 * 9 * 256 * 256 + 14 * 14 * 4 * 256 * 256 + 28 * 28 * 256 * 3)
-    assert network_flops(network, (128, 128), proposals=10, detections=0) == trunk + 10 * box
-    assert network_flops(network, (128, 128), proposals=0, detections=2) == trunk + 2 * mask
+    assert network_flops(network, (128, 128), proposals=10, detections=0) == features + 10 * box
+    assert network_flops(network, (128, 128), proposals=0, detections=2) == features + 2 * mask
     # Four times the pixels; every side is a power of two, so nothing is rounded.
-    assert network_flops(network, (256, 256), proposals=0, detections=0) == 4 * trunk
+    assert network_flops(network, (256, 256), proposals=0, detections=0) == 4 * features
 
 
 def test_the_table_names_layers_in_order_and_says_what_stayed_whole() -> None:

@@ -79,7 +79,7 @@ def silenced(
     quiet = {name: value.copy() for name, value in values.items()}
     norms = {
         layer.input._keras_history.operation.name: layer.name
-        for layer in network.trunk.layers
+        for layer in network.feature_extractor.layers
         if isinstance(layer, BatchNorm)
     }
     for number, kept in retained.items():
@@ -99,7 +99,7 @@ def outputs(network: MaskRCNN) -> dict[str, np.ndarray]:
     def random(shape: tuple[int, ...]) -> np.ndarray:
         return generator.normal(size=shape).astype(np.float32)
 
-    said = {name: value.numpy() for name, value in network.trunk(random((2, SIDE, SIDE, 3))).items()}
+    said = {name: value.numpy() for name, value in network.feature_extractor(random((2, SIDE, SIDE, 3))).items()}
     logits, deltas = network.box_head(random((5, *network.box_head.inputs[0].shape[1:])))
     masks = network.mask_head(random((5, *network.mask_head.inputs[0].shape[1:])))
     return {**said, "class_logits": logits.numpy(), "box_deltas": deltas.numpy(), "mask_logits": masks.numpy()}
@@ -107,7 +107,7 @@ def outputs(network: MaskRCNN) -> dict[str, np.ndarray]:
 
 def prove(network: MaskRCNN, seed: int, masks: int) -> None:
     generator, architecture = np.random.default_rng(seed), network.architecture
-    connected = connectivity([network.trunk, network.box_head, network.mask_head])
+    connected = connectivity([network.feature_extractor, network.box_head, network.mask_head])
     values = filled(network, generator)
     model = ModelFile(architecture.to_json(), experiment={}, class_map={}, step=9, variables=values)
     assign_variables(network, model)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.trainer
 @pytest.fixture(scope="module")
 def resnet50() -> Connectivity:
     network = MaskRCNN(Architecture(nlayers=50))
-    return connectivity([network.trunk, network.box_head, network.mask_head])
+    return connectivity([network.feature_extractor, network.box_head, network.mask_head])
 
 
 def members(connected: Connectivity, layer: str) -> set[str]:
@@ -43,7 +43,7 @@ def test_residual_sums_and_the_pyramid_make_groups(resnet50: Connectivity) -> No
 
 def test_identity_shortcuts_of_the_first_stage_bind_the_stem() -> None:
     network = MaskRCNN(Architecture(nlayers=18, arch="resnet_v1_5"))
-    connected = connectivity([network.trunk])
+    connected = connectivity([network.feature_extractor])
     assert members(connected, "conv1") == {"conv1", "block_1a_conv_2", "block_1b_conv_2"}
 
 

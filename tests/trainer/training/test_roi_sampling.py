@@ -47,26 +47,26 @@ def sample(
     return SampledRois(*(value[0].numpy() for value in result))
 
 
-GROUND = [[float(100 + i), 50.0, float(110 + i), 60.0] for i in range(30)]
+BACKGROUND = [[float(100 + i), 50.0, float(110 + i), 60.0] for i in range(30)]
 
 
 def test_true_boxes_are_candidates_and_foreground_comes_first() -> None:
-    rois = sample(GROUND, [strip(0, 10), strip(40, 10)], [3, 9])
+    rois = sample(BACKGROUND, [strip(0, 10), strip(40, 10)], [3, 9])
     assert rois.boxes.shape == (16, 4)
     assert sorted(rois.classes[:2]) == [3, 9]
     assert (rois.classes[2:] == 0).all()
     for row in range(2):
         np.testing.assert_array_equal(rois.boxes[row], strip(0, 10) if rois.classes[row] == 3 else strip(40, 10))
         assert rois.gt_index[row] == (0 if rois.classes[row] == 3 else 1)
-    assert not rois.box_targets.any()  # the true boxes are where they should be, ground has no target
+    assert not rois.box_targets.any()  # the true boxes are where they should be, background has no target
 
 
-def test_foreground_stops_at_its_share_and_surplus_is_never_called_ground() -> None:
+def test_foreground_stops_at_its_share_and_surplus_is_never_labeled_background() -> None:
     near = [strip(0.01 * i, 10) for i in range(30)]
     rois = sample(near, [strip(0, 10)], [2])
     assert (rois.classes[:4] == 2).all()
     assert (rois.classes[4:] == -1).all()
-    rois = sample(near + GROUND[:10], [strip(0, 10)], [2])
+    rois = sample(near + BACKGROUND[:10], [strip(0, 10)], [2])
     assert (rois.classes[:4] == 2).all()
     assert (rois.classes[4:14] == 0).all()
     assert (rois.boxes[4:14, 0] >= 100).all()
@@ -95,27 +95,27 @@ def test_box_targets_are_weighted_offsets() -> None:
     np.testing.assert_allclose(rois.box_targets[row], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_an_image_without_instances_gives_ground_only() -> None:
-    rois = sample(GROUND, [], [])
+def test_an_image_without_instances_gives_background_only() -> None:
+    rois = sample(BACKGROUND, [], [])
     assert (rois.classes == 0).all()
     assert np.isfinite(rois.box_targets).all()
 
 
 def test_fewer_candidates_than_rows() -> None:
-    rois = sample(GROUND[:3], [strip(0, 10)], [4], rows=3)
+    rois = sample(BACKGROUND[:3], [strip(0, 10)], [4], rows=3)
     assert rois.boxes.shape == (16, 4)
     assert list(rois.classes[:4]) == [4, 0, 0, 0]
     assert (rois.classes[4:] == -1).all()
 
 
 def test_the_draw_depends_on_position_alone() -> None:
-    first = sample(GROUND, [strip(0, 10)], [1], position=11)
-    again = sample(GROUND, [strip(0, 10)], [1], position=11)
-    other = sample(GROUND, [strip(0, 10)], [1], position=12)
+    first = sample(BACKGROUND, [strip(0, 10)], [1], position=11)
+    again = sample(BACKGROUND, [strip(0, 10)], [1], position=11)
+    other = sample(BACKGROUND, [strip(0, 10)], [1], position=12)
     np.testing.assert_array_equal(first.boxes, again.boxes)
     assert (first.boxes != other.boxes).any()
 
-    proposals = tf.constant(np.stack([padded(GROUND, 40, 0.0)] * 2))
+    proposals = tf.constant(np.stack([padded(BACKGROUND, 40, 0.0)] * 2))
     truth = tf.constant(np.stack([padded([strip(0, 10)], 4, -1.0)] * 2))
     classes = tf.constant([[1, -1, -1, -1]] * 2)
     both = sample_rois(proposals, truth, classes, tf.constant([12, 11], tf.int64), seed=5, settings=SETTINGS)
@@ -126,7 +126,7 @@ def test_the_draw_depends_on_position_alone() -> None:
 def test_every_candidate_is_drawn_about_equally_often() -> None:
     counts = np.zeros(30)
     for position in range(200):
-        rois = sample(GROUND, [], [], position=position)
+        rois = sample(BACKGROUND, [], [], position=position)
         counts[(rois.boxes[:, 0] - 100).astype(int)] += 1
     expected = 200 * 16 / 30
     assert counts.min() > 0.6 * expected
@@ -136,7 +136,7 @@ def test_every_candidate_is_drawn_about_equally_often() -> None:
 def test_compiled_code_draws_the_same() -> None:
     near = [strip(0.01 * i, 10) for i in range(9)]
     arguments = (
-        tf.constant(padded(near + GROUND, 40, 0.0)[None]),
+        tf.constant(padded(near + BACKGROUND, 40, 0.0)[None]),
         tf.constant(padded([strip(0, 10)], 4, -1.0)[None]),
         tf.constant([[5, -1, -1, -1]]),
         tf.constant([3], tf.int64),

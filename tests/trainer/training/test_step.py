@@ -78,7 +78,7 @@ def make_batch(seed: int) -> dict[str, tf.Tensor]:
 def plain_losses(net: MaskRCNN, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
     """The five weighted losses with the mask branch over every row that could be foreground, image by image."""
     settings = SETTINGS
-    features, logits, deltas = net.trunk_outputs(batch["images"], training=True)
+    features, logits, deltas = net.feature_outputs(batch["images"], training=True)
     sizes = list(anchors_per_level(ARCHITECTURE, CANVAS).values())
     proposals, _ = propose(
         logits, deltas, ANCHORS, sizes, CANVAS, pre_nms_topn=60, post_nms_topn=40, nms_threshold=0.7, min_size=0.0

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from maskrcnn_trainer.data.convert.images import EncodedImage, check_image, encode_image
-from maskrcnn_trainer.data.image_files import UnreadableImage
+from maskrcnn_trainer.images.decode import UnreadableImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 

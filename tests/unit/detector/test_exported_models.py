@@ -39,21 +39,25 @@ def _spec() -> ExperimentSpec:
     return parse_spec(spec_fields())
 
 
-def half_masks(count: int) -> np.ndarray:
+REAL = ROWS[ROWS[:, 5] > 0]
+
+
+def half_masks() -> np.ndarray:
     """What the constant model's masks are: the left half of every box."""
-    masks = np.full((count, len(ROWS), SIDE, SIDE), 20.0, np.float32)
+    masks = np.full((len(REAL), SIDE, SIDE), 20.0, np.float32)
     masks[..., SIDE // 2 :] = -20.0
     return masks
 
 
 def check_constant(detector: Detector, images: np.ndarray, scores: list[float]) -> None:
-    found = detector.detect(images)
-    np.testing.assert_array_equal(found.boxes, np.tile(ROWS[:, :4], (len(images), 1, 1)))
-    np.testing.assert_array_equal(found.classes, np.tile([2, 1, 3, 1, 0], (len(images), 1)))
-    np.testing.assert_allclose(found.scores[:, 0], scores, rtol=0, atol=5e-5)
-    np.testing.assert_allclose(found.scores[:, 1:], np.tile(ROWS[1:, 5], (len(images), 1)))
-    np.testing.assert_array_equal(found.mask_logits, half_masks(len(images)))
-    assert [part.dtype for part in found] == [np.float32, np.int32, np.float32, np.float32]
+    """The rows that fill up the graph's result, of which the constant model has one, are no detections."""
+    for found, score in zip(detector.detect(images), scores, strict=True):
+        np.testing.assert_array_equal(found.boxes, REAL[:, :4])
+        np.testing.assert_array_equal(found.classes, [2, 1, 3, 1])
+        np.testing.assert_allclose(found.scores, [score, *REAL[1:, 5]], rtol=0, atol=5e-5)
+        np.testing.assert_array_equal(found.mask_logits, half_masks())
+        parts = (found.boxes, found.classes, found.scores, found.mask_logits)
+        assert [part.dtype for part in parts] == [np.float32, np.int32, np.float32, np.float32]
 
 
 def test_an_onnx_model_takes_batches_of_any_size(tmp_path: Path, spec: ExperimentSpec) -> None:
@@ -62,7 +66,7 @@ def test_an_onnx_model_takes_batches_of_any_size(tmp_path: Path, spec: Experimen
     detector = open_detector(path, spec, threads=1)
     assert detector.class_map == CLASS_MAP
     assert detector.architecture == ARCHITECTURE
-    assert (detector.canvas, detector.batch_size, detector.detections_per_image, detector.step) == (CANVAS, 2, 5, 7)
+    assert (detector.image_size, detector.batch_size, detector.detections_per_image, detector.step) == (CANVAS, 2, 5, 7)
     assert open_detector(path, spec, threads=1, batch_size=5).batch_size == 5
     images = np.zeros((3, *CANVAS, 3), np.float32)
     images[1] = 2.0
@@ -87,11 +91,19 @@ def test_the_mask_of_the_detected_class_is_taken() -> None:
     rng = np.random.default_rng(0)
     masks = rng.normal(size=(2, 3, 4, SIDE, SIDE)).astype(np.float32)
     rows = np.zeros((2, 3, 6), np.float32)
-    rows[..., 4] = [[3, 0, 1], [2, 1, 1]]
-    found = graph_detections(rows, masks, "m.onnx")
-    for image in range(2):
+    rows[..., 4] = [[3, 2, 1], [2, 1, 1]]
+    rows[..., 5] = 0.5
+    for image, found in enumerate(graph_detections(rows, masks, "m.onnx")):
         for row in range(3):
-            np.testing.assert_array_equal(found.mask_logits[image, row], masks[image, row, int(rows[image, row, 4])])
+            np.testing.assert_array_equal(found.mask_logits[row], masks[image, row, int(rows[image, row, 4])])
+
+
+def test_rows_without_a_score_are_no_detections() -> None:
+    rows = np.zeros((2, 3, 6), np.float32)
+    rows[0, :, 5] = [0.5, np.nan, 0.0]
+    found = graph_detections(rows, np.zeros((2, 3, 4, SIDE, SIDE), np.float32), "m.onnx")
+    assert [one.scores.tolist() for one in found] == [[0.5], []]
+    assert [one.mask_logits.shape for one in found] == [(1, SIDE, SIDE), (0, SIDE, SIDE)]
 
 
 def test_an_encrypted_model_wants_its_key(tmp_path: Path, spec: ExperimentSpec) -> None:

@@ -14,12 +14,13 @@ from maskrcnn_trainer.evaluation.drawing import (
     class_colour,
     comparison_picture,
     draw_objects,
+    drawn_name,
     objects_of_results,
-    read_image,
     write_image,
 )
 from maskrcnn_trainer.evaluation.paste import PastedMask
-from maskrcnn_trainer.evaluation.preview import image_of_canvas
+from maskrcnn_trainer.evaluation.preview import image_of_padded
+from maskrcnn_trainer.images.decode import decode
 
 GREY = np.full((100, 120, 3), 90, np.uint8)
 
@@ -126,21 +127,18 @@ def test_comparison(tmp_path: Path) -> None:
     colour = np.array(class_colour(2))
     np.testing.assert_array_equal(picture[24 + 30, 80], colour)
     write_image(tmp_path / "comparison.png", picture)
-    np.testing.assert_array_equal(read_image(tmp_path / "comparison.png"), picture)
+    np.testing.assert_array_equal(decode(tmp_path / "comparison.png"), picture)
     assert [file.name for file in tmp_path.iterdir()] == ["comparison.png"]
     with pytest.raises(ValueError, match="at least one image"):
         comparison_picture([])
-    (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(OSError, match="text.jpg"):
-        read_image(tmp_path / "text.jpg")
 
 
 def test_the_networks_input_becomes_an_image_again() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    canvas = np.zeros((32, 32, 3), np.float32)
-    canvas[:20, :30] = (image / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
+    padded = np.zeros((32, 32, 3), np.float32)
+    padded[:20, :30] = (image / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
     info = np.array([20, 30, 1.0, 20, 30], np.float32)
-    np.testing.assert_array_equal(image_of_canvas(canvas, info), image)
+    np.testing.assert_array_equal(image_of_padded(padded, info), image)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +148,24 @@ def test_a_narrow_image_is_not_enlarged_past_what_its_format_holds(
     size: tuple[int, int], drawn: tuple[int, int]
 ) -> None:
     assert draw_objects(np.zeros((*size, 3), np.uint8), [], min_side=300).shape[:2] == drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("person", "person"),
+        ("traffic light", "traffic light"),
+        ("Zürich", "Zurich"),
+        ("Straße", "Strasse"),
+        ("crème brûlée", "creme brulee"),
+        ("łódź", "lodz"),
+        ("half\N{NO-BREAK SPACE}moon", "half moon"),
+        ("собака", "class 7"),
+        ("犬", "class 7"),
+        ("犬 dog", "class 7"),
+        ("\u0301", "class 7"),
+        ("tab\tname", "class 7"),
+    ],
+)
+def test_a_name_is_drawn_in_letters_that_the_font_has(name: str, drawn: str) -> None:
+    assert drawn_name(name, 7) == drawn

@@ -6,7 +6,6 @@ import functools
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.unit.evaluation.coco import evaluate_coco
 
+from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.evaluator import (
@@ -27,15 +27,6 @@ from maskrcnn_trainer.evaluation.evaluator import (
 
 CANVAS = 64
 NUM_IMAGES = 7
-DETECTIONS = 3
-
-
-@dataclass
-class Predictions:
-    boxes: NDArray[Any]
-    classes: NDArray[Any]
-    scores: NDArray[Any]
-    mask_logits: NDArray[Any]
 
 
 class RawIds:
@@ -67,17 +58,20 @@ def ground_truth() -> GroundTruth:
     )
 
 
-def predict(images: NDArray[Any]) -> Predictions:
-    """Finds the object of the image whose number stands in its first pixel; the other rows are missing."""
-    boxes = np.zeros((len(images), DETECTIONS, 4), np.float32)
-    classes = np.zeros((len(images), DETECTIONS), np.int32)
-    scores = np.zeros((len(images), DETECTIONS), np.float32)
-    for row, image in enumerate(images[:, 0, 0, 0].astype(int)):
+NOTHING = Detections(
+    np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 28, 28), np.float32)
+)
+
+
+def detect(images: NDArray[Any]) -> list[Detections]:
+    """Finds the object of the image whose number stands in its first pixel."""
+    found = []
+    for image in images[:, 0, 0, 0].astype(int):
         x, y, width, height = (2 * value for value in object_box(image))
-        boxes[row, 0] = [y, x, y + height, x + width]
-        classes[row, 0] = 1 + image % 2
-        scores[row, 0] = 0.9
-    return Predictions(boxes, classes, scores, np.full((len(images), DETECTIONS, 28, 28), 20.0, np.float32))
+        box = np.array([[y, x, y + height, x + width]], np.float32)
+        classes, scores = np.array([1 + image % 2], np.int32), np.array([0.9], np.float32)
+        found.append(Detections(box, classes, scores, np.full((1, 28, 28), 20.0, np.float32)))
+    return found
 
 
 def batches(numbers: list[int], size: int = 2) -> Iterator[dict[str, Any]]:
@@ -96,7 +90,7 @@ def batches(numbers: list[int], size: int = 2) -> Iterator[dict[str, Any]]:
 
 def test_every_image_counts_once(ground_truth: GroundTruth, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    evaluator = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth)
+    evaluator = Evaluator(detect, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth)
     result = evaluator.evaluate(keep_results=True)
     assert result is not None
     assert result.num_images == len(result.results) == NUM_IMAGES
@@ -122,19 +116,19 @@ def gang(
     for rank, share in enumerate(shares[1:], start=1):
         part = ground_truth.restricted_to(100 + image for image in share)
         other = Evaluator(
-            predict, functools.partial(batches, share), RawIds(), part, rank=rank, collect=only_sends, **settings
+            detect, functools.partial(batches, share), RawIds(), part, rank=rank, collect=only_sends, **settings
         )
         assert other.evaluate() is None
     part = ground_truth.restricted_to(100 + image for image in shares[0])
     first = Evaluator(
-        predict, lambda: batches(shares[0]), RawIds(), part, collect=lambda own: [own, *sent], **settings
+        detect, lambda: batches(shares[0]), RawIds(), part, collect=lambda own: [own, *sent], **settings
     ).evaluate()
     assert first is not None
     return first, sent
 
 
 def test_ranks_are_joined_once_and_an_image_seen_twice_counts_once(ground_truth: GroundTruth) -> None:
-    alone = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate()
+    alone = Evaluator(detect, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate()
     assert alone is not None
     first, sent = gang([[0, 2, 4, 6, 6], [1, 3, 5, 6]], ground_truth)
     assert len(sent) == 1
@@ -143,7 +137,7 @@ def test_ranks_are_joined_once_and_an_image_seen_twice_counts_once(ground_truth:
 
 
 def test_more_ranks_than_images_give_the_metrics_of_one(ground_truth: GroundTruth) -> None:
-    alone = Evaluator(predict, lambda: batches([0, 1]), RawIds(), ground_truth).evaluate()
+    alone = Evaluator(detect, lambda: batches([0, 1]), RawIds(), ground_truth).evaluate()
     assert alone is not None
     first, sent = gang([[], [1], [0]], ground_truth)
     assert len(sent) == 2
@@ -159,7 +153,7 @@ def test_ranks_send_a_few_bytes_a_detection(ground_truth: GroundTruth) -> None:
 
 
 def test_detections_are_kept_on_request_only(ground_truth: GroundTruth) -> None:
-    evaluator = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth)
+    evaluator = Evaluator(detect, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth)
     plain, kept = evaluator.evaluate(), evaluator.evaluate(keep_results=True)
     assert plain is not None
     assert kept is not None
@@ -168,10 +162,10 @@ def test_detections_are_kept_on_request_only(ground_truth: GroundTruth) -> None:
 
 
 def test_ground_truth_is_restricted_to_images_seen_not_to_those_with_detections(ground_truth: GroundTruth) -> None:
-    def blind(images: NDArray[Any]) -> Predictions:
-        predictions = predict(images)
-        predictions.scores[images[:, 0, 0, 0] == 2] = 0
-        return predictions
+    def blind(images: NDArray[Any]) -> list[Detections]:
+        return [
+            NOTHING if image == 2 else found for image, found in zip(images[:, 0, 0, 0], detect(images), strict=True)
+        ]
 
     result = Evaluator(blind, lambda: batches([0, 2]), RawIds(), ground_truth).evaluate()
     assert result is not None
@@ -184,9 +178,9 @@ def test_interim_metrics_are_of_the_images_so_far_and_change_nothing(
 ) -> None:
     caplog.set_level(logging.INFO)
     numbers = list(range(NUM_IMAGES))
-    plain = Evaluator(predict, lambda: batches(numbers), RawIds(), ground_truth).evaluate()
+    plain = Evaluator(detect, lambda: batches(numbers), RawIds(), ground_truth).evaluate()
     assert "After" not in caplog.text
-    told = Evaluator(predict, lambda: batches(numbers), RawIds(), ground_truth, report_frequency=2).evaluate()
+    told = Evaluator(detect, lambda: batches(numbers), RawIds(), ground_truth, report_frequency=2).evaluate()
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("After")]
     expected = "AP 1.0000, AP50 1.0000, mask_AP 1.0000, mask_AP50 1.0000"
     assert lines == [f"After 4 images: {expected}", f"After 7 images: {expected}"]
@@ -206,7 +200,7 @@ def test_classes_without_ground_truth_are_not_logged(
 
 
 def test_previews_are_the_first_images(ground_truth: GroundTruth) -> None:
-    result = Evaluator(predict, lambda: batches([4, 1, 2, 3]), RawIds(), ground_truth).evaluate(previews=3)
+    result = Evaluator(detect, lambda: batches([4, 1, 2, 3]), RawIds(), ground_truth).evaluate(previews=3)
     assert result is not None
     assert [preview.results[0]["image_id"] for preview in result.previews] == [104, 101, 102]
     assert all(preview.image.shape == (32, 32, 3) for preview in result.previews)
@@ -216,7 +210,7 @@ def test_previews_are_the_first_images(ground_truth: GroundTruth) -> None:
 
 
 def test_files(ground_truth: GroundTruth, tmp_path: Path) -> None:
-    result = Evaluator(predict, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate(
+    result = Evaluator(detect, lambda: batches(list(range(NUM_IMAGES))), RawIds(), ground_truth).evaluate(
         keep_results=True
     )
     assert result is not None
@@ -234,7 +228,7 @@ def test_files(ground_truth: GroundTruth, tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_once_another_run_has_taken_over(ground_truth: GroundTruth, tmp_path: Path) -> None:
-    result = Evaluator(predict, lambda: batches([0]), RawIds(), ground_truth).evaluate()
+    result = Evaluator(detect, lambda: batches([0]), RawIds(), ground_truth).evaluate()
     assert result is not None
 
     def taken_over() -> None:
@@ -247,9 +241,9 @@ def test_nothing_is_written_once_another_run_has_taken_over(ground_truth: Ground
 
 def test_an_image_that_the_ground_truth_lacks(ground_truth: GroundTruth) -> None:
     with pytest.raises(InvalidInput, match="no image with id '150'"):
-        Evaluator(predict, lambda: batches([50]), RawIds(), ground_truth).evaluate()
+        Evaluator(detect, lambda: batches([50]), RawIds(), ground_truth).evaluate()
 
 
 def test_an_empty_data_set(ground_truth: GroundTruth) -> None:
     with pytest.raises(InvalidInput, match="no image to evaluate"):
-        Evaluator(predict, lambda: iter(()), RawIds(), ground_truth).evaluate()
+        Evaluator(detect, lambda: iter(()), RawIds(), ground_truth).evaluate()

@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from maskrcnn_trainer.evaluation.drawing import class_colour
-from maskrcnn_trainer.evaluation.preview import Preview, image_of_canvas
+from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
 
 GRAY = 60
 
@@ -49,8 +49,8 @@ def test_preview_of_a_larger_original_has_the_size_of_the_input() -> None:
     ("original", "scaled", "expected"),
     [((480, 640), (120, 160), (120, 160)), ((32, 40), (128, 160), (32, 40)), ((128, 160), (128, 160), (128, 160))],
 )
-def test_image_of_canvas_is_never_larger_than_input_or_original(
+def test_image_of_padded_is_never_larger_than_input_or_original(
     original: tuple[int, int], scaled: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     info = np.array([*scaled, original[0] / scaled[0], *original], np.float32)
-    assert image_of_canvas(np.zeros((160, 160, 3), np.float32), info).shape == (*expected, 3)
+    assert image_of_padded(np.zeros((160, 160, 3), np.float32), info).shape == (*expected, 3)

@@ -28,7 +28,7 @@ class OneBox:
 
     class_map = ClassMap(ids=(3, 7), names=("cat", "dog"), num_classes=3)
     architecture = Architecture(nlayers=10, num_classes=3, mrcnn_resolution=SIDE)
-    canvas = (64, 64)
+    image_size = (64, 64)
     batch_size = 4
     detections_per_image = 3
     step = 1
@@ -37,22 +37,22 @@ class OneBox:
         self.batches: list[np.ndarray] = []
         self.threads: set[int] = set()
 
-    def detect(self, images: Any) -> Detections:
+    def detect(self, images: Any) -> list[Detections]:
         self.batches.append(images)
         self.threads.add(threading.get_ident())
-        count = len(images)
-        return Detections(
-            np.tile(np.array([[8, 16, 24, 48], [0, 0, 10, 10], [0, 0, 9, 9]], np.float32), (count, 1, 1)),
-            np.tile(np.array([2, 1, 1], np.int32), (count, 1)),
-            np.tile(np.array([0.9, 0.5, 0.2], np.float32), (count, 1)),
-            np.full((count, 3, SIDE, SIDE), 20.0, np.float32),
+        found = Detections(
+            np.array([[8, 16, 24, 48], [0, 0, 10, 10], [0, 0, 9, 9]], np.float32),
+            np.array([2, 1, 1], np.int32),
+            np.array([0.9, 0.5, 0.2], np.float32),
+            np.full((3, SIDE, SIDE), 20.0, np.float32),
         )
+        return [found] * len(images)
 
 
 def write_images(folder: Path, count: int) -> None:
     folder.mkdir(exist_ok=True)
     for number in range(count):
-        # half of what the canvas takes
+        # half of what the network takes
         Image.fromarray(np.full((16, 32, 3), 10 * number, np.uint8)).save(folder / f"{number:02d}.png")
 
 
@@ -89,7 +89,7 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
     assert all(seconds > 0 for seconds in result.stage_seconds.values())
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"{number:02d}.json" for number in greys]
     first, second = json.loads((tmp_path / "labels" / "05.json").read_text())
-    # boxes of the canvas at half its size
+    # boxes of the padded image at half its size
     assert (first["bbox"], first["category_id"], first["image_id"]) == ([8, 4, 16, 8], 7, "05.png")
     assert (second["bbox"], second["score"]) == ([0, 0, 5, 5], 0.5)
     assert coco_mask.toBbox(first["segmentation"]).tolist() == [8, 4, 16, 8]

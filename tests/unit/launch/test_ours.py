@@ -11,7 +11,8 @@ from maskrcnn_trainer import artifacts
 from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.export import outputs as export_outputs
-from maskrcnn_trainer.inference.sources import EXTENSIONS, find_images
+from maskrcnn_trainer.images.decode import SUFFIXES
+from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.inference.task import OUTPUTS
 from maskrcnn_trainer.launch.contents import entries, remove_ours
 from maskrcnn_trainer.launch.logs import log_file
@@ -47,7 +48,7 @@ OF_TASKS = [
     "detections.png",
     task_table.PRUNED_MODEL_FILE,
     # inference
-    *(f"{OUTPUTS[0]}/{name}{suffix}" for name in ("1", "below/a b", "x.y/é") for suffix in EXTENSIONS),
+    *(f"{OUTPUTS[0]}/{name}{suffix}" for name in ("1", "below/a b", "x.y/é") for suffix in SUFFIXES),
     f"{OUTPUTS[0]}/1.JPEG",
     f"{OUTPUTS[0]}/wide.webp.png",
     f"{OUTPUTS[1]}/1.json",

@@ -135,7 +135,7 @@ def choose(objects: Objects, placed: PlacedBoxes, skip_crowd: bool, most: int) -
     """Which objects training uses.
 
     Those that are visible and, with ``skip_crowd``, no crowd; of more than ``most`` the largest by the area of their
-    boxes on the canvas (the first of equals).
+    boxes in the padded image (the first of equals).
 
     Returns:
         int32 [k], their indices in stored order; int32 scalar, how many were left out for being too many.
@@ -144,7 +144,7 @@ def choose(objects: Objects, placed: PlacedBoxes, skip_crowd: bool, most: int) -
     if skip_crowd:
         wanted &= ~objects.crowd
     indices = tf.cast(tf.where(wanted)[:, 0], tf.int32)
-    sides = placed.canvas[:, 2:] - placed.canvas[:, :2]
+    sides = placed.pixels[:, 2:] - placed.pixels[:, :2]
     areas = tf.gather(sides[:, 0] * sides[:, 1], indices)
     count = tf.size(indices)
     largest = tf.math.top_k(areas, tf.minimum(count, most)).indices

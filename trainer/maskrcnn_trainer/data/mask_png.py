@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from maskrcnn_trainer.images.png_chunks import SIGNATURE
+
 _GREY_8_BIT = (8, 0, 0, 0, 0)  # bit depth, colour type, compression, filter method, no interlace
 _NONE, _SUB, _UP = 0, 1, 2
 
@@ -30,7 +31,7 @@ class MaskPng:
     """
 
     def __init__(self, png: bytes) -> None:
-        if png[:8] != _SIGNATURE or png[12:16] != b"IHDR" or len(png) < 33:
+        if png[:8] != SIGNATURE or png[12:16] != b"IHDR" or len(png) < 33:
             raise ValueError("a mask is not a PNG")
         self._png = png
         self.width, self.height = struct.unpack_from(">II", png, 16)

@@ -23,8 +23,8 @@ def crop_masks(
 
     Cell (i, j) of a crop holds the mask, bilinearly interpolated, at the centre of that cell when the box is divided
     into size x size cells; pixel values stand for pixel centres and the mask goes on unchanged beyond the edge of the
-    image. The stored mask is sampled directly: scaling it to the canvas first, by nearest neighbour, would shift its
-    outline by up to half a canvas pixel and cost a mask of the canvas' size.
+    image. The stored mask is sampled directly: scaling it to the padded image first, by nearest neighbor, would shift
+    its outline by up to half a pixel and cost a mask of that size.
 
     Args:
         pngs: one single-channel PNG for each instance, as large as the stored image, not 0 inside the object.

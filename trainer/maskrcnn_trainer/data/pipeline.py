@@ -58,7 +58,8 @@ def training_dataset(
     - ``images`` float32 [B, H, W, 3], RGB, (x / 255 - mean) / .224, zeros below and to the right of the image
     - ``image_info`` float32 [B, 5]: shown height and width, 1 / scale, stored height and width
     - ``position`` int64 [B], place in the global stream
-    - ``gt_boxes`` float32 [B, N, 4], y1 x1 y2 x2 in canvas pixels; ``gt_classes`` int32 [B, N], from 1; padded with -1
+    - ``gt_boxes`` float32 [B, N, 4], y1 x1 y2 x2 in pixels of the padded image, padded with -1
+    - ``gt_classes`` int32 [B, N], from 1, padded with -1
     - ``cropped_gt_masks`` uint8 [B, N, M + 4, M + 4], 255 inside, two cells of zero border, padded with 0
     - ``rpn_labels`` int32 [B, A]: 1, 0, or -1 for not drawn; ``rpn_box_targets`` float32 [B, A, 4]
 
@@ -66,7 +67,7 @@ def training_dataset(
         index: the training records.
         spec: the experiment.
         class_map: from stored category ids to the model's.
-        anchors: float32 [A, 4], y1 x1 y2 x2 in canvas pixels.
+        anchors: float32 [A, 4], y1 x1 y2 x2 in pixels of the padded image.
         start: position of the first image in the global stream, from 0: the number of images already trained on.
         rank, ranks: whose share of each step.
         order: of the records; that of a new training when None.
@@ -124,7 +125,7 @@ def evaluation_dataset(
     total = min(limit, len(index)) if limit else len(index)
     mine = np.arange(rank, total, ranks, dtype=np.int64)
     reader = RecordReader(index)
-    canvas = spec.data_config.image_size
+    image_size = spec.data_config.image_size
     batch_size = spec.eval_batch_size
 
     def read(record: np.int64) -> NDArray[np.object_]:
@@ -136,16 +137,16 @@ def evaluation_dataset(
     def image(payload: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id = examples.parse_image(payload)
         pixels = examples.decode(encoded)
-        placement = transforms.place(tf.shape(pixels)[:2], canvas)
+        placement = transforms.place(tf.shape(pixels)[:2], image_size)
         return {
-            "images": transforms.to_canvas(pixels, placement, canvas),
+            "images": transforms.pad_image(pixels, placement, image_size),
             "image_info": transforms.image_info(placement),
             "source_id": source_id,
             "valid": tf.constant(True),
         }
 
     def filling() -> dict[str, tf.Tensor]:
-        height, width = canvas
+        height, width = image_size
         return {
             "images": tf.zeros([height, width, 3]),
             "image_info": tf.constant([height, width, 1.0, height, width], tf.float32),
@@ -206,7 +207,7 @@ def _training_example(
     spec: ExperimentSpec, class_map: ClassMap, anchors: NDArray[np.float32], with_rpn_targets: bool
 ) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
     config, model_config = spec.data_config, spec.maskrcnn_config
-    canvas, most = config.image_size, config.max_num_instances
+    image_size, most = config.image_size, config.max_num_instances
     jitter = config.augmentation.scale_jitter if config.augmentation else None
     raw_ids, model_ids = examples.class_mapper(class_map)
     settings = RpnTargetSettings.from_config(model_config)
@@ -236,10 +237,10 @@ def _training_example(
             flipped = transforms.draw_flip(spec.seed, position)
             image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
             boxes = tf.cond(flipped, lambda: transforms.flip_boxes(boxes), lambda: boxes)
-        placement = transforms.place(tf.shape(image)[:2], canvas, jitter=jitter, seed=spec.seed, position=position)
+        placement = transforms.place(tf.shape(image)[:2], image_size, jitter=jitter, seed=spec.seed, position=position)
         placed = transforms.place_boxes(boxes, placement)
         chosen, left_out = examples.choose(objects, placed, config.skip_crowd_during_training, most)
-        gt_boxes = tf.gather(placed.canvas, chosen)
+        gt_boxes = tf.gather(placed.pixels, chosen)
         classes = examples.map_classes(tf.gather(objects.classes, chosen), raw_ids, model_ids)
         # Without masks there is nothing to gather; crop then says so by name.
         has_masks = tf.size(objects.masks) == tf.shape(boxes)[0]
@@ -250,7 +251,7 @@ def _training_example(
         side = mask_size + 2 * BORDER
         rest = most - tf.size(chosen)
         element = {
-            "images": transforms.to_canvas(image, placement, canvas),
+            "images": transforms.pad_image(image, placement, image_size),
             "image_info": transforms.image_info(placement),
             "position": position,
             "gt_boxes": tf.ensure_shape(tf.pad(gt_boxes, [[0, rest], [0, 0]], constant_values=-1.0), [most, 4]),

@@ -1,8 +1,8 @@
-"""Geometry and pixels of one image: flip, aspect-preserving resize with scale jitter, normalisation, boxes.
+"""Geometry and pixels of one image: flip, aspect-preserving resize with scale jitter, normalization, boxes.
 
 Pixel convention: the pixel of index i covers [i, i + 1). A box is y1 x1 y2 x2, either as fractions of the image's sides
-(in records) or in canvas pixels. The resize is bilinear with half-pixel centres and without antialiasing, as
-``tf.image.resize`` defines them.
+(in records) or in pixels of the padded image. The resize is bilinear with half-pixel centers and without antialiasing,
+as ``tf.image.resize`` defines them. ``data.padded_image`` makes the same image without TensorFlow and without jitter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.data.randomness import Stream, uniform
 
 _SLACK = 1e-6
@@ -19,12 +19,12 @@ _SLACK = 1e-6
 
 
 class Placement(NamedTuple):
-    """Where the image lands on the canvas: scaled to ``scaled``, then ``size`` pixels from ``offset`` on are shown.
+    """Position of the image in the padded one: scaled to ``scaled``, then ``size`` pixels from ``offset`` on are shown.
 
     Attributes:
         scaled: int32 [2], height and width of the whole scaled image.
-        offset: int32 [2], first row and column shown; zero unless the scaled image is larger than the canvas.
-        size: int32 [2], height and width of the part shown, at the canvas' top left.
+        offset: int32 [2], first row and column shown; zero unless the scaled image is larger than the padded one.
+        size: int32 [2], height and width of the part shown, at the top left of the padded image.
         scale: float32 scalar, scaled pixels per stored pixel.
         original: int32 [2], height and width of the stored image.
     """
@@ -43,33 +43,34 @@ def draw_flip(seed: int, position: tf.Tensor) -> tf.Tensor:
 
 def place(
     original: tf.Tensor,
-    canvas: tuple[int, int],
+    image_size: tuple[int, int],
     *,
     jitter: tuple[float, float] | None = None,
     seed: int = 0,
     position: tf.Tensor | None = None,
 ) -> Placement:
-    """Decides how an image is scaled into the canvas.
+    """Decide how an image is scaled into the padded image.
 
     The factor is the largest with which the image fits; sizes are truncated. With ``jitter`` the factor is multiplied
-    by a number drawn uniformly from the range; what is then larger than the canvas is cut at a random offset.
+    by a number drawn uniformly from the range; what is then larger than the padded image is
+    cropped at a random offset.
 
     Args:
         original: int32 [2], height and width of the stored image.
-        canvas: height and width of the network's input.
+        image_size: height and width of the padded image.
         jitter: smallest and largest multiplier, None for none.
         seed: the experiment's seed.
         position: int64 scalar, the image's global position; needed with ``jitter``.
     """
     sides = tf.cast(original, tf.float64)
-    scale = tf.reduce_min(tf.constant(canvas, tf.float64) / sides)
+    scale = tf.reduce_min(tf.constant(image_size, tf.float64) / sides)
     if jitter is not None:
         if position is None:
             raise ValueError("jitter needs the position of the image")
         drawn = tf.cast(uniform(seed, position, Stream.JITTER, [3]), tf.float64)
         scale *= jitter[0] + drawn[0] * (jitter[1] - jitter[0])
     scaled = tf.maximum(tf.cast(tf.floor(scale * sides + _SLACK), tf.int32), 1)
-    excess = tf.maximum(scaled - tf.constant(canvas, tf.int32), 0)
+    excess = tf.maximum(scaled - tf.constant(image_size, tf.int32), 0)
     if jitter is None:
         offset = tf.zeros([2], tf.int32)
     else:
@@ -84,28 +85,28 @@ def image_info(placement: Placement) -> tf.Tensor:
     return tf.stack([size[0], size[1], 1.0 / placement.scale, original[0], original[1]])
 
 
-def normalise(image: tf.Tensor) -> tf.Tensor:
+def normalize(image: tf.Tensor) -> tf.Tensor:
     """float32 of the same shape, (x / 255 - mean) / deviation, from RGB values of 0..255."""
     return (tf.cast(image, tf.float32) / 255.0 - tf.constant(MEAN)) / STD
 
 
-def to_canvas(image: tf.Tensor, placement: Placement, canvas: tuple[int, int]) -> tf.Tensor:
-    """Resizes, normalises and pads one image.
+def pad_image(image: tf.Tensor, placement: Placement, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resize, normalize, and pad one image.
 
     Args:
         image: uint8 [h, w, 3], RGB, already flipped.
         placement: from ``place``.
-        canvas: height and width of the network's input.
+        image_size: height and width of the padded image.
 
     Returns:
-        float32 [H, W, 3], normalised; zeros (the mean colour, to the network) below and to the right of the image.
+        float32 [H, W, 3], normalized; zeros (the mean colour, to the network) below and to the right of the image.
     """
     resized = tf.image.resize(image, placement.scaled, method=tf.image.ResizeMethod.BILINEAR, antialias=False)
     top, left = placement.offset[0], placement.offset[1]
     height, width = placement.size[0], placement.size[1]
-    shown = normalise(resized[top : top + height, left : left + width])
-    padded = tf.pad(shown, [[0, canvas[0] - height], [0, canvas[1] - width], [0, 0]])
-    return tf.ensure_shape(padded, [*canvas, 3])
+    shown = normalize(resized[top : top + height, left : left + width])
+    padded = tf.pad(shown, [[0, image_size[0] - height], [0, image_size[1] - width], [0, 0]])
+    return tf.ensure_shape(padded, [*image_size, 3])
 
 
 def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
@@ -115,15 +116,15 @@ def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
 
 
 class PlacedBoxes(NamedTuple):
-    """Boxes on the canvas.
+    """Boxes in the padded image.
 
     Attributes:
-        canvas: float32 [n, 4], in canvas pixels, clipped to the part of the image that is shown.
+        pixels: float32 [n, 4], in pixels of the padded image, clipped to the part of the image that is shown.
         fractions: float32 [n, 4], the same boxes in fractions of the whole image.
         visible: bool [n], false where nothing of the object is shown.
     """
 
-    canvas: tf.Tensor
+    pixels: tf.Tensor
     fractions: tf.Tensor
     visible: tf.Tensor
 

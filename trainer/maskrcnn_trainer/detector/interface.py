@@ -1,8 +1,9 @@
-"""What evaluation and inference know of a model, whatever kind of file it came from."""
+"""Interface between a model of any kind and what uses its detections."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +12,45 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.model.architecture import Architecture
 
 
-class Detections(NamedTuple):
-    """Detections of a batch of B images, D rows each, best first; a missing row has score 0."""
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Objects found in one image, n of them, best first.
+
+    Attributes:
+        boxes: float32 [n, 4], y1 x1 y2 x2 in pixels of the padded image.
+        classes: int32 [n], model ids from 1.
+        scores: float32 [n], greater than 0, at most 1.
+        mask_logits: float32 [n, m, m], m = mrcnn_resolution, of the detected class within its box; inside where > 0.
+    """
 
     boxes: NDArray[np.float32]
-    """[B, D, 4], y1 x1 y2 x2 in canvas pixels."""
     classes: NDArray[np.int32]
-    """[B, D], model ids from 1; 0 where a row is missing."""
     scores: NDArray[np.float32]
-    """[B, D], 0..1."""
     mask_logits: NDArray[np.float32]
-    """[B, D, m, m], m = mrcnn_resolution, of the detected class within its box; inside where > 0."""
+
+
+def detections_of_batch(
+    boxes: NDArray[np.float32],
+    classes: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    mask_logits: NDArray[np.float32],
+) -> list[Detections]:
+    """Return the detections of each of B images, without the rows that fill an image up to D.
+
+    Args:
+        boxes: float32 [B, D, 4], see :class:`Detections`.
+        classes: int32 [B, D].
+        scores: float32 [B, D]; a missing row has score 0.
+        mask_logits: float32 [B, D, m, m].
+    """
+    return [
+        Detections(boxes[image][kept], classes[image][kept], scores[image][kept], mask_logits[image][kept])
+        for image, kept in enumerate(scores > 0)
+    ]
 
 
 class Detector(Protocol):
-    """A model that is ready to detect."""
+    """Model that is ready to detect."""
 
     @property
     def class_map(self) -> ClassMap:
@@ -34,12 +59,12 @@ class Detector(Protocol):
 
     @property
     def architecture(self) -> Architecture:
-        """What the model was built as."""
+        """Structure of the network."""
         ...
 
     @property
-    def canvas(self) -> tuple[int, int]:
-        """Height and width of the network's input in pixels."""
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the padded image, the network's input, in pixels."""
         ...
 
     @property
@@ -49,16 +74,16 @@ class Detector(Protocol):
 
     @property
     def detections_per_image(self) -> int:
-        """D, the rows that it gives for an image."""
+        """D, the most objects that it finds in an image."""
         ...
 
     @property
     def step(self) -> int | None:
-        """Training steps of the weights; None where the file does not tell."""
+        """Training steps of the weights; None where the file does not hold the number."""
         ...
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
-        """Detects and segments.
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
+        """Return the detections of each image.
 
         Args:
             images: float32 [B, H, W, 3], 1 <= B <= batch_size, RGB, (x / 255 - mean) / deviation, zeros below and to

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.errors import InvalidInput, content_of
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.spec import ExperimentSpec

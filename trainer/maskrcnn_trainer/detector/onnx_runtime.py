@@ -75,7 +75,7 @@ class OnnxDetector:
         return self.metadata.architecture
 
     @property
-    def canvas(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
         return self.metadata.image_size
 
     @property
@@ -86,7 +86,7 @@ class OnnxDetector:
     def step(self) -> int | None:
         return self.metadata.step
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
         rows, masks = self._session.run([DETECTIONS, MASK_LOGITS], {INPUT: graph_input(images, self.metadata)})
         return graph_detections(np.asarray(rows), np.asarray(masks), self._source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector.interface import Detections, detections_of_batch
 from maskrcnn_trainer.detector.metadata import ExportMetadata
 from maskrcnn_trainer.errors import InvalidInput
 
@@ -36,11 +36,11 @@ def graph_input(images: NDArray[np.float32], metadata: ExportMetadata) -> NDArra
     return planes
 
 
-def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32], source: str) -> Detections:
-    """The two outputs of a graph as detections.
+def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32], source: str) -> list[Detections]:
+    """Return the two outputs of a graph as the detections of each image.
 
     Args:
-        rows: [B, D, 6]: y1, x1, y2, x2, class, score.
+        rows: [B, D, 6]: y1, x1, y2, x2, class, score; a missing row has score 0.
         mask_logits: [B, D, C, m, m], of all classes; that of the detected one is taken.
         source: the model, for messages.
 
@@ -59,9 +59,9 @@ def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32]
             "export the model again",
             reason="InvalidModel",
         )
-    images, places = np.indices(classes.shape, sparse=True)
-    chosen = mask_logits[images, places, np.clip(classes, 0, mask_logits.shape[2] - 1)]
-    return Detections(
+    images, indices = np.indices(classes.shape, sparse=True)
+    chosen = mask_logits[images, indices, np.clip(classes, 0, mask_logits.shape[2] - 1)]
+    return detections_of_batch(
         boxes=np.ascontiguousarray(rows[..., :4], np.float32),
         classes=classes,
         scores=np.ascontiguousarray(rows[..., 5], np.float32),

@@ -81,7 +81,7 @@ class EngineDetector:
         return self.metadata.architecture
 
     @property
-    def canvas(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
         return self.metadata.image_size
 
     @property
@@ -92,7 +92,7 @@ class EngineDetector:
     def step(self) -> int | None:
         return self.metadata.step
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
         self._device.make_current()
         given = len(images)
         self._context.set_input_shape(INPUT, (given, *self._shapes[INPUT]))

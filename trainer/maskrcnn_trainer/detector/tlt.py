@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.class_map import ClassMap, class_map_of
-from maskrcnn_trainer.detector.interface import Detections
+from maskrcnn_trainer.detector.interface import Detections, detections_of_batch
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file, refuse_unless_retrained
@@ -45,13 +45,13 @@ class NetworkDetector:
     ) -> None:
         import tensorflow as tf
 
-        from maskrcnn_trainer.model.predict import Predictions, TestSettings, predict
+        from maskrcnn_trainer.model.predict import InferenceSettings, PaddedDetections, predict
 
-        settings = TestSettings.from_spec(spec)
+        settings = InferenceSettings.from_spec(spec)
         height, width = spec.data_config.image_size
         self.class_map = class_map
         self.architecture: Architecture = network.architecture
-        self.canvas = (int(height), int(width))
+        self.image_size = (int(height), int(width))
         self.batch_size = batch_size or spec.eval_batch_size
         self.detections_per_image = settings.detections_per_image
         self.step = step
@@ -59,17 +59,17 @@ class NetworkDetector:
         signature = [tf.TensorSpec((self.batch_size, height, width, 3), tf.float32)]
 
         @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-        def predictions(images: tf.Tensor) -> Predictions:
+        def predictions(images: tf.Tensor) -> PaddedDetections:
             return predict(network, images, settings)
 
         self._predict = predictions
 
-    def detect(self, images: NDArray[np.float32]) -> Detections:
+    def detect(self, images: NDArray[np.float32]) -> list[Detections]:
         given = len(images)
         if given < self.batch_size:
-            images = np.concatenate([images, np.zeros((self.batch_size - given, *self.canvas, 3), np.float32)])
+            images = np.concatenate([images, np.zeros((self.batch_size - given, *self.image_size, 3), np.float32)])
         found = self._predict(images)
-        return Detections(*(part.numpy()[:given] for part in found))
+        return detections_of_batch(*(part.numpy()[:given] for part in found))
 
 
 def open_tlt(

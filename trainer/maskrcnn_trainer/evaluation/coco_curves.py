@@ -42,7 +42,7 @@ def accumulate(matches: Matches, kind: int, kinds: int, categories: int, limits:
     precision = -np.ones((len(IOU_THRESHOLDS), len(RECALLS), *shape))
     recall = -np.ones((len(IOU_THRESHOLDS), *shape))
     starts = np.cumsum(matches.detections, dtype=np.int64) - matches.detections
-    places = np.arange(len(matches.scores)) - np.repeat(starts, matches.detections)
+    positions = np.arange(len(matches.scores)) - np.repeat(starts, matches.detections)
     row_categories = np.repeat(matches.categories, matches.detections)
     for category in np.unique(matches.categories):
         objects = matches.objects[matches.categories == category, kind].sum(axis=0)
@@ -51,7 +51,7 @@ def accumulate(matches: Matches, kind: int, kinds: int, categories: int, limits:
         hits = unpacked(matches.hits[rows], kinds)[:, kind]  # [N, A, T]
         false_alarms = unpacked(matches.false_alarms[rows], kinds)[:, kind]
         for m, limit in enumerate(limits):
-            within = places[rows] < limit
+            within = positions[rows] < limit
             for area in np.flatnonzero(objects):
                 curve, reached = _curve(hits[within, area].T, false_alarms[within, area].T, int(objects[area]))
                 precision[:, :, category, area, m] = curve

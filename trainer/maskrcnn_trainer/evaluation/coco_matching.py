@@ -28,8 +28,8 @@ class Matches:
     number of IoU thresholds, ranges of area, and kinds of comparison (box, mask).
 
     Attributes:
-        images: int32 [E], rising where all ranks are joined; the place of the image among all ids, sorted.
-        categories: int32 [E], the place of the category among all ids, sorted.
+        images: int32 [E], rising where all ranks are joined; the index of the image among all ids, sorted.
+        categories: int32 [E], the index of the category among all ids, sorted.
         detections: int32 [E], how many detections an entry has.
         objects: int32 [E, K, A], how many objects count in each range of area.
         scores: float64 [N].
@@ -123,8 +123,8 @@ def match_image(
         objects: its annotations as :class:`GroundTruth` has them: ``id`` other than 0, ``segmentation`` as run lengths.
             Those without a segmentation are compared by box alone.
         results: its COCO results, with a bbox for the kind ``bbox``, a segmentation for ``segm``.
-        image: its place among all image ids.
-        categories: the place of each category id; results of other categories do not count.
+        image: its index among all image ids.
+        categories: the index of each category id; results of other categories do not count.
         kinds: ``bbox``, ``segm``, or both.
         limit: detections of a category that count, best first.
     """

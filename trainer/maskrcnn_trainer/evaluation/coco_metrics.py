@@ -188,10 +188,10 @@ class CocoMatching:
         self._limits = sorted({1, 10, STANDARD_DETECTIONS, max(STANDARD_DETECTIONS, max_detections)})
         ids = sorted(ground_truth.images, key=lambda image_id: (str(type(image_id)), image_id))
         self._numbers = {image_id: number for number, image_id in enumerate(ids)}
-        self._categories = {category: place for place, category in enumerate(sorted(ground_truth.category_names))}
+        self._categories = {category: index for index, category in enumerate(sorted(ground_truth.category_names))}
 
     def number(self, image_id: ImageId) -> int:
-        """The place of an image among all ids, sorted: the same on every rank."""
+        """Return the index of an image among all ids, sorted: the same on every rank."""
         return self._numbers[image_id]
 
     def of_image(self, image_id: ImageId, results: Sequence[CocoResult]) -> Matches:
@@ -212,8 +212,8 @@ class CocoMatching:
             prefix = MASK_PREFIX if kind == "segm" else ""
             curves = accumulate(matches, number, len(self._kinds), len(self._categories), self._limits)
             values |= {prefix + name: value for name, value in _summary(curves, self._limits).items()}
-            for category, place in self._categories.items():
-                precision = curves.precision[:, :, place, 0, standard]
+            for category, index in self._categories.items():
+                precision = curves.precision[:, :, index, 0, standard]
                 per_class.setdefault(int(category), {}).update(
                     {prefix + "AP": _mean(precision), prefix + "AP50": _mean(precision[_iou(0.5)])}
                 )

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.paste import PastedMask, encode_pasted, paste_masks
 
@@ -24,32 +25,16 @@ class RawIds(Protocol):
     def to_raw(self, model_id: int) -> int: ...
 
 
-class PredictedArrays(Protocol):
-    """Detections of a batch on the canvas; rows that are missing have score 0.
-
-    boxes float [B, D, 4] y1 x1 y2 x2 in canvas pixels, classes int [B, D] model ids, scores float [B, D] 0..1,
-    mask_logits float [B, D, M, M] of each detection's class.
-    """
-
-    @property
-    def boxes(self) -> Any: ...
-
-    @property
-    def classes(self) -> Any: ...
-
-    @property
-    def scores(self) -> Any: ...
-
-    @property
-    def mask_logits(self) -> Any: ...
-
-
-def boxes_of_canvas(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Boxes [D, 4] y1 x1 y2 x2 of the canvas in pixels of the original image; not clipped, as masks are on whole boxes.
+def to_original_pixels(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return boxes of the padded image in pixels of the original image; not clipped, as masks are on whole boxes.
 
     Args:
-        image_info: scaled height, scaled width, 1/scale, original height, original width. The scaled size is a whole
-            number of pixels, so either axis has a ratio of its own, as the resize had.
+        boxes: float [n, 4], y1 x1 y2 x2 in pixels of the padded image.
+        image_info: float [5]: scaled height, scaled width, 1/scale, original height, original width. The scaled size
+            is a whole number of pixels, so either axis has a ratio of its own, as the resize had.
+
+    Returns:
+        float64 [n, 4].
     """
     scaled = np.asarray(image_info[:2], np.float64)
     original = np.asarray(image_info[3:5], np.float64)
@@ -58,84 +43,86 @@ def boxes_of_canvas(boxes: NDArray[np.floating[Any]], image_info: NDArray[np.flo
 
 
 def clip_to_image(boxes: NDArray[np.float64], image_info: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Boxes [D, 4] y1 x1 y2 x2 in pixels of the original image, clipped to it."""
+    """Return boxes [n, 4] y1 x1 y2 x2 in pixels of the original image, clipped to it."""
     return np.clip(boxes, 0.0, np.tile(np.asarray(image_info[3:5], np.float64), 2))
 
 
 def found_objects(
-    boxes: NDArray[np.floating[Any]],
-    classes: NDArray[np.integer[Any]],
-    scores: NDArray[np.floating[Any]],
-    mask_logits: NDArray[np.floating[Any]] | None,
+    found: Detections,
     *,
     image_info: NDArray[np.floating[Any]],
     image_id: ImageId,
     class_map: RawIds,
     min_score: float = 0.0,
+    include_mask: bool = True,
 ) -> tuple[list[CocoResult], list[PastedMask] | None]:
-    """The detections of one image as COCO result objects without segmentation, and their masks, both best first.
+    """Return the detections of one image as COCO result objects without segmentation, and their masks, best first.
 
     Args:
-        boxes: [D, 4] y1 x1 y2 x2 in canvas pixels.
-        classes: [D] model ids of at least 1; scores: [D], 0..1.
-        mask_logits: [D, M, M], or None for boxes alone.
-        min_score: rows with a score of at most this are left out; 0 leaves out the missing rows.
+        found: the detections.
+        image_info: see :func:`to_original_pixels`.
+        image_id: the data set's own.
+        class_map: from model ids to category ids.
+        min_score: detections with a score of at most this are left out.
+        include_mask: whether masks are pasted.
 
     Returns:
         dicts of image_id, category_id (the data set's own), bbox [x, y, width, height] and score; masks at the image's
-        size, None without ``mask_logits``.
+        size, None without ``include_mask``.
     """
-    kept = np.flatnonzero(np.asarray(scores) > min_score)
-    kept = kept[np.argsort(-np.asarray(scores)[kept], kind="stable")]
-    placed = boxes_of_canvas(np.asarray(boxes)[kept], image_info)
-    height, width = image_size(image_info)
-    masks = None if mask_logits is None else paste_masks(np.asarray(mask_logits)[kept], placed, height, width)
+    kept = np.flatnonzero(found.scores > min_score)
+    kept = kept[np.argsort(-found.scores[kept], kind="stable")]
+    boxes = to_original_pixels(found.boxes[kept], image_info)
+    height, width = original_size(image_info)
+    masks = paste_masks(found.mask_logits[kept], boxes, height, width) if include_mask else None
     results: list[CocoResult] = [
         {
             "image_id": image_id,
-            "category_id": int(class_map.to_raw(int(classes[row]))),
+            "category_id": int(class_map.to_raw(int(found.classes[row]))),
             "bbox": [round(value, BOX_DECIMALS) for value in (x1, y1, x2 - x1, y2 - y1)],
-            "score": round(float(scores[row]), SCORE_DECIMALS),
+            "score": round(float(found.scores[row]), SCORE_DECIMALS),
         }
-        for row, (y1, x1, y2, x2) in zip(kept, clip_to_image(placed, image_info).tolist(), strict=True)
+        for row, (y1, x1, y2, x2) in zip(kept, clip_to_image(boxes, image_info).tolist(), strict=True)
     ]
     return results, masks
 
 
 def image_results(
-    boxes: NDArray[np.floating[Any]],
-    classes: NDArray[np.integer[Any]],
-    scores: NDArray[np.floating[Any]],
-    mask_logits: NDArray[np.floating[Any]] | None,
+    found: Detections,
     *,
     image_info: NDArray[np.floating[Any]],
     image_id: ImageId,
     class_map: RawIds,
     min_score: float = 0.0,
+    include_mask: bool = True,
 ) -> list[CocoResult]:
-    """The detections of one image as COCO result objects, best first: :func:`found_objects` with segmentation.
+    """Return the detections of one image as COCO result objects, best first: :func:`found_objects` with segmentation.
 
     Returns:
         dicts of image_id, category_id (the data set's own), bbox [x, y, width, height], score, and segmentation
         (compressed run lengths with ``counts`` as text) when there are masks.
     """
     results, masks = found_objects(
-        boxes, classes, scores, mask_logits,
-        image_info=image_info, image_id=image_id, class_map=class_map, min_score=min_score,
-    )  # fmt: skip
+        found,
+        image_info=image_info,
+        image_id=image_id,
+        class_map=class_map,
+        min_score=min_score,
+        include_mask=include_mask,
+    )
     if masks is not None:
         add_segmentation(results, masks, image_info)
     return results
 
 
 def add_segmentation(results: list[CocoResult], masks: list[PastedMask], image_info: NDArray[np.floating[Any]]) -> None:
-    """Gives each result the run lengths of its mask."""
-    for result, rle in zip(results, encode_pasted(masks, *image_size(image_info)), strict=True):
+    """Add the run lengths of its mask to each result."""
+    for result, rle in zip(results, encode_pasted(masks, *original_size(image_info)), strict=True):
         result["segmentation"] = rle
 
 
-def image_size(image_info: NDArray[np.floating[Any]]) -> tuple[int, int]:
-    """Height and width of the original image in pixels."""
+def original_size(image_info: NDArray[np.floating[Any]]) -> tuple[int, int]:
+    """Return height and width of the original image in pixels."""
     height, width = (round(float(side)) for side in image_info[3:5])
     return height, width
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.evaluation.drawn_names import drawn_name
 from maskrcnn_trainer.evaluation.paste import PastedMask
 from maskrcnn_trainer.files import write_atomically
 
@@ -30,6 +30,12 @@ BACKGROUND = 255
 
 LARGEST_SIDE = 4096
 """An image is not enlarged past this many pixels on its longer side."""
+
+_SPELLED = {
+    "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L",
+    "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "–": "-", "—": "-", "’": "'",
+}  # fmt: skip
+"""Letters that Unicode does not decompose into an ASCII letter and an accent."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,24 @@ def objects_of_results(
     return drawn
 
 
+def drawn_name(name: str, class_id: int) -> str:
+    """Return a class name in ASCII: OpenCV's fonts have no other letters.
+
+    Labels and ``predictions.json`` keep every name as it is. In pictures accents are removed, and a name in another
+    script is replaced by its number, which says more than a row of question marks.
+
+    Args:
+        name: as the data set or the class map spells it.
+        class_id: its category id.
+
+    Returns:
+        the name without its accents; ``class 7`` where letters of another script would be missing.
+    """
+    spelled = "".join(_SPELLED.get(letter, letter) for letter in name)
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(letter))
+    return plain if plain.isascii() and plain.isprintable() and plain.strip() else f"class {class_id}"
+
+
 def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int | None = None) -> Image:
     """A copy of an image with objects drawn into it, the best on top.
 
@@ -100,24 +124,24 @@ def draw_objects(image: Image, objects: Sequence[DrawnObject], *, min_side: int 
     if min_side is not None:
         # a long and narrow image would grow past what its format can hold
         factor = max(1, min(-(-min_side // max(1, min(height, width))), LARGEST_SIDE // max(height, width, 1)))
-    canvas = np.ascontiguousarray(image)
+    picture = np.ascontiguousarray(image)
     if factor > 1:
-        canvas = cv2.resize(canvas, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
+        picture = cv2.resize(picture, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
     else:
-        canvas = canvas.copy()
+        picture = picture.copy()
     ordered = sorted(objects, key=lambda item: 2.0 if item.score is None else item.score)
     for item in ordered:
-        _draw_mask(canvas, item, height, width, factor)
-    thickness = _line_width(canvas)
+        _draw_mask(picture, item, height, width, factor)
+    thickness = _line_width(picture)
     for item in ordered:
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), _colour(item), thickness, cv2.LINE_8)
-    for label in reversed(_place_labels(canvas, ordered[::-1], factor)):
-        _draw_label(canvas, label)
-    return canvas
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _colour(item), thickness, cv2.LINE_8)
+    for label in reversed(_place_labels(picture, ordered[::-1], factor)):
+        _draw_label(picture, label)
+    return picture
 
 
-def _draw_mask(canvas: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
+def _draw_mask(picture: Image, item: DrawnObject, height: int, width: int, factor: int) -> None:
     if item.mask is None:
         return
     mask, top, left = _mask_region(item.mask, height, width)
@@ -128,11 +152,11 @@ def _draw_mask(canvas: Image, item: DrawnObject, height: int, width: int, factor
         top, left = top * factor, left * factor
     colour = _colour(item)
     if not item.crowd:
-        part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+        part = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
         mixed = cv2.addWeighted(part, 1 - MASK_OPACITY, np.full_like(part, colour), MASK_OPACITY, 0)
         np.copyto(part, mixed, where=mask.astype(bool)[..., None])
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, contours, -1, colour, _line_width(canvas) // 2 or 1, offset=(left, top))
+    cv2.drawContours(picture, contours, -1, colour, _line_width(picture) // 2 or 1, offset=(left, top))
 
 
 def _mask_region(mask: Any, height: int, width: int) -> tuple[Image, int, int]:
@@ -155,23 +179,23 @@ def _colour(item: DrawnObject) -> Colour:
     return CROWD_COLOUR if item.crowd else class_colour(item.class_id)
 
 
-def _line_width(canvas: Image) -> int:
-    return max(1, round(min(canvas.shape[:2]) / 300))
+def _line_width(picture: Image) -> int:
+    return max(1, round(min(picture.shape[:2]) / 300))
 
 
 @dataclass(frozen=True)
 class _Label:
-    """Where a label goes: left, top, width and height in pixels of the picture."""
+    """One label and its area: left, top, width and height in pixels of the picture."""
 
     item: DrawnObject
     text: str
-    place: tuple[int, int, int, int]
+    area: tuple[int, int, int, int]
 
 
-def _place_labels(canvas: Image, items: Sequence[DrawnObject], factor: int) -> list[_Label]:
+def _place_labels(picture: Image, items: Sequence[DrawnObject], factor: int) -> list[_Label]:
     """Labels where those of the items before them are not, as far as there is room."""
-    scale, stroke = _text_size(canvas)
-    rows, columns = canvas.shape[:2]
+    scale, stroke = _text_size(picture)
+    rows, columns = picture.shape[:2]
     placed: list[_Label] = []
     for item in items:
         text = item.name + (" (crowd)" if item.crowd else "") + ("" if item.score is None else f" {item.score:.2f}")
@@ -179,30 +203,30 @@ def _place_labels(canvas: Image, items: Sequence[DrawnObject], factor: int) -> l
         width, height = width + 2 * (1 + stroke), ascent + descent + 2
         y1, x1, y2, x2 = (round(value * factor) for value in item.box)
         # above the box, else inside at its top, else below it or inside at its bottom; from its left, else to its right
-        places = [
+        areas = [
             (int(np.clip(left, 0, max(0, columns - width))), int(np.clip(top, 0, max(0, rows - height))), width, height)
             for left in (x1, x2 - width)
             for top in (y1 - height, y1, y2, y2 - height)
         ]
-        free = [place for place in places if not any(_overlap(place, other.place) for other in placed)]
-        placed.append(_Label(item, text, free[0] if free else places[0]))
+        free = [area for area in areas if not any(_overlap(area, other.area) for other in placed)]
+        placed.append(_Label(item, text, free[0] if free else areas[0]))
     return placed
 
 
-def _draw_label(canvas: Image, label: _Label) -> None:
-    scale, stroke = _text_size(canvas)
-    x, y, width, height = label.place
+def _draw_label(picture: Image, label: _Label) -> None:
+    scale, stroke = _text_size(picture)
+    x, y, width, height = label.area
     colour = _colour(label.item)
-    cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
+    cv2.rectangle(picture, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     _, descent = cv2.getTextSize(label.text, FONT, scale, stroke)
     origin = (x + 1 + stroke, y + height - descent - 1)
-    cv2.putText(canvas, label.text, origin, FONT, scale, (0, 0, 0) if dark else (255, 255, 255), stroke, cv2.LINE_AA)
+    cv2.putText(picture, label.text, origin, FONT, scale, (0, 0, 0) if dark else (255, 255, 255), stroke, cv2.LINE_AA)
 
 
-def _text_size(canvas: Image) -> tuple[float, int]:
+def _text_size(picture: Image) -> tuple[float, int]:
     """Font scale and stroke width for a picture's size."""
-    scale = max(SMALLEST_TEXT, min(canvas.shape[:2]) / 1100)
+    scale = max(SMALLEST_TEXT, min(picture.shape[:2]) / 1100)
     return scale, max(1, round(1.2 * scale))
 
 
@@ -291,12 +315,3 @@ def write_image(path: str | Path, image: Image, *, before_rename: Callable[[], N
             f"{target}: {image.shape[1]} x {image.shape[0]} pixels cannot be written in this format"
         )
     write_atomically(target, encoded.tobytes(), before_rename=before_rename)
-
-
-def read_image(path: str | Path) -> Image:
-    """An image file as uint8 RGB, in stored pixels (an EXIF rotation is ignored)."""
-    encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise OSError(f"{path}: not an image that can be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

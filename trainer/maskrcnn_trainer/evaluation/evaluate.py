@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -23,20 +18,6 @@ from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.spec import load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.stopping import StopRequest
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A gang of one."""
-
-    threads: int
-    rank: int = 0
-    size: int = 1
-
-    def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        return [payload]
 
 
 def evaluate_task(
@@ -73,10 +54,10 @@ def evaluate_task(
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
         detector = open_detector(model_path, spec, key=key, threads=threads)
         data.check_model(detector.class_map, str(model_path))
-        validation = DetectorValidation(spec, detector, Alone(threads), data)
+        validation = DetectorValidation(spec, detector, data, threads=threads)
         result = validation.run(check_stop=stop.check, keep_results=True)
         if result is None:
-            raise AssertionError("a gang of one has a rank 0")
+            raise AssertionError("a process alone has rank 0")
         remove_leftovers(results_dir)
         metrics_file, detections_file = write_evaluation(
             results_dir, result, validation.names, step=detector.step, before_write=guard

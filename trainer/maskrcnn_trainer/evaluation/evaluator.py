@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from maskrcnn_trainer.artifacts import write_json_atomically
+from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_matching import Matches
 from maskrcnn_trainer.evaluation.coco_metrics import (
@@ -30,14 +31,13 @@ from maskrcnn_trainer.evaluation.coco_metrics import (
 from maskrcnn_trainer.evaluation.coco_results import (
     CocoResult,
     ImageId,
-    PredictedArrays,
     RawIds,
     image_results,
-    image_size,
     json_image_ids,
     known_image_id,
+    original_size,
 )
-from maskrcnn_trainer.evaluation.preview import Preview, image_of_canvas
+from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
 from maskrcnn_trainer.progress import progress_bar
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
 
@@ -51,7 +51,7 @@ Collect = Callable[[NDArray[np.uint8]], Sequence[NDArray[np.uint8]] | None]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What rank 0 knows after an evaluation.
+    """Metrics of all ranks, and detections and previews of rank 0.
 
     Attributes:
         metrics: the twelve box and twelve mask metrics (and those at D detections), fractions.
@@ -73,7 +73,7 @@ class EvaluationResult:
 
 @dataclass
 class _Own:
-    """What a rank has of its images so far: a place and a number of detections each, and their matches."""
+    """Images of a rank so far: an index and a number of detections each, and their matches."""
 
     images: list[int] = field(default_factory=list)
     detections: list[int] = field(default_factory=list)
@@ -82,20 +82,20 @@ class _Own:
     previews: list[Preview] = field(default_factory=list)
 
     def payload(self) -> NDArray[np.uint8]:
-        """Images and matches as bytes for rank 0; no masks and no boxes."""
+        """Return images and matches as bytes for rank 0; no masks and no boxes."""
         counts = {"seen": np.array(self.images, np.int32), "found": np.array(self.detections, np.int32)}
         arrays = Matches.joined(self.matches).arrays() if self.matches else {}
         return np.frombuffer(save(counts | arrays), np.uint8)
 
 
 class Evaluator:
-    """Evaluates a network on a data set; one object serves many evaluations during a training.
+    """Evaluation of a network on a data set; one object serves many evaluations during a training.
 
     The threads that turn detections into results also match them with the ground truth, while the network works on the
     next batch. What is left at the end are a few bytes a detection, which rank 0 collects.
 
     Args:
-        predict: images [B, H, W, 3] -> detections of the batch (see PredictedArrays), tensors or arrays.
+        detect: images float32 [B, H, W, 3] -> the detections of each.
         dataset: makes the batches of this rank: mappings of images, image_info [B, 5], source_id [B] (text or bytes)
             and valid bool [B], which says what rows count.
         class_map: turns model ids into the data set's category ids.
@@ -112,7 +112,7 @@ class Evaluator:
 
     def __init__(
         self,
-        predict: Callable[[Any], PredictedArrays],
+        detect: Callable[[NDArray[np.float32]], Sequence[Detections]],
         dataset: Callable[[], Iterable[Batch]],
         class_map: RawIds,
         ground_truth: GroundTruth,
@@ -124,7 +124,7 @@ class Evaluator:
         threads: int = 2,
         report_frequency: int = 0,
     ) -> None:
-        self._predict = predict
+        self._detect = detect
         self._dataset = dataset
         self._class_map = class_map
         self._ground_truth = ground_truth
@@ -163,7 +163,7 @@ class Evaluator:
         )
 
     def _compared(self, collected: Sequence[NDArray[np.uint8]]) -> tuple[CocoMetrics, int, int]:
-        """The metrics of all ranks, their images and detections; an image that two ranks have seen counts once."""
+        """Return the metrics of all ranks, their images and detections; an image seen by two ranks counts once."""
         seen = np.zeros(0, np.int32)
         num_detections = 0
         parts = []
@@ -184,26 +184,23 @@ class Evaluator:
         pending: deque[tuple[int, Any, Any, Future[tuple[list[CocoResult], Matches]]]] = deque()
 
         def take_oldest() -> None:
-            image, canvas, info, future = pending.popleft()
+            image, padded, info, future = pending.popleft()
             results, matches = future.result()
             own.images.append(image)
             own.detections.append(len(results))
             own.matches.append(matches)
             if keep_results:
                 own.results.extend(results)
-            if canvas is not None:
-                own.previews.append(Preview(image_of_canvas(canvas, info), results, image_size(info)))
+            if padded is not None:
+                own.previews.append(Preview(image_of_padded(padded, info), results, original_size(info)))
 
         with (
             ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="match") as pool,
             progress_bar("Evaluating", self._total_images, "images") as progress,
         ):
             for number, batch in enumerate(self._dataset(), start=1):
-                predictions = self._predict(batch["images"])
-                parts = tuple(
-                    np.asarray(part)
-                    for part in (predictions.boxes, predictions.classes, predictions.scores, predictions.mask_logits)
-                )
+                images = np.asarray(batch["images"])
+                found = self._detect(images)
                 info = np.asarray(batch["image_info"])
                 source_ids = np.asarray(batch["source_id"])
                 rows = np.flatnonzero(np.asarray(batch["valid"]))
@@ -213,9 +210,9 @@ class Evaluator:
                     if image in begun:
                         continue
                     begun.add(image)
-                    future = pool.submit(self._matched, image_id, info[row], *(part[row] for part in parts))
-                    canvas = np.asarray(batch["images"][row]) if len(begun) <= previews else None
-                    pending.append((image, canvas, info[row], future))
+                    future = pool.submit(self._matched, image_id, info[row], found[row])
+                    padded = images[row].copy() if len(begun) <= previews else None
+                    pending.append((image, padded, info[row], future))
                 while len(pending) > 4 * self._threads + len(rows):
                     take_oldest()
                 progress.advance(len(rows))
@@ -227,11 +224,8 @@ class Evaluator:
                 take_oldest()
         return own
 
-    def _matched(self, image_id: ImageId, info: NDArray[Any], *parts: NDArray[Any]) -> tuple[list[CocoResult], Matches]:
-        boxes, classes, scores, mask_logits = parts
-        results = image_results(
-            boxes, classes, scores, mask_logits, image_info=info, image_id=image_id, class_map=self._class_map
-        )
+    def _matched(self, image_id: ImageId, info: NDArray[Any], found: Detections) -> tuple[list[CocoResult], Matches]:
+        results = image_results(found, image_info=info, image_id=image_id, class_map=self._class_map)
         return results, self._matching.of_image(image_id, results)
 
     def _log_interim(self, own: _Own) -> None:

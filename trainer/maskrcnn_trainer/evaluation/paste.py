@@ -93,7 +93,7 @@ def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int,
 
 
 def _interpolate(grid: NDArray[np.float32], cell: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of ``grid`` [cells, n] at the places given: [pixels, n]. Takes of rows beat a matrix product here, whose
+    """Rows of ``grid`` [cells, n] at the positions given: [pixels, n]. Takes of rows beat a matrix product here, whose
     threads would fight with those of the network."""
     result: NDArray[np.float32] = (grid[1:] - grid[:-1]).take(cell, axis=0)
     result *= share[:, None]
@@ -121,8 +121,8 @@ def run_lengths(region: NDArray[np.bool_], top: int, left: int, height: int, wid
     # A zero before the first pixel and one after each column, so that every run has a start and an end.
     edged = np.zeros(1 + columns * (rows + 1), bool)
     edged[1:].reshape(columns, rows + 1)[:, :rows] = region
-    places = np.flatnonzero(edged[1:] != edged[:-1])
-    column, row = np.divmod(places, rows + 1)
+    changes = np.flatnonzero(edged[1:] != edged[:-1])
+    column, row = np.divmod(changes, rows + 1)
     bounds = (left + column) * height + top + row  # start, end, start, end, ...
     if rows == height:  # a run that reaches the bottom goes on at the top of the next column
         starts, ends = bounds[0::2], bounds[1::2]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from maskrcnn_trainer.data.normalisation import MEAN, STD
-from maskrcnn_trainer.evaluation.coco_results import image_size
+from maskrcnn_trainer.data.padded_image import MEAN, STD
+from maskrcnn_trainer.evaluation.coco_results import original_size
 from maskrcnn_trainer.evaluation.drawing import DrawnObject, Image, draw_objects, objects_of_results
 from maskrcnn_trainer.evaluation.paste import PastedMask
 
@@ -28,7 +28,7 @@ class Preview:
     """One evaluated image.
 
     Attributes:
-        image: uint8 RGB, see :func:`image_of_canvas`.
+        image: uint8 RGB, see :func:`image_of_padded`.
         results: its COCO results, in pixels of the original image.
         original: height and width of the original image.
     """
@@ -58,16 +58,16 @@ class Preview:
         return dataclasses.replace(item, box=box, mask=PastedMask(region.T, top, left))
 
 
-def image_of_canvas(canvas: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> Image:
-    """The network's input [H, W, 3], normalised and padded, turned back into an RGB image.
+def image_of_padded(padded: NDArray[np.floating[Any]], image_info: NDArray[np.floating[Any]]) -> Image:
+    """Return the RGB image behind a padded image [H, W, 3], the network's normalized input.
 
     It has the size of the network's input without the padding, or that of the original image where that is smaller:
     enlarged pixels show nothing, and ten pictures are stored at each evaluation.
     """
     height, width = (round(float(side)) for side in image_info[:2])
-    pixels = (np.asarray(canvas, np.float32)[:height, :width] * STD + np.array(MEAN, np.float32)) * 255.0
+    pixels = (np.asarray(padded, np.float32)[:height, :width] * STD + np.array(MEAN, np.float32)) * 255.0
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    original = image_size(image_info)
+    original = original_size(image_info)
     if math.prod(original) < height * width:
         pixels = cv2.resize(pixels, original[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(pixels)

@@ -1,4 +1,4 @@
-"""A model against the validation records of a spec: what training does between its steps and evaluate does once."""
+"""Evaluation on the validation records of a spec, for training (between its steps) and the evaluate task (once)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.spec import ExperimentSpec
 
 
-class Gang(Protocol):
+class WorkerGroup(Protocol):
     """The processes that evaluate together."""
 
     @property
@@ -33,51 +33,57 @@ class Gang(Protocol):
     @property
     def size(self) -> int: ...
 
-    @property
-    def threads(self) -> int: ...
-
     def collect(self, payload: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]] | None: ...
 
 
 class DetectorValidation:
-    """Evaluates a detector on the validation set.
+    """Evaluation of a detector on the validation set.
 
     Args:
-        spec: the settings at test time.
+        spec: the settings at inference.
         detector: a model of any kind.
-        ranks: share the images by record.
         data: the records and the annotations.
+        threads: CPU threads that match detections.
+        group: the processes that share the images by record; None for this process alone.
     """
 
-    def __init__(self, spec: ExperimentSpec, detector: Detector, ranks: Gang, data: ValidationData) -> None:
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        detector: Detector,
+        data: ValidationData,
+        *,
+        threads: int,
+        group: WorkerGroup | None = None,
+    ) -> None:
         config = spec.data_config
         # The records come in batches of the size that the detector takes (an engine may have been built for fewer).
         self._spec = spec.model_copy(update={"eval_batch_size": detector.batch_size})
-        self._ranks = ranks
+        self._rank, self._size = (group.rank, group.size) if group else (0, 1)
         self.records = data.records
         self._check_stop: Callable[[], None] = lambda: None
         records = len(self.records)
         self._total = total = min(config.eval_samples, records) if config.eval_samples else records
-        self._rows = range(ranks.rank, total, ranks.size)
-        self.ground_truth = self._own_part(data.ground_truth) if ranks.size > 1 else data.ground_truth
+        self._rows = range(self._rank, total, self._size)
+        self.ground_truth = self._own_part(data.ground_truth) if self._size > 1 else data.ground_truth
         self._dataset: tf.data.Dataset | None = None
         self._evaluator = Evaluator(
-            lambda images: detector.detect(np.asarray(images)),
+            detector.detect,
             self._batches,
             detector.class_map,
             self.ground_truth,
-            rank=ranks.rank,
-            collect=ranks.collect,
+            rank=self._rank,
+            collect=group.collect if group else None,
             max_detections=detector.detections_per_image,
             total_images=len(self._rows),
-            threads=ranks.threads,
+            threads=threads,
             report_frequency=spec.report_frequency,
         )
 
     def run(
         self, *, check_stop: Callable[[], None] | None = None, previews: bool = False, keep_results: bool = False
     ) -> EvaluationResult | None:
-        """Evaluates all images; None on ranks other than 0.
+        """Evaluate all images; return None on ranks other than 0.
 
         Args:
             check_stop: called before each batch; raises to stop.
@@ -88,7 +94,7 @@ class DetectorValidation:
         return self._evaluator.evaluate(previews=PREVIEW_IMAGES if previews else 0, keep_results=keep_results)
 
     def preview_pictures(self, result: EvaluationResult) -> dict[str, NDArray[Any]]:
-        """The pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
+        """Return the pictures of ``result``, uint8 [H, W, 3], under the original toolkit's summary names."""
         return {f"{number}_input": preview.drawn(self.names) for number, preview in enumerate(result.previews)}
 
     @property
@@ -97,7 +103,7 @@ class DetectorValidation:
         return self.ground_truth.category_names
 
     def _own_part(self, ground_truth: GroundTruth) -> GroundTruth:
-        """The ground truth without the annotations of the other ranks' images."""
+        """Return the ground truth without the annotations of the other ranks' images."""
         known = json_image_ids(ground_truth.image_ids)
         own = (
             source.decode(errors="replace") for source in record_summary(self.records, records=self._rows).source_ids
@@ -110,8 +116,8 @@ class DetectorValidation:
             self._dataset = evaluation_dataset(
                 self.records,
                 self._spec,
-                rank=self._ranks.rank,
-                ranks=self._ranks.size,
+                rank=self._rank,
+                ranks=self._size,
                 limit=self._spec.data_config.eval_samples,
             )
         size = self._spec.eval_batch_size
@@ -121,17 +127,24 @@ class DetectorValidation:
 
 
 class Validation(DetectorValidation):
-    """Evaluates a network in memory, whose variables may change between two runs, on the validation set.
+    """Evaluation of a network in memory, whose variables may change between two runs, on the validation set.
 
     Args:
-        spec: the settings at test time.
+        spec: the settings at inference.
         network: evaluated with its stored batch-norm statistics.
         class_map: of the model.
-        ranks: share the images by record.
         data: the records and the annotations.
+        threads, group: see :class:`DetectorValidation`.
     """
 
     def __init__(
-        self, spec: ExperimentSpec, network: MaskRCNN, class_map: ClassMap, ranks: Gang, data: ValidationData
+        self,
+        spec: ExperimentSpec,
+        network: MaskRCNN,
+        class_map: ClassMap,
+        data: ValidationData,
+        *,
+        threads: int,
+        group: WorkerGroup,
     ) -> None:
-        super().__init__(spec, NetworkDetector(network, class_map, spec), ranks, data)
+        super().__init__(spec, NetworkDetector(network, class_map, spec), data, threads=threads, group=group)

@@ -17,7 +17,7 @@ from maskrcnn_trainer.export.boxes_graph import (
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.export.proposals_graph import Proposals
 from maskrcnn_trainer.model.detections import MAX_CANDIDATES
-from maskrcnn_trainer.model.predict import TestSettings
+from maskrcnn_trainer.model.predict import InferenceSettings
 
 
 class DetectionsInGraph(NamedTuple):
@@ -38,7 +38,7 @@ def emit_detections(
     num_classes: int,
     canvas: tuple[int, int],
     bbox_reg_weights: Sequence[float],
-    settings: TestSettings,
+    settings: InferenceSettings,
     name: str,
 ) -> DetectionsInGraph:
     """The best (box, class) pairs after suppression within each class.

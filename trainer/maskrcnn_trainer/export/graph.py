@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.normalisation import MEAN, STD
+from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_trainer.detector.outputs import DETECTIONS, INPUT, MASK_LOGITS
 from maskrcnn_trainer.errors import InvalidInput
@@ -20,7 +20,7 @@ from maskrcnn_trainer.export.proposals_graph import emit_proposals
 from maskrcnn_trainer.export.roi_align_graph import emit_roi_align, emit_sheet
 from maskrcnn_trainer.model.anchors import anchors_per_level, generate_anchors
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.model.predict import TestSettings
+from maskrcnn_trainer.model.predict import InferenceSettings
 from maskrcnn_trainer.spec import ExperimentSpec
 
 log = logging.getLogger(__name__)
@@ -53,18 +53,18 @@ def export_graph(
         InvalidInput: more candidates than TensorRT can sort.
     """
     architecture = network.architecture
-    settings = TestSettings.from_spec(spec)
+    settings = InferenceSettings.from_spec(spec)
     canvas = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
     level_sizes = anchors_per_level(architecture, canvas)
     check_topk(settings, level_sizes)
 
     g = GraphBuilder()
     images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *canvas))
-    trunk = network.trunk
+    extractor = network.feature_extractor
     levels = architecture.levels
-    layers = LayerEmitter(g, {trunk.inputs[0]: images}, lambda layer, call: f"{layer}_p{levels[call]}")
-    maps = {level: layers.emit(trunk.output[f"p{level}"]) for level in levels}
-    per_level = {name: [layers.emit(trunk.get_layer(f"{name}_{level}").output).name for level in levels]
+    layers = LayerEmitter(g, {extractor.inputs[0]: images}, lambda layer, call: f"{layer}_p{levels[call]}")
+    maps = {level: layers.emit(extractor.output[f"p{level}"]) for level in levels}
+    per_level = {name: [layers.emit(extractor.get_layer(f"{name}_{level}").output).name for level in levels]
                  for name in ("rpn_logits", "rpn_deltas")}  # fmt: skip
     proposals = emit_proposals(
         g,
@@ -115,7 +115,7 @@ def export_graph(
     )
 
 
-def check_topk(settings: TestSettings, level_sizes: dict[int, int]) -> None:
+def check_topk(settings: InferenceSettings, level_sizes: dict[int, int]) -> None:
     """Whether TensorRT can sort as many candidates as the settings ask for.
 
     Raises:

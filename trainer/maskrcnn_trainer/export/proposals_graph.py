@@ -20,7 +20,7 @@ from maskrcnn_trainer.export.boxes_graph import (
     emit_sides,
 )
 from maskrcnn_trainer.export.emitter import GraphBuilder
-from maskrcnn_trainer.model.predict import TestSettings
+from maskrcnn_trainer.model.predict import InferenceSettings
 
 NO_LOGIT = -1e30
 """Logit of a row that is none."""
@@ -46,7 +46,7 @@ def emit_proposals(
     anchors: NDArray[np.float32],
     level_sizes: Mapping[int, int],
     canvas: tuple[int, int],
-    settings: TestSettings,
+    settings: InferenceSettings,
 ) -> Proposals:
     """The best boxes of an image after suppression within each level.
 

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.artifacts import write_json_atomically
-from maskrcnn_trainer.data.canvas import CanvasImage, to_canvas
-from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
+from maskrcnn_trainer.data.padded_image import PaddedImage, pad_image
 from maskrcnn_trainer.detector import Detections, Detector
 from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
 from maskrcnn_trainer.evaluation.drawing import (
@@ -26,6 +25,7 @@ from maskrcnn_trainer.evaluation.drawing import (
     objects_of_results,
     write_image,
 )
+from maskrcnn_trainer.images.decode import UnreadableImage, decode
 from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
@@ -39,7 +39,7 @@ SMALLEST_SIDE = 300
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go and what they hold.
+    """Destination and content of the results.
 
     Attributes:
         images: directory of annotated images; labels: of label files.
@@ -61,7 +61,7 @@ class Output:
 
 @dataclass
 class InferenceResult:
-    """What an inference did.
+    """Images, speed, and time by stage of an inference.
 
     Attributes:
         images: those that could be read, in order.
@@ -99,11 +99,11 @@ class InferenceResult:
 
 @dataclass(frozen=True)
 class _Ready:
-    """An image that waits for the network: the file, its pixels uint8 [h, w, 3], and it on the canvas."""
+    """An image that waits for the network: the file, its pixels uint8 [h, w, 3], and the padded image."""
 
     source: SourceImage
     pixels: NDArray[np.uint8]
-    placed: CanvasImage
+    padded: PaddedImage
 
 
 def run_inference(
@@ -115,7 +115,7 @@ def run_inference(
     check_stop: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda _done, _unreadable: None,
 ) -> InferenceResult:
-    """Detects in all images and writes annotated images and labels.
+    """Detect in all images, and write annotated images and labels.
 
     Args:
         sources: the images; those that cannot be read are reported and skipped.
@@ -123,7 +123,7 @@ def run_inference(
         output: where results go; its directories exist.
         threads: that decode, paste, draw and write; at least two are used.
         check_stop: called before each batch; raises to stop.
-        progress: told how many images are done and how many of them could not be read.
+        progress: called with the numbers of images done and of those among them that could not be read.
     """
     result, clock = InferenceResult(), StageClock()
     began = time.monotonic()
@@ -136,22 +136,22 @@ def run_inference(
     ahead = 2 * detector.batch_size + threads
     pool = ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="images")
 
-    def decode(source: SourceImage) -> _Ready:
+    def prepare(source: SourceImage) -> _Ready:
         with clock.stage("decode"):
             _refuse_long_names(source)
-            pixels = read_pixels(source.path, exif=output.exif)
-            return _Ready(source, pixels, to_canvas(pixels, detector.canvas))
+            pixels = decode(source.path, exif=output.exif)
+            return _Ready(source, pixels, pad_image(pixels, detector.image_size))
 
     try:
-        readable = _readable(((source, pool.submit(decode, source)) for source in sources), ahead, result)
+        readable = _readable(((source, pool.submit(prepare, source)) for source in sources), ahead, result)
         for batch in _batches(readable, detector.batch_size):
             check_stop()
             with clock.stage("network"):
-                found = detector.detect(np.stack([image.placed.pixels for image in batch]))
+                found = detector.detect(np.stack([image.padded.pixels for image in batch]))
             if not result.first_batch_images:
                 result.first_batch_images, result.first_batch_seconds = len(batch), time.monotonic() - began
-            for row, image in enumerate(batch):
-                pending.append(pool.submit(_finish, image, _row(found, row), detector, output, clock))
+            for image, detections in zip(batch, found, strict=True):
+                pending.append(pool.submit(_finish, image, detections, detector, output, clock))
             while len(pending) > ahead:
                 take_oldest()
         while pending:
@@ -166,7 +166,7 @@ def run_inference(
 def _readable(
     submitted: Iterator[tuple[SourceImage, Future[_Ready]]], ahead: int, result: InferenceResult
 ) -> Iterator[_Ready]:
-    """The images that can be read, in order, ``ahead`` of them on their way at any time."""
+    """Yield the images that can be read, in order, with ``ahead`` of them being decoded at any time."""
     underway: deque[tuple[SourceImage, Future[_Ready]]] = deque()
     while True:
         underway.extend(itertools.islice(submitted, ahead - len(underway)))
@@ -199,23 +199,17 @@ def _batches(images: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
         yield batch
 
 
-def _row(found: Detections, row: int) -> Detections:
-    return Detections(*(part[row] for part in found))
-
-
 def _finish(image: _Ready, found: Detections, detector: Detector, output: Output, clock: StageClock) -> LabelledImage:
-    """Everything behind the network for one image: paste, draw, write."""
-    source, info = image.source, image.placed.image_info
+    """Paste, draw, and write the detections of one image."""
+    source, info = image.source, image.padded.image_info
     with clock.stage("paste"):
         results, masks = found_objects(
-            found.boxes,
-            found.classes,
-            found.scores,
-            found.mask_logits if output.include_mask else None,
+            found,
             image_info=info,
             image_id=source.image_id,
             class_map=detector.class_map,
             min_score=float(np.nextafter(np.float32(output.threshold), np.float32(0))),
+            include_mask=output.include_mask,
         )
         if masks is not None:
             add_segmentation(results, masks, info)

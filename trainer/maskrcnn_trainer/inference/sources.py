@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.images.decode import SUFFIXES
 
 log = logging.getLogger(__name__)
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def find_images(given: Path, *, exclude: Sequence[Path] = ()) -> list[SourceImag
     """The images at ``given``, by name.
 
     Args:
-        given: a directory, searched to its depths for files with one of EXTENSIONS in any case (hidden files and
+        given: a directory, searched to its depths for files with one of SUFFIXES in any case (hidden files and
             directories are left out), or one file, whatever its suffix.
         exclude: directories that are not entered, such as the results of an earlier run.
 
@@ -54,7 +53,7 @@ def find_images(given: Path, *, exclude: Sequence[Path] = ()) -> list[SourceImag
         raise InvalidInput(f"--image_dir {given}: there is no such directory or file", reason="InvalidData")
     if not names:
         raise InvalidInput(
-            f"--image_dir {given}: there is no image in it; files that end in {', '.join(EXTENSIONS)} are looked for, "
+            f"--image_dir {given}: there is no image in it; files that end in {', '.join(SUFFIXES)} are looked for, "
             "in subdirectories too",
             reason="InvalidData",
         )
@@ -98,7 +97,7 @@ def _names_below(root: Path, excluded: set[Path]) -> list[str]:
         names += [
             (here / name).relative_to(root).as_posix()
             for name in files
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
     if unreadable:
         first = unreadable[0]

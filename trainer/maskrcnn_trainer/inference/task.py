@@ -1,15 +1,14 @@
 """The inference task, from a directory of images to annotated images and labels.
 
-With an exported model no TensorFlow is loaded: images become the network's input by ``data.canvas``, which gives what
-TensorFlow gives to the last bits.
+With an exported model no TensorFlow is loaded: images become the network's input by ``data.padded_image``, which
+gives what TensorFlow gives to the last bits.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -17,9 +16,9 @@ import cv2
 from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import InvalidInput, TaskError
-from maskrcnn_trainer.evaluation.drawn_names import drawn_name
-from maskrcnn_trainer.failures import OUT_OF_MEMORY, is_out_of_memory
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.evaluation.drawing import drawn_name
+from maskrcnn_trainer.failures import explained_memory
 from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map
 from maskrcnn_trainer.inference.labels import prediction_dataset
@@ -30,8 +29,8 @@ from maskrcnn_trainer.launch.contents import remove_ours, shown
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import ownership_guard
-from maskrcnn_trainer.progress import progress_bar
-from maskrcnn_trainer.report import Reporter, task_report
+from maskrcnn_trainer.progress import ReportedProgress
+from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.spec import load_spec
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE
 from maskrcnn_trainer.stopping import StopRequest
@@ -39,8 +38,6 @@ from maskrcnn_trainer.stopping import StopRequest
 log = logging.getLogger(__name__)
 
 OUTPUTS = (IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE)
-
-_REPORT_SECONDS = 10.0
 
 
 def inference_task(
@@ -94,8 +91,14 @@ def inference_task(
             guard=guard,
         )
         _tell_of_undrawn(output.names)
-        with _shown_progress(reporter, len(sources)) as progress:
-            result = run_inference(sources, detector, output, threads=threads, check_stop=stop.check, progress=progress)
+        with ReportedProgress(reporter, "Inference", "images") as progress:
+
+            def show(done: int, unreadable: int) -> None:
+                fields = {"unreadable": unreadable} if unreadable else {}
+                progress.at("Inference", done, len(sources), **fields)
+
+            show(0, 0)
+            result = run_inference(sources, detector, output, threads=threads, check_stop=stop.check, progress=show)
         _log_result(result)
         if not result.images:
             raise InvalidInput(
@@ -168,35 +171,3 @@ def _clear(results_dir: Path, guard: Callable[[], None]) -> None:
         left = remove_ours(results_dir, name)
         if left:
             log.warning("%s: %s stay, which no inference has written", results_dir / name, shown(left))
-
-
-@contextlib.contextmanager
-def _shown_progress(reporter: Reporter, total: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar (or log lines) and, every ten seconds, a record in status.json."""
-    reported = time.monotonic()
-    with progress_bar("Inference", total, "images") as meter:
-
-        def at(done: int, unreadable: int) -> None:
-            nonlocal reported
-            meter.advance(done - meter.done, **({"unreadable": unreadable} if unreadable else {}))
-            if time.monotonic() - reported >= _REPORT_SECONDS:
-                reported = time.monotonic()
-                rate = {"images_per_second": meter.rate}
-                reporter.running(step=done, total_steps=total, eta=meter.eta, graphical=rate)
-
-        yield at
-
-
-@contextlib.contextmanager
-def explained_memory() -> Iterator[None]:
-    """Say what to lower when memory ran out.
-
-    Raises:
-        TaskError: in place of the error of the runtime.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TaskError(OUT_OF_MEMORY, reason="OutOfMemory") from error

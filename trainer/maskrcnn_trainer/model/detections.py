@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -14,47 +13,40 @@ MAX_CANDIDATES = 1000
 """(box, class) pairs of an image that enter non-maximum suppression."""
 
 
-class Detections(NamedTuple):
-    """Detections of a batch, best first; missing rows have score 0, class 0 and a box of zeros."""
-
-    boxes: tf.Tensor
-    """float32 [B, D, 4], y1 x1 y2 x2 in canvas pixels."""
-    classes: tf.Tensor
-    """int32 [B, D], model ids >= 1."""
-    scores: tf.Tensor
-    """float32 [B, D] in 0..1."""
-
-
 def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
     class_logits: tf.Tensor,
     box_deltas: tf.Tensor,
     proposals: tf.Tensor,
     proposal_scores: tf.Tensor,
-    canvas: tuple[int, int],
+    image_size: tuple[int, int],
     bbox_reg_weights: Sequence[float],
     detections_per_image: int,
     nms_threshold: float,
     *,
     compiled: bool = False,
     nms_implementation: nms.Implementation = "auto",
-) -> Detections:
-    """The best boxes with their classes after suppression within each class.
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the best boxes with their classes after suppression within each class.
 
-    The 1 000 best (box, class) pairs of an image by softmax score, background aside, are decoded and clipped to the
-    canvas; of what class-wise non-maximum suppression leaves, the best are returned. There is no score threshold. Of
-    equal scores the pair with the lower proposal, then the lower class, wins.
+    The 1,000 best (box, class) pairs of an image by softmax score, background aside, are decoded and clipped to the
+    padded image; of what class-wise non-maximum suppression leaves, the best are returned. There is no score threshold.
+    Of equal scores the pair with the lower proposal, then the lower class, wins.
 
     Args:
         class_logits: [B, R, K] of static shape, class 0 is the background.
         box_deltas: [B, R, K, 4], dy dx dh dw of each class times ``bbox_reg_weights``.
-        proposals: [B, R, 4], y1 x1 y2 x2 in canvas pixels.
+        proposals: [B, R, 4], y1 x1 y2 x2 in pixels of the padded image.
         proposal_scores: [B, R]; a proposal with score 0 or without an area is padding and never detected.
-        canvas: (height, width) in pixels.
+        image_size: height and width of the padded image in pixels.
         bbox_reg_weights: weights of dy, dx, dh, dw.
         detections_per_image: D.
         nms_threshold: a box overlapping a better one of its class by more than this goes.
         compiled: whether the caller is traced for XLA.
         nms_implementation: see ``nms.greedy_nms``.
+
+    Returns:
+        boxes float32 [B, D, 4], y1 x1 y2 x2 in pixels of the padded image; classes int32 [B, D], model ids >= 1; scores
+        float32 [B, D], 0..1. Best first; missing rows have score 0, class 0, and a box of zeros.
     """
     batch, rois, num_classes = class_logits.shape[0], class_logits.shape[1], class_logits.shape[2]
     foreground = num_classes - 1
@@ -71,7 +63,7 @@ def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
         tf.reshape(box_deltas, [batch, rois * num_classes, 4]), roi * num_classes + class_index + 1, batch_dims=1
     )
     boxes = decode(deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights)
-    boxes = clip_to_canvas(boxes, *canvas)
+    boxes = clip_to_canvas(boxes, *image_size)
 
     kept = nms.greedy_nms(
         boxes,
@@ -88,10 +80,11 @@ def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
     best, index = tf.math.top_k(tf.where(kept, rank, 0.0), k=rows)
     found = best > 0.0
     missing = detections_per_image - rows
-    return Detections(
-        boxes=tf.pad(
-            tf.where(found[..., None], tf.gather(boxes, index, batch_dims=1), 0.0), [[0, 0], [0, missing], [0, 0]]
-        ),
-        classes=tf.pad(tf.where(found, tf.gather(class_index, index, batch_dims=1) + 1, 0), [[0, 0], [0, missing]]),
-        scores=tf.pad(tf.where(found, tf.gather(scores, index, batch_dims=1), 0.0), [[0, 0], [0, missing]]),
+    boxes = tf.where(found[..., None], tf.gather(boxes, index, batch_dims=1), 0.0)
+    classes = tf.where(found, tf.gather(class_index, index, batch_dims=1) + 1, 0)
+    scores = tf.where(found, tf.gather(scores, index, batch_dims=1), 0.0)
+    return (
+        tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]),
+        tf.pad(classes, [[0, 0], [0, missing]]),
+        tf.pad(scores, [[0, 0], [0, missing]]),
     )

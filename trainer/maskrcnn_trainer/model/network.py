@@ -37,7 +37,8 @@ class MaskRCNN:
         seed: of the starting values; equal seeds give equal values.
 
     Attributes:
-        trunk: images [B, H, W, 3] -> {"p2": ..., "p6": ..., "rpn_logits": [B, A], "rpn_deltas": [B, A, 4]}.
+        feature_extractor: backbone, FPN, and RPN: images [B, H, W, 3] -> {"p2": ..., "p6": ..., "rpn_logits": [B, A],
+            "rpn_deltas": [B, A, 4]}.
         box_head: [R, n, n, C] -> [logits [R, K], deltas [R, K, 4]].
         mask_head: [R, 2n, 2n, C] -> logits [R, 4n, 4n, K].
         moving_average_updates: int64 variable, how often the stored statistics were moved; part of a checkpoint but of
@@ -98,7 +99,9 @@ class MaskRCNN:
         maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)
         logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, start=start)
         outputs = {f"p{level}": maps[level] for level in architecture.levels}
-        self.trunk = keras.Model(images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="trunk")
+        self.feature_extractor = keras.Model(
+            images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="feature_extractor"
+        )
 
         channels = maps[architecture.min_level].shape[-1]
         self.box_head, box_head = build_box_head(architecture, channels, dtype=policy, start=start)
@@ -168,7 +171,7 @@ class MaskRCNN:
         """
         return self._paths[self.variable_name(variable)]
 
-    def trunk_outputs(
+    def feature_outputs(
         self, images: tf.Tensor, training: bool = False
     ) -> tuple[dict[int, tf.Tensor], tf.Tensor, tf.Tensor]:
         """Feature maps and RPN outputs of normalised images.
@@ -181,7 +184,7 @@ class MaskRCNN:
             {level: [B, H / 2^level, W / 2^level, C]} in the compute dtype, logits float32 [B, A], deltas float32
             [B, A, 4] in anchor order.
         """
-        outputs = self.trunk(images, training=training)
+        outputs = self.feature_extractor(images, training=training)
         self._count_update(training)
         features = {level: outputs[f"p{level}"] for level in self.architecture.levels}
         return features, outputs["rpn_logits"], outputs["rpn_deltas"]

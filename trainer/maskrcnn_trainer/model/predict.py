@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TestSettings:
-    """What of an experiment spec changes predictions; none of it is kept in a model file.
+class InferenceSettings:
+    """Settings of proposals and suppression at inference; a model file holds none of them.
 
     Attributes:
         pre_nms_topn: anchors of a level that are decoded, at most.
@@ -27,10 +27,8 @@ class TestSettings:
         rpn_nms_threshold: overlap above which a proposal gives way to a better one of its level, 0..1.
         nms_threshold: the same for final boxes of a class.
         detections_per_image: D, rows of the result.
-        rpn_min_size: smallest side of a proposal in canvas pixels.
+        rpn_min_size: smallest side of a proposal in pixels of the padded image.
     """
-
-    __test__ = False  # its name does not make it a test of pytest's
 
     pre_nms_topn: int = 1000
     post_nms_topn: int = 1000
@@ -40,8 +38,8 @@ class TestSettings:
     rpn_min_size: float = 0.0
 
     @classmethod
-    def from_spec(cls, spec: ExperimentSpec) -> TestSettings:
-        """The settings of an experiment spec."""
+    def from_spec(cls, spec: ExperimentSpec) -> InferenceSettings:
+        """Return the settings of an experiment spec."""
         config = spec.maskrcnn_config
         return cls(
             pre_nms_topn=config.test_rpn_pre_nms_topn,
@@ -53,11 +51,14 @@ class TestSettings:
         )
 
 
-class Predictions(NamedTuple):
-    """Detections of a batch, best first; a missing row has score 0."""
+class PaddedDetections(NamedTuple):
+    """Detections of a batch of B images, filled up to D rows each, best first; a missing row has score 0.
+
+    On the host they become :class:`~maskrcnn_trainer.detector.interface.Detections`, one for each image.
+    """
 
     boxes: tf.Tensor
-    """float32 [B, D, 4], y1 x1 y2 x2 in canvas pixels."""
+    """float32 [B, D, 4], y1 x1 y2 x2 in pixels of the padded image."""
     classes: tf.Tensor
     """int32 [B, D], model ids from 1; 0 where a row is missing."""
     scores: tf.Tensor
@@ -66,7 +67,9 @@ class Predictions(NamedTuple):
     """float32 [B, D, m, m], m = mrcnn_resolution, of the detected class within its box; inside where > 0."""
 
 
-def predict(network: MaskRCNN, images: tf.Tensor, settings: TestSettings, *, compiled: bool = False) -> Predictions:
+def predict(
+    network: MaskRCNN, images: tf.Tensor, settings: InferenceSettings, *, compiled: bool = False
+) -> PaddedDetections:
     """Detect and segment; pure, so that it can be traced by ``tf.function``.
 
     Args:
@@ -77,14 +80,14 @@ def predict(network: MaskRCNN, images: tf.Tensor, settings: TestSettings, *, com
     """
     architecture = network.architecture
     batch, height, width = (int(side) for side in images.shape[:3])
-    canvas = (height, width)
-    features, logits, deltas = network.trunk_outputs(images, training=False)
+    image_size = (height, width)
+    features, logits, deltas = network.feature_outputs(images, training=False)
     proposals, proposal_scores = propose(
         logits,
         deltas,
-        generate_anchors(architecture, canvas),
-        anchors_per_level(architecture, canvas),
-        canvas,
+        generate_anchors(architecture, image_size),
+        anchors_per_level(architecture, image_size),
+        image_size,
         pre_nms_topn=settings.pre_nms_topn,
         post_nms_topn=settings.post_nms_topn,
         nms_threshold=settings.rpn_nms_threshold,
@@ -92,26 +95,26 @@ def predict(network: MaskRCNN, images: tf.Tensor, settings: TestSettings, *, com
         compiled=compiled,
     )
 
-    def pooled(boxes: tf.Tensor, size: int) -> tf.Tensor:
-        patches = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
-        return tf.reshape(patches, (-1, size, size, patches.shape[-1]))
+    def crops(boxes: tf.Tensor, size: int) -> tf.Tensor:
+        cropped = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
+        return tf.reshape(cropped, (-1, size, size, cropped.shape[-1]))
 
     rows = settings.post_nms_topn
     classes = architecture.num_classes
-    class_logits, box_deltas = network.box_outputs(pooled(proposals, architecture.mrcnn_resolution // 4))
-    found = detect(
+    class_logits, box_deltas = network.box_outputs(crops(proposals, architecture.mrcnn_resolution // 4))
+    boxes, found_classes, scores = detect(
         tf.reshape(class_logits, (batch, rows, classes)),
         tf.reshape(box_deltas, (batch, rows, classes, 4)),
         proposals,
         proposal_scores,
-        canvas,
+        image_size,
         architecture.bbox_reg_weights,
         settings.detections_per_image,
         settings.nms_threshold,
         compiled=compiled,
     )
     side = architecture.mrcnn_resolution
-    masks = network.mask_outputs(pooled(found.boxes, side // 2), tf.reshape(found.classes, (-1,)))
-    return Predictions(
-        found.boxes, found.classes, found.scores, tf.reshape(masks, (batch, settings.detections_per_image, side, side))
+    masks = network.mask_outputs(crops(boxes, side // 2), tf.reshape(found_classes, (-1,)))
+    return PaddedDetections(
+        boxes, found_classes, scores, tf.reshape(masks, (batch, settings.detections_per_image, side, side))
     )

@@ -32,7 +32,7 @@ def network_flops(network: MaskRCNN, canvas: tuple[int, int], *, proposals: int,
         detections: regions an image that the mask head sees.
     """
     return (
-        model_flops(network.trunk, (1, *canvas, 3))
+        model_flops(network.feature_extractor, (1, *canvas, 3))
         + proposals * model_flops(network.box_head, _one_of(network.box_head))
         + detections * model_flops(network.mask_head, _one_of(network.mask_head))
     )

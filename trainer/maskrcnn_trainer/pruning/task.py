@@ -55,7 +55,7 @@ def prune_model(model: ModelFile, settings: PruneSettings) -> Pruning:
         InvalidInput: nothing would be left of a layer, an excluded layer that is not there, a damaged model.
     """
     network = network_of(model)
-    connected = connectivity([network.trunk, network.box_head, network.mask_head])
+    connected = connectivity([network.feature_extractor, network.box_head, network.mask_head])
     retained = choose(model.variables, connected, settings)
     pruned = apply(model, connected, retained)
     # Building it is the proof that the file opens: every shape is compared.

@@ -64,7 +64,7 @@ def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
     documents = []
     try:
         while loader.check_data():  # type: ignore[no-untyped-call]
-            documents.append(loader.get_data())  # type: ignore[no-untyped-call]
+            documents.append(loader.get_data())
     finally:
         loader.dispose()
     return [document for document in documents if document is not None]

@@ -28,7 +28,7 @@ def rpn_score_loss(logits: tf.Tensor, labels: tf.Tensor, *, batch_size: int, anc
 
     Args:
         logits: float32 [B, A], or [N, a] of some cells' anchors.
-        labels: int32 of the same shape, 1 object, 0 ground, -1 not sampled.
+        labels: int32 of the same shape, 1 object, 0 background, -1 not sampled.
         batch_size: images a rank and step.
         anchors_per_image: size of the sample asked for (``rpn_batch_size_per_im``). The divisor is the product of
             both, not the count of what was found.
@@ -75,7 +75,7 @@ def class_loss(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
     Args:
         logits: float32 [R, K].
-        classes: int32 [R], 0 for ground, -1 for rows that do not count.
+        classes: int32 [R], 0 for background, -1 for rows that do not count.
     """
     counted = tf.cast(classes >= 0, tf.float32)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(

@@ -1,4 +1,4 @@
-"""Which regions of interest the heads train on: a fixed number an image, foreground first.
+"""Sampling of the regions of interest on which the heads train: a fixed number an image, foreground first.
 
 Fast R-CNN (Girshick, arXiv:1504.08083, section 2.3). The draw is stateless, from seed and global position of the
 image, so it does not depend on which rank the image landed on nor on what was drawn before.
@@ -17,13 +17,13 @@ from maskrcnn_trainer.model.boxes import area, encode, iou
 
 @dataclass(frozen=True)
 class RoiSampling:
-    """How regions are sampled.
+    """Numbers and thresholds of the sampling.
 
     Attributes:
         batch_size_per_im: regions an image, S.
         fg_fraction: at most ``int(S * fg_fraction)`` of them are foreground.
         fg_thresh: a region is foreground where its best IoU is greater than this (strictly).
-        bg_thresh_lo, bg_thresh_hi: it is ground where ``bg_thresh_lo <= IoU < bg_thresh_hi``.
+        bg_thresh_lo, bg_thresh_hi: it is background where ``bg_thresh_lo <= IoU < bg_thresh_hi``.
         bbox_reg_weights: factors of dy, dx, dh, dw.
     """
 
@@ -44,10 +44,10 @@ class SampledRois(NamedTuple):
     """S regions an image, foreground rows first.
 
     Attributes:
-        boxes: float32 [B, S, 4], y1 x1 y2 x2 in canvas pixels.
-        classes: int32 [B, S], model ids >= 1 for foreground, 0 for ground, -1 for rows that carry no loss.
+        boxes: float32 [B, S, 4], y1 x1 y2 x2 in pixels of the padded image.
+        classes: int32 [B, S], model ids >= 1 for foreground, 0 for background, -1 for rows that carry no loss.
         box_targets: float32 [B, S, 4], dy dx dh dw times their weights, 0 where not foreground.
-        gt_index: int32 [B, S], the instance with the best IoU; it means something for foreground rows.
+        gt_index: int32 [B, S], the instance with the best IoU; meaningful for foreground rows.
     """
 
     boxes: tf.Tensor
@@ -65,10 +65,10 @@ def sample_rois(
     seed: int,
     settings: RoiSampling,
 ) -> SampledRois:
-    """Draws exactly ``settings.batch_size_per_im`` regions an image from the proposals and the true boxes.
+    """Draw exactly ``settings.batch_size_per_im`` regions an image from the proposals and the true boxes.
 
     An image that offers too few candidates is filled up with rows of class -1, which no loss counts: surplus
-    foreground, regions between the thresholds, padding. Calling such rows ground would teach that boxes which lie
+    foreground, regions between the thresholds, padding. Labeling such rows background would teach that boxes which lie
     well on an object are none.
 
     Args:
@@ -91,32 +91,32 @@ def sample_rois(
 
     is_box = area(candidates) > 0.0
     is_foreground = is_box & (best_overlap > settings.fg_thresh)
-    is_ground = (
+    is_background = (
         is_box & ~is_foreground & (best_overlap >= settings.bg_thresh_lo) & (best_overlap < settings.bg_thresh_hi)
     )
     foreground_found = tf.reduce_sum(tf.cast(is_foreground, tf.int32), axis=1, keepdims=True)
-    ground_found = tf.reduce_sum(tf.cast(is_ground, tf.int32), axis=1, keepdims=True)
+    background_found = tf.reduce_sum(tf.cast(is_background, tf.int32), axis=1, keepdims=True)
 
-    # One sort puts foreground, ground and the rest one behind the other, each in random order.
+    # One sort puts foreground, background and the rest one behind the other, each in random order.
     key = uniform(seed, position, Stream.ROIS, [rows])
-    tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_ground, tf.float32)
+    tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_background, tf.float32)
     order = tf.argsort(tier + 0.5 * key, axis=1, direction="DESCENDING", stable=True)
 
     row = tf.range(size, dtype=tf.int32)[None, :]
     foreground = tf.minimum(foreground_found, settings.foreground_limit)
-    ground = tf.minimum(ground_found, size - foreground)
+    background = tf.minimum(background_found, size - foreground)
     surplus = foreground_found - foreground
-    filler = row - foreground - ground
-    place = tf.where(
+    filler = row - foreground - background
+    index = tf.where(
         row < foreground,
         row,
         tf.where(
-            row < foreground + ground,
+            row < foreground + background,
             row + surplus,
-            tf.where(filler < surplus, foreground + filler, foreground_found + ground_found + filler - surplus),
+            tf.where(filler < surplus, foreground + filler, foreground_found + background_found + filler - surplus),
         ),
     )
-    chosen = tf.gather(order, tf.minimum(place, rows - 1), axis=1, batch_dims=1)
+    chosen = tf.gather(order, tf.minimum(index, rows - 1), axis=1, batch_dims=1)
 
     boxes = tf.gather(candidates, chosen, axis=1, batch_dims=1)
     gt_index = tf.gather(best, chosen, axis=1, batch_dims=1)
@@ -124,7 +124,7 @@ def sample_rois(
     classes = tf.where(
         takes_class,
         tf.gather(gt_classes, gt_index, axis=1, batch_dims=1),
-        tf.where(row < foreground + ground, 0, -1),
+        tf.where(row < foreground + background, 0, -1),
     )
     targets = encode(tf.gather(gt_boxes, gt_index, axis=1, batch_dims=1), boxes, settings.bbox_reg_weights)
     return SampledRois(

@@ -26,7 +26,7 @@ def rpn_losses_at_targets(
     Args:
         network: its RPN head is applied to ``features``.
         features: maps [B, H, W, C] by level, static shapes.
-        labels: int32 [B, A], 1 object, 0 ground, -1 not sampled.
+        labels: int32 [B, A], 1 object, 0 background, -1 not sampled.
         box_targets: float32 [B, A, 4], 0 where an anchor has no match.
         level_sizes: anchors on each level, levels ascending.
         anchors_per_image: as for `losses.rpn_score_loss`.

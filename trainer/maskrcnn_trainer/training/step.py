@@ -174,12 +174,12 @@ class TrainStep:
         others = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if not masked]
         own = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if masked]
         with tf.GradientTape() as tape:
-            features, logits, deltas = network.trunk_outputs(images, training=True)
+            features, logits, deltas = network.feature_outputs(images, training=True)
             score, rpn_box = self._rpn_losses(batch, features, logits, deltas)
             rpn_box *= settings.rpn_box_loss_weight
             rois = self._sample(batch, tf.stop_gradient(logits), tf.stop_gradient(deltas))
             class_logits, box_deltas = network.box_outputs(
-                self._cut(features, rois.boxes, settings.mask_resolution // 4)
+                self._crops(features, rois.boxes, settings.mask_resolution // 4)
             )
             classes = tf.reshape(rois.classes, [-1])
             class_loss = losses.class_loss(class_logits, classes)
@@ -252,12 +252,19 @@ class TrainStep:
             settings=settings.sampling,
         )
 
-    def _cut(
+    def _crops(
         self, features: Mapping[int, tf.Tensor], boxes: tf.Tensor, size: int, *, image_index: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Feature patches [B * R, size, size, C] of regions [B, R, 4] (or [1, R, 4] with the image of each)."""
+        """Return crops of the features, [B * R, size, size, C].
+
+        Args:
+            features: maps [B, h, w, C] by level.
+            boxes: regions [B, R, 4], or [1, R, 4] with ``image_index``; y1 x1 y2 x2 in pixels of the padded image.
+            size: side of a crop.
+            image_index: int32 [1, R], the image of each region.
+        """
         architecture = self.network.architecture
-        patches = roi_align(
+        crops = roi_align(
             features,
             boxes,
             size,
@@ -266,7 +273,7 @@ class TrainStep:
             image_index=image_index,
             compiled=self._compiled,
         )
-        return tf.reshape(patches, [-1, size, size, patches.shape[-1]])
+        return tf.reshape(crops, [-1, size, size, crops.shape[-1]])
 
     def _mask_rows(
         self, batch: dict[str, tf.Tensor], rois: SampledRois, levels: list[int]
@@ -283,13 +290,13 @@ class TrainStep:
 
         def forward(maps: list[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             row_boxes, row_images = tf.gather(boxes, rows), tf.gather(image_index, rows)
-            patches = self._cut(
+            crops = self._crops(
                 dict(zip(levels, maps, strict=True)),
                 row_boxes[None],
                 self.settings.mask_resolution // 2,
                 image_index=row_images[None],
             )
-            logits = self.network.mask_outputs(patches, tf.maximum(tf.gather(classes, rows), 0))
+            logits = self.network.mask_outputs(crops, tf.maximum(tf.gather(classes, rows), 0))
             targets = mask_targets(
                 row_boxes,
                 tf.gather(instance, rows),

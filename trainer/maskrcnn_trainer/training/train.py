@@ -131,7 +131,9 @@ class Training:
         for line in ("================ TRAINABLE VARIABLES ==================", *variable_listing(self.network)):
             log.info("%s", line)
         self._load_weights(resumed, pruned, key)
-        self._validation = Validation(spec, self.network, self.data.class_map, ranks, self.data.validation)
+        self._validation = Validation(
+            spec, self.network, self.data.class_map, self.data.validation, threads=ranks.threads, group=ranks
+        )
         # the annotations of other ranks' images, hundreds of megabytes in a large set, are not needed again
         own = replace(self.data.validation, ground_truth=self._validation.ground_truth)
         self.data = replace(self.data, validation=own)

@@ -45,12 +45,12 @@ def test_stages_have_the_strides_of_levels_2_to_5(network: MaskRCNN) -> None:
     backbone, depth = network.architecture.backbone, network.architecture.nlayers
     stages = backbone.stages(depth)
     assert [stage.level for stage in stages] == [2, 3, 4, 5]
-    outputs = {stage.level: network.trunk.get_layer(stage.layer).output for stage in stages}
-    shapes = keras.Model(network.trunk.inputs, outputs).compute_output_shape((1, 64, 128, 3))
+    outputs = {stage.level: network.feature_extractor.get_layer(stage.layer).output for stage in stages}
+    shapes = keras.Model(network.feature_extractor.inputs, outputs).compute_output_shape((1, 64, 128, 3))
     assert {level: shape[1:3] for level, shape in shapes.items()} == {
         level: (64 >> level, 128 >> level) for level in outputs
     }
-    laterals = {call.layer.name: call.inputs[0] for call in calls(network.trunk)}
+    laterals = {call.layer.name: call.inputs[0] for call in calls(network.feature_extractor)}
     assert all(laterals[f"l{level}"] is output for level, output in outputs.items())
 
 
@@ -66,12 +66,12 @@ def test_backbone_owns_its_variables_and_no_others(network: MaskRCNN) -> None:
 
 
 def test_every_layer_can_be_pruned_counted_and_exported(network: MaskRCNN) -> None:
-    connected = connectivity([network.trunk])
+    connected = connectivity([network.feature_extractor])
     assert set(variables_of(network)) <= set(connected.slices)
-    assert model_flops(network.trunk, (1, 64, 64, 3)) > 0
-    emitter = LayerEmitter(GraphBuilder(), {network.trunk.inputs[0]: Emitted("images", (3, 64, 128))})
+    assert model_flops(network.feature_extractor, (1, 64, 64, 3)) > 0
+    emitter = LayerEmitter(GraphBuilder(), {network.feature_extractor.inputs[0]: Emitted("images", (3, 64, 128))})
     for stage in network.architecture.backbone.stages(network.architecture.nlayers):
-        emitted = emitter.emit(network.trunk.get_layer(stage.layer).output)
+        emitted = emitter.emit(network.feature_extractor.get_layer(stage.layer).output)
         assert emitted.shape[1:] == (64 >> stage.level, 128 >> stage.level)
 
 

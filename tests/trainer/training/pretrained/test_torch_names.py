@@ -105,7 +105,9 @@ def network_of(depth: int, arch: str) -> MaskRCNN:
 def stages_of(network: MaskRCNN, images: np.ndarray, depth: int) -> list[np.ndarray]:
     """The network's stages on RGB images in 0..1, normalised as the input pipeline does."""
     names = [f"block_{stage}{'abcdefghijklmnopqrstuvw'[n - 1]}_relu" for stage, n in enumerate(BLOCKS[depth], start=1)]
-    taps = keras.Model(network.trunk.input, [network.trunk.get_layer(name).output for name in names])
+    taps = keras.Model(
+        network.feature_extractor.input, [network.feature_extractor.get_layer(name).output for name in names]
+    )
     return [np.asarray(t) for t in taps(((images - MEAN) / 0.224).astype(np.float32), training=False)]
 
 

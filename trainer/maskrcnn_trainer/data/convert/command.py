@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import time
 from pathlib import Path
-from types import TracebackType
 
 from maskrcnn_trainer.arguments import IgnoredFlag
 from maskrcnn_trainer.data.convert.dataset import MAX_SHARDS, ConversionSummary, convert_dataset
@@ -17,10 +14,8 @@ from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.launch.leftovers import remove_leftovers
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, ownership_guard
-from maskrcnn_trainer.progress import ProgressMeter, progress_bar
-from maskrcnn_trainer.report import Reporter, task_report
-
-_REPORT_SECONDS = 10.0
+from maskrcnn_trainer.progress import ReportedProgress
+from maskrcnn_trainer.report import task_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
             for directory in {results_dir, Path(arguments.output_dir)}:
                 remove_leftovers(directory)
 
-        with _ShownProgress(reporter) as shown:
+        with ReportedProgress(reporter, "Converting", "images") as progress:
             summary = convert_dataset(
                 arguments.image_dir,
                 arguments.annotations_file,
@@ -144,45 +139,13 @@ def run(arguments: argparse.Namespace) -> int:
                 skip_bad_images=arguments.skip_bad_images,
                 crowd_as_objects=arguments.crowd_as_objects,
                 processes=processes,
-                progress=shown.at,
+                progress=progress.at,
                 before_publish=before_publish,
             )
         reporter.succeeded(
             "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
         )
     return EXIT_OK
-
-
-class _ShownProgress:
-    """A bar (or log lines) for each phase and, every ten seconds, a record in status.json."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._stack = contextlib.ExitStack()
-        self._meter: ProgressMeter | None = None
-        self._reported = time.monotonic()
-
-    def __enter__(self) -> _ShownProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-    def at(self, phase: str, done: int, total: int) -> None:
-        if self._meter is None or self._meter.description != phase:
-            self._stack.close()
-            self._meter = self._stack.enter_context(progress_bar(phase, total, "images"))
-        self._meter.advance(done - self._meter.done)
-        now = time.monotonic()
-        if now - self._reported >= _REPORT_SECONDS:
-            self._reported = now
-            if phase == "Converting":
-                rate = {"images_per_second": self._meter.rate}
-                self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
-            else:  # steps are records written, and count once
-                self._reporter.running(f"{phase}: {done} of {total} images")
 
 
 def metrics_of(summary: ConversionSummary) -> dict[str, float]:

@@ -17,11 +17,11 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from maskrcnn_trainer.data.convert.jpeg_scans import SIGNATURE as JPEG
-from maskrcnn_trainer.data.convert.jpeg_scans import decode_coarsely, find_scans, holds_all_pixels
-from maskrcnn_trainer.data.convert.png_chunks import SIGNATURE as PNG
-from maskrcnn_trainer.data.convert.png_chunks import check_chunks
-from maskrcnn_trainer.data.image_files import UnreadableImage, is_deep, opened, read_bytes, to_rgb
+from maskrcnn_trainer.images.decode import UnreadableImage, decode, is_deep, opened, read_bytes, to_rgb
+from maskrcnn_trainer.images.jpeg_scans import SIGNATURE as JPEG
+from maskrcnn_trainer.images.jpeg_scans import decode_coarsely, find_scans, holds_all_pixels
+from maskrcnn_trainer.images.png_chunks import SIGNATURE as PNG
+from maskrcnn_trainer.images.png_chunks import check_chunks
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -54,7 +54,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What a record stores of an image.
+    """Image as a record stores it.
 
     Attributes:
         data: bytes of a file in `format`.
@@ -68,7 +68,7 @@ class EncodedImage:
 
 
 def check_image(path: Path, height: int, width: int) -> CheckedImage:
-    """Decodes an image file to its end.
+    """Decode an image file to its end.
 
     Args:
         path: of the file.
@@ -147,6 +147,5 @@ def _stored_format(data: bytes) -> str | None:
 
 def _as_png(data: bytes) -> bytes:
     stream = io.BytesIO()
-    with opened(data) as image:
-        Image.fromarray(to_rgb(image)).save(stream, "PNG", compress_level=1)
+    Image.fromarray(decode(data)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

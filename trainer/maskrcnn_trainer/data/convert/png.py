@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from maskrcnn_trainer.data.convert.masks import Mask
+from maskrcnn_trainer.images.png_chunks import SIGNATURE
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ZLIB_HEADER = b"\x78\x01"  # deflate, window of 32 KiB, fastest
 _ADLER_MODULUS = 65521
 _BLANK = 32768  # bytes of zeros that are compressed once and for all
@@ -40,7 +40,7 @@ def to_png(mask: Mask) -> bytes:
     blank, end = _blank_blocks()
     data = (_ZLIB_HEADER, blank * blanks_above, middle, blank * blanks_below, end, struct.pack(">I", check))
     header = struct.pack(">IIBBBBB", mask.width, mask.height, 8, 0, 0, 0, 0)
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", b"".join(data)), _chunk(b"IEND", b"")))
+    return b"".join((SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", b"".join(data)), _chunk(b"IEND", b"")))
 
 
 @lru_cache(maxsize=1)

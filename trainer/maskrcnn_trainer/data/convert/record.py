@@ -10,8 +10,8 @@ from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
 from maskrcnn_trainer.data.convert.example import make_example
 from maskrcnn_trainer.data.convert.images import CheckedImage, check_image, encode_image
 from maskrcnn_trainer.data.convert.objects import Outcome, area_of, convert_object
-from maskrcnn_trainer.data.image_files import UnreadableImage
 from maskrcnn_trainer.data.records import frame
+from maskrcnn_trainer.images.decode import UnreadableImage
 
 
 @dataclass(frozen=True)

@@ -12,29 +12,27 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
-from maskrcnn_trainer.data.canvas import to_canvas
-from maskrcnn_trainer.data.image_files import UnreadableImage, read_pixels
+from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import directory_fault
+from maskrcnn_trainer.images.decode import SUFFIXES, UnreadableImage, decode
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """What images to calibrate on.
+    """Choice of the images to calibrate on.
 
     Attributes:
-        canvas: (height, width) of the network's input.
+        image_size: height and width of the padded image.
         batches, batch_size: how many images, and in what portions they are stored.
         seed: of the draw.
     """
 
-    canvas: tuple[int, int]
+    image_size: tuple[int, int]
     batches: int
     batch_size: int
     seed: int
@@ -44,7 +42,7 @@ class CalibrationSet:
         return self.batches * self.batch_size
 
     def drawn(self, available: int, source: str) -> NDArray[np.int64]:
-        """Which of ``available`` images, at random, each at most once; all of them where they are too few."""
+        """Return the indices of images drawn at random, each at most once; all of them where they are too few."""
         if available < self.wanted:
             log.warning(
                 "%s has %d images, --batches %d times --batch_size %d are %d: all of them are used",
@@ -53,10 +51,10 @@ class CalibrationSet:
         return np.random.default_rng(self.seed).permutation(available)[: self.wanted]
 
     def batched(self, images: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
+        """Yield batches float32 [B, 3, H, W] of images uint8 [h, w, 3]; the last may be smaller."""
         batch: list[NDArray[np.float32]] = []
         for image in images:
-            batch.append(to_canvas(image, self.canvas).pixels.transpose(2, 0, 1))
+            batch.append(pad_image(image, self.image_size).pixels.transpose(2, 0, 1))
             if len(batch) == self.batch_size:
                 yield np.stack(batch)
                 batch = []
@@ -65,7 +63,7 @@ class CalibrationSet:
 
 
 def record_batches(pattern: str, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
-    """The number of images and their batches, drawn at random over all training records.
+    """Return the number of images and their batches, drawn at random over all training records.
 
     Raises:
         InvalidInput: no records, or (when it is read) a record whose image cannot be decoded.
@@ -91,7 +89,7 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
 
 
 def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Iterator[NDArray[np.float32]]]:
-    """The number of images, at most, and their batches, drawn at random from a directory and those below it.
+    """Return the number of images, at most, and their batches, drawn at random from a directory and those below it.
 
     A file that cannot be read is reported, and another takes its place while there is one.
 
@@ -110,7 +108,7 @@ def directory_batches(directory: Path, wanted: CalibrationSet) -> tuple[int, Ite
     drawn = wanted.drawn(len(files), f"--cal_image_dir {directory}")
     spare = np.setdiff1d(np.arange(len(files)), drawn)
     np.random.default_rng(wanted.seed).shuffle(spare)
-    in_turn = [files[place] for place in (*drawn, *spare)]
+    in_turn = [files[index] for index in (*drawn, *spare)]
     return len(drawn), wanted.batched(_file_images(in_turn, len(drawn), directory))
 
 
@@ -120,7 +118,7 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         if decoded == count:
             return
         try:
-            pixels = read_pixels(path)
+            pixels = decode(path)
         except UnreadableImage as error:
             log.warning("%s is left out: %s", path, error)
             continue

@@ -1,4 +1,4 @@
-"""Chunks of a PNG file: what Pillow passes over and TensorFlow, which reads the records, refuses.
+"""Chunks of a PNG file: damage that Pillow accepts and TensorFlow, which reads the records, refuses.
 
 W3C PNG, 3rd edition (https://www.w3.org/TR/png-3/): 5.3 layout of a chunk, 5.6 order, 11.2 critical chunks.
 """
@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from maskrcnn_trainer.data.image_files import UnreadableImage
+from maskrcnn_trainer.images.decode import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FRAME = 12  # bytes of a chunk beside its data: length, type, checksum
@@ -57,15 +57,15 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
     Pillow does not look at the checksums of pixels; TensorFlow does.
     """
-    place, whole = len(SIGNATURE), memoryview(data)
-    while place + _FRAME <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + _FRAME + length
+    position, whole = len(SIGNATURE), memoryview(data)
+    while position + _FRAME <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + _FRAME + length
         if end > len(data):
             return
-        if zlib.crc32(whole[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+        if zlib.crc32(whole[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise UnreadableImage(f"is damaged: the checksum of its {kind.decode('latin-1')!a} chunk is wrong")
-        yield kind, whole[place + 8 : end - 4]
+        yield kind, whole[position + 8 : end - 4]
         if kind == b"IEND":
             return
-        place = end
+        position = end

@@ -1,4 +1,8 @@
-"""Image files as pixels, as conversion, training, inference, and calibration see them."""
+"""Decoding of images, the same for conversion, inference, calibration on files, and pictures.
+
+The pixels are those that TensorFlow decodes in the input pipeline (``data.examples.decode_pixels``) from what
+``dataset_convert`` stores; a test compares the two for every format.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +18,32 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maskrcnn_trainer.shared.files import read_regular
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Files that are taken for images in a directory, in any case."""
+
 
 class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreadable
-    """An image file that cannot be used; the text says why."""
+    """An image that cannot be used; the text says why and leaves its name to the caller."""
 
 
-def read_pixels(path: Path, *, exif: bool = False) -> NDArray[np.uint8]:
-    """Decodes an image file.
+def decode(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint8]:
+    """Return the pixels of an image.
 
-    Grey becomes three equal channels, of 16 bits the upper 8 are taken, alpha is dropped, CMYK and palettes are
-    converted: what ``dataset_convert`` stores and TensorFlow decodes for training.
+    Damage that leaves the pixels decodable is accepted; ``dataset_convert`` checks more (``data.convert.images``).
+    Grayscale becomes three equal channels, of 16 bits the upper 8 are taken, alpha is dropped, CMYK and palettes are
+    converted.
 
     Args:
-        path: of the file.
-        exif: turn the image as its EXIF orientation says; annotations are in stored pixels.
+        source: path of an image file, or its content.
+        exif: rotate the image as its EXIF orientation says; annotations are in stored pixels.
 
     Returns:
         uint8 [h, w, 3], RGB.
 
     Raises:
-        UnreadableImage: missing, damaged, cut off, of an unknown format or of 32 bits a channel.
+        UnreadableImage: missing, damaged, cut off, of an unknown format, or of 32 bits a channel.
     """
-    with opened(read_bytes(path)) as image:
+    with opened(source if isinstance(source, bytes) else read_bytes(source)) as image:
         return to_rgb(ImageOps.exif_transpose(image) if exif else image)
 
 
@@ -43,7 +51,7 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of an image file.
 
     Raises:
-        UnreadableImage: missing, empty, or no plain file.
+        UnreadableImage: missing, empty, or not a regular file.
     """
     try:
         data = read_regular(path)
@@ -59,7 +67,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     """Open an image of which only the header is decoded yet.
 
     Raises:
-        UnreadableImage: no known format, 32 bits a channel, or whatever the decoder raises inside the context.
+        UnreadableImage: unknown format, 32 bits a channel, or any error that the decoder raises inside the context.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on metadata and on size; faults in the pixels are errors

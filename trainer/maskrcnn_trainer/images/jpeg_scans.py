@@ -1,4 +1,4 @@
-"""Where the coded pixels of a JPEG file end, and whether they are all there.
+"""End and completeness of the coded pixels of a JPEG file.
 
 ITU-T T.81 (09/92), annex B: markers, segments, scans.
 """
@@ -34,17 +34,17 @@ class Scans:
 
 def find_scans(data: bytes) -> Scans:
     """Walk over the segments of a JPEG file, of which a thumbnail may be one, to the scans behind them."""
-    place, sequential = len(SIGNATURE) - 1, False
-    while found := _MARKER.search(data, place):
-        place = found.end()
+    position, sequential = len(SIGNATURE) - 1, False
+    while found := _MARKER.search(data, position):
+        position = found.end()
         marker = found[1][0]
         if found[0] == _SOS:
-            end = data.find(_EOI, place)
-            return Scans(end, sequential and data.find(_SOS, place, end) < 0) if end >= 0 else Scans(None, False)
+            end = data.find(_EOI, position)
+            return Scans(end, sequential and data.find(_SOS, position, end) < 0) if end >= 0 else Scans(None, False)
         if found[0] == _EOI:
             break
         if marker not in _ALONE:
-            place += int.from_bytes(data[place : place + 2], "big")
+            position += int.from_bytes(data[position : position + 2], "big")
         sequential = sequential or marker in _SEQUENTIAL
     return Scans(None, False)
 

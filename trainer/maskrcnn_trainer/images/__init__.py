@@ -1,0 +1,1 @@
+"""Image files: their pixels, and whether the stored bytes are intact."""
