@@ -85,10 +85,10 @@ def test_every_contract_is_broken_by_some_case() -> None:
 def test_exception_that_nothing_needs_is_found(copy: Path) -> None:
     config = copy / "pyproject.toml"
     text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace("core.merge -> pathlib", "core.plan -> pathlib"), encoding="utf-8")
+    config.write_text(text.replace("api.task_kinds -> pathlib", "core.plan -> pathlib"), encoding="utf-8")
     done = check(copy, "--contract", "decisions-without-io")
     assert "maskrcnn_operator.core.plan -> pathlib: in exceptions, but not in the code" in done.stdout
-    assert "maskrcnn_operator.core.merge -> pathlib: neither in allowed_packages nor in exceptions" in done.stdout
+    assert "maskrcnn_operator.api.task_kinds -> pathlib: neither in allowed_packages nor in exceptions" in done.stdout
     assert done.returncode == 1
 
 
