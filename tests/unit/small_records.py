@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from maskrcnn_trainer.data.convert.example import example_class, make_example
 from maskrcnn_trainer.data.records import frame
@@ -42,39 +45,37 @@ def write_records(
         images: the objects of each image.
         crowd: whether they are crowds.
         size: width and height that records give.
-        changes: lists of floats or integers of the last record, by feature.
+        changes: lists of the last record, by feature; their values give the kind of a list, unless it is empty.
     """
     last = list(images)[-1]
-    payloads = [
-        make_example(
-            byte_lists={
-                "image/encoded": [b"an image"],
-                "image/source_id": [str(image).encode()],
-                "image/object/class/text": [name.encode() for _, name in objects if name],
-                "image/object/mask": [b"a mask"] * len(objects),
-            },
-            float_lists=_changed(
-                {f"image/object/bbox/{side}": [value] * len(objects) for side, value in SIDES.items()},
-                changes if image == last else None,
-            ),
-            int_lists=_changed(
-                {
-                    "image/object/class/label": [number for number, _ in objects],
-                    "image/object/is_crowd": [int(crowd)] * len(objects),
-                    "image/width": [size[0]] if size else [],
-                    "image/height": [size[1]] if size else [],
-                },
-                changes if image == last else None,
-            ),
-        )
-        for image, objects in images.items()
-    ]
+    payloads = []
+    for image, objects in images.items():
+        features: dict[str, tuple[type, list[Any]]] = {
+            "image/encoded": (bytes, [b"an image"]),
+            "image/source_id": (bytes, [str(image).encode()]),
+            "image/object/class/text": (bytes, [name.encode() for _, name in objects if name]),
+            "image/object/mask": (bytes, [mask_png(*(size or (40, 30)))] * len(objects)),
+            **{f"image/object/bbox/{side}": (float, [value] * len(objects)) for side, value in SIDES.items()},
+            "image/object/class/label": (int, [number for number, _ in objects]),
+            "image/object/is_crowd": (int, [int(crowd)] * len(objects)),
+        }
+        if size:
+            features |= {"image/width": (int, [size[0]]), "image/height": (int, [size[1]])}
+        for key, values in (changes or {}).items() if image == last else ():
+            features[key] = (type(values[0]) if values else features[key][0], values)
+
+        def of_kind(kind: type, features: dict[str, tuple[type, list[Any]]] = features) -> dict[str, list[Any]]:
+            return {key: values for key, (found, values) in features.items() if found is kind}
+
+        payloads.append(make_example(byte_lists=of_kind(bytes), float_lists=of_kind(float), int_lists=of_kind(int)))
     path.write_bytes(b"".join(map(frame, payloads)))
     return path
 
 
-def _changed(lists: dict[str, list[Any]], changes: dict[str, list[Any]] | None) -> dict[str, list[Any]]:
-    return {key: (changes or {}).get(key, values) for key, values in lists.items()}
+def mask_png(width: int, height: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (width, height), 1).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def annotations(images: dict[int, Sequence[int]], categories: dict[int, str], **more: Any) -> dict[str, Any]:

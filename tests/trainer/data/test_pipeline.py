@@ -308,7 +308,8 @@ def test_bad_records_are_explained(
         elements(index, make_spec(data=PLAIN), 1)
     explained = data_error(raised.value)
     assert explained is not None
-    assert "1 objects but 0 masks" in str(explained)
+    assert str(explained).startswith(f"{index.files[0]}: record 0 (image a): ")
+    assert "image/object/mask has 0 values for 1 object" in str(explained)
     assert explained.exit_code == 64
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.unit.small_records import write_records
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches
+from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
 from maskrcnn_trainer.images.decode import decode
 
 pytestmark = pytest.mark.trainer
@@ -60,3 +61,11 @@ def test_deep_and_grey_images_have_the_pixels_of_inference(tmp_path: Path) -> No
     (batch,) = calibrate(tmp_path)
     seen = batch[0, 0, :96, :128] * 0.224 + 0.485
     np.testing.assert_allclose(seen, decode(tmp_path / "deep.tif")[..., 0] / 255, atol=1e-5)
+
+
+def test_training_record_whose_image_cannot_be_decoded_is_told_by_place_and_feature(tmp_path: Path) -> None:
+    file = write_records(tmp_path / "train.tfrecord", {7: []}, changes={"image/encoded": [b"\xff\xd8\xff cut"]})
+    _, batches = record_batches(str(file), CalibrationSet((128, 128), batches=1, batch_size=1, seed=1))
+    fault = "the JPEG in image/encoded is damaged or cut off; convert the data set again"
+    with pytest.raises(InvalidInput, match=rf"^{file}: record 0 \(image 7\): {fault}$"):
+        next(batches)

@@ -1,7 +1,7 @@
 """Which record is behind an error of TensorFlow's input pipeline, and what is wrong with it.
 
 TensorFlow decodes images inside its own graph, and its messages name no file. Looking for the record when something has
-gone wrong costs nothing while all is well.
+gone wrong costs nothing while all is well. The texts here are complete: nothing of TensorFlow's is in them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from maskrcnn_trainer.data import examples
@@ -17,6 +16,7 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.pipeline import data_error
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
+from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
 
 
@@ -44,7 +44,7 @@ def named_faults(
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            fault = data_error(error) or _first_fault(index, records_of(element), class_map)
+            fault = data_error(error) or first_fault(index, records_of(element), class_map)
             if fault is None:
                 raise
             raise fault from error
@@ -52,39 +52,65 @@ def named_faults(
         element += 1
 
 
-def _first_fault(index: RecordIndex, records: Iterable[int], class_map: ClassMap | None) -> InvalidInput | None:
+def first_fault(index: RecordIndex, records: Iterable[int], class_map: ClassMap | None = None) -> InvalidInput | None:
+    """Return what is wrong with the first of some records that training or evaluation cannot use, None if nothing.
+
+    Args:
+        index: the data set.
+        records: to be looked at.
+        class_map: of a training; None where the objects of records are not used.
+    """
     reader = RecordReader(index)
     for record in records:
-        where = f"{index.files[int(index.file_ids[record])]}, record at byte {int(index.offsets[record])}"
         try:
-            stored, source_id, objects = examples.parse_example(tf.constant(reader.read(int(record))))
-        except tf.errors.OpError as error:
-            return _fault(f"{where}: is no example as dataset_convert writes it ({_line(error)}): convert it again")
-        image = source_id.numpy().decode(errors="replace")
-        try:
-            pixels = examples.decode_pixels(stored.encoded)
-        except (tf.errors.OpError, ValueError) as error:
-            return _fault(f"{where}: image {image} cannot be decoded ({_line(error)}): mend it and convert it again")
-        found, given = pixels.shape[:2], stored.size.numpy()
-        if given.all() and tuple(given) != tuple(found):
-            return _fault(
-                f"{where}: image {image} has {found[1]}x{found[0]} pixels (width x height), but the record says "
-                f"{given[1]}x{given[0]}, in which its objects are: convert it again"
-            )
-        known = set(class_map.to_model) if class_map is not None else None
-        unknown = sorted(set(np.unique(objects.classes.numpy()).tolist()) - known) if known is not None else []
-        if unknown:
-            return _fault(
-                f"{where}: image {image} has objects of category {unknown[0]}, which valJsonFile and the first records "
-                "do not have: convert the data set again with annotations whose categories agree"
-            )
+            fault = _fault_of(index, reader, int(record), class_map)
+        except InvalidInput as error:  # damaged, or not a record of an image
+            return error
+        if fault:
+            return InvalidInput(f"{fault}; convert the data set again", reason="InvalidData")
     return None
 
 
-def _fault(message: str) -> InvalidInput:
-    return InvalidInput(message, reason="InvalidData")
+def _fault_of(index: RecordIndex, reader: RecordReader, record: int, class_map: ClassMap | None) -> str:
+    payload = tf.constant(reader.read(record))
+    summary = record_summary(index, records=[record], threads=1)
+    if faults := summary.image_faults + (summary.object_faults if class_map is not None else ()):
+        return faults[0]
+    where = f"{index.place(record)} (image {summary.source_ids[0].decode(errors='replace')})"
+    try:
+        stored, _ = examples.parse_image(payload)
+        objects = examples.parse_example(payload)[2] if class_map is not None else None
+    except tf.errors.OpError:
+        return f"{where}: is not a record as dataset_convert writes it"
+    try:
+        found = examples.decode_pixels(stored.encoded).shape[:2]
+    except (tf.errors.OpError, ValueError):
+        return f"{where}: {_undecodable(stored.encoded.numpy())}"
+    given = stored.size.numpy()
+    if any(given > 0) and not all((given == found) | (given == 0)):
+        height, width = (int(side) or "?" for side in given)
+        return (
+            f"{where}: image/encoded has {found[1]}x{found[0]} pixels (width x height), but image/width and "
+            f"image/height are {width}x{height}, in which the objects are"
+        )
+    unknown = set(objects.classes.numpy().tolist()) - set(class_map.to_model) if objects and class_map else set()
+    if unknown:
+        return (
+            f"{where}: image/object/class/label is {min(unknown)}, a category that valJsonFile and the first records "
+            "do not have: the categories of the annotations must agree"
+        )
+    return ""
 
 
-def _line(error: Exception) -> str:
-    text = str(getattr(error, "message", "") or error).strip()
-    return text.splitlines()[0].partition(" [Op:")[0][:200] if text else type(error).__name__
+def _undecodable(encoded: bytes) -> str:
+    """Return what is wrong with an image that TensorFlow cannot decode."""
+    if not encoded:
+        return "image/encoded is empty: an image is expected"
+    for signature, name in _SIGNATURES.items():
+        if encoded.startswith(signature):
+            return f"the {name} in image/encoded is damaged or cut off"
+    return "image/encoded is not a JPEG, PNG, BMP, or GIF file"
+
+
+_SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"GIF8": "GIF"}
+"""How the files begin that ``tf.io.decode_image`` takes."""

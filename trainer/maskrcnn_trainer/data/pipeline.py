@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,7 @@ from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.masks import BORDER, crop_masks
 from maskrcnn_trainer.data.order import DataOrder
 from maskrcnn_trainer.data.reader import RecordReader
+from maskrcnn_trainer.data.record_objects import MASK_HEADER, mask_count_fault, mask_fault
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.data.summary import record_summary
@@ -86,11 +87,17 @@ def training_dataset(
     stream = order or DataOrder(len(index), spec.seed)
     batch_size = spec.train_batch_size
 
+    def record_at(position: int) -> int:
+        (record,) = stream.records(np.array([position])).tolist()
+        return int(record)
+
+    def place(position: int) -> str:
+        return index.place(record_at(position))
+
     def read(element: np.int64) -> tuple[NDArray[np.object_], np.int64]:
         step, row = divmod(int(element), batch_size)
         position = start + (step * ranks + rank) * batch_size + row
-        (record,) = stream.records(np.array([position])).tolist()
-        return _text(reader.read(record)), np.int64(position)
+        return _text(reader.read(record_at(position))), np.int64(position)
 
     def read_record(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         payload, position = tf.numpy_function(_explained(read), [element], (tf.string, tf.int64))
@@ -98,7 +105,8 @@ def training_dataset(
 
     workers = spec.data_config.n_workers
     dataset = _mapped(tf.data.Dataset.counter(), read_record, workers)
-    dataset = _mapped(dataset, _training_example(spec, class_map, anchors, with_rpn_targets), parallel_calls(workers))
+    example = _training_example(spec, class_map, anchors, place, with_rpn_targets)
+    dataset = _mapped(dataset, example, parallel_calls(workers))
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
 
 
@@ -203,8 +211,32 @@ def data_error(error: tf.errors.OpError) -> InvalidInput | None:
     return InvalidInput(message.splitlines()[0], reason="InvalidData") if marked else None
 
 
+class _Cropped(NamedTuple):
+    """What cropping the masks of one record needs to know, as numbers.
+
+    Attributes:
+        position: in the global stream.
+        masks: number of them in the record; objects: the same.
+        height, width: of the stored image.
+        flipped: 1 where the image is mirrored.
+        left_out: objects that are left out for being too many.
+    """
+
+    position: int
+    masks: int
+    objects: int
+    height: int
+    width: int
+    flipped: int
+    left_out: int
+
+
 def _training_example(
-    spec: ExperimentSpec, class_map: ClassMap, anchors: NDArray[np.float32], with_rpn_targets: bool
+    spec: ExperimentSpec,
+    class_map: ClassMap,
+    anchors: NDArray[np.float32],
+    place: Callable[[int], str],
+    with_rpn_targets: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
     config, model_config = spec.data_config, spec.maskrcnn_config
     image_size, most = config.image_size, config.max_num_instances
@@ -215,17 +247,29 @@ def _training_example(
     oversize = _OversizeLog(most)
 
     def crop(
-        masks: NDArray[np.object_], boxes: NDArray[np.float32], flipped: np.bool_, left_out: np.int32, source_id: bytes
+        masks: NDArray[np.object_],
+        chosen: NDArray[np.int32],
+        boxes: NDArray[np.float32],
+        source_id: bytes,
+        numbers: NDArray[np.int64],
     ) -> NDArray[np.uint8]:
+        record = _Cropped(*numbers.tolist())
         image = source_id.decode(errors="replace")
-        if left_out:
-            oversize.count(image, len(boxes) + int(left_out))
-        if len(masks) != len(boxes):
-            raise InvalidInput(f"image {image}: {len(boxes)} objects but {len(masks)} masks: convert it again")
+        if record.left_out:
+            oversize.count(image, len(boxes) + record.left_out)
         try:
-            crops = crop_masks(list(masks), boxes, bool(flipped), mask_size)
+            fault = (
+                mask_fault([png[:MASK_HEADER] for png in masks], chosen.tolist(), (record.height, record.width))
+                if record.masks == record.objects
+                else mask_count_fault(record.masks, record.objects)
+            )
+            if fault:
+                raise ValueError(fault)
+            crops = crop_masks(list(masks), boxes, bool(record.flipped), mask_size)
         except ValueError as error:
-            raise InvalidInput(f"image {image}: {error}") from error
+            raise InvalidInput(
+                f"{place(record.position)} (image {image}): {error}; convert the data set again"
+            ) from error
         return np.pad(crops, [(0, most - len(crops)), (0, 0), (0, 0)])
 
     def example(record: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -242,11 +286,21 @@ def _training_example(
         chosen, left_out = examples.choose(objects, placed, config.skip_crowd_during_training, most)
         gt_boxes = tf.gather(placed.pixels, chosen)
         classes = examples.map_classes(tf.gather(objects.classes, chosen), raw_ids, model_ids)
-        # Without masks there is nothing to gather; crop then says so by name.
-        has_masks = tf.size(objects.masks) == tf.shape(boxes)[0]
-        masks = tf.cond(has_masks, lambda: tf.gather(objects.masks, chosen), lambda: objects.masks[:0])
+        # Another number of masks than of objects has nothing to gather; crop refuses it by the counts.
+        num_masks, num_objects = tf.size(objects.masks), tf.shape(boxes)[0]
+        masks = tf.cond(num_masks == num_objects, lambda: tf.gather(objects.masks, chosen), lambda: objects.masks[:0])
+        height, width = tf.unstack(tf.shape(image)[:2])
+        cropped = _Cropped(position, num_masks, num_objects, height, width, flipped, left_out)
         crops = tf.numpy_function(
-            _explained(crop), [masks, tf.gather(placed.fractions, chosen), flipped, left_out, source_id], tf.uint8
+            _explained(crop),
+            [
+                masks,
+                chosen,
+                tf.gather(placed.fractions, chosen),
+                source_id,
+                tf.stack([tf.cast(number, tf.int64) for number in cropped]),
+            ],
+            tf.uint8,
         )
         side = mask_size + 2 * BORDER
         rest = most - tf.size(chosen)

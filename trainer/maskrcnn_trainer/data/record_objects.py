@@ -1,7 +1,8 @@
-"""Faults in the objects of a record that no checksum shows: lists of different lengths and invalid boxes."""
+"""Faults in the objects of a record that no checksum shows: lists of different lengths, invalid boxes and masks."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,14 +13,19 @@ SIDES = ("ymin", "xmin", "ymax", "xmax")
 # training cuts boxes at the image; one that leaves it by more than its side is in other units
 _LOWEST, _HIGHEST = -1.0, 2.0
 
+MASK_HEADER = 24
+"""Bytes of a PNG up to the end of its width and height: PNG, 2nd edition (W3C, ISO/IEC 15948:2003), 5.2 and 11.2.2."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 
-def list_fault(labels: Sequence[int], lengths: Sequence[int], crowds: int) -> str:
+
+def list_fault(labels: Sequence[int], lengths: Sequence[int], crowds: int, masks: int) -> str:
     """Return what is wrong with the lists of a record, "" if nothing.
 
     Args:
         labels: category id of each object.
         lengths: of the lists of each of :data:`SIDES`.
         crowds: length of ``is_crowd``, which may be absent (0).
+        masks: length of ``mask``, 0 in records without masks.
     """
     objects = len(labels)
     for side, length in zip(SIDES, lengths, strict=True):
@@ -27,9 +33,54 @@ def list_fault(labels: Sequence[int], lengths: Sequence[int], crowds: int) -> st
             return f"{_values('image/object/bbox/' + side, length)} for {_objects(objects)}"
     if crowds not in (0, objects):
         return f"{_values('image/object/is_crowd', crowds)} for {_objects(objects)}"
+    if masks not in (0, objects):
+        return mask_count_fault(masks, objects)
     if objects and max(labels) > LARGEST_LABEL:
         return f"image/object/class/label is {max(labels)}: category ids must be at most {LARGEST_LABEL}"
     return ""
+
+
+def mask_count_fault(masks: int, objects: int) -> str:
+    """Return what is wrong with a record that has another number of masks than of objects."""
+    return f"{_values('image/object/mask', masks)} for {_objects(objects)}"
+
+
+def mask_fault(headers: Sequence[bytes], positions: Sequence[int], size: tuple[int, int]) -> str:
+    """Return what is wrong with the first of the masks that cannot be one of its image, "" if nothing.
+
+    Args:
+        headers: the first :data:`MASK_HEADER` bytes of each mask, fewer where it has fewer.
+        positions: of each mask in its record.
+        size: height and width of the image, 0 where unknown.
+    """
+    height, width = size
+    valid = _PNG + struct.pack(">I4s2I", 13, b"IHDR", width, height) if _fits(width) and _fits(height) else b""
+    if set(headers) <= {valid}:
+        return ""
+    for position, header in zip(positions, headers, strict=True):
+        name = f"image/object/mask[{position}]"
+        if not header:
+            return f"{name} is empty: a PNG is expected"
+        if len(header) < MASK_HEADER or not header.startswith(_PNG) or header[12:16] != b"IHDR":
+            return f"{name} is not a PNG"
+        found_width, found_height = struct.unpack(">2I", header[16:])
+        if found_height != (height or found_height) or found_width != (width or found_width):
+            return f"{name} is {found_width}x{found_height} (width x height), but the image is {width}x{height}"
+    return ""
+
+
+def _fits(side: int) -> bool:
+    return 0 < side < 2**32
+
+
+def without_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which boxes, float32 [n, 4] in fractions of their image (y1 x1 y2 x2), have no area inside it, bool [n].
+
+    Training skips them.
+    """
+    inside = np.clip(boxes, 0.0, 1.0)
+    has_area: NDArray[np.bool_] = (inside[:, :2] < inside[:, 2:]).all(axis=1)
+    return ~has_area
 
 
 def wrong_boxes(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -53,6 +53,11 @@ class RecordIndex:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def place(self, record: int) -> str:
+        """Return the file of a record and its number in that file, from 0, for messages."""
+        file_id = int(self.file_ids[record])
+        return f"{self.files[file_id]}: record {record - int(np.searchsorted(self.file_ids, file_id))}"
+
 
 def shard_name(tag: str, shard: int, num_shards: int) -> str:
     """The file name of a shard, such as ``train-00000-of-00256.tfrecord``."""

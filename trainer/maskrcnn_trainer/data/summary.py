@@ -1,9 +1,4 @@
-"""Contents of a set of records, found without reading the images: categories, image ids and sizes, objects.
-
-A record is a ``tf.train.Example``: a protobuf map from feature name to a list of bytes, floats or integers. The encoded
-image is nearly all of its bytes. The map is walked by hand (protobuf.dev/programming-guides/encoding): values that are
-not asked for are skipped by their length, and large ones are never read from the file.
-"""
+"""Contents of a set of records, found without reading the images: categories, image ids and sizes, objects."""
 
 from __future__ import annotations
 
@@ -13,28 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.reader import RecordReader
-from maskrcnn_trainer.data.record_objects import SIDES, box_fault, list_fault, wrong_boxes
+from maskrcnn_trainer.data.record_objects import SIDES, box_fault, without_area, wrong_boxes
 from maskrcnn_trainer.data.records import SHARD, RecordIndex
+from maskrcnn_trainer.data.scan import RecordScan, scan_record
 from maskrcnn_trainer.errors import InvalidInput
-
-_CHUNK = 4096  # one page: what a read costs anyway
-
-_LABEL = b"image/object/class/label"
-_TEXT = b"image/object/class/text"
-_CROWD = b"image/object/is_crowd"
-_SOURCE_ID = b"image/source_id"
-_MASK = b"image/object/mask"
-_ENCODED = b"image/encoded"
-_HEIGHT = b"image/height"
-_WIDTH = b"image/width"
-_INTEGERS = frozenset((_LABEL, _CROWD, _HEIGHT, _WIDTH))
-_BOX_SIDES = tuple(f"image/object/bbox/{side}".encode() for side in SIDES)
 
 
 @dataclass(frozen=True)
@@ -46,18 +28,25 @@ class RecordSummary:
             category is without names where the records have none.
         source_ids: ``image/source_id`` of each record, in the order of the index.
         num_instances: int64 [N], objects of each record; num_crowds: those of them that are crowds.
+        num_flat: int64 [N], objects whose boxes have no area inside their image; num_flat_crowds: the crowds of them.
+        flat_example: the first of those objects, "" if there is none.
         has_masks: bool [N], whether the record has masks (true for a record without objects).
         sizes: int64 [N, 2], height and width that the record gives; 0 where it gives none.
-        faults: what is wrong with the objects of records, one text a record.
+        image_faults: what is wrong with the features of images, one text a record.
+        object_faults: what is wrong with the objects of records, one text a record.
     """
 
     categories: Mapping[str, Mapping[int, frozenset[str]]]
     source_ids: tuple[bytes, ...]
     num_instances: NDArray[np.int64]
     num_crowds: NDArray[np.int64]
+    num_flat: NDArray[np.int64]
+    num_flat_crowds: NDArray[np.int64]
+    flat_example: str
     has_masks: NDArray[np.bool_]
     sizes: NDArray[np.int64]
-    faults: tuple[str, ...]
+    image_faults: tuple[str, ...]
+    object_faults: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -73,21 +62,54 @@ class RecordSummary:
         Args:
             skip_crowd: whether crowds are left out of training.
         """
-        objects, crowds = int(self.num_instances.sum()), int(self.num_crowds.sum())
-        if objects > (crowds if skip_crowd else 0):
+        objects, flat = int(self.num_instances.sum()), int(self.num_flat.sum())
+        crowds = int(self.num_crowds.sum()) if skip_crowd else 0
+        flat_crowds = int(self.num_flat_crowds.sum()) if skip_crowd else 0
+        if objects > crowds + flat - flat_crowds:
             return
-        found = f"all {objects} objects are crowds (iscrowd 1), which training leaves out" if objects else "no object"
+        if not objects:
+            found = "no object"
+        elif crowds == objects:
+            found = f"all {objects} objects are crowds (iscrowd 1), which training leaves out"
+        elif flat == objects:
+            found = f"the boxes of all {objects} objects have no area inside their image ({self.flat_example})"
+        else:
+            found = (
+                f"of {objects} objects {crowds} are crowds (iscrowd 1), which training leaves out, and the boxes of "
+                f"all others have no area inside their image ({self.flat_example})"
+            )
         raise InvalidInput(
             f"trainingFilePattern: {len(self)} records, {found}: nothing can be learned from them; see the warnings of "
             "dataset_convert, and convert the data set again",
             reason="InvalidData",
         )
 
+    def flat_remark(self) -> str:
+        """Return a remark on the objects whose boxes have no area inside their image, "" if there is none."""
+        flat = int(self.num_flat.sum())
+        if not flat:
+            return ""
+        return (
+            f"trainingFilePattern: {flat} of {int(self.num_instances.sum())} objects are left out of training, since "
+            f"their boxes have no area inside their image, such as {self.flat_example}"
+        )
+
+    def require_sound_images(self, field: str) -> None:
+        """Raise InvalidInput where the features of an image cannot be read.
+
+        Args:
+            field: of the spec, that gave the records.
+        """
+        self._refuse(field, self.image_faults)
+
     def require_sound_objects(self) -> None:
         """Raise InvalidInput where the objects of a record cannot be learned from."""
-        if self.faults:
+        self._refuse("trainingFilePattern", self.object_faults)
+
+    def _refuse(self, field: str, faults: Sequence[str]) -> None:
+        if faults:
             raise InvalidInput(
-                f"trainingFilePattern: {len(self.faults)} of {len(self)} records have wrong values: {self.faults[0]}; "
+                f"{field}: {len(faults)} of {len(self)} records have wrong values: {faults[0]}; "
                 "convert the data set again",
                 reason="InvalidData",
             )
@@ -125,11 +147,15 @@ def record_summary(
     threads = threads or max(8, 2 * len(os.sched_getaffinity(0)))
     shard_sets = [_shard_set(name) for name in index.files]
     names: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    scans: list[_Scan] = []
-    faults: list[str] = []
+    scans: list[RecordScan] = []
+    image_faults: list[str] = []
+    object_faults: list[str] = []
+    crowds: list[int] = []
+    flat: list[NDArray[np.int64]] = []
+    flat_example = ""
 
-    def scan_block(block: NDArray[np.int64]) -> list[_Scan]:
-        return [_scan(reader, int(record)) for record in block]
+    def scan_block(block: NDArray[np.int64]) -> list[RecordScan]:
+        return [scan_record(reader, int(record)) for record in block]
 
     with ThreadPoolExecutor(threads, thread_name_prefix="record-summary") as pool:
         for block, scanned in zip(blocks, pool.map(scan_block, blocks), strict=True):
@@ -137,8 +163,14 @@ def record_summary(
                 of_set = names[shard_sets[index.file_ids[record]]]
                 for number, name in scan.categories:
                     of_set[number].update({name} if name else ())
-            faults.extend(_object_faults(index, block, scanned))
-            scans.extend(scan._replace(boxes=()) for scan in scanned)
+            objects = _Objects(scanned)
+            image_faults.extend(_told(index, block, scanned, [scan.image_fault for scan in scanned]))
+            object_faults.extend(_told(index, block, scanned, objects.faults()))
+            crowds.extend(sum(scan.crowds) for scan in scanned)
+            flat.append(objects.flat_counts())
+            flat_example = flat_example or next(_told(index, block, scanned, objects.flat_examples()), "")
+            scans.extend(scan._replace(boxes=(), crowds=b"") for scan in scanned)
+    flat_counts = np.concatenate([np.zeros((0, 2), np.int64), *flat])
     return RecordSummary(
         {
             shard_set: {number: frozenset(found) for number, found in of_set.items()}
@@ -146,26 +178,70 @@ def record_summary(
         },
         tuple(scan.source_id for scan in scans),
         np.asarray([scan.objects for scan in scans], np.int64),
-        np.asarray([scan.crowds for scan in scans], np.int64),
+        np.asarray(crowds, np.int64),
+        flat_counts[:, 0],
+        flat_counts[:, 1],
+        flat_example,
         np.asarray([scan.has_masks for scan in scans], np.bool_),
         np.asarray([scan.size for scan in scans], np.int64).reshape(-1, 2),
-        tuple(faults),
+        tuple(image_faults),
+        tuple(object_faults),
     )
 
 
-def _object_faults(index: RecordIndex, records: NDArray[np.int64], scans: Sequence[_Scan]) -> Iterator[str]:
-    """Yield what is wrong with the objects of scanned records, the first fault of each."""
-    sides = [b"".join([scan.boxes[side] for scan in scans]) for side in range(len(SIDES))]
-    boxes = np.stack([np.frombuffer(side, "<f4") for side in sides], axis=1)
-    wrong = np.flatnonzero(wrong_boxes(boxes))
-    starts = np.cumsum([0, *(len(scan.boxes[0]) // 4 for scan in scans)])
-    first = dict(zip(reversed(np.searchsorted(starts, wrong, "right") - 1), reversed(wrong), strict=True))
-    for number, (record, scan) in enumerate(zip(records, scans, strict=True)):
-        fault = scan.fault
-        if number in first:
-            fault = box_fault(boxes[first[number]], int(first[number] - starts[number]))
-        if fault:
-            yield f"{_place(index, int(record))} (image {scan.source_id.decode(errors='replace')}): {fault}"
+class _Objects:
+    """The objects of some records, whose boxes are checked at once.
+
+    Args:
+        scans: of the records.
+    """
+
+    def __init__(self, scans: Sequence[RecordScan]) -> None:
+        self._scans = scans
+        sides = [b"".join([scan.boxes[side] for scan in scans]) for side in range(len(SIDES))]
+        self._boxes = np.stack([np.frombuffer(side, "<f4") for side in sides], axis=1)
+        self._crowds = np.frombuffer(b"".join([scan.crowds for scan in scans]), np.bool_)
+        counts = [len(scan.boxes[0]) // 4 for scan in scans]
+        self._starts = np.cumsum([0, *counts])
+        self._owners = np.repeat(np.arange(len(scans)), counts)
+        self._flat = without_area(self._boxes)
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the objects of each record, the first fault, "" where nothing is."""
+        first = self._first(wrong_boxes(self._boxes))
+        return [
+            box_fault(self._boxes[first[number]], int(first[number] - self._starts[number]))
+            if number in first
+            else scan.object_fault
+            for number, scan in enumerate(self._scans)
+        ]
+
+    def flat_counts(self) -> NDArray[np.int64]:
+        """Return the number of boxes without area of each record, and that of the crowds of them, int64 [n, 2]."""
+        counted = (self._flat, self._flat & self._crowds)
+        return np.stack([np.bincount(self._owners[which], minlength=len(self._scans)) for which in counted], axis=1)
+
+    def flat_examples(self) -> list[str]:
+        """Return the name of the first box without area of each record, "" where there is none."""
+        first = self._first(self._flat)
+        return [
+            f"image/object/bbox[{first[number] - self._starts[number]}]" if number in first else ""
+            for number in range(len(self._scans))
+        ]
+
+    def _first(self, which: NDArray[np.bool_]) -> dict[int, int]:
+        """Return the first of the chosen boxes of each record that has one."""
+        chosen = np.flatnonzero(which)
+        return dict(zip(self._owners[chosen][::-1].tolist(), chosen[::-1].tolist(), strict=True))
+
+
+def _told(
+    index: RecordIndex, records: NDArray[np.int64], scans: Sequence[RecordScan], texts: Sequence[str]
+) -> Iterator[str]:
+    """Yield the texts that are not empty, each with its record."""
+    for record, scan, text in zip(records, scans, texts, strict=True):
+        if text:
+            yield f"{index.place(int(record))} (image {scan.source_id.decode(errors='replace')}): {text}"
 
 
 def _shard_set(name: str) -> str:
@@ -174,196 +250,3 @@ def _shard_set(name: str) -> str:
     shard = SHARD.fullmatch(path.name)
     pattern = f"{shard['tag']}-*-of-{shard['total']}{shard['suffix'] or ''}" if shard else path.name
     return str(path.with_name(pattern))
-
-
-class _Scan(NamedTuple):
-    """What is kept of one record.
-
-    Attributes:
-        categories: pairs of id and name ("" where there is none).
-        boxes: the packed float32 of each of :data:`SIDES`, as many of each; empty where there is a `fault`.
-        size: height and width, 0 where there is none.
-        fault: what is wrong with the lists of its objects, "" if nothing.
-    """
-
-    categories: frozenset[tuple[int, str]]
-    objects: int
-    crowds: int
-    source_id: bytes
-    has_masks: bool
-    boxes: Sequence[bytes]
-    size: tuple[int, int]
-    fault: str
-
-
-class _Window:
-    """Bytes of one record, read in pages as they are asked for."""
-
-    def __init__(self, reader: RecordReader, record: int) -> None:
-        self._reader = reader
-        self._record = record
-        self._start = 0
-        self._data = b""
-        self.length = int(reader.index.lengths[record])
-
-    def bytes_at(self, position: int, length: int) -> bytes:
-        begin = position - self._start
-        if begin < 0 or begin + length > len(self._data):
-            self._data = self._reader.read_part(self._record, position, max(length, _CHUNK))
-            self._start, begin = position, 0
-        part = self._data[begin : begin + length]
-        if len(part) != length:
-            raise ValueError("truncated")
-        return part
-
-    def varint_at(self, position: int) -> tuple[int, int]:
-        begin = position - self._start
-        if 0 <= begin < len(self._data) and self._data[begin] < 0x80:
-            return self._data[begin], position + 1
-        value, shift = 0, 0
-        while True:
-            byte = self.bytes_at(position, 1)[0]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value, position
-            shift += 7
-            if shift > 63:
-                raise ValueError("a varint of more than ten bytes")
-
-
-def _fields(window: _Window, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, begin, end, value) of the fields of one message; a varint has its value, others -1."""
-    if end > window.length:
-        raise ValueError("truncated")
-    while position < end:
-        tag, position = window.varint_at(position)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, after = window.varint_at(position)
-            yield number, position, after, value
-            position = after
-        elif wire_type == 2:
-            length, position = window.varint_at(position)
-            if position + length > end:
-                raise ValueError("truncated")
-            yield number, position, position + length, -1
-            position += length
-        elif wire_type in (1, 5):
-            length = 8 if wire_type == 1 else 4
-            yield number, position, position + length, -1
-            position += length
-        else:
-            raise ValueError(f"wire type {wire_type}")
-
-
-def _scan(reader: RecordReader, record: int) -> _Scan:
-    window = _Window(reader, record)
-    integers: dict[bytes, list[int]] = {}
-    sides = dict.fromkeys(_BOX_SIDES, b"")
-    texts: list[bytes] = []
-    source_id, has_masks, has_image = b"", False, False
-    try:
-        for key, begin, end in _features(window):
-            if key in _INTEGERS:
-                integers[key] = _integers(window, begin, end)
-            elif key in sides:
-                sides[key] = _floats(window, begin, end)
-            elif key == _TEXT:
-                texts = list(_items(window, begin, end))
-            elif key == _SOURCE_ID:
-                source_id = next(_items(window, begin, end), b"")
-            elif key == _MASK:
-                has_masks = _list_length(window, begin, end) > 0
-            elif key == _ENCODED:
-                has_image = True
-    except ValueError as error:
-        raise InvalidInput(f"{_place(reader.index, record)}: is not a tf.train.Example ({error})") from error
-    if not has_image:
-        raise InvalidInput(
-            f"{_place(reader.index, record)}: has no feature image/encoded: it was not written by dataset_convert"
-        )
-    labels, crowds = integers.get(_LABEL, []), integers.get(_CROWD, [])
-    names = texts if len(texts) == len(labels) else [b""] * len(labels)
-    categories = frozenset(
-        (label, text.decode(errors="replace")) for label, text in set(zip(labels, names, strict=True))
-    )
-    boxes = list(sides.values())
-    fault = list_fault(labels, [len(packed) // 4 for packed in boxes], len(crowds))
-    return _Scan(
-        categories,
-        len(labels),
-        sum(map(bool, crowds)),
-        source_id,
-        has_masks or not labels,
-        [b""] * len(boxes) if fault else boxes,
-        (next(iter(integers.get(_HEIGHT, ())), 0), next(iter(integers.get(_WIDTH, ())), 0)),
-        fault,
-    )
-
-
-def _place(index: RecordIndex, record: int) -> str:
-    file_id = int(index.file_ids[record])
-    return f"{index.files[file_id]}: record {record - int(np.searchsorted(index.file_ids, file_id))}"
-
-
-def _features(window: _Window) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each feature of a record, and where its value begins and ends."""
-    for number, begin, end, _ in _fields(window, 0, window.length):
-        if number != 1:
-            continue
-        for map_number, entry_begin, entry_end, _ in _fields(window, begin, end):
-            if map_number == 1:
-                yield _entry(window, entry_begin, entry_end)
-
-
-def _entry(window: _Window, begin: int, end: int) -> tuple[bytes, int, int]:
-    key, value_begin, value_end = b"", end, end
-    for number, field_begin, field_end, _ in _fields(window, begin, end):
-        if number == 1:
-            key = window.bytes_at(field_begin, field_end - field_begin)
-        elif number == 2:
-            value_begin, value_end = field_begin, field_end
-    return key, value_begin, value_end
-
-
-def _list_length(window: _Window, begin: int, end: int) -> int:
-    return sum(list_end - list_begin for _, list_begin, list_end, _ in _fields(window, begin, end))
-
-
-def _items(window: _Window, begin: int, end: int) -> Iterator[bytes]:
-    for kind, list_begin, list_end, _ in _fields(window, begin, end):
-        if kind == 1:
-            for number, item_begin, item_end, _ in _fields(window, list_begin, list_end):
-                if number == 1:
-                    yield window.bytes_at(item_begin, item_end - item_begin)
-
-
-def _integers(window: _Window, begin: int, end: int) -> list[int]:
-    values: list[int] = []
-    for kind, list_begin, list_end, _ in _fields(window, begin, end):
-        if kind != 3:
-            continue
-        for number, item_begin, item_end, value in _fields(window, list_begin, list_end):
-            if number != 1:
-                continue
-            if value >= 0:
-                values.append(value)
-            position = item_begin
-            while value < 0 and position < item_end:  # packed
-                packed, position = window.varint_at(position)
-                values.append(packed)
-    return [value - 2**64 if value >= 2**63 else value for value in values]
-
-
-def _floats(window: _Window, begin: int, end: int) -> bytes:
-    """Return a list of floats as packed float32, little endian."""
-    packed = b""
-    for kind, list_begin, list_end, _ in _fields(window, begin, end):
-        if kind == 2:
-            for number, item_begin, item_end, _ in _fields(window, list_begin, list_end):
-                if number == 1:
-                    packed += window.bytes_at(item_begin, item_end - item_begin)
-    if len(packed) % 4:
-        raise ValueError("a list of floats is cut off")
-    return packed

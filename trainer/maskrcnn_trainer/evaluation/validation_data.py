@@ -60,14 +60,15 @@ def open_validation(spec: ExperimentSpec) -> ValidationData:
     """Open the validation data of a spec. The images are not read.
 
     Raises:
-        InvalidInput: the annotations or the records cannot be read, a record is of an image that the annotations lack
-            or give another size, or the images to be evaluated have no object.
+        InvalidInput: the annotations or the records cannot be read, a record has wrong values, is of an image that the
+            annotations lack or give another size, or the images to be evaluated have no object.
     """
     config = spec.data_config
     ground_truth = GroundTruth.load(str(config.val_json_file))
     records = index_records(str(config.validation_file_pattern))
     limit = min(config.eval_samples or len(records), len(records))
     summary = record_summary(records, records=np.arange(limit))
+    summary.require_sound_images("validationFilePattern")
     source_ids = [one.decode("utf-8", "replace") for one in summary.source_ids]
     images = json_image_ids(ground_truth.image_ids)
     unknown = [one for one in source_ids if one not in images]

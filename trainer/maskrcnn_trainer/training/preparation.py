@@ -38,16 +38,19 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     """Open and check the training and validation data.
 
     Raises:
-        InvalidInput: a set of shards is incomplete, there is no object, objects have wrong values or no masks,
-            categories of training and validation contradict each other, class ids do not fit ``numClasses``, or the
-            validation data cannot be evaluated (see :func:`open_validation`).
+        InvalidInput: a set of shards is incomplete, there is no object, images or objects have wrong values or
+            no masks, categories of training and validation contradict each other, class ids do not fit
+            ``numClasses``, or the validation data cannot be evaluated (see :func:`open_validation`).
     """
     config = spec.data_config
     records = index_records(str(config.training_file_pattern))
     summary = record_summary(records)
+    summary.require_sound_images("trainingFilePattern")
     summary.require_sound_objects()
     summary.require_masks()
     summary.require_objects(skip_crowd=config.skip_crowd_during_training)
+    if remark := summary.flat_remark():
+        log.warning("%s", remark)
     validation = open_validation(spec)
     names = _compared_categories(summary, validation)
     class_map = class_map_for(names, validation.ground_truth.category_names, config.num_classes)

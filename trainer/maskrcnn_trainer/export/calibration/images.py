@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.data import examples
+from maskrcnn_trainer.data.faults import first_fault
 from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
@@ -80,11 +81,10 @@ def _record_images(index: RecordIndex, drawn: NDArray[np.int64]) -> Iterator[NDA
             encoded, _ = examples.parse_image(tf.constant(reader.read(int(record))))
             pixels = examples.decode(encoded).numpy()
         except tf.errors.InvalidArgumentError as error:
-            raise InvalidInput(
-                f"{index.files[int(index.file_ids[record])]}: record {record} of the set has an image that cannot be "
-                f"decoded; convert the data set again ({_first_line(error)})",
-                reason="InvalidData",
-            ) from error
+            fault = first_fault(index, [int(record)])
+            if fault is None:
+                raise
+            raise fault from error
         yield pixels
 
 
@@ -126,8 +126,3 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         yield pixels
     if not decoded:
         raise InvalidInput(f"--cal_image_dir {directory}: none of its images can be used", reason="InvalidData")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
