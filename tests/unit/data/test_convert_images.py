@@ -230,6 +230,46 @@ def test_png_whose_chunks_training_reads_is_stored_as_it_is(tmp_path: Path, part
     assert check_image(tmp_path / "a.png", 30, 40).stored == "png"
 
 
+ROWS = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("compressed", "reason"),
+    [
+        (zlib.compress(ROWS[: len(ROWS) // 2]), "is cut off: it holds 1,815 of 3,630 bytes of pixels"),
+        (zlib.compress(b""), "is cut off: it holds 0 of 3,630 bytes of pixels"),
+        (zlib.compress(ROWS)[:-4], "is cut off: the checksum of its pixels is missing"),
+        (zlib.compress(ROWS)[:-1] + b"x", "is damaged: its compressed pixels .* are not a valid zlib stream"),
+    ],
+    ids=["half of the rows", "no rows", "no checksum", "another checksum"],
+)
+def test_png_with_other_pixels_than_its_header_says_is_refused(tmp_path: Path, compressed: bytes, reason: str) -> None:
+    parts = (header(2), chunk(b"IDAT", compressed), END)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(UnreadableImage, match=f"^{reason}$"):
+        check_image(tmp_path / "a.png", 30, 40)
+
+
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (3, 1), (1, 5)], ids=str)
+@pytest.mark.parametrize(("depth", "color_type"), [(1, 0), (4, 0), (16, 0), (8, 2), (16, 2), (8, 4), (8, 6)])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_sound_png_of_every_layout_is_stored_as_it_is(
+    tmp_path: Path, size: tuple[int, int], depth: int, color_type: int, *, interlaced: bool
+) -> None:
+    width, height = size
+    bits = np.zeros((height, width, depth * {0: 1, 2: 3, 4: 2, 6: 4}[color_type]), np.uint8)
+    passes = [bits[y::down, x::across] for x, y, across, down in PASSES] if interlaced else [bits]
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for part in passes if part.size for row in part)
+    first = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, interlaced))
+    compressed = zlib.compress(rows)
+    data = chunk(b"IDAT", compressed[:3]) + chunk(b"IDAT", compressed[3:])
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + first + data + END)
+    assert check_image(tmp_path / "a.png", height, width).stored == "png"
+
+
 @pytest.mark.parametrize("from_end", [100, 13], ids=["pixels", "checksum"])
 def test_png_with_a_changed_byte_is_refused(tmp_path: Path, from_end: int) -> None:
     data = write(tmp_path / "a.png", compress_level=0)

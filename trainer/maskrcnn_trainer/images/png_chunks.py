@@ -30,7 +30,7 @@ def check_chunks(data: bytes) -> bool:
     """
     seen: set[bytes] = set()
     color_type = -1
-    for kind, body in _chunks(data):
+    for kind, body in chunks(data):
         name = kind.decode("latin-1")
         if not (kind.isalpha() and kind.isascii()):
             raise UnreadableImage(f"is damaged: {name!a} is not the type of a chunk")
@@ -52,7 +52,7 @@ def check_chunks(data: bytes) -> bool:
     return b"IEND" in seen
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Yield type and data of each chunk up to IEND, or up to the one that the end of the file cuts off.
 
     Pillow does not look at the checksums of pixels; TensorFlow does.

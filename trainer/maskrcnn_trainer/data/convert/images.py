@@ -22,6 +22,7 @@ from maskrcnn_trainer.images.jpeg_scans import SIGNATURE as JPEG
 from maskrcnn_trainer.images.jpeg_scans import decode_coarsely, find_scans, holds_all_pixels
 from maskrcnn_trainer.images.png_chunks import SIGNATURE as PNG
 from maskrcnn_trainer.images.png_chunks import check_chunks
+from maskrcnn_trainer.images.png_pixels import check_pixels
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -91,6 +92,8 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
         if width * height > most:
             raise UnreadableImage(f"has {width}x{height} pixels: training decodes {most:,} pixels at most")
         has_lost_pixels = False
+        if stored == "png":
+            check_pixels(data)
         if scans is None:
             image.load()
         elif not holds_all_pixels(data, scans):

@@ -1,0 +1,58 @@
+"""Compressed pixels of a PNG file: damage that Pillow accepts and TensorFlow, which reads the records, refuses.
+
+W3C PNG, 3rd edition (https://www.w3.org/TR/png-3/): 7.2 rows, 8.1 passes, 10.1 compression.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+
+from maskrcnn_trainer.images.decode import UnreadableImage
+from maskrcnn_trainer.images.png_chunks import chunks
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of an interlaced image: first column, first row, and the steps between columns and between rows of each pass."""
+_INFLATED_AT_ONCE = 1 << 20
+
+
+def check_pixels(data: bytes) -> None:
+    """Inflate the pixels of a PNG file with sound chunks: Pillow fills missing rows, and ignores their checksum.
+
+    Raises:
+        UnreadableImage: the stream is invalid, or ends before its last row or before its checksum.
+    """
+    parts = list(chunks(data))
+    expected, found, stream = _inflated_bytes(bytes(parts[0][1])), 0, zlib.decompressobj()
+    run = itertools.takewhile(
+        lambda part: part[0] == b"IDAT", itertools.dropwhile(lambda part: part[0] != b"IDAT", parts)
+    )
+    try:
+        for _, part in run:
+            rest: bytes | memoryview = part
+            while rest and not stream.eof:
+                found += len(stream.decompress(rest, _INFLATED_AT_ONCE))
+                rest = stream.unconsumed_tail
+                if found > expected:
+                    return  # a decoder does not read what is too much
+    except zlib.error:
+        raise UnreadableImage("is damaged: its compressed pixels (IDAT chunks) are not a valid zlib stream") from None
+    if found < expected:
+        raise UnreadableImage(f"is cut off: it holds {found:,} of {expected:,} bytes of pixels")
+    if not stream.eof:
+        raise UnreadableImage("is cut off: the checksum of its pixels is missing")
+
+
+def _inflated_bytes(header: bytes) -> int:
+    """Return the bytes of all rows, each with the byte of its filter, by the IHDR chunk."""
+    width, height, depth, color_type, _, _, interlace = struct.unpack(">2I5B", header)
+    bits = depth * _CHANNELS.get(color_type, 0)
+    passes = _PASSES if interlace else ((0, 0, 1, 1),)
+    total = 0
+    for column, row, across, down in passes:
+        columns, rows = -(-(width - column) // across), -(-(height - row) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
