@@ -12,7 +12,12 @@ import pytest
 from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
 
 CLOSED = ["", ">&-", "2>&-", "<&- >&- 2>&-"]
-PROTOTXT = 'data_config { image_size: "(128, 128)" num_classes: 4 }\nmaskrcnn_config { nlayers: 18 arch: "resnet" }\n'
+PROTOTXT = """
+total_steps: 10
+init_learning_rate: 0.01
+data_config { image_size: "(128, 128)" num_classes: 4 }
+maskrcnn_config { nlayers: 18 arch: "resnet" }
+"""
 
 IN_CHILD = """
 import os, subprocess, sys
