@@ -11,6 +11,7 @@ from pathlib import Path
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
 from maskrcnn_trainer.shared.files import (
     LONGEST_NAME,
+    decoding_fault,
     is_abandoned,
     named_in_errors,
     open_in_place,
@@ -24,6 +25,7 @@ from maskrcnn_trainer.shared.files import (
 __all__ = [
     "DAMAGED_ZIP",
     "LONGEST_NAME",
+    "decoding_fault",
     "directory_fault",
     "is_abandoned",
     "make_directory",

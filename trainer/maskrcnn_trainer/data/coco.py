@@ -5,19 +5,16 @@ Format: https://cocodataset.org/#format-data (object detection).
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maskrcnn_trainer.data.categories import Categories, require_agreement
+from maskrcnn_trainer.data.coco_json import read_json
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import read_text
 from maskrcnn_trainer.shared.text import shown
 
 log = logging.getLogger(__name__)
@@ -28,7 +25,6 @@ _LARGEST_ID = 2**63 - 1
 _LARGEST_SIDE = 65_535  # of a JPEG; pycocotools counts the pixels of an image in 32 bits
 MAX_AREA = _LARGEST_SIDE**2
 _EXAMPLES = 3
-_SECTION = re.compile(r'"(images|annotations|categories)"\s*:')
 
 _Entry = TypeVar("_Entry")
 
@@ -173,54 +169,6 @@ def checked_dataset(
     )
     require_agreement([dataset.named_categories()])
     return dataset
-
-
-def read_json(name: str) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
-
-    Raises:
-        InvalidInput: it cannot be read, is not JSON, or holds something else.
-    """
-    try:
-        text = read_text(Path(name))
-        content = json.loads(text)
-        _refuse_repeated_sections(name, text)
-    except OSError as error:
-        raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
-    except json.JSONDecodeError as error:
-        raise InvalidInput(
-            f"{name}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}", reason="InvalidData"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{name}: not valid JSON: {error}", reason="InvalidData") from error
-    if not isinstance(content, dict):
-        raise InvalidInput(
-            f"{name}: holds {shown(content)}: an object with images, annotations and categories is expected "
-            "(a list is the format of results, not of annotations)",
-            reason="InvalidData",
-        )
-    return content
-
-
-def _refuse_repeated_sections(name: str, text: str) -> None:
-    """Refuse a file that has a section twice, of which Python's reader takes the last one.
-
-    Only where the words are there more often than once is the text read again, with a call for each object.
-    """
-    counts = Counter(_SECTION.findall(text))
-    if max(counts.values(), default=0) < 2:
-        return
-    twice: list[str] = []
-
-    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = Counter(key for key, _ in pairs)
-        # the top of the file comes last
-        twice[:] = [key for key, count in found.items() if count > 1 and key in counts]
-        return dict(pairs)
-
-    json.loads(text, object_pairs_hook=keep)
-    if twice:
-        raise InvalidInput(f"{name}: has {' and '.join(twice)} more than once; keep one of each", reason="InvalidData")
 
 
 @dataclass
@@ -378,7 +326,8 @@ def _entries(
             if usable:
                 found.known.setdefault(number, None)
         elif not usable:
-            problems.add(f"{where}: id {shown(number)}: a whole number is expected")
+            right = f"an id is at most {_LARGEST_ID}" if _is_integer(number) else "a whole number is expected"
+            problems.add(f"{where}: id {shown(number)}: {right}")
         elif number in found.known:
             problems.add(f"{where}: id {number} is used by an earlier entry of {section}: every id must be there once")
         else:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.files import read_regular
+from maskrcnn_trainer.shared.files import decoding_fault, read_regular
 from maskrcnn_trainer.shared.resource import KIND
 from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, AliasesTooLarge, TooDeep, load_documents
@@ -160,11 +160,7 @@ def read_text(path: str | os.PathLike[str], what: str = "the experiment spec") -
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(
-            f"{what} {os.fspath(path)} is not UTF-8 text: line {line} has the byte "
-            f"0x{error.object[error.start]:02x}; save the file as UTF-8"
-        ) from None
+        raise InvalidInput(f"{what} {os.fspath(path)} {decoding_fault(error)}") from None
     return io.StringIO(text, newline=None).read()
 
 
