@@ -125,9 +125,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
             node = super().compose_node(parent, index)
-            self._repeat(event)
+            self._repeat(event.anchor, event.start_mark)
             return node
         self._refuse_deeper(1, event.start_mark)
         self._read += 1
@@ -147,13 +147,13 @@ class _Loader(yaml.SafeLoader):
         if self._most_levels is not None and self._level + levels > self._most_levels:
             raise TooDeep(problem_mark=mark)
 
-    def _repeat(self, alias: yaml.AliasEvent) -> None:
+    def _repeat(self, anchor: str, mark: yaml.Mark) -> None:
         """Count the value of an alias as if it were written there; nothing is copied for it yet."""
-        extent = self._anchored.get(alias.anchor)
+        extent = self._anchored.get(anchor)
         if extent is None:
-            problem = f"the value of the anchor &{alias.anchor} contains itself"
-            raise AliasesTooLarge(problem=problem, problem_mark=alias.start_mark)
-        self._refuse_deeper(extent.levels, alias.start_mark)
+            problem = f"the value of the anchor &{anchor} contains itself"
+            raise AliasesTooLarge(problem=problem, problem_mark=mark)
+        self._refuse_deeper(extent.levels, mark)
         self._read += 1
         self._inner.nodes += 1
         self._inner.add(extent)
@@ -163,7 +163,7 @@ class _Loader(yaml.SafeLoader):
         too_many = repeated > 100 and nodes > 1000 and repeated > nodes * _most_repeated_share(nodes)
         if too_many or self._repeated.characters > _MOST_REPEATED_CHARACTERS:
             problem = "aliases repeat more values than an API server takes; write out those that are needed"
-            raise AliasesTooLarge(problem=problem, problem_mark=alias.start_mark)
+            raise AliasesTooLarge(problem=problem, problem_mark=mark)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
