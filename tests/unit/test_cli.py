@@ -119,7 +119,8 @@ def test_a_rank_that_is_not_a_number_is_named(
 ) -> None:
     monkeypatch.setenv("HOROVOD_RANK", value)
     assert main(["train", "-e", "x", "-d", "x"]) == 64
-    assert f"HOROVOD_RANK: '{value}' isn't a whole number of at least 0" in caplog.text
+    assert f"HOROVOD_RANK: '{value[:100]}" in caplog.text
+    assert "' isn't a whole number of at least 0" in caplog.text
 
 
 @pytest.mark.parametrize("task", ["evaluate -e s", "prune -o o", "prune --dry-run", "export -e s"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.errors import TryAgain, as_task_error, describe_error
+from maskrcnn_trainer.errors import InvalidInput, TryAgain, as_task_error, describe_error
 from maskrcnn_trainer.files import write_atomically
 from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.shared.files import LONGEST_NAME
@@ -85,3 +85,13 @@ def test_a_file_with_the_longest_name_is_written(tmp_path: Path, name: str) -> N
     assert len(os.fsencode(name)) <= LONGEST_NAME
     write_atomically(tmp_path / name, b"whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_middle_of_very_long_value_is_left_out() -> None:
+    path = "/workspace/" + "d/" * 150 + "a.json"
+    assert str(InvalidInput(f"{path} is empty")) == f"{path} is empty"
+    told = str(InvalidInput(f"--num-shards {'9' * 5000}: must be 1 to 10,\n  {'x' * 5000}.png is absent"))
+    assert told.startswith("--num-shards 999")
+    assert "9...9" in told
+    assert "xxx.png is absent" in told
+    assert len(told) < 700

@@ -243,6 +243,8 @@ def test_member_that_claims_more_than_the_file_is_refused(tmp_path: Path, claime
         ({"architecture": []}, "architecture should be an object"),
         ({"step": "7"}, "step should be a whole number"),
         ({"step": True}, "step should be a whole number"),
+        ({"step": -5}, "step is -5, but should be a whole number from 0"),
+        ({"step": 2**63}, "step is 9223372036854775808, but should be a whole number from 0 to 9223372036854775807"),
         ({"state": None}, "no field state"),
         ({"retrainRequired": 0}, "retrainRequired should be true or false"),
     ],

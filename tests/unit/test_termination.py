@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
+from pathlib import Path
 
 import pytest
 
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.shared.messages import Failure
-from maskrcnn_trainer.termination import encode_termination_message, termination_message
+from maskrcnn_trainer.termination import encode_termination_message, termination_message, write_termination_message
 
 
 @pytest.fixture
@@ -34,3 +36,15 @@ def test_metrics_are_cut_after_the_error(environment: TaskEnvironment) -> None:
     assert list(cut["metrics"])[:2] == ["AP_0000", "AP_0001"]
     assert len(encode_termination_message(message)) <= 4000
     assert cut["task"] == "evaluate"
+
+
+def test_log_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = tmp_path / "termination-log"
+    environment = TaskEnvironment(fingerprint="9f2c", termination_log=str(log))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        write_termination_message(environment, termination_message("train", 1, environment))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caplog.messages == [f"{log}: the termination message could not be written: File too large"]

@@ -19,6 +19,7 @@ from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, Invalid
 from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.shared.standard_streams import ClosedStream, open_closed_streams
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
@@ -85,6 +86,7 @@ def entry() -> NoReturn:
     """
     # modules and traced graphs are millions of objects that stay: looking for cycles takes a tenth of a start
     gc.set_threshold(100_000, 20, 20)
+    open_closed_streams()
     try:
         code = main()
     except SystemExit as end:
@@ -208,8 +210,11 @@ def _print(text: str) -> None:
     """Write to standard output at once: an error at the end of the process would go unnoticed.
 
     Raises:
+        InvalidInput: it is closed.
         OSError: it cannot be written; BrokenPipeError where nothing reads it any more.
     """
+    if isinstance(sys.stdout, ClosedStream):
+        raise InvalidInput("standard output is closed; redirect it to a file (> FILE)")
     with named_in_errors(Path("standard output")):
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +35,16 @@ class TaskError(Exception):
     default_reason = "Failed"
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(_without_long_values(message))
         self.reason = reason or self.default_reason
+
+
+_LONG_VALUE = re.compile(r"\S{401,}")
+
+
+def _without_long_values(message: str) -> str:
+    """Return a message with the middle of each very long word left out: a value of the user may have any length."""
+    return _LONG_VALUE.sub(lambda word: f"{word[0][:200]}...{word[0][-100:]}", message)
 
 
 class InvalidInput(TaskError):  # noqa: N818 - it is an input that is invalid, not an error of ours

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.files import DAMAGED_ZIP, stored_member, write_atomically
 from maskrcnn_trainer.shared.files import open_regular
+from maskrcnn_trainer.shared.text import shown
 
 FORMAT_VERSION = 1
 OTHER_FORMAT = "OtherFormat"
@@ -364,11 +365,20 @@ def _checked(description: Any, source: str) -> dict[str, Any]:
             f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
             reason=OTHER_FORMAT,
         )
-    for name, (kind, shown) in _FIELDS.items():
+    for name, (kind, right) in _FIELDS.items():
         if type(description.get(name)) is not kind:
-            problem = f"{name} should be {shown}" if name in description else f"no field {name}"
+            problem = f"{name} should be {right}" if name in description else f"no field {name}"
             raise InvalidInput(f"{source}: damaged model file: model.json: {problem}", reason="InvalidModel")
+    if not 0 <= description["step"] <= _LARGEST_STEP:
+        raise InvalidInput(
+            f"{source}: damaged model file: model.json: step is {shown(description['step'])}, but should be a whole "
+            f"number from 0 to {_LARGEST_STEP}",
+            reason="InvalidModel",
+        )
     return description
+
+
+_LARGEST_STEP = 2**63 - 1  # a training counts its steps in 64 bits
 
 
 _FIELDS: dict[str, tuple[type, str]] = {

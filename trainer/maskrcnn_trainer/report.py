@@ -291,7 +291,7 @@ class Reporter:
             self._status_failing = False
         except OSError as error:
             if not self._status_failing:
-                logger.warning("%s could not be written: %s", self.results_dir / STATUS_FILE, error)
+                logger.warning("%s could not be written: %s", self.results_dir / STATUS_FILE, error.strerror or error)
             self._status_failing = True
 
 

@@ -112,4 +112,5 @@ def write_termination_message(environment: TaskEnvironment, message: Termination
         with open_in_place(Path(environment.termination_log), append=False) as stream:
             stream.write(encode_termination_message(message))
     except OSError as error:
-        logger.warning("The termination message could not be written: %s", error)
+        what = error.strerror or error
+        logger.warning("%s: the termination message could not be written: %s", environment.termination_log, what)

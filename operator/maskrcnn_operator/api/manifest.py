@@ -26,6 +26,7 @@ from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, 
 from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
 from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import UnknownName, unknown_name
+from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, KeyNotPlain, KeyTwice, load_documents
 from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
@@ -34,6 +35,7 @@ from maskrcnn_trainer.spec.parsing import is_within, what_is_right
 from maskrcnn_trainer.spec.reading import looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
 
+_KINDS_SHOWN = 5
 _IMPORT = "make a manifest of it with: maskrcnn spec import FILE > manifest.yaml"
 
 
@@ -59,7 +61,8 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
     if len(ours) != 1:
         _refuse_bare_spec(text, documents)
         kinds = [_kind_of(document) for document in documents]
-        found = ", ".join(kinds) or "nothing"
+        more = f", and {len(kinds) - _KINDS_SHOWN} more" if len(kinds) > _KINDS_SHOWN else ""
+        found = ", ".join(kinds[:_KINDS_SHOWN]) + more or "nothing"
         raise ManifestError((Problem("kind", f"expected exactly one {KIND} in the manifest, found {found}"),))
     given = {key: value for key, value in ours[0].items() if key != "status"}
     experiment = read_object(given)
@@ -228,8 +231,4 @@ _PATTERNS = {
 
 
 def _shown(value: object) -> str:
-    try:
-        text = json.dumps(value, default=str)
-    except (ValueError, TypeError, RecursionError):
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return clean(shown(value), 80)

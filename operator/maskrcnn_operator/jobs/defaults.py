@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.problems import field_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES
+from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, load_documents
 
 
 class PodIds(ApiModel):
@@ -41,14 +41,15 @@ def read_job_defaults(text: str, source: str) -> JobDefaults:
         InvalidInput: it is no YAML mapping, or has a field that is not known or of another type.
     """
     try:
-        content = yaml.safe_load(text) or {}
+        documents = load_documents(text)
     except (yaml.YAMLError, *UNREADABLE_VALUES, RecursionError) as error:
         raise InvalidInput(f"{source} is invalid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InvalidInput(f"{source} must be a mapping of fields, such as nodeSelector: {{}}")
+    content = documents[0] if documents else {}
+    if len(documents) > 1 or not isinstance(content, dict):
+        raise InvalidInput(f"{source} must be one mapping of fields, such as nodeSelector: {{}}")
     try:
         text = json.dumps(content)
-    except (ValueError, TypeError, RecursionError) as error:  # such as a date, which has to be quoted
+    except (ValueError, TypeError, RecursionError) as error:  # such as a key that isn't a text
         raise InvalidInput(f"{source} cannot be written as JSON: {error}") from error
     try:
         return JobDefaults.model_validate_json(text)

@@ -22,6 +22,7 @@ from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.core.command import KEY_VARIABLE
 from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
@@ -86,7 +87,7 @@ def run_manifest(
 ) -> int:
     """Reads a manifest and runs it; everything that is wrong with it is logged (64)."""
     try:
-        experiment = read_manifest(read_text(manifest, "the manifest"))
+        experiment = _without_problems(read_manifest(read_text(manifest, "the manifest")))
         place = LocalWorkspace(workspace)
         key = _key(experiment)
         _refuse_suspended(experiment)
@@ -113,6 +114,18 @@ def run_manifest(
         return told.exit_code if told else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
     return outcome.code
+
+
+def _without_problems(experiment: MaskRCNNExperiment) -> MaskRCNNExperiment:
+    """Return the experiment.
+
+    Raises:
+        ManifestError: its steps cannot work together, so that none of them would be started.
+    """
+    problems = understand(experiment).problems
+    if problems:
+        raise ManifestError(problems)
+    return experiment
 
 
 def _key(experiment: MaskRCNNExperiment) -> str | None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import bz2
 import copy
+import gzip
 import json
+import lzma
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, load_coco, read_json
+from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset, load_coco
+from maskrcnn_trainer.data.coco_json import read_json
 from maskrcnn_trainer.errors import InvalidInput
 
 GOOD: dict[str, Any] = {
@@ -70,6 +74,8 @@ def test_a_good_file(tmp_path: Path) -> None:
         (lambda c: c["images"][1].update(height=2.5), r"height 2\.5: a whole number"),
         (lambda c: c["images"][1].update(height=10**20), "whole number of pixels from 1 to 65535 is expected"),
         (lambda c: c["images"][1].update(id="x"), r'images\[1\] \(id "x"\): id "x": a whole number is expected'),
+        (lambda c: c["images"][1].update(id=2**63), f"id {2**63}: an id is at most {2**63 - 1}"),
+        (lambda c: c["annotations"][1].update(id=-(2**63)), f"an id is at most {2**63 - 1}"),
         (lambda c: c["images"][1].update(id=True), "id true: a whole number is expected"),
         (lambda c: c["images"][1].update(id=7), "id 7 is used by an earlier entry of images"),
         (lambda c: c["categories"][0].pop("name"), r"categories\[0\] \(id 1\): name missing"),
@@ -155,7 +161,19 @@ def test_several_problems_at_once_and_no_more_than_twenty(tmp_path: Path) -> Non
     ("text", "message"),
     [
         ("{", "not valid JSON: .* at line 1, column 2"),
-        ("[" * 100_000, "not valid JSON"),
+        (
+            '{"info":\n' + "[" * 100_000,
+            "instances.json: line 2: arrays or objects are nested more than 100 deep; a",
+        ),
+        (
+            '{"a": "' + "[" * 200 + '",\n\n"b": ' + '{"c":' * 5000,
+            "line 3: arrays or objects are nested more than 100 deep",
+        ),
+        (
+            '{"a": 1,\n"b": -' + "9" * 5000 + "}",
+            "instances.json: line 2: a number has 5,000 digits; those of COCO",
+        ),
+        ('{"a": "' + "1" * 5000 + '",\n"b": ' + "2" * 6000 + "}", "line 2: a number has 6,000 digits"),
         (
             "[]",
             r"holds \[\]: an object with images, annotations and categories is expected \(a list is the format of res",
@@ -173,8 +191,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_coco(tmp_path / "none.json")
     with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
         load_coco(tmp_path)
-    (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidInput, match="b.json: not valid JSON"):
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}".encode("utf-16"), "b.json is UTF-16 text; save it as UTF-8"),
+        ("{}".encode("utf-32"), "b.json is UTF-32 text; save it as UTF-8"),
+        (b"\xfe\xff\0{\0}", "b.json is UTF-16 text; save it as UTF-8"),
+        ("{}".encode("utf-16-le"), "b.json is UTF-16 or UTF-32 text; save it as UTF-8"),
+        (gzip.compress(b"{}"), r"b.json is compressed \(gzip\), not text; unpack it"),
+        (lzma.compress(b"{}"), r"b.json is compressed \(xz\), not text; unpack it"),
+        (bz2.compress(b"{}"), r"b.json is compressed \(bzip2\), not text; unpack it"),
+        (b'{\n"a": "\xe4"}', "b.json is not UTF-8 text: line 2 has the byte 0xe4; save the file as UTF-8"),
+    ],
+    ids=["utf-16", "utf-32", "utf-16-be", "utf-16 without mark", "gzip", "xz", "bzip2", "latin-1"],
+)
+def test_content_that_is_not_utf8_is_named_with_remedy(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "b.json").write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"^{tmp_path}/{message}$"):
         load_coco(tmp_path / "b.json")
 
 

@@ -71,3 +71,8 @@ def test_a_folder_that_may_not_be_listed_is_left_to_the_reader(
 
     monkeypatch.setattr("os.listdir", refuse)
     assert problem(tmp_path, "x", name) == ""
+
+
+def test_very_long_name_is_cut(tmp_path: Path) -> None:
+    right = f"file_name {'a b/' * 100 + '...'!r}: no such file in {tmp_path}/data/images"
+    assert problem(tmp_path, "1.jpg", "a b/" * 1000) == right

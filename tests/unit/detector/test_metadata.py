@@ -31,6 +31,7 @@ def test_metadata_is_read_as_it_was_written() -> None:
         ({"version": 2}, "metadata format 2; this release reads format 1"),
         ({"imageSize": [64]}, "cannot be read"),
         ({"step": "many"}, "cannot be read"),
+        ({"step": -5}, "cannot be read"),
         ({"classMap": {}}, "class map"),
         ({"normalisation": None}, "cannot be read"),
     ],

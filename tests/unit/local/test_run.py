@@ -494,7 +494,7 @@ def unreadable_manifest(folder: Path, kind: str) -> Path:
         ("directory", "cannot be read: Is a directory"),
         ("pipe", "cannot be read: it is a pipe, a socket or a device, not a plain file"),
         ("device", "cannot be read: it is a pipe, a socket or a device, not a plain file"),
-        ("utf-16", "is not UTF-8 text: line 1 has the byte 0xff; save the file as UTF-8"),
+        ("utf-16", "is UTF-16 text; save it as UTF-8"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_one_sentence(
@@ -537,3 +537,15 @@ def test_a_calibration_on_images_of_an_older_release_runs_once_more(bench: Bench
     assert bench.started() == [*started, "export"]
     assert bench.run() == 0
     assert bench.started() == [*started, "export"]
+
+
+def test_steps_that_cannot_work_together_are_refused_by_manifest_name(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.manifest["spec"]["steps"][1]["name"] = "convert"
+    assert bench.run() == 64
+    assert bench.output.getvalue() == ""
+    assert not bench.workspace.exists()
+    file = bench.folder / "experiment.yaml"
+    right = "spec.steps[1].name: convert is the name of spec.steps[0] too: every step needs its own"
+    assert [line.getMessage() for line in caplog.records if line.levelname == "ERROR"] == [f"{file}: {right}"]

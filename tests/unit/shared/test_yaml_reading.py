@@ -10,7 +10,7 @@ import yaml
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.yaml_reading import KeyNotPlain, KeyTwice, TooDeep, load_documents
+from maskrcnn_trainer.shared.yaml_reading import AliasesTooLarge, KeyNotPlain, KeyTwice, TooDeep, load_documents
 from maskrcnn_trainer.spec.reading import read_spec
 
 MERGED = """\
@@ -74,3 +74,54 @@ def test_own_keys_of_a_step_replace_merged_ones_in_operator_and_trainer() -> Non
 def test_key_twice_is_refused_by_operator_and_trainer(read: Any) -> None:
     with pytest.raises((ManifestError, InvalidInput), match="'name' stands twice"):
         read(MERGED + "    name: third\n")
+
+
+def _bomb(levels: int) -> str:
+    """Return lists of nine aliases each to the list before."""
+    lines = ["a0: &a0 [x]"]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 9)}]")
+    return "\n".join([*lines, f"kind: *a{levels - 1}"]) + "\n"
+
+
+MANY = "text: &text " + "x" * 20_000 + "\nlist: [" + "*text," * 2_000 + "]\n"
+CHAIN = "\n".join(["a0: &a0 [x]", *(f"a{level}: &a{level} [*a{level - 1}]" for level in range(1, 120))])
+
+
+@pytest.mark.parametrize("levels", [5, 9, 60])
+def test_aliases_of_aliases_are_refused_before_they_are_expanded(levels: int) -> None:
+    with pytest.raises(AliasesTooLarge) as refused:
+        load_documents(_bomb(levels))
+    assert refused.value.problem_mark is not None
+    assert refused.value.problem_mark.line < 5
+
+
+@pytest.mark.parametrize(("text", "line"), [(MANY, 1), ("a: &a {b: &b [*a]}\n", 0), ("a: &a [x]\nb: &b [*a, *b]\n", 1)])
+def test_long_text_or_anchor_in_itself_is_refused(text: str, line: int) -> None:
+    with pytest.raises(AliasesTooLarge) as refused:
+        load_documents(text)
+    assert refused.value.problem_mark is not None
+    assert refused.value.problem_mark.line == line
+
+
+def test_levels_are_counted_through_aliases() -> None:
+    with pytest.raises(TooDeep):
+        load_documents(CHAIN, most_levels=100)
+
+
+def test_aliases_that_api_server_takes_are_expanded() -> None:
+    """95% of the values, as in a manifest with many equal steps."""
+    (document,) = load_documents("first: &first {a: 1, b: [2, 3], c: d}\nsteps: [" + "*first," * 500 + "]\n")
+    assert document["steps"] == [{"a": 1, "b": [2, 3], "c": "d"}] * 500
+
+
+def test_anchors_of_one_document_end_with_it() -> None:
+    assert load_documents("[&a 1, *a]\n---\n[&a 2, *a]\n") == [[1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("text", [_bomb(9), MANY, "a: &a [*a]\nkind: *a\n"], ids=["levels", "text", "itself"])
+def test_manifest_and_spec_name_line_of_alias(text: str) -> None:
+    with pytest.raises(ManifestError, match=r"line \d+: invalid YAML: .*(aliases repeat|contains itself)"):
+        read_manifest(text)
+    with pytest.raises(InvalidInput, match=r"^spec.yaml: line \d+: .*(aliases repeat|contains itself)"):
+        read_spec(text, "spec.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import re
@@ -119,6 +120,12 @@ def test_bytes_that_are_not_utf_8_are_named_with_their_line(tmp_path: Path) -> N
         InvalidInput, match="latin.txt is not UTF-8 text: line 2 has the byte 0xfc; save the file as UTF-8"
     ):
         load_spec(tmp_path / "latin.txt")
+
+
+def test_compressed_spec_and_manifest_are_named_with_remedy(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml.gz").write_bytes(gzip.compress(b"seed: 1"))
+    with pytest.raises(InvalidInput, match=r"spec.yaml.gz is compressed \(gzip\), not text; unpack it$"):
+        load_spec(tmp_path / "spec.yaml.gz")
 
 
 def test_windows_files_are_read(tmp_path: Path, prototxt: str, minimal: dict[str, Any]) -> None:

@@ -5,19 +5,17 @@ Format: https://cocodataset.org/#format-data (object detection).
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maskrcnn_trainer.data.categories import Categories, require_agreement
+from maskrcnn_trainer.data.coco_json import read_json
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.files import read_text
+from maskrcnn_trainer.shared.text import shown
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +25,6 @@ _LARGEST_ID = 2**63 - 1
 _LARGEST_SIDE = 65_535  # of a JPEG; pycocotools counts the pixels of an image in 32 bits
 MAX_AREA = _LARGEST_SIDE**2
 _EXAMPLES = 3
-_SECTION = re.compile(r'"(images|annotations|categories)"\s*:')
 
 _Entry = TypeVar("_Entry")
 
@@ -153,7 +150,7 @@ def checked_dataset(
     for section in ("images", "annotations", "categories"):
         entries = content.get(section)
         if not isinstance(entries, list):
-            found = "is missing" if section not in content else f"is {_shown(entries)}"
+            found = "is missing" if section not in content else f"is {shown(entries)}"
             problems.add(f"{section} {found}: a list is expected (COCO instances format)")
         elif not entries and section != "annotations":
             problems.add(f"{section} is empty: at least one entry is expected")
@@ -172,54 +169,6 @@ def checked_dataset(
     )
     require_agreement([dataset.named_categories()])
     return dataset
-
-
-def read_json(name: str) -> dict[str, Any]:
-    """Read a file that holds one JSON object.
-
-    Raises:
-        InvalidInput: it cannot be read, is not JSON, or holds something else.
-    """
-    try:
-        text = read_text(Path(name))
-        content = json.loads(text)
-        _refuse_repeated_sections(name, text)
-    except OSError as error:
-        raise InvalidInput(f"{name}: cannot be read: {error.strerror}", reason="InvalidData") from error
-    except json.JSONDecodeError as error:
-        raise InvalidInput(
-            f"{name}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}", reason="InvalidData"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{name}: not valid JSON: {error}", reason="InvalidData") from error
-    if not isinstance(content, dict):
-        raise InvalidInput(
-            f"{name}: holds {_shown(content)}: an object with images, annotations and categories is expected "
-            "(a list is the format of results, not of annotations)",
-            reason="InvalidData",
-        )
-    return content
-
-
-def _refuse_repeated_sections(name: str, text: str) -> None:
-    """Refuse a file that has a section twice, of which Python's reader takes the last one.
-
-    Only where the words are there more often than once is the text read again, with a call for each object.
-    """
-    counts = Counter(_SECTION.findall(text))
-    if max(counts.values(), default=0) < 2:
-        return
-    twice: list[str] = []
-
-    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = Counter(key for key, _ in pairs)
-        # the top of the file comes last
-        twice[:] = [key for key, count in found.items() if count > 1 and key in counts]
-        return dict(pairs)
-
-    json.loads(text, object_pairs_hook=keep)
-    if twice:
-        raise InvalidInput(f"{name}: has {' and '.join(twice)} more than once; keep one of each", reason="InvalidData")
 
 
 @dataclass
@@ -251,11 +200,11 @@ def _images(entries: list[Any], require_files: bool, problems: Problems) -> _Sec
         file_name, height, width = entry.get("file_name", ""), entry["height"], entry["width"]
         before = problems.count
         if require_files and (not isinstance(file_name, str) or not file_name or "\0" in file_name):
-            problems.add(f"{where}: file_name {_shown(file_name)}: the name of a file is expected")
+            problems.add(f"{where}: file_name {shown(file_name)}: the name of a file is expected")
         for key, value in (("height", height), ("width", width)):
             if not _is_integer(value) or not 1 <= value <= _LARGEST_SIDE:
                 problems.add(
-                    f"{where}: {key} {_shown(value)}: a whole number of pixels from 1 to {_LARGEST_SIDE} is expected"
+                    f"{where}: {key} {shown(value)}: a whole number of pixels from 1 to {_LARGEST_SIDE} is expected"
                 )
         right = problems.count == before
         images.known[entry["id"]] = CocoImage(entry["id"], str(file_name), width, height) if right else None
@@ -274,7 +223,7 @@ def _categories(entries: list[Any], annotations: list[Any], problems: Problems) 
         elif number > _LARGEST_CATEGORY:
             problems.add(f"{where}: id {number}: category ids must be at most {_LARGEST_CATEGORY}")
         elif not isinstance(name, str):
-            problems.add(f"{where}: name {_shown(name)}: a text is expected")
+            problems.add(f"{where}: name {shown(name)}: a text is expected")
         else:
             categories.known[number] = name
     return categories
@@ -316,16 +265,16 @@ def _faults_of_annotation(
 ) -> Iterator[str]:
     image_id, category_id, bbox, area = (entry.get(key) for key in ("image_id", "category_id", "bbox", "area"))
     if fault := images.fault_of_reference(image_id, "images"):
-        yield f"image_id {_shown(image_id)}: {fault}"
+        yield f"image_id {shown(image_id)}: {fault}"
     if fault := categories.fault_of_reference(category_id, "categories"):
         hint = " (ids start from 1)" if category_id == 0 else ""
-        yield f"category_id {_shown(category_id)}: {fault}{hint}"
+        yield f"category_id {shown(category_id)}: {fault}{hint}"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(is_finite(value) for value in bbox):
-        yield f"bbox {_shown(bbox)}: four numbers are expected: x, y, width, height in pixels"
+        yield f"bbox {shown(bbox)}: four numbers are expected: x, y, width, height in pixels"
     if area is not None and (not is_finite(area) or not 0 <= area <= MAX_AREA):
-        yield f"area {_shown(area)}: a number of pixels from 0 to {MAX_AREA} is expected"
+        yield f"area {shown(area)}: a number of pixels from 0 to {MAX_AREA} is expected"
     if entry.get("iscrowd") not in (None, 0, 1):
-        yield f"iscrowd {_shown(entry['iscrowd'])}: the number 0 or 1 is expected"
+        yield f"iscrowd {shown(entry['iscrowd'])}: the number 0 or 1 is expected"
     segmentation = entry.get("segmentation")
     if segmentation is None and require_masks:
         yield (
@@ -333,7 +282,7 @@ def _faults_of_annotation(
         )
     elif segmentation is not None and not isinstance(segmentation, list | dict):
         yield (
-            f"segmentation {_shown(segmentation)}: a list of polygons, or run lengths with size and counts, is expected"
+            f"segmentation {shown(segmentation)}: a list of polygons, or run lengths with size and counts, is expected"
         )
 
 
@@ -363,12 +312,12 @@ def _entries(
     for position, entry in enumerate(entries):
         where = f"{section}[{position}]"
         if not isinstance(entry, dict):
-            problems.add(f"{where}: {_shown(entry)}: an object is expected")
+            problems.add(f"{where}: {shown(entry)}: an object is expected")
             found.complete = False
             continue
         number: Any = entry.get("id")
         if "id" in entry:
-            where += f" (id {_shown(number)})"
+            where += f" (id {shown(number)})"
         usable = _is_integer(number) and abs(number) <= _LARGEST_ID
         found.complete = found.complete and usable
         missing = [key for key in keys if key not in entry]
@@ -377,7 +326,8 @@ def _entries(
             if usable:
                 found.known.setdefault(number, None)
         elif not usable:
-            problems.add(f"{where}: id {_shown(number)}: a whole number is expected")
+            right = f"an id is at most {_LARGEST_ID}" if _is_integer(number) else "a whole number is expected"
+            problems.add(f"{where}: id {shown(number)}: {right}")
         elif number in found.known:
             problems.add(f"{where}: id {number} is used by an earlier entry of {section}: every id must be there once")
         else:
@@ -403,11 +353,3 @@ def is_finite(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _shown(value: Any, length: int = 60) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= length else text[: length - 3] + "..."

@@ -79,6 +79,8 @@ class ExportMetadata:
             height, width = content["imageSize"]
             normalisation = {name: _three(content["normalisation"][name]) for name in ("mean", "std")}
             step = content["step"]
+            if step is not None and int(step) < 0:
+                raise ValueError(step)
             with content_of(source):
                 architecture = Architecture.from_json(content["architecture"])
                 class_map = ClassMap.from_json(content["classMap"]).require(architecture.num_classes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.files import read_text
+from maskrcnn_trainer.shared.files import decoding_fault, read_text
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def read_class_map(path: Path) -> list[str]:
     except OSError as error:
         raise InvalidInput(f"--class_map {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"--class_map {path}: not a text file in UTF-8") from error
+        raise InvalidInput(f"--class_map {path} {decoding_fault(error)}") from error
     while lines and not lines[-1]:
         lines.pop()
     if lines[:1] == [BACKGROUND]:

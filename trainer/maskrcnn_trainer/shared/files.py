@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import io
@@ -144,6 +145,30 @@ def read_text(path: Path) -> str:
         UnicodeDecodeError: it isn't UTF-8.
     """
     return io.TextIOWrapper(io.BytesIO(read_regular(path)), encoding="utf-8-sig").read()
+
+
+_OTHER_CONTENT = (
+    (b"\x1f\x8b", "is compressed (gzip), not text; unpack it"),
+    (b"PK\x03\x04", "is an archive (zip), not text; unpack it"),
+    (b"BZh", "is compressed (bzip2), not text; unpack it"),
+    (b"\xfd7zXZ\x00", "is compressed (xz), not text; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "is compressed (zstd), not text; unpack it"),
+    (codecs.BOM_UTF32_LE, "is UTF-32 text; save it as UTF-8"),  # begins as UTF-16 does
+    (codecs.BOM_UTF32_BE, "is UTF-32 text; save it as UTF-8"),
+    (codecs.BOM_UTF16_LE, "is UTF-16 text; save it as UTF-8"),
+    (codecs.BOM_UTF16_BE, "is UTF-16 text; save it as UTF-8"),
+)
+"""Beginnings of files that aren't UTF-8, and the fault of each."""
+
+
+def decoding_fault(error: UnicodeDecodeError) -> str:
+    """Return why the content of a file isn't UTF-8 text and what would be right, as the end of "FILE ..."."""
+    for beginning, fault in _OTHER_CONTENT:
+        if error.object.startswith(beginning):
+            return fault
+    line = error.object.count(b"\n", 0, error.start) + 1
+    byte = error.object[error.start]
+    return f"is not UTF-8 text: line {line} has the byte 0x{byte:02x}; save the file as UTF-8"
 
 
 def open_in_place(path: Path, *, append: bool) -> FileIO:

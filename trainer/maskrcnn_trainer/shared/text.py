@@ -7,9 +7,17 @@ from typing import Any
 
 
 def shown(value: Any, limit: int = 80) -> str:
-    """Return a value as it may stand in a message: as JSON, on one line, at most ``limit`` characters."""
+    """Return a value as it may stand in a message: as JSON, on one line, at most ``limit`` characters.
+
+    A long value is not rendered further than it is shown.
+    """
+    encoder = json.JSONEncoder(default=str, ensure_ascii=False)
+    text = ""
     try:
-        text = json.dumps(value, default=str, ensure_ascii=False)
-    except (TypeError, ValueError):  # keys that JSON does not know, or a list within itself
-        text = repr(value)
+        for part in encoder.iterencode(value[: limit + 1] if isinstance(value, str) else value):
+            text += part[: limit + 1]
+            if len(text) > limit:
+                break
+    except (TypeError, ValueError, RecursionError):  # a key that JSON lacks, a list within itself, 4,300 digits
+        text = f"{text}..." if text else f"a value of type {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,13 +1,14 @@
 """YAML as an API server reads it, for manifests and experiment specs.
 
 Compared with PyYAML's safe loader, 1e-4 is a number (YAML 1.1 has it as a text), a date is a text, a key stands once in
-a mapping, and a value that cannot be read is an error with its line.
+a mapping, a value that cannot be read is an error with its line, and what aliases repeat is bounded.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -50,6 +51,10 @@ class KeyNotPlain(yaml.MarkedYAMLError):
         super().__init__(problem="a key must be a plain value", problem_mark=mark)
 
 
+class AliasesTooLarge(yaml.MarkedYAMLError):
+    """Aliases that repeat more than an API server takes, or an anchor whose value contains itself."""
+
+
 def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
     """Return the documents of a YAML text, empty ones left out.
 
@@ -57,7 +62,8 @@ def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
         most_levels: of nested mappings and lists; None for as many as Python's stack holds.
 
     Raises:
-        yaml.YAMLError: invalid YAML; :class:`TooDeep`, :class:`KeyTwice` and :class:`KeyNotPlain` are among them.
+        yaml.YAMLError: invalid YAML; :class:`TooDeep`, :class:`KeyTwice`, :class:`KeyNotPlain` and
+            :class:`AliasesTooLarge` are among them.
         RecursionError: nested deeper than the stack holds.
     """
     loader = _Loader(text, most_levels)
@@ -70,20 +76,94 @@ def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
     return [document for document in documents if document is not None]
 
 
+@dataclass(slots=True)
+class _Extent:
+    """What nodes hold, with the value of each alias counted at the alias.
+
+    Attributes:
+        nodes: mappings, lists, keys, plain values and aliases.
+        characters: of plain values.
+        levels: of nested mappings and lists, a plain value being one.
+    """
+
+    nodes: int = 0
+    characters: int = 0
+    levels: int = 0
+
+    def add(self, other: _Extent) -> None:
+        self.nodes += other.nodes
+        self.characters += other.characters
+        self.levels = max(self.levels, other.levels)
+
+
+def _most_repeated_share(nodes: int) -> float:
+    """Return the largest share of a text's nodes that aliases may make up.
+
+    The rule of go-yaml (``allowedAliasRatio`` in decode.go), which kubectl and API servers read YAML with.
+    """
+    few, many = 400_000, 4_000_000
+    return 0.99 - 0.89 * min(max(nodes - few, 0) / (many - few), 1)
+
+
+_MOST_REPEATED_CHARACTERS = 3 * 2**20
+"""Bytes of a request that an API server takes (``MaxRequestBodyBytes``): a manifest cannot need more."""
+
+
 class _Loader(yaml.SafeLoader):
     def __init__(self, text: str, most_levels: int | None) -> None:
         super().__init__(text)
-        self._levels_left = most_levels
+        self._most_levels = most_levels
+        self._level = 0
+        self._inner = _Extent()  # of the nodes in the one that is read
+        self._anchored: dict[str, _Extent] = {}
+        self._read = 0
+        self._repeated = _Extent()
+
+    def compose_document(self) -> yaml.Node | None:
+        self._anchored.clear()
+        return super().compose_document()
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self._levels_left is None:
-            return super().compose_node(parent, index)
-        if self._levels_left == 0:
-            raise TooDeep(problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        self._levels_left -= 1
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            self._repeat(event.anchor, event.start_mark)
+            return node
+        self._refuse_deeper(1, event.start_mark)
+        self._read += 1
+        self._level += 1
+        around, self._inner = self._inner, _Extent()
         node = super().compose_node(parent, index)
-        self._levels_left += 1
+        characters = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        extent = _Extent(1 + self._inner.nodes, characters + self._inner.characters, 1 + self._inner.levels)
+        if event.anchor is not None:
+            self._anchored[event.anchor] = extent
+        around.add(extent)
+        self._inner = around
+        self._level -= 1
         return node
+
+    def _refuse_deeper(self, levels: int, mark: yaml.Mark) -> None:
+        if self._most_levels is not None and self._level + levels > self._most_levels:
+            raise TooDeep(problem_mark=mark)
+
+    def _repeat(self, anchor: str, mark: yaml.Mark) -> None:
+        """Count the value of an alias as if it were written there; nothing is copied for it yet."""
+        extent = self._anchored.get(anchor)
+        if extent is None:
+            problem = f"the value of the anchor &{anchor} contains itself"
+            raise AliasesTooLarge(problem=problem, problem_mark=mark)
+        self._refuse_deeper(extent.levels, mark)
+        self._read += 1
+        self._inner.nodes += 1
+        self._inner.add(extent)
+        self._repeated.add(extent)
+        repeated = self._repeated.nodes
+        nodes = self._read + repeated
+        too_many = repeated > 100 and nodes > 1000 and repeated > nodes * _most_repeated_share(nodes)
+        if too_many or self._repeated.characters > _MOST_REPEATED_CHARACTERS:
+            problem = "aliases repeat more values than an API server takes; write out those that are needed"
+            raise AliasesTooLarge(problem=problem, problem_mark=mark)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import yaml
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.shared.files import read_regular
+from maskrcnn_trainer.shared.files import decoding_fault, read_regular
 from maskrcnn_trainer.shared.resource import KIND
-from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, TooDeep, load_documents
+from maskrcnn_trainer.shared.text import shown
+from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, AliasesTooLarge, TooDeep, load_documents
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec
@@ -82,6 +83,8 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
     except (yaml.YAMLError, *UNREADABLE_VALUES) as error:
         if looks_like_prototxt(text):
             return _from_prototxt(text, source)
+        if isinstance(error, AliasesTooLarge) and error.problem_mark is not None:
+            raise InvalidInput(f"{source}: line {error.problem_mark.line + 1}: {error.problem}") from None
         if isinstance(error, TooDeep) and error.problem_mark is not None:
             raise InvalidInput(
                 f"{source}: line {error.problem_mark.line + 1}: mappings or lists are nested more than {_MAX_DEPTH} "
@@ -119,7 +122,7 @@ def _from_manifest(documents: list[Any], source: str) -> SpecText:
     resources = [item for item in documents if isinstance(item, dict) and item.get("kind") == KIND]
     if len(resources) != 1:
         kinds = [item.get("kind") if isinstance(item, dict) else None for item in documents]
-        raise InvalidInput(f"{source} must hold one {KIND}; its documents are of kind {kinds}")
+        raise InvalidInput(f"{source} must hold one {KIND}; its documents are of kind {shown(kinds)}")
     body = resources[0].get("spec")
     experiment = body.get("experiment") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(experiment, dict):
@@ -157,11 +160,7 @@ def read_text(path: str | os.PathLike[str], what: str = "the experiment spec") -
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(
-            f"{what} {os.fspath(path)} is not UTF-8 text: line {line} has the byte "
-            f"0x{error.object[error.start]:02x}; save the file as UTF-8"
-        ) from None
+        raise InvalidInput(f"{what} {os.fspath(path)} {decoding_fault(error)}") from None
     return io.StringIO(text, newline=None).read()
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from maskrcnn_trainer.data.coco import CocoImage
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_SHOWN = 400  # characters of a name in a message
 _LISTED = 1_000_000  # files that are looked through for the ones that were meant
 
 
@@ -38,9 +39,13 @@ def missing_files(images: Iterable[CocoImage], image_dir: str) -> dict[int, str]
         return {}
     meant = _MeantFiles(image_dir)
     return {
-        image.id: f"file_name {image.file_name!r}: no such file in {image_dir}{meant.hint(image.file_name)}"
+        image.id: f"file_name {_brief(image.file_name)!r}: no such file in {image_dir}{meant.hint(image.file_name)}"
         for image in absent
     }
+
+
+def _brief(name: str) -> str:
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
 
 
 def _names_in(image_dir: str, folder: str) -> set[str] | None:

@@ -1,0 +1,47 @@
+"""Values in messages: short, whatever their size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from maskrcnn_trainer.shared.text import shown
+
+
+class Counting(list[Any]):
+    """A list that counts how many of its items were looked at."""
+
+    seen = 0
+
+    def __iter__(self) -> Any:
+        for item in super().__iter__():
+            self.seen += 1
+            yield item
+
+
+def test_long_value_is_rendered_no_further_than_it_is_shown() -> None:
+    value = Counting(range(100_000))
+    assert shown(value, 20) == "[0, 1, 2, 3, 4, 5..."
+    assert value.seen < 20
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, "ä"]}, '{"a": [1, "ä"]}'),
+        ("x" * 100, '"' + "x" * 16 + "..."),
+        (["x" * 100], '["' + "x" * 15 + "..."),
+        (10**5000, "a value of type int"),
+        (("a", 1.5), '["a", 1.5]'),
+    ],
+    ids=["mapping", "text", "text in list", "number", "tuple"],
+)
+def test_value_is_json_of_at_most_limit_characters(value: object, text: str) -> None:
+    assert shown(value, 20) == text
+
+
+def test_list_within_itself_is_shown_in_part() -> None:
+    value: list[Any] = [1]
+    value.append(value)
+    assert shown(value) == "[1, ..."
