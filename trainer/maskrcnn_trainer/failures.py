@@ -6,10 +6,14 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, TaskError, TryAgain, as_task_error
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 WHAT_TO_LOWER = (
     "Try a smaller imageSize or trainBatchSize (evalBatchSize in evaluation) first. If the error "
@@ -51,6 +55,8 @@ _FILE_ERRORS = {
 }
 _FILE_ERROR = re.compile(rf"(?P<path>/[^;\n]*); (?P<text>{'|'.join(map(re.escape, _FILE_ERRORS))})")
 """How TensorFlow ends the message of a file that the system refuses."""
+
+_BAD_DATA = "bad training data: "
 
 
 @contextmanager
@@ -100,9 +106,28 @@ def _explained(error: Exception) -> Exception | None:
     if refused:
         number = _FILE_ERRORS[refused["text"]]
         return as_task_error(OSError(number, refused["text"], refused["path"]))
-    from maskrcnn_trainer.data.pipeline import data_error
-
     return data_error(error)
+
+
+def passed_through_tensorflow(function: Callable[..., object]) -> Callable[..., object]:
+    """Return a function for TensorFlow's input pipeline whose InvalidInput :func:`data_error` finds again.
+
+    TensorFlow makes an error of its own of an exception in Python, with the text of the exception somewhere in it.
+    """
+
+    def wrapped(*arguments: object) -> object:
+        try:
+            return function(*arguments)
+        except InvalidInput as error:
+            raise ValueError(f"{_BAD_DATA}{error}") from error
+
+    return wrapped
+
+
+def data_error(error: tf.errors.OpError) -> InvalidInput | None:
+    """Return what was wrong with a record, for an error that an element raised; None where data was not the cause."""
+    _, marked, message = str(error.message).partition(_BAD_DATA)
+    return InvalidInput(message.splitlines()[0], reason="InvalidData") if marked else None
 
 
 def is_out_of_memory(error: Exception) -> bool:

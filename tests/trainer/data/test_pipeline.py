@@ -16,11 +16,12 @@ import tensorflow as tf
 from maskrcnn_trainer.data import pipeline
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.data.order import DataOrder
-from maskrcnn_trainer.data.pipeline import data_error, evaluation_dataset, parallel_calls, training_dataset
+from maskrcnn_trainer.data.pipeline import evaluation_dataset, parallel_calls, training_dataset
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.failures import data_error
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.spec import ExperimentSpec

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from maskrcnn_trainer.data import examples
 from maskrcnn_trainer.data.class_map import ClassMap
-from maskrcnn_trainer.data.pipeline import data_error
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.failures import data_error
 
 
 def named_faults(

@@ -26,6 +26,7 @@ from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.failures import passed_through_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec
 
 _LOG = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ PREFETCHED_BATCHES = 2
 
 _PROBED = 64
 """Records looked at for masks before training starts: a data set is converted with masks or without."""
-
-_BAD_DATA = "bad training data: "
 
 
 def training_dataset(
@@ -76,7 +75,7 @@ def training_dataset(
 
     Raises:
         InvalidInput: there are no records, or they have objects without masks. What is wrong with a single record shows
-            when it is read, as a ``tf.errors.OpError`` that ``data_error`` explains.
+            when it is read, as a ``tf.errors.OpError`` that ``data_error`` (:mod:`maskrcnn_trainer.failures`) explains.
     """
     if len(index) == 0:
         raise InvalidInput(f"trainingFilePattern: {spec.data_config.training_file_pattern}: holds no records")
@@ -100,7 +99,7 @@ def training_dataset(
         return _text(reader.read(record_at(position))), np.int64(position)
 
     def read_record(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        payload, position = tf.numpy_function(_explained(read), [element], (tf.string, tf.int64))
+        payload, position = tf.numpy_function(passed_through_tensorflow(read), [element], (tf.string, tf.int64))
         return tf.reshape(payload, []), tf.ensure_shape(position, [])
 
     workers = spec.data_config.n_workers
@@ -140,7 +139,7 @@ def evaluation_dataset(
         return _text(reader.read(int(record)) if record >= 0 else b"")
 
     def read_record(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.reshape(tf.numpy_function(_explained(read), [record], tf.string), []), record >= 0
+        return tf.reshape(tf.numpy_function(passed_through_tensorflow(read), [record], tf.string), []), record >= 0
 
     def image(payload: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id = examples.parse_image(payload)
@@ -203,12 +202,6 @@ def parallel_calls(n_workers: int, cpus: int | None = None) -> int:
     if cpus is None:
         cpus = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
     return max(1, min(n_workers, 2 * cpus))
-
-
-def data_error(error: tf.errors.OpError) -> InvalidInput | None:
-    """What was wrong with a record, for an error that an element raised; None where the data was not the cause."""
-    _, marked, message = str(error.message).partition(_BAD_DATA)
-    return InvalidInput(message.splitlines()[0], reason="InvalidData") if marked else None
 
 
 class _Cropped(NamedTuple):
@@ -292,7 +285,7 @@ def _training_example(
         height, width = tf.unstack(tf.shape(image)[:2])
         cropped = _Cropped(position, num_masks, num_objects, height, width, flipped, left_out)
         crops = tf.numpy_function(
-            _explained(crop),
+            passed_through_tensorflow(crop),
             [
                 masks,
                 chosen,
@@ -358,15 +351,3 @@ class _OversizeLog:
                 left_out,
                 images,
             )
-
-
-def _explained(function: Callable[..., object]) -> Callable[..., object]:
-    """Marks a message of ours, so that ``data_error`` finds it in what TensorFlow makes of an exception."""
-
-    def wrapped(*arguments: object) -> object:
-        try:
-            return function(*arguments)
-        except InvalidInput as error:
-            raise ValueError(f"{_BAD_DATA}{error}") from error
-
-    return wrapped
