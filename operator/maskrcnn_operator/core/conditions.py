@@ -8,10 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import CONDITION_MESSAGE_LENGTH, LIVE_STATES, Condition, StepState, StepStatus
+from maskrcnn_operator.api.status import (
+    CONDITION_MESSAGE_LENGTH,
+    LIVE_STATES,
+    Condition,
+    ConditionType,
+    StepState,
+    StepStatus,
+)
 from maskrcnn_operator.api.text import clean
 
 _OURS = frozenset(ConditionType)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from maskrcnn_operator.api.conditions import ConditionType
-from maskrcnn_operator.api.status import MOST_CONDITIONS
+from maskrcnn_operator.api.status import MOST_CONDITIONS, ConditionType
 from maskrcnn_operator.core.notice import RawCondition
 
 FOREIGN_BYTES = 64 << 10

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.core.refusal import REFUSALS
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import format_time
+from maskrcnn_operator.api.status import ConditionType, format_time
 
 MESSAGE_LENGTH = 1024
 """Characters of a notice: an answer may repeat the whole object, and the status has little room left."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.core import conditions, outcome, readiness, restart
 from maskrcnn_operator.core.changed import (
     drop_what_changed,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import ExperimentBody, MaskRCNNExperiment
-from maskrcnn_operator.api.status import ExperimentStatus
+from maskrcnn_operator.api.status import ConditionType, ExperimentStatus
 
 
 def deleted_at(spec: ExperimentBody, status: ExperimentStatus) -> datetime | None:

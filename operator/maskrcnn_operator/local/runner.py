@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, Progress, StepState, StepStatus
 from maskrcnn_operator.core.changed import without_fingerprint_that_lacks_a_field
 from maskrcnn_operator.core.plan import Plan, Settings
 from maskrcnn_operator.core.progress import progress_of

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.cache import Cache, Entry, Key
 from maskrcnn_operator.cluster.errors import ApiError
