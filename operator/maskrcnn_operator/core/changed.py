@@ -1,4 +1,4 @@
-"""Steps whose wanted fingerprint is no longer the recorded one, and attempts that wait with an old template."""
+"""Steps whose desired fingerprint is no longer the recorded one, and attempts that wait with an old template."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from maskrcnn_operator.api.experiment import Step
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
+from maskrcnn_operator.core.desired import DesiredState
 from maskrcnn_operator.core.fingerprint import lacks_what_it_reads
 from maskrcnn_operator.core.outcome import stopping, without_results
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.core.template import is_another_template
-from maskrcnn_operator.core.wanted import Wanted
 
 UNKNOWN = ""
 """Fingerprint of results of which nothing is known; it stays in the status until the run of the step has ended."""
@@ -28,11 +28,11 @@ def without_fingerprint_that_lacks_a_field(step: StepStatus, manifest: Step) -> 
     return step.model_copy(update={"fingerprint": UNKNOWN, "older_fingerprint": None})
 
 
-def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[str, StepStatus]:
+def drop_what_changed(steps: Mapping[str, StepStatus], desired: DesiredState) -> dict[str, StepStatus]:
     """Return the steps without the results of fingerprints that have changed; a run for one is stopped first."""
     found = dict(steps)
     for name, step in steps.items():
-        if step.fingerprint is None or wanted.recognises(name, step.fingerprint):
+        if step.fingerprint is None or desired.recognises(name, step.fingerprint):
             continue
         if step.state in LIVE_STATES:
             found[name] = stopping(step, Reason.SPEC_CHANGED, "the step was changed")
@@ -42,7 +42,7 @@ def drop_what_changed(steps: Mapping[str, StepStatus], wanted: Wanted) -> dict[s
 
 
 def replace_what_never_ran(
-    steps: Mapping[str, StepStatus], runs: Sequence[Run], wanted: Wanted
+    steps: Mapping[str, StepStatus], runs: Sequence[Run], desired: DesiredState
 ) -> dict[str, StepStatus]:
     """Return the steps, each attempt stopping that never ran and whose Job was made of another spec.
 
@@ -53,7 +53,7 @@ def replace_what_never_ran(
     found = dict(steps)
     for name, step in steps.items():
         run = newest.get((name, step.attempt))
-        if run is not None and _never_ran(step) and is_another_template(run.template, wanted.templates[name]):
+        if run is not None and _never_ran(step) and is_another_template(run.template, desired.templates[name]):
             message = f"attempt {step.attempt} never ran and is replaced: what the spec says of its Job has changed"
             found[name] = stopping(step, Reason.TEMPLATE_CHANGED, message)
     return found

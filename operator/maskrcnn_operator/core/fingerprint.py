@@ -19,7 +19,7 @@ left out where it is empty:
 
 The image, resources, pod overrides, retries and the operator's own defaults are not in it: an upgrade trains nothing
 again. No version is ever changed: a recorded fingerprint is compared with the one that its own version finds in the
-current spec (:class:`maskrcnn_operator.core.wanted.Wanted`).
+current spec (:class:`maskrcnn_operator.core.desired.DesiredState`).
 """
 
 from __future__ import annotations

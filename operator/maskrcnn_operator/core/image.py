@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from maskrcnn_operator.api.status import StepState, StepStatus
+from maskrcnn_operator.core.desired import DesiredState
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.core.template import is_another_template
-from maskrcnn_operator.core.wanted import Wanted
 
 
 def drop_images_of_before_an_edit(
-    steps: Mapping[str, StepStatus], runs: Sequence[Run], wanted: Wanted, *, edited: bool
+    steps: Mapping[str, StepStatus], runs: Sequence[Run], desired: DesiredState, *, edited: bool
 ) -> dict[str, StepStatus]:
     """Return the steps, those that wait for a retry without their image where the spec of their Job has changed.
 
@@ -29,6 +29,6 @@ def drop_images_of_before_an_edit(
         if step.state is not StepState.PENDING or step.image is None:
             continue
         run = newest.get((name, step.attempt))
-        if is_another_template(run.template, wanted.templates[name]) if run and run.template else edited:
+        if is_another_template(run.template, desired.templates[name]) if run and run.template else edited:
             found[name] = step.model_copy(update={"image": None})
     return found

@@ -26,6 +26,7 @@ from maskrcnn_operator.core.deadlines import (
     stop_what_is_not_ready_in_time,
     stop_what_runs_too_long,
 )
+from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.events import events_between
 from maskrcnn_operator.core.image import drop_images_of_before_an_edit
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
@@ -41,7 +42,6 @@ from maskrcnn_operator.core.stopping import (
 )
 from maskrcnn_operator.core.summary import assemble, with_active_time
 from maskrcnn_operator.core.ttl import deleted_at
-from maskrcnn_operator.core.wanted import Wanted, understand
 
 Steps = dict[str, StepStatus]
 _NOTHING: Mapping[str, str] = {}
@@ -53,7 +53,7 @@ def reconcile(
     runs: Sequence[Run],
     now: datetime,
     settings: Settings = Settings(),  # noqa: B008 - frozen
-    wanted: Wanted | None = None,
+    desired: DesiredState | None = None,
     *,
     lingering: Mapping[str, str] = _NOTHING,
     refused: Mapping[str, Refusal] = _NO_REFUSALS,
@@ -65,33 +65,33 @@ def reconcile(
         runs: every run of the experiment that exists. A run that the status knows and this lacks has vanished: the
             caller made sure of that.
         now: aware, taken once; times in the status are whole seconds.
-        wanted: what ``understand(experiment)`` gives, for a caller that keeps it as long as the spec stands;
+        desired: what ``resolve(experiment)`` gives, for a caller that keeps it as long as the spec stands;
             it is most of the work.
         lingering: by step, what has its labels and has not ended although it belongs to no live run, in words.
-        refused: by step, attempts that an earlier plan wanted to start and that could not be.
+        refused: by step, attempts that an earlier plan was to start and that could not be.
     """
     now = now.replace(microsecond=0)
     if experiment.metadata.deletion_timestamp is not None:
         return Plan(experiment.status, write_status=False)
-    wanted = wanted or understand(experiment)
+    desired = desired or resolve(experiment)
     problems = (
-        *wanted.problems,
-        *problems_of_overlap(experiment, runs, wanted),
+        *desired.problems,
+        *problems_of_overlap(experiment, runs, desired),
         *problems_of_sharing(experiment, settings.workspace_shared),
     )
-    look = _Look(experiment, runs, wanted, now=now, settings=settings, lingering=lingering, refused=refused)
+    look = _Look(experiment, runs, desired, now=now, settings=settings, lingering=lingering, refused=refused)
     if problems:
         return look.stalled(problems)
     return look.plan()
 
 
-def seen(experiment: MaskRCNNExperiment, now: datetime, wanted: Wanted) -> Plan:
+def seen(experiment: MaskRCNNExperiment, now: datetime, desired: DesiredState) -> Plan:
     """Say that an experiment has been seen whose first runs could not be started: a status that is absent says nothing.
 
     Where they are started, the first status says that.
     """
     look = _Look(
-        experiment, (), wanted, now=now.replace(microsecond=0), settings=Settings(), lingering={}, refused=_NO_REFUSALS
+        experiment, (), desired, now=now.replace(microsecond=0), settings=Settings(), lingering={}, refused=_NO_REFUSALS
     )
     return look.seen()
 
@@ -103,11 +103,11 @@ def observe_steps(
     resumed = experiment.status.is_true(ConditionType.SUSPENDED) and not experiment.spec.suspend
     edited = _is_edited(experiment)
     steps: dict[str, StepStatus] = {}
-    for wanted in experiment.spec.steps:
-        step = experiment.status.step(wanted.name) or StepStatus(name=wanted.name)
+    for desired in experiment.spec.steps:
+        step = experiment.status.step(desired.name) or StepStatus(name=desired.name)
         step = restart.resumed(step) if resumed else step
         step = tried_at_once_after_an_edit(step, edited=edited)
-        mine = {run.attempt: run for run in runs if run.step == wanted.name}
+        mine = {run.attempt: run for run in runs if run.step == desired.name}
         newer = sorted(attempt for attempt in mine if attempt > step.attempt)
         # an attempt that the status knows to live and whose successor is there has ended, and may have to be counted:
         # the status was to be written after the successor was started, and was not
@@ -117,9 +117,9 @@ def observe_steps(
                 step = outcome.adopted(step, run)
             step = with_newest_checkpoint(step, run, experiment.status.progress)
             step = outcome.observed(
-                step, run, wanted.task_name, max_restarts=experiment.spec.max_restarts, now=now, settings=settings
+                step, run, desired.task_name, max_restarts=experiment.spec.max_restarts, now=now, settings=settings
             )
-        step = without_fingerprint_that_lacks_a_field(step, wanted) if edited else step
+        step = without_fingerprint_that_lacks_a_field(step, desired) if edited else step
         steps[step.name] = step
     return steps
 
@@ -136,14 +136,14 @@ class _Look:
         self,
         experiment: MaskRCNNExperiment,
         runs: Sequence[Run],
-        wanted: Wanted,
+        desired: DesiredState,
         *,
         now: datetime,
         settings: Settings,
         lingering: Mapping[str, str],
         refused: Mapping[str, Refusal],
     ) -> None:
-        self.experiment, self.runs, self.wanted, self.now, self.settings = experiment, runs, wanted, now, settings
+        self.experiment, self.runs, self.desired, self.now, self.settings = experiment, runs, desired, now, settings
         self.lingering, self.refused = lingering, refused
         self.wake: list[datetime] = []
 
@@ -169,9 +169,9 @@ class _Look:
     def plan(self) -> Plan:
         """A spec that can be carried out."""
         steps = observe_steps(self.experiment, self.runs, self.now, self.settings)
-        steps = drop_what_changed(steps, self.wanted)
-        steps = replace_what_never_ran(steps, self.runs, self.wanted)
-        steps = drop_images_of_before_an_edit(steps, self.runs, self.wanted, edited=_is_edited(self.experiment))
+        steps = drop_what_changed(steps, self.desired)
+        steps = replace_what_never_ran(steps, self.runs, self.desired)
+        steps = drop_images_of_before_an_edit(steps, self.runs, self.desired, edited=_is_edited(self.experiment))
         steps = self._suspended(steps) if self.experiment.spec.suspend else steps
         steps = {name: with_active_time(step, self.experiment, self.now) for name, step in steps.items()}
         steps, over = self._within_deadlines(steps)
@@ -211,7 +211,7 @@ class _Look:
 
     def _started(self, steps: Steps, *, over: Mapping[str, str]) -> tuple[Steps, tuple[StartRun, ...]]:
         occupied = {run.step: f"attempt {run.attempt}" for run in self.runs if run.live} | dict(self.lingering)
-        held_back = readiness.blocked_by_runs(self.wanted.graph, frozenset(occupied))
+        held_back = readiness.blocked_by_runs(self.desired.graph, frozenset(occupied))
         start: list[StartRun] = []
         for name in [name for name, step in steps.items() if step.state is StepState.PENDING]:
             if self.experiment.spec.suspend:
@@ -221,7 +221,7 @@ class _Look:
                 self.wake.append(max(self.now, steps[name].next_attempt_time or self.now))
                 continue
             wait = readiness.waits_for(
-                name, steps, self.wanted.graph, held_back=held_back, occupied=occupied, now=self.now
+                name, steps, self.desired.graph, held_back=held_back, occupied=occupied, now=self.now
             )
             if wait is None and name in over:
                 steps[name] = restart.failed(steps[name], Reason.DEADLINE_EXCEEDED, over[name], self.now)
@@ -233,7 +233,7 @@ class _Look:
                 self.wake += [steps[name].next_attempt_time or self.now]
             elif wait is None:
                 steps[name], run = next_attempt(
-                    name, steps, self.experiment, self.wanted, now=self.now, settings=self.settings
+                    name, steps, self.experiment, self.desired, now=self.now, settings=self.settings
                 )
                 start += [run] if run else []
             else:
@@ -260,7 +260,7 @@ class _Look:
     ) -> Plan:
         before = self.experiment.status
         ordered = tuple(steps[step.name] for step in self._spec_steps)
-        status = assemble(self.experiment, self.wanted.graph, ordered, verdict, self.now)
+        status = assemble(self.experiment, self.desired.graph, ordered, verdict, self.now)
         status = status.model_copy(update={"steps": (*status.steps, *self._held_and_no_longer_in_the_spec())})
         # of the new status: no other look may follow the one that sees a step run
         _, at = active_deadline(self.experiment.spec, status, self.now)

@@ -20,7 +20,7 @@ from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.core.command import KEY_VARIABLE
+from maskrcnn_operator.core.arguments import KEY_VARIABLE
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.notes import crowding, ignored_fields

@@ -17,7 +17,7 @@ from maskrcnn_operator.core.template import template_hashes
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """What is to be done, or ``problems`` why it cannot be.
 
     The merged specs are not in it: they are large, this is kept for every experiment, and they are read once, when a
@@ -40,7 +40,7 @@ class Wanted:
         return self.prints[step].newest
 
     def recognises(self, step: str, recorded: str | None) -> bool:
-        """Whether a recorded fingerprint, perhaps of an older release, is that of the step as it is wanted now."""
+        """Whether a recorded fingerprint, perhaps of an older release, is that of the step as the spec is now."""
         prints = self.prints[step]
         return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
 
@@ -76,17 +76,17 @@ class Wanted:
         return prints.lasting or step.older_fingerprint == prints.older
 
 
-def understand(experiment: MaskRCNNExperiment) -> Wanted:
+def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
     """Everything that follows from the spec alone; all of its problems at once."""
     graph = build_graph(experiment)
     if graph.problems:
-        return Wanted(graph, problems=graph.problems)
+        return DesiredState(graph, problems=graph.problems)
     merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}
     problems = [problem for step in merged.values() for problem in step.problems]
     problems += problems_of_overrides(experiment)
     if problems:
         # what spec.experiment has wrong is the same for every step
-        return Wanted(graph, problems=tuple(dict.fromkeys(problems)))
+        return DesiredState(graph, problems=tuple(dict.fromkeys(problems)))
     specs = {name: step.spec for name, step in merged.items()}
     prints = fingerprints(experiment, graph, specs)
-    return Wanted(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))
+    return DesiredState(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))
