@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
-from maskrcnn_operator.core.plan import Event
-from maskrcnn_operator.core.refusal import REFUSALS
+from maskrcnn_operator.core.plan import REFUSALS, Event
 
 _NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
 """Reasons of a step that starts as it should. Kueue gates the pods of every start with a topology, for a moment."""

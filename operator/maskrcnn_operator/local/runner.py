@@ -14,12 +14,12 @@ from types import FrameType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, Progress, StepState, StepStatus
-from maskrcnn_operator.core.changed import without_fingerprint_that_lacks_a_field
 from maskrcnn_operator.core.desired import resolve
+from maskrcnn_operator.core.edits import without_fingerprint_that_lacks_a_field
 from maskrcnn_operator.core.plan import Plan, Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
-from maskrcnn_operator.core.restart import resumed
+from maskrcnn_operator.core.retries import resumed
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.local.display import Display
 from maskrcnn_operator.local.executor import STAGING, LocalExecutor

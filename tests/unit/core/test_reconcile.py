@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
-from maskrcnn_operator.core.deadlines import active_time
 from maskrcnn_operator.core.desired import resolve
+from maskrcnn_operator.core.limits import active_time
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.core.result import TaskResult

@@ -10,8 +10,8 @@ from tests.unit.accepted import refused
 from maskrcnn_operator.api.status import Artifact, Metric, StepState
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.progress import progress_of
-from maskrcnn_operator.core.restart import back_off, exit_reason
 from maskrcnn_operator.core.result import TaskResult, format_number, parse_result
+from maskrcnn_operator.core.retries import back_off, exit_reason
 from maskrcnn_operator.core.runs import RunState
 
 from .world import World

@@ -25,7 +25,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.desired import DesiredState, resolve
-from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.plan import ReconcileContext, Settings, StartRun
 from maskrcnn_operator.core.starting import next_attempt
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
@@ -92,7 +92,8 @@ def _start(experiment: MaskRCNNExperiment, name: str) -> StartRun:
         for step in experiment.spec.steps
     }
     steps = succeeded | {name: StepStatus(name=name)}
-    _, start = next_attempt(name, steps, experiment, _desired(experiment), now=NOW, settings=SETTINGS)
+    context = ReconcileContext(experiment, (), _desired(experiment), NOW, SETTINGS, lingering={}, refused={})
+    _, start = next_attempt(name, steps, context)
     assert start is not None
     return start
 

@@ -19,11 +19,12 @@ from tests.unit.jobs.conftest import MANIFEST, UID, job_object, pod_object
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.cluster.cache import Cache, Entry
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
-from maskrcnn_operator.core.conditions import conditions, invalid
+from maskrcnn_operator.core.conditions import conditions
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
+from maskrcnn_operator.core.summary import invalid
 from maskrcnn_operator.jobs.causes import cause_of, due_at, subjects
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
