@@ -284,7 +284,7 @@ class Cluster:
             phase="Running" if held else "Failed" if code else "Succeeded",
             accompanied=held,
             container_state="terminated",
-            exit_code=code,
+            container_exit_code=code,
             reason="Error" if code else "Completed",
             termination_message=json.dumps(word) if pod.index == 0 and not mute else "",
             finished_at=self.now,
