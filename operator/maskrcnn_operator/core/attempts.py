@@ -106,7 +106,7 @@ def _within_its_run(moment: datetime, run: Run, now: datetime) -> datetime:
 
 
 def _held(step: StepStatus, run: Run) -> StepStatus:
-    """Return the step whose run is out of reach: it stays live, so that no other attempt starts, and says why."""
+    """Return the step whose run is out of reach: it stays live, so that no other attempt starts, with the reason."""
     if not was_asked_to_stop(step):
         state = StepState(run.state.value)
         return step.model_copy(update={"state": state, "reason": Reason.JOB_RELABELED.value, "message": run.held})
@@ -133,7 +133,7 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     else:
         reason, message = run.waiting_reason or state.value, run.message
     if state is StepState.QUEUED and step.reason == Reason.WORKLOAD_DEACTIVATED and not run.waiting_reason:
-        # the event that said so is kept for an hour, and nothing says the contrary until the Job is admitted
+        # the event with it is kept for an hour, and nothing contradicts it until the Job is admitted
         reason, message = step.reason, step.message
     return step.model_copy(update={"state": state, "reason": reason, "message": message})
 
@@ -190,7 +190,7 @@ def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) 
     result = run.result
     known = (step.fingerprint, run.fingerprint, *run.older_fingerprints)
     if result is None or (result.fingerprint and result.fingerprint not in known):
-        # exit code 0 would say that the step has succeeded
+        # exit code 0 would mean that the step has succeeded
         unknown = step.model_copy(update={"exit_code": None})
         return uncounted(unknown, Reason.RESULT_UNREADABLE, "its result cannot be read", ended, settings)
     return step.model_copy(
@@ -228,7 +228,7 @@ def _tried_again_elsewhere(step: StepStatus, message: str, ended: datetime, sett
 
 
 def _absent(step: StepStatus, context: ReconcileContext) -> StepStatus:
-    """Return the step whose run is gone: it says nothing of its result, so the attempt is made again.
+    """Return the step whose run is gone: its result is unknown, so the attempt is made again.
 
     A result that it has left is found by the next attempt, which then ends at once.
     """

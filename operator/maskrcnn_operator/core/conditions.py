@@ -37,7 +37,7 @@ class Verdict:
 
     Attributes:
         reason: one word, the reason of Ready.
-        cause: reason of Stalled and Succeeded where that says more.
+        cause: reason of Stalled and Succeeded where it is more specific.
     """
 
     phase: Phase

@@ -1,6 +1,6 @@
 """Conditions of other writers that leave no room for ours.
 
-The list is bounded, and so is the object: whoever writes last is refused. The operator's conditions say how the
+The list is bounded, and so is the object: the last writer is refused. The operator's conditions say how the
 experiment stands, so those of other writers make way, the last in the list first.
 """
 

@@ -22,7 +22,7 @@ def _no_name(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What depends on where steps run, not on the experiment.
+    """Settings that depend on where steps run, not on the experiment.
 
     Attributes:
         default_image: trainer image of experiments that name none.
@@ -31,7 +31,7 @@ class Settings:
             be read, and then nothing is started.
         queueing: whether a run of an experiment with a queue waits for admission.
         default_queue: LocalQueue of experiments without a queueName; empty for none.
-        keep_last_run: how long the last run of a step is kept once its result stands in the status.
+        keep_last_run: how long the last run of a step is kept once its result is in the status.
         back_off_base, back_off_limit: first and longest wait before another attempt.
         run_name: name of an attempt's Job, by experiment, step and attempt.
     """
@@ -120,7 +120,7 @@ class StartRun:
     Attributes:
         spec: merged spec with every path in it, in the manifest's form; None for tasks that read none.
         model_path: what the task takes with -m; None for tasks that take none.
-        template: hash of what the spec says of its Job (:mod:`maskrcnn_operator.core.template`).
+        template: hash of the fields of the spec that its Job is made of (:mod:`maskrcnn_operator.core.template`).
         older_fingerprints: those by which older releases know the same results, oldest first.
     """
 
@@ -156,11 +156,11 @@ class Plan:
         status: the new status. Its progress belongs to another writer, and is only what that one has left.
         start: attempts to start. Where one cannot be, the plan is dropped and made again with a :class:`Refusal`.
         stop: live runs to stop; asking again does no harm.
-        forget: ended runs whose outcome stands in ``status``: what is left of them may be removed.
+        forget: ended runs whose outcome is in ``status``: what is left of them may be removed.
         events: to be written after the status is.
         wake_at: when to look again even if nothing happens; None for never.
         write_status: whether ``status``, its progress aside, differs from the one that the plan was made from.
-        drop_progress: whether the progress is to be removed; what it knew of a checkpoint stands in ``status``.
+        drop_progress: whether the progress is to be removed; what it knew of a checkpoint is in ``status``.
         delete_experiment: whether the time of ttlSecondsAfterFinished is over.
     """
 

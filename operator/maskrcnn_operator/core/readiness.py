@@ -30,7 +30,7 @@ class BackOff(Enum):
 
 @dataclass(frozen=True)
 class Wait:
-    """Why a step does not start now; ``until`` where time alone changes that."""
+    """Reason why a step does not start now; ``until`` where time alone changes that."""
 
     reason: str
     message: str
@@ -40,7 +40,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Never:
-    """Why a step can no longer start: it fails."""
+    """Reason why a step can no longer start: it fails."""
 
     reason: Reason
     message: str

@@ -24,7 +24,7 @@ RESTARTS_IN_ALL = 20
 
 @dataclass(frozen=True)
 class Failure:
-    """How an attempt ended that has no result.
+    """End of an attempt that has no result.
 
     Attributes:
         exit_code: of the process whose error counts; None where it has none.

@@ -94,7 +94,7 @@ def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[St
         update={
             "state": state,
             "reason": reason.value,
-            # as the Job says it, so that its first news is none
+            # the same as of the Job, so that its first observation changes nothing
             "message": f"waits for LocalQueue {queue}" if queue else "",
             "attempt": step.attempt + 1,
             "job_name": settings.run_name(experiment, name, step.attempt + 1),

@@ -59,8 +59,8 @@ def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...
         return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to go on")
     waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
     if broken and not live and not waiting:
-        said = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
-        return Verdict(Phase.FAILED, Reason.FAILED, said, cause=Reason.STEP_FAILED)
+        message = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
+        return Verdict(Phase.FAILED, Reason.FAILED, message, cause=Reason.STEP_FAILED)
     return Verdict(Phase.ACTIVE, _activity(live, waiting), _message(live, waiting, broken))
 
 
@@ -95,8 +95,8 @@ def _message(live: list[StepStatus], waiting: list[StepStatus], broken: list[Ste
 
 
 def _of_step(step: StepStatus) -> str:
-    said = f"step {step.name}: {step.reason}"
-    return f"{said}: {step.message}" if step.message else said
+    reason = f"step {step.name}: {step.reason}"
+    return f"{reason}: {step.message}" if step.message else reason
 
 
 def conclude(
@@ -185,7 +185,7 @@ def assemble(
 
 
 def _with_a_bounded_message(step: StepStatus) -> StepStatus:
-    """Return the step, its message cleaned and bounded: pods, policies and webhooks have a say in it."""
+    """Return the step, its message cleaned and bounded: parts of it come from pods, policies and webhooks."""
     message = clean(step.message, MESSAGE_LENGTH)
     return step if message == step.message else step.model_copy(update={"message": message})
 
