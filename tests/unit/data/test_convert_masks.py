@@ -54,7 +54,7 @@ def test_polygons_are_joined() -> None:
 
 @settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
-def test_run_lengths_of_any_mask_are_resolved(seed: int, height: int, width: int, share: float) -> None:
+def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: int, share: float) -> None:
     mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
     for segmentation in (compressed(mask), uncompressed(mask)):
         np.testing.assert_array_equal(to_mask(segmentation, height, width)[0].full(), mask)
