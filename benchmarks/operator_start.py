@@ -31,7 +31,7 @@ from tests.apiserver.rest import MERGE_PATCH  # noqa: E402
 from tests.apiserver.scale import EXPERIMENTS, count_writes, experiment, make_claim, session  # noqa: E402
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment  # noqa: E402
-from maskrcnn_operator.core.wanted import understand  # noqa: E402
+from maskrcnn_operator.core.desired import resolve  # noqa: E402
 
 PATIENCE_SECONDS = 600.0
 SETTLE_SECONDS = 20.0
@@ -102,8 +102,8 @@ async def _create(bed: Bed, namespace: str, number: int, clients: int, status: M
 
 def _of(status: Mapping[str, Any], created: Mapping[str, Any]) -> Mapping[str, Any]:
     """The status of the sample as that of another experiment: paths and fingerprints have its name in them."""
-    name, wanted = created["metadata"]["name"], understand(MaskRCNNExperiment.model_validate_json(json.dumps(created)))
-    steps = [{**step, "fingerprint": wanted.fingerprint(step["name"])} for step in status["steps"]]
+    name, desired = created["metadata"]["name"], resolve(MaskRCNNExperiment.model_validate_json(json.dumps(created)))
+    steps = [{**step, "fingerprint": desired.fingerprint(step["name"])} for step in status["steps"]]
     own: Mapping[str, Any] = json.loads(json.dumps({**status, "steps": steps}).replace(f"/{SAMPLE}/", f"/{name}/"))
     return own
 

@@ -30,6 +30,16 @@ ACTIVE_SECONDS_MAX = 10**10
 """Three centuries; a Python timedelta ends at three million years, 64-bit seconds do not."""
 
 
+class ConditionType(StrEnum):
+    """Type of a condition. Reconciling, Stalled and Suspended are present only while True, as kstatus expects."""
+
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    READY = "Ready"
+
+
 def utc(moment: datetime) -> datetime:
     """Return a time in UTC, which one without a zone is taken for, from 1970 to 3000: others cannot be calculated with.
 

@@ -26,7 +26,7 @@ from maskrcnn_operator.cluster.compact import compact
 from maskrcnn_operator.cluster.kept import Kept
 from maskrcnn_operator.cluster.parse import read_experiment, without_what_is_large
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
-from maskrcnn_operator.core.wanted import Wanted, understand
+from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
 
 WATCHED = (EXPERIMENTS, JOBS, PODS)
@@ -42,7 +42,7 @@ FOR_GOOD = 2**64
 _KEPT_PODS = 2_000
 """Pods of a namespace that are kept though they are gone: two of the largest gangs. Anybody who may create pods there
 can add as many."""
-_KEPT_WANTED = 4_000
+_KEPT_DESIRED = 4_000
 _IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
 _UNDECODABLE = Problem("", "the object cannot be decoded: it is nested too deeply")
 
@@ -98,7 +98,7 @@ class Cache:
         """By uid, the version up to which an object is gone."""
         self._kept_pods: dict[str, OrderedDict[str, None]] = {}
         """By namespace, uids of the pods that are gone and kept, the oldest first."""
-        self._wanted: Kept[str, tuple[int, Wanted]] = Kept(_KEPT_WANTED)
+        self._desired: Kept[str, tuple[int, DesiredState]] = Kept(_KEPT_DESIRED)
         self.listed = False
         """True once every namespace that can be listed has been listed."""
         self.last_listed: float | None = None
@@ -286,7 +286,7 @@ class Cache:
             return seen.key
         self._remove(resource, uid, seen.key)
         if resource is EXPERIMENTS:
-            self._wanted.drop(uid)
+            self._desired.drop(uid)
         if resource is JOBS:
             kept = self._kept_pods.get(seen.key.namespace, ())
             for pod in self.pods_of(*seen.key):
@@ -325,21 +325,21 @@ class Cache:
         newest = max((seen.version for seen in self._seen[resource].values()), default=0)
         return changed | self.retain(resource, namespace, uids, newest)
 
-    def wanted(self, experiment: MaskRCNNExperiment) -> Wanted:
-        """``understand(experiment)`` with the problems of its entry, kept as long as the spec stands."""
+    def desired(self, experiment: MaskRCNNExperiment) -> DesiredState:
+        """``resolve(experiment)`` with the problems of its entry, kept as long as the spec stands."""
         metadata = experiment.metadata
-        kept = self._wanted.get(metadata.uid)
+        kept = self._desired.get(metadata.uid)
         if kept is None or kept[0] != metadata.generation:
-            kept = metadata.generation, self._understood(experiment)
-            self._wanted.put(metadata.uid, kept)
+            kept = metadata.generation, self._resolved(experiment)
+            self._desired.put(metadata.uid, kept)
         return kept[1]
 
-    def _understood(self, experiment: MaskRCNNExperiment) -> Wanted:
-        wanted, seen = understand(experiment), self._seen[EXPERIMENTS].get(experiment.metadata.uid)
+    def _resolved(self, experiment: MaskRCNNExperiment) -> DesiredState:
+        desired, seen = resolve(experiment), self._seen[EXPERIMENTS].get(experiment.metadata.uid)
         entry = seen.value if seen is not None else None
         if not isinstance(entry, Entry) or entry.generation != experiment.metadata.generation:
-            return wanted
-        return replace(wanted, problems=(*entry.problems, *wanted.problems)) if entry.problems else wanted
+            return desired
+        return replace(desired, problems=(*entry.problems, *desired.problems)) if entry.problems else desired
 
     def _remove(self, resource: Resource, uid: str, key: Key) -> None:
         del self._seen[resource][uid]

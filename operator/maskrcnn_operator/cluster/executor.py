@@ -27,9 +27,9 @@ from maskrcnn_operator.cluster.errors import (
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, SERVICES, Resource
 from maskrcnn_operator.cluster.status_writer import StatusWriter
+from maskrcnn_operator.core.limits import is_still_to_be_deleted
 from maskrcnn_operator.core.plan import Plan, Refusal, StartRun
 from maskrcnn_operator.core.runs import RunKey
-from maskrcnn_operator.core.ttl import is_still_to_be_deleted
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP

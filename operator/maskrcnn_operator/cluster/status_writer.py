@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import ConditionType
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.cluster.cache import Cache, Entry, Key
 from maskrcnn_operator.cluster.client import STATUS_MANAGER, Client

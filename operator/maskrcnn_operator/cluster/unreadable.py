@@ -13,8 +13,9 @@ from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.cluster.cache import Entry
-from maskrcnn_operator.core.conditions import conditions, invalid, ours
+from maskrcnn_operator.core.conditions import conditions, ours
 from maskrcnn_operator.core.notice import Notice, notice, raw_conditions, with_notice
+from maskrcnn_operator.core.summary import invalid
 
 
 def told_of_unreadable(entry: Entry, now: datetime) -> dict[str, Any] | Notice | None:

@@ -1,6 +1,6 @@
 """Conditions of other writers that leave no room for ours.
 
-The list is bounded, and so is the object: whoever writes last is refused. The operator's conditions say how the
+The list is bounded, and so is the object: the last writer is refused. The operator's conditions say how the
 experiment stands, so those of other writers make way, the last in the list first.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from maskrcnn_operator.api.conditions import ConditionType
-from maskrcnn_operator.api.status import MOST_CONDITIONS
+from maskrcnn_operator.api.status import MOST_CONDITIONS, ConditionType
 from maskrcnn_operator.core.notice import RawCondition
 
 FOREIGN_BYTES = 64 << 10

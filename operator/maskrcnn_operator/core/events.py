@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
-from maskrcnn_operator.core.plan import Event
-from maskrcnn_operator.core.refusal import REFUSALS
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.core.plan import REFUSALS, Event
 
 _NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
 """Reasons of a step that starts as it should. Kueue gates the pods of every start with a topology, for a moment."""
 _WARNED_OF = REFUSALS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
-"""Reasons of which an event tells although the state stays."""
+"""Reasons that make an event although the state stays."""
 
 
 def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[Event, ...]:
-    """What is worth telling of the step from one status to the next."""
+    """Return the events that the step from one status to the next is worth."""
     found: list[Event] = []
     for step in after.steps:
         found += _of_step(before.step(step.name) or StepStatus(name=step.name), step)
@@ -30,7 +28,7 @@ def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[E
 
 
 def _cannot_start(step: StepStatus) -> bool:
-    """Whether its pods wait for a reason of their own."""
+    """Return whether its pods wait for a reason of their own."""
     return step.state is StepState.STARTING and step.reason not in _NO_WARNING
 
 

@@ -1,6 +1,6 @@
 """Fields of the merged experiment that can change the result of a step. The fingerprint reads this.
 
-Names are those of Python; ``data_config.x`` and ``maskrcnn_config.x`` for the two parts. Each field says beside its
+Names are those of Python; ``data_config.x`` and ``maskrcnn_config.x`` for the two parts. Each field has next to its
 declaration what it is read for (:mod:`maskrcnn_trainer.spec.purposes`), the two tables of tasks say what each task
 reads the spec for; the rules between the fields stand here.
 
@@ -54,7 +54,7 @@ def calibrates_on_images(step: Step) -> bool:
 
 
 def _without_effect(spec: ExperimentSpec, *, best: bool) -> Fields:
-    """Fields that other fields switch off: numEpochs wins over totalSteps, warm-up of 0 steps has no rate, ..."""
+    """Return fields that others switch off: numEpochs wins over totalSteps, a warm-up of 0 steps has no rate, ..."""
     off: set[str] = set()
     if spec.num_epochs:
         off.add("total_steps")

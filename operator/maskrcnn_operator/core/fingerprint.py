@@ -19,7 +19,7 @@ left out where it is empty:
 
 The image, resources, pod overrides, retries and the operator's own defaults are not in it: an upgrade trains nothing
 again. No version is ever changed: a recorded fingerprint is compared with the one that its own version finds in the
-current spec (:class:`maskrcnn_operator.core.wanted.Wanted`).
+current spec (:class:`maskrcnn_operator.core.desired.DesiredState`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CURRENT_VERSION = "v2"
 
 @dataclass(frozen=True)
 class FingerprintInput:
-    """Everything that a version of the algorithm may read of one step.
+    """Input of the algorithm: everything that a version of it may read of one step.
 
     Attributes:
         step: the step as the manifest has it.
@@ -174,7 +174,7 @@ def lacks_what_it_reads(step: Step, fingerprint: str) -> bool:
 def _consumed(
     experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, spec: ExperimentSpec | None
 ) -> tuple[str, ...]:
-    """Steps whose results directory one of the paths that the task reads points into, and that run before it."""
+    """Return the steps that run before it and into whose results directory a path that the task reads points."""
     before = graph.ancestors(step.name)
     paths = _paths_read(step, spec)
     return tuple(
@@ -217,7 +217,7 @@ def _spec_fields(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
 
 
 def _without_defaults(model: BaseModel) -> dict[str, Any]:
-    """Fields that differ from their default, as JSON values under their Python names; sequences as lists."""
+    """Return the fields that differ from their default, as JSON values under their Python names; sequences as lists."""
     defaults = _defaults(type(model))
     return {
         name: _plain(value) for name, value in model.__dict__.items() if name not in defaults or value != defaults[name]

@@ -1,4 +1,4 @@
-"""Which steps feed which: data, models and the user's own order."""
+"""Graph of the steps: data, models and the user's own order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from maskrcnn_operator.api.task_kinds import (
 
 
 class ModelUse(StrEnum):
-    """How a step takes the model of another."""
+    """Use of another step's model."""
 
     ARGUMENT = "model"
     PRUNED_MODEL_PATH = "prunedModelPath"
@@ -31,7 +31,7 @@ class ModelUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepNode:
-    """What one step needs.
+    """Needs of one step.
 
     Attributes:
         name: the step.
@@ -63,7 +63,7 @@ class StepGraph:
     problems: tuple[Problem, ...] = ()
 
     def ancestors(self, name: str) -> frozenset[str]:
-        """Every step that ``name`` needs, directly or through others."""
+        """Return every step that ``name`` needs, directly or through others."""
         return self._ancestors.get(name, frozenset())
 
     @cached_property
@@ -82,12 +82,12 @@ class StepGraph:
         return frozenset(found)
 
     def topological_order(self) -> tuple[str, ...]:
-        """The steps, each after those that it needs; only for a graph without problems."""
+        """Return the steps, each after those that it needs; only for a graph without problems."""
         return tuple(TopologicalSorter({node.name: node.needs for node in self.nodes.values()}).static_order())
 
 
 def build_graph(experiment: MaskRCNNExperiment) -> StepGraph:
-    """The graph of an experiment's steps; its problems name the field, nothing is raised."""
+    """Return the graph of an experiment's steps; its problems name the field, nothing is raised."""
     steps = experiment.spec.steps
     problems = list(_name_problems(steps))
     if problems:

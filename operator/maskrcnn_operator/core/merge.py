@@ -42,17 +42,17 @@ class MergedStep:
 
 
 def results_directory(experiment: str, step: str) -> str:
-    """Where a step writes, as every pod sees it."""
+    """Return the directory that a step writes to, as every pod sees it."""
     return f"{WORKSPACE_MOUNT}/{experiment}/{step}"
 
 
 def records_pattern(experiment: str, step: str, records: Records) -> str:
-    """Glob pattern of the TFRecords that a step writes."""
+    """Return the glob pattern of the TFRecords that a step writes."""
     return f"{results_directory(experiment, step)}/{records.prefix}-*.tfrecord"
 
 
 def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> MergedStep:
-    """The spec that the step ``name`` runs with, checked as the trainer checks it."""
+    """Return the spec that the step ``name`` runs with, checked as the trainer checks it."""
     step, node = experiment.step(name), graph.nodes[name]
     if not step.kind.reads_spec:
         return MergedStep(None)
@@ -75,7 +75,7 @@ def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> M
 
 
 def with_model(spec: ExperimentSpec, node: StepNode, model_path: str | None) -> ExperimentSpec:
-    """The spec with the path of the model that another step has made, where the task reads it from the spec."""
+    """Return the spec with the path of another step's model, where the task reads it from the spec."""
     if node.model_use is ModelUse.PRUNED_MODEL_PATH:
         return spec.model_copy(update={"pruned_model_path": model_path})
     if node.model_use is ModelUse.CHECKPOINT:
@@ -110,7 +110,7 @@ def _with_data(spec: ExperimentSpec, experiment: MaskRCNNExperiment, graph: Step
 
 
 def _without_model(spec: ExperimentSpec, node: StepNode) -> ExperimentSpec:
-    """What the graph says about the model is nearer than what the whole experiment says."""
+    """Return the spec without the experiment's model, where the graph gives the step another."""
     if node.model_use in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
         return spec.model_copy(update=dict.fromkeys(MODEL_FIELDS))
     return spec
@@ -141,7 +141,7 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
 
 
 def _changes(step: Step, path: str) -> bool:
-    """Whether the step's own experiment gives a field, by its dotted camelCase name."""
+    """Return whether the step's own experiment gives a field, by its dotted camelCase name."""
     part: Any = {} if step.experiment is None else _given(step.experiment)
     for name in path.split("."):
         part = part.get(name) if isinstance(part, dict) else None
@@ -149,7 +149,7 @@ def _changes(step: Step, path: str) -> bool:
 
 
 def spec_paths(spec: ExperimentSpec) -> Mapping[str, str]:
-    """The file paths of a spec that are set, by camelCase field; patterns as they are, commas and all."""
+    """Return the file paths of a spec that are set, by camelCase field; patterns as they are, commas and all."""
     found = {camel: getattr(spec, name) for name, camel in _MODEL_NAMES}
     found |= {camel: getattr(spec.data_config, name) for name, camel in _FILE_NAMES}
     return {field: value for field, value in found.items() if value}
@@ -160,7 +160,7 @@ def _parts(field: str, value: str) -> list[str]:
 
 
 def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
-    """Whether a path or pattern (comma-separated ones too) points into the results directory of a step."""
+    """Return whether a path or pattern (comma-separated ones too) points into the results directory of a step."""
     wanted = _segments(results_directory(experiment, step))
     for part in pattern.split(","):
         found = _segments(part.strip())
@@ -173,5 +173,5 @@ def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _segments(path: str) -> tuple[str, ...]:
-    """The parts of an absolute path, its root first; doubled slashes and dots do not count."""
+    """Return the parts of an absolute path, its root first; doubled slashes and dots do not count."""
     return ("/" if path.startswith("/") else "", *(part for part in path.split("/") if part not in ("", ".")))

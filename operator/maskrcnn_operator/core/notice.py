@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import format_time
+from maskrcnn_operator.api.status import ConditionType, format_time
 
 MESSAGE_LENGTH = 1024
 """Characters of a notice: an answer may repeat the whole object, and the status has little room left."""
@@ -23,7 +22,7 @@ RawCondition = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Notice:
-    """Why the status does not follow.
+    """Reason and message for a status that does not follow.
 
     Attributes:
         stalled: whether it takes a change by a person; else the operator keeps trying.
@@ -54,18 +53,18 @@ def raw_conditions(experiment: Mapping[str, Any]) -> tuple[RawCondition, ...]:
 
 
 def with_notice(
-    before: Sequence[RawCondition], told: Notice, generation: int, now: datetime
+    before: Sequence[RawCondition], found: Notice, generation: int, now: datetime
 ) -> tuple[RawCondition, ...]:
-    """Return the conditions with a notice in them; equal to ``before`` where it stands there.
+    """Return the conditions with a notice in them; equal to ``before`` where it is in them.
 
-    Stalled (or Reconciling, while the operator keeps trying) is True and Ready says why. Ready stays True where it is
-    and the operator keeps trying: what has succeeded has succeeded. Succeeded, Suspended and the conditions of other
-    writers stay as they are.
+    Stalled (or Reconciling, while the operator keeps trying) is True and Ready has the reason. Ready stays True where
+    it is and the operator keeps trying: what has succeeded has succeeded. Succeeded, Suspended and the conditions of
+    other writers stay as they are.
     """
     conditions = {str(condition.get("type")): condition for condition in before}
     ready = conditions.get(ConditionType.READY, {}).get("status")
     wanted: dict[ConditionType, str] = {}
-    if told.stalled:
+    if found.stalled:
         conditions.pop(ConditionType.RECONCILING, None)
         wanted = {ConditionType.STALLED: "True", ConditionType.READY: "False"}
     else:
@@ -78,8 +77,8 @@ def with_notice(
         conditions[kind.value] = {
             "type": kind.value,
             "status": status,
-            "reason": told.reason.value,
-            "message": told.message,
+            "reason": found.reason.value,
+            "message": found.message,
             "lastTransitionTime": _since(conditions.get(kind), status, now),
             "observedGeneration": generation,
         }

@@ -1,4 +1,4 @@
-"""Progress of a running step, from the records that its task writes to status.json and posts."""
+"""Progress and newest checkpoint of a running step, from its reports, its run, and its result."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from maskrcnn_operator.api.status import Progress
+from maskrcnn_operator.api.status import LIVE_STATES, Progress, StepStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.core.result import metrics_of, whole_number
+from maskrcnn_operator.core.runs import Run
 from maskrcnn_trainer.shared.messages import StatusKey
 
 ETA_LENGTH = 40
@@ -53,3 +54,19 @@ def _seconds(eta: str | None) -> int | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def with_newest_checkpoint(step: StepStatus, run: Run | None, reported: Progress | None) -> StepStatus:
+    """Return the step with the largest known checkpoint; a newer one gives restarts and disruptions a new budget.
+
+    Reports are copied here because they are removed when the step ends.
+    """
+    seen = [
+        run.checkpoint_step if run else None,
+        run.result.checkpoint_step if run and run.result else None,
+        reported.checkpoint_step if reported and reported.step == step.name and step.state in LIVE_STATES else None,
+    ]
+    newest = max((value for value in seen if value is not None), default=None)
+    if newest is None or newest <= (step.checkpoint_step or 0):
+        return step
+    return step.model_copy(update={"checkpoint_step": newest, "restarts_since_checkpoint": 0, "disruptions": 0})

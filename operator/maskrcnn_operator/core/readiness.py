@@ -1,84 +1,198 @@
-"""Which pending steps may start, and what the others wait for."""
+"""Readiness: what a pending step waits for, and why.
+
+Each check is one sentence about a pending step that may be true. :data:`CHECKS` has their order; the first that is true
+answers, and a step that none holds back starts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
-from maskrcnn_operator.core.graph import StepGraph
+from maskrcnn_operator.core.limits import deadline_that_is_over
+from maskrcnn_operator.core.plan import ReconcileContext, Settings, Steps
+
+LOOK_AGAIN = timedelta(seconds=30)
+"""How often a claim that does not exist is looked for; none of our watches shows when it comes."""
+
+
+class BackOff(Enum):
+    """Effect of a wait on the step's back-off, its ``nextAttemptTime``; one that is started lasts ``Wait.until``."""
+
+    KEPT = auto()
+    ENDED = auto()
+    STARTED = auto()
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Why a step does not start now; ``until`` where time alone changes that."""
+    """Reason why a step does not start now; ``until`` where time alone changes that."""
 
     reason: str
     message: str
     until: datetime | None = None
+    back_off: BackOff = BackOff.KEPT
 
 
-def blocked_by_runs(graph: StepGraph, running: frozenset[str]) -> frozenset[str]:
-    """Steps that must not start while something of the steps ``running`` is alive.
+@dataclass(frozen=True)
+class Never:
+    """Reason why a step can no longer start: it fails."""
 
-    A run reads the results of what is upstream of it, wanted or not. A step that left the spec may have read anything,
-    so it holds back every other.
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pending step, as the checks see it.
+
+    Attributes:
+        steps: all steps, those that have just been started among them.
     """
-    if any(name not in graph.nodes for name in running):
-        return frozenset(graph.nodes)
-    return frozenset(upstream for name in running for upstream in graph.ancestors(name))
+
+    name: str
+    steps: Steps
+    context: ReconcileContext
+
+    @property
+    def step(self) -> StepStatus:
+        """Its status."""
+        return self.steps[self.name]
 
 
-def waits_for(
-    name: str,
-    steps: Mapping[str, StepStatus],
-    graph: StepGraph,
-    *,
-    held_back: frozenset[str],
-    occupied: Mapping[str, str],
-    now: datetime,
-) -> Wait | None:
-    """What the pending step ``name`` waits for; None where it may start, the number of running steps aside.
+Check = Callable[[Candidate], Wait | Never | None]
 
-    Args:
-        held_back: see :func:`blocked_by_runs`.
-        occupied: what of a step is still alive although its status knows of no run, in words.
+
+def the_experiment_is_suspended(candidate: Candidate) -> Wait | None:
+    """Wait as long as spec.suspend is true."""
+    if not candidate.context.experiment.spec.suspend:
+        return None
+    return Wait(Reason.SUSPENDED, "", back_off=BackOff.ENDED)
+
+
+def its_failure_is_not_reported_yet(candidate: Candidate) -> Wait | None:
+    """Wait, though the time of the next attempt has come, until the status has shown the end of the last one.
+
+    Only what the status shows makes an event, a metric and a message.
     """
-    broken = _broken_upstream(name, steps, graph)
-    if broken:
-        return Wait(Reason.UPSTREAM_FAILED, f"step {broken[0]} failed, so this one cannot run")
-    missing = [need for need in graph.nodes[name].needs if steps[need].state is not StepState.SUCCEEDED]
-    if missing:
-        return Wait(Reason.WAITING_FOR_STEPS, f"waits for {', '.join(missing)}")
-    step = steps[name]
-    if step.next_attempt_time is not None and step.next_attempt_time > now:
-        return Wait(step.reason, step.message, step.next_attempt_time)
-    if name in occupied:
-        return Wait(Reason.WAITING_FOR_PODS, f"waits until they have ended: {occupied[name]}")
-    if name in held_back:
-        others = "; ".join(words for other, words in occupied.items() if other not in graph.nodes)
-        which = f" (of no step of the spec: {others})" if others else ""
-        return Wait(Reason.UPSTREAM_CHANGED, f"waits until steps that still use its old result have stopped{which}")
+    step, context = candidate.step, candidate.context
+    before = context.experiment.status.step(candidate.name)
+    if before is None or before.state not in LIVE_STATES or step.next_attempt_time is None:
+        return None
+    return Wait(step.reason, step.message, max(context.now, step.next_attempt_time))
+
+
+def an_upstream_step_has_failed(candidate: Candidate) -> Wait | None:
+    """Wait for a step upstream that has failed for good."""
+    graph = candidate.context.desired.graph
+    upstream = graph.ancestors(candidate.name)
+    for name in graph.nodes:
+        if name in upstream and candidate.steps[name].state is StepState.FAILED:
+            message = f"step {name} failed, so this one cannot run"
+            return Wait(Reason.UPSTREAM_FAILED, message, back_off=BackOff.ENDED)
     return None
 
 
-def _broken_upstream(name: str, steps: Mapping[str, StepStatus], graph: StepGraph) -> list[str]:
-    upstream = graph.ancestors(name)
-    return [other for other in graph.nodes if other in upstream and steps[other].state is StepState.FAILED]
+def an_upstream_step_has_not_succeeded(candidate: Candidate) -> Wait | None:
+    """Wait for every step that this one needs."""
+    needs, steps = candidate.context.desired.graph.nodes[candidate.name].needs, candidate.steps
+    missing = [name for name in needs if steps[name].state is not StepState.SUCCEEDED]
+    if not missing:
+        return None
+    return Wait(Reason.WAITING_FOR_STEPS, f"waits for {', '.join(missing)}", back_off=BackOff.ENDED)
 
 
-def waits_for_its_turn(steps: Mapping[str, StepStatus], limit: int | None) -> Wait | None:
-    """What a step waits for while ``limit`` others have a run; None where there is room, or no limit."""
-    if limit is None or sum(step.state in LIVE_STATES for step in steps.values()) < limit:
+def it_is_backing_off(candidate: Candidate) -> Wait | None:
+    """Wait until the time of the next attempt."""
+    step = candidate.step
+    if step.next_attempt_time is None or step.next_attempt_time <= candidate.context.now:
+        return None
+    return Wait(step.reason, step.message, step.next_attempt_time)
+
+
+def something_of_it_is_still_alive(candidate: Candidate) -> Wait | None:
+    """Wait until the run of an earlier attempt, or pods that linger, have ended."""
+    alive = candidate.context.occupied.get(candidate.name)
+    return Wait(Reason.WAITING_FOR_PODS, f"waits until they have ended: {alive}") if alive is not None else None
+
+
+def others_still_use_its_old_result(candidate: Candidate) -> Wait | None:
+    """Wait until no run is left that may read the step's results directory."""
+    context = candidate.context
+    if candidate.name not in context.held_back:
+        return None
+    others = "; ".join(words for other, words in context.occupied.items() if other not in context.desired.graph.nodes)
+    which = f" (of no step of the spec: {others})" if others else ""
+    return Wait(Reason.UPSTREAM_CHANGED, f"waits until steps that still use its old result have stopped{which}")
+
+
+def its_deadline_is_over(candidate: Candidate) -> Never | None:
+    """Fail a step whose time to run, or that of the experiment, is used up."""
+    over = deadline_that_is_over(candidate.context, candidate.step)
+    return Never(Reason.DEADLINE_EXCEEDED, over) if over else None
+
+
+def the_workspace_claim_is_unknown(candidate: Candidate) -> Wait | None:
+    """Wait until it is known by how many nodes the workspace can be mounted."""
+    context = candidate.context
+    if context.settings.workspace_shared is not None:
+        return None
+    claim = context.experiment.spec.workspace.persistent_volume_claim.claim_name
+    message = f"the PersistentVolumeClaim {claim} is not there, or cannot be read"
+    return Wait(Reason.WAITING_FOR_CLAIM, message, context.now + LOOK_AGAIN)
+
+
+def as_many_steps_run_as_may(candidate: Candidate) -> Wait | None:
+    """Wait until one of the steps that run at a time has ended."""
+    limit = steps_at_a_time(candidate.context.settings)
+    if limit is None or sum(step.state in LIVE_STATES for step in candidate.steps.values()) < limit:
         return None
     return Wait(Reason.WAITING_FOR_TURN, f"{limit} step(s) run at a time")
 
 
+def its_start_was_refused(candidate: Candidate) -> Wait | None:
+    """Wait for the longest back-off; the step keeps the number of its next attempt."""
+    context = candidate.context
+    refusal = context.refused.get(candidate.name)
+    if refusal is None:
+        return None
+    until = context.now + context.settings.back_off_limit
+    return Wait(refusal.reason.value, refusal.message, until, BackOff.STARTED)
+
+
+CHECKS: tuple[Check, ...] = (
+    the_experiment_is_suspended,
+    its_failure_is_not_reported_yet,
+    an_upstream_step_has_failed,
+    an_upstream_step_has_not_succeeded,
+    it_is_backing_off,
+    something_of_it_is_still_alive,
+    others_still_use_its_old_result,
+    its_deadline_is_over,
+    the_workspace_claim_is_unknown,
+    as_many_steps_run_as_may,
+    its_start_was_refused,
+)
+"""In this order; the first answer wins."""
+
+
+def answer(candidate: Candidate) -> Wait | Never | None:
+    """Return why a pending step does not start now; None where it starts."""
+    return next((found for check in CHECKS if (found := check(candidate)) is not None), None)
+
+
 def waiting(step: StepStatus, wait: Wait) -> StepStatus:
-    """The pending step with what it waits for; a back-off ends where steps before it have to run again first."""
+    """Return the pending step with what it waits for."""
     update: dict[str, object] = {"reason": str(wait.reason), "message": wait.message}
-    if wait.reason in (Reason.WAITING_FOR_STEPS, Reason.UPSTREAM_FAILED):
-        update["next_attempt_time"] = None
+    if wait.back_off is not BackOff.KEPT:
+        update["next_attempt_time"] = wait.until if wait.back_off is BackOff.STARTED else None
     return step.model_copy(update=update)
+
+
+def steps_at_a_time(settings: Settings) -> int | None:
+    """Return how many steps may run side by side; None for any number."""
+    return settings.max_parallel_steps if settings.workspace_shared else 1

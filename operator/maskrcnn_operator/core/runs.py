@@ -10,7 +10,7 @@ from maskrcnn_operator.core.result import TaskResult
 
 
 class RunState(StrEnum):
-    """How far an attempt has come, as its executor sees it."""
+    """State of an attempt, as its executor sees it."""
 
     QUEUED = "Queued"
     STARTING = "Starting"
@@ -25,7 +25,7 @@ ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED})
 
 @dataclass(frozen=True)
 class RunKey:
-    """Which attempt of which step."""
+    """Key of a run: its step and the number of the attempt."""
 
     step: str
     attempt: int
@@ -40,17 +40,17 @@ class Run:
         state: how far it has come; an ended one never changes.
         fingerprint: what it was started for; empty where it cannot be read.
         older_fingerprints: those by which images of older releases know the same results, oldest first.
-        template: hash of what the spec said of its Job; empty where it cannot be read, and on this machine.
+        template: hash of the fields that its Job was made of; empty where it cannot be read, and on this machine.
         name: of the Job, or of the process.
         image: trainer image; None on this machine.
         waiting_reason: why it does not run yet, such as ImagePullBackOff.
-        ran: when its task first ran, as far as is known; None where no pod of it has, or not yet all pods of a gang.
+        ran: when its task first ran, as far as is known; None where no pod of it has, or not all of a worker group.
         failing: which of its pods has failed while others run and will not be ended by their Job, in a sentence; empty
             where there is none.
         unfinished: it has ended, and what is left of it does not end by itself: it is to be removed at once.
         disrupted: something outside ended it (preemption, eviction, a lost node): it does not count.
-        exit_code: of the process that tells most, also of one that is failing; None where there is none.
-        result: its last word; None where there is none or it cannot be read.
+        exit_code: of the process whose error counts, also of one that is failing; None where there is none.
+        result: its termination message or result.json; None where there is none or it cannot be read.
         message: what the executor has to add, such as a reason from the pod.
         adopted: it was not started: the result was there already.
         started, ended: when.
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def key(self) -> RunKey:
-        """Which attempt it is."""
+        """Its step and the number of the attempt."""
         return RunKey(self.step, self.attempt)
 
     @property

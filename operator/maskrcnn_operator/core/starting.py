@@ -1,66 +1,92 @@
-"""An attempt that starts now."""
+"""Attempts that start now, and what keeps a whole experiment from starting any."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
-from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
-from maskrcnn_operator.core import restart
 from maskrcnn_operator.core.graph import ModelUse
-from maskrcnn_operator.core.merge import merge_step, with_model
-from maskrcnn_operator.core.plan import Settings, StartRun
-from maskrcnn_operator.core.runs import Run
-from maskrcnn_operator.core.wanted import Wanted
+from maskrcnn_operator.core.merge import with_model
+from maskrcnn_operator.core.plan import ReconcileContext, StartRun, Steps
+from maskrcnn_operator.core.readiness import Candidate, Never, answer, waiting
+from maskrcnn_operator.core.retries import failed
 
 
-def problems_of_overlap(experiment: MaskRCNNExperiment, runs: Sequence[Run], wanted: Wanted) -> tuple[Problem, ...]:
-    """Return the overlaps of inputs with results for the steps that have not started for their fingerprint.
+def problems_of(context: ReconcileContext) -> tuple[Problem, ...]:
+    """Return what is wrong with an experiment so that nothing of it is started."""
+    return (*context.desired.problems, *_problems_of_overlap(context), *_problems_of_sharing(context))
+
+
+def _problems_of_overlap(context: ReconcileContext) -> Iterator[Problem]:
+    """Yield the overlaps of inputs with results for the steps that have not started for their fingerprint.
 
     A step that has may end and be tried again: its directory is claimed, and nothing in it moves.
     """
-    return tuple(
-        problem
-        for name, problems in wanted.overlaps.items()
-        if not _has_started(name, experiment, runs, wanted)
-        for problem in problems
-    )
+    for name, problems in context.desired.overlaps.items():
+        if not _has_started(name, context):
+            yield from problems
 
 
-def _has_started(name: str, experiment: MaskRCNNExperiment, runs: Sequence[Run], wanted: Wanted) -> bool:
-    step = experiment.status.step(name)
-    recorded = {run.fingerprint for run in runs if run.step == name} | ({step.fingerprint} if step else set())
-    return any(wanted.recognises(name, fingerprint) for fingerprint in recorded)
+def _has_started(name: str, context: ReconcileContext) -> bool:
+    step = context.experiment.status.step(name)
+    recorded = {run.fingerprint for run in context.runs if run.step == name} | ({step.fingerprint} if step else set())
+    return any(context.desired.recognises(name, fingerprint) for fingerprint in recorded)
 
 
-def next_attempt(
-    name: str,
-    steps: Mapping[str, StepStatus],
-    experiment: MaskRCNNExperiment,
-    wanted: Wanted,
-    *,
-    now: datetime,
-    settings: Settings,
-) -> tuple[StepStatus, StartRun | None]:
-    """The step with one attempt more, and what is to be started; a failed step and None where its model has no file.
+def _problems_of_sharing(context: ReconcileContext) -> Iterator[Problem]:
+    """Yield the steps of several nodes where the workspace can be mounted by one node only."""
+    if context.settings.workspace_shared is not False:
+        return
+    for index, step in enumerate(context.experiment.spec.steps):
+        if step.nodes > 1:
+            yield Problem(
+                f"spec.steps[{index}].nodes",
+                f"found {step.nodes}, but the workspace can be mounted by one node only: use a ReadWriteMany claim",
+                Reason.WORKSPACE_NOT_SHARED,
+            )
+
+
+def start_what_is_ready(
+    context: ReconcileContext, steps: Steps
+) -> tuple[Steps, tuple[StartRun, ...], tuple[datetime, ...]]:
+    """Return the steps after every pending one was started or waits, the attempts to start, and when waits end."""
+    found = dict(steps)
+    start: list[StartRun] = []
+    wake: list[datetime] = []
+    for name in [name for name, step in steps.items() if step.state is StepState.PENDING]:
+        why = answer(Candidate(name, found, context))
+        if isinstance(why, Never):
+            found[name] = failed(found[name], why.reason, why.message, context.now)
+        elif why is not None:
+            wake += [why.until] if why.until else []
+            found[name] = waiting(found[name], why)
+        else:
+            found[name], run = next_attempt(name, found, context)
+            start += [run] if run else []
+    return found, tuple(start), tuple(wake)
+
+
+def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[StepStatus, StartRun | None]:
+    """Return the step with one attempt more, and what is to be started; failed, and None, where its model has no file.
 
     The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised
-    (:class:`maskrcnn_operator.core.wanted.Wanted`), and an image that the spec does not name as long as the step
-    records it (:mod:`maskrcnn_operator.core.image`).
+    (:class:`maskrcnn_operator.core.desired.DesiredState`), and an image that the spec does not name as long as the step
+    records it (:func:`maskrcnn_operator.core.edits.drop_images_chosen_before_an_edit`).
     """
-    step, node, manifest = steps[name], wanted.graph.nodes[name], experiment.step(name)
+    experiment, desired, settings = context.experiment, context.desired, context.settings
+    step, node, manifest = steps[name], desired.graph.nodes[name], experiment.step(name)
     maker = steps[node.model] if node.model else None
     if maker is not None and maker.model_path is None:
         message = f"step {maker.name} has succeeded without naming a model: change its revision to run it again"
-        return restart.failed(step, Reason.ERROR, message, now), None
-    spec = merge_step(experiment, wanted.graph, name).spec
+        return failed(step, Reason.ERROR, message, context.now), None
+    spec = desired.specs[name]
     if spec is not None and maker is not None:
         spec = with_model(spec, node, maker.model_path)
     argument = maker.model_path if maker and node.model_use is ModelUse.ARGUMENT else manifest.model_path
-    *older, fingerprint = wanted.fingerprints_of_attempt(name, steps)
+    *older, fingerprint = desired.fingerprints_of_attempt(name, steps)
     image = experiment.image_of(manifest) or step.image or settings.default_image
     queue = (experiment.spec.queue_name or settings.default_queue) if settings.queueing else ""
     state, reason = (StepState.QUEUED, Reason.QUEUED) if queue else (StepState.STARTING, Reason.STARTING)
@@ -68,14 +94,14 @@ def next_attempt(
         update={
             "state": state,
             "reason": reason.value,
-            # as the Job says it, so that its first news is none
+            # the same as of the Job, so that its first observation changes nothing
             "message": f"waits for LocalQueue {queue}" if queue else "",
             "attempt": step.attempt + 1,
             "job_name": settings.run_name(experiment, name, step.attempt + 1),
             "image": image,
             "fingerprint": fingerprint,
             "older_fingerprint": older[0] if older else None,
-            "start_time": step.start_time or now,
+            "start_time": step.start_time or context.now,
             "run_start_time": None,
             "completion_time": None,
             "next_attempt_time": None,
@@ -88,6 +114,6 @@ def next_attempt(
         image,
         spec,
         argument,
-        template=wanted.templates[name],
+        template=desired.templates[name],
         older_fingerprints=tuple(older),
     )

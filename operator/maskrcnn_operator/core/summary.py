@@ -1,16 +1,22 @@
-"""What the status says of the experiment as a whole, from its steps."""
+"""Summary of the steps: the verdict on the experiment as a whole, its status, and the plan that writes it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.reasons import Reason
+from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
 from maskrcnn_operator.api.task_kinds import Model, Shown
 from maskrcnn_operator.api.text import clean
-from maskrcnn_operator.core.conditions import Phase, Verdict, conditions
-from maskrcnn_operator.core.deadlines import active_time
+from maskrcnn_operator.core.conditions import Phase, Verdict, conditions, ours
+from maskrcnn_operator.core.events import events_between
 from maskrcnn_operator.core.graph import StepGraph
+from maskrcnn_operator.core.limits import active_deadline, active_time, deleted_at, is_active, with_active_time
+from maskrcnn_operator.core.plan import Plan, ReconcileContext, StartRun, Steps
+from maskrcnn_operator.core.runs import RunKey
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,12 +26,121 @@ MESSAGE_LENGTH = 8192
 _CURRENT_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
 
 
-def is_active(step: StepStatus) -> bool:
-    """Return whether a step's time counts as active: from when its attempt runs until its pods have ended.
+def seen() -> Verdict:
+    """Return the verdict on an experiment that is seen for the first time."""
+    return Verdict(Phase.SEEN, Reason.PENDING, "The experiment has been seen")
 
-    What keeps pods from running is bounded by preRunningDeadlineSeconds.
+
+def invalid(problems: tuple[Problem, ...], *, suspended: bool = False) -> Verdict:
+    """Return the verdict on an experiment that cannot be carried out as it is written."""
+    lines = "\n".join(str(problem) for problem in problems)
+    return Verdict(Phase.INVALID, str(problems[0].reason), lines, suspended=suspended)
+
+
+NAMED_WAITS = frozenset(
+    {Reason.WAITING_FOR_PODS, Reason.WAITING_FOR_CLAIM, Reason.NAME_TAKEN, Reason.JOB_REFUSED, Reason.UPSTREAM_CHANGED}
+)
+"""What a step that could start waits for, outside of the experiment's own steps."""
+
+
+def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...] = ()) -> Verdict:
+    """Return the verdict on an experiment with a valid spec.
+
+    Args:
+        alive: what has not ended, such as pods that linger; a suspension waits for it where no step is live.
     """
-    return step.state is StepState.RUNNING or (step.state is StepState.STOPPING and step.run_start_time is not None)
+    live = [step for step in steps if step.state in LIVE_STATES]
+    broken = [step for step in steps if step.state is StepState.FAILED]
+    if all(step.state is StepState.SUCCEEDED for step in steps):
+        return Verdict(Phase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend and not alive)
+    if suspend and not live and alive:
+        return Verdict(Phase.ACTIVE, Reason.STOPPING, f"waits until they have ended: {'; '.join(alive)}")
+    if suspend and not live:
+        return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to go on")
+    waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
+    if broken and not live and not waiting:
+        message = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
+        return Verdict(Phase.FAILED, Reason.FAILED, message, cause=Reason.STEP_FAILED)
+    return Verdict(Phase.ACTIVE, _activity(live, waiting), _message(live, waiting, broken))
+
+
+_ACTIVITIES: Mapping[StepState, Reason] = {
+    StepState.RUNNING: Reason.RUNNING,
+    StepState.STOPPING: Reason.STOPPING,
+    StepState.STARTING: Reason.STARTING,
+    StepState.QUEUED: Reason.QUEUED,
+}
+"""What an experiment does whose steps are live; the first that one of them does."""
+
+
+def _activity(live: list[StepStatus], waiting: list[StepStatus]) -> str:
+    states = {step.state for step in live}
+    for state, reason in _ACTIVITIES.items():
+        if state in states:
+            deactivated = any(step.reason == Reason.WORKLOAD_DEACTIVATED for step in live)
+            return Reason.WORKLOAD_DEACTIVATED if state is StepState.QUEUED and deactivated else reason
+    return Reason.WAITING if any(map(_waits_for_something, waiting)) else Reason.PENDING
+
+
+def _waits_for_something(step: StepStatus) -> bool:
+    return step.next_attempt_time is not None or step.reason in NAMED_WAITS
+
+
+def _message(live: list[StepStatus], waiting: list[StepStatus], broken: list[StepStatus]) -> str:
+    parts = [_of_step(step) for step in live]
+    parts += [f"step {step.name} failed: {step.message or step.reason}" for step in broken]
+    if not live:
+        parts += [_of_step(step) for step in waiting if _waits_for_something(step)]
+    return "; ".join(parts) or "Steps are about to start"
+
+
+def _of_step(step: StepStatus) -> str:
+    reason = f"step {step.name}: {step.reason}"
+    return f"{reason}: {step.message}" if step.message else reason
+
+
+def conclude(
+    context: ReconcileContext,
+    steps: Steps,
+    verdict: Verdict,
+    *,
+    start: tuple[StartRun, ...] = (),
+    stop: tuple[RunKey, ...] = (),
+    forget: tuple[RunKey, ...] = (),
+    wake: Iterable[datetime | None] = (),
+) -> Plan:
+    """Return the plan that leaves the experiment with ``steps``; ``wake``: when to look again for other reasons."""
+    experiment, now, before = context.experiment, context.now, context.experiment.status
+    ordered = tuple(steps[step.name] for step in experiment.spec.steps)
+    status = assemble(experiment, context.desired.graph, ordered, verdict, now)
+    status = status.model_copy(update={"steps": (*status.steps, *_held_and_no_longer_in_the_spec(context))})
+    # of the new status: no other look may follow the one that sees a step run
+    _, over = active_deadline(experiment.spec, status, now)
+    end = deleted_at(experiment.spec, status)
+    later = [*wake, over, end if end and end > now else None]
+    return Plan(
+        status,
+        start,
+        stop,
+        forget,
+        events_between(before, status),
+        min((at for at in later if at is not None), default=None),
+        write_status=_what_is_written(status) != _what_is_written(before),
+        drop_progress=before.progress is not None and status.progress is None,
+        delete_experiment=end is not None and end <= now,
+    )
+
+
+def _held_and_no_longer_in_the_spec(context: ReconcileContext) -> tuple[StepStatus, ...]:
+    """Return removed steps whose run cannot be stopped: it would run next to an attempt of a step added again."""
+    names = {step.name for step in context.experiment.spec.steps}
+    held = [context.experiment.status.step(run.step) for run in context.runs if run.held and run.step not in names]
+    return tuple(step for step in held if step is not None)
+
+
+def _what_is_written(status: ExperimentStatus) -> ExperimentStatus:
+    """Return the status without what other writers own: the progress, and conditions of other types."""
+    return status.model_copy(update={"progress": None, "conditions": ours(status.conditions)})
 
 
 def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
@@ -42,7 +157,7 @@ def assemble(
     verdict: Verdict,
     now: datetime,
 ) -> ExperimentStatus:
-    """The status of an experiment whose steps stand as ``steps`` says, in the order of the spec."""
+    """Return the status of an experiment with ``steps``, in the order of the spec."""
     old = experiment.status
     steps = tuple(with_active_time(_with_a_bounded_message(step), experiment, now) for step in steps)
     active = any(is_active(step) for step in steps)
@@ -69,21 +184,8 @@ def assemble(
     )
 
 
-def with_active_time(step: StepStatus, experiment: MaskRCNNExperiment, now: datetime) -> StepStatus:
-    """Return the step with its active time up to now where it has a deadline on it, without one where it hasn't."""
-    if experiment.step(step.name).active_deadline_seconds is None:
-        untimed = step.active_seconds is None and step.active_since is None
-        return step if untimed else step.model_copy(update={"active_seconds": None, "active_since": None})
-    if is_active(step) == (step.active_since is not None):
-        return step
-    if step.active_since is None:
-        return step.model_copy(update={"active_since": now})
-    seconds = int(active_time(step, now).total_seconds())
-    return step.model_copy(update={"active_seconds": seconds, "active_since": None})
-
-
 def _with_a_bounded_message(step: StepStatus) -> StepStatus:
-    """Return the step, its message cleaned and bounded: pods, policies and webhooks have a say in it."""
+    """Return the step, its message cleaned and bounded: parts of it come from pods, policies and webhooks."""
     message = clean(step.message, MESSAGE_LENGTH)
     return step if message == step.message else step.model_copy(update={"message": message})
 
@@ -104,7 +206,7 @@ def _newest(
 
 
 def _progress(old: ExperimentStatus, steps: tuple[StepStatus, ...], current: str | None) -> Progress | None:
-    """The progress as long as it speaks of the attempt that runs."""
+    """Return the progress as long as it is of the attempt that runs."""
     if old.progress is None or old.progress.step != current:
         return None
     before = old.step(current)

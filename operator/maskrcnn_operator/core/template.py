@@ -47,7 +47,7 @@ def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
 
 
 def is_another_template(recorded: str, current: str) -> bool:
-    """Return whether a recorded hash says that a Job was made of another spec; one that cannot be read says nothing."""
+    """Return whether a recorded hash says that a Job was made of another spec; an unreadable one does not."""
     return recorded.rpartition("-")[2] == VERSION and recorded != current
 
 

@@ -122,7 +122,7 @@ def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
     run = _live(attempt, RunState.RUNNING if running else RunState.STARTING, now)
     if any(pod.failed and pod.deletion_timestamp is None for pod in held):
         how = ending(job, attempt.pods)
-        return replace(run, failing=how.message, exit_code=how.code)
+        return replace(run, failing=how.message, exit_code=how.exit_code)
     return run
 
 
@@ -157,7 +157,7 @@ def _failed(attempt: Attempt, now: datetime) -> Run:
         attempt,
         RunState.FAILED,
         now,
-        exit_code=how.code,
+        exit_code=how.exit_code,
         result=how.result,
         message=how.message or ("its Job was deleted" if deleted else ""),
         disrupted=how.disrupted or bool(lost) or (deleted and not how.by_itself),

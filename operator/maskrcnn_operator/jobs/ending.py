@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from maskrcnn_operator.core.result import TaskResult, parse_result
 from maskrcnn_operator.jobs.newest import oldest_first, pods_of_newest_start
 from maskrcnn_operator.jobs.views import OOM_KILLED, JobView, PodView
-from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_KILLED, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
+from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, EXIT_TRY_AGAIN
 
 LOG_LENGTH = 500
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -20,36 +20,27 @@ class Ending:
     """How an attempt failed.
 
     Attributes:
-        code: exit code of the pod whose error counts; None where it has none.
+        exit_code: of the pod whose error counts; None where it has none.
         result: index 0's last word, without code and error where they are not those of the pod whose error counts.
         message: the pod whose error counts, its node and what it said.
         disrupted: something outside ended the attempt, so it does not count.
     """
 
-    code: int | None
+    exit_code: int | None
     result: TaskResult | None
     message: str
     disrupted: bool
 
     @property
     def by_itself(self) -> bool:
-        """Whether no stop from outside explains the code: not SIGTERM, nor peers that were stopped first."""
-        return self.code not in (None, EXIT_STOPPED, EXIT_TRY_AGAIN)
-
-
-def exit_code(pod: PodView) -> int | None:
-    """The pod's exit code: 137 for whatever ran out of memory, 143 where SIGTERM had to be followed by SIGKILL."""
-    if pod.reason == OOM_KILLED:
-        return EXIT_KILLED
-    if pod.exit_code == EXIT_KILLED and pod.deletion_timestamp is not None:
-        return EXIT_STOPPED
-    return pod.exit_code
+        """Whether no stop from outside explains the exit code: not SIGTERM, nor peers that were stopped first."""
+        return self.exit_code not in (None, EXIT_STOPPED, EXIT_TRY_AGAIN)
 
 
 def earliest_first(pods: Sequence[PodView]) -> list[PodView]:
     """The failed pods in the order in which they ended; in the same second a stopped one is the later one."""
     failed = [pod for pod in pods if pod.failed]
-    return sorted(failed, key=lambda pod: (pod.finished_at or _LAST, exit_code(pod) == EXIT_STOPPED, pod.index))
+    return sorted(failed, key=lambda pod: (pod.finished_at or _LAST, pod.exit_code == EXIT_STOPPED, pod.index))
 
 
 def pod_whose_error_counts(pods: Sequence[PodView]) -> PodView | None:
@@ -58,16 +49,17 @@ def pod_whose_error_counts(pods: Sequence[PodView]) -> PodView | None:
     A pod that ended with 143 after another had failed was stopped for that, and says nothing.
     """
     failed = earliest_first(pods)
-    for sought in (
-        lambda pod: pod.exit_code == EXIT_INVALID,
-        lambda pod: pod.reason == OOM_KILLED,
-        lambda pod: exit_code(pod) != EXIT_TRY_AGAIN and (exit_code(pod) != EXIT_STOPPED or pod is failed[0]),
-        lambda pod: exit_code(pod) == EXIT_TRY_AGAIN,
-    ):
-        found = next(filter(sought, failed), None)
-        if found is not None:
-            return found
-    return None
+    by_precedence = (
+        [pod for pod in failed if pod.exit_code == EXIT_INVALID],
+        [pod for pod in failed if pod.ran_out_of_memory],
+        [pod for pod in failed if pod.exit_code not in (EXIT_TRY_AGAIN, EXIT_STOPPED) or _stopped_first(pod, failed)],
+        [pod for pod in failed if pod.exit_code == EXIT_TRY_AGAIN],
+    )
+    return next((found[0] for found in by_precedence if found), None)
+
+
+def _stopped_first(pod: PodView, failed: Sequence[PodView]) -> bool:
+    return pod.exit_code == EXIT_STOPPED and pod is failed[0]
 
 
 def was_disrupted(job: JobView | None, pods: Sequence[PodView]) -> bool:
@@ -76,7 +68,7 @@ def was_disrupted(job: JobView | None, pods: Sequence[PodView]) -> bool:
     return (
         any(pod.disrupted for pod in pods)
         or _failed_by_disruption(job)
-        or (bool(failed) and exit_code(failed[0]) == EXIT_STOPPED)
+        or (bool(failed) and failed[0].exit_code == EXIT_STOPPED)
     )
 
 
@@ -110,10 +102,10 @@ def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
     """
     newest, result = pods_of_newest_start(job, pods), last_word(pods)
     pod, disrupted = pod_whose_error_counts(newest), was_disrupted(job, newest)
-    code = exit_code(pod) if pod else None
+    exit_code = pod.exit_code if pod else None
     if result and (pod is None or pod.index != 0 or parse_result(pod.termination_message) is None):
-        result = replace(result, code=code, reason="", message="")
-    return Ending(code, result, _told(pod, code) if pod else _condition_message(job), disrupted)
+        result = replace(result, code=exit_code, reason="", message="")
+    return Ending(exit_code, result, _described(pod) if pod else _condition_message(job), disrupted)
 
 
 def _condition_message(job: JobView | None) -> str:
@@ -121,18 +113,19 @@ def _condition_message(job: JobView | None) -> str:
     return f"{failed.reason}: {failed.message}" if failed else ""
 
 
-def _told(pod: PodView, code: int | None) -> str:
+def _described(pod: PodView) -> str:
+    """Return which pod it is, how it ended, and what it left to say of it."""
     where = f"pod {pod.name} on node {pod.node}" if pod.node else f"pod {pod.name}"
-    if pod.exit_code is not None:
-        what = f"exit code {pod.exit_code}"
+    if pod.ran_out_of_memory:
+        how = "ran out of memory (OOMKilled)"
+    elif pod.container_exit_code is not None:
+        how = f"exit code {pod.container_exit_code}"
     else:
-        what = "exit code unknown" if pod.has_run else "did not run"
-    if code == EXIT_KILLED and pod.reason == OOM_KILLED:
-        what = "ran out of memory (OOMKilled)"
-    elif pod.reason and pod.reason not in ("Error", "Completed"):
-        what = f"{what} ({pod.reason})"
-    said = pod.message or _last_line(pod.termination_message)
-    return f"{where}: {what}: {said}" if said else f"{where}: {what}"
+        how = "exit code unknown" if pod.has_run else "did not run"
+    if pod.reason and pod.reason not in ("Error", "Completed", OOM_KILLED):
+        how = f"{how} ({pod.reason})"
+    message = pod.message or _last_line(pod.termination_message)
+    return f"{where}: {how}: {message}" if message else f"{where}: {how}"
 
 
 def _last_line(text: str) -> str:

@@ -10,7 +10,7 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.pod import PodOverrides
 from maskrcnn_operator.api.reserved import Place, carried_by
-from maskrcnn_operator.core.command import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
 from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun

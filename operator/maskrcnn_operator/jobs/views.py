@@ -24,7 +24,7 @@ from maskrcnn_operator.jobs.names import (
     LABEL_QUEUE,
     LABEL_STEP,
 )
-from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED
 
 CONTAINER_NAME = "trainer"
 OOM_KILLED = "OOMKilled"
@@ -112,7 +112,7 @@ class PodView:
         scheduled: when it got its node; None where it has none.
         waiting_container: the init container or sidecar that ``reason`` is about; empty where it is another one.
         container_state: of the container that runs the task: waiting, running, terminated or empty.
-        exit_code: of that container; None while it has not ended.
+        container_exit_code: of that container, as it is; None while it has not ended.
         accompanied: whether another of its containers runs.
         disrupted: whether its condition DisruptionTarget is True.
         reason, message: why it waits (ImagePullBackOff, Unschedulable, ...) or how it ended (OOMKilled, Evicted, ...).
@@ -139,7 +139,7 @@ class PodView:
     phase: str = "Pending"
     ready: bool = False
     container_state: str = ""
-    exit_code: int | None = None
+    container_exit_code: int | None = None
     accompanied: bool = False
     termination_message: str = ""
     disrupted: bool = False
@@ -149,6 +149,20 @@ class PodView:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deletion_timestamp: datetime | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of its task: 137 whenever it ran out of memory, 143 where SIGTERM had to be followed by SIGKILL."""
+        if self.ran_out_of_memory:
+            return EXIT_KILLED
+        if self.container_exit_code == EXIT_KILLED and self.deletion_timestamp is not None:
+            return EXIT_STOPPED
+        return self.container_exit_code
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed its task because memory ran out."""
+        return self.reason == OOM_KILLED
 
     @property
     def terminal(self) -> bool:
@@ -163,7 +177,7 @@ class PodView:
     @property
     def succeeded(self) -> bool:
         """Whether its task has run to a good end, whatever became of its sidecars."""
-        return self.phase == "Succeeded" or self.exit_code == EXIT_OK
+        return self.phase == "Succeeded" or self.container_exit_code == EXIT_OK
 
     @property
     def failed(self) -> bool:
@@ -277,7 +291,7 @@ def pod_view(value: object) -> PodView:
         phase=_shared(status.get("phase")) or "Pending",
         ready=_is_true(conditions, "Ready"),
         container_state=kind,
-        exit_code=_int32(ended.get("exitCode")),
+        container_exit_code=_int32(ended.get("exitCode")),
         accompanied=_another_container_runs(status),
         termination_message=clean(ended.get("message"), MESSAGE_LENGTH),
         disrupted=_is_true(conditions, "DisruptionTarget"),

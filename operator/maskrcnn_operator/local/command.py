@@ -20,9 +20,9 @@ from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.core.command import KEY_VARIABLE
+from maskrcnn_operator.core.arguments import KEY_VARIABLE
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
-from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
 from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
@@ -122,7 +122,7 @@ def _without_problems(experiment: MaskRCNNExperiment) -> MaskRCNNExperiment:
     Raises:
         ManifestError: its steps cannot work together, so that none of them would be started.
     """
-    problems = understand(experiment).problems
+    problems = resolve(experiment).problems
     if problems:
         raise ManifestError(problems)
     return experiment

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.core.command import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, without_ours

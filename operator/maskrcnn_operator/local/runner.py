@@ -10,17 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
-from maskrcnn_operator.core.changed import without_fingerprint_that_lacks_a_field
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, Progress, StepState, StepStatus
+from maskrcnn_operator.core.desired import resolve
+from maskrcnn_operator.core.edits import without_fingerprint_that_lacks_a_field
 from maskrcnn_operator.core.plan import Plan, Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
-from maskrcnn_operator.core.restart import resumed
+from maskrcnn_operator.core.retries import resumed
 from maskrcnn_operator.core.runs import Run
-from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.local.display import Display
 from maskrcnn_operator.local.executor import STAGING, LocalExecutor
 from maskrcnn_operator.local.paths import LocalWorkspace
@@ -129,11 +128,11 @@ def _status_to_go_on_from(
     experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace
 ) -> ExperimentStatus:
     """The recorded status, where the directory still holds what it says; failed steps get a new budget."""
-    wanted = understand(experiment)
+    desired = resolve(experiment)
     steps: list[StepStatus] = []
     for step in status.steps:
         kept = resumed(step)
-        known = not wanted.problems and step.name in wanted.graph.nodes
+        known = not desired.problems and step.name in desired.graph.nodes
         if known:
             # the manifest may have been edited since the last run, and nothing here says so
             kept = without_fingerprint_that_lacks_a_field(kept, experiment.step(step.name))

@@ -11,10 +11,9 @@ from typing import Protocol
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import ConditionType, ExperimentStatus, StepState, StepStatus
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _LIVE_RANK = 2

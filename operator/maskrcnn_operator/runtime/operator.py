@@ -10,22 +10,17 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
 from maskrcnn_operator.cluster.cache import Cache, Key
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.cluster.events import EventRecorder
-from maskrcnn_operator.cluster.executor import Executor
-from maskrcnn_operator.cluster.lease import LeaderElection
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics
@@ -40,18 +35,14 @@ from maskrcnn_operator.progress.tls import ServerCertificate
 from maskrcnn_operator.progress.tokens import TokenChecker
 from maskrcnn_operator.progress.writer import ProgressWriter
 from maskrcnn_operator.runtime import health as health_server
-from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.handlers import make_handler
 from maskrcnn_operator.runtime.health import Health
-from maskrcnn_operator.runtime.leading import Leading, require_lease
+from maskrcnn_operator.runtime.leader import Leader
 from maskrcnn_operator.runtime.options import Options
-from maskrcnn_operator.runtime.queue import WorkQueue
-from maskrcnn_operator.runtime.reconciler import Reconciler, utc_now
 from maskrcnn_operator.runtime.relisting import Relisting
 from maskrcnn_operator.runtime.supervision import Supervisor
 from maskrcnn_operator.runtime.unreadable import UnreadableObjects
 from maskrcnn_operator.runtime.watching import connection_info, kopf_events, watch
-from maskrcnn_operator.runtime.worker import Workers
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +70,12 @@ class Operator:
         self._supervisor = Supervisor(self._task_ended)
         self._exit_code = 0
         self._certificate: ServerCertificate | MountedCertificate | None = None
-        self._workers: Workers | None = None
+        self._leader: Leader | None = None
 
     @property
     def leads(self) -> bool:
         """Whether this replica reconciles."""
-        return self._workers is not None and self._workers.running
+        return self._leader is not None and self._leader.leads
 
     async def run(self) -> int:
         """Run until :attr:`stop` is set, SIGTERM or SIGINT comes, or a task ends too early; return an exit code.
@@ -152,48 +143,38 @@ class Operator:
 
     async def _run(self, client: Client, stack: AsyncExitStack) -> None:
         options, cache = self.options, self.cache
-        events = EventRecorder(client, self._identity)
-        election = LeaderElection(
-            client, options.lease_namespace, options.lease_name, self._identity, times=options.lease_times
+        relisting = Relisting(
+            client,
+            cache,
+            options.namespaces,
+            self._changed,
+            options.relist_seconds,
+            full_interval=options.full_relist_seconds,
         )
-        fence = partial(require_lease, election)
-        executor = Executor(client, cache, events, config=self._job_config, fence=fence)
-        queue: WorkQueue[Key] = WorkQueue(
-            lane=lambda key: key.namespace, on_depth=metrics.queue_depth, on_wait=metrics.queue_wait
+        leader = self._leader = Leader(
+            client,
+            cache,
+            options,
+            relisting,
+            self._supervisor,
+            identity=self._identity,
+            job_config=self._job_config,
+            unreadable=self._unreadable,
         )
-
-        def heard(key: Key) -> None:
-            # a replica that does not lead has it in its cache, and looks at all of them when it does
-            if self.leads:
-                queue.add(key)
-
-        reader = EventReader(client, heard, utc_now)
-        access_modes = AccessModes(client, on_unreadable=self._unreadable)
-        reconciler = Reconciler(cache, executor, access_modes, options.settings, reader=reader)
-        full = options.full_relist_seconds
-        relisting = Relisting(client, cache, options.namespaces, heard, options.relist_seconds, full_interval=full)
-        workers = Workers(
-            queue, reconciler.reconcile, options.workers, on_missing=relisting.ask, on_end=self._supervisor.ended
-        )
-        self._workers = workers
-        leading = Leading(election, cache, queue, workers, relisting=relisting, resync_seconds=options.resync_seconds)
         if options.report_port is not None:
-            await self._serve_reports(client, stack, heard)
+            await self._serve_reports(client, stack)
         if options.metrics_port is not None:
-            collector = ExperimentCollector(cache, lambda: election.held, options.experiment_metrics)
+            collector = ExperimentCollector(cache, lambda: leader.election.held, options.experiment_metrics)
             self._listening(
                 stack, "metrics", await metrics_server.serve(options.metrics_port, collector, host=options.host)
             )
         events_of = kopf_events(lambda: connection_info(lambda: load_configuration(options.kubeconfig)))
-        handler = make_handler(cache, heard)
+        handler = make_handler(cache, self._changed)
         await self._until_stopped(relisting.once())
         if self.stop.is_set():
             return
         watch_stop = asyncio.Event()
-        self._supervisor.start("events", events.run())
-        self._supervisor.start("event reader", reader.run())
-        self._supervisor.start("election", election.run())
-        self._supervisor.start("leading", leading.run())
+        leader.start()
         self._supervisor.start("relisting", relisting.run())
         watches = asyncio.create_task(
             watch(relisting, handler, events_of, options.namespaces, watch_stop), name="watching"
@@ -204,10 +185,9 @@ class Operator:
             await self.stop.wait()
         finally:
             await self._supervisor.stop()
-            await workers.stop()
-            await election.release()
+            await leader.stop()
             watch_stop.set()
-            await asyncio.gather(watches, asyncio.wait_for(events.flush(), 2.0), return_exceptions=True)
+            await asyncio.gather(watches, asyncio.wait_for(leader.events.flush(), 2.0), return_exceptions=True)
 
     async def _serve_health(self, stack: AsyncExitStack) -> None:
         health = Health(lambda: self.cache.listed, self._supervisor.problems)
@@ -218,7 +198,7 @@ class Operator:
             runner = await health_server.serve(health, self.options.health_port, self.options.host)
             self._listening(stack, "health", runner)
 
-    async def _serve_reports(self, client: Client, stack: AsyncExitStack, heard: Callable[[Key], None]) -> None:
+    async def _serve_reports(self, client: Client, stack: AsyncExitStack) -> None:
         options = self.options
         host = urlsplit(options.jobs.report_url or "").hostname or "localhost"
         certificate: ServerCertificate | MountedCertificate
@@ -234,7 +214,7 @@ class Operator:
             answer = await client.apply_progress(*arguments)
             key = self.cache.put_progress(answer)
             if key is not None:
-                heard(key)
+                self._changed(key)
             return answer
 
         rate = rate_of(Purpose.PROGRESS, options.qps)
@@ -251,6 +231,10 @@ class Operator:
         stack.push_async_callback(self._supervisor.stop)
         for task in listener.tasks:
             self._supervisor.supervise(task)
+
+    def _changed(self, key: Key) -> None:
+        if self._leader is not None:
+            self._leader.look_at(key)
 
     def _job_config(self) -> JobConfig:
         jobs = self.options.jobs

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from maskrcnn_operator.api.conditions import ConditionType
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.cluster.access_modes import AccessModes
 from maskrcnn_operator.cluster.cache import Cache, Entry, Key
 from maskrcnn_operator.cluster.errors import ApiError
@@ -87,7 +86,9 @@ class Reconciler:
             plan, wake_at = await self._start(key, experiment, relabeled)
         except ApiError:
             if experiment.status.observed_generation is None:
-                await self._executor.conclude(experiment, seen(experiment, self._now(), self._cache.wanted(experiment)))
+                await self._executor.conclude(
+                    experiment, seen(experiment, self._now(), self._cache.desired(experiment))
+                )
             raise
         # what is written has happened, whether or not the deletions after it succeed
         done = await self._executor.conclude(experiment, plan, relabeled, on_written=lambda: _tell(experiment, plan))
@@ -119,14 +120,14 @@ class Reconciler:
     ) -> tuple[Plan, datetime | None]:
         """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
         settings = replace(self._settings, workspace_shared=await self._shared(experiment))
-        wanted = self._cache.wanted(experiment)
+        desired = self._cache.desired(experiment)
         refused: dict[str, Refusal] = {}
         while True:
             now = self._now()
             jobs, pods = self._cache.jobs_of(*key), self._cache.pods_of(*key)
             causes = self._reader.causes if self._reader is not None else {}
             seen = observe(experiment, jobs, pods, now, relabeled, causes=causes)
-            plan = reconcile(experiment, seen.runs, now, settings, wanted, lingering=seen.lingering, refused=refused)
+            plan = reconcile(experiment, seen.runs, now, settings, desired, lingering=seen.lingering, refused=refused)
             more = await self._executor.start(experiment, plan.start)
             if not more:
                 if self._reader is not None:

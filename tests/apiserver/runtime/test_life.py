@@ -24,7 +24,7 @@ from tests.apiserver.runtime.experiments import (
 from tests.apiserver.runtime.running import RunningOperator
 
 from maskrcnn_operator.cluster import access_modes
-from maskrcnn_operator.core import sharing
+from maskrcnn_operator.core import readiness
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
@@ -148,7 +148,7 @@ def test_without_a_shared_workspace_steps_take_turns(
 def test_nothing_starts_before_the_claim_is_there(
     operator: RunningOperator, bed: Bed, namespace: str, kubelet: PlayedKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing, "LOOK_AGAIN", timedelta(seconds=2))
+    monkeypatch.setattr(readiness, "LOOK_AGAIN", timedelta(seconds=2))
     monkeypatch.setattr(access_modes, "MISSING_SECONDS", 2.0)
     cluster = Cluster(bed, namespace)
     cluster.apply(manifest("early", CONVERT))

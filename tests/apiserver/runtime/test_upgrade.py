@@ -10,7 +10,7 @@ from tests.apiserver.plays import Play
 from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, condition, manifest, step_of
 from tests.apiserver.runtime.running import RunningOperator
 
-from maskrcnn_operator.core.wanted import Wanted
+from maskrcnn_operator.core.desired import DesiredState
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 
@@ -20,11 +20,13 @@ StartOperator = Callable[..., RunningOperator]
 def know_version_1_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let operators be of the release before version 2."""
 
-    def by_version_1(wanted: Wanted, name: str) -> str:
-        return wanted.prints[name].by_version["v1"]
+    def by_version_1(desired: DesiredState, name: str) -> str:
+        return desired.prints[name].by_version["v1"]
 
-    monkeypatch.setattr(Wanted, "recognises", lambda wanted, name, recorded: recorded == by_version_1(wanted, name))
-    monkeypatch.setattr(Wanted, "fingerprints_of_attempt", lambda wanted, name, steps: (by_version_1(wanted, name),))
+    monkeypatch.setattr(DesiredState, "recognises", lambda state, name, recorded: recorded == by_version_1(state, name))
+    monkeypatch.setattr(
+        DesiredState, "fingerprints_of_attempt", lambda state, name, steps: (by_version_1(state, name),)
+    )
 
 
 def given(cluster: Cluster, attempt: str) -> tuple[str | None, list[str]]:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.accepted import refused
 
 from maskrcnn_operator.api.status import ExperimentStatus
-from maskrcnn_operator.core.deadlines import active_time
+from maskrcnn_operator.core.limits import active_time
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ import maskrcnn_operator
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS, TASK_KINDS, Model, TaskKind
-from maskrcnn_operator.core.command import Placement, task_arguments
+from maskrcnn_operator.core.arguments import Placement, task_arguments
 from maskrcnn_operator.core.fields_read import fields_read
 from maskrcnn_trainer.arguments import with_hyphens
 from maskrcnn_trainer.cli import build_parser

@@ -69,12 +69,12 @@ def test_what_is_wanted_is_worked_out_once_a_generation(experiment_object: dict[
     cache.put(EXPERIMENTS, at(experiment_object, 1))
     first = cache.experiment("ns", "nuclei")
     assert first is not None
-    wanted = cache.wanted(first)
-    assert cache.wanted(first) is wanted
+    desired = cache.desired(first)
+    assert cache.desired(first) is desired
     cache.put(EXPERIMENTS, at(experiment_object, 2, generation=2))
     second = cache.experiment("ns", "nuclei")
     assert second is not None
-    assert cache.wanted(second) is not wanted
+    assert cache.desired(second) is not desired
 
 
 def test_what_was_deleted_does_not_come_back() -> None:

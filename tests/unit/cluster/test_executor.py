@@ -16,10 +16,10 @@ from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, Statu
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Event, Plan
 from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.core.runs import RunKey
-from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP, service_name
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
@@ -65,7 +65,7 @@ class Stage:
 
     async def see(self) -> None:
         """Write the first status of an experiment whose Jobs cannot be created yet."""
-        await self.executor.conclude(self.experiment, seen(self.experiment, NOW, understand(self.experiment)))
+        await self.executor.conclude(self.experiment, seen(self.experiment, NOW, resolve(self.experiment)))
 
     def _fence(self) -> None:
         if not self.leading:

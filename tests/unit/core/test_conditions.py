@@ -9,7 +9,8 @@ from tests.unit.accepted import refused
 
 from maskrcnn_operator.api.problems import Problem
 from maskrcnn_operator.api.status import StepState, StepStatus
-from maskrcnn_operator.core.conditions import conditions, invalid, judge
+from maskrcnn_operator.core.conditions import conditions
+from maskrcnn_operator.core.summary import invalid, judge
 
 from .world import World
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.fingerprint import ALGORITHMS, CURRENT_VERSION
-from maskrcnn_operator.core.wanted import Wanted, understand
 
 GOLDEN = Path(__file__).parent
 MODELS = {"train", "evaluate", "prune", "retrain", "evaluate-pruned", "inference", "export"}
@@ -17,14 +17,14 @@ AFTER_TRAIN = MODELS - {"train"}
 AFTER_PRUNE = {"retrain", "evaluate-pruned", "inference", "export"}
 
 
-def wanted(experiment: MaskRCNNExperiment) -> Wanted:
-    found = understand(experiment)
+def desired(experiment: MaskRCNNExperiment) -> DesiredState:
+    found = resolve(experiment)
     assert found.problems == ()
     return found
 
 
 def prints(experiment: MaskRCNNExperiment, version: str = CURRENT_VERSION) -> dict[str, str]:
-    return {name: found.by_version[version] for name, found in wanted(experiment).prints.items()}
+    return {name: found.by_version[version] for name, found in desired(experiment).prints.items()}
 
 
 def changed(make: Any, *changes: Any, base: tuple[Any, ...] = (), version: str = CURRENT_VERSION) -> set[str]:
@@ -157,7 +157,7 @@ def test_data_that_the_user_names_is_not_that_of_a_conversion(make: Any) -> None
 
 
 def test_form_and_recognition(make: Any) -> None:
-    found = wanted(make())
+    found = desired(make())
     print_ = found.fingerprint("train")
     assert print_.endswith(f"-{CURRENT_VERSION}")
     assert re.fullmatch(r"[0-9a-f]{32}", print_.removesuffix(f"-{CURRENT_VERSION}"))

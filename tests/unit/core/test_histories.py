@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.status import StepState
+from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
-from maskrcnn_operator.core.wanted import Wanted, understand
 
 MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text())
 SETTINGS = Settings(default_image="default:1")
@@ -40,7 +40,7 @@ IMAGES = ("", "own:1", "own:2")
 EDITS = [(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
 VARIANTS = {(edit, image): edited(*edit, image) for edit in EDITS for image in IMAGES}
 # suspending keeps the same steps
-UNDERSTOOD = {id(variant.spec.steps): understand(variant) for variant in VARIANTS.values()}
+RESOLVED = {id(variant.spec.steps): resolve(variant) for variant in VARIANTS.values()}
 
 ACTIONS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 64, 70, 75, 137, 143])),
@@ -71,14 +71,14 @@ class Machine:
         self.vanished: set[str] = set()
 
     @property
-    def wanted(self) -> Wanted:
+    def desired(self) -> DesiredState:
         """What the spec asks for; worked out once for each variant, as a long-lived caller does."""
-        return UNDERSTOOD[id(self.experiment.spec.steps)]
+        return RESOLVED[id(self.experiment.spec.steps)]
 
     def look(self) -> bool:
         """One reconciliation, carried out; whether anything changed."""
         before = self.experiment.status
-        plan = reconcile(self.experiment, list(self.runs.values()), self.now, SETTINGS, self.wanted)
+        plan = reconcile(self.experiment, list(self.runs.values()), self.now, SETTINGS, self.desired)
         for start in plan.start:
             key = RunKey(start.step, start.attempt)
             assert not any(run.live for run in self.runs.values() if run.step == start.step), "two live runs of a step"
@@ -117,7 +117,7 @@ class Machine:
 
     def check(self) -> None:
         status = self.experiment.status
-        wanted = self.wanted
+        desired = self.desired
         assert not any(run.unfinished for run in self.runs.values()), "what has ended holds resources"
         assert not any(run.failing for run in self.runs.values()), "a gang runs on although a pod has failed"
         for step in status.steps:
@@ -127,10 +127,10 @@ class Machine:
             assert sum(run.live for run in mine) <= 1
             assert step.attempt >= max((run.attempt for run in mine), default=0)
             waits = [run for run in mine if run.attempt == step.attempt and run.state is RunState.STARTING]
-            if waits and step.run_start_time is None and not wanted.problems:
-                assert waits[0].template == wanted.templates[step.name], "an attempt waits with an old template"
-            if step.state is StepState.SUCCEEDED and not wanted.problems:
-                assert wanted.recognises(step.name, step.fingerprint)
+            if waits and step.run_start_time is None and not desired.problems:
+                assert waits[0].template == desired.templates[step.name], "an attempt waits with an old template"
+            if step.state is StepState.SUCCEEDED and not desired.problems:
+                assert desired.recognises(step.name, step.fingerprint)
         kinds = {condition.type for condition in status.conditions}
         resting = not any(run.live for run in self.runs.values())
         waiting = any(step.next_attempt_time for step in status.steps)
@@ -195,11 +195,11 @@ def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
             if (old.attempt, old.fingerprint) == (step.attempt, step.fingerprint):
                 assert old.run_start_time in (None, step.run_start_time), "when an attempt first ran was forgotten"
         ended = [key for key in succeeding if key in machine.runs and not machine.runs[key].live]
-        wanted = machine.wanted
+        desired = machine.desired
         for key in ended:
             run, step = machine.runs[key], machine.experiment.status.step(key.step)
             assert step is not None
-            if not wanted.problems and wanted.recognises(key.step, run.fingerprint):
+            if not desired.problems and desired.recognises(key.step, run.fingerprint):
                 assert step.state is StepState.SUCCEEDED, "a result was lost"
         if action[0] in ("wait", "progress", "vanish", "disrupt", "lose status"):
             for step in machine.experiment.status.steps:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.runs import RunState
-from maskrcnn_operator.core.wanted import understand
 
 from .world import World
 
@@ -139,14 +139,14 @@ FINE = [
 
 @pytest.mark.parametrize("change", FINE)
 def test_other_inputs_are_fine(make: Make, change: Any) -> None:
-    wanted = understand(make(change))
-    assert wanted.problems == ()
-    assert wanted.overlaps == {}
+    desired = resolve(make(change))
+    assert desired.problems == ()
+    assert desired.overlaps == {}
 
 
 def test_the_message_says_what_would_be_right(make: Make) -> None:
     def told(change: Any, step: str) -> str:
-        (problem,) = understand(make(change)).overlaps[step]
+        (problem,) = resolve(make(change)).overlaps[step]
         return str(problem)
 
     assert told(put(7, None, modelPath="/workspace/nuclei/train/m.tlt"), "inference") == (
@@ -170,7 +170,7 @@ BAD = put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train")
 def test_a_step_that_has_started_continues(make: Make) -> None:
     """As in an experiment that an earlier release has let pass."""
     world = World(make(BAD))
-    prints = understand(world.experiment)
+    prints = resolve(world.experiment)
     world.edit(make())
     world.settle()
     world.edit(make(BAD))
@@ -196,7 +196,7 @@ def test_a_run_that_the_status_does_not_know_yet_continues(make: Make, ended: di
     world.settle()
     fresh = make(BAD)
     world.edit(fresh.with_status(fresh.status))
-    world.change("convert-train", fingerprint=understand(fresh).fingerprint("convert-train"), **ended)
+    world.change("convert-train", fingerprint=resolve(fresh).fingerprint("convert-train"), **ended)
     world.look()
     assert world.conditions().get("Stalled") != "True"
 
@@ -204,7 +204,7 @@ def test_a_run_that_the_status_does_not_know_yet_continues(make: Make, ended: di
 def test_a_step_that_has_started_continues_after_its_run_vanished(make: Make) -> None:
     world = World(make())
     world.settle()
-    recorded = understand(make(BAD)).fingerprint("convert-train")
+    recorded = resolve(make(BAD)).fingerprint("convert-train")
     steps = tuple(
         step.model_copy(update={"fingerprint": recorded}) if step.name == "convert-train" else step
         for step in world.experiment.status.steps
@@ -231,14 +231,14 @@ def test_the_layout_of_the_readme_with_a_step_called_as_the_images(
 
     found = make(change)
     found = found.model_copy(update={"metadata": found.metadata.model_copy(update={"name": name})})
-    assert list(understand(found).overlaps) == [step]
+    assert list(resolve(found).overlaps) == [step]
 
 
 def test_the_remedy_offers_no_dependency_on_a_step_that_runs_later(make: Make) -> None:
-    (problem,) = understand(make(experiment(checkpoint="/workspace/nuclei/evaluate/c.hdf5"))).overlaps["train"]
+    (problem,) = resolve(make(experiment(checkpoint="/workspace/nuclei/evaluate/c.hdf5"))).overlaps["train"]
     assert str(problem).endswith("moved or deleted: name another path, or rename the step")
 
 
 def test_annotations_of_a_train_set_are_read_by_its_conversion_alone(make: Make) -> None:
     change = put(0, "datasetConvert", annotationsFile="/workspace/nuclei/inference/train.json")
-    assert list(understand(make(change)).overlaps) == ["convert-train"]
+    assert list(resolve(make(change)).overlaps) == ["convert-train"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import RunState
-from maskrcnn_operator.core.wanted import understand
 
 from .conftest import Make
 from .world import World
@@ -98,7 +98,7 @@ def test_annotations_that_fit_on_no_pod_once_they_are_merged_are_a_problem(make:
         spec["podOverrides"] = {"annotations": {f"note-{number}": "x" * 60_000 for number in range(3)}}
         spec["steps"][2]["podOverrides"] = {"annotations": {"note-3": "x" * 20_000}}
 
-    (problem,) = understand(make(change)).problems
+    (problem,) = resolve(make(change)).problems
     assert problem.field == "spec.steps[2].podOverrides.annotations"
     assert "at most 196608" in problem.message
 

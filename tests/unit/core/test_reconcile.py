@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Condition, ExperimentStatus, Metric, StepState, StepStatus
-from maskrcnn_operator.core.deadlines import active_time
+from maskrcnn_operator.core.desired import resolve
+from maskrcnn_operator.core.limits import active_time
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import RunKey, RunState
-from maskrcnn_operator.core.wanted import understand
 
 from .world import SETTINGS, START, World
 
@@ -26,7 +26,7 @@ def test_first_look_starts_what_can_start(world: World) -> None:
 
 
 def test_experiment_whose_first_runs_could_not_be_started_has_been_seen(world: World) -> None:
-    plan = seen(world.experiment, START, understand(world.experiment))
+    plan = seen(world.experiment, START, resolve(world.experiment))
     assert plan.start == ()
     assert {condition.type: condition.status for condition in plan.status.conditions} == {
         "Reconciling": "True",

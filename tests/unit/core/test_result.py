@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 from tests.unit.accepted import refused
 
 from maskrcnn_operator.api.status import Artifact, Metric, StepState
-from maskrcnn_operator.core.plan import Settings
-from maskrcnn_operator.core.progress import progress_of
-from maskrcnn_operator.core.restart import back_off, exit_reason
 from maskrcnn_operator.core.result import TaskResult, format_number, parse_result
 from maskrcnn_operator.core.runs import RunState
 
@@ -134,67 +130,6 @@ def test_a_steps_message_is_bounded_and_cleaned(training: World) -> None:
     assert list(refused(training.experiment.status.to_json())) == []
 
 
-def test_progress_of_records() -> None:
-    record: dict[str, Any] = {
-        "step": 300,
-        "total_steps": 1000,
-        "eta": "0:12:30",
-        "graphical": {"loss": 0.61, "learning_rate": 0.02},
-        "kpi": {},
-        "checkpointStep": 200,
-    }
-    progress = progress_of("train", record, None, NOW)
-    assert progress is not None
-    assert (progress.iteration, progress.total_iterations, progress.percentage) == (300, 1000, 30)
-    assert (progress.estimated_remaining_seconds, progress.eta, progress.checkpoint_step) == (750, "0:12:30", 200)
-    later = progress_of("train", {"kpi": {"AP": 0.3}}, progress, NOW)
-    assert later is not None
-    assert {metric.name: metric.value for metric in later.metrics} == {
-        "loss": "0.61",
-        "learning_rate": "0.02",
-        "AP": "0.3",
-    }
-    assert later.iteration == 300
-    assert progress_of("train", {"status": "STARTED"}, progress, NOW) == progress
-    other = progress_of("evaluate", {"step": 1}, progress, NOW)
-    assert other is not None
-    assert (other.step, other.total_iterations, other.metrics) == ("evaluate", None, ())
-
-
-def test_nonsense_in_a_record_is_passed_over() -> None:
-    found = progress_of("train", {"step": 4, "kpi": 3, "graphical": {"loss": "NaN"}, "eta": 7}, None, NOW)
-    assert found is not None
-    assert (found.iteration, found.metrics, found.eta) == (4, (), None)
-    assert progress_of("train", {"step": -1, "total_steps": True}, None, NOW) is None
-    record = {"step": 10**30, "kpi": {"AP": 10**400, "AP50": 0.5}, "eta": f"{'9' * 5_000} days, 0:00:00"}
-    found = progress_of("train", record, None, NOW)
-    assert found is not None
-    assert (found.iteration, found.metrics) == (None, (Metric(name="AP50", value="0.5"),))
-    assert (found.estimated_remaining_seconds, len(found.eta or "")) == (None, 40)
-
-
-def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:
-    seconds = [back_off(failures, Settings()) / timedelta(seconds=1) for failures in (1, 2, 3, 4, 5, 6, 7, 1000)]
-    assert seconds == [10, 20, 40, 80, 160, 300, 300, 300]
-
-
-@pytest.mark.parametrize(
-    ("code", "said", "reason"),
-    [
-        (64, "InvalidData", "InvalidData"),
-        (64, "", "InvalidInput"),
-        (70, "Whatever", "WorkspaceFull"),
-        (75, "", "TryAgain"),
-        (137, "", "OutOfMemory"),
-        (143, "", "Stopped"),
-        (1, "", "Error"),
-        (None, "", "Error"),
-    ],
-)
-def test_what_an_exit_code_means(code: int | None, said: str, reason: str) -> None:
-    assert exit_reason(code, said) == reason
-
-
 def test_a_step_whose_result_was_there_is_up_to_date(training: World) -> None:
     found = TaskResult(0, training.newest("train").fingerprint, model_path="/workspace/m.tlt", up_to_date=True)
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=found)
@@ -231,31 +166,6 @@ def test_a_step_whose_run_was_adopted_is_up_to_date(training: World) -> None:
     training.change("train", state=RunState.SUCCEEDED, ended=training.now, result=found, adopted=True)
     training.look()
     assert training.step("train").reason == "UpToDate"
-
-
-def test_a_record_without_a_field_keeps_that_of_the_record_before() -> None:
-    first = {"step": 300, "total_steps": 1000, "eta": "1 day, 0:00:10", "checkpointStep": 200}
-    before = progress_of("train", first, None, NOW)
-    after = progress_of("train", {"step": 310}, before, NOW)
-    assert before is not None
-    assert after is not None
-    assert (before.estimated_remaining_seconds, after.estimated_remaining_seconds) == (86410, 86410)
-    assert (after.iteration, after.percentage) == (310, 31)
-    assert (after.total_iterations, after.eta, after.checkpoint_step) == (1000, "1 day, 0:00:10", 200)
-
-
-def test_a_later_record_replaces_a_metric() -> None:
-    before = progress_of("train", {"step": 1, "graphical": {"loss": 0.6}}, None, NOW)
-    after = progress_of("train", {"step": 2, "graphical": {"loss": 0.5}}, before, NOW)
-    assert after is not None
-    assert after.metrics == (Metric(name="loss", value="0.5"),)
-
-
-@pytest.mark.parametrize(("total", "percentage"), [(200, 100), (0, None)])
-def test_percentage_is_bounded(total: int, percentage: int | None) -> None:
-    progress = progress_of("train", {"step": 300, "total_steps": total}, None, NOW)
-    assert progress is not None
-    assert progress.percentage == percentage
 
 
 def test_numbers_up_to_their_bound_are_taken() -> None:

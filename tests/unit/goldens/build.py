@@ -24,9 +24,9 @@ from maskrcnn_operator.api.crd import custom_resource_definition
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.status import StepState, StepStatus
-from maskrcnn_operator.core.plan import Settings, StartRun
+from maskrcnn_operator.core.desired import DesiredState, resolve
+from maskrcnn_operator.core.plan import ReconcileContext, Settings, StartRun
 from maskrcnn_operator.core.starting import next_attempt
-from maskrcnn_operator.core.wanted import Wanted, understand
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_trainer.environment import TaskEnvironment
@@ -69,7 +69,7 @@ def _experiments(file: Path) -> Iterator[MaskRCNNExperiment]:
 
 def fingerprints(experiment: MaskRCNNExperiment) -> dict[str, Mapping[str, str]]:
     """The fingerprints of every step, by version of the algorithm."""
-    return {name: dict(found.by_version) for name, found in _wanted(experiment).prints.items()}
+    return {name: dict(found.by_version) for name, found in _desired(experiment).prints.items()}
 
 
 def objects(experiment: MaskRCNNExperiment) -> dict[str, dict[str, Any]]:
@@ -92,15 +92,16 @@ def _start(experiment: MaskRCNNExperiment, name: str) -> StartRun:
         for step in experiment.spec.steps
     }
     steps = succeeded | {name: StepStatus(name=name)}
-    _, start = next_attempt(name, steps, experiment, _wanted(experiment), now=NOW, settings=SETTINGS)
+    context = ReconcileContext(experiment, (), _desired(experiment), NOW, SETTINGS, lingering={}, refused={})
+    _, start = next_attempt(name, steps, context)
     assert start is not None
     return start
 
 
-def _wanted(experiment: MaskRCNNExperiment) -> Wanted:
-    wanted = understand(experiment)
-    assert not wanted.problems, (experiment.name, wanted.problems)
-    return wanted
+def _desired(experiment: MaskRCNNExperiment) -> DesiredState:
+    desired = resolve(experiment)
+    assert not desired.problems, (experiment.name, desired.problems)
+    return desired
 
 
 def definition() -> Any:

@@ -13,10 +13,10 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import Progress, StepState
+from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.runs import RunKey
-from maskrcnn_operator.core.wanted import Wanted, understand
 from maskrcnn_operator.jobs.config import run_name
 from maskrcnn_operator.jobs.observe import observe
 from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView
@@ -49,7 +49,7 @@ def variant(seed: int, revision: int, broken: bool, image: str = "") -> MaskRCNN
 # reading a manifest and understanding it take milliseconds, so each variant is read once
 VARIANTS = [variant(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
 VARIANTS += [variant(1, revision, False, "own:1") for revision in (0, 1)]
-UNDERSTOOD: Mapping[int, Wanted] = {id(item.spec.steps): understand(item) for item in VARIANTS}
+RESOLVED: Mapping[int, DesiredState] = {id(item.spec.steps): resolve(item) for item in VARIANTS}
 
 
 class Cluster:
@@ -83,8 +83,8 @@ class Cluster:
             self.settle()
 
     @property
-    def wanted(self) -> Wanted:
-        return UNDERSTOOD[id(self.experiment.spec.steps)]
+    def desired(self) -> DesiredState:
+        return RESOLVED[id(self.experiment.spec.steps)]
 
     # the operator
 
@@ -100,7 +100,7 @@ class Cluster:
             seen.runs,
             self.now,
             SETTINGS,
-            self.wanted,
+            self.desired,
             lingering=seen.lingering,
             refused=refused,
         )
@@ -139,7 +139,7 @@ class Cluster:
     def create(self, start: StartRun) -> None:
         mine = [pod for pod in self.seen_pods if pod.step == start.step]
         assert not any(self.alive(pod) for pod in mine), "a step starts while pods of it are alive"
-        graph = self.wanted.graph
+        graph = self.desired.graph
         below = {name for name in graph.nodes if start.step in graph.ancestors(name)}
         readers = [pod for pod in self.seen_pods if pod.step in below and self.alive(pod)]
         assert not readers, "a step starts while its old result is still read"
@@ -284,7 +284,7 @@ class Cluster:
             phase="Running" if held else "Failed" if code else "Succeeded",
             accompanied=held,
             container_state="terminated",
-            exit_code=code,
+            container_exit_code=code,
             reason="Error" if code else "Completed",
             termination_message=json.dumps(word) if pod.index == 0 and not mute else "",
             finished_at=self.now,

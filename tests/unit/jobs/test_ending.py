@@ -48,6 +48,8 @@ def pods(*ends: dict[str, Any]) -> tuple[Any, ...]:
         ([{"code": 137, "ended": 50, "deleted": 50}], 0, 143, True),
         ([{"code": 137, "ended": 50}], 0, 137, False),
         ([{"code": 137, "ended": 50, "deleted": 50, "container_reason": "OOMKilled"}], 0, 137, False),
+        # the kernel killed a child of the task: its exit code is 137, whatever the container left
+        ([{"code": 64, "ended": 40, "container_reason": "OOMKilled"}, {"code": 64, "ended": 60}], 1, 64, False),
         # no container of it ever ran
         ([{"pod_reason": ("UnexpectedAdmissionError", "no GPU")}], 0, None, False),
         ([{"code": 1, "ended": 90}, {"pod_reason": ("Evicted", "low on memory")}], 0, 1, False),
@@ -59,7 +61,7 @@ def test_which_error_counts(ends: list[dict[str, Any]], index: int, code: int | 
     assert counted is not None
     assert counted.index == index
     how = ending(None, found)
-    assert (how.code, how.disrupted) == (code, disrupted)
+    assert (how.exit_code, how.disrupted) == (code, disrupted)
 
 
 @pytest.mark.parametrize("condition", ["FailureTarget", "Failed"])
@@ -84,7 +86,7 @@ def test_the_error_of_another_pod_is_told_with_where_it_was() -> None:
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
     log = "Traceback\n  somewhere\nValueError: broken"
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, {"code": 1, "said": log, "ended": 50}))
-    assert how.code == 1
+    assert how.exit_code == 1
     assert how.message == "pod nuclei-train-1-1 on node node-a: exit code 1: ValueError: broken"
     assert how.result is not None
     assert (how.result.checkpoint_step, how.result.reason, how.result.message) == (500, "", "")
@@ -113,7 +115,7 @@ def test_what_the_kubelet_did_is_told() -> None:
 
 def test_without_any_pod_the_job_tells() -> None:
     how = ending(job_view(job_object(failed=("BackoffLimitExceeded", "limit reached"))), ())
-    assert (how.code, how.message) == (None, "BackoffLimitExceeded: limit reached")
+    assert (how.exit_code, how.message) == (None, "BackoffLimitExceeded: limit reached")
 
 
 def test_the_last_word_of_a_replaced_pod() -> None:
@@ -139,7 +141,7 @@ def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
     rejected = {"pod_reason": ("UnexpectedAdmissionError", "no GPU")}
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, rejected))
-    assert how.code is None
+    assert how.exit_code is None
     assert how.result is not None
     assert (how.result.code, how.result.checkpoint_step) == (None, 500)
 

@@ -77,7 +77,7 @@ def alive(cluster: Cluster, step: str) -> set[int]:
 
 def check(cluster: Cluster) -> None:
     """What holds whenever the operator rests."""
-    status, wanted = cluster.experiment.status, cluster.wanted
+    status, desired = cluster.experiment.status, cluster.desired
     for step in status.steps:
         ours = [job for job in cluster.jobs.values() if job.step == step.name]
         pods = [
@@ -92,12 +92,12 @@ def check(cluster: Cluster) -> None:
         if step.state is StepState.RUNNING:
             assert step.run_start_time is not None
         waits = step.state in (StepState.QUEUED, StepState.STARTING) and step.run_start_time is None
-        if waits and not wanted.problems:
+        if waits and not desired.problems:
             newest = [job for job in ours if job.attempt == step.attempt and job.experiment_uid == UID]
-            assert all(job.template == wanted.templates[step.name] for job in newest), "it waits with an old template"
-        if step.state is StepState.SUCCEEDED and not wanted.problems:
-            assert wanted.recognises(step.name, step.fingerprint)
-        if step.state is StepState.PENDING and not wanted.problems:
+            assert all(job.template == desired.templates[step.name] for job in newest), "it waits with an old template"
+        if step.state is StepState.SUCCEEDED and not desired.problems:
+            assert desired.recognises(step.name, step.fingerprint)
+        if step.state is StepState.PENDING and not desired.problems:
             assert step.reason in WAITS, step.reason
     if status.is_true("Suspended"):
         assert not any(alive(cluster, step.name) for step in status.steps)
@@ -171,7 +171,7 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
         cluster.settle()
         check(cluster)
         for name, pod in won.items() if cluster.late is None else ():
-            if not cluster.wanted.problems and cluster.wanted.recognises(name, pod.fingerprint):
+            if not cluster.desired.problems and cluster.desired.recognises(name, pod.fingerprint):
                 step = cluster.experiment.status.step(name)
                 assert step is not None
                 assert step.state is StepState.SUCCEEDED, "a result was lost"

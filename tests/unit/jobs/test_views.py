@@ -80,7 +80,7 @@ def test_a_pod_that_ended() -> None:
         node="node-a",
         phase="Failed",
         container_state="terminated",
-        exit_code=137,
+        container_exit_code=137,
         termination_message="{}",
         reason="OOMKilled",
         creation=at(1),

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.cli import main
-from maskrcnn_operator.core.wanted import understand
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.local.command import run_manifest
 from maskrcnn_operator.local.display import PlainDisplay
 from maskrcnn_operator.local.runner import LOCAL_SETTINGS
@@ -196,7 +196,7 @@ def test_an_experiment_runs_to_its_end(bench: Bench) -> None:
 
 def by_older_release(bench: Bench) -> None:
     """Make the recorded status and the results those of a release that knows version 1 of the fingerprint alone."""
-    prints = understand(read_object(bench.manifest)).prints
+    prints = resolve(read_object(bench.manifest)).prints
     file = bench.home / "experiment-status.json"
     content = json.loads(file.read_text())
     for step in content["status"]["steps"]:

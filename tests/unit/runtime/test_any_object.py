@@ -19,11 +19,12 @@ from tests.unit.jobs.conftest import MANIFEST, UID, job_object, pod_object
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.cluster.cache import Cache, Entry
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
-from maskrcnn_operator.core.conditions import conditions, invalid
+from maskrcnn_operator.core.conditions import conditions
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.core.progress import progress_of
 from maskrcnn_operator.core.reconcile import reconcile
-from maskrcnn_operator.core.wanted import understand
+from maskrcnn_operator.core.summary import invalid
 from maskrcnn_operator.jobs.causes import cause_of, due_at, subjects
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
@@ -122,10 +123,10 @@ def experiment_object() -> Object:
         "podOverrides": {"affinity": {}, "env": [{"name": "A", "value": "2"}], "volumes": [{"name": "data"}]},
     }  # fmt: skip
     experiment = read_object(item)
-    wanted = understand(experiment)
+    desired = resolve(experiment)
     steps = []
     for step in experiment.spec.steps:
-        status: Object = {"name": step.name, "state": "Pending", "fingerprint": wanted.fingerprint(step.name)}
+        status: Object = {"name": step.name, "state": "Pending", "fingerprint": desired.fingerprint(step.name)}
         if step.name in ("convert-train", "convert-val", "train"):
             status |= {
                 "state": "Running", "reason": "Training", "message": "x", "attempt": 1, "restarts": 1, "disruptions": 1,
@@ -279,7 +280,7 @@ def look(cache: Cache) -> None:
         experiment, jobs, pods = entry.experiment, cache.jobs_of(*key), cache.pods_of(*key)
         missing_jobs(experiment, jobs)
         seen = observe(experiment, jobs, pods, NOW)
-        plan = reconcile(experiment, seen.runs, NOW, SETTINGS, cache.wanted(experiment), lingering=seen.lingering)
+        plan = reconcile(experiment, seen.runs, NOW, SETTINGS, cache.desired(experiment), lingering=seen.lingering)
         check_status(plan.status.to_json())
         for event in plan.events:
             event.message.encode()

@@ -17,8 +17,8 @@ from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, 
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.reconcile import seen
-from maskrcnn_operator.core.wanted import understand
 from maskrcnn_operator.jobs.causes import Cause
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.event_reader import EventReader
@@ -109,7 +109,7 @@ async def stage() -> Stage:
     found = Stage()
     experiment = found.cache.experiment(*KEY)
     assert experiment is not None
-    await found.executor.conclude(experiment, seen(experiment, NOW, understand(experiment)))
+    await found.executor.conclude(experiment, seen(experiment, NOW, resolve(experiment)))
     return found
 
 

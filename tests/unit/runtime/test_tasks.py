@@ -115,8 +115,8 @@ async def wait(until: Callable[[], bool]) -> None:
 
 
 def workers_of(operator: Operator) -> Workers:
-    assert operator._workers is not None
-    return operator._workers
+    assert operator._leader is not None
+    return operator._leader._workers
 
 
 async def end(operator: Operator, running: asyncio.Task[int]) -> None:
@@ -208,8 +208,8 @@ async def test_stop_before_the_first_list_is_no_failure(caplog: pytest.LogCaptur
 async def test_namespaces_take_turns(server: Server) -> None:
     operator = made(server)
     running = await started(operator, server, "leader")
-    assert operator._workers is not None
-    queue = operator._workers._queue
+    assert operator._leader is not None
+    queue = operator._leader._workers._queue
     try:
         # nothing waits in between: the workers take no key before this task waits
         for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""What an experiment asks for: graph and fingerprints, or everything that is wrong with it."""
+"""Desired state: what follows from an experiment's spec alone, or everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from maskrcnn_operator.core.merge import merge_step
 from maskrcnn_operator.core.overlap import overlaps
 from maskrcnn_operator.core.overrides import problems_of_overrides
 from maskrcnn_operator.core.template import template_hashes
+from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be done, or ``problems`` why it cannot be.
-
-    The merged specs are not in it: they are large, this is kept for every experiment, and they are read once, when a
-    step starts.
+class DesiredState:
+    """Steps to be carried out, or the ``problems`` for which they cannot be.
 
     Attributes:
+        specs: merged spec by step, without the path of another step's model; None for tasks that read none.
         prints: fingerprints by step.
         overlaps: by step, inputs that lie where another step writes; they are a problem for a step still to start.
         templates: template hashes (:mod:`maskrcnn_operator.core.template`) by step.
@@ -34,13 +33,14 @@ class Wanted:
     problems: tuple[Problem, ...] = ()
     overlaps: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
+    specs: Mapping[str, ExperimentSpec | None] = field(default_factory=dict)
 
     def fingerprint(self, step: str) -> str:
-        """The fingerprint of ``step`` by the current version of the algorithm."""
+        """Return the fingerprint of ``step`` by the current version of the algorithm."""
         return self.prints[step].newest
 
     def recognises(self, step: str, recorded: str | None) -> bool:
-        """Whether a recorded fingerprint, perhaps of an older release, is that of the step as it is wanted now."""
+        """Return whether a recorded fingerprint, perhaps of an older release, is the one of the current spec."""
         prints = self.prints[step]
         return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
 
@@ -76,17 +76,35 @@ class Wanted:
         return prints.lasting or step.older_fingerprint == prints.older
 
 
-def understand(experiment: MaskRCNNExperiment) -> Wanted:
-    """Everything that follows from the spec alone; all of its problems at once."""
+def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
+    """Return what follows from the spec alone; all of its problems at once."""
     graph = build_graph(experiment)
     if graph.problems:
-        return Wanted(graph, problems=graph.problems)
+        return DesiredState(graph, problems=graph.problems)
     merged = {step.name: merge_step(experiment, graph, step.name) for step in experiment.spec.steps}
     problems = [problem for step in merged.values() for problem in step.problems]
     problems += problems_of_overrides(experiment)
     if problems:
         # what spec.experiment has wrong is the same for every step
-        return Wanted(graph, problems=tuple(dict.fromkeys(problems)))
-    specs = {name: step.spec for name, step in merged.items()}
-    prints = fingerprints(experiment, graph, specs)
-    return Wanted(graph, prints, overlaps=overlaps(experiment, graph), templates=template_hashes(experiment))
+        return DesiredState(graph, problems=tuple(dict.fromkeys(problems)))
+    specs = _each_once({name: step.spec for name, step in merged.items()})
+    return DesiredState(
+        graph,
+        fingerprints(experiment, graph, specs),
+        overlaps=overlaps(experiment, graph),
+        templates=template_hashes(experiment),
+        specs=specs,
+    )
+
+
+def _each_once(specs: Mapping[str, ExperimentSpec | None]) -> dict[str, ExperimentSpec | None]:
+    """Return the specs, the same ones as one object: a desired state is kept for every experiment of the cluster.
+
+    Equal specs that give other fields stay apart: a Job's spec file also has what is given at its default.
+    """
+    kept: dict[str, ExperimentSpec] = {}
+    found: dict[str, ExperimentSpec | None] = {}
+    for name, spec in specs.items():
+        other = kept.setdefault(spec.model_dump_json(exclude_unset=True), spec) if spec is not None else None
+        found[name] = other if other == spec else spec
+    return found

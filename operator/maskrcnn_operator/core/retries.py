@@ -1,12 +1,13 @@
-"""When an attempt that did not succeed is made again: what counts, how long to wait, when it is enough."""
+"""Retries: whether an attempt without a result counts, how long the next one backs off, when there is none."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
-from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.plan import ReconcileContext, Settings
 from maskrcnn_trainer.errors import (
     EXIT_INVALID,
     EXIT_KILLED,
@@ -21,48 +22,55 @@ RESTARTS_IN_ALL = 20
 """Times maxRestarts after which a step fails, however many checkpoints it has written: it would never end."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """End of an attempt that has no result.
+
+    Attributes:
+        exit_code: of the process whose error counts; None where it has none.
+        task_reason: the reason that the task itself gave; empty where it gave none.
+        message: what went wrong, in a sentence.
+        disrupted: something outside ended the attempt.
+    """
+
+    exit_code: int | None
+    message: str
+    task_reason: str = ""
+    disrupted: bool = False
+
+
 def back_off(failures: int, settings: Settings) -> timedelta:
-    """The wait before another attempt after ``failures`` (at least 1) that did not succeed: base x 2^(n-1), bounded."""
+    """Return the wait before another attempt after ``failures`` (at least 1): base x 2^(failures-1), bounded."""
     factor: int = 2 ** min(failures - 1, 30)
     return min(settings.back_off_limit, settings.back_off_base * factor)
 
 
-def exit_reason(code: int | None, said: str) -> str:
-    """The reason of a failed attempt: the task's own word where it gave one, else what the exit code means."""
-    if code == EXIT_KILLED:
+def exit_reason(exit_code: int | None, task_reason: str) -> str:
+    """Return the reason of a failed attempt: the task's own where it gave one, else the meaning of the exit code."""
+    if exit_code == EXIT_KILLED:
         return Reason.OUT_OF_MEMORY
-    if code == EXIT_WORKSPACE_FULL:
+    if exit_code == EXIT_WORKSPACE_FULL:
         return Reason.WORKSPACE_FULL
     meanings = {EXIT_INVALID: Reason.INVALID_INPUT, EXIT_TRY_AGAIN: Reason.TRY_AGAIN, EXIT_STOPPED: Reason.STOPPED}
-    return said or (meanings.get(code, Reason.ERROR) if code is not None else Reason.ERROR)
+    return task_reason or (meanings.get(exit_code, Reason.ERROR) if exit_code is not None else Reason.ERROR)
 
 
-def after_failure(
-    step: StepStatus,
-    *,
-    code: int | None,
-    said: str,
-    message: str,
-    disrupted: bool,
-    max_restarts: int,
-    ended: datetime,
-    settings: Settings,
-) -> StepStatus:
-    """The step after an attempt that ended without a result and that nobody asked to stop.
+def after_failure(step: StepStatus, failure: Failure, ended: datetime, context: ReconcileContext) -> StepStatus:
+    """Return the step after an attempt that ended without a result and without a request to stop.
 
-    64 is permanent. A disruption, or a stop (143) that we did not ask for, does not count against ``max_restarts``;
+    64 is permanent. A disruption, or a stop (143) that we did not ask for, does not count against ``maxRestarts``;
     everything else does. A newer checkpoint gives a new budget, as far as all restarts together allow it.
     """
-    reason = exit_reason(code, said)
-    if code == EXIT_INVALID:
+    reason, message = exit_reason(failure.exit_code, failure.task_reason), failure.message
+    if failure.exit_code == EXIT_INVALID:
         return failed(step, reason, message, ended)
-    if disrupted or code == EXIT_STOPPED:
-        return uncounted(step, Reason.DISRUPTED, message, ended, settings)
-    spent = _spent(step, max_restarts)
+    if failure.disrupted or failure.exit_code == EXIT_STOPPED:
+        return uncounted(step, Reason.DISRUPTED, message, ended, context.settings)
+    spent = _spent(step, context.experiment.spec.max_restarts)
     if spent:
         return failed(step, reason, f"{message} (attempt {step.attempt} failed and {spent})", ended)
     counts = {"restarts": step.restarts + 1, "restarts_since_checkpoint": step.restarts_since_checkpoint + 1}
-    return _again(step.model_copy(update=counts), Reason.BACK_OFF, f"{reason}: {message}", ended, settings)
+    return _again(step.model_copy(update=counts), Reason.BACK_OFF, f"{reason}: {message}", ended, context.settings)
 
 
 def _spent(step: StepStatus, max_restarts: int) -> str:
@@ -78,7 +86,7 @@ def _spent(step: StepStatus, max_restarts: int) -> str:
 
 
 def uncounted(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
-    """The step after an attempt that does not count, which is bounded all the same."""
+    """Return the step after an attempt that does not count against maxRestarts; their number is bounded as well."""
     disruptions = step.disruptions + 1
     if disruptions >= MAX_DISRUPTIONS:
         text = f"{disruptions} attempts were disrupted without a newer checkpoint; the last: {message}"
@@ -86,8 +94,19 @@ def uncounted(step: StepStatus, reason: Reason, message: str, ended: datetime, s
     return _again(step.model_copy(update={"disruptions": disruptions}), reason, message, ended, settings)
 
 
+def _again(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
+    return step.model_copy(
+        update={
+            "state": StepState.PENDING,
+            "reason": reason.value,
+            "message": message,
+            "next_attempt_time": ended + back_off(step.restarts_since_checkpoint + step.disruptions, settings),
+        }
+    )
+
+
 def failed(step: StepStatus, reason: str, message: str, ended: datetime) -> StepStatus:
-    """The step as failed for good."""
+    """Return the step as failed for good."""
     return step.model_copy(
         update={
             "state": StepState.FAILED,
@@ -116,21 +135,5 @@ def resumed(step: StepStatus) -> StepStatus:
             "disruptions": 0,
             "completion_time": None,
             "next_attempt_time": None,
-        }
-    )
-
-
-def resting(step: StepStatus) -> StepStatus:
-    """A pending step while the experiment is suspended."""
-    return step.model_copy(update={"reason": Reason.SUSPENDED.value, "message": "", "next_attempt_time": None})
-
-
-def _again(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
-    return step.model_copy(
-        update={
-            "state": StepState.PENDING,
-            "reason": reason.value,
-            "message": message,
-            "next_attempt_time": ended + back_off(step.restarts_since_checkpoint + step.disruptions, settings),
         }
     )

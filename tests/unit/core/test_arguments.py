@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.core.command import Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import Placement, launch_arguments, task_arguments, task_environment
 
 
 def placement(**changes: Any) -> Placement:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import Run, RunState
-from maskrcnn_operator.core.wanted import Wanted, understand
 
 from .world import SETTINGS, START
 
@@ -58,7 +58,7 @@ Values = tuple[int, ...]
 
 
 @functools.cache
-def edited(values: Values) -> tuple[MaskRCNNExperiment, Wanted]:
+def edited(values: Values) -> tuple[MaskRCNNExperiment, DesiredState]:
     given = dict(zip(FIELDS, values, strict=True))
     manifest: dict[str, Any] = yaml.safe_load(MANIFEST)
     spec = manifest["spec"]
@@ -68,7 +68,7 @@ def edited(values: Values) -> tuple[MaskRCNNExperiment, Wanted]:
         step["experiment"] = {"seed": given[DRAW] + 1}
     spec["maxRestarts"] = given[NOTHING]
     experiment = read_object(manifest)
-    return experiment, understand(experiment)
+    return experiment, resolve(experiment)
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Machine:
         ran: list[str] = []
         runs: list[Run] = []
         for _ in range(60):
-            plan = reconcile(self.experiment, runs, START, SETTINGS, self.wanted)
+            plan = reconcile(self.experiment, runs, START, SETTINGS, self.desired)
             if not plan.start and plan.status == self.status:
                 return ran
             self.status = plan.status
@@ -121,7 +121,7 @@ class Machine:
         raise AssertionError("no fixed point")
 
     @property
-    def wanted(self) -> Wanted:
+    def desired(self) -> DesiredState:
         return edited(self.values)[1]
 
     @property
@@ -132,7 +132,7 @@ class Machine:
 
     def names_of(self, start: StartRun) -> tuple[str, ...]:
         """The fingerprints that a start is given; a release that knows version 1 alone gives that."""
-        return (self.wanted.prints[start.step].by_version["v1"],) if self.old_release else start.fingerprints
+        return (self.desired.prints[start.step].by_version["v1"],) if self.old_release else start.fingerprints
 
     def record(self, name: str, fingerprint: str) -> None:
         steps = (
@@ -158,7 +158,7 @@ class Machine:
     def begin_old_release(self) -> None:
         """Roll back: fingerprints that it does not know are those of steps that have changed."""
         self.old_release = True
-        known = {name: prints.by_version["v1"] for name, prints in self.wanted.prints.items()}
+        known = {name: prints.by_version["v1"] for name, prints in self.desired.prints.items()}
         self.forget(*(name for name, recorded in self.recorded().items() if recorded != known[name]))
 
     def forget(self, *names: str) -> None:

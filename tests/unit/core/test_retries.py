@@ -1,4 +1,4 @@
-"""maxRestarts: counted since the newest checkpoint, bounded in all."""
+"""Retries: back-off, reasons of exit codes, and maxRestarts, counted since the newest checkpoint, bounded in all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from maskrcnn_operator.api.status import StepState
+from maskrcnn_operator.core.plan import Settings
+from maskrcnn_operator.core.retries import back_off, exit_reason
 
 from .conftest import Make
 from .world import World
@@ -103,3 +105,25 @@ def test_resume_gives_both_budgets_back(training: World, restarts: int) -> None:
     step = training.step("train")
     assert (step.restarts, step.restarts_since_checkpoint) == (0, 0)
     assert training.live() == {"train"}
+
+
+def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:
+    seconds = [back_off(failures, Settings()) / timedelta(seconds=1) for failures in (1, 2, 3, 4, 5, 6, 7, 1000)]
+    assert seconds == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "task_reason", "reason"),
+    [
+        (64, "InvalidData", "InvalidData"),
+        (64, "", "InvalidInput"),
+        (70, "Whatever", "WorkspaceFull"),
+        (75, "", "TryAgain"),
+        (137, "", "OutOfMemory"),
+        (143, "", "Stopped"),
+        (1, "", "Error"),
+        (None, "", "Error"),
+    ],
+)
+def test_what_an_exit_code_means(exit_code: int | None, task_reason: str, reason: str) -> None:
+    assert exit_reason(exit_code, task_reason) == reason

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Progress
+from maskrcnn_operator.core.limits import deleted_at, is_still_to_be_deleted
 from maskrcnn_operator.core.runs import RunKey, RunState
-from maskrcnn_operator.core.ttl import deleted_at, is_still_to_be_deleted
 
 from .conftest import Make
 from .world import START, World

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from maskrcnn_operator.api.status import StepState
-from maskrcnn_operator.core.restart import MAX_DISRUPTIONS
 from maskrcnn_operator.core.result import TaskResult
+from maskrcnn_operator.core.retries import MAX_DISRUPTIONS
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 
 from .conftest import Make

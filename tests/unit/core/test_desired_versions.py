@@ -10,8 +10,8 @@ import pytest
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import ExperimentStatus, StepState
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.runs import RunState
-from maskrcnn_operator.core.wanted import understand
 
 from .world import World
 
@@ -38,17 +38,17 @@ def something_else(spec: dict[str, Any]) -> None:
 
 def by_older_release(world: World) -> None:
     """Make all that is recorded so far what a release with version 1 alone had recorded."""
-    wanted = understand(world.experiment)
+    desired = resolve(world.experiment)
     status = world.experiment.status
     steps = tuple(
-        step.model_copy(update={"fingerprint": wanted.prints[step.name].by_version["v1"], "older_fingerprint": None})
+        step.model_copy(update={"fingerprint": desired.prints[step.name].by_version["v1"], "older_fingerprint": None})
         if step.fingerprint
         else step
         for step in status.steps
     )
     world.experiment = world.experiment.with_status(status.model_copy(update={"steps": steps}))
     for key, run in world.runs.items():
-        old = wanted.prints[key.step].by_version["v1"]
+        old = desired.prints[key.step].by_version["v1"]
         world.runs[key] = replace(run, fingerprint=old, older_fingerprints=())
 
 
@@ -85,7 +85,7 @@ def test_an_upgrade_in_the_middle_of_a_training_starts_and_stops_nothing(trainin
     training.suspend(False)
     training.settle()
     assert training.live() == {"train"}
-    assert training.newest("train").fingerprint == understand(training.experiment).prints["train"].by_version["v1"]
+    assert training.newest("train").fingerprint == resolve(training.experiment).prints["train"].by_version["v1"]
     assert training.newest("train").older_fingerprints == ()
 
 

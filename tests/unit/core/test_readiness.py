@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.api.status import Condition, StepState
-from maskrcnn_operator.core.plan import Refusal
+from maskrcnn_operator.api.status import Condition, StepState, StepStatus
+from maskrcnn_operator.core.desired import resolve
+from maskrcnn_operator.core.plan import ReconcileContext, Refusal
+from maskrcnn_operator.core.readiness import CHECKS, Candidate, Never, answer
 from maskrcnn_operator.core.runs import RunState
 
 from .conftest import Make
-from .world import SETTINGS, World
+from .world import SETTINGS, START, World
 
 OLD_POD = "pod nuclei-train-1-0 on node node-a"
 
@@ -230,3 +234,98 @@ def test_a_job_in_the_operators_default_queue_is_queued_from_the_start(make: Mak
     own = World(make(lambda spec: spec.update(queueName="gpus")), queueing)
     own.look()
     assert own.step("convert-train").message == "waits for LocalQueue gpus"
+
+
+class Situation:
+    """The step train, and everything that may hold it back, each by itself."""
+
+    def __init__(self, experiment: MaskRCNNExperiment) -> None:
+        self.experiment = experiment
+        self.steps = {step.name: StepStatus(name=step.name) for step in experiment.spec.steps}
+        self._step("convert-train", state=StepState.SUCCEEDED)
+        self._step("convert-val", state=StepState.SUCCEEDED)
+        self.settings, self.lingering, self.refused = SETTINGS, dict[str, str](), dict[str, Refusal]()
+
+    def _step(self, name: str, **fields: object) -> None:
+        self.steps[name] = self.steps[name].model_copy(update=fields)
+
+    def _status(self, **fields: object) -> None:
+        self.experiment = self.experiment.with_status(self.experiment.status.model_copy(update=fields))
+
+    def suspended(self) -> None:
+        self.experiment = self.experiment.suspended(True)
+
+    def failure_not_reported(self) -> None:
+        self._status(steps=(StepStatus(name="train", state=StepState.RUNNING),))
+        self._step("train", reason="Disrupted", next_attempt_time=START)
+
+    def upstream_failed(self) -> None:
+        self._step("convert-train", state=StepState.FAILED)
+
+    def upstream_runs(self) -> None:
+        self._step("convert-val", state=StepState.RUNNING)
+
+    def backing_off(self) -> None:
+        self._step("train", reason="BackOff", next_attempt_time=START + timedelta(minutes=1))
+
+    def pods_linger(self) -> None:
+        self.lingering["train"] = OLD_POD
+
+    def result_in_use(self) -> None:
+        self.lingering["evaluate"] = OLD_POD
+
+    def deadline_over(self) -> None:
+        spec = self.experiment.spec.model_copy(update={"active_deadline_seconds": 1})
+        self.experiment = self.experiment.model_copy(update={"spec": spec})
+        self._status(active_seconds=2)
+
+    def claim_unknown(self) -> None:
+        self.settings = replace(self.settings, workspace_shared=None)
+
+    def turn_taken(self) -> None:
+        self.settings = replace(self.settings, max_parallel_steps=1)
+        self._step("inference", state=StepState.RUNNING)
+
+    def start_refused(self) -> None:
+        self.refused["train"] = Refusal(Reason.NAME_TAKEN, "a Job of another owner has the name")
+
+    def candidate(self) -> Candidate:
+        desired = resolve(self.experiment)
+        context = ReconcileContext(
+            self.experiment, (), desired, START, self.settings, lingering=self.lingering, refused=self.refused
+        )
+        return Candidate("train", self.steps, context)
+
+
+IN_ORDER: Mapping[str, Callable[[Situation], None]] = {
+    "Suspended": Situation.suspended,
+    "Disrupted": Situation.failure_not_reported,
+    "UpstreamFailed": Situation.upstream_failed,
+    "WaitingForSteps": Situation.upstream_runs,
+    "BackOff": Situation.backing_off,
+    "WaitingForPods": Situation.pods_linger,
+    "UpstreamChanged": Situation.result_in_use,
+    "DeadlineExceeded": Situation.deadline_over,
+    "WaitingForClaim": Situation.claim_unknown,
+    "WaitingForTurn": Situation.turn_taken,
+    "NameTaken": Situation.start_refused,
+}
+
+
+@pytest.mark.parametrize("position", range(len(IN_ORDER)))
+def test_first_check_that_holds_a_step_back_answers(make: Make, position: int) -> None:
+    situation, (reason, *_) = Situation(make()), list(IN_ORDER)[position:]
+    for happen in reversed(list(IN_ORDER.values())[position:]):
+        happen(situation)
+    why = answer(situation.candidate())
+    assert why is not None
+    assert why.reason == reason
+    assert isinstance(why, Never) == (reason == "DeadlineExceeded")
+
+
+def test_step_that_nothing_holds_back_starts(make: Make) -> None:
+    assert answer(Situation(make()).candidate()) is None
+
+
+def test_order_of_every_check_is_tested() -> None:
+    assert len(CHECKS) == len(IN_ORDER)

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from maskrcnn_operator.api.status import ExperimentStatus, StepState, StepStatus
+from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
-from maskrcnn_operator.core.wanted import understand
 
 from .conftest import Make
 from .world import World
@@ -84,7 +84,7 @@ def test_adopted_run_of_another_fingerprint_takes_the_old_results_from_the_step(
     training.succeed("train")
     training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
     training.now += timedelta(minutes=1)
-    fingerprint = understand(training.experiment).fingerprint("train")
+    fingerprint = resolve(training.experiment).fingerprint("train")
     training.runs[RunKey("train", 2)] = Run("train", 2, RunState.RUNNING, fingerprint, started=training.now)
     training.look()
     step = training.step("train")

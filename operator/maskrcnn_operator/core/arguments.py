@@ -19,13 +19,13 @@ def _as_it_is(path: str) -> str:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the files of one attempt are, as its process sees them.
+    """Paths of one attempt, as its process sees them.
 
     Attributes:
         results_dir: the step's results directory.
         spec_file: the merged spec as YAML, for tasks that read one.
         model_path: the model that the task takes with -m.
-        termination_log: file for the last word.
+        termination_log: file for the termination message.
         encrypted: whether a key is used.
         path: turns a path of the manifest into one that the process can open.
     """
@@ -39,7 +39,7 @@ class Placement:
 
 
 def task_arguments(step: Step, placement: Placement) -> tuple[str, ...]:
-    """The task's name and flags, such as ``("train", "-e", SPEC, "-d", DIR)``; fields at their default left out.
+    """Return the task's name and flags, such as ``("train", "-e", SPEC, "-d", DIR)``; fields at their default left out.
 
     Raises:
         ValueError: a spec file or model that the task needs is not in ``placement``.
@@ -67,7 +67,7 @@ def launch_arguments(
     rendezvous: str | None = None,
     keep_logs: bool = False,
 ) -> tuple[str, ...]:
-    """The arguments of ``maskrcnn`` that start one node's share of a task.
+    """Return the arguments of ``maskrcnn`` that start one node's share of a task.
 
     Args:
         node_rank: a text, so that a pod may name the variable that holds it, such as ``$(JOB_COMPLETION_INDEX)``.
