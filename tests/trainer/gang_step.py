@@ -15,7 +15,7 @@ from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.runtime import prepare_tensorflow
-from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.roi_sampling import RoiSampling
 from maskrcnn_trainer.training.schedule import Schedule
 from maskrcnn_trainer.training.settings import TrainSettings
@@ -66,21 +66,21 @@ def variables_of(step: TrainStep) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    ranks = Ranks.from_environ()
-    prepare_tensorflow(threads=ranks.threads, local_rank=ranks.local_rank, rewrite_cpu_graphs=False)
-    ranks.initialise()
-    step = training_step(ranks.reduce_gradients)
-    ranks.broadcast(step.network.variables)
-    measured = step(half_batch(ranks.rank), tf.constant([float(ranks.rank)]))
-    everybody = ranks.gather(ranks.rank)
-    collected = ranks.collect(np.full(2 * ranks.rank + 1, ranks.rank, np.uint8))
-    if ranks.rank == 0:
+    context = DistributedContext.from_environ()
+    prepare_tensorflow(threads=context.threads, local_rank=context.local_rank, rewrite_cpu_graphs=False)
+    context.initialize()
+    step = training_step(context.reduce_gradients)
+    context.broadcast_variables(step.network.variables)
+    measured = step(half_batch(context.rank), tf.constant([float(context.rank)]))
+    everybody = context.gather(context.rank)
+    collected = context.collect(np.full(2 * context.rank + 1, context.rank, np.uint8))
+    if context.rank == 0:
         loss, flags = measured["total_loss"].numpy(), measured["flags"].numpy()
         sent = np.concatenate(collected or [])
         np.savez(sys.argv[1], loss=loss, flags=flags, ranks=everybody, sent=sent, **variables_of(step))
     elif collected is not None:
-        raise AssertionError(f"rank {ranks.rank} received {collected}")
-    ranks.gather(None)
+        raise AssertionError(f"rank {context.rank} received {collected}")
+    context.gather(None)
     os._exit(0)
 
 

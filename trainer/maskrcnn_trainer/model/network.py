@@ -11,7 +11,7 @@ import tensorflow as tf
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.backbones.layers import BackboneLayers
-from maskrcnn_trainer.model.batch_norm import BatchNorm, ReduceMoments
+from maskrcnn_trainer.model.batch_norm import BatchNorm, SyncMoments
 from maskrcnn_trainer.model.box_head import build_box_head
 from maskrcnn_trainer.model.convolution import Convolution, StartingValues
 from maskrcnn_trainer.model.fpn import build_fpn
@@ -33,7 +33,7 @@ class MaskRCNN:
         freeze_blocks: blocks of the backbone (see `Backbone.blocks`) that do not train, kernels and batch norms both;
             their batch norms always use the stored statistics.
         dtype: ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
-        reduce_moments: averages batch-norm moments over processes, see `batch_norm.ReduceMoments`.
+        sync_moments: averages batch-norm moments over processes, see `batch_norm.SyncMoments`.
         seed: of the starting values; equal seeds give equal values.
 
     Attributes:
@@ -55,7 +55,7 @@ class MaskRCNN:
         freeze_bn: bool = True,
         freeze_blocks: tuple[int, ...] = (),
         dtype: str = "float32",
-        reduce_moments: ReduceMoments | None = None,
+        sync_moments: SyncMoments | None = None,
         seed: int = 0,
     ) -> None:
         if dtype not in DTYPES:
@@ -80,7 +80,7 @@ class MaskRCNN:
                 epsilon=epsilon,
                 frozen=freeze_bn or block_frozen,
                 updates=self.moving_average_updates,
-                reduce_moments=reduce_moments,
+                sync_moments=sync_moments,
                 name=name,
                 trainable=trainable,
                 dtype=policy,
@@ -121,7 +121,9 @@ class MaskRCNN:
         self._trainable: list[tf.Variable] = []
         self._paths: dict[str, str] = {}
         self._register()
-        self.moves_statistics = any(isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone.made)
+        self.updates_moving_statistics = any(
+            isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone.made
+        )
 
     def _register(self) -> None:
         for part, layers in self._parts.items():
@@ -212,7 +214,7 @@ class MaskRCNN:
         return mask_logits_of_class(self._mask_convs(roi_features), class_ids, self._double, self._last)
 
     def _count_update(self, training: bool) -> None:
-        if training and self.moves_statistics:
+        if training and self.updates_moving_statistics:
             self.moving_average_updates.assign_add(1)
 
 
