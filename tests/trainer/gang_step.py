@@ -21,7 +21,7 @@ from maskrcnn_trainer.training.schedule import Schedule
 from maskrcnn_trainer.training.settings import TrainSettings
 from maskrcnn_trainer.training.step import Average, TrainStep
 
-CANVAS = (64, 64)
+IMAGE_SIZE = (64, 64)
 INSTANCES, MASK = 3, 28
 
 
@@ -37,20 +37,20 @@ def training_step(average: Average | None) -> TrainStep:
         sampling=RoiSampling(batch_size_per_im=16),
     )
     network = MaskRCNN(architecture, freeze_bn=True, seed=5)
-    return TrainStep(network, settings, generate_anchors(architecture, CANVAS), CANVAS, average=average)
+    return TrainStep(network, settings, generate_anchors(architecture, IMAGE_SIZE), IMAGE_SIZE, average=average)
 
 
 def half_batch(rank: int) -> dict[str, tf.Tensor]:
     """The batch of one rank: one image with two objects."""
     generator = np.random.default_rng(rank)
-    anchors = len(generate_anchors(Architecture(anchor_scale=4), CANVAS))
+    anchors = len(generate_anchors(Architecture(anchor_scale=4), IMAGE_SIZE))
     boxes = np.full((1, INSTANCES, 4), -1.0, np.float32)
     boxes[0, :2] = [[4, 4, 40, 36], [20, 24, 60, 60]]
     boxes[0, :2] += generator.uniform(0, 3, (2, 4))
     masks = np.zeros((1, INSTANCES, MASK + 4, MASK + 4), np.uint8)
     masks[0, :2, 6:-6, 6:-6] = 255
     return {
-        "images": tf.constant(generator.normal(size=(1, *CANVAS, 3)), tf.float32),
+        "images": tf.constant(generator.normal(size=(1, *IMAGE_SIZE, 3)), tf.float32),
         "image_info": tf.constant([[64, 64, 1, 64, 64]], tf.float32),
         "position": tf.constant([rank], tf.int64),
         "gt_boxes": tf.constant(boxes),

@@ -1,4 +1,4 @@
-"""Batch normalisation whose moments can be averaged over several processes."""
+"""Batch normalization, synchronized over several processes on request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOMENTUM = 0.99
 
 
 def moving_average_momentum(updates: tf.Tensor) -> tf.Tensor:
-    """min(0.99, (1 + t) / (10 + t)) after t updates, float32: short runs forget the starting values too.
+    """min(0.99, (1 + t) / (10 + t)) after t updates, float32: short runs forget the initial values, too.
 
     The rule of TensorFlow's ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
     """
@@ -29,13 +29,13 @@ class BatchNorm(keras.layers.Layer):
 
     With stored statistics (``frozen``, or not training) it is y = scale * x + shift with scale = gamma /
     sqrt(moving_variance + epsilon), shift = beta - moving_mean * scale; gamma and beta still train where the layer is
-    trainable. Otherwise it normalises by the moments of the batch and moves the stored statistics.
+    trainable. Otherwise it normalises by the moments of the batch and updates the moving statistics.
 
     Args:
         epsilon: added to the variance.
         frozen: always use the stored statistics.
         updates: counts the moving average's updates; whoever owns it counts.
-        sync_moments: averages moments over processes; None for one process.
+        sync_moments: averages moments over processes (synchronized batch normalization); None for one process.
         scale_in_kernel: the convolution before this layer multiplies its kernel by `scale` (see `Convolution`).
     """
 
