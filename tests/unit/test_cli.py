@@ -145,15 +145,15 @@ def test_a_refusal_before_the_report_is_the_termination_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operator shows nothing else of a pod."""
-    last_word = tmp_path / "termination.json"
-    monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(last_word))
+    termination_log = tmp_path / "termination.json"
+    monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(termination_log))
     assert main(["prune", "-m", str(tmp_path / "absent.tlt"), "-o", str(tmp_path / "out")]) == 64
-    error = json.loads(last_word.read_text())["error"]
+    error = json.loads(termination_log.read_text())["error"]
     assert error == {"reason": "ModelNotFound", "message": f"{tmp_path}/absent.tlt: no such model file"}
-    last_word.unlink()
+    termination_log.unlink()
     monkeypatch.setenv("HOROVOD_RANK", "1")
     assert main(["prune", "-m", str(tmp_path / "absent.tlt"), "-o", str(tmp_path / "out")]) == 64
-    assert not last_word.exists()
+    assert not termination_log.exists()
 
 
 def test_a_prototxt_becomes_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

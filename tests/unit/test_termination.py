@@ -1,4 +1,4 @@
-"""The last word of a task stays valid JSON whatever it has to leave out."""
+"""The termination message of a task stays valid JSON whatever it has to leave out."""
 
 from __future__ import annotations
 

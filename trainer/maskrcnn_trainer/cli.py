@@ -62,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", told)
         log.debug("the error in full", exc_info=error)
         if parsed is not None:
-            _write_last_word(parsed.task, told)
+            _write_termination_message(parsed.task, told)
         return told.exit_code
 
 
-def _write_last_word(task: str, error: TaskError) -> None:
+def _write_termination_message(task: str, error: TaskError) -> None:
     """Write the termination message of a task that was refused before it had a report; launch writes its own."""
     try:
         environment = TaskEnvironment.from_environ()
@@ -123,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="one node's processes of a task, for a pod or a script",
         description="Start one node's processes of a task and wait for them; on several nodes, run it once on each.",
     )
-    start.add_argument("--nodes", type=int, default=1, help="nodes of the gang")
+    start.add_argument("--nodes", type=int, default=1, help="nodes of the worker group")
     start.add_argument("--node-rank", type=int, default=0, help="which of them this is, from 0")
     start.add_argument("--processes-per-node", type=int, default=1, help="one per GPU, or per share of the CPUs")
     start.add_argument("--rendezvous", metavar="HOST:PORT", help="node 0, as the others reach it")

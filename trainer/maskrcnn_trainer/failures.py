@@ -80,7 +80,7 @@ def explained_failures() -> Iterator[None]:
 
     Raises:
         InvalidInput: a record is bad (exit code 64).
-        TryAgain: another process of the gang is gone (75).
+        TryAgain: another process of the worker group is gone (75).
         TaskError: out of memory (1).
     """
     try:

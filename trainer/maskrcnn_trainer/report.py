@@ -28,8 +28,8 @@ from maskrcnn_trainer.artifacts import (
 )
 from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
+from maskrcnn_trainer.failure_message import send_failure
 from maskrcnn_trainer.files import make_directory
-from maskrcnn_trainer.last_word import hand_over
 from maskrcnn_trainer.posting import HttpPoster, Poster, compact_json
 from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
@@ -41,15 +41,15 @@ from maskrcnn_trainer.shared.messages import (
     StatusRecord,
     StoredArtifact,
     TerminationMessage,
+    finite_numbers,
 )
-from maskrcnn_trainer.termination import finite_numbers, termination_message, write_termination_message
+from maskrcnn_trainer.termination import termination_message, write_termination_message
 from maskrcnn_trainer.workspace import manifest_path
 
 __all__ = [
     "Reporter",
     "TaskEnvironment",
     "describe_error",
-    "finite_numbers",
     "format_seconds",
     "read_result",
     "task_report",
@@ -322,10 +322,10 @@ def task_report(
             raise
         code = reporter.failed(error)
         if isinstance(error, Stopped | KeyboardInterrupt):
-            # a stop is no failure, and one rank of a gang says enough
+            # a stop is no failure, and one rank of a worker group reports it
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
         elif isinstance(error, SystemExit) or as_task_error(error) is not None:
-            if not (reporter.silent and hand_over(Failure(*describe_error(error)[1:]))):
+            if not (reporter.silent and send_failure(Failure(*describe_error(error)[1:]))):
                 logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,28 +16,16 @@ from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
     ErrorKey,
     Failure,
-    Number,
     ResultKey,
     StoredArtifact,
     TerminationMessage,
+    finite_numbers,
 )
 from maskrcnn_trainer.workspace import manifest_path
 
 logger = logging.getLogger(__name__)
 
 TERMINATION_MESSAGE_BYTES = 4000  # Kubernetes cuts a termination message at 4096 bytes, in the middle of the JSON
-
-
-def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, Number]:
-    """The entries of ``values`` as plain Python numbers; NaN and infinity, which JSON lacks, are left out."""
-    numbers: dict[str, Number] = {}
-    for name, value in (values or {}).items():
-        number = value.item() if hasattr(value, "item") else value
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TypeError(f"{name}: a metric is a number, not {type(value).__name__}")
-        if math.isfinite(number):
-            numbers[name] = number
-    return numbers
 
 
 def termination_message(

@@ -74,7 +74,7 @@ def test_two_halves_with_averaged_moments_equal_the_joined_batch() -> None:
         halves = tf.split(x, 2)
         other = {0: halves[1], 1: halves[0]}
         ranks = [
-            layer(reduce_moments=lambda m, rank=rank: 0.5 * (m + moments_of(other[rank])))  # type: ignore[misc]
+            layer(sync_moments=lambda m, rank=rank: 0.5 * (m + moments_of(other[rank])))  # type: ignore[misc]
             for rank in range(2)
         ]
         parts = [norm(half, training=True) for norm, half in zip(ranks, halves, strict=True)]
@@ -96,7 +96,7 @@ def test_moments_are_float32_in_mixed_precision() -> None:
         epsilon=1e-3,
         frozen=False,
         updates=tf.Variable(0, dtype=tf.int64),
-        reduce_moments=lambda m: seen.append(m) or m,  # type: ignore[func-returns-value]
+        sync_moments=lambda m: seen.append(m) or m,  # type: ignore[func-returns-value]
         dtype="mixed_bfloat16",
     )
     y = norm(x, training=True)
@@ -131,6 +131,6 @@ def test_one_process_is_a_reduction_over_one(dtype: str, jit: bool) -> None:
         ]
 
     fused = run(layer(dtype=dtype))
-    stepwise = run(layer(dtype=dtype, reduce_moments=lambda moments: moments))
+    stepwise = run(layer(dtype=dtype, sync_moments=lambda moments: moments))
     for ours, theirs in zip(fused, stepwise, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())

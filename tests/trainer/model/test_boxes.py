@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn_trainer.model.boxes import area, clip_to_canvas, decode, encode, iou
+from maskrcnn_trainer.model.boxes import area, clip_to_image, decode, encode, iou
 
 pytestmark = pytest.mark.trainer
 
@@ -99,7 +99,7 @@ def test_padding_rows_give_finite_offsets() -> None:
 def test_clipping() -> None:
     boxes = tf.constant([[-5.0, -6.0, 900.0, 1400.0], [10.0, 20.0, 30.0, 40.0], [840.0, -9.0, 850.0, -2.0]])
     expected = [[0.0, 0.0, 832.0, 1344.0], [10.0, 20.0, 30.0, 40.0], [832.0, 0.0, 832.0, 0.0]]
-    np.testing.assert_array_equal(clip_to_canvas(boxes, 832, 1344), expected)
+    np.testing.assert_array_equal(clip_to_image(boxes, 832, 1344), expected)
 
 
 def test_sixteen_bit_input_is_computed_in_float32() -> None:

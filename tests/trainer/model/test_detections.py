@@ -12,7 +12,7 @@ from maskrcnn_trainer.model.detections import detect
 
 pytestmark = pytest.mark.trainer
 
-CANVAS = (128, 160)
+IMAGE_SIZE = (128, 160)
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
@@ -40,7 +40,7 @@ def detections_of_an_image(
         dy, dx, dh, dw = (float(d) / w for d, w in zip(deltas[roi, c], WEIGHTS, strict=True))
         y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
         h, w = (y2 - y1) * math.exp(dh), (x2 - x1) * math.exp(dw)
-        box = np.clip([y - h / 2, x - w / 2, y + h / 2, x + w / 2], 0, [*CANVAS, *CANVAS])
+        box = np.clip([y - h / 2, x - w / 2, y + h / 2, x + w / 2], 0, [*IMAGE_SIZE, *IMAGE_SIZE])
         if box[2] > box[0] and box[3] > box[1] and all(k[1] != c or overlap(k[2], box) <= 0.5 for k in kept):
             kept.append((-negative, c, box))
     return kept[:count]
@@ -51,7 +51,7 @@ def head_outputs(rois: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np
     logits = generator.normal(0, 2, (2, rois, classes)).astype(np.float32)
     deltas = generator.normal(0, 1, (2, rois, classes, 4)).astype(np.float32)
     corner, size = generator.uniform(-10, 120, (2, rois, 2)), generator.uniform(8, 60, (2, rois, 2))
-    boxes = np.clip(np.concatenate([corner, corner + size], axis=-1), 0, [*CANVAS, *CANVAS]).astype(np.float32)
+    boxes = np.clip(np.concatenate([corner, corner + size], axis=-1), 0, [*IMAGE_SIZE, *IMAGE_SIZE]).astype(np.float32)
     scores = generator.uniform(0.1, 1, (2, rois)).astype(np.float32)
     scores[:, ::7] = 0
     boxes[:, 3::7] = 0
@@ -73,7 +73,7 @@ def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, cou
 
     @tf.function(jit_compile=jit_compile)
     def run(*inputs: tf.Tensor) -> Found:
-        return detect(*inputs, CANVAS, WEIGHTS, count, 0.5, compiled=jit_compile)
+        return detect(*inputs, IMAGE_SIZE, WEIGHTS, count, 0.5, compiled=jit_compile)
 
     inputs = head_outputs(rois, classes)
     found = boxes, labels, scores = run(*inputs)
@@ -98,7 +98,7 @@ def test_only_the_thousand_best_pairs_enter() -> None:
     proposals[0, :1000] = [10, 10, 50, 50]
     proposals[0, 1000:] = [60, 60, 100, 100]
     deltas = np.zeros((1, rois, 2, 4), np.float32)
-    found = detect(logits, deltas, proposals, np.ones((1, rois), np.float32), CANVAS, WEIGHTS, 10, 0.5)
+    found = detect(logits, deltas, proposals, np.ones((1, rois), np.float32), IMAGE_SIZE, WEIGHTS, 10, 0.5)
     np.testing.assert_allclose(found[0][0, 0], [10, 10, 50, 50], atol=1e-4)
     check_padding(found, 0, 1)
 
@@ -106,7 +106,7 @@ def test_only_the_thousand_best_pairs_enter() -> None:
 def test_of_equal_scores_the_first_proposal_then_the_first_class_wins() -> None:
     proposals = np.array([[[0, 0, 20, 20], [40, 40, 60, 60], [80, 80, 100, 100]]], np.float32)
     logits, deltas = np.zeros((1, 3, 3), np.float32), np.zeros((1, 3, 3, 4), np.float32)
-    boxes, labels, scores = detect(logits, deltas, proposals, np.ones((1, 3), np.float32), CANVAS, WEIGHTS, 5, 0.5)
+    boxes, labels, scores = detect(logits, deltas, proposals, np.ones((1, 3), np.float32), IMAGE_SIZE, WEIGHTS, 5, 0.5)
     np.testing.assert_array_equal(labels[0], [1, 2, 1, 2, 1])
     np.testing.assert_allclose(boxes[0, :, 0], [0, 0, 40, 40, 80], atol=1e-5)
     np.testing.assert_allclose(scores[0], np.full(5, 1 / 3), rtol=1e-6)
@@ -116,7 +116,7 @@ def test_of_equal_scores_the_first_proposal_then_the_first_class_wins() -> None:
 def test_padding_and_broken_numbers_are_never_detected(jit_compile: bool) -> None:
     @tf.function(jit_compile=jit_compile)
     def run(*inputs: tf.Tensor) -> Found:
-        return detect(*inputs, CANVAS, WEIGHTS, 10, 0.5, compiled=jit_compile)
+        return detect(*inputs, IMAGE_SIZE, WEIGHTS, 10, 0.5, compiled=jit_compile)
 
     logits, deltas, boxes, scores = head_outputs(20, 4)
     for broken in (

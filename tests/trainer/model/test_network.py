@@ -181,7 +181,7 @@ def test_freeze_bn_keeps_statistics_but_trains_gamma_and_beta() -> None:
     assert network.moving_average_updates.numpy() == 0
 
 
-def test_starting_values_follow_the_seed_and_the_rules() -> None:
+def test_initial_values_follow_the_seed_and_the_rules() -> None:
     one, same, other = (MaskRCNN(Architecture(nlayers=10), seed=seed) for seed in (7, 7, 8))
     for name, variable in one.named_variables.items():
         np.testing.assert_array_equal(variable, same.named_variables[name])

@@ -14,7 +14,7 @@ from maskrcnn_trainer.model.proposals import propose
 
 pytestmark = pytest.mark.trainer
 
-CANVAS = (64, 96)
+IMAGE_SIZE = (64, 96)
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Geometry:
     anchor_scale: float = 4.0
 
 
-ANCHORS = generate_anchors(Geometry(), CANVAS)
-LEVEL_SIZES = anchors_per_level(Geometry(), CANVAS)
+ANCHORS = generate_anchors(Geometry(), IMAGE_SIZE)
+LEVEL_SIZES = anchors_per_level(Geometry(), IMAGE_SIZE)
 
 
 def decoded(anchor: np.ndarray, delta: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def decoded(anchor: np.ndarray, delta: np.ndarray) -> np.ndarray:
     y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
     h, w = (y2 - y1) * math.exp(min(dh, cap)), (x2 - x1) * math.exp(min(dw, cap))
     box = np.array([y - h / 2, x - w / 2, y + h / 2, x + w / 2])
-    return np.clip(box, 0, [*CANVAS, *CANVAS])
+    return np.clip(box, 0, [*IMAGE_SIZE, *IMAGE_SIZE])
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -88,7 +88,7 @@ def test_the_same_as_plain_loops(jit_compile: bool, pre: int, post: int, min_siz
             deltas,
             ANCHORS,
             LEVEL_SIZES,
-            CANVAS,
+            IMAGE_SIZE,
             pre_nms_topn=pre,
             post_nms_topn=post,
             nms_threshold=0.7,
@@ -112,7 +112,7 @@ def test_limits_are_per_level_before_and_over_all_after_suppression() -> None:
     logits, deltas = random_outputs(0)
     logits[:, : LEVEL_SIZES[2]] += 50
     _, scores = propose(
-        logits, deltas * 0, ANCHORS, LEVEL_SIZES, CANVAS, pre_nms_topn=5, post_nms_topn=20, nms_threshold=1.0
+        logits, deltas * 0, ANCHORS, LEVEL_SIZES, IMAGE_SIZE, pre_nms_topn=5, post_nms_topn=20, nms_threshold=1.0
     )
     np.testing.assert_array_equal((scores > 0.9999).numpy().sum(axis=1), [5, 5])
 
@@ -124,20 +124,20 @@ def test_equal_logits_keep_the_order_of_the_anchors() -> None:
         np.zeros((1, len(ANCHORS), 4), np.float32),
         ANCHORS,
         LEVEL_SIZES,
-        CANVAS,
+        IMAGE_SIZE,
         pre_nms_topn=6,
         post_nms_topn=12,
         nms_threshold=1.0,
     )
     second = LEVEL_SIZES[2]
-    expected = np.clip(np.concatenate([ANCHORS[:6], ANCHORS[second : second + 6]]), 0, [*CANVAS, *CANVAS])
+    expected = np.clip(np.concatenate([ANCHORS[:6], ANCHORS[second : second + 6]]), 0, [*IMAGE_SIZE, *IMAGE_SIZE])
     np.testing.assert_allclose(boxes[0], expected, atol=1e-4)
     np.testing.assert_array_equal(scores[0], np.full(12, 0.5))
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_rows_without_a_proposal_are_zero(jit_compile: bool) -> None:
-    """Everything moved off the canvas, far too small, not a number, or with a score of 0."""
+    """Everything moved off the image, far too small, not a number, or with a score of 0."""
 
     @tf.function(jit_compile=jit_compile)
     def run(logits: tf.Tensor, deltas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -146,7 +146,7 @@ def test_rows_without_a_proposal_are_zero(jit_compile: bool) -> None:
             deltas,
             ANCHORS,
             LEVEL_SIZES,
-            CANVAS,
+            IMAGE_SIZE,
             pre_nms_topn=50,
             post_nms_topn=30,
             nms_threshold=0.7,
@@ -170,7 +170,7 @@ def test_no_gradient_flows() -> None:
     with tf.GradientTape() as tape:
         tape.watch([logits, deltas])
         boxes, scores = propose(
-            logits, deltas, ANCHORS, LEVEL_SIZES, CANVAS, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7
+            logits, deltas, ANCHORS, LEVEL_SIZES, IMAGE_SIZE, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7
         )
         total = tf.reduce_sum(boxes) + tf.reduce_sum(scores)
     assert tape.gradient(total, [logits, deltas]) == [None, None]
@@ -179,4 +179,4 @@ def test_no_gradient_flows() -> None:
 def test_level_sizes_that_do_not_fit_are_refused() -> None:
     logits, deltas = random_outputs(2)
     with pytest.raises(ValueError, match="sum to 10"):
-        propose(logits, deltas, ANCHORS, [5, 5], CANVAS, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7)
+        propose(logits, deltas, ANCHORS, [5, 5], IMAGE_SIZE, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7)

@@ -14,7 +14,7 @@ from maskrcnn_trainer.model.roi_align import Implementation, pyramid_level, roi_
 
 pytestmark = pytest.mark.trainer
 
-CANVAS = (128, 192)
+IMAGE_SIZE = (128, 192)
 LEVELS = range(2, 7)
 WAYS: list[tuple[Implementation, bool]] = [("sparse", False), ("gather", False), ("gather", True)]
 
@@ -69,28 +69,28 @@ def pyramid(seed: int = 0, images: int = 2, channels: int = 3) -> dict[int, tf.T
     generator = np.random.default_rng(seed)
     return {
         level: tf.constant(
-            generator.normal(size=(images, CANVAS[0] >> level, CANVAS[1] >> level, channels)), tf.float32
+            generator.normal(size=(images, IMAGE_SIZE[0] >> level, IMAGE_SIZE[1] >> level, channels)), tf.float32
         )
         for level in LEVELS
     }
 
 
 def boxes_of_all_kinds() -> np.ndarray:
-    """For two images: on all levels, at all borders, outside of the canvas, thin, tiny and without an area."""
+    """For two images: on all levels, at all borders, outside of the image, thin, tiny and without an area."""
     generator = np.random.default_rng(7)
     size = np.exp(generator.uniform(np.log(4), np.log(1000), (2, 20, 1))) * np.exp(
         generator.uniform(-0.4, 0.4, (2, 20, 2))
     )
-    centre = generator.uniform(0, 1, (2, 20, 2)) * CANVAS
+    centre = generator.uniform(0, 1, (2, 20, 2)) * IMAGE_SIZE
     special = [
-        [0, 0, *CANVAS],
+        [0, 0, *IMAGE_SIZE],
         [0, 0, 0, 0],
         [50, 60, 50, 90],
-        [CANVAS[0] - 6, CANVAS[1] - 9, *CANVAS],
+        [IMAGE_SIZE[0] - 6, IMAGE_SIZE[1] - 9, *IMAGE_SIZE],
         [0, 0, 5, 7],
         [-40, -40, -4, -4],
         [-3, -3, 6, 6],
-        [CANVAS[0] + 3, 5, CANVAS[0] + 30, 50],
+        [IMAGE_SIZE[0] + 3, 5, IMAGE_SIZE[0] + 30, 50],
         [10, 20, 10.5, 20.25],
         [-500, -500, 700, 900],
     ]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.distributed import DistributedContext
 
 pytestmark = pytest.mark.trainer
 
@@ -31,20 +31,20 @@ def cycles(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
 
 def test_cycle_on_cpus_takes_ten_milliseconds(cycles: list[str | None]) -> None:
-    Ranks(0, 2).initialise()
+    DistributedContext(0, 2).initialize()
     assert cycles == ["10"]
 
 
 def test_cycle_time_of_the_user_stays(cycles: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOROVOD_CYCLE_TIME", "3")
-    Ranks(0, 2).initialise()
+    DistributedContext(0, 2).initialize()
     assert cycles == ["3"]
 
 
 def test_gpus_keep_the_default_of_horovod(cycles: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu] if kind == "GPU" else [])
-    Ranks(0, 2).initialise()
+    DistributedContext(0, 2).initialize()
     assert cycles == [None]
 
 
@@ -61,4 +61,4 @@ def test_variables_of_no_process_of_a_gang_are_refused(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InvalidInput, match=message):
-        Ranks.from_environ()
+        DistributedContext.from_environ()

@@ -1,4 +1,4 @@
-"""Computing foreground rows alone gives the loss and gradients of computing all rows."""
+"""Computing foreground regions alone gives the loss and gradients of computing all regions."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import pytest
 import tensorflow as tf
 from tests.trainer.training.plain_losses import mask_loss
 
-from maskrcnn_trainer.training.mask_branch import MaskGradients, foreground_order, mask_gradients, row_sizes
+from maskrcnn_trainer.training.mask_branch import MaskGradients, foreground_order, mask_gradients, padded_sizes
 
 pytestmark = pytest.mark.trainer
 
-ROWS, SIDE, CHANNELS = 20, 4, 3
+REGIONS, SIDE, CHANNELS = 20, 4, 3
 
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, tf.Tensor | tf.Variable]:
     generator = np.random.default_rng(0)
     return {
-        "maps": [tf.constant(generator.normal(size=(ROWS, SIDE, SIDE, CHANNELS)).astype(np.float32))],
+        "maps": [tf.constant(generator.normal(size=(REGIONS, SIDE, SIDE, CHANNELS)).astype(np.float32))],
         "kernel": tf.Variable(generator.normal(size=(3, 3, CHANNELS, 1)).astype(np.float32)),
         "bias": tf.Variable([0.1]),
-        "targets": tf.constant((generator.random((ROWS, SIDE, SIDE)) > 0.5).astype(np.float32)),
+        "targets": tf.constant((generator.random((REGIONS, SIDE, SIDE)) > 0.5).astype(np.float32)),
     }
 
 
-def forward(parts: dict, maps: list[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    patches = tf.gather(maps[0], rows)
+def forward(parts: dict, maps: list[tf.Tensor], chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    patches = tf.gather(maps[0], chosen)
     logits = tf.nn.conv2d(patches, parts["kernel"], 1, "SAME")[..., 0] + parts["bias"]
-    return logits, tf.gather(parts["targets"], rows)
+    return logits, tf.gather(parts["targets"], chosen)
 
 
 def full(parts: dict, foreground: tf.Tensor, weight: float) -> MaskGradients:
     sources = [*parts["maps"], parts["kernel"], parts["bias"]]
     with tf.GradientTape() as tape:
         tape.watch(parts["maps"])
-        logits, targets = forward(parts, parts["maps"], tf.range(ROWS))
+        logits, targets = forward(parts, parts["maps"], tf.range(REGIONS))
         loss = mask_loss(logits, targets, foreground)
         scaled = loss * weight
     gradients = [tf.convert_to_tensor(g) for g in tape.gradient(scaled, sources)]
@@ -43,21 +43,21 @@ def full(parts: dict, foreground: tf.Tensor, weight: float) -> MaskGradients:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_equals_the_computation_over_all_rows(parts: dict, compiled: bool) -> None:
+def test_equals_the_computation_over_all_regions(parts: dict, compiled: bool) -> None:
     @tf.function(jit_compile=compiled)
     def some(foreground: tf.Tensor) -> MaskGradients:
         return mask_gradients(
             features=parts["maps"],
             variables=[parts["kernel"], parts["bias"]],
             is_foreground=foreground,
-            rows_forward=lambda maps, rows: forward(parts, maps, rows),
+            forward=lambda maps, chosen: forward(parts, maps, chosen),
             weight=tf.constant(64.0),
         )
 
     generator = np.random.default_rng(1)
     for count in (0, 1, 7, 8, 9, 13, 19, 20):
-        foreground = np.zeros(ROWS, bool)
-        foreground[generator.permutation(ROWS)[:count]] = True
+        foreground = np.zeros(REGIONS, bool)
+        foreground[generator.permutation(REGIONS)[:count]] = True
         ours, theirs = some(tf.constant(foreground)), full(parts, tf.constant(foreground), 64.0)
         np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-5)
         for one, two in zip([*ours.features, *ours.variables], [*theirs.features, *theirs.variables], strict=True):
@@ -69,34 +69,34 @@ def test_only_the_smallest_size_that_fits_is_computed(parts: dict) -> None:
 
     @tf.function
     def some(foreground: tf.Tensor) -> MaskGradients:
-        def rows_forward(maps: list[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            tf.py_function(lambda: ran.append(rows.shape[0]), [], [])
-            return forward(parts, maps, rows)
+        def counted_forward(maps: list[tf.Tensor], chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            tf.py_function(lambda: ran.append(chosen.shape[0]), [], [])
+            return forward(parts, maps, chosen)
 
         return mask_gradients(
             features=parts["maps"],
             variables=[parts["kernel"], parts["bias"]],
             is_foreground=foreground,
-            rows_forward=rows_forward,
+            forward=counted_forward,
             weight=tf.constant(1.0),
         )
 
     for count, expected in ((0, []), (1, [8]), (8, [8]), (9, [12]), (17, [20])):
         ran.clear()
-        some(tf.constant(np.arange(ROWS) < count))
+        some(tf.constant(np.arange(REGIONS) < count))
         assert ran == expected
 
 
-def test_sizes_rise_to_the_number_of_rows() -> None:
-    assert row_sizes(64) == (0, 8, 12, 16, 24, 32, 48, 64)
-    assert row_sizes(20) == (0, 8, 12, 16, 20)
-    assert row_sizes(8) == (0, 8)
-    assert row_sizes(4) == (0, 4)
-    assert row_sizes(256, coarse=True) == (0, 16, 64, 256)
-    assert row_sizes(40, coarse=True) == (0, 16, 40)
+def test_sizes_rise_to_the_number_of_regions() -> None:
+    assert padded_sizes(64) == (0, 8, 12, 16, 24, 32, 48, 64)
+    assert padded_sizes(20) == (0, 8, 12, 16, 20)
+    assert padded_sizes(8) == (0, 8)
+    assert padded_sizes(4) == (0, 4)
+    assert padded_sizes(256, coarse=True) == (0, 16, 64, 256)
+    assert padded_sizes(40, coarse=True) == (0, 16, 40)
 
 
-def test_foreground_order_keeps_the_order_of_rows() -> None:
+def test_foreground_order_keeps_the_order_of_regions() -> None:
     order, count = foreground_order(tf.constant([False, True, False, True]))
     assert order.numpy().tolist() == [1, 3, 0, 2]
     assert int(count) == 2

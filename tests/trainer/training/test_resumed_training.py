@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from maskrcnn_trainer.data.convert.dataset import convert_dataset
@@ -19,8 +20,10 @@ from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
-from maskrcnn_trainer.training.distributed import Ranks
-from maskrcnn_trainer.training.train import Training
+from maskrcnn_trainer.training.continuation import Continuation, find_continuation
+from maskrcnn_trainer.training.distributed import DistributedContext
+from maskrcnn_trainer.training.preparation import prepare_data
+from maskrcnn_trainer.training.train import train
 
 ROOT = Path(__file__).resolve().parents[3]
 FINGERPRINT = "aaaaaaaa111111111111111111111111-v1"
@@ -76,18 +79,26 @@ def experiment(data: Path, **model: Any) -> ExperimentSpec:
     )
 
 
-def training(spec: ExperimentSpec, directory: Path, fingerprint: str | None = None) -> Training:
-    store = CheckpointStore(directory, key=None, keep=5, guard=lambda: None)
-    reporter = Reporter("train", directory, TaskEnvironment())
-    return Training(spec, Ranks(), store, reporter, StopRequest(), key=None, fingerprint=fingerprint)
+def store_of(directory: Path) -> CheckpointStore:
+    return CheckpointStore(directory, key=None, keep=5, guard=lambda: None)
+
+
+def trained(spec: ExperimentSpec, directory: Path, *fingerprints: str) -> ModelFile:
+    """Train to the last step, and return its checkpoint."""
+    store, reporter = store_of(directory), Reporter("train", directory, TaskEnvironment())
+    last = train(spec, DistributedContext(), store, reporter, StopRequest(), key=None, fingerprints=fingerprints)
+    return read_model_file(store.path(last))
+
+
+def resume(spec: ExperimentSpec, directory: Path, *fingerprints: str) -> Continuation:
+    """Return what a training in this directory continues from."""
+    return find_continuation(spec, prepare_data(spec, ranks=1), DistributedContext(), store_of(directory), fingerprints)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     """Of the only step of a training that freezes block 1."""
-    directory = tmp_path_factory.mktemp("trained")
-    training(experiment(data, freezeBlocks=[1]), directory, FINGERPRINT).run()
-    return read_model_file(directory / "model.step-1.tlt")
+    return trained(experiment(data, freezeBlocks=[1]), tmp_path_factory.mktemp("trained"), FINGERPRINT)
 
 
 @pytest.fixture
@@ -103,13 +114,22 @@ def resumed(checkpoint: ModelFile, tmp_path: Path) -> Any:
 
 
 def test_absent_freeze_blocks_stay_those_of_the_checkpoint(
-    data: Path, resumed: Any, caplog: pytest.LogCaptureFixture
+    data: Path, checkpoint: ModelFile, resumed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = training(experiment(data), resumed())
-    assert found.network.freeze_blocks == (1,)
+    before = resumed()
+    two_steps = experiment(data).model_copy(update={"total_steps": 2})
+    after = trained(two_steps, before)
     assert "maskrcnnConfig.freezeBlocks is absent: it stays [1], as in the checkpoint of step 1" in caplog.text
+    assert after.experiment["maskrcnnConfig"]["freezeBlocks"] == [1]
+    moved = {
+        name
+        for name, value in after.variables.items()
+        if name.endswith("kernel") and not np.array_equal(value, checkpoint.variables[name])
+    }
+    assert not any(name.startswith("block_1") for name in moved), moved
+    assert {"conv1/kernel"} <= moved
     with pytest.raises(InvalidInput, match=r"maskrcnnConfig\.freezeBlocks was \[1\], now \[0, 1\]"):
-        training(experiment(data, freezeBlocks=[0, 1]), resumed())
+        resume(experiment(data, freezeBlocks=[0, 1]), resumed())
 
 
 def test_records_that_moved_continue_and_other_records_are_refused(data: Path, resumed: Any, tmp_path: Path) -> None:
@@ -118,15 +138,15 @@ def test_records_that_moved_continue_and_other_records_are_refused(data: Path, r
     config = moved.data_config.model_copy(
         update={"training_file_pattern": str(tmp_path / "moved" / "train" / "train-*.tfrecord")}
     )
-    training(moved.model_copy(update={"data_config": config}), resumed())
+    resume(moved.model_copy(update={"data_config": config}), resumed())
     with pytest.raises(InvalidInput, match="step 1 was trained on other records than .*: 24 records then, 2 now"):
-        training(experiment(data), resumed(state={"records": 24, "recordsDigest": "other"}))
+        resume(experiment(data), resumed(state={"records": 24, "recordsDigest": "other"}))
 
 
 def test_an_operator_s_run_says_that_its_records_or_processes_changed(
     data: Path, resumed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    training(experiment(data), resumed(state={"records": 24, "recordsDigest": "other", "ranks": 2}), FINGERPRINT)
+    resume(experiment(data), resumed(state={"records": 24, "recordsDigest": "other", "ranks": 2}), FINGERPRINT)
     assert "Resuming on other data: the checkpoint of step 1" in caplog.text
     assert "processes: 2 then, 1 now" in caplog.text
 
@@ -134,6 +154,6 @@ def test_an_operator_s_run_says_that_its_records_or_processes_changed(
 def test_other_classes_are_refused_also_under_a_fingerprint(data: Path, checkpoint: ModelFile, resumed: Any) -> None:
     names = list(checkpoint.class_map["names"])
     names[0], names[1] = names[1], names[0]
-    for fingerprint in (None, FINGERPRINT):
+    for fingerprints in ((), (FINGERPRINT,)):
         with pytest.raises(InvalidInput, match="has other classes: class 1 was category 1 "):
-            training(experiment(data), resumed(class_map={**checkpoint.class_map, "names": names}), fingerprint)
+            resume(experiment(data), resumed(class_map={**checkpoint.class_map, "names": names}), *fingerprints)

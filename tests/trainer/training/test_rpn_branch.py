@@ -14,9 +14,9 @@ from maskrcnn_trainer.training.rpn_branch import rpn_losses_at_targets
 
 pytestmark = pytest.mark.trainer
 
-CANVAS = (64, 128)
+IMAGE_SIZE = (64, 128)
 ARCHITECTURE = Architecture(nlayers=10, num_classes=3, fast_rcnn_mlp_head_dim=16, mrcnn_resolution=8)
-LEVEL_SIZES = list(anchors_per_level(ARCHITECTURE, CANVAS).values())
+LEVEL_SIZES = list(anchors_per_level(ARCHITECTURE, IMAGE_SIZE).values())
 ANCHORS = sum(LEVEL_SIZES)
 
 

@@ -1,4 +1,4 @@
-"""A resumed training's state on all ranks, passed on as variables."""
+"""A resumed training's state is broadcast to all ranks as variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.loss_scale import LossScale
 from maskrcnn_trainer.training.shared_state import restore_on_all_ranks, training_state
 from maskrcnn_trainer.training.step import TrainStep
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.trainer
 LARGEST_OBJECT_BYTES = 1000
 
 
-class Sender(Ranks):
+class Sender(DistributedContext):
     """Rank 0 of two, which keeps what it passes on."""
 
     def __init__(self) -> None:
@@ -30,26 +30,26 @@ class Sender(Ranks):
         self.objects: list[Any] = []
         self.tensors: list[list[np.ndarray]] = []
 
-    def share(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         self.objects.append(value)
         return value
 
-    def broadcast(self, variables: Sequence[tf.Variable]) -> None:
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         self.tensors.append([variable.numpy() for variable in variables])
 
 
-class Receiver(Ranks):
+class Receiver(DistributedContext):
     """Rank 1 of two."""
 
     def __init__(self, sender: Sender) -> None:
         super().__init__(rank=1, size=2)
         self._sender = sender
 
-    def share(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         assert value in (None, False)
         return self._sender.objects.pop(0)
 
-    def broadcast(self, variables: Sequence[tf.Variable]) -> None:
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         for variable, value in zip(variables, self._sender.tensors.pop(0), strict=True):
             variable.assign(value)
 

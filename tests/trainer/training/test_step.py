@@ -27,7 +27,7 @@ from maskrcnn_trainer.training.step import LOSSES, TrainStep
 
 pytestmark = pytest.mark.trainer
 
-CANVAS = (64, 64)
+IMAGE_SIZE = (64, 64)
 ARCHITECTURE = Architecture(nlayers=10, num_classes=3, fast_rcnn_mlp_head_dim=16, mrcnn_resolution=8, anchor_scale=4)
 SETTINGS = TrainSettings(
     Schedule(0.01, boundaries=(0,), decay_levels=(0.5,)),
@@ -42,7 +42,7 @@ SETTINGS = TrainSettings(
     rpn_box_loss_weight=3.0,
     fast_rcnn_box_loss_weight=0.5,
 )
-ANCHORS = generate_anchors(ARCHITECTURE, CANVAS)
+ANCHORS = generate_anchors(ARCHITECTURE, IMAGE_SIZE)
 
 
 def network(**options: Any) -> MaskRCNN:
@@ -64,8 +64,8 @@ def make_batch(seed: int) -> dict[str, tf.Tensor]:
     labels = np.where(generator.random((2, anchors)) < 0.05, generator.integers(0, 2, (2, anchors)), -1)
     targets = np.where((labels == 1)[..., None], generator.normal(size=(2, anchors, 4)), 0.0)
     return {
-        "images": tf.constant(generator.normal(size=(2, *CANVAS, 3)), tf.float32),
-        "image_info": tf.constant([[*CANVAS, 1.0, *CANVAS]] * 2, tf.float32),
+        "images": tf.constant(generator.normal(size=(2, *IMAGE_SIZE, 3)), tf.float32),
+        "image_info": tf.constant([[*IMAGE_SIZE, 1.0, *IMAGE_SIZE]] * 2, tf.float32),
         "position": tf.constant([10 * seed, 10 * seed + 1], tf.int64),
         "gt_boxes": tf.constant(boxes),
         "gt_classes": tf.constant(classes),
@@ -79,9 +79,9 @@ def plain_losses(net: MaskRCNN, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
     """The five weighted losses with the mask branch over every row that could be foreground, image by image."""
     settings = SETTINGS
     features, logits, deltas = net.feature_outputs(batch["images"], training=True)
-    sizes = list(anchors_per_level(ARCHITECTURE, CANVAS).values())
+    sizes = list(anchors_per_level(ARCHITECTURE, IMAGE_SIZE).values())
     proposals, _ = propose(
-        logits, deltas, ANCHORS, sizes, CANVAS, pre_nms_topn=60, post_nms_topn=40, nms_threshold=0.7, min_size=0.0
+        logits, deltas, ANCHORS, sizes, IMAGE_SIZE, pre_nms_topn=60, post_nms_topn=40, nms_threshold=0.7, min_size=0.0
     )
     rois = sample_rois(
         proposals,
@@ -128,7 +128,7 @@ def plain_gradients(net: MaskRCNN, batch: dict[str, tf.Tensor]) -> tuple[list[fl
 @pytest.fixture(scope="module")
 def first_step() -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """What the first step with stored statistics measures on batch 1, and the state after it."""
-    step = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, CANVAS)
+    step = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE)
     measured = step(make_batch(1))
     return {name: float(value) for name, value in measured.items() if value.shape.rank == 0}, step.state()
 
@@ -143,7 +143,7 @@ def test_a_step_is_the_plain_gradient_decay_and_momentum() -> None:
     names = [net.variable_name(variable) for variable in net.trainable_variables]
     before = [variable.numpy() for variable in net.trainable_variables]
     values, gradients = plain_gradients(net, batch)
-    step = TrainStep(net, SETTINGS, ANCHORS, CANVAS)
+    step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
     measured = step(batch, tf.constant([3.0]))
 
     for name, value in zip(LOSSES, values, strict=True):
@@ -176,7 +176,7 @@ def test_a_step_is_the_plain_gradient_decay_and_momentum() -> None:
 
 def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]) -> None:
     first, second = make_batch(1), make_batch(2)
-    counterpart = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, CANVAS)
+    counterpart = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE)
     vector, gradients = counterpart._gradients(second, tf.constant(1.0))
 
     def average(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -184,7 +184,7 @@ def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]
         theirs = [*gradients, tf.concat([vector, [1.0]], axis=0)]
         return [(one + two) / 2.0 for one, two in zip(tensors, theirs, strict=True)]
 
-    joined = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, CANVAS, average=average)
+    joined = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE, average=average)
     both = joined(first, tf.constant([0.0]))
     measured, alone = first_step
     assert both["flags"].numpy().tolist() == [0.5]
@@ -202,7 +202,7 @@ def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]
 
 def test_what_is_not_finite_changes_nothing_and_is_told() -> None:
     net, batch = network(freeze_bn=True), make_batch(1)
-    step = TrainStep(net, SETTINGS, ANCHORS, CANVAS)
+    step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
     before = [variable.numpy() for variable in net.trainable_variables]
     measured = step({**batch, "images": tf.fill(batch["images"].shape, np.float32(np.nan))})
     assert not bool(measured["finite"])
@@ -215,7 +215,7 @@ def test_what_is_not_finite_changes_nothing_and_is_told() -> None:
 def test_a_restored_step_goes_on_exactly() -> None:
     batches = [make_batch(seed) for seed in (1, 2, 3)]
     net = network()
-    step = TrainStep(net, SETTINGS, ANCHORS, CANVAS)
+    step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
     for batch in batches[:2]:
         step(batch)
     state, weights = step.state(), [variable.numpy() for variable in net.variables]
@@ -223,7 +223,7 @@ def test_a_restored_step_goes_on_exactly() -> None:
     expected = step(batches[2])
 
     other = network(seed=9)
-    resumed = TrainStep(other, SETTINGS, ANCHORS, CANVAS)
+    resumed = TrainStep(other, SETTINGS, ANCHORS, IMAGE_SIZE)
     for variable, value in zip(other.variables, weights, strict=True):
         variable.assign(value)
     other.moving_average_updates.assign(count)
@@ -241,7 +241,7 @@ def test_float16_scales_the_loss_and_skips_overflows(first_step: tuple[dict, dic
     batch = make_batch(1)
     expected, theirs = first_step
     net = network(freeze_bn=True, dtype="mixed_float16")
-    step = TrainStep(net, SETTINGS, ANCHORS, CANVAS)
+    step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
     # Without trained statistics some gradients of this network pass 65504 at the usual scale: start lower.
     step.restore({**step.state(), "loss_scale/scale": np.float32(8.0)})
     measured = step(batch)
@@ -268,7 +268,7 @@ def test_gradients_that_never_are_finite_at_the_least_scale_end_the_training() -
     batch = make_batch(1)
     net = network(freeze_bn=True, dtype="mixed_float16")
     # the loss is finite, the gradients of the mask head are not in 16 bits
-    step = TrainStep(net, replace(SETTINGS, mrcnn_weight_loss_mask=1e30), ANCHORS, CANVAS)
+    step = TrainStep(net, replace(SETTINGS, mrcnn_weight_loss_mask=1e30), ANCHORS, IMAGE_SIZE)
     step.restore({**step.state(), "loss_scale/scale": np.float32(2.0)})
     measured = [step(batch) for _ in range(1 + STEPS_AT_LEAST)]
     assert all(np.isfinite(float(one["total_loss"])) for one in measured)
@@ -281,7 +281,7 @@ def test_gradients_that_never_are_finite_at_the_least_scale_end_the_training() -
 
 def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> None:
     net = network(freeze_bn=True)
-    step = TrainStep(net, replace(SETTINGS, rpn_box_loss_weight=1e38), ANCHORS, CANVAS)
+    step = TrainStep(net, replace(SETTINGS, rpn_box_loss_weight=1e38), ANCHORS, IMAGE_SIZE)
     measured = step(make_batch(1))
     assert not bool(measured["finite"])
     assert "mask" not in str(step.overflowed_variable(measured))
@@ -289,7 +289,7 @@ def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> N
 
 @pytest.mark.slow
 def test_compiled_with_xla_it_is_the_same_step(first_step: tuple[dict, dict]) -> None:
-    compiled = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, CANVAS, jit_compile=True)
+    compiled = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE, jit_compile=True)
     measured = compiled(make_batch(1))
     expected, theirs = first_step
     for name in (*LOSSES, "foreground_rois"):

@@ -14,7 +14,7 @@ from maskrcnn_trainer.detector.metadata import METADATA_KEY, ExportMetadata
 from maskrcnn_trainer.model.architecture import Architecture
 
 SIDE = 8
-CANVAS = (128, 192)
+IMAGE_SIZE = (128, 192)
 ARCHITECTURE = Architecture(nlayers=10, num_classes=4, mrcnn_resolution=SIDE)
 CLASS_MAP = ClassMap(ids=(2, 5, 9), names=("cat", "", "dog house"), num_classes=4)
 ROWS = np.array(
@@ -42,7 +42,7 @@ def metadata(*, preprocessing: bool = False, step: int | None = 7) -> ExportMeta
     return ExportMetadata(
         architecture=ARCHITECTURE,
         class_map=CLASS_MAP,
-        image_size=CANVAS,
+        image_size=IMAGE_SIZE,
         data_type="fp32",
         detections_per_image=len(ROWS),
         step=step,
@@ -84,7 +84,7 @@ def model_bytes(described: ExportMetadata | None) -> bytes:
     graph = helper.make_graph(
         nodes,
         "constant",
-        [helper.make_tensor_value_info("Input", TensorProto.FLOAT, ["N", 3, *CANVAS])],
+        [helper.make_tensor_value_info("Input", TensorProto.FLOAT, ["N", 3, *IMAGE_SIZE])],
         [
             helper.make_tensor_value_info("generate_detections", TensorProto.FLOAT, ["N", *ROWS.shape]),
             helper.make_tensor_value_info("mask_fcn_logits/BiasAdd", TensorProto.FLOAT, shape),
@@ -104,7 +104,7 @@ def spec_fields(**data_fields: object) -> dict[str, object]:
         "totalSteps": 4,
         "evalBatchSize": 2,
         "initLearningRate": 0.01,
-        "dataConfig": {"imageSize": list(CANVAS), "numClasses": 4, **data_fields},
+        "dataConfig": {"imageSize": list(IMAGE_SIZE), "numClasses": 4, **data_fields},
         "maskrcnnConfig": {
             "nlayers": 10,
             "mrcnnResolution": SIDE,

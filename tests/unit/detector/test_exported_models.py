@@ -16,8 +16,8 @@ import onnx
 import pytest
 from tests.unit.detector.constant_model import (
     ARCHITECTURE,
-    CANVAS,
     CLASS_MAP,
+    IMAGE_SIZE,
     ROWS,
     SIDE,
     mask_logits,
@@ -66,9 +66,14 @@ def test_an_onnx_model_takes_batches_of_any_size(tmp_path: Path, spec: Experimen
     detector = open_detector(path, spec, threads=1)
     assert detector.class_map == CLASS_MAP
     assert detector.architecture == ARCHITECTURE
-    assert (detector.image_size, detector.batch_size, detector.detections_per_image, detector.step) == (CANVAS, 2, 5, 7)
+    assert (detector.image_size, detector.batch_size, detector.detections_per_image, detector.step) == (
+        IMAGE_SIZE,
+        2,
+        5,
+        7,
+    )
     assert open_detector(path, spec, threads=1, batch_size=5).batch_size == 5
-    images = np.zeros((3, *CANVAS, 3), np.float32)
+    images = np.zeros((3, *IMAGE_SIZE, 3), np.float32)
     images[1] = 2.0
     check_constant(detector, images, [0.9, 0.902, 0.9])
 
@@ -76,7 +81,7 @@ def test_an_onnx_model_takes_batches_of_any_size(tmp_path: Path, spec: Experimen
 def test_a_graph_that_normalises_gets_its_pixels_back(tmp_path: Path, spec: ExperimentSpec) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes(metadata(preprocessing=True)))
-    images = np.zeros((2, *CANVAS, 3), np.float32)
+    images = np.zeros((2, *IMAGE_SIZE, 3), np.float32)
     raw = np.array([10.0, 100.0, 250.0])
     images[1] = (raw / 255.0 - np.array([0.485, 0.456, 0.406])) / 0.224
     padding = 255 * (0.485 + 0.456 + 0.406) / 3
@@ -84,7 +89,7 @@ def test_a_graph_that_normalises_gets_its_pixels_back(tmp_path: Path, spec: Expe
     planes = graph_input(images, metadata(preprocessing=True))
     np.testing.assert_allclose(planes[1, :, 3, 4], raw, rtol=1e-5)
     assert planes.flags.c_contiguous
-    assert planes.shape == (2, 3, *CANVAS)
+    assert planes.shape == (2, 3, *IMAGE_SIZE)
 
 
 def test_the_mask_of_the_detected_class_is_taken() -> None:
@@ -109,7 +114,7 @@ def test_rows_without_a_score_are_no_detections() -> None:
 def test_an_encrypted_model_wants_its_key(tmp_path: Path, spec: ExperimentSpec) -> None:
     path = tmp_path / "model.etlt"
     path.write_bytes(encrypt(model_bytes(metadata()), "secret"))
-    check_constant(open_detector(path, spec, key="secret", threads=1), np.zeros((1, *CANVAS, 3), np.float32), [0.9])
+    check_constant(open_detector(path, spec, key="secret", threads=1), np.zeros((1, *IMAGE_SIZE, 3), np.float32), [0.9])
     with pytest.raises(InvalidInput, match="give its key with -k") as missing:
         open_detector(path, spec, threads=1)
     with pytest.raises(InvalidInput, match="does not open") as wrong:
@@ -328,7 +333,7 @@ def fake_tensorrt(memory: _Memory, *, runs: bool = True, opens: bool = True) -> 
         set_tensor_address=addresses.__setitem__, set_input_shape=shapes.__setitem__, execute_async_v3=execute
     )
     engine = SimpleNamespace(
-        get_tensor_profile_shape=lambda name, profile: ((1, 3, *CANVAS), (1, 3, *CANVAS), (2, 3, *CANVAS)),
+        get_tensor_profile_shape=lambda name, profile: ((1, 3, *IMAGE_SIZE), (1, 3, *IMAGE_SIZE), (2, 3, *IMAGE_SIZE)),
         get_tensor_dtype=lambda name: "float32",
         create_execution_context=lambda: context,
     )
@@ -357,11 +362,11 @@ def test_an_engine_runs_at_most_its_largest_batch(
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory))
     detector = open_detector(path, spec, threads=1, batch_size=8)
     assert detector.batch_size == 2
-    check_constant(detector, np.zeros((2, *CANVAS, 3), np.float32), [0.9, 0.9])
-    check_constant(detector, np.zeros((1, *CANVAS, 3), np.float32), [0.9])
+    check_constant(detector, np.zeros((2, *IMAGE_SIZE, 3), np.float32), [0.9, 0.9])
+    check_constant(detector, np.zeros((1, *IMAGE_SIZE, 3), np.float32), [0.9])
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory, runs=False))
     with pytest.raises(TaskError, match="could not run the engine"):
-        open_detector(path, spec, threads=1).detect(np.zeros((1, *CANVAS, 3), np.float32))
+        open_detector(path, spec, threads=1).detect(np.zeros((1, *IMAGE_SIZE, 3), np.float32))
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory, opens=False))
     with pytest.raises(InvalidInput, match=r"TensorRT 10\.0 does not take this engine"):
         open_detector(path, spec, threads=1)

@@ -25,7 +25,7 @@ from maskrcnn_trainer.evaluation.evaluator import (
     write_evaluation,
 )
 
-CANVAS = 64
+SIDE = 64
 NUM_IMAGES = 7
 
 
@@ -78,11 +78,11 @@ def batches(numbers: list[int], size: int = 2) -> Iterator[dict[str, Any]]:
     for start in range(0, len(numbers), size):
         chosen = numbers[start : start + size]
         padded = chosen + [chosen[-1]] * (size - len(chosen))
-        images = np.zeros((size, CANVAS, CANVAS, 3), np.float32)
+        images = np.zeros((size, SIDE, SIDE, 3), np.float32)
         images[:, 0, 0, 0] = padded
         yield {
             "images": images,
-            "image_info": np.tile(np.array([CANVAS, CANVAS, 0.5, 32, 32], np.float32), (size, 1)),
+            "image_info": np.tile(np.array([SIDE, SIDE, 0.5, 32, 32], np.float32), (size, 1)),
             "source_id": np.array([str(100 + number).encode() for number in padded], object),
             "valid": np.arange(size) < len(chosen),
         }

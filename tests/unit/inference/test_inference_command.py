@@ -15,14 +15,14 @@ import pytest
 import yaml
 from PIL import Image
 from pycocotools.coco import COCO
-from tests.unit.detector.constant_model import CANVAS, metadata, model_bytes, spec_fields
+from tests.unit.detector.constant_model import IMAGE_SIZE, metadata, model_bytes, spec_fields
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.inference.task import OUTPUTS
 from maskrcnn_trainer.launch.contents import entries
 from maskrcnn_trainer.launch.ours import is_ours
 
-HEIGHT, WIDTH = CANVAS
+HEIGHT, WIDTH = IMAGE_SIZE
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
 

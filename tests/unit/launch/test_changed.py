@@ -122,10 +122,10 @@ def test_finished_results_that_are_moved_back_are_not_made_again(
             "MASKRCNN_RESULTS_DIR": str(directory),
             "MASKRCNN_FINGERPRINT": A,
             "MASKRCNN_EXPERIMENT_UID": "uid",
-            "MASKRCNN_TERMINATION_LOG": str(tmp_path / "last-word"),
+            "MASKRCNN_TERMINATION_LOG": str(tmp_path / "termination.log"),
         }
     )
     task = ("inference", "-m", str(tmp_path / "absent.tlt"), "-e", str(tmp_path / "absent.yaml"))
     assert launch(LaunchSettings(1, 0, 1, None, task), environment) == 0
-    assert json.loads((tmp_path / "last-word").read_text())["upToDate"]
+    assert json.loads((tmp_path / "termination.log").read_text())["upToDate"]
     assert labels(tmp_path) == {"infer": corrected, "infer.bbbbbbbb": MADE}

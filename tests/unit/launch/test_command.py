@@ -17,7 +17,7 @@ FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 
 
 @pytest.mark.parametrize("size", [5, 6])
-def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> None:
+def test_existing_result_is_the_termination_message(tmp_path: Path, size: int) -> None:
     directory = tmp_path / "train"
     directory.mkdir()
     (directory / "model.tlt").write_bytes(b"model")
@@ -29,7 +29,7 @@ def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> N
             "MASKRCNN_RESULTS_DIR": str(directory),
             "MASKRCNN_FINGERPRINT": FINGERPRINT,
             "MASKRCNN_ATTEMPT": "4",
-            "MASKRCNN_TERMINATION_LOG": str(tmp_path / "last-word"),
+            "MASKRCNN_TERMINATION_LOG": str(tmp_path / "termination.log"),
         }
     )
     task = ("train", "-d", str(directory), "-e", str(tmp_path / "absent.yaml"))
@@ -39,19 +39,19 @@ def test_a_result_that_is_there_is_the_last_word(tmp_path: Path, size: int) -> N
         assert code == 64
         return
     assert code == 0
-    said = json.loads((tmp_path / "last-word").read_text())
+    said = json.loads((tmp_path / "termination.log").read_text())
     assert (said["upToDate"], said["attempt"], said["metrics"], said["checkpointStep"]) == (True, 4, {"AP": 0.5}, 7)
     assert said["artifacts"] == {"model": {"path": artifact["path"], "bytes": 5}}
 
 
 def test_a_port_in_use_is_refused_with_the_flag_that_names_it(tmp_path: Path) -> None:
-    environment = TaskEnvironment(termination_log=str(tmp_path / "last-word"))
+    environment = TaskEnvironment(termination_log=str(tmp_path / "termination.log"))
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         settings = LaunchSettings(2, 0, 1, ("train-0.train", port), ("train",))
         with pytest.raises(InvalidInput, match=f"--rendezvous train-0.train:{port}: .*in use.*give another port"):
             launch(settings, environment)
-    assert json.loads((tmp_path / "last-word").read_text())["error"]["reason"] == "PortUnusable"
+    assert json.loads((tmp_path / "termination.log").read_text())["error"]["reason"] == "PortUnusable"
 
 
 NO_PATHS = "totalSteps: 3\ninitLearningRate: 0.1\ndataConfig: {imageSize: [128, 128], numClasses: 2"
@@ -82,9 +82,9 @@ def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
     words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "Gang", None)
-    last_word = tmp_path / "last-word"
-    monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(last_word))
+    monkeypatch.setattr(command, "WorkerGroup", None)
+    termination_log = tmp_path / "termination.log"
+    monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(termination_log))
     (tmp_path / "spec.yaml").write_text(spec)
     with pytest.raises(SystemExit) as ended:
         main(start)
@@ -92,7 +92,7 @@ def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
     assert capfd.readouterr().err.count(words) == 1
     last = json.loads((tmp_path / "out" / "status.json").read_text().splitlines()[-1])
     assert (last["status"], words in last["message"]) == ("FAILURE", True)
-    assert json.loads(last_word.read_text())["code"] == 64
+    assert json.loads(termination_log.read_text())["code"] == 64
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_mistake_in_the_command_of_a_task_is_told_once_and_starts_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "Gang", None)
+    monkeypatch.setattr(command, "WorkerGroup", None)
     assert main(["launch", "--processes-per-node", "2", "--", *TRAIN, *flags]) == 64
     assert capfd.readouterr().err.count(words) == 1
 
@@ -118,7 +118,7 @@ def test_more_processes_than_cpus_are_one_warning(
         def wait(self) -> list[object]:
             return []
 
-    monkeypatch.setattr(command, "Gang", NoProcesses)
+    monkeypatch.setattr(command, "WorkerGroup", NoProcesses)
     monkeypatch.setattr(command, "usable_cpus", lambda: 2)
     settings = LaunchSettings(1, 0, processes, None, ("train", "-d", str(tmp_path)))
     assert launch(settings, TaskEnvironment()) == 0

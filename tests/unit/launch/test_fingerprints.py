@@ -37,7 +37,7 @@ def environment(directory: Path, *fingerprints: str) -> TaskEnvironment:
     given = {
         "MASKRCNN_RESULTS_DIR": str(directory),
         "MASKRCNN_FINGERPRINT": fingerprints[0],
-        "MASKRCNN_TERMINATION_LOG": str(directory.parent / "last-word"),
+        "MASKRCNN_TERMINATION_LOG": str(directory.parent / "termination.log"),
     }
     if len(fingerprints) > 1:
         given["MASKRCNN_FINGERPRINTS"] = " ".join(fingerprints)
@@ -57,7 +57,7 @@ def run(directory: Path, *fingerprints: str) -> tuple[int, dict[str, Any]]:
     """Start a task that fails for want of a spec, unless there is nothing to do."""
     task = ("evaluate", "-m", str(directory.parent / "absent.tlt"), "-e", str(directory.parent / "absent.yaml"))
     code = launch(LaunchSettings(1, 0, 1, None, task), environment(directory, *fingerprints))
-    return code, json.loads((directory.parent / "last-word").read_text())
+    return code, json.loads((directory.parent / "termination.log").read_text())
 
 
 def names(directory: Path) -> set[str]:

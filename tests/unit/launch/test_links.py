@@ -99,7 +99,7 @@ def test_a_results_directory_behind_a_link_in_its_parents_is_claimed(tmp_path: P
     assert sorted(path.name for path in (tmp_path / "volume" / "nuclei").iterdir()) == ["infer", "infer.bbbbbbbb"]
 
 
-def test_the_last_word_of_a_finished_step_is_not_written_through_a_link(tmp_path: Path) -> None:
+def test_termination_message_of_a_finished_step_is_not_written_through_a_link(tmp_path: Path) -> None:
     directory = tmp_path / "infer"
     directory.mkdir()
     (tmp_path / "mine").write_text("mine")

@@ -548,26 +548,26 @@ def test_a_directory_that_cannot_be_moved_is_reported(
     assert read_run(directory)
 
 
-def environment_of(directory: Path, last_word: Path) -> TaskEnvironment:
+def environment_of(directory: Path, termination_log: Path) -> TaskEnvironment:
     return TaskEnvironment.from_environ(
         {
             "MASKRCNN_RESULTS_DIR": str(directory),
             "MASKRCNN_FINGERPRINT": A,
             "MASKRCNN_EXPERIMENT_UID": "uid",
-            "MASKRCNN_TERMINATION_LOG": str(last_word),
+            "MASKRCNN_TERMINATION_LOG": str(termination_log),
         }
     )
 
 
-def test_a_refused_launch_says_so_in_its_last_word_but_not_in_the_directory(tmp_path: Path) -> None:
+def test_refused_launch_writes_its_termination_message_but_not_into_the_directory(tmp_path: Path) -> None:
     directory = tmp_path / "images"
     write(directory, "0.png")
     settings = LaunchSettings(1, 0, 1, None, ("evaluate", "-r", str(directory)), keep_logs=True)
-    for last_word in (tmp_path / "last-word", directory / "termination.json"):
+    for termination_log in (tmp_path / "termination.log", directory / "termination.json"):
         with pytest.raises(InvalidInput):
-            launch(settings, environment_of(directory, last_word))
+            launch(settings, environment_of(directory, termination_log))
         assert sorted(snapshot(directory)) == ["0.png"]
-    said = json.loads((tmp_path / "last-word").read_text())
+    said = json.loads((tmp_path / "termination.log").read_text())
     assert (said["code"], said["error"]["reason"]) == (64, "ForeignFiles")
     assert "0.png" in said["error"]["message"]
 

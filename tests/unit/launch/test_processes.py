@@ -1,4 +1,4 @@
-"""One exit code for a gang, and an end for all when one is lost."""
+"""One exit code for a worker group, and an end for all when one is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_trainer.launch.processes import (
     SECONDS_AFTER_TERM,
     SECONDS_FOR_PEERS,
     Ended,
-    Gang,
+    WorkerGroup,
     most_telling,
 )
 
@@ -42,19 +42,19 @@ def test_the_most_telling_code(ended: list[Ended], code: int | None) -> None:
     assert (telling.code if telling else None) == code
 
 
-StartGang = Callable[..., Gang]
+StartGroup = Callable[..., WorkerGroup]
 
 
 @pytest.fixture
-def gang() -> Iterator[StartGang]:
+def group() -> Iterator[StartGroup]:
     """Start one process for each source; kill at the end of the test what still runs."""
     # the command is the same for all: each process takes its source from its own variable
     program = "import os; exec(os.environ['SOURCE'])"
-    started: list[Gang] = []
+    started: list[WorkerGroup] = []
 
-    def start(*sources: str) -> Gang:
+    def start(*sources: str) -> WorkerGroup:
         environments = {rank: {"SOURCE": source} for rank, source in enumerate(sources)}
-        started.append(Gang([sys.executable, "-c", program], environments))
+        started.append(WorkerGroup([sys.executable, "-c", program], environments))
         return started[-1]
 
     yield start
@@ -74,11 +74,11 @@ def codes(ended: list[Ended]) -> dict[int, int]:
     return {entry.rank: entry.code for entry in ended}
 
 
-def test_all_done(gang: StartGang) -> None:
-    assert codes(gang("", "").wait()) == {0: 0, 1: 0}
+def test_all_done(group: StartGroup) -> None:
+    assert codes(group("", "").wait()) == {0: 0, 1: 0}
 
 
-def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(gang: StartGang, tmp_path: Path) -> None:
+def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(group: StartGroup, tmp_path: Path) -> None:
     ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
     # no signal ends a process with 7, so the code can only come from the handler
     source = (
@@ -87,7 +87,7 @@ def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(gang:
         "pathlib.Path({!r}).touch()\n"
         "time.sleep(60)"
     )
-    processes = gang(*(source.format(str(file)) for file in ready))
+    processes = group(*(source.format(str(file)) for file in ready))
     wait_for(ready)
     processes.stop()
     ended = processes.wait()
@@ -99,7 +99,7 @@ def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(gang:
 
 
 def test_a_killed_process_takes_the_others_with_it_even_those_that_ignore_it(
-    gang: StartGang, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    group: StartGroup, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ready = tmp_path / "ready"
     stubborn = (
@@ -113,7 +113,7 @@ def test_a_killed_process_takes_the_others_with_it_even_those_that_ignore_it(
         f"while not pathlib.Path({str(ready)!r}).exists(): time.sleep(0.01)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    ended = gang(stubborn, dying).wait()
+    ended = group(stubborn, dying).wait()
     assert codes(ended) == {0: 137, 1: 137}
     telling = most_telling(ended)
     assert telling == Ended(1, 137)
@@ -125,9 +125,9 @@ def test_the_grace_periods_keep_the_promise_of_ten_seconds() -> None:
     assert SECONDS_FOR_PEERS + SECONDS_AFTER_TERM + 2 * POLL_SECONDS < 10.0
 
 
-def test_each_has_its_own_variables_on_top_of_ours(gang: StartGang, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_has_its_own_variables_on_top_of_ours(group: StartGroup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OURS", "1")
-    ended = gang("import sys; sys.exit(int(os.environ['OURS']) + 4)", "").wait()
+    ended = group("import sys; sys.exit(int(os.environ['OURS']) + 4)", "").wait()
     assert codes(ended) == {0: 5, 1: 0}
     assert os.environ.get("SOURCE") is None
 
@@ -142,10 +142,10 @@ def test_killed_launcher_leaves_no_process_alive(tmp_path: Path, kept: bool) -> 
     launcher = (
         "import pathlib, sys\n"
         "from maskrcnn_trainer.launch.logs import KeptLog\n"
-        "from maskrcnn_trainer.launch.processes import Gang\n"
+        "from maskrcnn_trainer.launch.processes import WorkerGroup\n"
         "kept = KeptLog(pathlib.Path(sys.argv[1]), lambda: True) if len(sys.argv) > 2 else None\n"
         "variables = {rank: {'HERE': str(rank)} for rank in range(2)}\n"
-        f"Gang([sys.executable, '-c', {child!r}], variables, kept).wait()"
+        f"WorkerGroup([sys.executable, '-c', {child!r}], variables, kept).wait()"
     )
     command = [sys.executable, "-c", launcher, str(tmp_path / "log"), *["kept"] * kept]
     process = subprocess.Popen(command, env={**os.environ, "FOLDER": str(tmp_path)})
@@ -199,7 +199,7 @@ REFUSED = (
     ids=["all", "rank 0 alone", "two others", "one other"],
 )
 def test_failure_of_several_processes_is_told_once(
-    gang: StartGang,
+    group: StartGroup,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -208,7 +208,7 @@ def test_failure_of_several_processes_is_told_once(
     told: list[str],
 ) -> None:
     sources = [REFUSED.format(rank=rank, folder=str(tmp_path), error=error) for rank, error in enumerate(errors)]
-    ended = gang(*sources).wait()
+    ended = group(*sources).wait()
     # the launcher's own lines are those of caplog
     said = [line for line in capfd.readouterr().err.splitlines() if line.strip() and " Process " not in line]
     assert len(said) == 1, said  # rank 0 tells its own

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 from rich.console import Console
-from tests.unit.detector.constant_model import CANVAS, metadata, model_bytes, spec_fields
+from tests.unit.detector.constant_model import IMAGE_SIZE, metadata, model_bytes, spec_fields
 
 from maskrcnn_operator.local.command import run_manifest
 
@@ -27,7 +27,7 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MASKRCNN_THREADS", "1")
     (tmp_path / "ws" / "images").mkdir(parents=True)
     for name in ("a", "b"):
-        Image.fromarray(np.zeros((*CANVAS, 3), np.uint8)).save(tmp_path / "ws" / "images" / f"{name}.png")
+        Image.fromarray(np.zeros((*IMAGE_SIZE, 3), np.uint8)).save(tmp_path / "ws" / "images" / f"{name}.png")
     (tmp_path / "ws" / "model.onnx").write_bytes(model_bytes(metadata()))
     return tmp_path / "ws"
 

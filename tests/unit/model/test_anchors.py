@@ -34,7 +34,7 @@ def anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int]) -> np.nd
     return np.array(rows)
 
 
-def test_a_canvas_of_832_x_1344_has_279279_anchors() -> None:
+def test_an_image_of_832_x_1344_has_279279_anchors() -> None:
     counts = anchors_per_level(Geometry(), (832, 1344))
     assert list(counts.items()) == [(2, 209664), (3, 52416), (4, 13104), (5, 3276), (6, 819)]
     anchors = generate_anchors(Geometry(), (832, 1344))

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates and reports.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
 
     Raises:
         InvalidInput: a flag's value, or files that no evaluation has written stand where its own would go.

@@ -1,4 +1,4 @@
-"""Box arithmetic as ONNX nodes; the same formulas as ``model.boxes`` (y1 x1 y2 x2 in canvas pixels, float32)."""
+"""Box arithmetic as ONNX nodes, with the formulas of ``model.boxes``: y1 x1 y2 x2 in pixels of the padded image."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def emit_decode(
     g: GraphBuilder,
     deltas: str,
     moved: tuple[str, str],
-    canvas: tuple[int, int],
+    image_size: tuple[int, int],
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> str:
-    """Boxes [.., 4], clipped to the canvas, from offsets [.., 4] times ``weights`` and the boxes that they move.
+    """Boxes [.., 4], clipped to the image, from offsets [.., 4] times ``weights`` and the boxes that they move.
 
     Args:
         moved: centres and sizes, [.., 2] each, of the boxes moved.
@@ -43,7 +43,7 @@ def emit_decode(
     centre = g.op("Add", g.op("Mul", shift, size), centre)
     half = g.op("Mul", g.op("Mul", size, g.number(0.5)), g.op("Exp", g.op("Min", scale, g.number(MAX_LOG_SCALE))))
     boxes = g.op("Concat", g.op("Sub", centre, half), g.op("Add", centre, half), axis=-1)
-    height, width = canvas
+    height, width = image_size
     limit = g.constant(np.asarray([height, width, height, width], np.float32))
     return g.op("Min", g.op("Max", boxes, g.number(0.0)), limit)
 
@@ -65,14 +65,14 @@ def emit_kept(g: GraphBuilder, selected: str, values: str, missing: str) -> str:
     """``values`` [G, n] where NonMaxSuppression kept them, elsewhere the smaller of them and ``missing``.
 
     Args:
-        selected: int64 [S, 3] as NonMaxSuppression gives it: row, class, position.
+        selected: int64 [S, 3] as NonMaxSuppression gives it: group, class, index.
     """
-    places = g.op("Gather", selected, g.integers(0, 2), axis=1)
-    kept = g.op("GatherND", values, places)
+    indices = g.op("Gather", selected, g.integers(0, 2), axis=1)
+    kept = g.op("GatherND", values, indices)
     # The minimum instead of an expanded constant: its shape is static but for the batch.
-    return g.op("ScatterND", g.op("Min", values, missing), places, kept)
+    return g.op("ScatterND", g.op("Min", values, missing), indices, kept)
 
 
-def emit_rows(g: GraphBuilder, values: str, index: str) -> str:
-    """Rows ``index`` int64 [N, k] of ``values`` [N, n, ..] : [N, k, ..]."""
+def emit_gather(g: GraphBuilder, values: str, index: str) -> str:
+    """``values`` [N, n, ..] at ``index`` int64 [N, k] of their second axis: [N, k, ..]."""
     return g.op("GatherND", values, g.op("Unsqueeze", index, g.integers(-1)), batch_dims=1)

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exports and reports.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
 
     Raises:
         InvalidInput: a flag's value, or a file that stands where one would be written (unless an operator's run

@@ -11,8 +11,8 @@ from maskrcnn_trainer.export.boxes_graph import (
     emit_area,
     emit_centre_and_size,
     emit_decode,
+    emit_gather,
     emit_kept,
-    emit_rows,
 )
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.export.proposals_graph import Proposals
@@ -21,10 +21,10 @@ from maskrcnn_trainer.model.predict import InferenceSettings
 
 
 class DetectionsInGraph(NamedTuple):
-    """Detections in the graph, D rows an image, best first; a missing row is all zeros."""
+    """Detections in the graph, D an image, best first; a missing one is all zeros."""
 
-    rows: str
-    """float32 [N, D, 6]: y1, x1, y2, x2 in canvas pixels, class (model id), score."""
+    detections: str
+    """float32 [N, D, 6]: y1, x1, y2, x2 in pixels of the padded image, class (model id), score."""
     boxes: str
     """float32 [N, D, 4], the boxes alone."""
 
@@ -36,7 +36,7 @@ def emit_detections(
     proposals: Proposals,
     *,
     num_classes: int,
-    canvas: tuple[int, int],
+    image_size: tuple[int, int],
     bbox_reg_weights: Sequence[float],
     settings: InferenceSettings,
     name: str,
@@ -47,10 +47,10 @@ def emit_detections(
         class_logits: [N * R, K], class 0 is the background.
         box_deltas: [N * R, K, 4], dy dx dh dw of each class times ``bbox_reg_weights``.
         proposals: boxes [N, R, 4].
-        canvas: (height, width) in pixels.
-        name: of the tensor ``rows``.
+        image_size: (height, width) of the padded image in pixels.
+        name: of the tensor ``detections``.
     """
-    rois, foreground = proposals.rows, num_classes - 1
+    rois, foreground = proposals.per_image, num_classes - 1
     candidates = min(MAX_CANDIDATES, rois * foreground)
     with g.scope("detections"):
         every = g.reshape(g.op("Softmax", class_logits, axis=-1), -1, rois, num_classes)
@@ -61,10 +61,10 @@ def emit_detections(
         roi = g.op("Div", pair, g.constant(np.asarray(foreground, np.int64)))
         class_index = g.op("Sub", pair, g.op("Mul", roi, g.constant(np.asarray(foreground, np.int64))))
         # roi * K + class + 1, as K is one more than the classes that a pair counts.
-        row = g.op("Add", g.op("Add", pair, roi), g.constant(np.asarray(1, np.int64)))
-        deltas = emit_rows(g, g.reshape(box_deltas, -1, rois * num_classes, 4), row)
-        moved = emit_centre_and_size(g, emit_rows(g, proposals.boxes, roi))
-        boxes = emit_decode(g, deltas, moved, canvas, bbox_reg_weights)
+        index = g.op("Add", g.op("Add", pair, roi), g.constant(np.asarray(1, np.int64)))
+        deltas = emit_gather(g, g.reshape(box_deltas, -1, rois * num_classes, 4), index)
+        moved = emit_centre_and_size(g, emit_gather(g, proposals.boxes, roi))
+        boxes = emit_decode(g, deltas, moved, image_size, bbox_reg_weights)
 
         has_area = g.op("Squeeze", g.op("Greater", emit_area(g, boxes), g.number(0.0)), g.integers(-1))
         valid = g.op("And", g.op("Greater", best, g.number(0.0)), has_area)
@@ -86,19 +86,21 @@ def emit_detections(
         wanted = settings.detections_per_image
         count = min(wanted, candidates)
         rank, index = g.ops("TopK", kept, g.integers(count), outputs=2, axis=1)
-        classes = g.op("Cast", g.op("Add", emit_rows(g, class_index, index), g.constant(np.asarray(1, np.int64))), to=1)
+        classes = g.op(
+            "Cast", g.op("Add", emit_gather(g, class_index, index), g.constant(np.asarray(1, np.int64))), to=1
+        )
         columns = g.op(
             "Concat",
-            emit_rows(g, boxes, index),
+            emit_gather(g, boxes, index),
             g.op("Unsqueeze", classes, g.integers(-1)),
-            g.op("Unsqueeze", emit_rows(g, best, index), g.integers(-1)),
+            g.op("Unsqueeze", emit_gather(g, best, index), g.integers(-1)),
             axis=-1,
         )
         found = g.op("Unsqueeze", g.op("Greater", rank, g.number(0.0)), g.integers(-1))
         if count < wanted:
             columns = g.op("Where", found, columns, g.number(0.0))
-            rows = g.op("Pad", columns, g.integers(0, 0, 0, 0, wanted - count, 0), name=name)
+            detections = g.op("Pad", columns, g.integers(0, 0, 0, 0, wanted - count, 0), name=name)
         else:
-            rows = g.op("Where", found, columns, g.number(0.0), name=name)
-        only_boxes, _ = g.ops("Split", rows, g.integers(4, 2), outputs=2, axis=-1)
-        return DetectionsInGraph(rows, only_boxes)
+            detections = g.op("Where", found, columns, g.number(0.0), name=name)
+        only_boxes, _ = g.ops("Split", detections, g.integers(4, 2), outputs=2, axis=-1)
+        return DetectionsInGraph(detections, only_boxes)

@@ -38,8 +38,8 @@ def export_graph(
     """The network in float32, its batch norms folded, for batches of any size.
 
     Input ``Input`` float32 [N, 3, H, W], RGB, normalised. Outputs ``generate_detections`` float32 [N, D, 6] (y1, x1,
-    y2, x2 in input pixels, class as model id, score; missing rows are zeros) and ``mask_fcn_logits/BiasAdd`` float32
-    [N, D, K, m, m], logits of every class within the box.
+    y2, x2 in input pixels, class as model id, score; missing detections are zeros) and ``mask_fcn_logits/BiasAdd``
+    float32 [N, D, K, m, m], logits of every class within the box.
 
     Args:
         network: with its trained weights.
@@ -54,12 +54,12 @@ def export_graph(
     """
     architecture = network.architecture
     settings = InferenceSettings.from_spec(spec)
-    canvas = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
-    level_sizes = anchors_per_level(architecture, canvas)
+    image_size = (int(spec.data_config.image_size[0]), int(spec.data_config.image_size[1]))
+    level_sizes = anchors_per_level(architecture, image_size)
     check_topk(settings, level_sizes)
 
     g = GraphBuilder()
-    images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *canvas))
+    images = Emitted(_preprocessed(g) if preprocessing else INPUT, (3, *image_size))
     extractor = network.feature_extractor
     levels = architecture.levels
     layers = LayerEmitter(g, {extractor.inputs[0]: images}, lambda layer, call: f"{layer}_p{levels[call]}")
@@ -70,16 +70,16 @@ def export_graph(
         g,
         per_level["rpn_logits"],
         per_level["rpn_deltas"],
-        anchors=generate_anchors(architecture, canvas),
+        anchors=generate_anchors(architecture, image_size),
         level_sizes=level_sizes,
-        canvas=canvas,
+        image_size=image_size,
         settings=settings,
     )
     sheet = emit_sheet(g, maps)
     channels = maps[architecture.min_level].shape[0]
     side = architecture.mrcnn_resolution
 
-    pooled = emit_roi_align(g, sheet, proposals.boxes, proposals.rows, side // 4, scope="box_rois")
+    pooled = emit_roi_align(g, sheet, proposals.boxes, proposals.per_image, side // 4, scope="box_rois")
     logits, deltas = _head(g, network.box_head, pooled.name, (channels, side // 4, side // 4))
     found = emit_detections(
         g,
@@ -87,7 +87,7 @@ def export_graph(
         deltas,
         proposals,
         num_classes=architecture.num_classes,
-        canvas=canvas,
+        image_size=image_size,
         bbox_reg_weights=architecture.bbox_reg_weights,
         settings=settings,
         name=DETECTIONS,
@@ -101,7 +101,7 @@ def export_graph(
     metadata = ExportMetadata(
         architecture=architecture,
         class_map=class_map,
-        image_size=canvas,
+        image_size=image_size,
         data_type="fp32",
         detections_per_image=wanted,
         step=step,
@@ -109,7 +109,7 @@ def export_graph(
     )
     return g.model(
         "mask_rcnn",
-        {INPUT: ("N", 3, *canvas)},
+        {INPUT: ("N", 3, *image_size)},
         {DETECTIONS: ("N", wanted, 6), MASK_LOGITS: ("N", wanted, architecture.num_classes, side, side)},
         {METADATA_KEY: json.dumps(metadata.to_json())},
     )

@@ -42,13 +42,13 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
 
     for node in graph.node:
         if is_layer_node(node):
-            for place in data_inputs(node):
-                if node.input[place] not in halves:
-                    node.input[place] = casted(node.input[place], "half", TensorProto.FLOAT16)
+            for index in data_inputs(node):
+                if node.input[index] not in halves:
+                    node.input[index] = casted(node.input[index], "half", TensorProto.FLOAT16)
         else:
-            for place, tensor in enumerate(node.input):
+            for index, tensor in enumerate(node.input):
                 if tensor in halves:
-                    node.input[place] = casted(tensor, "float", TensorProto.FLOAT)
+                    node.input[index] = casted(tensor, "float", TensorProto.FLOAT)
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)

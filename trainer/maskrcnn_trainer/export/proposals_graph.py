@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.export.boxes_graph import (
     centres_and_sizes,
     emit_decode,
+    emit_gather,
     emit_kept,
-    emit_rows,
     emit_sides,
 )
 from maskrcnn_trainer.export.emitter import GraphBuilder
 from maskrcnn_trainer.model.predict import InferenceSettings
 
 NO_LOGIT = -1e30
-"""Logit of a row that is none."""
+"""Logit of a missing proposal."""
 
 LOWEST_LOGIT = -88.0
-"""Below it a sigmoid is 0 in float32, the mark of a missing row in TensorFlow; runtimes clamp their sigmoids."""
+"""Below it a sigmoid is 0 in float32, the mark of a missing proposal in TensorFlow; runtimes clamp their sigmoids."""
 
 
 class Proposals(NamedTuple):
     """Proposals in the graph."""
 
     boxes: str
-    """float32 [N, R, 4], y1 x1 y2 x2 in canvas pixels, best first; a missing row is a box of zeros."""
-    rows: int
+    """float32 [N, R, 4], y1 x1 y2 x2 in pixels of the padded image, best first; a missing one is a box of zeros."""
+    per_image: int
     """R."""
 
 
@@ -45,16 +45,16 @@ def emit_proposals(
     *,
     anchors: NDArray[np.float32],
     level_sizes: Mapping[int, int],
-    canvas: tuple[int, int],
+    image_size: tuple[int, int],
     settings: InferenceSettings,
 ) -> Proposals:
     """The best boxes of an image after suppression within each level.
 
     Args:
         logits, deltas: by level, ascending: [N, A_l] and [N, A_l, 4].
-        anchors: float32 [A, 4], y1 x1 y2 x2 in canvas pixels, levels ascending.
+        anchors: float32 [A, 4], y1 x1 y2 x2 in pixels of the padded image, levels ascending.
         level_sizes: anchors of each level.
-        canvas: (height, width) in pixels.
+        image_size: (height, width) of the padded image in pixels.
         settings: of proposals.
     """
     with g.scope("proposals"):
@@ -65,7 +65,7 @@ def emit_proposals(
         for size, own_logits, own_deltas in zip(level_sizes.values(), logits, deltas, strict=True):
             count = min(longest, size)
             best, index = g.ops("TopK", own_logits, g.integers(count), outputs=2, axis=1)
-            moved = emit_rows(g, own_deltas, index)
+            moved = emit_gather(g, own_deltas, index)
             around = g.op("Gather", g.constant(centres[first : first + size]), index, axis=0)
             first += size
             if count < longest:
@@ -79,7 +79,7 @@ def emit_proposals(
 
         candidates = g.op("Concat", *level_logits, axis=1)  # [N, L, n]
         around = g.op("Concat", *level_anchors, axis=1)
-        boxes = emit_decode(g, g.op("Concat", *level_deltas, axis=1), g.halves(around), canvas)
+        boxes = emit_decode(g, g.op("Concat", *level_deltas, axis=1), g.halves(around), image_size)
         valid = _valid(g, boxes, candidates, settings.rpn_min_size)
 
         flat_logits = g.reshape(candidates, -1, longest)
@@ -94,12 +94,12 @@ def emit_proposals(
             g.constant(np.zeros(1, np.float32)),
         )
         total = len(logits) * longest
-        rows = min(settings.post_nms_topn, total)
+        proposals = min(settings.post_nms_topn, total)
         kept = g.reshape(emit_kept(g, selected, flat_logits, g.number(NO_LOGIT)), -1, total)
-        best, index = g.ops("TopK", kept, g.integers(rows), outputs=2, axis=1)
+        best, index = g.ops("TopK", kept, g.integers(proposals), outputs=2, axis=1)
         found = g.op("Unsqueeze", g.op("Greater", best, g.number(LOWEST_LOGIT)), g.integers(-1))
-        chosen = emit_rows(g, g.reshape(boxes, -1, total, 4), index)
-        return Proposals(g.op("Where", found, chosen, g.number(0.0)), rows)
+        chosen = emit_gather(g, g.reshape(boxes, -1, total, 4), index)
+        return Proposals(g.op("Where", found, chosen, g.number(0.0)), proposals)
 
 
 def _valid(g: GraphBuilder, boxes: str, logits: str, min_size: float) -> str:

@@ -37,9 +37,9 @@ def calibrated_tensors(model: onnx.ModelProto) -> list[str]:
     for node in model.graph.node:
         if not is_layer_node(node):
             continue
-        for place in data_inputs(node):
-            if node.input[place] not in floats:
-                found[node.input[place]] = None
+        for index in data_inputs(node):
+            if node.input[index] not in floats:
+                found[node.input[index]] = None
         if layer_of(node) in FLOAT_LAYERS:
             floats.update(node.output)
         else:
@@ -61,8 +61,8 @@ def quantised(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.Model
     graph = result.graph
     editor = _Editor(graph, ranges)
     for node in list(graph.node):
-        for place in _quantised_inputs(node, editor.consumers):
-            node.input[place] = editor.activation(node.input[place])
+        for index in _quantised_inputs(node, editor.consumers):
+            node.input[index] = editor.activation(node.input[index])
         if _is_quantised(node):
             node.input[1] = editor.weight(node.input[1], _CHANNEL_AXIS[node.op_type])
         editor.nodes.append(node)

@@ -2,7 +2,7 @@
 
 Choosing a level for each box would need lists of unknown length (NonZero), or five pools of every box. Instead the
 levels are laid side by side on one sheet, each with a border of its own edge pixels, and every box is moved to its
-level. Boxes lie within the canvas, so that a sample is at most half a cell outside of its level: the border gives there
+level. Boxes lie within the image, so that a sample is at most half a cell outside of its level: the border gives there
 what RoiAlign-16 gives at the edge of a map, and the neighbour on the sheet is never seen.
 """
 
@@ -29,13 +29,13 @@ class Sheet:
     Attributes:
         tensor: float32 [N, C, sheet height, sheet width].
         min_level: the first level.
-        places: float32 [levels, 4]: cells a canvas pixel and the level's first row and column on the sheet, as
-            (1 / stride, top, left, 0).
+        layout: float32 [levels, 4]: cells a pixel of the padded image and the level's first row and column on the
+            sheet, as (1 / stride, top, left, 0).
     """
 
     tensor: str
     min_level: int
-    places: NDArray[np.float32]
+    layout: NDArray[np.float32]
 
 
 def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted]) -> Sheet:
@@ -54,15 +54,15 @@ def emit_sheet(g: GraphBuilder, maps: Mapping[int, Emitted]) -> Sheet:
         first, others = levels[0], levels[1:]
         below = max(sizes[level][0] for level in others)
         width = max(sizes[first][1], sum(sizes[level][1] for level in others))
-        places = [(2.0**-first, BORDER, BORDER, 0.0)]
+        layout = [(2.0**-first, BORDER, BORDER, 0.0)]
         row, left = [], 0
         for level in others:
-            places.append((2.0**-level, sizes[first][0] + BORDER, left + BORDER, 0.0))
+            layout.append((2.0**-level, sizes[first][0] + BORDER, left + BORDER, 0.0))
             left += sizes[level][1]
             row.append(_grown(g, bordered[level], below - sizes[level][0], 0))
         lower = _grown(g, g.op("Concat", *row, axis=3), 0, width - left)
         upper = _grown(g, bordered[first], 0, width - sizes[first][1])
-        return Sheet(g.op("Concat", upper, lower, axis=2), first, np.asarray(places, np.float32))
+        return Sheet(g.op("Concat", upper, lower, axis=2), first, np.asarray(layout, np.float32))
 
 
 def _grown(g: GraphBuilder, tensor: str, rows: int, columns: int) -> str:
@@ -70,18 +70,24 @@ def _grown(g: GraphBuilder, tensor: str, rows: int, columns: int) -> str:
     return g.op("Pad", tensor, g.integers(0, 0, 0, 0, 0, 0, rows, columns)) if rows or columns else tensor
 
 
-def emit_image_index(g: GraphBuilder, boxes: str, rows: int) -> str:
-    """int64 [N * rows]: the image of each row of boxes [N, rows, 4]."""
+def emit_image_index(g: GraphBuilder, boxes: str, count: int) -> str:
+    """int64 [N * count]: the image of each box of boxes [N, count, 4]."""
     batch = g.op("Squeeze", g.op("Shape", boxes, end=1), g.integers(0))
     images = g.op("Range", g.constant(np.asarray(0, np.int64)), batch, g.constant(np.asarray(1, np.int64)))
-    repeated = g.op("Expand", g.op("Unsqueeze", images, g.integers(1)), g.integers(1, rows))
+    repeated = g.op("Expand", g.op("Unsqueeze", images, g.integers(1)), g.integers(1, count))
     return g.reshape(repeated, -1)
 
 
-def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, rows: int, output_size: int, *, scope: str) -> Emitted:
-    """Pools boxes [N, rows, 4], y1 x1 y2 x2 in canvas pixels, to float32 [N * rows, C, n, n], n = ``output_size``."""
+def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, count: int, output_size: int, *, scope: str) -> Emitted:
+    """Pool boxes [N, R, 4] to float32 [N * R, C, n, n].
+
+    Args:
+        boxes: y1 x1 y2 x2 in pixels of the padded image.
+        count: R.
+        output_size: n.
+    """
     with g.scope(scope):
-        levels = len(sheet.places)
+        levels = len(sheet.layout)
         bounds = [
             (CANONICAL_SIZE * 2.0 ** (level - CANONICAL_LEVEL)) ** 2
             for level in range(sheet.min_level + 1, sheet.min_level + levels)
@@ -89,8 +95,8 @@ def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, rows: int, output_
         # As in TensorFlow: comparisons of areas with powers of two, exact, and a box without an area is no trouble.
         reached = g.op("GreaterOrEqual", emit_area(g, boxes), g.constant(np.asarray(bounds, np.float32)))
         index = g.op("ReduceSum", g.op("Cast", reached, to=6), g.integers(-1), keepdims=0)  # 6 is INT32
-        place = g.op("Gather", g.constant(sheet.places), index, axis=0)
-        scale, top, left, _ = g.ops("Split", place, g.integers(1, 1, 1, 1), outputs=4, axis=-1)
+        transform = g.op("Gather", g.constant(sheet.layout), index, axis=0)
+        scale, top, left, _ = g.ops("Split", transform, g.integers(1, 1, 1, 1), outputs=4, axis=-1)
         offset = g.op("Concat", left, top, left, top, axis=-1)
         turned = g.op("Gather", boxes, g.integers(1, 0, 3, 2), axis=2)
         moved = g.op("Add", g.op("Mul", turned, scale), offset)
@@ -98,7 +104,7 @@ def emit_roi_align(g: GraphBuilder, sheet: Sheet, boxes: str, rows: int, output_
             "RoiAlign",
             sheet.tensor,
             g.reshape(moved, -1, 4),
-            emit_image_index(g, boxes, rows),
+            emit_image_index(g, boxes, count),
             mode="avg",
             coordinate_transformation_mode="half_pixel",
             output_height=output_size,

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Detects and reports.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
 
     Raises:
         InvalidInput: a flag's value, or results that stand where these would go (unless an operator's run replaces

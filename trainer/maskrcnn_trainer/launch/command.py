@@ -18,7 +18,7 @@ from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
-from maskrcnn_trainer.launch.processes import Ended, Gang, most_telling
+from maskrcnn_trainer.launch.processes import Ended, WorkerGroup, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import ArtifactKey, Failure, ResultKey, StoredArtifact
@@ -35,7 +35,7 @@ class LaunchSettings:
     """What ``maskrcnn launch`` is told.
 
     Attributes:
-        nodes: pods of the gang.
+        nodes: pods of the worker group.
         node_rank: which of them this is, from 0.
         processes: processes of each node.
         rendezvous: host and port of node 0; needed only with several nodes.
@@ -123,11 +123,11 @@ def launch(  # noqa: C901 - the order of a start, in one place
                 slot.rank: common | (slot.environment(address, port, interface) if several else {})
                 for slot in slots_of(settings.node_rank, settings.nodes, settings.processes)
             }
-            gang = Gang([sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments, kept)
-            stop.gang = gang
+            group = WorkerGroup([sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments, kept)
+            stop.group = group
             if stop.asked:
-                gang.stop()
-            return _conclude(gang.wait(), environment, settings)
+                group.stop()
+            return _conclude(group.wait(), environment, settings)
         finally:
             if host is not None:
                 host.close()
@@ -138,14 +138,14 @@ class _StopRequest(StopSignals):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gang: Gang | None = None
+        self.group: WorkerGroup | None = None
 
     def on_signal(self) -> None:
-        if self.gang is not None:
+        if self.group is not None:
             if self.interrupts > 1:
-                self.gang.kill()
+                self.group.kill()
             else:
-                self.gang.stop()
+                self.group.stop()
 
 
 def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> RendezvousHost:
@@ -167,8 +167,8 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
             reason="PortUnusable",
         )
         said = Failure(refused.reason, str(refused))
-        last_word = termination_message(settings.task[0], refused.exit_code, environment, error=said)
-        write_termination_message(environment, last_word)
+        message = termination_message(settings.task[0], refused.exit_code, environment, error=said)
+        write_termination_message(environment, message)
         raise refused from error
 
 
@@ -274,8 +274,8 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
         if telling.code == EXIT_KILLED:
             reason = "OutOfMemory"
             text = f"process {telling.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
-        elif telling.word is not None:
-            reason, text = telling.word.reason, f"process {telling.rank}: {telling.word.message}"
+        elif telling.failure is not None:
+            reason, text = telling.failure.reason, f"process {telling.rank}: {telling.failure.message}"
         else:
             reason = "ProcessFailed"
             text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"
@@ -288,8 +288,8 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
 
 def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
     """Write the last word of a start that could not claim its directory; never into that directory."""
-    results_dir, last_word = Path(str(environment.results_dir)), environment.termination_log
-    if last_word and not Path(last_word).resolve().is_relative_to(results_dir.resolve()):
+    results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
+    if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
         said = Failure(error.reason, str(error))
         write_termination_message(
             environment, termination_message(settings.task[0], error.exit_code, environment, error=said)

@@ -1,4 +1,4 @@
-"""A gang's processes on this node: started together, stopped together, summed up as one exit code."""
+"""Processes of a worker group on this node: started together, stopped together, with one exit code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from maskrcnn_trainer.errors import (
     EXIT_TRY_AGAIN,
     EXIT_WORKSPACE_FULL,
 )
+from maskrcnn_trainer.failure_message import VARIABLE, open_failure_message, read_failure_message
 from maskrcnn_trainer.failures import WHAT_TO_LOWER
-from maskrcnn_trainer.last_word import VARIABLE, open_last_word, read_last_word
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 from maskrcnn_trainer.launch.parent import end_with_parent
 from maskrcnn_trainer.shared.messages import Failure
@@ -43,13 +43,13 @@ class Ended:
         rank: its rank.
         code: exit code; 128 + signal where a signal ended it.
         by_us: it was ended because another one had failed, so its code tells nothing.
-        word: why it failed, where it left that to us: rank 0 tells its own failure.
+        failure: why it failed, where the launcher logs that: rank 0 logs its own failure.
     """
 
     rank: int
     code: int
     by_us: bool = False
-    word: Failure | None = None
+    failure: Failure | None = None
 
 
 def most_telling(ended: Sequence[Ended]) -> Ended | None:
@@ -67,7 +67,7 @@ def most_telling(ended: Sequence[Ended]) -> Ended | None:
     return next(iter(others or failed), None)
 
 
-class Gang:
+class WorkerGroup:
     """The processes of this node, one per GPU (or per share of the CPUs)."""
 
     def __init__(
@@ -83,11 +83,11 @@ class Gang:
             kept: log that their output goes to as well; None leaves them our own output.
         """
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._words: dict[int, int] = {}
+        self._failures: dict[int, int] = {}
         self._logs: list[threading.Thread] = []
         for rank, variables in environments.items():
-            word = self._words[rank] = open_last_word()
-            environment = {**os.environ, **variables, VARIABLE: str(word)}
+            descriptor = self._failures[rank] = open_failure_message()
+            environment = {**os.environ, **variables, VARIABLE: str(descriptor)}
             if kept is not None:
                 # a pipe would hold back what was said just before a kill
                 environment["PYTHONUNBUFFERED"] = "1"
@@ -96,7 +96,7 @@ class Gang:
                 env=environment,
                 stdout=subprocess.PIPE if kept is not None else None,
                 stderr=subprocess.STDOUT if kept is not None else None,
-                pass_fds=(word,),
+                pass_fds=(descriptor,),
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - it takes no lock that a thread of ours may hold
             )
             if kept is not None and process.stdout is not None:
@@ -137,8 +137,8 @@ class Gang:
                 time.sleep(POLL_SECONDS)
         drain(self._logs)
         telling = most_telling(self._ended)
-        if telling is not None and telling.word is not None:
-            log.error("Process %d: %s", telling.rank, telling.word.message)
+        if telling is not None and telling.failure is not None:
+            log.error("Process %d: %s", telling.rank, telling.failure.message)
         return self._ended
 
     def _collect(self) -> None:
@@ -147,8 +147,8 @@ class Gang:
             if code is None:
                 continue
             del self._processes[rank]
-            word = read_last_word(self._words.pop(rank))
-            entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us, word=word)
+            message = read_failure_message(self._failures.pop(rank))
+            entry = Ended(rank, code if code >= 0 else 128 - code, by_us=rank in self._ended_by_us, failure=message)
             self._ended.append(entry)
             if entry.code == EXIT_KILLED and not entry.by_us:
                 text = "Process %d was killed by signal 9, probably because memory ran out. %s"

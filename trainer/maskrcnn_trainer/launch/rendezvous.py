@@ -1,4 +1,4 @@
-"""Where the processes of a gang find each other: Horovod's key-value store, hosted by node 0.
+"""Rendezvous of the processes of a worker group: Horovod's key-value store, hosted by node 0.
 
 Horovod's C++ client tries the store for a second and a half and then aborts the process, so nothing may call
 ``hvd.init()`` before every node is up: each node puts its rank into the store and waits for all the others.
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 @dataclass(frozen=True)
 class Slot:
-    """One process of the gang, in Horovod's terms."""
+    """One process of the worker group, in Horovod's terms."""
 
     rank: int
     size: int

@@ -33,7 +33,7 @@ class AnchorGeometry(Protocol):
 
 
 def feature_size(image_size: tuple[int, int], level: int) -> tuple[int, int]:
-    """Height and width of the feature map of ``level`` for a canvas of ``image_size`` (height, width) pixels.
+    """Height and width of the feature map of ``level`` for a padded image of ``image_size`` (height, width) pixels.
 
     Every stride-2 layer rounds up, so an image that is no multiple of the stride has a last cell that overhangs it.
     """
@@ -43,7 +43,7 @@ def feature_size(image_size: tuple[int, int], level: int) -> tuple[int, int]:
 
 
 def anchors_per_level(architecture: AnchorGeometry, image_size: tuple[int, int]) -> dict[int, int]:
-    """Number of anchors of each level, levels ascending, for a canvas of ``image_size`` (height, width) pixels."""
+    """Number of anchors of each level, levels ascending, for a padded image of ``image_size`` (height, width)."""
     per_cell = int(architecture.num_scales) * len(architecture.aspect_ratios)
     counts = {}
     for level in range(architecture.min_level, architecture.max_level + 1):
@@ -53,17 +53,18 @@ def anchors_per_level(architecture: AnchorGeometry, image_size: tuple[int, int])
 
 
 def generate_anchors(architecture: AnchorGeometry, image_size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """All anchors of a canvas, neither clipped to it nor filtered.
+    """All anchors of a padded image, neither clipped to it nor filtered.
 
     The anchor of scale number o and aspect (w, h) on level l measures ``anchor_scale * 2**l * 2**(o / num_scales)``
     times w and h, centred in its cell.
 
     Args:
         architecture: has min_level, max_level, num_scales, aspect_ratios as (width, height) and anchor_scale.
-        image_size: (height, width) of the canvas in pixels.
+        image_size: (height, width) of the padded image in pixels.
 
     Returns:
-        float32 [A, 4], y1 x1 y2 x2 in canvas pixels: levels ascending, cells row-major, scale outer, aspect inner.
+        float32 [A, 4], y1 x1 y2 x2 in pixels of the padded image: levels ascending, cells row-major, scale outer,
+        aspect inner.
     """
     levels: list[npt.NDArray[np.float64]] = []
     for level in range(architecture.min_level, architecture.max_level + 1):

@@ -1,4 +1,4 @@
-"""Batch normalisation whose moments can be averaged over several processes."""
+"""Batch normalization, synchronized over several processes on request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import tensorflow as tf
 
 # Takes and gives float32 [2, C]: mean and mean of squares of this process' batch -> their averages over all
 # processes. It must be differentiable, its gradient being the average of the gradients (as Horovod's allreduce is).
-ReduceMoments = Callable[[tf.Tensor], tf.Tensor]
+SyncMoments = Callable[[tf.Tensor], tf.Tensor]
 
 MOMENTUM = 0.99
 
 
 def moving_average_momentum(updates: tf.Tensor) -> tf.Tensor:
-    """min(0.99, (1 + t) / (10 + t)) after t updates, float32: short runs forget the starting values too.
+    """min(0.99, (1 + t) / (10 + t)) after t updates, float32: short runs forget the initial values, too.
 
     The rule of TensorFlow's ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
     """
@@ -29,13 +29,13 @@ class BatchNorm(keras.layers.Layer):
 
     With stored statistics (``frozen``, or not training) it is y = scale * x + shift with scale = gamma /
     sqrt(moving_variance + epsilon), shift = beta - moving_mean * scale; gamma and beta still train where the layer is
-    trainable. Otherwise it normalises by the moments of the batch and moves the stored statistics.
+    trainable. Otherwise it normalises by the moments of the batch and updates the moving statistics.
 
     Args:
         epsilon: added to the variance.
         frozen: always use the stored statistics.
         updates: counts the moving average's updates; whoever owns it counts.
-        reduce_moments: averages moments over processes; None for one process.
+        sync_moments: averages moments over processes (synchronized batch normalization); None for one process.
         scale_in_kernel: the convolution before this layer multiplies its kernel by `scale` (see `Convolution`).
     """
 
@@ -45,7 +45,7 @@ class BatchNorm(keras.layers.Layer):
         epsilon: float,
         frozen: bool,
         updates: tf.Variable,
-        reduce_moments: ReduceMoments | None = None,
+        sync_moments: SyncMoments | None = None,
         scale_in_kernel: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -54,7 +54,7 @@ class BatchNorm(keras.layers.Layer):
         self.frozen = frozen
         self.scale_in_kernel = scale_in_kernel
         self._momentum: Callable[[], tf.Tensor] = lambda: moving_average_momentum(updates)
-        self._reduce = reduce_moments
+        self._sync_moments = sync_moments
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         def weight(name: str, initial: str, trainable: bool) -> Any:
@@ -89,7 +89,11 @@ class BatchNorm(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if self.uses_batch_moments(training):
-            return self._by_batch(inputs) if self._reduce is None else self._by_reduced_batch(inputs, self._reduce)
+            return (
+                self._by_batch(inputs)
+                if self._sync_moments is None
+                else self._by_synchronized_batch(inputs, self._sync_moments)
+            )
         scale = self.scale(bool(training))
         shift = tf.convert_to_tensor(self.beta) - tf.convert_to_tensor(self.moving_mean) * scale
         if self.scale_in_kernel:
@@ -97,7 +101,7 @@ class BatchNorm(keras.layers.Layer):
         return tf.cast(tf.cast(inputs, tf.float32) * scale + shift, inputs.dtype)
 
     def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
-        """One kernel for moments and result, on a CPU three times as fast as the steps of `_by_reduced_batch`."""
+        """One kernel for moments and result, on a CPU three times as fast as the steps of `_by_synchronized_batch`."""
         nothing = tf.zeros([0], tf.float32)
         found = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -114,10 +118,10 @@ class BatchNorm(keras.layers.Layer):
         self._move(self.moving_variance, found.batch_variance * ((values - 1.0) / values))
         return found.y
 
-    def _by_reduced_batch(self, inputs: tf.Tensor, reduce_moments: ReduceMoments) -> tf.Tensor:
+    def _by_synchronized_batch(self, inputs: tf.Tensor, sync_moments: SyncMoments) -> tf.Tensor:
         x = tf.cast(inputs, tf.float32)
         axes = list(range(x.shape.rank - 1))
-        moments = reduce_moments(tf.stack([tf.reduce_mean(x, axes), tf.reduce_mean(tf.square(x), axes)]))
+        moments = sync_moments(tf.stack([tf.reduce_mean(x, axes), tf.reduce_mean(tf.square(x), axes)]))
         mean, square = tf.unstack(moments, num=2)
         variance = tf.maximum(square - tf.square(mean), 0.0)
         self._move(self.moving_mean, mean)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.convolution import StartingValues
+from maskrcnn_trainer.model.convolution import Initializers
 
 
 def build_box_head(
-    architecture: Architecture, channels: int, *, dtype: keras.DTypePolicy, start: StartingValues
+    architecture: Architecture, channels: int, *, dtype: keras.DTypePolicy, initializers: Initializers
 ) -> tuple[keras.Model, list[keras.layers.Layer]]:
     """Build the head on pooled features [R, n, n, channels], n = mrcnn_resolution / 4.
 
@@ -25,7 +25,7 @@ def build_box_head(
     def dense(
         name: str, units: int, *, activation: str | None = None, stddev: float | None = None
     ) -> keras.layers.Dense:
-        kernel = start.glorot(name) if stddev is None else start.normal(name, stddev)
+        kernel = initializers.glorot(name) if stddev is None else initializers.normal(name, stddev)
         return keras.layers.Dense(units, activation=activation, kernel_initializer=kernel, name=name, dtype=dtype)
 
     width = architecture.fast_rcnn_mlp_head_dim

@@ -1,7 +1,7 @@
 """Box arithmetic in float32: intersection over union, the coding of Faster R-CNN, clipping.
 
-A box is y1 x1 y2 x2 in canvas pixels with y1 <= y2 and x1 <= x2; its height is y2 - y1, without the "+ 1" of the
-early Faster R-CNN codes. Box coding: Girshick et al., arXiv:1311.2524, appendix C.
+A box is y1 x1 y2 x2 in pixels of the padded image with y1 <= y2 and x1 <= x2; its height is y2 - y1, without the
+"+ 1" of the early Faster R-CNN codes. Box coding: Girshick et al., arXiv:1311.2524, appendix C.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 """The largest dh and dw that are decoded: an anchor of 16 pixels cannot grow beyond 1000."""
 
 MIN_SIDE = 1e-6
-"""Sides are floored to this before a division or a logarithm, so that padding rows give finite numbers."""
+"""Sides are floored to this before a division or a logarithm, so that padding gives finite numbers."""
 
 UNIT_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 
@@ -59,7 +59,7 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNIT
 
     Returns:
         float32 [.., 4]: dy and dx in anchor heights and widths, dh and dw as logarithms of the ratio of sides, each
-        times its weight. Finite for finite input, padding rows included.
+        times its weight. Finite for finite input, padding included.
     """
     box_centre, box_size = _centre_and_size(tf.cast(boxes, tf.float32))
     centre, size = _centre_and_size(tf.cast(anchors, tf.float32))
@@ -84,8 +84,8 @@ def decode(deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = UNI
     return tf.concat([centre - half, centre + half], axis=-1)
 
 
-def clip_to_canvas(boxes: tf.Tensor, height: float | tf.Tensor, width: float | tf.Tensor) -> tf.Tensor:
-    """Boxes float32 [.., 4] moved into [0, height] x [0, width]; what lies outside becomes a box without area."""
+def clip_to_image(boxes: tf.Tensor, height: float | tf.Tensor, width: float | tf.Tensor) -> tf.Tensor:
+    """Return boxes float32 [.., 4] clipped to [0, height] x [0, width]; a box that lies outside loses its area."""
     limit = tf.cast(tf.stack([height, width, height, width]), tf.float32)
     return tf.clip_by_value(tf.cast(boxes, tf.float32), 0.0, limit)
 

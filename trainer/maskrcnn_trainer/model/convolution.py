@@ -78,8 +78,8 @@ class Convolution(keras.layers.Conv2D):
         return outputs if self.activation is None else self.activation(outputs)
 
 
-class StartingValues:
-    """Initialisers that depend on the seed and the layer's name alone, not on the order in which layers are made."""
+class Initializers:
+    """Initializers of kernels; they depend on the seed and the layer's name, not on the order of the layers."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
-from maskrcnn_trainer.model.boxes import area, clip_to_canvas, decode
+from maskrcnn_trainer.model.boxes import area, clip_to_image, decode
 
 MAX_CANDIDATES = 1000
 """(box, class) pairs of an image that enter non-maximum suppression."""
@@ -46,7 +46,7 @@ def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
 
     Returns:
         boxes float32 [B, D, 4], y1 x1 y2 x2 in pixels of the padded image; classes int32 [B, D], model ids >= 1; scores
-        float32 [B, D], 0..1. Best first; missing rows have score 0, class 0, and a box of zeros.
+        float32 [B, D], 0..1. Best first; missing detections have score 0, class 0, and a box of zeros.
     """
     batch, rois, num_classes = class_logits.shape[0], class_logits.shape[1], class_logits.shape[2]
     foreground = num_classes - 1
@@ -63,7 +63,7 @@ def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
         tf.reshape(box_deltas, [batch, rois * num_classes, 4]), roi * num_classes + class_index + 1, batch_dims=1
     )
     boxes = decode(deltas, tf.gather(proposals, roi, batch_dims=1), bbox_reg_weights)
-    boxes = clip_to_canvas(boxes, *image_size)
+    boxes = clip_to_image(boxes, *image_size)
 
     kept = nms.greedy_nms(
         boxes,
@@ -75,11 +75,11 @@ def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
         compiled=compiled,
         implementation=nms_implementation,
     )
-    rows = min(detections_per_image, candidates)
+    count = min(detections_per_image, candidates)
     rank = tf.range(candidates, 0, -1, dtype=tf.float32)
-    best, index = tf.math.top_k(tf.where(kept, rank, 0.0), k=rows)
+    best, index = tf.math.top_k(tf.where(kept, rank, 0.0), k=count)
     found = best > 0.0
-    missing = detections_per_image - rows
+    missing = detections_per_image - count
     boxes = tf.where(found[..., None], tf.gather(boxes, index, batch_dims=1), 0.0)
     classes = tf.where(found, tf.gather(class_index, index, batch_dims=1) + 1, 0)
     scores = tf.where(found, tf.gather(scores, index, batch_dims=1), 0.0)

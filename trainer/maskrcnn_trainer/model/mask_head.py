@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.convolution import Convolution, StartingValues
+from maskrcnn_trainer.model.convolution import Convolution, Initializers
 from maskrcnn_trainer.model.fpn import FILTERS
 
 
@@ -19,7 +19,7 @@ def build_mask_head(
     *,
     conv: Callable[..., Convolution],
     dtype: keras.DTypePolicy,
-    start: StartingValues,
+    initializers: Initializers,
 ) -> tuple[keras.Model, keras.Model, list[keras.layers.Layer]]:
     """Build the head on pooled features [R, n, n, channels], n = mrcnn_resolution / 2.
 
@@ -34,7 +34,7 @@ def build_mask_head(
     n = architecture.mrcnn_resolution // 2
 
     def msra(name: str, kernel_size: int, filters: int) -> keras.initializers.Initializer:
-        return start.normal(name, math.sqrt(2.0 / (kernel_size * kernel_size * filters)))
+        return initializers.normal(name, math.sqrt(2.0 / (kernel_size * kernel_size * filters)))
 
     convs = []
     for i in range(4):
@@ -53,7 +53,10 @@ def build_mask_head(
         dtype=dtype,
     )
     last = conv(
-        "mask_fcn_logits", architecture.num_classes, 1, kernel_initializer=start.normal("mask_fcn_logits", stddev=0.01)
+        "mask_fcn_logits",
+        architecture.num_classes,
+        1,
+        kernel_initializer=initializers.normal("mask_fcn_logits", stddev=0.01),
     )
 
     pooled = keras.Input((n, n, channels), name="mask_roi_features", dtype=dtype.compute_dtype)
@@ -68,14 +71,14 @@ def build_mask_head(
 def mask_logits_of_class(
     hidden: tf.Tensor, class_ids: tf.Tensor, double: keras.layers.Conv2DTranspose, last: Convolution
 ) -> tf.Tensor:
-    """The last two layers for one class a row, without computing the other classes.
+    """The last two layers for one class an instance, without computing the other classes.
 
     A 2x2 transposed convolution of stride 2 does not overlap: it is one matrix product whose output is four pixels.
-    They are put in their places after the last product, when one channel is left instead of all.
+    They are put in order after the last product, when one channel is left instead of all.
 
     Args:
         hidden: [R, n, n, C], the mask head before the doubling.
-        class_ids: int32 [R]; a row whose id is no class gets zeros.
+        class_ids: int32 [R]; an instance whose id is no class gets zeros.
         double: the layer ``conv5-mask``.
         last: the layer ``mask_fcn_logits``.
 
@@ -83,18 +86,18 @@ def mask_logits_of_class(
         float32 [R, 2n, 2n].
     """
     dtype = hidden.dtype
-    rows, n, channels = tf.shape(hidden)[0], hidden.shape[1], hidden.shape[3]
+    instances, n, channels = tf.shape(hidden)[0], hidden.shape[1], hidden.shape[3]
     kernel = tf.cast(tf.convert_to_tensor(double.kernel), dtype)  # [2, 2, filters, C]
     filters = kernel.shape[2]
     flat = tf.matmul(tf.reshape(hidden, (-1, channels)), tf.reshape(kernel, (-1, channels)), transpose_b=True)
     flat = tf.nn.bias_add(flat, tf.tile(tf.cast(tf.convert_to_tensor(double.bias), dtype), (4,)))
-    doubled = tf.reshape(tf.nn.relu(flat), (rows, n * n * 4, filters))
+    doubled = tf.reshape(tf.nn.relu(flat), (instances, n * n * 4, filters))
 
-    # A product with one-hot rows instead of a gather: its gradient is a product too, so it is deterministic.
+    # A product with one-hot vectors instead of a gather: its gradient is a product too, so it is deterministic.
     chosen = tf.one_hot(class_ids, last.filters, dtype=tf.float32)
     weights = tf.matmul(chosen, tf.reshape(tf.convert_to_tensor(last.kernel), (filters, -1)), transpose_b=True)
     bias = tf.linalg.matvec(chosen, tf.convert_to_tensor(last.bias))
     logits = tf.matmul(doubled, tf.cast(weights, dtype)[:, :, tf.newaxis])
-    logits = tf.reshape(tf.cast(logits, tf.float32), (rows, n, n, 2, 2)) + bias[:, None, None, None, None]
+    logits = tf.reshape(tf.cast(logits, tf.float32), (instances, n, n, 2, 2)) + bias[:, None, None, None, None]
     logits = tf.transpose(logits, (0, 1, 3, 2, 4))
-    return tf.ensure_shape(tf.reshape(logits, (rows, 2 * n, 2 * n)), (hidden.shape[0], 2 * n, 2 * n))
+    return tf.ensure_shape(tf.reshape(logits, (instances, 2 * n, 2 * n)), (hidden.shape[0], 2 * n, 2 * n))

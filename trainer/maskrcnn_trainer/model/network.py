@@ -11,9 +11,9 @@ import tensorflow as tf
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.backbones.layers import BackboneLayers
-from maskrcnn_trainer.model.batch_norm import BatchNorm, ReduceMoments
+from maskrcnn_trainer.model.batch_norm import BatchNorm, SyncMoments
 from maskrcnn_trainer.model.box_head import build_box_head
-from maskrcnn_trainer.model.convolution import Convolution, StartingValues
+from maskrcnn_trainer.model.convolution import Convolution, Initializers
 from maskrcnn_trainer.model.fpn import build_fpn
 from maskrcnn_trainer.model.mask_head import build_mask_head, mask_logits_of_class
 from maskrcnn_trainer.model.rpn_head import build_rpn_head, rpn_head_at_cells
@@ -33,16 +33,16 @@ class MaskRCNN:
         freeze_blocks: blocks of the backbone (see `Backbone.blocks`) that do not train, kernels and batch norms both;
             their batch norms always use the stored statistics.
         dtype: ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
-        reduce_moments: averages batch-norm moments over processes, see `batch_norm.ReduceMoments`.
-        seed: of the starting values; equal seeds give equal values.
+        sync_moments: for synchronized batch normalization, see `batch_norm.SyncMoments`.
+        seed: of the initializers; equal seeds give equal values.
 
     Attributes:
         feature_extractor: backbone, FPN, and RPN: images [B, H, W, 3] -> {"p2": ..., "p6": ..., "rpn_logits": [B, A],
             "rpn_deltas": [B, A, 4]}.
         box_head: [R, n, n, C] -> [logits [R, K], deltas [R, K, 4]].
         mask_head: [R, 2n, 2n, C] -> logits [R, 4n, 4n, K].
-        moving_average_updates: int64 variable, how often the stored statistics were moved; part of a checkpoint but of
-            no model (with it at the step reached, training goes on exactly).
+        moving_average_updates: int64 variable, number of updates of the moving statistics; part of a checkpoint but of
+            no model (with it a training continues exactly).
 
     Raises:
         InvalidInput: an unknown dtype or block.
@@ -55,7 +55,7 @@ class MaskRCNN:
         freeze_bn: bool = True,
         freeze_blocks: tuple[int, ...] = (),
         dtype: str = "float32",
-        reduce_moments: ReduceMoments | None = None,
+        sync_moments: SyncMoments | None = None,
         seed: int = 0,
     ) -> None:
         if dtype not in DTYPES:
@@ -72,15 +72,15 @@ class MaskRCNN:
         self.dtype = dtype
         self.moving_average_updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="moving_average_updates")
         policy = keras.DTypePolicy(dtype)
-        start = StartingValues(seed)
-        conv = functools.partial(_convolution, policy, start)
+        initializers = Initializers(seed)
+        conv = functools.partial(_convolution, policy, initializers)
 
         def batch_norm(name: str, *, epsilon: float, block_frozen: bool, trainable: bool) -> BatchNorm:
             return BatchNorm(
                 epsilon=epsilon,
                 frozen=freeze_bn or block_frozen,
                 updates=self.moving_average_updates,
-                reduce_moments=reduce_moments,
+                sync_moments=sync_moments,
                 name=name,
                 trainable=trainable,
                 dtype=policy,
@@ -97,16 +97,16 @@ class MaskRCNN:
         built = architecture.backbone.build(images, architecture.nlayers, backbone)
         stages = {stage.level: built[stage.layer] for stage in architecture.backbone.stages(architecture.nlayers)}
         maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)
-        logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, start=start)
+        logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, initializers=initializers)
         outputs = {f"p{level}": maps[level] for level in architecture.levels}
         self.feature_extractor = keras.Model(
             images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="feature_extractor"
         )
 
         channels = maps[architecture.min_level].shape[-1]
-        self.box_head, box_head = build_box_head(architecture, channels, dtype=policy, start=start)
+        self.box_head, box_head = build_box_head(architecture, channels, dtype=policy, initializers=initializers)
         self.mask_head, self._mask_convs, mask_head = build_mask_head(
-            architecture, channels, conv=conv, dtype=policy, start=start
+            architecture, channels, conv=conv, dtype=policy, initializers=initializers
         )
         self._double, self._last = mask_head[-2:]
         self._rpn_layers = rpn_head
@@ -121,7 +121,9 @@ class MaskRCNN:
         self._trainable: list[tf.Variable] = []
         self._paths: dict[str, str] = {}
         self._register()
-        self.moves_statistics = any(isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone.made)
+        self.updates_moving_statistics = any(
+            isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone.made
+        )
 
     def _register(self) -> None:
         for part, layers in self._parts.items():
@@ -178,7 +180,7 @@ class MaskRCNN:
 
         Args:
             images: float32 [B, H, W, 3], RGB, sides multiples of 2^max_level.
-            training: batch norms that are not frozen use the batch's moments and move their statistics.
+            training: batch norms that are not frozen use the batch's moments and update their statistics.
 
         Returns:
             {level: [B, H / 2^level, W / 2^level, C]} in the compute dtype, logits float32 [B, A], deltas float32
@@ -212,12 +214,12 @@ class MaskRCNN:
         return mask_logits_of_class(self._mask_convs(roi_features), class_ids, self._double, self._last)
 
     def _count_update(self, training: bool) -> None:
-        if training and self.moves_statistics:
+        if training and self.updates_moving_statistics:
             self.moving_average_updates.assign_add(1)
 
 
 def _convolution(
-    policy: keras.DTypePolicy, start: StartingValues, name: str, filters: int, kernel_size: int, **kwargs: Any
+    policy: keras.DTypePolicy, initializers: Initializers, name: str, filters: int, kernel_size: int, **kwargs: Any
 ) -> Convolution:
-    kwargs.setdefault("kernel_initializer", start.glorot(name))
+    kwargs.setdefault("kernel_initializer", initializers.glorot(name))
     return Convolution(filters, kernel_size, name=name, dtype=policy, **kwargs)

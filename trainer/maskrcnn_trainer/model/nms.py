@@ -26,19 +26,19 @@ def greedy_nms(
     compiled: bool = False,
     implementation: Implementation = "auto",
 ) -> tf.Tensor:
-    """Which boxes survive, for several independent rows of boxes at once.
+    """Return which boxes survive, for several independent groups of boxes at once.
 
     Args:
-        boxes: float32 [G, N, 4] of static shape, y1 x1 y2 x2, the best of each row first.
-        valid: bool [G, N]; rows that are not valid neither survive nor suppress.
+        boxes: float32 [G, N, 4] of static shape, y1 x1 y2 x2, the best of each group first.
+        valid: bool [G, N]; boxes that are not valid neither survive nor suppress.
         iou_threshold: a box overlapping a better one by more than this is dropped.
-        max_output: of every row (with ``classes``: of every class of it) at least the first ``max_output`` survivors
+        max_output: of every group (with ``classes``: of every class of it) at least the first ``max_output`` survivors
             are marked; whether later ones are marked is not defined.
         classes: int32 [G, N] in 0..num_classes - 1; only boxes of one class suppress each other.
         num_classes: number of classes, with ``classes``.
         compiled: whether the caller is traced for XLA (``jit_compile=True``).
         implementation: "kernel" is TensorFlow's CombinedNonMaxSuppression, which runs on a CPU outside of XLA;
-            "loop" goes over the boxes, all rows together; "matrix" holds all N * N pairs of a row and repeats
+            "loop" goes over the boxes, all groups together; "matrix" holds all N * N pairs of a group and repeats
             products with them until nothing changes. "auto": "matrix" where there is a GPU, else "loop" under XLA,
             else "kernel". All give the same answer.
 
@@ -81,9 +81,9 @@ def _kernel(
         clip_boxes=False,
     )
     rank = count - tf.cast(result.nmsed_scores, tf.int32)
-    # Missing rows have score 0, rank ``count``: they fall into one more column, which is cut off.
-    row = tf.broadcast_to(tf.range(groups)[:, None], tf.shape(rank))
-    marks = tf.scatter_nd(tf.stack([row, rank], axis=-1), tf.ones_like(rank), [groups, count + 1])
+    # Missing boxes have score 0, rank ``count``: they fall into one more column, which is dropped.
+    group = tf.broadcast_to(tf.range(groups)[:, None], tf.shape(rank))
+    marks = tf.scatter_nd(tf.stack([group, rank], axis=-1), tf.ones_like(rank), [groups, count + 1])
     return marks[:, :count] > 0
 
 

@@ -26,7 +26,7 @@ class InferenceSettings:
         post_nms_topn: proposals an image.
         rpn_nms_threshold: overlap above which a proposal gives way to a better one of its level, 0..1.
         nms_threshold: the same for final boxes of a class.
-        detections_per_image: D, rows of the result.
+        detections_per_image: D.
         rpn_min_size: smallest side of a proposal in pixels of the padded image.
     """
 
@@ -52,7 +52,7 @@ class InferenceSettings:
 
 
 class PaddedDetections(NamedTuple):
-    """Detections of a batch of B images, filled up to D rows each, best first; a missing row has score 0.
+    """Detections of a batch of B images, padded to D each, best first; a missing one has score 0.
 
     On the host they become :class:`~maskrcnn_trainer.detector.interface.Detections`, one for each image.
     """
@@ -60,7 +60,7 @@ class PaddedDetections(NamedTuple):
     boxes: tf.Tensor
     """float32 [B, D, 4], y1 x1 y2 x2 in pixels of the padded image."""
     classes: tf.Tensor
-    """int32 [B, D], model ids from 1; 0 where a row is missing."""
+    """int32 [B, D], model ids from 1; 0 where a detection is missing."""
     scores: tf.Tensor
     """float32 [B, D], 0..1."""
     mask_logits: tf.Tensor
@@ -99,12 +99,12 @@ def predict(
         cropped = roi_align(features, boxes, size, architecture.min_level, architecture.max_level, compiled=compiled)
         return tf.reshape(cropped, (-1, size, size, cropped.shape[-1]))
 
-    rows = settings.post_nms_topn
+    proposals_per_image = settings.post_nms_topn
     classes = architecture.num_classes
     class_logits, box_deltas = network.box_outputs(crops(proposals, architecture.mrcnn_resolution // 4))
     boxes, found_classes, scores = detect(
-        tf.reshape(class_logits, (batch, rows, classes)),
-        tf.reshape(box_deltas, (batch, rows, classes, 4)),
+        tf.reshape(class_logits, (batch, proposals_per_image, classes)),
+        tf.reshape(box_deltas, (batch, proposals_per_image, classes, 4)),
         proposals,
         proposal_scores,
         image_size,

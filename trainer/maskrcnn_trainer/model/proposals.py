@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from maskrcnn_trainer.model import nms
-from maskrcnn_trainer.model.boxes import clip_to_canvas, decode
+from maskrcnn_trainer.model.boxes import clip_to_image, decode
 
 
 def propose(
@@ -16,7 +16,7 @@ def propose(
     deltas: tf.Tensor,
     anchors: Any,
     level_sizes: Mapping[int, int] | Sequence[int],
-    canvas: tuple[int, int],
+    image_size: tuple[int, int],
     *,
     pre_nms_topn: int,
     post_nms_topn: int,
@@ -27,26 +27,26 @@ def propose(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The best boxes of an image, after suppression within each level.
 
-    Each level gives its ``pre_nms_topn`` best anchors by logit; these are decoded and clipped to the canvas, boxes
+    Each level gives its ``pre_nms_topn`` best anchors by logit; these are decoded and clipped to the image, boxes
     without an area or with a side below ``min_size`` go, and what non-maximum suppression leaves of all levels is
     sorted by logit. Of equal logits the anchor that comes first wins. No gradient flows through any of it.
 
     Args:
         logits: [B, A] of static shape.
         deltas: [B, A, 4], dy dx dh dw.
-        anchors: [A, 4], y1 x1 y2 x2 in canvas pixels, levels ascending.
+        anchors: [A, 4], y1 x1 y2 x2 in pixels of the padded image, levels ascending.
         level_sizes: number of anchors of each level, as ``anchors_per_level`` gives it; they sum to A.
-        canvas: (height, width) in pixels.
+        image_size: (height, width) of the padded image in pixels.
         pre_nms_topn: anchors of a level that are decoded, at most.
-        post_nms_topn: rows of the result.
+        post_nms_topn: proposals an image.
         nms_threshold: a box overlapping a better one of its level by more than this goes.
-        min_size: smallest height and width in canvas pixels.
+        min_size: smallest height and width in pixels of the padded image.
         compiled: whether the caller is traced for XLA.
         nms_implementation: see ``nms.greedy_nms``.
 
     Returns:
-        (boxes float32 [B, post_nms_topn, 4], scores float32 [B, post_nms_topn] in 0..1), best first; missing rows are
-        boxes of zeros with score 0.
+        (boxes float32 [B, post_nms_topn, 4], scores float32 [B, post_nms_topn] in 0..1), best first; missing proposals
+        are boxes of zeros with score 0.
 
     Raises:
         ValueError: the level sizes do not sum to A.
@@ -75,15 +75,15 @@ def propose(
 
     candidates = tf.stack(level_logits, axis=1)
     boxes = decode(tf.stack(level_deltas, axis=1), tf.stack(level_anchors, axis=1))
-    boxes = clip_to_canvas(boxes, *canvas)
+    boxes = clip_to_image(boxes, *image_size)
     side = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
-    # Sigmoid of a logit below about -100 is 0 in float32, the mark of a missing row.
+    # Sigmoid of a logit below about -100 is 0 in float32, the mark of a missing proposal.
     valid = (side > 0.0) & (side >= min_size) & (tf.sigmoid(candidates) > 0.0)
 
-    rows = batch * len(sizes)
+    groups = batch * len(sizes)
     kept = nms.greedy_nms(
-        tf.reshape(boxes, [rows, longest, 4]),
-        tf.reshape(valid, [rows, longest]),
+        tf.reshape(boxes, [groups, longest, 4]),
+        tf.reshape(valid, [groups, longest]),
         nms_threshold,
         max_output=post_nms_topn,
         compiled=compiled,

@@ -56,8 +56,8 @@ def roi_align(
 
     Args:
         features: level -> [B, h, w, C] of static shape, float32 or a 16-bit type; the level's stride is 2**level.
-        boxes: [B, R, 4], y1 x1 y2 x2 in canvas pixels. No gradient flows into them. Positions and weights are
-            computed in float32; a box with a coordinate that is not finite is pooled as the box of zeros.
+        boxes: [B, R, 4], y1 x1 y2 x2 in pixels of the padded image. No gradient flows into them. Positions and
+            weights are computed in float32; a box with a coordinate that is not finite is pooled as the box of zeros.
         output_size: n, bins along each side.
         min_level, max_level: levels to use; both must be in ``features``.
         image_index: int32 [1, R], the image of each box, for boxes [1, R, 4] that come from several images; by default

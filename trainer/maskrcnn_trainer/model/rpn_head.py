@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.convolution import Convolution, StartingValues
+from maskrcnn_trainer.model.convolution import Convolution, Initializers
 from maskrcnn_trainer.model.fpn import FILTERS
 
 
@@ -17,7 +17,7 @@ def build_rpn_head(
     architecture: Architecture,
     *,
     conv: Callable[..., Convolution],
-    start: StartingValues,
+    initializers: Initializers,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, list[keras.layers.Layer]]:
     """Build ``rpn`` (3x3, ReLU), ``rpn-class`` and ``rpn-box`` (1x1) on every level; kernels start at N(0, 0.01).
 
@@ -29,7 +29,7 @@ def build_rpn_head(
 
     def head(name: str, filters: int, kernel_size: int, activation: str | None = None) -> Convolution:
         return conv(
-            name, filters, kernel_size, activation=activation, kernel_initializer=start.normal(name, stddev=0.01)
+            name, filters, kernel_size, activation=activation, kernel_initializer=initializers.normal(name, stddev=0.01)
         )
 
     shared = head("rpn", architecture.width("rpn", FILTERS), 3, "relu")

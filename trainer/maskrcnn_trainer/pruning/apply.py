@@ -37,10 +37,10 @@ def choose(variables: Mapping[str, NDArray[Any]], connected: Connectivity, setti
     }
 
 
-def positions(retained: NDArray[Any], cut: Slice, filters: int) -> NDArray[np.int64]:
+def positions(retained: NDArray[Any], part: Slice, filters: int) -> NDArray[np.int64]:
     """Where the retained of ``filters`` channels stand on a variable's axis, int64, rising (see `Slice`)."""
-    outer = np.arange(cut.outer)[:, None, None] * filters
-    found: NDArray[np.int64] = ((outer + retained[None, :, None]) * cut.inner + np.arange(cut.inner)).reshape(-1)
+    outer = np.arange(part.outer)[:, None, None] * filters
+    found: NDArray[np.int64] = ((outer + retained[None, :, None]) * part.inner + np.arange(part.inner)).reshape(-1)
     return found
 
 
@@ -50,11 +50,11 @@ def apply(model: ModelFile, connected: Connectivity, retained: Retained) -> Mode
     Momentum and the state of the training are left out: the pruned model starts a training of its own.
     """
     variables = dict(model.variables)
-    for name, cuts in connected.slices.items():
-        for cut in cuts:
-            if cut.group in retained:
-                kept = positions(retained[cut.group], cut, connected.groups[cut.group].filters)
-                variables[name] = np.take(variables[name], kept, axis=cut.axis)
+    for name, parts in connected.slices.items():
+        for part in parts:
+            if part.group in retained:
+                kept = positions(retained[part.group], part, connected.groups[part.group].filters)
+                variables[name] = np.take(variables[name], kept, axis=part.axis)
     widths = {
         name: len(kept)
         for number, kept in retained.items()

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prunes and reports.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
 
     Raises:
         InvalidInput: a flag's value, or a model that stands where the result would go (unless an operator's run

@@ -20,19 +20,19 @@ _RULES: LayerRules[Callable[[Call, Shape, Shape], int]] = LayerRules("counting o
 rule_for = _RULES.rule_for
 
 
-def network_flops(network: MaskRCNN, canvas: tuple[int, int], *, proposals: int, detections: int) -> int:
+def network_flops(network: MaskRCNN, image_size: tuple[int, int], *, proposals: int, detections: int) -> int:
     """Operations for one image, a multiplication and an addition counted as two.
 
     Convolutions and dense layers alone: what lies between them is a few per cent. The box head counts once a proposal,
     the mask head, with the masks of all classes, once a detection.
 
     Args:
-        canvas: (H, W) in pixels.
+        image_size: (H, W) of the padded image in pixels.
         proposals: regions an image that the box head sees.
         detections: regions an image that the mask head sees.
     """
     return (
-        model_flops(network.feature_extractor, (1, *canvas, 3))
+        model_flops(network.feature_extractor, (1, *image_size, 3))
         + proposals * model_flops(network.box_head, _one_of(network.box_head))
         + detections * model_flops(network.mask_head, _one_of(network.mask_head))
     )

@@ -27,7 +27,7 @@ _ZERO_AT_ZERO = ("linear", "relu", "tanh")
 
 @dataclass(frozen=True)
 class Slice:
-    """Where a variable is cut when filters of a group go.
+    """The channels of a group on an axis of a variable.
 
     Attributes:
         axis: of the variable.
@@ -151,7 +151,7 @@ class _Walk:
     def _batch_norm(self, call: Call) -> None:
         channels = self._pass_on(call)
         for name in ("gamma", "beta", "moving_mean", "moving_variance"):
-            self._cut(f"{call.layer.name}/{name}", 0, channels)
+            self._add_slice(f"{call.layer.name}/{name}", 0, channels)
 
     @rule_for(keras.layers.Add)
     def _add(self, call: Call) -> None:
@@ -187,7 +187,7 @@ class _Walk:
         self, call: Call, filters: int, *, in_axis: int, out_axis: int, whole: str | None = None
     ) -> None:
         layer = call.layer
-        self._cut(f"{layer.name}/kernel", in_axis, self._carried[id(call.inputs[0])])
+        self._add_slice(f"{layer.name}/kernel", in_axis, self._carried[id(call.inputs[0])])
         if layer.name not in self._made_by:
             if _name(layer.activation) not in _ZERO_AT_ZERO:
                 whole = f"activation {_name(layer.activation)}"
@@ -195,9 +195,9 @@ class _Walk:
             self._sets[number].members.append(layer.name)
             self._made_by[layer.name] = number
             made = _Channels(number, 0)
-            self._cut(f"{layer.name}/kernel", out_axis, made)
+            self._add_slice(f"{layer.name}/kernel", out_axis, made)
             if layer.use_bias:
-                self._cut(f"{layer.name}/bias", 0, made)
+                self._add_slice(f"{layer.name}/bias", 0, made)
         self.carry(call.outputs[0], self._made_by[layer.name])
 
     @rule_for(keras.layers.Flatten)
@@ -220,8 +220,8 @@ class _Walk:
         for tensor in call.outputs:
             self.carry(tensor, self.new_set(int(tensor.shape[-1] or 0), whole=call.layer.name))
 
-    def _cut(self, variable: str, axis: int, channels: _Channels) -> None:
-        """Notes that ``variable`` has ``channels`` on ``axis``; a shared layer's inputs become one set."""
+    def _add_slice(self, variable: str, axis: int, channels: _Channels) -> None:
+        """Note that ``variable`` has ``channels`` on ``axis``; a shared layer's inputs become one set."""
         known = self._slices.setdefault(variable, {})
         for (other, outer, inner), number in known.items():
             if other == axis:

@@ -9,6 +9,7 @@ A reader takes the keys from here and checks every value itself: any program of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -28,6 +29,25 @@ TERMINATION_FILE = "termination.json"
 """The termination message of a task that runs without a cluster."""
 
 Number = int | float
+
+
+def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, Number]:
+    """Return the entries of ``values`` as Python numbers, without NaN and infinity, which JSON lacks.
+
+    Args:
+        values: Python numbers, or scalars of NumPy or TensorFlow.
+
+    Raises:
+        TypeError: a value is not a number.
+    """
+    numbers: dict[str, Number] = {}
+    for name, value in (values or {}).items():
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name}: a metric is a number, not {type(value).__name__}")
+        if math.isfinite(number):
+            numbers[name] = number
+    return numbers
 
 
 class ResultKey(StrEnum):

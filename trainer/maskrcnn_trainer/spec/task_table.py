@@ -48,7 +48,7 @@ class TaskEntry:
         locks: files that it locks, which stand there before the directory is claimed and after the task has finished.
         reads: purposes that it reads the spec for, whatever its options are: these fields decide its result.
         reads_by_option: purposes that it may read the spec for besides; they decide its result with some options.
-        several_processes: whether it runs as a gang of processes.
+        several_processes: whether it runs as a worker group of several processes.
     """
 
     module: str

@@ -1,4 +1,4 @@
-"""Agreement of all ranks on the records, from which each takes its own share."""
+"""Check that all ranks found the same records, of which each takes its own part."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.errors import TryAgain
 
 
-class _Gang(Protocol):
+class _WorkerGroup(Protocol):
     def gather(self, value: Any) -> Sequence[Any]: ...
 
 
-def check_same_on_all_ranks(records: RecordIndex, field: str, ranks: _Gang) -> None:
+def check_same_on_all_ranks(records: RecordIndex, field: str, group: _WorkerGroup) -> None:
     """Compare the records that each rank found; a collective call.
 
     Each rank lists and indexes the files for itself. With other records on one of them, images would be used twice and
@@ -23,13 +23,13 @@ def check_same_on_all_ranks(records: RecordIndex, field: str, ranks: _Gang) -> N
     Args:
         records: found by this rank.
         field: of ``dataConfig`` that names them, for the message.
-        ranks: the processes that train together.
+        group: the processes that train together.
 
     Raises:
         TryAgain: on every rank, where one found others than rank 0: the cached listing of a network file system, for
             one, is right some seconds later.
     """
-    found = ranks.gather((records_digest(records), len(records), len(records.files)))
+    found = group.gather((records_digest(records), len(records), len(records.files)))
     others = [rank for rank, one in enumerate(found) if one[0] != found[0][0]]
     if others:
         (_, here, files), (_, there, other_files) = found[0], found[others[0]]

@@ -1,6 +1,6 @@
 """The processes that train one model together, over Horovod (Gloo on CPUs, NCCL where there are GPUs).
 
-One process alone is a gang of one: the same calls, and Horovod is not even imported.
+A single process is a worker group of one: it makes the same calls and doesn't import Horovod.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class Ranks:
-    """This process's place in the gang, and what the gang does together.
+class DistributedContext:
+    """The rank of this process in its worker group, and the collective operations of the group.
 
     Attributes:
         rank: 0 .. size - 1; rank 0 logs and writes.
-        size: processes of the whole gang.
-        local_rank: which process of its node; the GPU it uses.
+        size: processes of the whole worker group.
+        local_rank: index among the processes of its node, and of the GPU that it uses.
         threads: CPU threads of this process.
     """
 
@@ -42,11 +42,11 @@ class Ranks:
         self.threads = threads or usable_cpus()
 
     @classmethod
-    def from_environ(cls) -> Ranks:
-        """Read what ``maskrcnn launch`` set; without it the gang is this process alone.
+    def from_environ(cls) -> DistributedContext:
+        """Read the variables that ``maskrcnn launch`` sets; without them the group is this process alone.
 
         Raises:
-            InvalidInput: the variables are not those of one process of a gang.
+            InvalidInput: the variables are not those of one process of a worker group.
         """
         number = {name: horovod_number(name, least=least) for name, least in _LEAST.items()}
         if number["RANK"] >= number["SIZE"]:
@@ -61,8 +61,8 @@ class Ranks:
             )
         return cls(number["RANK"], number["SIZE"], number["LOCAL_RANK"], task_threads())
 
-    def initialise(self) -> None:
-        """Joins the gang; returns when all of it has.
+    def initialize(self) -> None:
+        """Join the worker group; return when all processes have joined.
 
         Raises:
             TryAgain: a peer was lost while joining.
@@ -78,23 +78,23 @@ class Ranks:
             hvd.init()
 
     def average(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The mean over the ranks of each tensor (float32), as one fused reduction; inside a ``tf.function`` too."""
+        """Return the mean over ranks of each tensor (float32), one fused all-reduce; works inside a ``tf.function``."""
         if self.size == 1:
             return list(tensors)
         import horovod.tensorflow as hvd
 
         return list(hvd.grouped_allreduce(list(tensors), op=hvd.Average))
 
-    def average_one(self, tensor: tf.Tensor) -> tf.Tensor:
-        """The mean over the ranks, differentiable: its gradient is averaged as well."""
+    def average_differentiably(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Return the mean over ranks; its gradient is averaged over ranks, too."""
         if self.size == 1:
             return tensor
         import horovod.tensorflow as hvd
 
         return hvd.allreduce(tensor, op=hvd.Average)
 
-    def broadcast(self, variables: Sequence[tf.Variable]) -> None:
-        """Gives every rank the values of rank 0."""
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
+        """Assign the values of rank 0 on every rank."""
         if self.size == 1:
             return
         import horovod.tensorflow as hvd
@@ -102,8 +102,8 @@ class Ranks:
         with lost_peer_is_try_again():
             hvd.broadcast_variables(list(variables), root_rank=0)
 
-    def share(self, value: Any) -> Any:
-        """The value that rank 0 gives (picklable, small: Horovod needs fifteen times its size to pass it on)."""
+    def broadcast_object(self, value: Any) -> Any:
+        """Return the value of rank 0 (picklable, small: Horovod needs fifteen times its size to send it)."""
         if self.size == 1:
             return value
         import horovod.tensorflow as hvd
@@ -112,7 +112,7 @@ class Ranks:
             return hvd.broadcast_object(value, root_rank=0)
 
     def collect(self, payload: NDArray[np.uint8]) -> list[NDArray[np.uint8]] | None:
-        """The bytes of every rank, in the order of the ranks, on rank 0; None on the others, which receive nothing."""
+        """Return the bytes of every rank, by rank, on rank 0; None on the others, which receive nothing."""
         if self.size == 1:
             return [payload]
         import horovod.tensorflow as hvd
@@ -124,7 +124,7 @@ class Ranks:
         return np.split(received.numpy(), np.cumsum(lengths.numpy())[:-1]) if self.rank == 0 else None
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, in the order of the ranks, on every rank (picklable, small)."""
+        """Return every rank's value, by rank, on every rank (picklable, small)."""
         if self.size == 1:
             return [value]
         import horovod.tensorflow as hvd
@@ -132,8 +132,8 @@ class Ranks:
         with lost_peer_is_try_again():
             return list(hvd.allgather_object(value))
 
-    def leave_together(self) -> None:
-        """Waits for all ranks, then takes Horovod down: to the others, one that left early would look lost."""
+    def barrier_and_shutdown(self) -> None:
+        """Wait for all ranks, then shut Horovod down: the others would take a rank that ends early for lost."""
         if self.size == 1:
             return
         import horovod.tensorflow as hvd
@@ -142,10 +142,10 @@ class Ranks:
         hvd.shutdown()
 
     @contextmanager
-    def left_on_failure(self) -> Iterator[None]:
-        """Take Horovod down when the block fails, so that what the other ranks wait for ends with an error at once.
+    def shutdown_on_failure(self) -> Iterator[None]:
+        """Shut Horovod down when the block fails, so that collectives of the other ranks fail at once.
 
-        A process that only ended would make Horovod in the others print its own account of a closed connection.
+        If the process only ended, Horovod in the others would print its own report of a closed connection.
         """
         try:
             yield
@@ -153,25 +153,25 @@ class Ranks:
             if self.size > 1 and "horovod.tensorflow" in sys.modules:
                 import horovod.tensorflow as hvd
 
-                # in a thread: it waits for a reply of every rank, which one that hangs never gives
-                leaving = threading.Thread(target=hvd.shutdown, name="leave", daemon=True)
-                leaving.start()
-                leaving.join(_SECONDS_TO_LEAVE)
+                # in a thread: it waits for a reply of every rank, and a rank that hangs never sends one
+                shutdown = threading.Thread(target=hvd.shutdown, name="shutdown", daemon=True)
+                shutdown.start()
+                shutdown.join(_SHUTDOWN_SECONDS)
             raise
 
     @property
     def reduce_gradients(self) -> Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] | None:
-        """:meth:`average`, or None where there is nothing to reduce."""
+        """:meth:`average`, or None for a single process."""
         return self.average if self.size > 1 else None
 
     @property
-    def reduce_moments(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
-        """:meth:`average_one`, or None where there is nothing to reduce."""
-        return self.average_one if self.size > 1 else None
+    def sync_moments(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
+        """:meth:`average_differentiably` for synchronized batch normalization, or None for a single process."""
+        return self.average_differentiably if self.size > 1 else None
 
 
 # In each cycle all ranks exchange the names of the tensors that are ready. Horovod's default of 1 ms costs each rank a
 # seventh of a core. GPUs keep it: their steps take tens of milliseconds and not a second.
 _CPU_CYCLE_MILLISECONDS = "10"
-_SECONDS_TO_LEAVE = 2.0
+_SHUTDOWN_SECONDS = 2.0
 _LEAST = {"RANK": 0, "SIZE": 1, "LOCAL_RANK": 0}

@@ -71,11 +71,11 @@ def rpn_box_loss_of_level(deltas: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def class_loss(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy, the mean over rows with a class.
+    """Softmax cross-entropy, the mean over regions with a class.
 
     Args:
         logits: float32 [R, K].
-        classes: int32 [R], 0 for background, -1 for rows that do not count.
+        classes: int32 [R], 0 for background, -1 for regions that do not count.
     """
     counted = tf.cast(classes >= 0, tf.float32)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -85,11 +85,11 @@ def class_loss(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 
 def box_loss(box_deltas: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Huber loss of the offsets predicted for the target's class, the mean over the elements of foreground rows.
+    """Huber loss of the offsets predicted for the target's class, the mean over the elements of foreground regions.
 
     Args:
         box_deltas: float32 [R, K, 4].
-        classes: int32 [R], > 0 for foreground; no other row counts.
+        classes: int32 [R], > 0 for foreground; no other region counts.
         targets: float32 [R, 4], already times the box weights.
     """
     counted = tf.cast(classes > 0, tf.float32)
@@ -99,7 +99,7 @@ def box_loss(box_deltas: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor) -> t
 
 
 def mask_loss_sum(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Sigmoid cross-entropy averaged over each row's pixels, then summed over rows by weight.
+    """Sigmoid cross-entropy averaged over each instance's pixels, then summed over instances by weight.
 
     Args:
         logits: float32 [R, n, n] of the target's class.

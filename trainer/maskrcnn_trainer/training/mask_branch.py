@@ -1,10 +1,10 @@
-"""The mask branch of a training step, computed for foreground rows alone.
+"""The mask branch of a training step, computed for foreground regions alone.
 
 Only foreground regions carry a mask loss, and early in training, or on pictures with few objects, most of the
-``k`` rows an image are none. Their number is known at run time only, while compiled code wants static shapes: so the
-foreground rows of the whole batch are moved to the front and padded to the smallest of a few sizes, and each size has
-a branch of its own. A branch returns the loss and its gradients: nothing but those crosses its border, so no
-intermediate result of the branches that did not run is kept or made up.
+``k`` regions an image are background. Their number is known at run time only, while compiled code needs static shapes:
+so the foreground regions of the whole batch are moved to the front and padded to the smallest of a few sizes, and each
+size has a branch of its own. A branch returns the loss and its gradients alone, so no intermediate result of the
+branches that did not run is kept or made up.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ class MaskGradients(NamedTuple):
     variables: list[tf.Tensor]
 
 
-def row_sizes(rows: int, *, coarse: bool = False) -> tuple[int, ...]:
-    """The static sizes that foreground rows are padded to.
+def padded_sizes(regions: int, *, coarse: bool = False) -> tuple[int, ...]:
+    """Return the static sizes that foreground regions are padded to.
 
-    0, then 8, 12, 16, 24, 32, ... up to ``rows``; with ``coarse`` 0, 16, 64, 256, ...: XLA compiles every branch.
+    0, then 8, 12, 16, 24, 32, ... up to ``regions``; with ``coarse`` 0, 16, 64, 256, ...: XLA compiles every branch.
     """
     sizes = [0]
     power = 16 if coarse else 8
-    while power < rows:
-        sizes += [size for size in ((power,) if coarse else (power, power * 3 // 2)) if size < rows]
+    while power < regions:
+        sizes += [size for size in ((power,) if coarse else (power, power * 3 // 2)) if size < regions]
         power *= 4 if coarse else 2
-    return (*sizes, rows)
+    return (*sizes, regions)
 
 
 def foreground_order(is_foreground: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Indices int32 [R] that bring the foreground rows of bool [R] to the front, their order kept, and their count."""
+    """Return indices int32 [R] that bring foreground regions of bool [R] to the front in their order, and the count."""
     flags = tf.cast(is_foreground, tf.int32)
     order = tf.argsort(1 - flags, stable=True)
     return order, tf.reduce_sum(flags)
@@ -66,23 +66,23 @@ def mask_gradients(
     features: Sequence[tf.Tensor],
     variables: Sequence[tf.Variable],
     is_foreground: tf.Tensor,
-    rows_forward: Callable[[list[tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    forward: Callable[[list[tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     weight: tf.Tensor,
     sizes: Sequence[int] | None = None,
 ) -> MaskGradients:
-    """Loss and gradients of the mask branch over the foreground rows of a batch.
+    """Return loss and gradients of the mask branch over the foreground regions of a batch.
 
     Args:
-        features: feature maps that the rows are cut from.
+        features: feature maps that the regions are cropped from.
         variables: the mask head's trainable variables.
-        is_foreground: bool [R] over the batch's candidate rows, R static.
-        rows_forward: given the feature maps and int32 [n] row numbers (n static), the mask logits and the mask targets
-            of these rows, float32 [n, r, r] each.
+        is_foreground: bool [R] over the batch's candidate regions, R static.
+        forward: given the feature maps and int32 [n] indices of regions (n static), returns mask logits and mask
+            targets of these regions, float32 [n, r, r] each.
         weight: float32 scalar factor of the loss in the gradients: the loss's weight times the loss scale.
-        sizes: rising row counts that may be computed, the last is R; default ``row_sizes(R)``.
+        sizes: rising numbers of regions that may be computed, the last is R; default ``padded_sizes(R)``.
     """
-    rows = int(is_foreground.shape[0])
-    chosen_sizes = tuple(sizes or row_sizes(rows))
+    regions = int(is_foreground.shape[0])
+    chosen_sizes = tuple(sizes or padded_sizes(regions))
     order, count = foreground_order(is_foreground)
     divisor = tf.maximum(tf.cast(count, tf.float32), 1.0)
 
@@ -94,7 +94,7 @@ def mask_gradients(
             weights = tf.cast(tf.range(size) < count, tf.float32)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch([*features, *variables])
-                logits, targets = rows_forward(list(features), order[:size])
+                logits, targets = forward(list(features), order[:size])
                 loss = mask_loss_sum(logits, targets, weights) / divisor
                 scaled = loss * weight
             sources = [*features, *variables]

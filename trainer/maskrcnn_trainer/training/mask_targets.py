@@ -17,14 +17,14 @@ def mask_targets(
     *,
     resolution: int,
 ) -> tf.Tensor:
-    """Samples each region's instance at the centres of a grid of cells, bilinearly, and cuts at one half.
+    """Sample each region's instance at the centres of a grid of cells, bilinearly, with a threshold of one half.
 
     Args:
-        boxes: float32 [R, 4], regions y1 x1 y2 x2 in canvas pixels.
+        boxes: float32 [R, 4], regions y1 x1 y2 x2 in pixels of the padded image.
         gt_boxes: float32 [R, 4], the box of each region's instance.
         masks: uint8 [B, N, M + 4, M + 4]: the instance inside its box resampled to M x M cells (255 = inside) with a
             zero border of two.
-        image_index, gt_index: int32 [R], where the instance stands in ``masks``.
+        image_index, gt_index: int32 [R], index of the instance in ``masks``.
         resolution: cells on a side of the grid, n.
 
     Returns:

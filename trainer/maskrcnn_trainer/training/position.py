@@ -1,4 +1,4 @@
-"""How far a training has come in the stream of its records, and in which order it reads them."""
+"""Position of a training in the stream of its records, and the order in which it reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WINDOW_ORDER = 1
 
 @dataclass(frozen=True)
 class DataPosition:
-    """A place in the global stream of images.
+    """A position in the global stream of images.
 
     The stream is the same for any number of ranks and any batch size, so a training that continues with others of them
     continues at the same image.
@@ -42,6 +42,23 @@ class DataPosition:
     def state(self) -> dict[str, int]:
         """Return the entries of a checkpoint's state from which :func:`resumed_position` makes this position."""
         return {"order": ORDER_VERSION if self.window is None else _WINDOW_ORDER, "position": self.images}
+
+
+@dataclass(frozen=True)
+class DataProgress:
+    """The positions that a training passes, by its number of steps.
+
+    Attributes:
+        start: where this process starts or continues.
+        images_per_step: over all ranks.
+    """
+
+    start: DataPosition
+    images_per_step: int
+
+    def after(self, step: int) -> DataPosition:
+        """Return the position after ``step`` steps (at least ``start.step``)."""
+        return self.start.after(step, self.images_per_step)
 
 
 def resumed_position(checkpoint: ModelFile, spec: ExperimentSpec, *, num_records: int) -> DataPosition:

@@ -9,6 +9,7 @@ import numpy as np
 
 from maskrcnn_trainer.data.categories import Categories, compare_categories, require_agreement
 from maskrcnn_trainer.data.class_map import ClassMap, class_map_for
+from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.data.summary import RecordSummary, record_summary
 from maskrcnn_trainer.evaluation.validation_data import ValidationData, open_validation
@@ -23,12 +24,14 @@ class TrainingData:
 
     Attributes:
         records: the training records.
+        records_digest: of the training records.
         class_map: category ids of the data to the model's classes, and their names.
         plan: steps, epochs, evaluations.
         validation: records and annotations of the evaluations.
     """
 
     records: RecordIndex
+    records_digest: str
     class_map: ClassMap
     plan: StepPlan
     validation: ValidationData
@@ -72,7 +75,7 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
         plan.num_epochs,
         plan.steps_per_eval,
     )
-    return TrainingData(records, class_map, plan, validation)
+    return TrainingData(records, records_digest(records), class_map, plan, validation)
 
 
 def _compared_categories(summary: RecordSummary, validation: ValidationData) -> dict[int, str]:

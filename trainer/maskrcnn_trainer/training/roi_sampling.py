@@ -41,13 +41,13 @@ class RoiSampling:
 
 
 class SampledRois(NamedTuple):
-    """S regions an image, foreground rows first.
+    """S regions an image, foreground first.
 
     Attributes:
         boxes: float32 [B, S, 4], y1 x1 y2 x2 in pixels of the padded image.
-        classes: int32 [B, S], model ids >= 1 for foreground, 0 for background, -1 for rows that carry no loss.
+        classes: int32 [B, S], model ids >= 1 for foreground, 0 for background, -1 for regions that carry no loss.
         box_targets: float32 [B, S, 4], dy dx dh dw times their weights, 0 where not foreground.
-        gt_index: int32 [B, S], the instance with the best IoU; meaningful for foreground rows.
+        gt_index: int32 [B, S], the instance with the best IoU; meaningful for foreground regions.
     """
 
     boxes: tf.Tensor
@@ -67,12 +67,12 @@ def sample_rois(
 ) -> SampledRois:
     """Draw exactly ``settings.batch_size_per_im`` regions an image from the proposals and the true boxes.
 
-    An image that offers too few candidates is filled up with rows of class -1, which no loss counts: surplus
-    foreground, regions between the thresholds, padding. Labeling such rows background would teach that boxes which lie
-    well on an object are none.
+    An image that offers too few candidates is filled up with regions of class -1, which no loss counts: surplus
+    foreground, regions between the thresholds, padding. With background as their label, the network would learn that
+    boxes which lie well on an object are background.
 
     Args:
-        proposals: float32 [B, P, 4]; rows without area are padding.
+        proposals: float32 [B, P, 4]; boxes without area are padding.
         gt_boxes: float32 [B, N, 4], padded with -1.
         gt_classes: int32 [B, N] model ids >= 1, padded with -1.
         position: int64 [B], the images' global positions.
@@ -82,7 +82,7 @@ def sample_rois(
     gt_boxes = tf.cast(gt_boxes, tf.float32)
     is_instance = gt_classes > 0
     candidates = tf.stop_gradient(tf.concat([gt_boxes, tf.cast(proposals, tf.float32)], axis=1))
-    rows = candidates.shape[1]
+    candidate_count = candidates.shape[1]
     size = settings.batch_size_per_im
 
     overlap = tf.where(is_instance[:, None, :], iou(candidates, gt_boxes), -1.0)
@@ -98,33 +98,33 @@ def sample_rois(
     background_found = tf.reduce_sum(tf.cast(is_background, tf.int32), axis=1, keepdims=True)
 
     # One sort puts foreground, background and the rest one behind the other, each in random order.
-    key = uniform(seed, position, Stream.ROIS, [rows])
+    key = uniform(seed, position, Stream.ROIS, [candidate_count])
     tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_background, tf.float32)
     order = tf.argsort(tier + 0.5 * key, axis=1, direction="DESCENDING", stable=True)
 
-    row = tf.range(size, dtype=tf.int32)[None, :]
+    slot = tf.range(size, dtype=tf.int32)[None, :]
     foreground = tf.minimum(foreground_found, settings.foreground_limit)
     background = tf.minimum(background_found, size - foreground)
     surplus = foreground_found - foreground
-    filler = row - foreground - background
+    filler = slot - foreground - background
     index = tf.where(
-        row < foreground,
-        row,
+        slot < foreground,
+        slot,
         tf.where(
-            row < foreground + background,
-            row + surplus,
+            slot < foreground + background,
+            slot + surplus,
             tf.where(filler < surplus, foreground + filler, foreground_found + background_found + filler - surplus),
         ),
     )
-    chosen = tf.gather(order, tf.minimum(index, rows - 1), axis=1, batch_dims=1)
+    chosen = tf.gather(order, tf.minimum(index, candidate_count - 1), axis=1, batch_dims=1)
 
     boxes = tf.gather(candidates, chosen, axis=1, batch_dims=1)
     gt_index = tf.gather(best, chosen, axis=1, batch_dims=1)
-    takes_class = row < foreground
+    takes_class = slot < foreground
     classes = tf.where(
         takes_class,
         tf.gather(gt_classes, gt_index, axis=1, batch_dims=1),
-        tf.where(row < foreground + background, 0, -1),
+        tf.where(slot < foreground + background, 0, -1),
     )
     targets = encode(tf.gather(gt_boxes, gt_index, axis=1, batch_dims=1), boxes, settings.bbox_reg_weights)
     return SampledRois(

@@ -23,7 +23,7 @@ class TrainSettings:
         rpn_batch_size_per_im: anchors sampled an image, the divisor of the RPN score loss.
         pre_nms_topn, post_nms_topn, nms_threshold, rpn_min_size: of the proposals in training.
         sampling: of the regions of interest.
-        mask_resolution: side of a predicted mask; regions are cut out at half of it for masks, a quarter for boxes.
+        mask_resolution: side of a predicted mask; crops have half of it for masks, a quarter for boxes.
         rpn_box_loss_weight, fast_rcnn_box_loss_weight, mrcnn_weight_loss_mask: weights of three losses.
     """
 

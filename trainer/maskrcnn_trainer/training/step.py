@@ -15,7 +15,7 @@ from maskrcnn_trainer.model.roi_align import roi_align
 from maskrcnn_trainer.training import losses
 from maskrcnn_trainer.training.decay import WeightDecay
 from maskrcnn_trainer.training.loss_scale import LossScale
-from maskrcnn_trainer.training.mask_branch import mask_gradients, opaque, row_sizes
+from maskrcnn_trainer.training.mask_branch import mask_gradients, opaque, padded_sizes
 from maskrcnn_trainer.training.mask_targets import mask_targets
 from maskrcnn_trainer.training.optimizer import MomentumOptimizer, learning_rate_at, squared_norm
 from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
@@ -38,8 +38,8 @@ class TrainStep:
     Args:
         network: its trainable variables are updated in place.
         settings: see ``TrainSettings.from_spec``.
-        anchors: float32 [A, 4] of ``canvas``, as ``generate_anchors`` makes them.
-        canvas: (height, width) of the batch's images in pixels.
+        anchors: float32 [A, 4] of a padded image, as ``generate_anchors`` makes them.
+        image_size: (height, width) of the padded images of a batch in pixels.
         average: reduces a list of float32 tensors to their means over all ranks; None = one rank.
         jit_compile: compile forward and backward with XLA. The reduction and the update stay outside.
 
@@ -52,17 +52,17 @@ class TrainStep:
         network: MaskRCNN,
         settings: TrainSettings,
         anchors: NDArray[Any],
-        canvas: tuple[int, int],
+        image_size: tuple[int, int],
         *,
         average: Average | None = None,
         jit_compile: bool = False,
     ) -> None:
         self.network = network
         self.settings = settings
-        self.canvas = canvas
+        self.image_size = image_size
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="global_step")
         self._anchors = tf.constant(anchors, tf.float32)
-        self._level_sizes = tuple(anchors_per_level(network.architecture, canvas).values())
+        self._level_sizes = tuple(anchors_per_level(network.architecture, image_size).values())
         self._average = average
         self._compiled = jit_compile
 
@@ -86,7 +86,7 @@ class TrainStep:
 
         Returns:
             float32 scalars, means over ranks: ``total_loss`` (with decay), the five of ``LOSSES``, ``l1_loss``,
-            ``l2_loss``, ``foreground_rois`` (rows of the batch with a mask loss), ``learning_rate``, ``loss_scale``
+            ``l2_loss``, ``foreground_rois`` (regions of the batch with a mask loss), ``learning_rate``, ``loss_scale``
             (1 without scaling); bool scalars ``updated`` (False where gradients were not finite) and ``finite``
             (False: training cannot continue; with loss scaling, overflowing gradients alone count only when the scale
             cannot become less); int64 scalar ``overflowed`` (see :meth:`overflowed_variable`); ``flags``.
@@ -168,7 +168,7 @@ class TrainStep:
         }
 
     def _forward_backward(self, batch: dict[str, tf.Tensor], scale: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Losses and foreground rows, float32 [6], and the gradients of the scaled loss, decay left out."""
+        """Return losses and foreground regions, float32 [6], and the gradients of the scaled loss without decay."""
         network, settings = self.network, self.settings
         images = batch["images"]
         others = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if not masked]
@@ -195,14 +195,14 @@ class TrainStep:
         if self._compiled:
             same = opaque([*maps, *rois])
             mask_maps, rois = same[: len(maps)], SampledRois(*same[len(maps) :])
-        rows, forward = self._mask_rows(batch, rois, levels)
+        is_foreground, forward = self._mask_forward(batch, rois, levels)
         masks = mask_gradients(
             features=mask_maps,
             variables=own,
-            is_foreground=rows,
-            rows_forward=forward,
+            is_foreground=is_foreground,
+            forward=forward,
             weight=mask_weight * scale,
-            sizes=row_sizes(int(rows.shape[0]), coarse=self._compiled),
+            sizes=padded_sizes(int(is_foreground.shape[0]), coarse=self._compiled),
         )
         rest = tape.gradient(
             [scaled, *maps],
@@ -210,9 +210,9 @@ class TrainStep:
             output_gradients=[tf.ones_like(scaled), *masks.features],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        by_place = {True: iter(masks.variables), False: iter(rest)}
-        gradients = [tf.cast(next(by_place[masked]), tf.float32) for masked in self._in_mask_head]
-        foreground = tf.reduce_sum(tf.cast(rows, tf.float32))
+        by_head = {True: iter(masks.variables), False: iter(rest)}
+        gradients = [tf.cast(next(by_head[masked]), tf.float32) for masked in self._in_mask_head]
+        foreground = tf.reduce_sum(tf.cast(is_foreground, tf.float32))
         return tf.stack([score, rpn_box, class_loss, box, mask_weight * masks.loss, foreground]), gradients
 
     def _rpn_losses(
@@ -236,7 +236,7 @@ class TrainStep:
             deltas,
             self._anchors,
             self._level_sizes,
-            self.canvas,
+            self.image_size,
             pre_nms_topn=settings.pre_nms_topn,
             post_nms_topn=settings.post_nms_topn,
             nms_threshold=settings.nms_threshold,
@@ -275,10 +275,10 @@ class TrainStep:
         )
         return tf.reshape(crops, [-1, size, size, crops.shape[-1]])
 
-    def _mask_rows(
+    def _mask_forward(
         self, batch: dict[str, tf.Tensor], rois: SampledRois, levels: list[int]
     ) -> tuple[tf.Tensor, Callable[[list[tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-        """Which of the B * k rows that can be foreground are, and the forward pass of some of them."""
+        """Return which of the B * k regions that can be foreground are, bool, and the forward pass of some of them."""
         limit = self.settings.sampling.foreground_limit
         images = int(batch["images"].shape[0])
         boxes = tf.reshape(rois.boxes[:, :limit], [-1, 4])
@@ -288,21 +288,21 @@ class TrainStep:
         instance = tf.gather(batch["gt_boxes"], rois.gt_index[:, :limit], axis=1, batch_dims=1)
         instance = tf.reshape(instance, [-1, 4])
 
-        def forward(maps: list[tf.Tensor], rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            row_boxes, row_images = tf.gather(boxes, rows), tf.gather(image_index, rows)
+        def forward(maps: list[tf.Tensor], chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            chosen_boxes, chosen_images = tf.gather(boxes, chosen), tf.gather(image_index, chosen)
             crops = self._crops(
                 dict(zip(levels, maps, strict=True)),
-                row_boxes[None],
+                chosen_boxes[None],
                 self.settings.mask_resolution // 2,
-                image_index=row_images[None],
+                image_index=chosen_images[None],
             )
-            logits = self.network.mask_outputs(crops, tf.maximum(tf.gather(classes, rows), 0))
+            logits = self.network.mask_outputs(crops, tf.maximum(tf.gather(classes, chosen), 0))
             targets = mask_targets(
-                row_boxes,
-                tf.gather(instance, rows),
+                chosen_boxes,
+                tf.gather(instance, chosen),
                 batch["cropped_gt_masks"],
-                row_images,
-                tf.gather(gt_index, rows),
+                chosen_images,
+                tf.gather(gt_index, chosen),
                 resolution=self.settings.mask_resolution,
             )
             return logits, targets

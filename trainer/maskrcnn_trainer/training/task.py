@@ -1,4 +1,4 @@
-"""The train task: what was asked for is checked, a training is run, and its result reported."""
+"""The train task: check the inputs, train, and report the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_trainer.runtime import prepare_tensorflow
 from maskrcnn_trainer.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.command import STARTED
-from maskrcnn_trainer.training.distributed import Ranks
+from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.inputs import read_inputs
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def train_task(
     output: str,
     environment: TaskEnvironment,
 ) -> int:
-    """``maskrcnn train`` as one rank of its gang (or as the only one).
+    """``maskrcnn train`` as one rank of its worker group (or as the only one).
 
     Args:
         spec_path: the experiment spec.
@@ -43,62 +43,51 @@ def train_task(
         environment: of the task.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
     """
-    ranks = Ranks.from_environ()
+    context = DistributedContext.from_environ()
     directory = Path(results_dir)
     token = os.environ.get(TOKEN_VARIABLE)
     guard = ownership_guard(directory, token)
     with (
-        only_training(directory, token) if ranks.rank == 0 else nullcontext(),
+        only_training(directory, token) if context.rank == 0 else nullcontext(),
         StopRequest() as stop,
         task_report(
             "train",
             directory,
             environment,
             started=STARTED,
-            rank=ranks.rank,
-            processes=ranks.size,
-            threads=ranks.threads,
+            rank=context.rank,
+            processes=context.size,
+            threads=context.threads,
             before_write=guard,
         ) as reporter,
         explained_failures(),
-        ranks.left_on_failure(),
+        context.shutdown_on_failure(),
     ):
         spec = read_inputs(spec_path)
         if use_amp:
             spec = spec.model_copy(update={"use_amp": True})
-        from maskrcnn_trainer.training.train import Training  # loads TensorFlow
+        from maskrcnn_trainer.training.train import train  # loads TensorFlow
 
         prepare_tensorflow(
-            threads=ranks.threads,
-            local_rank=ranks.local_rank,
+            threads=context.threads,
+            local_rank=context.local_rank,
             deterministic=spec.deterministic,
             seed=spec.seed,
             rewrite_cpu_graphs=False,
         )
-        ranks.initialise()
-        if ranks.rank == 0:
+        context.initialize()
+        if context.rank == 0:
             remove_leftovers(directory)
-        # Files are rank 0's business; the others see what it found.
+        # Only rank 0 reads and writes checkpoints; it broadcasts what the others need.
         store = (
-            CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if ranks.rank == 0 else None
+            CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if context.rank == 0 else None
         )
-        training = Training(
-            spec,
-            ranks,
-            store,
-            reporter,
-            stop,
-            key=key,
-            fingerprint=environment.fingerprint,
-            older_fingerprints=environment.older_fingerprints,
-        )
-        reporter.accepted()
-        training.run()
+        last = train(spec, context, store, reporter, stop, key=key, fingerprints=environment.fingerprints)
         if store is not None:
-            _conclude(training.data.plan.total_steps, store, reporter, output)
-        ranks.leave_together()
+            _conclude(last, store, reporter, output)
+        context.barrier_and_shutdown()
     return EXIT_OK
 
 

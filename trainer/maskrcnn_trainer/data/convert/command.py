@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Converts and reports.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the last word was reported.
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
     """
     environment = TaskEnvironment.from_environ()
     results_dir = Path(arguments.results_dir or arguments.output_dir)

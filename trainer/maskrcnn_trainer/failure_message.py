@@ -1,4 +1,4 @@
-"""Why a process of a group failed, passed to its launcher, so that one mistake is told once for all processes."""
+"""Failure of a process, sent to its launcher, which logs one failure for all processes of the worker group."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from maskrcnn_trainer.shared.messages import ErrorKey, Failure
 VARIABLE = "MASKRCNN_LAST_WORD_FD"
 
 
-def open_last_word() -> int:
+def open_failure_message() -> int:
     """Return a descriptor of a file in memory that a child inherits; VARIABLE names it to the child."""
-    return os.memfd_create("last-word")
+    return os.memfd_create("failure-message")
 
 
-def hand_over(failure: Failure) -> bool:
-    """Write the failure to the launcher's descriptor; False where there is no launcher that tells it."""
+def send_failure(failure: Failure) -> bool:
+    """Write the failure to the launcher's descriptor; return False where there is no launcher that logs it."""
     descriptor = os.environ.get(VARIABLE, "")
     if not (descriptor.isascii() and descriptor.isdecimal()):
         return False
@@ -27,7 +27,7 @@ def hand_over(failure: Failure) -> bool:
     return True
 
 
-def read_last_word(descriptor: int) -> Failure | None:
+def read_failure_message(descriptor: int) -> Failure | None:
     """Return what the child wrote, or None; close the descriptor."""
     try:
         text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
