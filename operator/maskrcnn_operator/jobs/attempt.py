@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.causes import Cause, still_known, subjects
-from maskrcnn_operator.jobs.ending import ending, last_word, succeeded_all_the_same
+from maskrcnn_operator.jobs.ending import ending, reported_result, succeeded_all_the_same
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
 from maskrcnn_operator.jobs.views import JobView, PodView
 from maskrcnn_operator.jobs.waiting import waiting_reason
@@ -146,7 +146,12 @@ def _live(attempt: Attempt, state: RunState, now: datetime) -> Run:
 
 def _succeeded(attempt: Attempt, now: datetime) -> Run:
     return _run(
-        attempt, RunState.SUCCEEDED, now, exit_code=EXIT_OK, result=last_word(attempt.pods), ended=_end(attempt, now)
+        attempt,
+        RunState.SUCCEEDED,
+        now,
+        exit_code=EXIT_OK,
+        result=reported_result(attempt.pods),
+        ended=_end(attempt, now),
     )
 
 

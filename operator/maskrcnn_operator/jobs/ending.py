@@ -82,7 +82,7 @@ def _failed_by_disruption(job: JobView | None) -> bool:
     )
 
 
-def last_word(pods: Sequence[PodView]) -> TaskResult | None:
+def reported_result(pods: Sequence[PodView]) -> TaskResult | None:
     """What index 0 said when it ended; of several pods of it, the succeeded one, else the newest that speaks."""
     first = [pod for pod in oldest_first(pods) if pod.index == 0 and pod.ended]
     said = (parse_result(pod.termination_message) for pod in reversed(first))
@@ -91,7 +91,7 @@ def last_word(pods: Sequence[PodView]) -> TaskResult | None:
 
 def succeeded_all_the_same(pods: Sequence[PodView]) -> bool:
     """Whether index 0 has said that the step is done, whatever became of its Job."""
-    result = last_word([pod for pod in pods if pod.succeeded])
+    result = reported_result([pod for pod in pods if pod.succeeded])
     return result is not None and result.code == EXIT_OK
 
 
@@ -100,7 +100,7 @@ def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
 
     Pods of an earlier start of its Job say nothing but which checkpoint there is.
     """
-    newest, result = pods_of_newest_start(job, pods), last_word(pods)
+    newest, result = pods_of_newest_start(job, pods), reported_result(pods)
     pod, disrupted = pod_whose_error_counts(newest), was_disrupted(job, newest)
     exit_code = pod.exit_code if pod else None
     if result and (pod is None or pod.index != 0 or parse_result(pod.termination_message) is None):

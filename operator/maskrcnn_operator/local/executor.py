@@ -18,7 +18,7 @@ from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, without_ours
 from maskrcnn_operator.local.process import AttemptProcess, Files
-from maskrcnn_operator.local.results import finished_result, last_word
+from maskrcnn_operator.local.results import finished_result, reported_result
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.shared.messages import TERMINATION_FILE
 
@@ -144,11 +144,11 @@ class LocalExecutor:
         directory = process.files.directory
         if code == EXIT_OK:
             result = finished_result(directory, wanted.fingerprints, self.workspace)
-            result = result or last_word(
+            result = result or reported_result(
                 directory, attempt=wanted.attempt, fingerprints=wanted.fingerprints, workspace=self.workspace
             )
         else:
-            result = last_word(
+            result = reported_result(
                 directory, attempt=wanted.attempt, fingerprints=wanted.fingerprints, workspace=self.workspace
             )
         return Run(

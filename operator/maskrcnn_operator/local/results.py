@@ -13,7 +13,7 @@ from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.shared.messages import RESULT_FILE, TERMINATION_FILE
 
 
-def last_word(
+def reported_result(
     directory: Path, *, attempt: int, fingerprints: Sequence[str], workspace: LocalWorkspace
 ) -> TaskResult | None:
     """The termination message of one attempt; None where it left none, or an older one is still there."""

@@ -10,8 +10,8 @@ import pytest
 from maskrcnn_operator.jobs.ending import (
     LOG_LENGTH,
     ending,
-    last_word,
     pod_whose_error_counts,
+    reported_result,
     succeeded_all_the_same,
 )
 from maskrcnn_operator.jobs.views import job_view, pod_view
@@ -122,13 +122,13 @@ def test_the_last_word_of_a_replaced_pod() -> None:
     stopped = pod_view(pod_object(name="a", phase="Failed", code=143, said=said(143, checkpointStep=5), ended=40))
     done = pod_view(pod_object(name="b", phase="Succeeded", code=0, said=said(0, checkpointStep=9), ended=80))
     mute = pod_view(pod_object(name="c", phase="Failed", code=1, said="Killed", ended=60))
-    first, second = last_word((stopped, done)), last_word((stopped, mute))
+    first, second = reported_result((stopped, done)), reported_result((stopped, mute))
     assert first is not None
     assert second is not None
     assert (first.checkpoint_step, second.checkpoint_step) == (9, 5)
     assert succeeded_all_the_same((stopped, done))
     assert not succeeded_all_the_same((stopped, mute))
-    assert last_word((mute,)) is None
+    assert reported_result((mute,)) is None
 
 
 def test_failed_pod_that_says_it_is_done_has_not_succeeded() -> None:
