@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_trainer.conversion import convert_dataset
 from maskrcnn_trainer.data.class_map import class_map_for
-from maskrcnn_trainer.data.convert import convert_dataset
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.data.records import index_records
 from maskrcnn_trainer.data.summary import record_summary

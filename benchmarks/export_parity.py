@@ -28,9 +28,9 @@ from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.detector import Detections, Detector, open_detector
 from maskrcnn_trainer.evaluation.validation import DetectorValidation
 from maskrcnn_trainer.evaluation.validation_data import open_validation
-from maskrcnn_trainer.launch.cpus import task_threads
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task.cpus import task_threads
 
 AP_TOLERANCE = 0.002
 PIXEL_TOLERANCE = 0.5

@@ -34,8 +34,8 @@ import numpy as np
 
 from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.images.decode import decode
-from maskrcnn_trainer.launch.cpus import usable_cpus
-from maskrcnn_trainer.runtime import BFLOAT16_CPU_FLAGS, cpu_flags
+from maskrcnn_trainer.task.cpus import usable_cpus
+from maskrcnn_trainer.task.runtime import BFLOAT16_CPU_FLAGS, cpu_flags
 from peer_environment import ROOT, model_garden_environ, model_garden_python
 from worker import Worker
 

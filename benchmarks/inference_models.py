@@ -24,11 +24,11 @@ from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.quantise import calibrated_tensors, quantised
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.modelfile import ModelFile, write_model_file
-from maskrcnn_trainer.progress import setup_logging
+from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.pruning.task import prune_model
 from maskrcnn_trainer.spec import parse_spec
+from maskrcnn_trainer.task.progress import setup_logging
 
 CLASSES = 91
 SPREAD = 0.5

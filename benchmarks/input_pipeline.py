@@ -77,7 +77,7 @@ def make_spec(name: str, size: int) -> ExperimentSpec:
 def records_of(name: str, data: Path, records: Path | None, scratch: Path) -> RecordIndex:
     folder = records / name if records else scratch / name
     if records is None:
-        from maskrcnn_trainer.data.convert import convert_dataset
+        from maskrcnn_trainer.conversion import convert_dataset
 
         convert_dataset(
             str(data / name / "images"),

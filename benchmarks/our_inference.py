@@ -20,8 +20,8 @@ def bfloat16_detector(model: Path, spec_file: str, batch: int, threads: int) -> 
     """A ``.tlt`` whose layers compute in bfloat16, whatever the processor has."""
     from maskrcnn_trainer.detector.tlt import NetworkDetector
     from maskrcnn_trainer.model.restore import network_of
-    from maskrcnn_trainer.modelfile import read_model_file
-    from maskrcnn_trainer.runtime import prepare_tensorflow
+    from maskrcnn_trainer.model_files.model_file import read_model_file
+    from maskrcnn_trainer.task.runtime import prepare_tensorflow
 
     prepare_tensorflow(threads=threads)
     stored = read_model_file(model, with_optimizer=False)

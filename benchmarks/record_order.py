@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.data.convert import convert_dataset
+from maskrcnn_trainer.conversion import convert_dataset
 from maskrcnn_trainer.data.crc32c import masked_crc32c
 from maskrcnn_trainer.data.order import permutation, window_shuffle
 from maskrcnn_trainer.data.reader import RecordReader

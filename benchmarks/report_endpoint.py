@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 import psutil  # noqa: E402
-from tests.unit.progress.many_trainings import clients, served  # noqa: E402
+from tests.unit.progress_endpoint.many_trainings import clients, served  # noqa: E402
 
-from maskrcnn_operator.progress.bounds import Bounds  # noqa: E402
+from maskrcnn_operator.progress_endpoint.bounds import Bounds  # noqa: E402
 
 MIB = 2**20
 

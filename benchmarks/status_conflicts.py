@@ -35,7 +35,7 @@ from tests.apiserver.plays import Play, PodFacts  # noqa: E402
 from tests.apiserver.scale import STEPS, create_experiments, make_claim  # noqa: E402
 
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE  # noqa: E402
-from maskrcnn_operator.progress.authority_secret import SECRET_NAME  # noqa: E402
+from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME  # noqa: E402
 
 REPORT = {"version": 1, "total_steps": 1000, "eta": "0:12:30", "graphical": {"loss": 0.61}}
 PATIENCE_SECONDS = 1800.0

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batches import write_batches, write_crowded
-from maskrcnn_trainer.launch.cpus import usable_cpus
+from maskrcnn_trainer.task.cpus import usable_cpus
 from peer_environment import ROOT, model_garden_environ, model_garden_python
 from worker import Worker
 

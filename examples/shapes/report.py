@@ -18,7 +18,7 @@ from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
 from maskrcnn_trainer.evaluation.drawing import comparison_picture, objects_of_results, write_image
 from maskrcnn_trainer.evaluation.evaluator import read_detections
 from maskrcnn_trainer.images.decode import decode
-from maskrcnn_trainer.modelfile import read_model_file
+from maskrcnn_trainer.model_files.model_file import read_model_file
 
 PICTURES = 4
 MIN_SCORE = 0.5

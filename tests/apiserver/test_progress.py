@@ -26,13 +26,13 @@ from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.listing import list_namespace
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.jobs.names import job_name, labels
-from maskrcnn_operator.progress.report import MAX_REPORT_BYTES
-from maskrcnn_operator.progress.server import POD_BURST, progress_app, serve
-from maskrcnn_operator.progress.tls import ServerCertificate
-from maskrcnn_operator.progress.tokens import TokenChecker
-from maskrcnn_operator.progress.writer import ProgressWriter
-from maskrcnn_trainer.posting import HttpPoster
-from maskrcnn_trainer.report import Reporter, TaskEnvironment
+from maskrcnn_operator.progress_endpoint.report import MAX_REPORT_BYTES
+from maskrcnn_operator.progress_endpoint.server import POD_BURST, progress_app, serve
+from maskrcnn_operator.progress_endpoint.tls import ServerCertificate
+from maskrcnn_operator.progress_endpoint.tokens import TokenChecker
+from maskrcnn_operator.progress_endpoint.writer import ProgressWriter
+from maskrcnn_trainer.task.posting import HttpPoster
+from maskrcnn_trainer.task.reporter import Reporter, TaskEnvironment
 
 pytestmark = pytest.mark.apiserver
 

@@ -15,8 +15,8 @@ from tests.monitoring import vocabulary
 
 from maskrcnn_operator.cli import build_parser
 from maskrcnn_operator.jobs.defaults import JobDefaults, PodIds, read_job_defaults
-from maskrcnn_operator.progress.authority_secret import SECRET_NAME
-from maskrcnn_operator.progress.certificates import AUTHORITY_LIFETIME, AUTHORITY_MARGIN
+from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME
+from maskrcnn_operator.progress_endpoint.certificates import AUTHORITY_LIFETIME, AUTHORITY_MARGIN
 
 ROOT = CHART.parents[1]
 GOLDEN = Path(__file__).with_name("golden")

@@ -18,7 +18,7 @@ from tests.apiserver.runtime.running import IMAGE, RunningOperator, options_for
 from tests.chart.conftest import CHART, Run
 
 from maskrcnn_operator.jobs.config import JobConfig
-from maskrcnn_operator.progress.authority_secret import SECRET_NAME
+from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 

@@ -26,7 +26,7 @@ from tests.cluster.team import Team
 from tests.monitoring.checks import complaints, firing, last_minutes, unanswered, unhealthy_rules
 from tests.monitoring.tools import PrometheusServer, tool
 
-from maskrcnn_trainer.modelfile import read_model_file
+from maskrcnn_trainer.model_files.model_file import read_model_file
 
 METRICS_PORT = 8080
 RULES = Path(__file__).resolve().parents[2] / "charts" / "maskrcnn-operator" / "files" / "rules.yaml"

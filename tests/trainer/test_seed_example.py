@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.cli import main
-from maskrcnn_trainer.launch.contents import entries
-from maskrcnn_trainer.launch.ours import is_ours
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.modelfile import MAGIC, read_model_file
+from maskrcnn_trainer.model_files.model_file import MAGIC, read_model_file
+from maskrcnn_trainer.results.contents import entries
+from maskrcnn_trainer.results.ours import is_ours
 
 # Trainings as processes that each import TensorFlow, on machines that may be busy.
 pytestmark = [pytest.mark.trainer, pytest.mark.slow, pytest.mark.timeout(2400)]

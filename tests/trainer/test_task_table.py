@@ -22,8 +22,8 @@ import tensorflow as tf
 import yaml
 
 from maskrcnn_trainer.cli import main
-from maskrcnn_trainer.launch.contents import entries
-from maskrcnn_trainer.launch.ours import is_written_by
+from maskrcnn_trainer.results.contents import entries
+from maskrcnn_trainer.results.ours import is_written_by
 from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, require_paths, rules, steps
 from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes, fields_for, fields_without_purpose

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from maskrcnn_trainer.data.convert.example import example_class, make_example
+from maskrcnn_trainer.conversion.example import example_class, make_example
 from maskrcnn_trainer.data.records import frame
 from maskrcnn_trainer.spec import ExperimentSpec
 

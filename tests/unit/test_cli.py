@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from maskrcnn_trainer.cli import main
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
 from maskrcnn_trainer.shared.version import version
 
 PROTOTXT = """

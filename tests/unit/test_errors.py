@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TryAgain, as_task_error, describe_error
-from maskrcnn_trainer.files import write_atomically
-from maskrcnn_trainer.report import task_report
 from maskrcnn_trainer.shared.files import LONGEST_NAME
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import write_atomically
+from maskrcnn_trainer.task.reporter import task_report
 
 
 @pytest.mark.parametrize(

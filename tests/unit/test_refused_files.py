@@ -9,15 +9,15 @@ import yaml
 from tests.unit.detector.constant_model import metadata, model_bytes, spec_fields
 from tests.unprivileged import Ended, open_directory, run_as_nobody
 
-from maskrcnn_trainer.modelfile import ModelFile, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
 
 MODULES = (
-    "maskrcnn_trainer.inference.task", "maskrcnn_trainer.data.convert.dataset", "maskrcnn_trainer.spec.importing",
+    "maskrcnn_trainer.inference.task", "maskrcnn_trainer.conversion.dataset", "maskrcnn_trainer.spec.importing",
     "maskrcnn_trainer.export.outputs", "maskrcnn_trainer.export.engine", "maskrcnn_trainer.launch", "onnx",
     "maskrcnn_trainer.detector.onnx_runtime", "cryptography.hazmat.primitives.ciphers.aead",
     "cryptography.hazmat.primitives.kdf.scrypt", "safetensors.numpy", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
-    "maskrcnn_trainer.modelfile", "encodings.utf_8_sig", "multiprocessing.spawn", "multiprocessing.synchronize",
-    "concurrent.futures.process",
+    "maskrcnn_trainer.model_files.model_file", "encodings.utf_8_sig", "multiprocessing.spawn",
+    "multiprocessing.synchronize", "concurrent.futures.process",
 )  # fmt: skip
 
 

@@ -13,17 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from maskrcnn_trainer.arguments import TaskParser, add_key, key_of, with_hyphens
-from maskrcnn_trainer.environment import TaskEnvironment, horovod_number
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
-from maskrcnn_trainer.progress import setup_logging
 from maskrcnn_trainer.shared.files import named_in_errors
 from maskrcnn_trainer.shared.messages import Failure
 from maskrcnn_trainer.shared.standard_streams import ClosedStream, open_closed_streams
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
-from maskrcnn_trainer.termination import termination_message, write_termination_message
+from maskrcnn_trainer.task.arguments import TaskParser, add_key, key_of, with_hyphens
+from maskrcnn_trainer.task.environment import TaskEnvironment, horovod_number
+from maskrcnn_trainer.task.progress import setup_logging
+from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
 log = logging.getLogger("maskrcnn")
 
@@ -221,8 +221,8 @@ def _print(text: str) -> None:
 
 
 def _decrypt(arguments: argparse.Namespace) -> int:
-    from maskrcnn_trainer.files import make_directory, write_atomically
-    from maskrcnn_trainer.modelfile import MAGIC, decrypt, require_model
+    from maskrcnn_trainer.model_files.model_file import MAGIC, decrypt, require_model
+    from maskrcnn_trainer.task.files import make_directory, write_atomically
 
     source, target = Path(arguments.model), Path(arguments.output)
     if arguments.output.endswith("/"):

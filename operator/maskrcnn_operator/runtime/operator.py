@@ -27,13 +27,13 @@ from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.metrics import server as metrics_server
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.metrics.plain_http import PlainServer
-from maskrcnn_operator.progress import server as report_server
-from maskrcnn_operator.progress.certificates import CertificateError
-from maskrcnn_operator.progress.listener import BoundedListener
-from maskrcnn_operator.progress.mounted import MountedCertificate
-from maskrcnn_operator.progress.tls import ServerCertificate
-from maskrcnn_operator.progress.tokens import TokenChecker
-from maskrcnn_operator.progress.writer import ProgressWriter
+from maskrcnn_operator.progress_endpoint import server as report_server
+from maskrcnn_operator.progress_endpoint.certificates import CertificateError
+from maskrcnn_operator.progress_endpoint.listener import BoundedListener
+from maskrcnn_operator.progress_endpoint.mounted import MountedCertificate
+from maskrcnn_operator.progress_endpoint.tls import ServerCertificate
+from maskrcnn_operator.progress_endpoint.tokens import TokenChecker
+from maskrcnn_operator.progress_endpoint.writer import ProgressWriter
 from maskrcnn_operator.runtime import health as health_server
 from maskrcnn_operator.runtime.handlers import make_handler
 from maskrcnn_operator.runtime.health import Health

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from maskrcnn_operator.cluster.lease import LeaseTimes
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.jobs.config import JobConfig, run_name
-from maskrcnn_operator.progress.server import REPORT_PATH
+from maskrcnn_operator.progress_endpoint.server import REPORT_PATH
 
 
 def cluster_settings(default_image: str | None = None, default_queue: str | None = None) -> Settings:

@@ -23,7 +23,7 @@ from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.core.plan import Event
 from maskrcnn_operator.jobs.config import JobConfig
-from maskrcnn_operator.progress.authority_secret import SECRET_NAME, obtain_authority
+from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME, obtain_authority
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("crd")]
 

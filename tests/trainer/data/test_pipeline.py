@@ -21,10 +21,10 @@ from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.failures import data_error
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.task.failures import data_error
 
 pytestmark = pytest.mark.trainer
 

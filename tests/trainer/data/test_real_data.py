@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn_trainer.conversion import convert_dataset
 from maskrcnn_trainer.data.class_map import class_map_for
-from maskrcnn_trainer.data.convert import convert_dataset
 from maskrcnn_trainer.data.pipeline import evaluation_dataset, training_dataset
 from maskrcnn_trainer.data.records import index_records
 from maskrcnn_trainer.data.summary import record_summary

@@ -12,8 +12,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskrcnn_trainer.conversion.images import check_image, encode_image
 from maskrcnn_trainer.data import examples, transforms
-from maskrcnn_trainer.data.convert.images import check_image, encode_image
 from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.images.decode import decode
 

@@ -18,7 +18,7 @@ from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.batch_norm import BatchNorm
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import assign_variables, network_of
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.pruning.apply import Retained, apply
 from maskrcnn_trainer.pruning.groups import Connectivity, connectivity
 

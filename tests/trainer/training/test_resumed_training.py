@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.data.convert.dataset import convert_dataset
-from maskrcnn_trainer.environment import TaskEnvironment
+from maskrcnn_trainer.conversion.dataset import convert_dataset
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
-from maskrcnn_trainer.report import Reporter
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
 from maskrcnn_trainer.spec import ExperimentSpec
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter
+from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.continuation import Continuation, find_continuation
 from maskrcnn_trainer.training.distributed import DistributedContext

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.progress import LogMeter
-from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.spec import StepPlan
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.progress import LogMeter
+from maskrcnn_trainer.task.reporter import Reporter
 from maskrcnn_trainer.training.step import LOSSES
 from maskrcnn_trainer.training.telemetry import Telemetry
 

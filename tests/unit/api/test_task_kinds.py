@@ -16,10 +16,10 @@ from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS, TASK_KINDS, Model, TaskKind
 from maskrcnn_operator.core.arguments import Placement, task_arguments
 from maskrcnn_operator.core.fields_read import fields_read
-from maskrcnn_trainer.arguments import with_hyphens
 from maskrcnn_trainer.cli import build_parser
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.task.arguments import with_hyphens
 
 OPERATOR = Path(maskrcnn_operator.__file__).parent
 TABLE = OPERATOR / "api" / "task_kinds.py"

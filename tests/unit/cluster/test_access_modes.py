@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.unit.cluster.conftest import FakeServer
-from tests.unit.progress.conftest import FakeTime
+from tests.unit.progress_endpoint.conftest import FakeTime
 
 from maskrcnn_operator.cluster.access_modes import KNOWN_SECONDS, MISSING_SECONDS, AccessModes
 from maskrcnn_operator.cluster.answers import UNDECODABLE

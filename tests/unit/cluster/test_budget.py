@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from tests.unit.progress.conftest import FakeTime
+from tests.unit.progress_endpoint.conftest import FakeTime
 
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of

@@ -16,19 +16,19 @@ OPERATOR = "operator/maskrcnn_operator"
 TRAINER = "trainer/maskrcnn_trainer"
 BREAKS = [
     ("operator-layers", f"{OPERATOR}/core/graph.py", "import maskrcnn_operator.jobs.names"),
-    ("operator-layers", f"{OPERATOR}/metrics/process.py", "import maskrcnn_operator.progress.bounds"),
+    ("operator-layers", f"{OPERATOR}/metrics/process.py", "import maskrcnn_operator.progress_endpoint.bounds"),
     ("operator-layers", f"{OPERATOR}/newcomer.py", ""),
-    ("trainer-layers", f"{TRAINER}/spec/steps.py", "import maskrcnn_trainer.artifacts"),
-    ("trainer-layers", f"{TRAINER}/files.py", "import maskrcnn_trainer.environment"),
-    ("trainer-layers", f"{TRAINER}/model/boxes.py", "import maskrcnn_trainer.launch.cpus"),
+    ("trainer-layers", f"{TRAINER}/spec/steps.py", "import maskrcnn_trainer.task.artifacts"),
+    ("trainer-layers", f"{TRAINER}/task/files.py", "import maskrcnn_trainer.model_files.model_file"),
+    ("trainer-layers", f"{TRAINER}/model/boxes.py", "import maskrcnn_trainer.data.records"),
     ("trainer-layers", f"{TRAINER}/newcomer.py", ""),
-    ("operator-of-trainer", f"{OPERATOR}/core/graph.py", "import maskrcnn_trainer.artifacts"),
-    ("operator-of-trainer", f"{OPERATOR}/local/runner.py", "import maskrcnn_trainer.launch.cpus"),
+    ("operator-of-trainer", f"{OPERATOR}/core/graph.py", "import maskrcnn_trainer.task.artifacts"),
+    ("operator-of-trainer", f"{OPERATOR}/local/runner.py", "import maskrcnn_trainer.task.cpus"),
     ("operator-of-trainer", f"{OPERATOR}/runtime/command.py", "import maskrcnn_trainer.newcomer"),
     ("operator-of-trainer", f"{OPERATOR}/runtime/command.py", "import numpy"),
-    ("trainer-without-kubernetes", f"{TRAINER}/report.py", "import maskrcnn_operator.api.reasons"),
-    ("trainer-without-kubernetes", f"{TRAINER}/posting.py", "import aiohttp"),
-    ("specification-alone", f"{TRAINER}/spec/steps.py", "import maskrcnn_trainer.environment"),
+    ("trainer-without-kubernetes", f"{TRAINER}/task/reporter.py", "import maskrcnn_operator.api.reasons"),
+    ("trainer-without-kubernetes", f"{TRAINER}/task/posting.py", "import aiohttp"),
+    ("specification-alone", f"{TRAINER}/spec/steps.py", "import maskrcnn_trainer.task.environment"),
     ("specification-alone", f"{TRAINER}/spec/steps.py", "import maskrcnn_trainer.newcomer"),
     ("specification-alone", f"{TRAINER}/spec/rules.py", "import numpy"),
     ("local-without-kubernetes", f"{OPERATOR}/local/runner.py", "import maskrcnn_operator.metrics.process"),
@@ -39,7 +39,7 @@ BREAKS = [
     ("decisions-without-io", f"{OPERATOR}/jobs/names.py", "from urllib.request import urlopen"),
     ("decisions-without-io", f"{TRAINER}/spec/steps.py", "import time"),
     ("decisions-without-io", f"{OPERATOR}/core/plan.py", "import sqlite3"),
-    ("decisions-without-io", f"{OPERATOR}/core/plan.py", "import maskrcnn_trainer.files"),
+    ("decisions-without-io", f"{OPERATOR}/core/plan.py", "import maskrcnn_trainer.task.files"),
 ]
 """Identifier of a contract, a file, and the line that breaks the contract when added to that file."""
 

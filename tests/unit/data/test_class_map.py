@@ -7,7 +7,7 @@ import pytest
 
 from maskrcnn_trainer.data.class_map import ClassMap, class_map_for, class_map_of, same_class_map
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 
 GAPS = {1: "person", 2: "bicycle", 13: "stop sign", 90: "toothbrush"}
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from maskrcnn_trainer.arguments import with_hyphens
 from maskrcnn_trainer.cli import build_parser, main
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.task.arguments import with_hyphens
 
 ROOT = Path(__file__).resolve().parents[3]
 WITHOUT_VALUE = ("--multi-node", "--launch_cuda_blocking", "--force_ptq", "-v")

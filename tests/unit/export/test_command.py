@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.arguments import with_hyphens
 from maskrcnn_trainer.cli import build_parser, main
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
 from maskrcnn_trainer.export.outputs import ExportFiles, model_file
+from maskrcnn_trainer.task.arguments import with_hyphens
 
 MODEL = Path("/models/model.step-9.tlt")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_trainer.cli import main
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.launch import LaunchSettings, command, launch
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 

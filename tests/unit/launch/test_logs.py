@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.launch import logs as logs_module
 from maskrcnn_trainer.launch.logs import KEPT_ATTEMPTS, KeptLog, log_file, remove_old_logs
-from maskrcnn_trainer.launch.ownership import await_claim, claim
 from maskrcnn_trainer.launch.processes import WorkerGroup
+from maskrcnn_trainer.results.ownership import await_claim, claim
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 FINGERPRINT = "a8c47326caeee986b816f946d049d9ad-v1"
 

@@ -180,8 +180,8 @@ def test_process_whose_parent_ended_before_it_began_does_not_run() -> None:
 
 REFUSED = (
     "from maskrcnn_trainer.errors import InvalidInput, TryAgain\n"
-    "from maskrcnn_trainer.report import task_report\n"
-    "from maskrcnn_trainer.progress import setup_logging\n"
+    "from maskrcnn_trainer.task.reporter import task_report\n"
+    "from maskrcnn_trainer.task.progress import setup_logging\n"
     "setup_logging({rank})\n"
     "with task_report('train', {folder!r}, rank={rank}):\n"
     "    raise {error}"

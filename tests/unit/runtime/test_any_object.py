@@ -31,9 +31,9 @@ from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
 from maskrcnn_operator.jobs.views import event_view, job_view, pod_view
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
-from maskrcnn_operator.progress.authorise import Peer, authorise, peer_of, speaks_for_current
-from maskrcnn_operator.progress.refusal import Refusal, Refused
-from maskrcnn_operator.progress.report import Report, parse_report
+from maskrcnn_operator.progress_endpoint.authorise import Peer, authorise, peer_of, speaks_for_current
+from maskrcnn_operator.progress_endpoint.refusal import Refusal, Refused
+from maskrcnn_operator.progress_endpoint.report import Report, parse_report
 from maskrcnn_operator.runtime.unreadable import UnreadableObjects
 
 Object = dict[str, Any]

@@ -18,9 +18,9 @@ from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
 from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, LEASES, Resource
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process
-from maskrcnn_operator.progress.listener import BoundedListener
-from maskrcnn_operator.progress.tls import ServerCertificate
-from maskrcnn_operator.progress.writer import ProgressWriter
+from maskrcnn_operator.progress_endpoint.listener import BoundedListener
+from maskrcnn_operator.progress_endpoint.tls import ServerCertificate
+from maskrcnn_operator.progress_endpoint.writer import ProgressWriter
 from maskrcnn_operator.runtime import operator as operator_module
 from maskrcnn_operator.runtime import relisting as relisting_module
 from maskrcnn_operator.runtime import worker as worker_module

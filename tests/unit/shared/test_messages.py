@@ -11,8 +11,6 @@ import pytest
 
 import maskrcnn_operator
 import maskrcnn_trainer
-from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.shared import messages
 from maskrcnn_trainer.shared.messages import (
     ArtifactKey,
@@ -26,6 +24,8 @@ from maskrcnn_trainer.shared.messages import (
     StoredArtifact,
     TerminationMessage,
 )
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter
 
 PACKAGES = [Path(str(package.__file__)).parent for package in (maskrcnn_operator, maskrcnn_trainer)]
 SHARED = Path(messages.__file__).parent

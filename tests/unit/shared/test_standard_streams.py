@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
 
 CLOSED = ["", ">&-", "2>&-", "<&- >&- 2>&-"]
 PROTOTXT = """

@@ -10,7 +10,7 @@ import pytest
 from maskrcnn_operator.local.runner import Interrupts
 from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.shared.stop_signals import STOPPING, StopSignals, signals_handled
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.stopping import StopRequest
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from maskrcnn_trainer.launch.ours import is_ours, is_temporary, is_written_by, may_stand_unclaimed
+from maskrcnn_trainer.results.ours import is_ours, is_temporary, is_written_by, may_stand_unclaimed
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.modelfile import ModelFile, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
 from maskrcnn_trainer.training.checkpoint import CheckpointStore, steps_to_remove
 from maskrcnn_trainer.training.evaluations import best_step
 

@@ -11,7 +11,7 @@ import pytest
 
 from maskrcnn_trainer.data.records import frame, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
 from maskrcnn_trainer.training.checkpoint import CheckpointStore

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ownership import only_training
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import only_training
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 
 QUALITY = {2: 0.6, 4: 0.2, 6: 0.1, 8: 0.4}

@@ -8,7 +8,7 @@ import pytest
 
 from maskrcnn_trainer.data.order import permutation, window_shuffle
 from maskrcnn_trainer.errors import EXIT_INVALID, InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.training.position import DataPosition, resumed_position
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from maskrcnn_trainer.errors import InvalidInput, content_of
 
 if TYPE_CHECKING:
-    from maskrcnn_trainer.modelfile import ModelFile
+    from maskrcnn_trainer.model_files.model_file import ModelFile
 
 log = logging.getLogger(__name__)
 

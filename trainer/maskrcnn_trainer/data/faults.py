@@ -17,7 +17,7 @@ from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.failures import data_error
+from maskrcnn_trainer.task.failures import data_error
 
 
 def named_faults(

@@ -26,8 +26,8 @@ from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.failures import passed_through_tensorflow
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.task.failures import passed_through_tensorflow
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def training_dataset(
 
     Raises:
         InvalidInput: there are no records, or they have objects without masks. What is wrong with a single record shows
-            when it is read, as a ``tf.errors.OpError`` that ``data_error`` (:mod:`maskrcnn_trainer.failures`) explains.
+            when it is read, as a ``tf.errors.OpError`` that :func:`maskrcnn_trainer.task.failures.data_error` explains.
     """
     if len(index) == 0:
         raise InvalidInput(f"trainingFilePattern: {spec.data_config.training_file_pattern}: holds no records")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.crc32c import masked_crc32c
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import directory_fault
+from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from maskrcnn_trainer.detector.outputs import (
     tensor_shapes,
 )
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.failures import is_out_of_memory
 from maskrcnn_trainer.model.architecture import Architecture
+from maskrcnn_trainer.task.failures import is_out_of_memory
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -8,7 +8,7 @@ from pathlib import Path
 from maskrcnn_trainer.detector.interface import Detector
 from maskrcnn_trainer.detector.metadata import ExportMetadata, metadata_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import MAGIC, ONNX_BEGINNING, decrypt, require_model
+from maskrcnn_trainer.model_files.model_file import MAGIC, ONNX_BEGINNING, decrypt, require_model
 from maskrcnn_trainer.spec import ExperimentSpec
 
 ENGINE_MAGICS = (b"ftrt", b"ptrt")

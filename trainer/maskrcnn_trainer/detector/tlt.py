@@ -13,9 +13,9 @@ from maskrcnn_trainer.data.class_map import ClassMap, class_map_of
 from maskrcnn_trainer.detector.interface import Detections, detections_of_batch
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, refuse_unless_retrained
-from maskrcnn_trainer.runtime import compute_dtype, prepare_tensorflow
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, refuse_unless_retrained
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.task.runtime import compute_dtype, prepare_tensorflow
 
 if TYPE_CHECKING:
     from maskrcnn_trainer.model.network import MaskRCNN

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_trainer.data.coco import CocoDataset, checked_dataset
 from maskrcnn_trainer.data.coco_json import read_json
-from maskrcnn_trainer.data.convert.masks import BrokenSegmentation, to_rle
+from maskrcnn_trainer.data.segmentations import BrokenSegmentation, to_rle
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_curves import Curves, accumulate
 from maskrcnn_trainer.evaluation.coco_matching import IOU_THRESHOLDS, Matches, match_image

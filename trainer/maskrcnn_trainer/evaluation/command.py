@@ -6,12 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
 from maskrcnn_trainer.shared.messages import STATUS_FILE
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
+from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 OUTPUTS = (METRICS_FILE, DETECTIONS_FILE)
 
@@ -65,11 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
 
     if not (arguments.results_dir or environment.results_dir):
-        from maskrcnn_trainer.modelfile import require_model
+        from maskrcnn_trainer.model_files.model_file import require_model
 
         require_model(model_path)  # or a directory would be made beside a model that isn't there
 
-    from maskrcnn_trainer.evaluation.evaluate import evaluate_task
+    from maskrcnn_trainer.evaluation.task import evaluate_task
 
     evaluate_task(
         spec_path=arguments.experiment_spec,

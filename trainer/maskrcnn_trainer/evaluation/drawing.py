@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from maskrcnn_trainer.evaluation.paste import PastedMask
-from maskrcnn_trainer.files import write_atomically
+from maskrcnn_trainer.task.files import write_atomically
 
 Image = NDArray[Any]  # uint8 RGB [H, W, 3]
 Colour = tuple[int, int, int]

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_matching import Matches
@@ -38,8 +37,9 @@ from maskrcnn_trainer.evaluation.coco_results import (
     original_size,
 )
 from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
-from maskrcnn_trainer.progress import progress_bar
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
+from maskrcnn_trainer.task.artifacts import write_json_atomically
+from maskrcnn_trainer.task.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import logging
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE
+from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, use_gpu
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from maskrcnn_trainer.export.engine import check_tensorrt
     from maskrcnn_trainer.export.outputs import ExportFiles, model_file, refuse_existing
-    from maskrcnn_trainer.modelfile import require_model
+    from maskrcnn_trainer.model_files.model_file import require_model
 
     model = Path(arguments.model)
     output = model_file(arguments.output_file, model, arguments.results_dir or environment.results_dir, key)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import write_atomically
-from maskrcnn_trainer.modelfile import encrypt
+from maskrcnn_trainer.model_files.model_file import encrypt
 from maskrcnn_trainer.spec.task_table import DEEPSTREAM_CONFIG_FILE, DEEPSTREAM_LABELS_FILE
+from maskrcnn_trainer.task.files import write_atomically
 
 log = logging.getLogger(__name__)
 

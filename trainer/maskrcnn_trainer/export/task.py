@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.detector.tlt import read_trained_model
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.export.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
@@ -28,17 +27,18 @@ from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision
 from maskrcnn_trainer.export.outputs import PLAIN, ExportFiles, write_model
 from maskrcnn_trainer.export.quantise import FLOAT_LAYERS, calibrated_tensors, quantised
-from maskrcnn_trainer.failures import explained_failures
-from maskrcnn_trainer.files import make_directory, write_atomically
-from maskrcnn_trainer.launch.cpus import task_threads
-from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.report import task_report
-from maskrcnn_trainer.runtime import prepare_tensorflow
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import ExperimentSpec, load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failures import explained_failures
+from maskrcnn_trainer.task.files import make_directory, write_atomically
+from maskrcnn_trainer.task.reporter import task_report
+from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,18 @@ import argparse
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_gpu_index, add_key, add_spec, key_of, results_dir_of, use_gpu
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.task.arguments import (
+    IgnoredFlag,
+    add_gpu_index,
+    add_key,
+    add_spec,
+    key_of,
+    results_dir_of,
+    use_gpu,
+)
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 DEFAULT_THRESHOLD = 0.6
 

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.data.padded_image import PaddedImage, pad_image
 from maskrcnn_trainer.detector import Detections, Detector
 from maskrcnn_trainer.evaluation.coco_results import add_segmentation, found_objects
@@ -30,6 +29,7 @@ from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
 from maskrcnn_trainer.shared.files import LONGEST_NAME
+from maskrcnn_trainer.task.artifacts import write_json_atomically
 
 log = logging.getLogger(__name__)
 

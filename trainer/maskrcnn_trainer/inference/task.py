@@ -13,27 +13,27 @@ from pathlib import Path
 
 import cv2
 
-from maskrcnn_trainer.artifacts import write_json_atomically
 from maskrcnn_trainer.detector import open_detector
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.drawing import drawn_name
-from maskrcnn_trainer.failures import explained_memory
-from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map
 from maskrcnn_trainer.inference.labels import prediction_dataset
 from maskrcnn_trainer.inference.pipeline import InferenceResult, Output, run_inference
 from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.inference.stages import shares
-from maskrcnn_trainer.launch.contents import remove_ours, shown
-from maskrcnn_trainer.launch.cpus import task_threads
-from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ownership import ownership_guard
-from maskrcnn_trainer.progress import ReportedProgress
-from maskrcnn_trainer.report import task_report
+from maskrcnn_trainer.results.contents import remove_ours, shown
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import load_spec
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.artifacts import write_json_atomically
+from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failures import explained_memory
+from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.progress import ReportedProgress
+from maskrcnn_trainer.task.reporter import task_report
+from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 

@@ -11,21 +11,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn_trainer.artifacts import read_result
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
-from maskrcnn_trainer.failures import WHAT_TO_LOWER
-from maskrcnn_trainer.launch.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.launch.processes import Ended, WorkerGroup, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import ArtifactKey, Failure, ResultKey, StoredArtifact
 from maskrcnn_trainer.shared.stop_signals import StopSignals
 from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.task_table import TASKS
-from maskrcnn_trainer.termination import termination_message, write_termination_message
+from maskrcnn_trainer.task.artifacts import read_result
+from maskrcnn_trainer.task.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
+from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from maskrcnn_trainer.errors import (
     EXIT_TRY_AGAIN,
     EXIT_WORKSPACE_FULL,
 )
-from maskrcnn_trainer.failure_message import VARIABLE, open_failure_message, read_failure_message
-from maskrcnn_trainer.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 from maskrcnn_trainer.launch.parent import end_with_parent
 from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.task.failure_message import VARIABLE, open_failure_message, read_failure_message
+from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.spec.errors import shown
 
 if TYPE_CHECKING:
-    from maskrcnn_trainer.modelfile import ModelFile
+    from maskrcnn_trainer.model_files.model_file import ModelFile
     from maskrcnn_trainer.spec import ExperimentSpec
 
 LARGEST_MASK = 224

@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 
 
 def assign_variables(network: MaskRCNN, model: ModelFile) -> None:

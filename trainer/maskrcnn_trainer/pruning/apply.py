@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.pruning.groups import Connectivity, Slice
 from maskrcnn_trainer.pruning.retain import PruneSettings, check_excluded, retained_of_group
 

@@ -6,23 +6,23 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn_trainer.environment import TaskEnvironment
-from maskrcnn_trainer.failures import explained_failures
-from maskrcnn_trainer.launch.cpus import task_threads
-from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ownership import ownership_guard
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
 from maskrcnn_trainer.pruning.apply import apply, choose, parameter_count
 from maskrcnn_trainer.pruning.flops import network_flops
 from maskrcnn_trainer.pruning.groups import connectivity
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.pruning.table import Cost, cost_lines, pruning_table
-from maskrcnn_trainer.report import task_report
-from maskrcnn_trainer.runtime import prepare_tensorflow
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import parse_spec
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failures import explained_failures
+from maskrcnn_trainer.task.reporter import task_report
+from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 

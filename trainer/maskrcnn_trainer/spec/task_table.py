@@ -70,7 +70,7 @@ class TaskEntry:
 TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
     {
         TaskName.DATASET_CONVERT: TaskEntry(
-            module="maskrcnn_trainer.data.convert.command",
+            module="maskrcnn_trainer.conversion.command",
             help="COCO images and annotations to TFRecords",
             description="Convert a COCO data set (images and instance annotations) to the TFRecords that train and "
             "evaluate read.",

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskrcnn_trainer.artifacts import file_sha256
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file, write_model_file
-from maskrcnn_trainer.newest_checkpoint import newest_that_opens
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file, write_model_file
+from maskrcnn_trainer.model_files.newest_checkpoint import newest_that_opens
+from maskrcnn_trainer.task.artifacts import file_sha256
 from maskrcnn_trainer.training.evaluations import Evaluations, Metrics, best_step
 
 log = logging.getLogger(__name__)

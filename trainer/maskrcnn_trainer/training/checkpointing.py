@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from maskrcnn_trainer.evaluation.validation import Validation
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.modelfile import ModelFile
-from maskrcnn_trainer.report import Reporter
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.shared.fingerprints import as_members
 from maskrcnn_trainer.spec import ExperimentSpec
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.reporter import Reporter
+from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.continuation import saved_experiment
 from maskrcnn_trainer.training.distributed import DistributedContext

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from maskrcnn_trainer.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
+from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
+from maskrcnn_trainer.task.environment import TaskEnvironment
 
 STARTED = "Starting Mask R-CNN training."
 
@@ -57,7 +57,7 @@ def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
         InvalidInput: the command line cannot work.
         SystemExit: the spec or a file cannot; by then it is reported as the training would have.
     """
-    from maskrcnn_trainer.report import task_report
+    from maskrcnn_trainer.task.reporter import task_report
     from maskrcnn_trainer.training.inputs import read_inputs
 
     environment = TaskEnvironment.from_environ()

@@ -9,9 +9,10 @@ from typing import Any
 
 from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.shared.fingerprints import fingerprint_of
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan, plan_steps
+from maskrcnn_trainer.task.workspace import manifest_paths
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.position import DataPosition, resumed_position
@@ -24,7 +25,6 @@ from maskrcnn_trainer.training.resume import (
     check_same_records,
     has_same_records,
 )
-from maskrcnn_trainer.workspace import manifest_paths
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.environment import horovod_number
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.failures import lost_peer_is_try_again
-from maskrcnn_trainer.launch.cpus import task_threads, usable_cpus
 from maskrcnn_trainer.launch.rendezvous import RENDEZVOUS_VARIABLE
+from maskrcnn_trainer.task.cpus import task_threads, usable_cpus
+from maskrcnn_trainer.task.environment import horovod_number
+from maskrcnn_trainer.task.failures import lost_peer_is_try_again
 
 if TYPE_CHECKING:
     import tensorflow as tf

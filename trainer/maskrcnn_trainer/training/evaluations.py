@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_trainer.artifacts import file_sha256, write_json_atomically
 from maskrcnn_trainer.data.identity import records_digest
 from maskrcnn_trainer.data.records import RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_text
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
+from maskrcnn_trainer.task.artifacts import file_sha256, write_json_atomically
 
 log = logging.getLogger(__name__)
 

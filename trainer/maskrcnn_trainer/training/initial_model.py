@@ -11,9 +11,9 @@ from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import assign_variables
-from maskrcnn_trainer.modelfile import ModelFile
-from maskrcnn_trainer.report import Reporter
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.task.reporter import Reporter
 from maskrcnn_trainer.training.continuation import Continuation
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.preparation import TrainingData

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.progress import ProgressMeter
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.progress import ProgressMeter
+from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.not_finite import not_finite
 from maskrcnn_trainer.training.position import DataProgress

@@ -8,7 +8,7 @@ from typing import Any
 
 from maskrcnn_trainer.data.order import ORDER_VERSION, DataOrder
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.modelfile import ModelFile
+from maskrcnn_trainer.model_files.model_file import ModelFile
 from maskrcnn_trainer.spec import ExperimentSpec
 
 _WINDOW_ORDER = 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture, architecture_of
-from maskrcnn_trainer.modelfile import ModelFile, read_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, read_model_file
 from maskrcnn_trainer.spec import ExperimentSpec
 
 

@@ -7,14 +7,14 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import EXIT_OK
-from maskrcnn_trainer.failures import explained_failures
-from maskrcnn_trainer.launch.leftovers import remove_leftovers
-from maskrcnn_trainer.launch.ownership import TOKEN_VARIABLE, only_training, ownership_guard
-from maskrcnn_trainer.report import Reporter, task_report
-from maskrcnn_trainer.runtime import prepare_tensorflow
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, only_training, ownership_guard
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failures import explained_failures
+from maskrcnn_trainer.task.reporter import Reporter, task_report
+from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.command import STARTED
 from maskrcnn_trainer.training.distributed import DistributedContext

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.progress import ProgressMeter
-from maskrcnn_trainer.report import Reporter
 from maskrcnn_trainer.spec import StepPlan
+from maskrcnn_trainer.task.progress import ProgressMeter
+from maskrcnn_trainer.task.reporter import Reporter
 
 # Names on the screen, short enough for one line.
 SHOWN = {

@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
-from maskrcnn_trainer.files import make_directory
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.listing import variable_listing
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.progress import progress_bar
-from maskrcnn_trainer.report import Reporter
-from maskrcnn_trainer.runtime import compute_dtype, describe_runtime
 from maskrcnn_trainer.spec import ExperimentSpec
-from maskrcnn_trainer.stopping import StopRequest
+from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.progress import progress_bar
+from maskrcnn_trainer.task.reporter import Reporter
+from maskrcnn_trainer.task.runtime import compute_dtype, describe_runtime
+from maskrcnn_trainer.task.stopping import StopRequest
 from maskrcnn_trainer.training.agreement import check_same_on_all_ranks
 from maskrcnn_trainer.training.checkpoint import CheckpointStore
 from maskrcnn_trainer.training.checkpointing import CheckpointEvaluator, CheckpointWriter

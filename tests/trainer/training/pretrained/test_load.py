@@ -17,7 +17,7 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.modelfile import ModelFile, write_model_file
+from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
 from maskrcnn_trainer.training.pretrained import LoadReport, load_checkpoint
 
 pytestmark = pytest.mark.trainer

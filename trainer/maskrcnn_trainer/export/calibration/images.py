@@ -17,8 +17,8 @@ from maskrcnn_trainer.data.padded_image import pad_image
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import directory_fault
 from maskrcnn_trainer.images.decode import SUFFIXES, UnreadableImage, decode
+from maskrcnn_trainer.task.files import directory_fault
 
 log = logging.getLogger(__name__)
 

@@ -64,7 +64,7 @@ def load_checkpoint(
 
 def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # noqa: C901 - one case for each format
     """Read a file by what its content says it is; see `load_checkpoint`."""
-    from maskrcnn_trainer.modelfile import is_model_file
+    from maskrcnn_trainer.model_files.model_file import is_model_file
 
     prefix = _tf_prefix(path)
     if prefix is not None:

@@ -20,7 +20,7 @@ def read_our_model(path: Path, key: str | None, architecture: Architecture) -> S
     Raises:
         InvalidInput: a wrong key, a damaged file, or a pruned model whose widths this network does not have.
     """
-    from maskrcnn_trainer.modelfile import read_model_file
+    from maskrcnn_trainer.model_files.model_file import read_model_file
 
     model = read_model_file(path, key, with_optimizer=False)
     theirs = architecture_of(model)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.files import DAMAGED_ZIP
+from maskrcnn_trainer.task.files import DAMAGED_ZIP
 from maskrcnn_trainer.training.pretrained.source import Source, variable_name
 
 NOTE = (

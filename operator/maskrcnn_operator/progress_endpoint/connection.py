@@ -1,0 +1,163 @@
+"""One connection of the report endpoint, between TLS and HTTP: its bytes are counted, and its time is limited."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
+
+from maskrcnn_operator.progress_endpoint.bounds import Bounds, Phase, deadline
+
+TLS_SHUTDOWN_SECONDS = 1.0
+_HEAD_END = b"\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """Passes on what a client sends, within ``bounds``.
+
+    Args:
+        accepted: the client's socket.
+        address: the client's, without the port.
+        new_handler: returns the HTTP protocol; called once TLS is established.
+        on_cut: called if the connection is closed before its answer because of a bound.
+        on_end: called once the connection is closed.
+    """
+
+    def __init__(
+        self,
+        accepted: socket.socket,
+        address: str,
+        bounds: Bounds,
+        *,
+        new_handler: Callable[[], asyncio.Protocol],
+        on_cut: Callable[[], None],
+        on_end: Callable[[Connection], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.address = address
+        self.since = self._accepted = self._loop.time()
+        self._socket, self._bounds = accepted, bounds
+        self._new_handler, self._on_cut, self._on_end = new_handler, on_cut, on_end
+        self._phase = Phase.HANDSHAKE
+        self._handler: asyncio.Protocol | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._received = 0
+        self._tail = b""
+
+    @property
+    def phase(self) -> Phase:
+        """The connection's stage."""
+        closing = self._transport is not None and self._transport.is_closing()
+        return Phase.CLOSING if closing else self._phase
+
+    async def open(self, context: ssl.SSLContext) -> None:
+        """Make the TLS handshake; the connection then lives until ``on_end`` is called.
+
+        Raises:
+            OSError: no handshake; ``on_end`` has been called.
+        """
+        self.since = self._loop.time()
+        self._enter(Phase.HANDSHAKE)
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self, self._socket, ssl=context, ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS
+            )
+        except OSError as error:
+            # the error's frames hold asyncio's TLS buffer, and one of their futures holds the error: a cycle of 256 KiB
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            if self._phase is Phase.HANDSHAKE:
+                self._socket.close()
+                self._end()
+
+    def refuse(self) -> None:
+        """Close the connection, because of a bound, before :meth:`open`."""
+        self._on_cut()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection before :meth:`open`."""
+        self._socket.close()
+
+    def cut(self) -> None:
+        """Close the connection at once, because of a bound, after :meth:`open` was called."""
+        if self.phase is not Phase.CLOSING:
+            self._on_cut()
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once, after :meth:`open` was called."""
+        if self._transport is not None:
+            self._transport.abort()
+        # asyncio gives no transport before the handshake is complete, and one that has been closed twice ignores
+        # abort(); the end of the stream works in every case
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._enter(Phase.HEAD)
+        self._handler = self._new_handler()
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._received:
+            # empty lines before a request mean nothing (RFC 9112, 2.2); two of them look like the end of the headers
+            data = data.lstrip(b"\r\n")
+        data = data[: self._bounds.total_bytes - self._received]
+        if self._phase is Phase.HEAD:
+            self._read_head(data)
+        self._received += len(data)
+        if data and self._handler is not None and self.phase is not Phase.CLOSING:
+            self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._handler.eof_received() if self._handler is not None else None
+
+    def pause_writing(self) -> None:
+        if self._handler is not None:
+            self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._handler is not None:
+            self._handler.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            error.__traceback__ = None  # its frames hold asyncio's TLS buffer; the handler keeps the error
+        if self._handler is not None:
+            self._handler.connection_lost(error)
+        self._end()
+
+    def _read_head(self, data: bytes) -> None:
+        seen = self._tail + data
+        found = seen.find(_HEAD_END)
+        end = found + len(_HEAD_END) if found >= 0 else len(seen)
+        if self._received - len(self._tail) + end > self._bounds.head_bytes:
+            self.cut()
+        elif found >= 0:
+            self._tail = b""
+            self._enter(Phase.ANSWER)
+        else:
+            self._tail = seen[1 - len(_HEAD_END) :]
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline(phase, self._accepted, self._loop.time(), self._bounds), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self.cut()
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_end(self)

@@ -1,0 +1,120 @@
+"""What a running step posts: a line of its status.json and whose it is, checked before anything is done with it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from maskrcnn_operator.progress_endpoint.refusal import Refusal, Refused
+from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusKey
+
+MAX_REPORT_BYTES = 64 * 1024
+MAX_METRICS = 64
+"""Metrics of one record, and of the status."""
+MAX_NUMBER = 2**53
+"""Largest count: what every reader of JSON can hold."""
+
+_COUNTS = (StatusKey.STEP, StatusKey.TOTAL_STEPS, StatusKey.CHECKPOINT_STEP)
+_METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,62}")
+_ETA = re.compile(r"(\d{1,6} days?, )?\d{1,9}:\d{2}:\d{2}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report.
+
+    Attributes:
+        experiment_uid, attempt, fingerprint: whose it says to be; None where it does not say.
+        record: step, total_steps, eta, kpi, graphical and checkpointStep, each of the right type where it is there.
+    """
+
+    experiment_uid: str | None
+    attempt: int | None
+    fingerprint: str | None
+    record: Mapping[str, Any]
+
+
+def parse_report(body: bytes) -> Report:
+    """The report in a request's body.
+
+    Raises:
+        Refused: 400, naming the field; whatever the bytes are, nothing else is raised.
+    """
+    try:
+        content = json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        _refuse("the body is nested too deeply")
+    except ValueError as error:
+        _refuse(f"the body is no JSON: {_shortened(str(error))}")
+    if not isinstance(content, dict):
+        _refuse("the body must be one JSON object")
+    version = content.get(SenderKey.VERSION, MESSAGE_VERSION)
+    if type(version) is not int or version != MESSAGE_VERSION:
+        _refuse(f"{SenderKey.VERSION}: {MESSAGE_VERSION} is what is read here")
+    counts: dict[str, int | None] = {name: _count(content, name) for name in _COUNTS}
+    eta = _text(content, StatusKey.ETA, 40)
+    if eta is not None and not _ETA.fullmatch(eta):
+        _refuse(f"{StatusKey.ETA}: must be a duration as h:mm:ss")
+    kpi, graphical = _metrics(content, StatusKey.KPI), _metrics(content, StatusKey.GRAPHICAL)
+    if len(kpi | graphical) > MAX_METRICS:
+        _refuse(f"{StatusKey.KPI} and {StatusKey.GRAPHICAL}: at most {MAX_METRICS} metrics")
+    return Report(
+        experiment_uid=_text(content, SenderKey.EXPERIMENT_UID, 128),
+        attempt=_count(content, SenderKey.ATTEMPT),
+        fingerprint=_text(content, SenderKey.FINGERPRINT, 256),
+        record={**counts, StatusKey.ETA: eta, StatusKey.KPI: kpi, StatusKey.GRAPHICAL: graphical},
+    )
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise Refused(Refusal(400, "InvalidReport", message))
+
+
+def _shortened(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:200]
+
+
+def _count(content: Mapping[str, Any], name: str) -> int | None:
+    value = content.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_NUMBER:
+        _refuse(f"{name}: must be a whole number of 0 to 2^53, or null")
+    return value
+
+
+def _text(content: Mapping[str, Any], name: str, length: int) -> str | None:
+    value = content.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > length or not value.isprintable():
+        _refuse(f"{name}: must be a printable text of at most {length} characters, or null")
+    return value
+
+
+def _metrics(content: Mapping[str, Any], name: str) -> dict[str, int | float]:
+    values = content.get(name)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        _refuse(f"{name}: must be an object of numbers by name, or null")
+    if len(values) > MAX_METRICS:
+        _refuse(f"{name}: at most {MAX_METRICS} metrics")
+    for metric, value in values.items():
+        if not _METRIC_NAME.fullmatch(metric):
+            _refuse(f"{name}: a metric's name has letters, digits and _.:/@- and at most 63 characters")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _bounded(value):
+            _refuse(f"{name}.{metric}: must be a finite number")
+    return dict(values)
+
+
+def _bounded(value: float) -> bool:
+    return abs(value) <= MAX_NUMBER if isinstance(value, int) else math.isfinite(value)

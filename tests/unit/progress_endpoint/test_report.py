@@ -1,0 +1,127 @@
+"""Reports as they come in: the trainer's are taken, nonsense is refused by name, nothing else ever happens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskrcnn_operator.progress_endpoint.refusal import Refused
+from maskrcnn_operator.progress_endpoint.report import MAX_METRICS, Report, parse_report
+from maskrcnn_trainer.task.posting import compact_json
+from maskrcnn_trainer.task.reporter import Reporter, TaskEnvironment
+
+
+class Kept:
+    """A poster that keeps what it is given, as bytes on the wire."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def offer(self, record: Any) -> None:
+        self.bodies.append(compact_json(record))
+
+    def close(self) -> None:
+        pass
+
+
+def refused(body: bytes | dict[str, Any]) -> str:
+    with pytest.raises(Refused) as caught:
+        parse_report(body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert (caught.value.refusal.status, caught.value.refusal.reason) == (400, "InvalidReport")
+    return caught.value.refusal.message
+
+
+def test_everything_that_the_trainer_posts_is_taken(tmp_path: Path) -> None:
+    kept = Kept()
+    environment = TaskEnvironment(fingerprint="9f2c-v1", attempt=2, experiment_uid="uid")
+    reporter = Reporter("train", tmp_path, environment, poster=kept)
+    reporter.started("Starting.")
+    reporter.running(epoch=3, max_epoch=10, step=300, total_steps=1000, eta=750, time_per_epoch=100.2,
+                     graphical={"loss": 0.61, "images_per_second": 112.4})  # fmt: skip
+    reporter.running("Checkpoint written.", step=300, checkpoint_step=300)
+    reporter.running(step=301, eta=400000.0, kpi={"AP": 0.31, "AP50_max200": -1.0})
+    reporter.failed(RuntimeError("no \udcff text"))
+    reports = [parse_report(body) for body in kept.bodies]
+    assert [report.record["checkpointStep"] for report in reports] == [None, None, 300, 300, 300]
+    assert reports[1] == Report("uid", 2, "9f2c-v1", {
+        "step": 300, "total_steps": 1000, "checkpointStep": None, "eta": "0:12:30", "kpi": {},
+        "graphical": {"loss": 0.61, "images_per_second": 112.4},
+    })  # fmt: skip
+    assert reports[3].record["eta"] == "111:06:40"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"[1]", "one JSON object"),
+        (b"null", "one JSON object"),
+        (b'{"kpi": {"AP": NaN}}', "NaN is no number of JSON"),
+        (b'{"step": 1e3}', "step: must be a whole number"),
+        (b'{"step": ' + b"9" * 400 + b"}", "step: must be a whole number"),
+        (b'{"step": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        ({"version": 2}, "version: 1 is what is read here"),
+        ({"version": True}, "version: 1 is what is read here"),
+        ({"step": -1}, "step: must be"),
+        ({"step": True}, "step: must be"),
+        ({"total_steps": "10"}, "total_steps: must be"),
+        ({"checkpointStep": 2**53 + 1}, "checkpointStep: must be"),
+        ({"attempt": 1.5}, "attempt: must be"),
+        ({"eta": "soon"}, "eta: must be a duration"),
+        ({"eta": "0:00:01" * 30}, "eta: must be a printable text"),
+        ({"fingerprint": 7}, "fingerprint: must be a printable text"),
+        ({"fingerprint": "\ud800"}, "fingerprint: must be a printable text"),
+        ({"experimentUid": "a\nb"}, "experimentUid: must be a printable text"),
+        ({"kpi": [1]}, "kpi: must be an object"),
+        ({"kpi": {"AP": "0.3"}}, "kpi.AP: must be a finite number"),
+        ({"kpi": {"AP": None}}, "kpi.AP: must be a finite number"),
+        ({"kpi": {"AP": True}}, "kpi.AP: must be a finite number"),
+        ({"graphical": {"loss": 10**300}}, "graphical.loss: must be a finite number"),
+        (b'{"graphical": {"loss": 1e999}}', "graphical.loss: must be a finite number"),
+        ({"kpi": {"": 1}}, "a metric's name has"),
+        ({"kpi": {"a b": 1}}, "a metric's name has"),
+        ({"kpi": {"\ud800": 1}}, "a metric's name has"),
+        ({"kpi": {f"m{index}": 1 for index in range(MAX_METRICS + 1)}}, "kpi: at most 64 metrics"),
+        (
+            {"kpi": {f"k{index}": 1 for index in range(40)}, "graphical": {f"g{index}": 1 for index in range(40)}},
+            "kpi and graphical: at most 64 metrics",
+        ),
+    ],
+)
+def test_nonsense_is_refused_by_field(body: Any, said: str) -> None:
+    assert said in refused(body)
+
+
+def test_the_message_is_text_whatever_was_sent() -> None:
+    assert len(refused(b'{"a": "' + b"\x00" * 5000)) < 300
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ("version", "experimentUid", "fingerprint", "attempt", "step", "total_steps", "checkpointStep", "eta", "kpi",
+          "graphical", "message")  # fmt: skip
+
+
+@given(
+    st.binary(max_size=200)
+    | st.dictionaries(st.sampled_from(FIELDS), json_values).map(lambda x: json.dumps(x).encode())
+)
+def test_nothing_but_a_report_or_a_refusal_comes_of_any_bytes(body: bytes) -> None:
+    try:
+        found = parse_report(body)
+    except Refused as error:
+        assert error.refusal.status == 400
+        error.refusal.message.encode()
+    else:
+        json.dumps(dict(found.record), allow_nan=False).encode()

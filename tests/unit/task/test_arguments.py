@@ -1,0 +1,73 @@
+"""Both spellings of a flag, errors with exit code 64, old flags."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.task.arguments import IgnoredFlag, TaskParser, add_key, key_of, results_dir_of, with_hyphens
+from maskrcnn_trainer.task.environment import TaskEnvironment
+
+
+def test_underscores_become_hyphens_in_flags_only() -> None:
+    given = ["--image_dir", "my_dir", "--num_shards=4_0", "-np", "2", "--", "--keep_this"]
+    assert with_hyphens(given) == ["--image-dir", "my_dir", "--num-shards=4_0", "-np", "2", "--", "--keep_this"]
+
+
+def test_a_mistake_is_exit_code_64_and_nothing_is_guessed() -> None:
+    parser = TaskParser(prog="maskrcnn train")
+    parser.add_argument("--experiment-spec")
+    with pytest.raises(InvalidInput, match="unrecognized arguments: --experiment") as caught:
+        parser.parse_args(["--experiment", "x"])
+    assert caught.value.exit_code == 64
+
+
+def test_an_old_flag_warns_and_takes_its_value_along(caplog: pytest.LogCaptureFixture) -> None:
+    parser = TaskParser(prog="maskrcnn train")
+    parser.add_argument("--log-file", action=IgnoredFlag)
+    assert vars(parser.parse_args(["--log-file", "x.log"])) == {}
+    assert "--log-file has no meaning here" in caplog.text
+
+
+def test_the_key_of_the_command_line_wins_and_an_empty_one_is_none() -> None:
+    parser = TaskParser(prog="x")
+    add_key(parser)
+    environment = TaskEnvironment(key="from the environment")
+    assert key_of(parser.parse_args(["-k", "given"]), environment) == "given"
+    assert key_of(parser.parse_args(["-k", ""]), environment) == "from the environment"
+    assert key_of(parser.parse_args([]), TaskEnvironment()) is None
+
+
+def test_the_results_directory_is_the_flags_else_the_environments() -> None:
+    environment = TaskEnvironment(results_dir="/r")
+    assert results_dir_of("/given", environment, flag="-d") == "/given"
+    assert results_dir_of(None, environment, flag="-d") == "/r"
+    with pytest.raises(InvalidInput, match="-d is missing"):
+        results_dir_of(None, TaskEnvironment(), flag="-d")
+
+
+def test_help_names_the_defaults_that_say_something() -> None:
+    parser = TaskParser(prog="maskrcnn prune")
+    parser.add_argument("--granularity", type=int, default=8, help="multiples")
+    parser.add_argument("--key", help="the key")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--excluded", nargs="+", default=[], help="kept whole")
+    assert "multiples (default: 8)" in parser.format_help()
+    assert parser.format_help().count("(default") == 1
+
+
+def test_an_empty_value_is_refused_with_its_flag() -> None:
+    parser = TaskParser(prog="maskrcnn dataset_convert")
+    parser.add_argument("-o", "--output-dir")
+    with pytest.raises(InvalidInput, match="argument -o/--output-dir: the value is empty"):
+        parser.parse_args(["-o", ""])
+
+
+def test_a_key_that_is_not_utf8_is_refused_without_showing_it() -> None:
+    parser = TaskParser(prog="x")
+    add_key(parser)
+    with pytest.raises(InvalidInput, match="-k: the key has bytes that aren't UTF-8") as told:
+        key_of(parser.parse_args(["-k", "caf\udce9"]), TaskEnvironment())
+    assert "caf" not in str(told.value)
+    with pytest.raises(InvalidInput, match="MASKRCNN_KEY"):
+        TaskEnvironment.from_environ({"MASKRCNN_KEY": "caf\udce9"})

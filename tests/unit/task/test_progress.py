@@ -1,0 +1,149 @@
+"""Progress as log lines and as a bar, and who may speak."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from maskrcnn_trainer.task.progress import ReportedProgress, progress_bar, setup_logging
+from maskrcnn_trainer.task.reporter import Reporter
+
+PIPE = Console(file=io.StringIO(), force_terminal=False)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Records:
+    """A reporter that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.steps: list[tuple[int, int]] = []
+
+    def running(self, message: str = "", **fields: Any) -> None:
+        if message:
+            self.messages.append(message)
+        else:
+            assert list(fields["graphical"]) == ["images_per_second"]
+            self.steps.append((fields["step"], fields["total_steps"]))
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def test_log_lines_are_rare_and_the_last_is_always_there(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    with progress_bar("Training", 100, "steps", interval=10, console=PIPE, clock=clock) as progress:
+        for step in range(100):
+            clock.now += 0.5
+            progress.advance(loss=1.0 / (step + 1), learning_rate=2e-5)
+    assert [record.message for record in caplog.records] == [
+        "Training: 20/100 steps (20%), loss 0.0500, learning_rate 2.00e-05, 2.0000 steps/s, ETA 0:00:40",
+        "Training: 40/100 steps (40%), loss 0.0250, learning_rate 2.00e-05, 2.0000 steps/s, ETA 0:00:30",
+        "Training: 60/100 steps (60%), loss 0.0167, learning_rate 2.00e-05, 2.0000 steps/s, ETA 0:00:20",
+        "Training: 80/100 steps (80%), loss 0.0125, learning_rate 2.00e-05, 2.0000 steps/s, ETA 0:00:10",
+        "Training: 100/100 steps (100%), loss 0.0100, learning_rate 2.00e-05, 2.0000 steps/s, ETA 0:00:00",
+    ]
+
+
+def test_a_resumed_run_counts_from_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    with progress_bar("Training", 100, "steps", initial=60, console=PIPE, clock=clock) as progress:
+        clock.now += 10
+        progress.advance(20)
+        assert progress.rate == 2.0
+        assert progress.eta == 10.0
+    assert caplog.messages == ["Training: 80/100 steps (80%), 2.0000 steps/s, ETA 0:00:10"]
+
+
+def test_an_unknown_total(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with progress_bar("Reading", None, "records", console=PIPE, clock=Clock()) as progress:
+        progress.advance(7)
+        assert progress.eta is None
+    assert caplog.messages == ["Reading: 7 records"]
+
+
+def test_a_bar_on_a_terminal() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    log = logging.Logger("loud", level=logging.INFO)
+    with progress_bar("Evaluating", 10, "images", console=console, log=log) as progress:
+        progress.advance(10, loss=0.5)
+    assert "Evaluating" in screen.getvalue()
+    assert "10/10 images" in screen.getvalue()
+    assert "loss 0.5000" in screen.getvalue()
+
+
+def test_a_silent_rank_shows_no_bar() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    log = logging.Logger("quiet", level=logging.WARNING)
+    with progress_bar("Evaluating", 10, "images", console=console, log=log) as progress:
+        progress.advance(10)
+    assert screen.getvalue() == ""
+    assert progress.done == 10
+
+
+@pytest.mark.parametrize(
+    ("rank", "expected"), [(0, ["INFO    hello", "WARNING careful", "ERROR   broken"]), (3, ["[rank 3] broken"])]
+)
+def test_ranks_other_than_0_log_errors_alone(
+    root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, rank: int, expected: list[str]
+) -> None:
+    setup_logging(rank)
+    setup_logging(rank)
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    logging.getLogger("maskrcnn_trainer.x").info("hello")
+    logging.getLogger("maskrcnn_trainer.x").warning("careful")
+    logging.getLogger("maskrcnn_trainer.x").error("broken")
+    logging.getLogger("absl").info("chatter")
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == len(expected)
+    for line, end in zip(lines, expected, strict=True):
+        assert line.endswith(end)
+
+
+def test_progress_is_reported_every_ten_seconds_and_counted_in_one_phase() -> None:
+    clock, records = Clock(), Records()
+    with ReportedProgress(cast(Reporter, records), "Converting", "images", clock=clock) as progress:
+        for phase in ("Checking", "Converting"):
+            for done in range(1, 7):
+                clock.now += 4
+                progress.at(phase, done, 6)
+    assert records.messages == ["Checking: 3 of 6 images", "Checking: 6 of 6 images"]
+    assert records.steps == [(3, 6), (6, 6)]
+
+
+def test_each_phase_has_a_bar_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with ReportedProgress(cast(Reporter, Records()), "Converting", "images") as progress:
+        progress.at("Checking", 6, 6)
+        progress.at("Converting", 2, 6, unreadable=1)
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "Checking: 6/6 images (100%)",
+        "Converting: 2/6 images (33%)",
+    ]
+    assert "unreadable 1" in caplog.messages[1]

@@ -1,0 +1,168 @@
+"""``maskrcnn dataset_convert``: its flags, its progress and its report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from maskrcnn_trainer.conversion.dataset import MAX_SHARDS, ConversionSummary, convert_dataset
+from maskrcnn_trainer.conversion.interruption import stopping_on_sigterm
+from maskrcnn_trainer.errors import EXIT_OK
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, ownership_guard
+from maskrcnn_trainer.task.arguments import IgnoredFlag
+from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.progress import ReportedProgress
+from maskrcnn_trainer.task.reporter import task_report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the original toolkit."""
+    parser.add_argument(
+        "-i",
+        "--image-dir",
+        required=True,
+        type=_path,
+        metavar="DIR",
+        help="images; joined with each file_name",
+    )
+    parser.add_argument(
+        "-a",
+        "--annotations-file",
+        required=True,
+        type=_path,
+        metavar="FILE",
+        help="annotations: COCO instances JSON",
+    )
+    parser.add_argument(
+        "-o",
+        "--output-dir",
+        required=True,
+        type=_directory_of_records,
+        metavar="DIR",
+        help="TFRecords go here; made where absent",
+    )
+    parser.add_argument(
+        "-r",
+        "--results-dir",
+        type=_path,
+        metavar="DIR",
+        help="status.json and result.json go here (default: output_dir)",
+    )
+    parser.add_argument(
+        "-t", "--tag", help="prefix of the files (default: name of the annotation file without its extension)"
+    )
+    parser.add_argument(
+        "-s", "--num-shards", type=int, default=256, metavar="N", help=f"files to write, 1 to {MAX_SHARDS}"
+    )
+    masks = parser.add_mutually_exclusive_group()
+    masks.add_argument(
+        "--include-mask",
+        "--include-masks",
+        dest="include_mask",
+        action="store_true",
+        default=True,
+        help="write segmentation masks",
+    )
+    masks.add_argument(
+        "--no-include-mask",
+        "--no-include-masks",
+        dest="include_mask",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="write boxes and classes only (such records cannot train Mask R-CNN)",
+    )
+    parser.add_argument(
+        "--skip-bad-images",
+        action="store_true",
+        help="leave out images that cannot be used, with their objects; <tag>_warnings.json names them",
+    )
+    parser.add_argument(
+        "--crowd-as-objects", action="store_true", help="write iscrowd 1 as 0, so that training learns these objects"
+    )
+    parser.add_argument("--gpus", "--gpu-index", "--num-processes", "--log-file", action=IgnoredFlag, metavar="X")
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty, as that of a shell variable that is not set")
+    return text
+
+
+def _directory_of_records(text: str) -> str:
+    if found := sorted(set(text) & set("*?[],")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a path without * ? [ ] , but found {' '.join(found)}: training finds the records by a "
+            "pattern, in which these have a meaning"
+        )
+    return _path(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Converts and reports.
+
+    Returns:
+        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+    """
+    environment = TaskEnvironment.from_environ()
+    results_dir = Path(arguments.results_dir or arguments.output_dir)
+    guard = ownership_guard(results_dir, os.environ.get(TOKEN_VARIABLE))
+    processes = task_threads()
+    with (
+        stopping_on_sigterm(),
+        task_report(
+            "dataset_convert",
+            results_dir,
+            environment,
+            started="Starting tfrecords conversion.",
+            threads=processes,
+            before_write=guard,
+        ) as reporter,
+    ):
+
+        def before_publish() -> None:
+            guard()
+            reporter.accepted()
+            for directory in {results_dir, Path(arguments.output_dir)}:
+                remove_leftovers(directory)
+
+        with ReportedProgress(reporter, "Converting", "images") as progress:
+            summary = convert_dataset(
+                arguments.image_dir,
+                arguments.annotations_file,
+                arguments.output_dir,
+                tag=arguments.tag,
+                num_shards=arguments.num_shards,
+                include_mask=arguments.include_mask,
+                skip_bad_images=arguments.skip_bad_images,
+                crowd_as_objects=arguments.crowd_as_objects,
+                processes=processes,
+                progress=progress.at,
+                before_publish=before_publish,
+            )
+        reporter.succeeded(
+            "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
+        )
+    return EXIT_OK
+
+
+def metrics_of(summary: ConversionSummary) -> dict[str, float]:
+    """The numbers of a conversion under the names that are reported."""
+    return {
+        "images": summary.images,
+        "skipped_images": summary.skipped_images,
+        "objects": summary.objects,
+        "skipped_objects": summary.skipped,
+        "warned_images": summary.warned_images,
+        "seconds": round(summary.seconds, 3),
+    }
+
+
+def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
+    """What a conversion left behind."""
+    artifacts = {"records": summary.pattern}
+    if summary.warnings_file is not None:
+        artifacts["warnings"] = summary.warnings_file
+    return artifacts

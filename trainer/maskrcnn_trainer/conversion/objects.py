@@ -1,0 +1,157 @@
+"""The rules for one annotated object: left out, kept, or kept and reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from pycocotools import mask as coco_mask
+
+from maskrcnn_trainer.conversion.png import to_png
+from maskrcnn_trainer.data.coco import CocoAnnotation, CocoImage
+from maskrcnn_trainer.data.segmentations import BrokenSegmentation, is_outside_of_box, to_mask, to_rle
+
+Box = tuple[float, float, float, float]
+
+_CUT = 1.0  # pixels: a box that leaves the image by less is cut
+
+
+class Cause(StrEnum):
+    """Kinds of findings, in the words of the summary."""
+
+    FLAT_BOX = "box without an area"
+    BOX_OUTSIDE = "box reaches out of the image"
+    BOX_CUT = "box leaves the image by less than a pixel"
+    NO_POLYGONS = "empty segmentation"
+    BROKEN_SEGMENTATION = "broken segmentation"
+    MASK = "mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about an object that the user should know.
+
+    Attributes:
+        kind: ``box`` or ``mask``, the list of the warnings file that it belongs to.
+        annotation_id: the object.
+        cause: what kind of finding it is.
+        reason: what is wrong, in words.
+        dropped: whether the object is left out.
+    """
+
+    kind: str
+    annotation_id: int
+    cause: Cause
+    reason: str
+    dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the summary counts of one object.
+
+    Attributes:
+        findings: about the object.
+        overlap: IoU of the box and the mask's own box, 0 to 1; None where there is no mask, or an empty one.
+        corner_overlap: the same, for the box read as x1, y1, x2, y2.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    overlap: float | None = None
+    corner_overlap: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedObject:
+    """One object as a record holds it.
+
+    Attributes:
+        annotation: with its box cut at the border of the image; None where the object is left out.
+        mask: PNG; None where the object is left out, or without masks.
+        outcome: for the summary.
+    """
+
+    annotation: CocoAnnotation | None
+    mask: bytes | None
+    outcome: Outcome
+
+
+def box_in_image(bbox: Box, image: CocoImage) -> tuple[Box | None, Cause | None, str]:
+    """Return a box (x, y, width, height in pixels) as it is used, and what is wrong with it.
+
+    Returns:
+        The box, cut where it leaves the image by less than a pixel, or None where it cannot be used; the cause and the
+        reason in words, None and "" for a box in the image.
+    """
+    x, y, width, height = bbox
+    if width <= 0 or height <= 0:
+        return None, Cause.FLAT_BOX, f"box {_numbers(bbox)} (x, y, width, height) has no area"
+    excess = max(-x, -y, x + width - image.width, y + height - image.height)
+    if excess <= 0:
+        return bbox, None, ""
+    reason = (
+        f"box {_numbers(bbox)} (x, y, width, height) reaches out of the {image.width}x{image.height} image "
+        f"by {excess:.3g} pixels"
+    )
+    left, top = max(x, 0.0), max(y, 0.0)
+    cut = (left, top, min(x + width, image.width) - left, min(y + height, image.height) - top)
+    if excess >= _CUT or cut[2] <= 0 or cut[3] <= 0:
+        return None, Cause.BOX_OUTSIDE, reason
+    return cut, Cause.BOX_CUT, f"{reason} and is cut"
+
+
+def convert_object(annotation: CocoAnnotation, image: CocoImage, include_mask: bool) -> ConvertedObject:
+    """Apply the rules to one object.
+
+    A box outside of the image, or a segmentation of which nothing can be used, drops the object. A box that leaves the
+    image by less than a pixel is cut. That, and a mask that reaches out of its box, that is empty, or that had to do
+    without some of its polygons, is reported and the object kept.
+    """
+    box, cause, fault = box_in_image(annotation.bbox, image)
+    findings = [Finding("box", annotation.id, cause, fault, dropped=box is None)] if cause else []
+    if box is None:
+        return ConvertedObject(None, None, Outcome(tuple(findings)))
+    annotation = replace(annotation, bbox=box)
+    if not include_mask:
+        return ConvertedObject(annotation, None, Outcome(tuple(findings)))
+    try:
+        mask, remark = to_mask(annotation.segmentation or [], image.height, image.width)
+    except BrokenSegmentation as error:
+        cause = Cause.BROKEN_SEGMENTATION if annotation.segmentation else Cause.NO_POLYGONS
+        broken = Finding("mask", annotation.id, cause, str(error), dropped=True)
+        return ConvertedObject(None, None, Outcome((broken,)))
+    reasons = [f"{remark}; left out"] if remark else []
+    overlap = corner_overlap = None
+    if not mask.pixels.size:
+        reasons.append("the mask is empty")
+    else:
+        overlap = _overlap(box, mask.box)
+        corner_overlap = _overlap((box[0], box[1], box[2] - box[0], box[3] - box[1]), mask.box)
+        if is_outside_of_box(mask, box):
+            reasons.append(f"the mask (pixels {_numbers(mask.box)}) reaches out of the box {_numbers(annotation.bbox)}")
+    if reasons:
+        findings.append(Finding("mask", annotation.id, Cause.MASK, "; ".join(reasons), dropped=False))
+    return ConvertedObject(annotation, to_png(mask), Outcome(tuple(findings), overlap, corner_overlap))
+
+
+def _overlap(box: Box, other: Box) -> float:
+    """IoU of two boxes x, y, width, height, 0 where one has no area."""
+    width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
+    height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
+    if min(width, height, *box[2:], *other[2:]) <= 0:
+        return 0.0
+    return width * height / (box[2] * box[3] + other[2] * other[3] - width * height)
+
+
+def area_of(annotation: CocoAnnotation, image: CocoImage) -> float:
+    """Return the area of an object in pixels: as given, else of its mask, else of its box."""
+    if annotation.area is not None:
+        return annotation.area
+    try:
+        return float(coco_mask.area(to_rle(annotation.segmentation or [], image.height, image.width)))
+    except BrokenSegmentation:
+        return annotation.bbox[2] * annotation.bbox[3]
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "[" + ", ".join(f"{value:.10g}" for value in values) + "]"

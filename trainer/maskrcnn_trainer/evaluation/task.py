@@ -1,0 +1,70 @@
+"""The evaluate task, from a model file of any kind to the metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskrcnn_trainer.detector import open_detector
+from maskrcnn_trainer.evaluation.evaluator import write_evaluation
+from maskrcnn_trainer.evaluation.validation_data import open_validation
+from maskrcnn_trainer.model_files.model_file import require_model
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import ownership_guard
+from maskrcnn_trainer.spec import load_spec, require_paths
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failures import explained_failures
+from maskrcnn_trainer.task.reporter import task_report
+from maskrcnn_trainer.task.runtime import prepare_tensorflow
+from maskrcnn_trainer.task.stopping import StopRequest
+
+
+def evaluate_task(
+    *,
+    spec_path: str,
+    model_path: Path,
+    results_dir: Path,
+    key: str | None,
+    environment: TaskEnvironment,
+    token: str | None,
+) -> None:
+    """``maskrcnn evaluate``: writes ``metrics.json`` and ``detections.json``, and reports the metrics."""
+    guard = ownership_guard(results_dir, token)
+    threads = task_threads()
+    with (
+        StopRequest() as stop,
+        task_report(
+            "evaluate",
+            results_dir,
+            environment,
+            started="Starting Mask R-CNN evaluation.",
+            threads=threads,
+            before_write=guard,
+        ) as reporter,
+        explained_failures(),
+    ):
+        spec = load_spec(spec_path)
+        require_paths(spec, TaskName.EVALUATE, source=str(spec_path))
+        data = open_validation(spec)
+        require_model(model_path)
+        stop.check()
+        from maskrcnn_trainer.evaluation.validation import DetectorValidation  # loads TensorFlow
+
+        prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
+        detector = open_detector(model_path, spec, key=key, threads=threads)
+        data.check_model(detector.class_map, str(model_path))
+        validation = DetectorValidation(spec, detector, data, threads=threads)
+        result = validation.run(check_stop=stop.check, keep_results=True)
+        if result is None:
+            raise AssertionError("a process alone has rank 0")
+        remove_leftovers(results_dir)
+        metrics_file, detections_file = write_evaluation(
+            results_dir, result, validation.names, step=detector.step, before_write=guard
+        )
+        reporter.succeeded(
+            "Evaluation finished successfully.",
+            metrics=result.metrics,
+            artifacts={"metrics": metrics_file, "detections": detections_file},
+            model_path=model_path,
+        )

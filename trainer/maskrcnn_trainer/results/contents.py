@@ -1,0 +1,295 @@
+"""The files of a results directory: which of them are not ours, and how ours are deleted.
+
+Links are never followed: no task writes one, so a link is the user's, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from maskrcnn_trainer.errors import InvalidInput, TryAgain
+from maskrcnn_trainer.results.ours import (
+    is_deletable,
+    is_ignored,
+    is_kept_by_us,
+    is_ours,
+    is_temporary,
+    labels_of,
+    may_stand_unclaimed,
+)
+from maskrcnn_trainer.results.run_file import Kind, Mark
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
+from maskrcnn_trainer.task.artifacts import is_foreign_report
+from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 3
+_LABEL_BYTES = 100
+_LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
+"""How a label file of an inference begins."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, a link or anything else that is not a directory.
+
+    Attributes:
+        path: relative to the results directory, with slashes.
+        regular: whether it is a plain file.
+    """
+
+    path: str
+    regular: bool
+
+
+def entries(directory: Path, below: str = "") -> Iterator[Entry]:
+    """Return what is in a directory, to its depths and by name.
+
+    Args:
+        below: look only into this directory of it.
+
+    Raises:
+        InvalidInput: a directory may not be read.
+        TryAgain: one cannot be read at the moment.
+    """
+    for path, kind in _walk(directory, below):
+        if kind != "directory":
+            yield Entry(path, kind == "file")
+
+
+def first_foreign(directory: Path, mark: Mark) -> str | None:
+    """Return the first file that no step has written, relative to the directory; None where all are ours.
+
+    Args:
+        mark: what run.json and result.json say.
+    """
+    kinds = {RUN_FILE: mark.run, RESULT_FILE: mark.result}
+    shards, inferred = _OneSet(mark.records), _Inferred(directory)
+    for entry in entries(directory):
+        path = entry.path
+        if not entry.regular or not is_ours(path) or kinds.get(path) is Kind.FOREIGN:
+            return path
+        if not shards.takes(path) or _is_checkpoint_of_a_command(directory, path):
+            return path
+        # only a run that was cut short may have left an image without its labels
+        if (mark.inferred and inferred.is_image_without_labels(path)) or inferred.is_no_label(path):
+            return path
+    return None
+
+
+def first_link(directory: Path) -> str | None:
+    """Return the first link, pipe, socket or device, relative to the directory; None where there is none.
+
+    Tasks would write through it to what it leads to.
+    """
+    return next((entry.path for entry in entries(directory) if not entry.regular), None)
+
+
+def first_changed(directory: Path) -> str | None:
+    """Return the first result that was written after result.json, so by hand, such as a corrected label.
+
+    None where all are older, or there is no result.json: a task removes it before it changes its results.
+    """
+    try:
+        finished = (directory / RESULT_FILE).lstat().st_mtime_ns
+    except OSError:
+        return None
+    for entry in entries(directory):
+        if not is_kept_by_us(entry.path) and _modified(directory / entry.path) > finished:
+            return entry.path
+    return None
+
+
+def first_unexpected(directory: Path) -> str | None:
+    """Return the first file that may not stand in a directory without run.json and result.json; None for none."""
+    for entry in entries(directory):
+        path = entry.path
+        if not entry.regular or not may_stand_unclaimed(path):
+            return path
+        if path in (STATUS_FILE, TERMINATION_FILE) and is_foreign_report(directory / path):
+            return path
+    return None
+
+
+def remove_ours(directory: Path, below: str = "") -> list[str]:
+    """Delete the files of tasks, one by one, then the directories that are empty.
+
+    run.json and result.json go last, and only when nothing else is left: a deletion that is cut short is finished the
+    next time.
+
+    Args:
+        below: delete only in this directory of it.
+
+    Returns:
+        What is left, relative to the directory.
+    """
+    last = () if below else (RESULT_FILE, RUN_FILE)
+    inferred = _Inferred(directory)
+    left: list[str] = []
+    for entry in list(entries(directory, below)):
+        path = entry.path
+        if path in last:
+            continue
+        kept = inferred.is_image_without_labels(path) or inferred.is_no_label(path)
+        if not entry.regular or kept or not is_deletable(path) or not _done(os.unlink, directory / path):
+            left.append(path)
+    for path, kind in reversed(list(_walk(directory, below))):
+        if kind == "directory":
+            _done(os.rmdir, directory / path)
+    rest = [name for name in _names(directory / below) if name not in last]
+    if not rest:
+        for name in last:
+            _done(os.unlink, directory / name)
+        _done(os.rmdir, directory / below)
+    return left or rest
+
+
+def holds_results(directory: Path) -> bool:
+    """Return whether a task has finished any file in a directory, beside what it says about itself."""
+    return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
+
+
+def shown(names: list[str]) -> str:
+    """Return some names for a message."""
+    more = len(names) - _SHOWN
+    return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+
+
+def printable(name: str) -> str:
+    """Return a file name as text that any terminal and log takes."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return text if text.isprintable() else repr(text)
+
+
+def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
+    """Return paths with ``file``, ``directory`` or ``other``; a directory stands before what is in it."""
+    if below and (directory / below).is_symlink():
+        yield below, "other"
+        return
+    waiting = [below]
+    while waiting:
+        folder = waiting.pop()
+        inside = []
+        for name, kind in _children(directory / folder):
+            path = f"{folder}/{name}" if folder else name
+            yield path, kind
+            if kind == "directory":
+                inside.append(path)
+        waiting += reversed(inside)
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _children(folder: Path) -> list[tuple[str, str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted((child.name, _kind(child)) for child in found if not is_ignored(child.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise InvalidInput(
+            f"{folder} may not be looked into ({error.strerror}); give this user the right to read it, or move it away"
+        ) from error
+    except OSError as error:
+        raise TryAgain(f"{folder} cannot be looked into: {error.strerror}") from error
+
+
+def _kind(child: os.DirEntry[str]) -> str:
+    if child.is_dir(follow_symlinks=False):
+        return "directory"
+    return "file" if child.is_file(follow_symlinks=False) else "other"
+
+
+class _OneSet:
+    """A conversion writes one set of shards; a second one beside it was made by hand."""
+
+    def __init__(self, recorded: str | None) -> None:
+        match = SHARD.fullmatch(recorded.replace("-*-of-", "-00000-of-")) if recorded else None
+        self._set = (match["tag"], match["total"]) if match else None
+
+    def takes(self, path: str) -> bool:
+        match = SHARD.fullmatch(path)
+        if match is None or "/" in path:
+            return True
+        found = (match["tag"], match["total"])
+        self._set = self._set or found
+        return found == self._set
+
+
+def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
+    """Return whether a checkpoint was written by ``maskrcnn train`` on a command line: it has no fingerprint.
+
+    One that is damaged or encrypted counts as a step's.
+    """
+    if not CHECKPOINT.fullmatch(path):
+        return False
+    try:
+        with zipfile.ZipFile(directory / path) as archive:
+            state = json.loads(stored_member(archive, "model.json"))["state"]
+        return state.get("fingerprint") is None
+    except (OSError, *DAMAGED_ZIP):
+        return False
+
+
+class _Inferred:
+    """Annotated images and their labels, told by what labels hold: names come from the user's own images."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def is_image_without_labels(self, path: str) -> bool:
+        if not path.startswith(f"{IMAGES_DIR}/") or is_temporary(path):
+            return False
+        return self._labels.isdisjoint(
+            f"{LABELS_DIR}/{label}" for label in labels_of(path.removeprefix(f"{IMAGES_DIR}/"))
+        )
+
+    def is_no_label(self, path: str) -> bool:
+        """Return whether a file below labels does not hold what an inference writes there."""
+        return path.startswith(f"{LABELS_DIR}/") and not is_temporary(path) and path not in self._labels
+
+    @cached_property
+    def _labels(self) -> frozenset[str]:
+        found = (entry.path for entry in entries(self._directory, LABELS_DIR) if entry.regular)
+        return frozenset(path for path in found if self._begins_as_ours(path))
+
+    def _begins_as_ours(self, path: str) -> bool:
+        try:
+            with (self._directory / path).open("rb") as file:
+                return _LABEL.match(file.read(_LABEL_BYTES)) is not None
+        except OSError:
+            return False
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir())
+    except OSError:
+        return []
+
+
+def _done(action: Callable[[Path], None], path: Path) -> bool:
+    """Return whether a file or directory is gone."""
+    try:
+        action(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        log.debug("%s stays: %s", path, error)
+        return False
+    return True

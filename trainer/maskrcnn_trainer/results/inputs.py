@@ -1,0 +1,144 @@
+"""What the command of a task reads, to be compared with directories that are about to move."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn_trainer.shared.files import read_text
+from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES
+from maskrcnn_trainer.spec.reading import load_yaml
+from maskrcnn_trainer.task.arguments import with_hyphens
+from maskrcnn_trainer.task.workspace import real_path
+
+_SPEC_FLAGS = frozenset({"-e", "--experiment-spec", "--experiment-spec-file"})
+_INPUT_FLAGS = _SPEC_FLAGS | {
+    *("-i", "--image-dir", "-a", "--annotations-file", "-m", "--model", "--model-path", "-c", "--class-map"),
+    "--cal-image-dir",
+}
+_NO_INPUT_FLAGS = frozenset(
+    {
+        *("-o", "--output", "--output-file", "--output-dir", "-d", "--model-dir", "-r", "--results-dir"),
+        *("--engine-file", "--cal-cache-file", "--cal-data-file", "-k", "--key"),
+    }
+)
+_QUOTED = re.compile(r"""["']([^"']+)["']""")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file, directory or pattern that a task reads.
+
+    Attributes:
+        name: where the command says so, such as ``-i`` or ``trainingFilePattern of -e``.
+        path: as it stands there.
+    """
+
+    name: str
+    path: str
+
+
+def inputs_of(task: Sequence[str]) -> list[Input]:
+    """Return the inputs that a command line names, those in its experiment spec too.
+
+    An absolute path after a flag that is not known as an output counts as an input.
+    """
+    found: list[Input] = []
+    flag = ""
+    for argument in with_hyphens(task[1:]):
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-") and not equals:
+            flag = argument
+            continue
+        flag, value = (name, value) if equals and name.startswith("--") else (flag, argument)
+        if value and flag not in _NO_INPUT_FLAGS and (flag in _INPUT_FLAGS or value.startswith("/")):
+            found.append(Input(flag, value))
+        if flag in _SPEC_FLAGS:
+            found += [Input(f"{field} of {flag}", path) for field, path in _paths_in(value)]
+    return found
+
+
+def lies_in(given: Input, directory: Path) -> bool:
+    """Return whether an input, or a file that its pattern matches, is a directory or lies in it, links resolved."""
+    path = str(real_path(given.path))
+    if not glob.has_magic(path):
+        return _is_in(Path(path), directory)
+    folders: dict[Path, bool] = {}
+    for match in map(Path, itertools.chain([_literal_part(path)], glob.iglob(path, recursive=True))):  # noqa: PTH207
+        folder = match if match.is_symlink() else match.parent
+        if folder not in folders:
+            folders[folder] = _is_in(folder, directory)
+        if folders[folder]:
+            return True
+    return False
+
+
+def holds(given: Input, directory: Path) -> bool:
+    """Return whether an input is a directory above another one, links resolved; that one may be absent."""
+    path = real_path(given.path)
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return any(_is_same(parent, found) for parent in Path(os.path.realpath(directory)).parents)
+
+
+def _is_same(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), found)
+    except OSError:
+        return False
+
+
+def _literal_part(pattern: str) -> str:
+    """Return the name of something in the directory that a pattern begins with."""
+    return "/".join([*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1]), "any"])
+
+
+def _is_in(path: Path, directory: Path) -> bool:
+    # first as it is spelled: resolved, a path through a link in the directory may lie elsewhere
+    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100
+        return True
+    try:
+        wanted = directory.stat()
+    except OSError:
+        return False
+    # by inode and not by name: a file system may be mounted twice, or take two spellings for one name
+    real = Path(os.path.realpath(path))
+    return any(_is_same(folder, wanted) for folder in (real, *real.parents))
+
+
+def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
+    """Return the absolute paths in a spec file with the fields that hold them; none of what cannot be read.
+
+    A file that isn't YAML may be a prototxt: there a path is in quotes, and the field is its line.
+    """
+    try:
+        text = read_text(Path(spec))
+    except (OSError, ValueError):
+        return
+    try:
+        # as the task reads it: another loader stops at a date that this one takes for a text
+        waiting: list[tuple[str, Any]] = [("", document) for document in load_yaml(text)]
+    except (*UNREADABLE_VALUES, RecursionError, yaml.YAMLError):
+        waiting = [
+            (f"line {number}", quoted)
+            for number, line in enumerate(text.splitlines(), 1)
+            for quoted in _QUOTED.findall(line)
+        ]
+    while waiting:
+        field, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [(f"{field}.{key}" if field else str(key), part) for key, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(field, part) for part in value]
+        elif isinstance(value, str):
+            yield from ((field, part.strip()) for part in value.split(",") if part.strip().startswith("/"))

@@ -1,0 +1,254 @@
+"""How far a long piece of work is: a bar on a terminal, plain log lines elsewhere; and the set-up of logging itself."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from maskrcnn_trainer.spelling import as_written
+from maskrcnn_trainer.task.reporter import Reporter, format_seconds
+
+logger = logging.getLogger(__name__)
+
+LOG_INTERVAL_SECONDS = 15.0
+REPORT_INTERVAL_SECONDS = 10.0
+CHATTY_LOGGERS = ("absl", "tensorflow", "PIL", "h5py", "matplotlib", "urllib3")
+
+
+class ProgressMeter:
+    """Counts work done and says how fast it goes; the shape in which it is shown is ``_show``'s."""
+
+    def __init__(
+        self, description: str, total: int | None, unit: str, initial: int, clock: Callable[[], float]
+    ) -> None:
+        self.description = description
+        self.total = total
+        self.unit = unit
+        self.done = initial
+        self.fields: dict[str, Any] = {}
+        self._initial = initial
+        self._clock = clock
+        self._started = clock()
+
+    def advance(self, n: int = 1, **fields: Any) -> None:
+        """Count ``n`` more units; ``fields`` (losses, ``ETA``, ...) are shown until others of their names come."""
+        self.done += n
+        self.fields |= fields
+        self._show()
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the meter was made; 0 before the first."""
+        elapsed = self._clock() - self._started
+        return (self.done - self._initial) / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left at the rate so far; None when unknown."""
+        if self.total is None or self.rate <= 0:
+            return None
+        return max(0, self.total - self.done) / self.rate
+
+    def details(self) -> str:
+        """The fields, the rate and the time left in one line."""
+        parts = [f"{name} {_format_value(value)}" for name, value in self.fields.items()]
+        if self.rate > 0:
+            parts.append(f"{_format_value(self.rate)} {self.unit}/s")
+        if self.eta is not None and "ETA" not in self.fields:
+            parts.append(f"ETA {format_seconds(self.eta)}")
+        return ", ".join(parts)
+
+    def finish(self) -> None:
+        """Show the end."""
+
+    def _show(self) -> None:
+        raise NotImplementedError
+
+
+class LogMeter(ProgressMeter):
+    """Log lines, at most one every ``interval`` seconds, and one at the end."""
+
+    def __init__(self, *arguments: Any, interval: float, log: logging.Logger) -> None:
+        super().__init__(*arguments)
+        self._interval = interval
+        self._log = log
+        self._last_line = self._started
+        self._last_done = -1
+
+    def _show(self) -> None:
+        if self._clock() - self._last_line >= self._interval:
+            self._line()
+
+    def finish(self) -> None:
+        if self._last_done != self.done:
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = self._clock()
+        self._last_done = self.done
+        share = f"/{self.total} {self.unit} ({self.done / self.total:.0%})" if self.total else f" {self.unit}"
+        details = self.details()
+        self._log.info("%s: %d%s%s", self.description, self.done, share, f", {details}" if details else "")
+
+
+class BarMeter(ProgressMeter):
+    """A bar on a terminal."""
+
+    def __init__(self, *arguments: Any, bar: Progress) -> None:
+        super().__init__(*arguments)
+        self._bar = bar
+        self._task: TaskID = bar.add_task(
+            self.description, total=self.total, completed=self.done, unit=self.unit, details=""
+        )
+
+    def _show(self) -> None:
+        self._bar.update(self._task, completed=self.done, details=self.details())
+
+    def finish(self) -> None:
+        self._show()
+
+
+@contextlib.contextmanager
+def progress_bar(
+    description: str,
+    total: int | None,
+    unit: str = "",
+    *,
+    initial: int = 0,
+    interval: float = LOG_INTERVAL_SECONDS,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    log: logging.Logger | None = None,
+) -> Iterator[ProgressMeter]:
+    """Show the progress of a ``with`` block; nothing is shown where the logger is silent (ranks other than 0).
+
+    Args:
+        description: what is done, such as ``Evaluating``.
+        total: number of units, None when unknown; ``initial`` of them are done already (a resumed run).
+        unit: plural name of a unit, such as ``images``.
+        interval: least seconds between two log lines where there is no terminal.
+    """
+    log = log or logger
+    console = console or Console(stderr=True)
+    arguments = (description, total, unit, initial, clock)
+    if not (console.is_terminal and log.isEnabledFor(logging.INFO)):
+        meter: ProgressMeter = LogMeter(*arguments, interval=interval, log=log)
+        yield meter
+        meter.finish()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.0f}" + ("/{task.total:.0f}" if total else "") + " {task.fields[unit]}"),
+        TextColumn("{task.fields[details]}", style="dim"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as bar:
+        meter = BarMeter(*arguments, bar=bar)
+        yield meter
+        meter.finish()
+
+
+class ReportedProgress:
+    """A bar (or log lines) for each phase of a task and, every ten seconds, a record in status.json.
+
+    Args:
+        reporter: writes the records.
+        counted: the phase whose units are the steps of the records; those of other phases are in the message alone.
+        unit: plural name of a unit, such as ``images``.
+    """
+
+    def __init__(
+        self, reporter: Reporter, counted: str, unit: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reporter = reporter
+        self._counted = counted
+        self._unit = unit
+        self._clock = clock
+        self._bars = contextlib.ExitStack()
+        self._meter: ProgressMeter | None = None
+        self._reported = clock()
+
+    def __enter__(self) -> ReportedProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.__exit__(kind, error, trace)
+
+    def at(self, phase: str, done: int, total: int, **fields: Any) -> None:
+        """Show that ``done`` of ``total`` units of a phase are done; ``fields`` stand behind them in the bar."""
+        if self._meter is None or self._meter.description != phase:
+            self._bars.close()
+            self._meter = self._bars.enter_context(progress_bar(phase, total, self._unit))
+        self._meter.advance(done - self._meter.done, **fields)
+        now = self._clock()
+        if now - self._reported < REPORT_INTERVAL_SECONDS:
+            return
+        self._reported = now
+        if phase == self._counted:
+            rate = {f"{self._unit}_per_second": self._meter.rate}
+            self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
+        else:
+            self._reporter.running(f"{phase}: {done} of {total} {self._unit}")
+
+
+class _Formatter(logging.Formatter):
+    """Lines in which fields are named as the user's spec file writes them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of the base class
+        record.message = as_written(record.message)
+        return super().formatMessage(record)
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever sys.stderr is at the moment, so that a bar on the terminal can stay below the lines."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+def setup_logging(rank: int = 0) -> None:
+    """Log plain lines with the time on standard error; from ranks other than 0 errors alone, with the rank.
+
+    Every rank reads the same spec and data, so the others would repeat each warning of rank 0.
+
+    To be called before TensorFlow is imported: its own start-up messages are turned down too.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    handler = _StderrHandler()
+    who = "" if rank == 0 else f"[rank {rank}] "
+    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", datefmt="%H:%M:%S"))
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    for name in CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+
+
+def _format_value(value: Any) -> str:
+    if hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value) or value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:.2e}"

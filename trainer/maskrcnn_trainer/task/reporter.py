@@ -1,0 +1,345 @@
+"""What a task tells the outside world: status.json, the termination message, result.json and posted records.
+
+All metrics are fractions and plain JSON numbers. Only rank 0 speaks. Nothing here may fail or delay a task, with one
+exception: a result that cannot be written is an error, because a result is what the task was started for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import math
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_trainer.errors import EXIT_OK, InvalidInput, Stopped, TaskError, as_task_error, describe_error
+from maskrcnn_trainer.shared.files import open_in_place
+from maskrcnn_trainer.shared.messages import (
+    RESULT_FILE,
+    STATUS_FILE,
+    Failure,
+    Result,
+    Sender,
+    StatusRecord,
+    StoredArtifact,
+    TerminationMessage,
+    finite_numbers,
+)
+from maskrcnn_trainer.task.artifacts import (
+    PathLike,
+    artifact_bytes,
+    artifact_sha256,
+    is_foreign_report,
+    is_foreign_result,
+    read_result,
+    write_json_atomically,
+)
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.failure_message import send_failure
+from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.posting import HttpPoster, Poster, compact_json
+from maskrcnn_trainer.task.termination import termination_message, write_termination_message
+from maskrcnn_trainer.task.workspace import manifest_path
+
+__all__ = [
+    "Reporter",
+    "TaskEnvironment",
+    "describe_error",
+    "format_seconds",
+    "read_result",
+    "task_report",
+    "termination_message",
+    "write_json_atomically",
+    "write_termination_message",
+]
+
+logger = logging.getLogger(__name__)
+
+REPORTED_PACKAGES = ("maskrcnn-operator", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "pycocotools")
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as ``H:MM:SS``, rounded to the second: 750.4 is ``0:12:30``, a day and a half is ``36:00:00``."""
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+class Reporter:
+    """Writes what a task does into its results directory, its termination log and to its report server.
+
+    Args:
+        task: the task's name, such as ``train``.
+        results_dir: where status.json and result.json go; created when absent.
+        environment: the task's environment variables.
+        rank: a reporter of any rank but 0 says nothing and writes nothing.
+        processes: number of processes of the task; threads: threads of each (default: the CPUs it may use).
+        before_write: called before result.json is renamed into place or an old one removed; raises when another run has
+            taken over the directory.
+        poster: takes the records to post; default: HttpPoster where MASKRCNN_REPORT_URL is set.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        results_dir: PathLike,
+        environment: TaskEnvironment,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        threads: int | None = None,
+        before_write: Callable[[], None] | None = None,
+        poster: Poster | None = None,
+    ) -> None:
+        self.task = task
+        self.results_dir = Path(results_dir)
+        self.environment = environment
+        self.silent = rank != 0
+        self.finished = False
+        self._processes = processes
+        self._threads = threads if threads is not None else len(os.sched_getaffinity(0))
+        self._before_write = before_write
+        self._start_time = _utc_now()
+        self._checkpoint_step: int | None = None
+        self._accepted = False
+        self._status_failing = False
+        self._status_refused = False
+        self._poster = poster
+
+    def started(self, message: str = "") -> None:
+        """Say that the task has begun.
+
+        Raises:
+            InvalidInput: the results directory cannot be made, or result.json or status.json in it is of another
+                program.
+        """
+        if self.silent:
+            return
+        try:
+            make_directory(self.results_dir)
+        except TaskError:
+            self._status_refused = True
+            raise
+        for name, is_foreign in ((RESULT_FILE, is_foreign_result), (STATUS_FILE, is_foreign_report)):
+            if is_foreign(self.results_dir / name):
+                self._status_refused = True
+                raise InvalidInput(
+                    f"{self.results_dir / name} was not written by a task and would be changed: name another results "
+                    "directory, or move the file",
+                    reason="ForeignFiles",
+                )
+        if self._poster is None and self.environment.report_url is not None:
+            try:
+                self._poster = HttpPoster(self.environment)
+            except InvalidInput as error:
+                logger.warning("Progress is not posted: %s", error)
+        self._record("STARTED", message)
+
+    def accepted(self) -> None:
+        """Say that the task is about to change its outputs: a result.json of an earlier run is removed.
+
+        A command that is refused before that leaves what an earlier one has done.
+        """
+        if self.silent or self._accepted:
+            return
+        self._accepted = True
+        stale = self.results_dir / RESULT_FILE
+        if stale.exists():
+            if self._before_write is not None:
+                self._before_write()
+            stale.unlink(missing_ok=True)
+
+    def running(
+        self,
+        message: str = "",
+        *,
+        epoch: int | None = None,
+        max_epoch: int | None = None,
+        step: int | None = None,
+        total_steps: int | None = None,
+        eta: float | None = None,
+        time_per_epoch: float | None = None,
+        kpi: Mapping[str, Any] | None = None,
+        graphical: Mapping[str, Any] | None = None,
+        checkpoint_step: int | None = None,
+    ) -> None:
+        """Say how far the task is; ``eta`` and ``time_per_epoch`` in seconds, ``kpi`` metrics, ``graphical`` losses.
+
+        ``checkpoint_step`` is the training step of a checkpoint just written; later records carry it too.
+        """
+        if checkpoint_step is not None:
+            self._checkpoint_step = checkpoint_step
+        if self.silent:
+            return
+        self._record(
+            "RUNNING",
+            message,
+            epoch=epoch,
+            max_epoch=max_epoch,
+            step=step,
+            total_steps=total_steps,
+            eta=None if eta is None or not math.isfinite(eta) else format_seconds(eta),
+            time_per_epoch=None if time_per_epoch is None else format_seconds(time_per_epoch),
+            kpi=finite_numbers(kpi),
+            graphical=finite_numbers(graphical),
+        )
+
+    def succeeded(
+        self,
+        message: str = "",
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        artifacts: Mapping[str, PathLike] | None = None,
+        model_path: PathLike | None = None,
+        checkpoint_step: int | None = None,
+    ) -> None:
+        """Write result.json, the termination message and the last record.
+
+        ``artifacts`` maps names to files, directories or patterns; of a local workspace in the ``/workspace`` form.
+        """
+        if self.silent:
+            return
+        sized = {
+            name: StoredArtifact(manifest_path(os.fspath(path)), artifact_bytes(path))
+            for name, path in (artifacts or {}).items()
+        }
+        ended = termination_message(
+            self.task,
+            EXIT_OK,
+            self.environment,
+            model_path=model_path,
+            metrics=metrics,
+            artifacts=sized,
+            checkpoint_step=self._checkpoint_step if checkpoint_step is None else checkpoint_step,
+        )
+        result = Result(
+            message=ended,
+            digests={name: artifact_sha256(artifact.path) for name, artifact in sized.items()},
+            versions=installed_versions(),
+            processes=self._processes,
+            threads=self._threads,
+            start_time=self._start_time,
+            completion_time=_utc_now(),
+            fingerprints=self.environment.fingerprints,
+        )
+        self.accepted()
+        if self._before_write is not None:
+            self._before_write()
+        write_json_atomically(self.results_dir / RESULT_FILE, result.to_json(), indent=2)
+        self.finished = True
+        self._checkpoint_step = ended.checkpoint_step
+        self._record("SUCCESS", message, kpi=ended.metrics)
+        self._close(ended)
+
+    def failed(self, error: BaseException) -> int:
+        """Write the FAILURE record and the termination message; returns the exit code that belongs to ``error``."""
+        code, reason, message = describe_error(error)
+        if self.silent or self.finished:
+            return code
+        self.finished = True
+        self._record("FAILURE", message)
+        self._close(
+            termination_message(
+                self.task,
+                code,
+                self.environment,
+                checkpoint_step=self._checkpoint_step,
+                error=Failure(reason, message),
+            )
+        )
+        return code
+
+    def _close(self, ended: TerminationMessage) -> None:
+        write_termination_message(self.environment, ended)
+        if self._poster is not None:
+            self._poster.close()
+
+    def _record(self, status: str, message: str, **fields: Any) -> None:
+        now = datetime.now()  # as a clock on the wall, beside the log lines
+        record = StatusRecord(
+            date=now.strftime("%m/%d/%Y"),
+            time=now.strftime("%H:%M:%S"),
+            status=status,
+            message=message,
+            checkpoint_step=self._checkpoint_step,
+            **fields,
+        ).to_json()
+        self._append(record)
+        if self._poster is not None:
+            sender = Sender(
+                task=self.task,
+                experiment_uid=self.environment.experiment_uid,
+                fingerprint=self.environment.fingerprint,
+                attempt=self.environment.attempt,
+            )
+            self._poster.offer(sender.to_json() | record)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        if self._status_refused:
+            return
+        try:
+            with open_in_place(self.results_dir / STATUS_FILE, append=True) as stream:
+                if stream.seek(0, os.SEEK_END) > 0:
+                    stream.seek(-1, os.SEEK_END)
+                    if stream.read(1) != b"\n":  # a run killed in the middle of a line
+                        stream.write(b"\n")
+                stream.write(compact_json(record) + b"\n")
+            self._status_failing = False
+        except OSError as error:
+            if not self._status_failing:
+                logger.warning("%s could not be written: %s", self.results_dir / STATUS_FILE, error.strerror or error)
+            self._status_failing = True
+
+
+@contextlib.contextmanager
+def task_report(
+    task: str,
+    results_dir: PathLike,
+    environment: TaskEnvironment | None = None,
+    *,
+    started: str = "",
+    **options: Any,
+) -> Iterator[Reporter]:
+    """Run a task between its STARTED record and its termination message.
+
+    ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
+    exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have
+    called ``succeeded``.
+    A rank other than 0 leaves its failure to the launcher, which tells it where rank 0 has not.
+    """
+    reporter = Reporter(task, results_dir, environment or TaskEnvironment.from_environ(), **options)
+    try:
+        reporter.started(started)
+        yield reporter
+        if not (reporter.finished or reporter.silent):
+            raise RuntimeError(f"{task} ended without saying that it succeeded")
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code in (None, EXIT_OK):
+            raise
+        code = reporter.failed(error)
+        if isinstance(error, Stopped | KeyboardInterrupt):
+            # a stop is no failure, and one rank of a worker group reports it
+            logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
+        elif isinstance(error, SystemExit) or as_task_error(error) is not None:
+            if not (reporter.silent and send_failure(Failure(*describe_error(error)[1:]))):
+                logger.error("%s", describe_error(error)[2])
+        else:
+            logger.exception("%s failed", task)
+        raise SystemExit(code) from error
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that can change a result, without importing any of them."""
+    versions = {"python": platform.python_version()}
+    for package in REPORTED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
