@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import maskrcnn_trainer
 from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.export import outputs as export_outputs
@@ -24,7 +25,6 @@ from maskrcnn_trainer.results.ours import (
 )
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec import task_table
-from maskrcnn_trainer.task import artifacts
 from maskrcnn_trainer.training import checkpoint
 
 OF_TASKS = [
@@ -171,7 +171,7 @@ def test_the_labels_of_an_image_are_found_by_its_name(tmp_path: Path) -> None:
 
 def test_every_name_of_a_result_in_the_sources_is_in_the_table() -> None:
     name = re.compile(r'"([A-Za-z][A-Za-z_.-]*\.(?:json|tlt|onnx|etlt|txt|bin|engine|tfrecord|csv|png|h5))"')
-    sources = Path(artifacts.__file__).parent.rglob("*.py")
+    sources = Path(maskrcnn_trainer.__file__).parent.rglob("*.py")
     found = {match for source in sources for match in name.findall(source.read_text())}
     assert {"predictions.json", "cal.bin"} < found
     inside_a_model_file = {"model.json"}
