@@ -29,9 +29,9 @@ from maskrcnn_operator.core.plan import ReconcileContext, Settings, StartRun
 from maskrcnn_operator.core.starting import next_attempt
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
-from maskrcnn_trainer.environment import TaskEnvironment
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.report import Reporter
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter
 
 FOLDER = Path(__file__).parent
 FINGERPRINTS = "fingerprints.json"
