@@ -123,7 +123,7 @@ def write_pretrained(path: Path) -> None:
 
 
 def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("evaluation.evaluate", "pruning.task", "detector.tlt", "export.task"):
+    for module in ("evaluation.task", "pruning.task", "detector.tlt", "export.task"):
         # threads are set before TensorFlow starts, and here it has
         monkeypatch.setattr(f"maskrcnn_trainer.{module}.prepare_tensorflow", lambda **_options: None)
     data, raw = tmp_path / "data", tmp_path / "raw"

@@ -97,7 +97,7 @@ class Runs:
             patch.setattr(SpecModel, "__getattribute__", recording, raising=False)
             for variable in ("MASKRCNN_FINGERPRINT", "MASKRCNN_KEY", "MASKRCNN_RESULTS_DIR"):
                 patch.delenv(variable, raising=False)
-            for module in ("training.task", "evaluation.evaluate", "pruning.task", "detector.tlt", "export.task"):
+            for module in ("training.task", "evaluation.task", "pruning.task", "detector.tlt", "export.task"):
                 # threads are set before TensorFlow starts, and here it has
                 patch.setattr(f"maskrcnn_trainer.{module}.prepare_tensorflow", lambda **_options: None)
             code = main([task.command, *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""One training step of one rank on made-up data; run by test_gang_step.py under ``maskrcnn launch``'s environment.
+"""One training step of one rank on made-up data, for test_distributed_step.py, in ``maskrcnn launch``'s environment.
 
 Usage: gang_step.py OUTPUT
 """

@@ -56,7 +56,7 @@ class Receiver(DistributedContext):
 
 @pytest.fixture
 def steps() -> list[TrainStep]:
-    spec = importlib.util.spec_from_file_location("gang_step", Path(__file__).parents[1] / "gang_step.py")
+    spec = importlib.util.spec_from_file_location("gang_step", Path(__file__).with_name("gang_step.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
