@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,18 +48,19 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
     assert (tmp_path / ".model.tlt.7.partial").is_symlink()
 
 
-@pytest.fixture(name="small_files")
-def _small_files() -> Iterator[None]:
-    """Files of this process end at 1,000 bytes (``ulimit -f``)."""
+@contextmanager
+def small_files() -> Iterator[None]:
+    """Files of this process end at 1,000 bytes (``ulimit -f``); not for a whole test, as pytest writes to one, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_file_past_the_limit_of_the_process_is_named_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="File too large") as refused:
+    with pytest.raises(OSError, match="File too large") as refused, small_files():
         write_atomically(tmp_path / "model.tlt", bytes(2000))
     code, _, sentence = describe_error(refused.value)
     assert code == 64
@@ -66,10 +68,9 @@ def test_a_file_past_the_limit_of_the_process_is_named_by_its_path(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("shards", [1, 300])
 def test_a_shard_past_the_limit_of_the_process_is_named_where_it_would_be(tmp_path: Path, shards: int) -> None:
-    with pytest.raises(InvalidInput) as refused, StagedShards(tmp_path, "train", shards) as staged:
+    with pytest.raises(InvalidInput) as refused, small_files(), StagedShards(tmp_path, "train", shards) as staged:
         staged.write(0, bytes(2000))
         staged.publish({})
     assert str(refused.value).startswith(f"{tmp_path / shard_name('train', 0, shards)}: larger than a file may be")
