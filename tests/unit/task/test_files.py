@@ -60,9 +60,10 @@ def small_files() -> Iterator[None]:
 
 
 def test_a_file_past_the_limit_of_the_process_is_named_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="File too large") as refused, small_files():
-        write_atomically(tmp_path / "model.tlt", bytes(2000))
-    code, _, sentence = describe_error(refused.value)
+    with small_files():
+        with pytest.raises(OSError, match="File too large") as refused:
+            write_atomically(tmp_path / "model.tlt", bytes(2000))
+        code, _, sentence = describe_error(refused.value)
     assert code == 64
     assert sentence.startswith(f"{tmp_path / 'model.tlt'}: larger than a file may be: this process may write 1000 ")
     assert list(tmp_path.iterdir()) == []
