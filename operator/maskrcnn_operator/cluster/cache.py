@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.problems import ManifestError, Problem
+from maskrcnn_operator.api.problems import ManifestError, ManifestProblem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
@@ -40,11 +40,11 @@ _TOMBSTONES = 20_000
 FOR_GOOD = 2**64
 """Above every version: the object never comes back."""
 _KEPT_PODS = 2_000
-"""Pods of a namespace that are kept though they are gone: two of the largest gangs. Anybody who may create pods there
-can add as many."""
+"""Pods of a namespace that are kept though they are gone: two of the largest worker groups. Whoever may create pods
+there can add as many."""
 _KEPT_DESIRED = 4_000
 _IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
-_UNDECODABLE = Problem("", "the object cannot be decoded: it is nested too deeply")
+_UNDECODABLE = ManifestProblem("", "the object cannot be decoded: it is nested too deeply")
 
 
 class Key(NamedTuple):
@@ -55,7 +55,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ExperimentEntry:
     """An experiment as it was last seen.
 
     Attributes:
@@ -71,7 +71,7 @@ class Entry:
     version: int
     generation: int
     experiment: MaskRCNNExperiment | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ManifestProblem, ...] = ()
     raw: Mapping[str, Any] | None = None
     told: bool = False
 
@@ -123,15 +123,17 @@ class Cache:
         entry = self.entry(Key(namespace, name))
         return entry.experiment if entry else None
 
-    def entry(self, key: Key) -> Entry | None:
+    def entry(self, key: Key) -> ExperimentEntry | None:
         """The newest experiment of that name, readable or not."""
-        entries = [seen.value for seen in self._of(EXPERIMENTS, key) if isinstance(seen.value, Entry)]
+        entries = [seen.value for seen in self._of(EXPERIMENTS, key) if isinstance(seen.value, ExperimentEntry)]
         return max(entries, key=lambda entry: entry.version, default=None)
 
     def experiments(self) -> list[MaskRCNNExperiment]:
         """All experiments that can be read."""
         values = (seen.value for seen in self._seen[EXPERIMENTS].values())
-        return [value.experiment for value in values if isinstance(value, Entry) and value.experiment is not None]
+        return [
+            value.experiment for value in values if isinstance(value, ExperimentEntry) and value.experiment is not None
+        ]
 
     def keys(self) -> set[Key]:
         """The keys of all experiments, and of those whose Jobs or pods are still there."""
@@ -177,7 +179,7 @@ class Cache:
             return None
         if self._gone.pop(uid, None) is not None:
             self._forget_that_it_is_kept(uid, key.namespace)
-        value: Entry | JobView | PodView
+        value: ExperimentEntry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
             if value.experiment is None:
@@ -222,7 +224,7 @@ class Cache:
         before = old.value if old is not None else None
         known = before is not None and (before.problems, before.generation) == ((_UNDECODABLE,), generation)
         told = told or (before is not None and known and before.told)
-        entry = Entry(uid, version, generation, None, (_UNDECODABLE,), raw, told)
+        entry = ExperimentEntry(uid, version, generation, None, (_UNDECODABLE,), raw, told)
         self._seen[EXPERIMENTS][uid] = _Seen(key, version, entry)
         self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
         return None if known else key
@@ -266,8 +268,8 @@ class Cache:
     def drop(self, resource: Resource, uid: str, version: int = FOR_GOOD) -> Key | None:
         """Forget an object that is gone; return the key of its experiment where it was known.
 
-        A pod that had ended stays as long as its Job: the Job controller may delete it before anybody has read its
-        last word.
+        A pod that had ended stays as long as its Job: the Job controller may delete it before its
+        termination message has been read.
 
         Args:
             version: up to which it is gone; a newer state of it is taken in, or stays.
@@ -337,7 +339,7 @@ class Cache:
     def _resolved(self, experiment: MaskRCNNExperiment) -> DesiredState:
         desired, seen = resolve(experiment), self._seen[EXPERIMENTS].get(experiment.metadata.uid)
         entry = seen.value if seen is not None else None
-        if not isinstance(entry, Entry) or entry.generation != experiment.metadata.generation:
+        if not isinstance(entry, ExperimentEntry) or entry.generation != experiment.metadata.generation:
             return desired
         return replace(desired, problems=(*entry.problems, *desired.problems)) if entry.problems else desired
 
@@ -384,23 +386,23 @@ def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
     return Key(_identifier(metadata, "namespace"), _identifier(labels, EXPERIMENT_LABEL))
 
 
-def _asked_for(entry: Entry) -> object:
+def _asked_for(entry: ExperimentEntry) -> object:
     """Return what differs between two states of an experiment when its user has changed something."""
     deleted = entry.experiment.metadata.deletion_timestamp if entry.experiment else None
     return entry.generation, deleted, entry.experiment is None
 
 
-def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entry:
+def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> ExperimentEntry:
     metadata = item["metadata"]
     generation = _generation(metadata)
-    before = old if isinstance(old, Entry) and old.generation == generation else None
+    before = old if isinstance(old, ExperimentEntry) and old.generation == generation else None
     known = before.experiment if before is not None else None
     experiment, problems = read_experiment(item, known)
     if before is not None and known is not None and experiment is not None:
         # the spec was not read again
         problems = before.problems
     raw = None if experiment is not None else without_what_is_large(item)
-    return Entry(uid, version, generation, experiment, problems, raw)
+    return ExperimentEntry(uid, version, generation, experiment, problems, raw)
 
 
 def _identifier(values: Mapping[str, Any], name: str) -> str:

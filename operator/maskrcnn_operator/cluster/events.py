@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.rate_limit import RateLimit
@@ -98,12 +98,12 @@ class EventRecorder:
             repeated = {**series.posted, "series": {"count": times, "lastObservedTime": body["eventTime"]}}
             try:
                 name = series.posted["metadata"]["name"]
-                posted = await self._client.replace(EVENTS, namespace, name, repeated, purpose=Purpose.EVENT)
+                posted = await self._client.replace(EVENTS, namespace, name, repeated, purpose=CallPurpose.EVENT)
                 self._series[key] = _Series(now, times, posted)
                 return
             except (NotFound, Conflict):
-                pass  # it has expired, or somebody else has changed it: begin a new series
-        posted = await self._client.create(EVENTS, namespace, body, purpose=Purpose.EVENT)
+                pass  # it has expired, or another writer has changed it: begin a new series
+        posted = await self._client.create(EVENTS, namespace, body, purpose=CallPurpose.EVENT)
         self._series[key] = _Series(now, 1, posted)
         while len(self._series) > _KEPT:
             self._series.popitem(last=False)

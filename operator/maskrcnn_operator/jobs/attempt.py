@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from maskrcnn_operator.core.runs import Run, RunState
-from maskrcnn_operator.jobs.causes import Cause, still_known, subjects
+from maskrcnn_operator.jobs.causes import WaitCause, still_known, subjects
 from maskrcnn_operator.jobs.ending import ending, reported_result, succeeded_all_the_same
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
 from maskrcnn_operator.jobs.views import JobView, PodView
@@ -37,7 +37,7 @@ class Attempt:
     number: int
     job: JobView | None
     pods: tuple[PodView, ...]
-    causes: Mapping[str, Cause] = field(default_factory=dict)
+    causes: Mapping[str, WaitCause] = field(default_factory=dict)
 
     def active(self, now: datetime) -> list[PodView]:
         """Pods whose task may still run; lost ones left out."""
@@ -208,7 +208,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _ran(attempt: Attempt, now: datetime) -> datetime | None:
-    """Return when its task first ran: all pods of a gang, or one that has ended since."""
+    """Return when its task first ran: all pods of a worker group, or one that has ended since."""
     ended = [pod for pod in attempt.pods if pod.ended and pod.has_run]
     running = [pod for pod in attempt.newest if pod.has_run]
     if not ended and len(running) < (attempt.job.parallelism if attempt.job else 1):

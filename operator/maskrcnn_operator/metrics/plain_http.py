@@ -1,6 +1,6 @@
 """HTTP without TLS, for probes and scrapes: few connections, each for a short time, whatever clients do.
 
-Anybody in the cluster may connect here. A connection takes some 13 KiB and a file descriptor, so the oldest connection
+Any pod in the cluster may connect here. A connection takes some 13 KiB and a file descriptor, so the oldest connection
 of the address that has the most is cut for a new one: a probe is answered while another client holds all it can.
 """
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report-certificate",
         type=Path,
         metavar="DIR",
-        help="tls.crt, tls.key and ca.crt of that endpoint, renewed by somebody else (default: our own, in a Secret)",
+        help="tls.crt, tls.key and ca.crt of that endpoint, renewed by another controller (default: our own, a Secret)",
     )
     steps.add_argument(
         "--job-defaults",

@@ -31,7 +31,7 @@ def make_handler(cache: Cache, on_key: OnKey) -> Callable[[Resource, Any], None]
             return
         key = _put(cache, resource, item)
         if event.get("type") == "DELETED":
-            # its last state comes with the event, such as a pod's last word
+            # its last state comes with the event, such as a pod's termination message
             key = cache.drop(resource, uid, version_of(metadata) or FOR_GOOD) or key
         if key is not None:
             on_key(key)

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.cluster.conftest import MOST_BYTES, FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry, Key
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, PROGRESS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
 from maskrcnn_operator.cluster.events import Regarding
@@ -77,7 +77,7 @@ class Stage:
         return {item["type"]: item for item in self.stored["status"]["conditions"]}
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> ExperimentEntry:
         found = self.cache.entry(KEY)
         assert found is not None
         return found
