@@ -136,35 +136,65 @@ def _size_problems(index: int, step: Step) -> Iterator[ManifestProblem]:
             )
 
 
-def _reference_problems(  # noqa: C901 - one rule after the other
-    index: int, step: Step, by_name: Mapping[str, Step]
-) -> Iterator[ManifestProblem]:
-    field = f"spec.steps[{index}]"
+def _depends_on_steps_that_exist(field: str, step: Step, by_name: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     for position, name in enumerate(step.depends_on):
         if name not in by_name:
             yield ManifestProblem(
                 f"{field}.dependsOn[{position}]", f"no step is called {name}; there are {_list(by_name)}"
             )
+
+
+def _takes_its_model_from_a_step_that_exists(
+    field: str, step: Step, by_name: Mapping[str, Step]
+) -> Iterator[ManifestProblem]:
     if step.model_from is not None and step.model_from not in by_name:
         yield ManifestProblem(f"{field}.modelFrom", f"no step is called {step.model_from}; there are {_list(by_name)}")
+
+
+def _names_one_model(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     if step.model_from is not None and step.model_path is not None:
         yield ManifestProblem(f"{field}.modelPath", "modelFrom is given too: one of the two says which model is used")
-    if not step.kind.uses_models:
-        for name, value in (("modelFrom", step.model_from), ("modelPath", step.model_path)):
-            if value is not None:
-                yield ManifestProblem(f"{field}.{name}", f"{a_step_of([step.task_name])} uses no model: leave it out")
+
+
+def _names_a_model_only_where_one_is_used(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
+    if step.kind.uses_models:
+        return
+    for name, value in (("modelFrom", step.model_from), ("modelPath", step.model_path)):
+        if value is not None:
+            yield ManifestProblem(f"{field}.{name}", f"{a_step_of([step.task_name])} uses no model: leave it out")
+
+
+def _names_a_file_where_its_task_reads_it(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     if step.kind.model_in_spec and step.model_path is not None:
         yield ManifestProblem(
             f"{field}.modelPath",
             f"{a_step_of([step.task_name])} takes a file as experiment.checkpoint (weights) or "
             "experiment.prunedModelPath (pruned model)",
         )
-    if step.kind.model_in_spec and step.model_from is not None and step.experiment is not None:
-        for attribute, name in (("checkpoint", "checkpoint"), ("pruned_model_path", "prunedModelPath")):
-            if getattr(step.experiment, attribute):
-                yield ManifestProblem(
-                    f"{field}.experiment.{name}", "modelFrom says already where the weights come from"
-                )
+
+
+def _names_its_weights_once(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
+    if not step.kind.model_in_spec or step.model_from is None or step.experiment is None:
+        return
+    for attribute, name in (("checkpoint", "checkpoint"), ("pruned_model_path", "prunedModelPath")):
+        if getattr(step.experiment, attribute):
+            yield ManifestProblem(f"{field}.experiment.{name}", "modelFrom says already where the weights come from")
+
+
+_REFERENCE_CHECKS = (
+    _depends_on_steps_that_exist,
+    _takes_its_model_from_a_step_that_exists,
+    _names_one_model,
+    _names_a_model_only_where_one_is_used,
+    _names_a_file_where_its_task_reads_it,
+    _names_its_weights_once,
+)
+"""Checks of what one step refers to, in the order of their problems."""
+
+
+def _reference_problems(index: int, step: Step, by_name: Mapping[str, Step]) -> Iterator[ManifestProblem]:
+    for check in _REFERENCE_CHECKS:
+        yield from check(f"spec.steps[{index}]", step, by_name)
 
 
 def _model_of(step: Step, before: tuple[Step, ...], by_name: Mapping[str, Step]) -> tuple[str | None, ModelUse | None]:
