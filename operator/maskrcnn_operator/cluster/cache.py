@@ -16,16 +16,24 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.problems import ManifestError, ManifestProblem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
+from maskrcnn_operator.cluster.identity import (
+    Key,
+    experiment_key,
+    generation_number,
+    identifier,
+    uid_of,
+    version_number,
+)
 from maskrcnn_operator.cluster.kept import Kept
 from maskrcnn_operator.cluster.parse import read_experiment, without_what_is_large
-from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.desired import DesiredState, resolve
 from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
 
@@ -45,13 +53,6 @@ there can add as many."""
 _KEPT_DESIRED = 4_000
 _IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
 _UNDECODABLE = ManifestProblem("", "the object cannot be decoded: it is nested too deeply")
-
-
-class Key(NamedTuple):
-    """Names one experiment; also of its Jobs and pods, whether or not it exists."""
-
-    namespace: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,11 @@ class Cache:
 
     def _put(self, resource: Resource, item: Mapping[str, Any]) -> Key | None:
         metadata = item["metadata"]
-        uid, version = _identifier(metadata, "uid"), _version(metadata)
+        uid, version = identifier(metadata, "uid"), version_number(metadata)
         old = self._seen[resource].get(uid)
         if version <= self._gone.get(uid, -1) or (old is not None and old.version >= version):
             return None
-        key = key_of(resource, metadata)
+        key = experiment_key(resource, metadata)
         if key is None:
             return None
         if self._gone.pop(uid, None) is not None:
@@ -215,9 +216,9 @@ class Cache:
         return key
 
     def _put_undecodable(self, metadata: Mapping[str, Any], told: bool) -> Key | None:
-        uid, version, generation = _identifier(metadata, "uid"), _version(metadata), _generation(metadata)
+        uid, version, generation = identifier(metadata, "uid"), version_number(metadata), generation_number(metadata)
         old = self._seen[EXPERIMENTS].get(uid)
-        key = key_of(EXPERIMENTS, metadata)
+        key = experiment_key(EXPERIMENTS, metadata)
         if key is None or not self.lacks(EXPERIMENTS, uid, version):
             return None
         raw = {"metadata": {name: value for name, value in metadata.items() if name in _IDENTITY}}
@@ -253,7 +254,7 @@ class Cache:
         brings the object again.
         """
         try:
-            uid, version = _identifier(metadata, "uid"), _version(metadata)
+            uid, version = identifier(metadata, "uid"), version_number(metadata)
         except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
             return
@@ -364,28 +365,6 @@ class Cache:
         return [seen[uid] for uid in self._by_key[resource].get(key, ())]
 
 
-def uid_of(item: object) -> str | None:
-    """Return an object's uid; None where it has none."""
-    try:
-        return _identifier(item["metadata"], "uid")  # type: ignore[index]
-    except Exception:  # noqa: BLE001 - an object that is odd in any way fails alone
-        return None
-
-
-def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
-    """The experiment that an object is, or belongs to by its label.
-
-    Raises:
-        ValueError: name, namespace or label isn't a text that Kubernetes takes.
-    """
-    if resource is EXPERIMENTS:
-        return Key(_identifier(metadata, "namespace"), _identifier(metadata, "name"))
-    labels = metadata.get("labels") or {}
-    if not labels.get(EXPERIMENT_LABEL):
-        return None
-    return Key(_identifier(metadata, "namespace"), _identifier(labels, EXPERIMENT_LABEL))
-
-
 def _asked_for(entry: ExperimentEntry) -> object:
     """Return what differs between two states of an experiment when its user has changed something."""
     deleted = entry.experiment.metadata.deletion_timestamp if entry.experiment else None
@@ -394,7 +373,7 @@ def _asked_for(entry: ExperimentEntry) -> object:
 
 def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> ExperimentEntry:
     metadata = item["metadata"]
-    generation = _generation(metadata)
+    generation = generation_number(metadata)
     before = old if isinstance(old, ExperimentEntry) and old.generation == generation else None
     known = before.experiment if before is not None else None
     experiment, problems = read_experiment(item, known)
@@ -403,25 +382,3 @@ def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Expe
         problems = before.problems
     raw = None if experiment is not None else without_what_is_large(item)
     return ExperimentEntry(uid, version, generation, experiment, problems, raw)
-
-
-def _identifier(values: Mapping[str, Any], name: str) -> str:
-    value = values[name]
-    if not isinstance(value, str) or not 0 < len(value) <= 253 or not value.isprintable():
-        raise ValueError(f"{name} isn't a text of 1 to 253 characters")
-    return value
-
-
-def _version(metadata: Mapping[str, Any]) -> int:
-    return _whole_number(metadata["resourceVersion"], "metadata.resourceVersion")
-
-
-def _generation(metadata: Mapping[str, Any]) -> int:
-    return _whole_number(str(metadata.get("generation") or 1), "metadata.generation")
-
-
-def _whole_number(text: object, name: str) -> int:
-    # 64 bits have 20 digits
-    if not isinstance(text, str) or len(text) > 20 or not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{name} isn't a whole number")
-    return int(text)

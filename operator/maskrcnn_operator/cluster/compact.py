@@ -1,7 +1,7 @@
 """Compact models for the cache, where thousands of them stay.
 
-Pydantic keeps in each model the set of the fields that were given: half of the memory of an experiment. Frozen models of
-the same fields can share one. Of models of which no field was given, which have nothing but defaults, one is enough.
+Pydantic keeps in each model the set of the fields that were given: half of the memory of an experiment. Frozen models
+of the same fields can share one. Of models of which no field was given, which have nothing but defaults, one is enough.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ConditionType
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.client import STATUS_MANAGER, Client
 from maskrcnn_operator.cluster.errors import (
     ApiError,
@@ -29,6 +29,7 @@ from maskrcnn_operator.cluster.errors import (
     is_refused_for_its_size,
 )
 from maskrcnn_operator.cluster.events import Regarding
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.core.crowding import conditions_to_remove
 from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice

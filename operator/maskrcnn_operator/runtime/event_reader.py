@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.jobs.causes import Subject, WaitCause, cause_of, unread
 from maskrcnn_operator.runtime.queue import WorkQueue
 

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maskrcnn_operator.cluster.cache import FOR_GOOD, Cache, Key
+from maskrcnn_operator.cluster.cache import FOR_GOOD, Cache
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.paging import version_of
 from maskrcnn_operator.cluster.resources import Resource
 

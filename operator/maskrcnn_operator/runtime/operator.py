@@ -17,10 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose, rate_of
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import ExperimentEntry, Key
+from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.core.notice import Notice, notice
 
 PATIENCE_SECONDS = 120.0

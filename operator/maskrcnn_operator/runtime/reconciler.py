@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.cluster.access_modes import AccessModes
-from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.unreadable import told_of_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions
 from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.cluster.unreadable import told_of_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice

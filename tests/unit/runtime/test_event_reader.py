@@ -13,8 +13,8 @@ import pytest
 from tests.unit.cluster.conftest import FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.jobs.causes import Subject, WaitCause
 from maskrcnn_operator.runtime import event_reader
 from maskrcnn_operator.runtime.event_reader import EventReader

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import ExperimentEntry, Key
+from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, StatusRefused
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.core.notice import Notice
 from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, QUIET_SECONDS, REFUSALS, Patience
 

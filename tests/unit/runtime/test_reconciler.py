@@ -12,10 +12,11 @@ import pytest
 from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, api_error
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.reconcile import seen
