@@ -6,7 +6,7 @@ was seen to be deleted comes back only in a later version: a watch tells that an
 and that it is added when the label is put back.
 
 An object that cannot be read is left out, whatever is wrong with it: one object must not keep the others from being
-read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.views`) or told in the experiment's status
+read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.parse`) or told in the experiment's status
 (:mod:`maskrcnn_operator.cluster.parse`), so that this is left for metadata that no API server writes, and for defects.
 """
 
@@ -35,7 +35,8 @@ from maskrcnn_operator.cluster.kept import Kept
 from maskrcnn_operator.cluster.parse import read_experiment, without_what_is_large
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.desired import DesiredState, resolve
-from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
+from maskrcnn_operator.jobs.views import JobView, PodView
 
 WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""

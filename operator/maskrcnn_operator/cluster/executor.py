@@ -34,7 +34,8 @@ from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP
 from maskrcnn_operator.jobs.observe import RelabeledJob, is_attempt_of
-from maskrcnn_operator.jobs.views import JobView, job_view
+from maskrcnn_operator.jobs.parse import job_view
+from maskrcnn_operator.jobs.views import JobView
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.jobs.kueue import stopped_at, suspension
-from maskrcnn_operator.jobs.views import EventView, JobView, PodView, event_view
+from maskrcnn_operator.jobs.parse import event_view
+from maskrcnn_operator.jobs.views import EventView, JobView, PodView
 
 READ_AFTER = (timedelta(seconds=15), timedelta(seconds=45))
 """When the events are read first: a start that goes well rarely takes longer than the first, and what keeps it from

@@ -24,7 +24,7 @@ from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import MANIFEST, UID, at
 

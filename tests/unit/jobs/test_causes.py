@@ -10,7 +10,7 @@ import pytest
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.jobs.causes import MOST_PODS, TEXT_LENGTH, Subject, WaitCause, cause_of, due_at, subjects, unread
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import at, job_object, pod_object, written
 

@@ -14,7 +14,7 @@ from maskrcnn_operator.jobs.ending import (
     reported_result,
     succeeded_all_the_same,
 )
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import job_object, pod_object
 

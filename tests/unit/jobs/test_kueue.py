@@ -10,7 +10,8 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.jobs.causes import WaitCause, cause_of
 from maskrcnn_operator.jobs.kueue import Suspension, stopped_at, suspension
 from maskrcnn_operator.jobs.observe import Observation, observe
-from maskrcnn_operator.jobs.views import EventView, job_view
+from maskrcnn_operator.jobs.parse import job_view
+from maskrcnn_operator.jobs.views import EventView
 
 from .conftest import Make, at, job_object, written
 

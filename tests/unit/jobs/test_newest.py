@@ -10,7 +10,7 @@ import pytest
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, run_of
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import at, job_object, pod_object
 

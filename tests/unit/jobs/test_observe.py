@@ -11,7 +11,8 @@ import pytest
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.observe import Observation, missing_jobs, observe
-from maskrcnn_operator.jobs.views import PodView, job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
+from maskrcnn_operator.jobs.views import PodView
 from maskrcnn_operator.jobs.waiting import waiting_reason
 
 from .conftest import Make, at, job_object, pod_object

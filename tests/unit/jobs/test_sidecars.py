@@ -11,7 +11,7 @@ import pytest
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, run_of
 from maskrcnn_operator.jobs.observe import observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import Make, at, job_object, pod_object
 

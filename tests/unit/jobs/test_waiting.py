@@ -13,7 +13,7 @@ from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.causes import WaitCause
 from maskrcnn_operator.jobs.observe import Observation, observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import Make, at, job_object, pod_object, written
 

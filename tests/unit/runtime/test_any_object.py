@@ -29,7 +29,7 @@ from maskrcnn_operator.jobs.causes import cause_of, due_at, subjects
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
-from maskrcnn_operator.jobs.views import event_view, job_view, pod_view
+from maskrcnn_operator.jobs.parse import event_view, job_view, pod_view
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.progress_endpoint.authorise import Peer, authorise, peer_of, speaks_for_current
 from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
