@@ -85,7 +85,7 @@ class Client:
 
     async def close(self) -> None:
         """Ends its connections."""
-        await self._api.close()  # type: ignore[no-untyped-call]
+        await self._api.close()  # type: ignore[no-untyped-call] # the client has few types
 
     async def get(
         self, resource: Resource, namespace: str | None, name: str, *, purpose: CallPurpose = CallPurpose.RECONCILE
@@ -353,7 +353,7 @@ class Client:
             if most_bytes is not None and answer.status < 400:
                 text = await _read_bounded(answer.response, most_bytes)
             else:
-                text = await answer.read()  # type: ignore[no-untyped-call]
+                text = await answer.read()  # type: ignore[no-untyped-call] # the client has few types
         except (ApiException, ConfigException, ValueError) as error:
             raise aiohttp.ClientError(str(error)) from error
         return answer.status, text, retry_seconds(answer.headers.get("Retry-After"))

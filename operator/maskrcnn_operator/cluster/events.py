@@ -17,6 +17,7 @@ from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EVENTS
+from maskrcnn_operator.cluster.times import micro_time
 from maskrcnn_operator.core.plan import Event
 
 log = logging.getLogger(__name__)
@@ -129,8 +130,3 @@ class EventRecorder:
                 "resourceVersion": metadata.resource_version,
             },
         }
-
-
-def micro_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as Kubernetes writes a MicroTime."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

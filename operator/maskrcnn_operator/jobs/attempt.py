@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.causes import WaitCause, still_known, subjects
@@ -171,9 +172,9 @@ def _failed(attempt: Attempt, now: datetime) -> Run:
     )
 
 
-def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> Run:
+def _run(attempt: Attempt, state: RunState, now: datetime, **fields: Any) -> Run:
     job, pods = attempt.job, attempt.pods
-    known = {
+    known: dict[str, Any] = {
         "fingerprint": job.fingerprint if job else pods[0].fingerprint,
         "older_fingerprints": job.older_fingerprints if job else pods[0].older_fingerprints,
         "template": job.template if job else pods[0].template,
@@ -183,7 +184,7 @@ def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> 
         "ran": _ran(attempt, now),
         "deleted": job is None or job.deletion_timestamp is not None,
     }
-    return Run(attempt.step, attempt.number, state, **(known | fields))  # type: ignore[arg-type]
+    return Run(attempt.step, attempt.number, state, **(known | fields))
 
 
 def _lost_pods(attempt: Attempt, now: datetime) -> list[PodView]:

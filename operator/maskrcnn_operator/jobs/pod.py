@@ -38,7 +38,7 @@ FILES_DIRECTORY = "/etc/maskrcnn"
 SPEC_FILE = "spec.yaml"
 REPORT_CA_FILE = "report-ca.crt"
 TOKEN_DIRECTORY = "/var/run/secrets/maskrcnn"  # noqa: S105 - a directory
-TOKEN_FILE = "token"  # noqa: S105
+TOKEN_FILE = "token"  # noqa: S105 - a file's name
 HOME = "/home/maskrcnn"
 TERMINATION_LOG = "/dev/termination-log"
 GRACE_SECONDS = 120
@@ -250,9 +250,9 @@ def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, 
         workspace["subPath"] = experiment.spec.workspace.sub_path
     mounts: list[Object] = [
         workspace,
-        {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108
+        {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108 - of the pod alone
         {"name": "maskrcnn-home", "mountPath": HOME},
-        {"name": "maskrcnn-tmp", "mountPath": "/tmp"},  # noqa: S108
+        {"name": "maskrcnn-tmp", "mountPath": "/tmp"},  # noqa: S108 - of the pod alone
     ]
     if files:
         mounts.append({"name": "maskrcnn-files", "mountPath": FILES_DIRECTORY, "readOnly": True})
