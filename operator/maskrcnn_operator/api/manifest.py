@@ -28,7 +28,7 @@ from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import UnknownName, unknown_name
 from maskrcnn_trainer.shared.text import shown
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, KeyNotPlain, KeyTwice, load_documents
-from maskrcnn_trainer.spec.errors import ManifestProblem as SpecProblem
+from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.parsing import is_within, what_is_right
