@@ -9,7 +9,7 @@ Kind = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class CelRule:
     """One entry of ``x-kubernetes-validations``.
 
     Attributes:

@@ -23,7 +23,7 @@ from maskrcnn_operator.api.base import (
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.opaque import opaque_problems
 from maskrcnn_operator.api.pod import LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
-from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
+from maskrcnn_operator.api.problems import ManifestError, ManifestProblem, field_path
 from maskrcnn_operator.api.text import clean, one_line
 from maskrcnn_operator.api.unknown import UnknownName, unknown_name
 from maskrcnn_trainer.shared.text import shown
@@ -50,23 +50,27 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
     except yaml.MarkedYAMLError as error:
         _refuse_bare_spec(text)
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ManifestError((Problem(where, f"invalid YAML: {_worded(error)}"),)) from error
+        raise ManifestError((ManifestProblem(where, f"invalid YAML: {_worded(error)}"),)) from error
     except yaml.YAMLError as error:
-        raise ManifestError((Problem("", f"invalid YAML: {error}"),)) from error
+        raise ManifestError((ManifestProblem("", f"invalid YAML: {error}"),)) from error
     except RecursionError:
         raise _too_deep() from None
     except UNREADABLE_VALUES as error:
-        raise ManifestError((Problem("", f"has a value that cannot be read: {clean(str(error), 200)}"),)) from error
+        raise ManifestError(
+            (ManifestProblem("", f"has a value that cannot be read: {clean(str(error), 200)}"),)
+        ) from error
     ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if len(ours) != 1:
         _refuse_bare_spec(text, documents)
         kinds = [_kind_of(document) for document in documents]
         more = f", and {len(kinds) - _KINDS_SHOWN} more" if len(kinds) > _KINDS_SHOWN else ""
         found = ", ".join(kinds[:_KINDS_SHOWN]) + more or "nothing"
-        raise ManifestError((Problem("kind", f"expected exactly one {KIND} in the manifest, found {found}"),))
+        raise ManifestError((ManifestProblem("kind", f"expected exactly one {KIND} in the manifest, found {found}"),))
     given = {key: value for key, value in ours[0].items() if key != "status"}
     experiment = read_object(given)
-    unusable = tuple(Problem(path, "has a NUL character, which no path or argument can hold") for path in _nuls(given))
+    unusable = tuple(
+        ManifestProblem(path, "has a NUL character, which no path or argument can hold") for path in _nuls(given)
+    )
     if unusable:
         raise ManifestError(unusable)
     return experiment
@@ -100,9 +104,9 @@ def _kind_of(document: object) -> str:
 def _refuse_bare_spec(text: str, documents: Sequence[object] = ()) -> None:
     """Raise where a manifest's text is an experiment spec, as the trainer's tasks read it."""
     if looks_like_prototxt(text) and not any(isinstance(item, dict) and "kind" in item for item in documents):
-        raise ManifestError((Problem("", f"is a prototxt spec, not a manifest; {_IMPORT}"),))
+        raise ManifestError((ManifestProblem("", f"is a prototxt spec, not a manifest; {_IMPORT}"),))
     if any(map(_is_bare_spec, documents)):
-        raise ManifestError((Problem("", f"is an experiment spec, not a manifest; {_IMPORT}"),))
+        raise ManifestError((ManifestProblem("", f"is an experiment spec, not a manifest; {_IMPORT}"),))
 
 
 def _is_bare_spec(document: object) -> bool:
@@ -123,7 +127,7 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
     if version != API_VERSION:
         ours = isinstance(version, str) and version.startswith(GROUP)
         hint = f"this release reads {API_VERSION}" if ours else f"must be {API_VERSION}"
-        raise ManifestError((Problem("apiVersion", f"found {_shown(version)}; {hint}"),))
+        raise ManifestError((ManifestProblem("apiVersion", f"found {_shown(version)}; {hint}"),))
     text = _as_json(value)
     try:
         # an API server knows the camelCase names only
@@ -152,14 +156,14 @@ def _as_json(value: Mapping[str, Any]) -> str:
     except RecursionError:
         raise _too_deep() from None
     except (ValueError, TypeError) as error:  # a whole number of thousands of digits, a key that isn't a text
-        raise ManifestError((Problem("", f"cannot be written as JSON: {error}"),)) from error
+        raise ManifestError((ManifestProblem("", f"cannot be written as JSON: {error}"),)) from error
     if problems:
         raise ManifestError(problems)
     return text
 
 
 def _too_deep() -> ManifestError:
-    return ManifestError((Problem("", "is nested too deeply"),))
+    return ManifestError((ManifestProblem("", "is nested too deeply"),))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -169,11 +173,11 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _rule_problem(rule: SpecProblem) -> Problem:
-    return Problem(f"spec.experiment.{rule.field or dotted(rule.path)}", rule.message)
+def _rule_problem(rule: SpecProblem) -> ManifestProblem:
+    return ManifestProblem(f"spec.experiment.{rule.field or dotted(rule.path)}", rule.message)
 
 
-def _told_once(errors: list[ErrorDetails]) -> Iterator[Problem]:
+def _told_once(errors: list[ErrorDetails]) -> Iterator[ManifestProblem]:
     """Yield the problems of a manifest; a field that is missing since its name is misspelled is not one more."""
     unknown = {details["loc"]: unknown_name(details["loc"]) for details in errors if _is_unknown(details)}
     missing = {details["loc"] for details in errors if details["type"] == "missing"}
@@ -194,7 +198,7 @@ def _is_unknown(details: ErrorDetails) -> bool:
     return details["type"] == "extra_forbidden"
 
 
-def details_problem(details: ErrorDetails, prefix: str = "") -> Problem:
+def details_problem(details: ErrorDetails, prefix: str = "") -> ManifestProblem:
     """One of pydantic's errors as a problem; ``prefix`` is the path of what was validated."""
     # a branch of a union is no field that the user wrote
     parts = tuple(
@@ -202,7 +206,7 @@ def details_problem(details: ErrorDetails, prefix: str = "") -> Problem:
     )
     path = field_path(parts)
     field = f"{prefix}.{path}" if prefix and path else prefix or path
-    return Problem(field, _explained(details))
+    return ManifestProblem(field, _explained(details))
 
 
 def _explained(details: ErrorDetails) -> str:

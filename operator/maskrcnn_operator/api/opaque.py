@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 
 MAX_DEPTH = 100
 """Levels of objects and lists; a pod's own fields have fewer than ten."""
@@ -21,7 +21,7 @@ _FIELD = "spec.podOverrides"
 _NESTING = (dict, list, tuple)
 
 
-def opaque_problems(value: object) -> Iterator[Problem]:
+def opaque_problems(value: object) -> Iterator[ManifestProblem]:
     """Yield what is too deep or too large in a manifest, or an API server's object, before it is read into types."""
     spec = _part(value, "spec")
     for name, parts in _fields(_part(spec, "podOverrides")):
@@ -31,14 +31,14 @@ def opaque_problems(value: object) -> Iterator[Problem]:
         yield from _problems(field, [(field, _part(step, "podOverrides"))])
 
 
-def _problems(field: str, parts: Sequence[tuple[str, object]]) -> Iterator[Problem]:
+def _problems(field: str, parts: Sequence[tuple[str, object]]) -> Iterator[ManifestProblem]:
     """Yield what is too deep of the parts of a field, or that they are too large together."""
     too_deep = [path for path, part in parts if _deeper_than(part, MAX_DEPTH)]
     for path in too_deep:
-        yield Problem(path, f"is nested too deeply: at most {MAX_DEPTH} levels")
+        yield ManifestProblem(path, f"is nested too deeply: at most {MAX_DEPTH} levels")
     size = 0 if too_deep else sum(_size(part) for _, part in parts)
     if size > MAX_BYTES:
-        yield Problem(field, f"has {size} bytes as JSON: at most {MAX_BYTES}")
+        yield ManifestProblem(field, f"has {size} bytes as JSON: at most {MAX_BYTES}")
 
 
 def _fields(overrides: object) -> Iterator[tuple[str, Sequence[tuple[str, object]]]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, order=True)
-class Problem:
+class ManifestProblem:
     """One thing that is wrong.
 
     Attributes:
@@ -26,7 +26,7 @@ class Problem:
 class ManifestError(ValueError):
     """A manifest that cannot be read; carries every problem found, not only the first."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[ManifestProblem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 

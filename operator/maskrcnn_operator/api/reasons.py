@@ -141,7 +141,7 @@ WHAT_TO_DO: dict[Reason, str] = {
     Reason.RESULT_UNREADABLE: "Nothing: the step is started again and finds its result.",
     Reason.SPEC_CHANGED: "Nothing: the attempt of the old spec ends before the new one starts.",
     Reason.TEMPLATE_CHANGED: "Nothing: the attempt never ran; one of the new spec takes its place and is not counted.",
-    Reason.NAME_TAKEN: "Remove the object of that name, which belongs to somebody else.",
+    Reason.NAME_TAKEN: "Remove the object of that name, which belongs to another controller or user.",
     Reason.JOB_REFUSED: "Correct what the message names (podOverrides, quota, an admission policy) and apply it again.",
     Reason.NODE_LOST: "Remove the node, or set its out-of-service taint.",
     Reason.JOB_RELABELED: "Put back the labels and the owner of the Job that the message names, or delete the Job; "

@@ -13,7 +13,7 @@ from maskrcnn_operator.api.base import (
     EXPERIMENT_NAME_PATTERN,
     STEP_NAME_PATTERN,
 )
-from maskrcnn_operator.api.cel import Rule, quoted, unchanged
+from maskrcnn_operator.api.cel import CelRule, quoted, unchanged
 from maskrcnn_operator.api.reserved import RESERVED_PREFIXES, Field, ReservedKey, allowed, refused, rule_in_words
 from maskrcnn_operator.api.step_rules import STEP_RULES
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
@@ -27,8 +27,8 @@ _NEVER_STARTED = (
 )
 
 
-def _only_when_nothing_runs(field: str, *, optional: bool = False) -> Rule:
-    return Rule(
+def _only_when_nothing_runs(field: str, *, optional: bool = False) -> CelRule:
+    return CelRule(
         f"({unchanged(field, optional=optional)}) || {_NEVER_STARTED} || {_SUSPENDED}",
         f"spec.{field} can change until the first attempt of a step has started, or while the condition Suspended is "
         "True: set spec.suspend to true and wait for it before",
@@ -37,7 +37,7 @@ def _only_when_nothing_runs(field: str, *, optional: bool = False) -> Rule:
     )
 
 
-def _reserved(field: Field) -> tuple[Rule, ...]:
+def _reserved(field: Field) -> tuple[CelRule, ...]:
     """Return the rules of :mod:`maskrcnn_operator.api.reserved` for labels or annotations."""
     own = refused(field)
     taken = " || ".join(f"key.startsWith({quoted(prefix)})" for prefix in RESERVED_PREFIXES)
@@ -46,9 +46,9 @@ def _reserved(field: Field) -> tuple[Rule, ...]:
     for row in own:
         by_reason.setdefault(row.why, []).append(row)
     return (
-        Rule(f"self.all(key, !({taken}) || {free})", rule_in_words(field)),
+        CelRule(f"self.all(key, !({taken}) || {free})", rule_in_words(field)),
         *(
-            Rule(
+            CelRule(
                 " && ".join(f"!({quoted(row.key)} in self)" for row in rows),
                 f"{', '.join(row.key for row in rows)}: {why}",
             )
@@ -61,9 +61,9 @@ def _is_key(row: ReservedKey) -> str:
     return f"key.startsWith({quoted(row.key)})" if row.is_prefix else f"key == {quoted(row.key)}"
 
 
-def _at_most(low: str, high: str) -> Rule:
+def _at_most(low: str, high: str) -> CelRule:
     defaults = {field.alias: field.default for field in MaskRCNNConfig.model_fields.values()}
-    return Rule(
+    return CelRule(
         # the server fills no default in
         f"self.?{low}.orValue({defaults[low]}) <= self.?{high}.orValue({defaults[high]})",
         f"{low} must be at most {high}",
@@ -71,36 +71,36 @@ def _at_most(low: str, high: str) -> Rule:
     )
 
 
-def _at_most_where_both_are_given(low: str, high: str) -> Rule:
-    return Rule(
+def _at_most_where_both_are_given(low: str, high: str) -> CelRule:
+    return CelRule(
         f"!has(self.{low}) || !has(self.{high}) || self.{low} <= self.{high}",
         f"{low} must be at most {high}",
         field=f".{low}",
     )
 
 
-_ABSOLUTE = Rule("self == '' || self.startsWith('/')", "must be an absolute path, such as /workspace/...")
-_ABSOLUTE_EACH = Rule(
+_ABSOLUTE = CelRule("self == '' || self.startsWith('/')", "must be an absolute path, such as /workspace/...")
+_ABSOLUTE_EACH = CelRule(
     r"!self.matches('(^|,)\\s*[^/,\\s]')",
     "must be an absolute path or pattern, such as /workspace/...; of several, separated by commas, each",
 )
-_KEY_LENGTH = Rule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key has 1 to 317 characters")
+_KEY_LENGTH = CelRule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key has 1 to 317 characters")
 _FIVE_LEVELS = "self.?maskrcnnConfig.?maxLevel.orValue(6) == 5"
 _SIDES = "self.dataConfig.imageSize"
 _THRESHOLDS = (("rpnNegativeOverlap", "rpnPositiveOverlap"), ("bgThreshLo", "bgThreshHi"), ("bgThreshHi", "fgThresh"))
 
-PATTERN_RULES: Mapping[str, Rule] = {
-    ABSOLUTE_PATH_PATTERN: Rule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
-    STEP_NAME_PATTERN: Rule(
+PATTERN_RULES: Mapping[str, CelRule] = {
+    ABSOLUTE_PATH_PATTERN: CelRule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
+    STEP_NAME_PATTERN: CelRule(
         f"self.matches({quoted(STEP_NAME_PATTERN)})",
         "the name of a step is a DNS label: lower case letters, digits and -, a letter or digit first and last",
     ),
 }
 """Rules in place of the patterns of fields: they say what would be right, which a pattern does not."""
 
-TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
+TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
     "MaskRCNNExperiment": (
-        Rule(
+        CelRule(
             f"self.metadata.name.size() <= {EXPERIMENT_NAME_LENGTH} && "
             f"self.metadata.name.matches({quoted(EXPERIMENT_NAME_PATTERN)})",
             f"metadata.name must be a DNS label that starts with a letter (lower case letters, digits and -), at most "
@@ -113,18 +113,18 @@ TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "Step": STEP_RULES,
     "ExperimentSpec": (
-        Rule(
+        CelRule(
             "self.?learningRateSteps.orValue([]).size() == self.?learningRateDecayLevels.orValue([]).size()",
             "learningRateSteps and learningRateDecayLevels need the same length",
             field=".learningRateDecayLevels",
         ),
-        Rule(
+        CelRule(
             "self.?totalSteps.orValue(0) > 0 || self.?numEpochs.orValue(0) > 0",
             "one of totalSteps and numEpochs is required, at least 1",
             field=".totalSteps",
             kind="FieldValueRequired",
         ),
-        Rule(
+        CelRule(
             f"{_FIVE_LEVELS} ? {_SIDES}.all(side, side % 32 == 0) : {_SIDES}.all(side, side % 64 == 0)",
             "imageSize: both sides must be multiples of 2^maxLevel",
             told=f"'imageSize: both sides must be multiples of ' + ({_FIVE_LEVELS} ? '32' : '64') + ' (2^maxLevel)'",
@@ -136,9 +136,9 @@ TYPE_RULES: Mapping[str, tuple[Rule, ...]] = {
 }
 """Rules between the fields of a type."""
 
-FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
+FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
     ("ExperimentSpec", "learningRateSteps"): (
-        Rule(
+        CelRule(
             "self.all(i, step, i == 0 || self[i - 1] < step)",
             "learningRateSteps must rise, each step more than the one before",
         ),
@@ -149,25 +149,25 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
     ("DataConfig", "trainingFilePattern"): (_ABSOLUTE_EACH,),
     ("DataConfig", "validationFilePattern"): (_ABSOLUTE_EACH,),
     ("Augmentation", "scaleJitter"): (
-        Rule("self[0] <= self[1]", "scaleJitter must be [min, max], the smaller number first"),
+        CelRule("self[0] <= self[1]", "scaleJitter must be [min, max], the smaller number first"),
     ),
     ("MaskRCNNConfig", "mrcnnResolution"): (
-        Rule(
+        CelRule(
             "self % 4 == 0",
             "mrcnnResolution must be a multiple of 4, such as 28",
         ),
     ),
     ("MaskRCNNConfig", "freezeBlocks"): (
-        Rule(
+        CelRule(
             "self.all(block, self.exists_one(other, other == block))",
             "freezeBlocks names a block twice: name each once",
         ),
     ),
     ("MaskRCNNConfig", "includeMask"): (
-        Rule("self", "includeMask: only true is supported, there is no model without masks"),
+        CelRule("self", "includeMask: only true is supported, there is no model without masks"),
     ),
     ("Workspace", "subPath"): (
-        Rule(
+        CelRule(
             "!self.startsWith('/') && !('..' in self.split('/'))",
             "subPath is a path inside the volume: relative, and without '..'",
         ),
@@ -175,7 +175,7 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
     ("ResourceRequirements", "requests"): (_KEY_LENGTH,),
     ("ResourceRequirements", "limits"): (_KEY_LENGTH,),
     ("EnvVar", "name"): (
-        Rule(
+        CelRule(
             "!self.startsWith('MASKRCNN_')", "names that begin with MASKRCNN_ are set by the operator: choose another"
         ),
     ),
@@ -186,7 +186,7 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[Rule, ...]] = {
 """Rules of a single field; in a step's experiment, which has the same fields, they hold, too."""
 
 
-def rules_of(type_name: str, field: str | None = None) -> tuple[Rule, ...]:
+def rules_of(type_name: str, field: str | None = None) -> tuple[CelRule, ...]:
     """The rules at a type, or at one of its fields by camelCase name."""
     if field is None:
         return TYPE_RULES.get(type_name, ())

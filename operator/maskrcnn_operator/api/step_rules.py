@@ -7,7 +7,7 @@ experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and what is wron
 
 from __future__ import annotations
 
-from maskrcnn_operator.api.cel import Rule, any_of
+from maskrcnn_operator.api.cel import CelRule, any_of
 from maskrcnn_operator.api.task_kinds import (
     FILE_READERS,
     MODEL_MAKERS,
@@ -24,7 +24,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 _TASKS = tuple(name.value for name in TaskName)
 
 STEP_RULES = (
-    Rule(
+    CelRule(
         f"{' + '.join(f'(has(self.{task}) ? 1 : 0)' for task in _TASKS)} == 1",
         f"a step is exactly one task of {', '.join(_TASKS)}",
         told=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "

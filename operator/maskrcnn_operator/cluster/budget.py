@@ -16,7 +16,7 @@ _ROUNDING = 1e-6
 """Seconds by which a clock may be early: sums of floating-point seconds are not exact."""
 
 
-class Purpose(Enum):
+class CallPurpose(Enum):
     """The reason for a call, which decides when it is made; the value is its name in metrics."""
 
     RECONCILE = "reconcile"
@@ -28,15 +28,15 @@ class Purpose(Enum):
     URGENT = "urgent"
 
 
-FIRST = (Purpose.RECONCILE, Purpose.LIST)
+FIRST = (CallPurpose.RECONCILE, CallPurpose.LIST)
 """Made before all others, first come, first served. A list waits with one page at a time, so it delays reconciling by
 one call each."""
 
-SHARES: Mapping[Purpose, float] = {
-    Purpose.REVIEW: 0.2,
-    Purpose.PROGRESS: 0.2,
-    Purpose.EVENT: 0.2,
-    Purpose.DIAGNOSIS: 0.1,
+SHARES: Mapping[CallPurpose, float] = {
+    CallPurpose.REVIEW: 0.2,
+    CallPurpose.PROGRESS: 0.2,
+    CallPurpose.EVENT: 0.2,
+    CallPurpose.DIAGNOSIS: 0.1,
 }
 """Part of the limit that each of the others may use at most, and only while nothing of FIRST waits. What they may use
 together leaves reconciling three tenths of the calls even in the moment before it asks. Of a limit of 50 a fifth is ten
@@ -45,7 +45,7 @@ rate that there is. A tenth is five reads of events a second, so that 1,500 step
 minutes."""
 
 
-def rate_of(purpose: Purpose, qps: float) -> float:
+def rate_of(purpose: CallPurpose, qps: float) -> float:
     """Return the calls a second that ``purpose`` may make of a limit of ``qps``; 0 for no limit."""
     return SHARES.get(purpose, 1.0) * qps
 
@@ -76,24 +76,24 @@ class CallBudget:
         burst: int,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        on_wait: Callable[[Purpose, float], None] = lambda _purpose, _seconds: None,
+        on_wait: Callable[[CallPurpose, float], None] = lambda _purpose, _seconds: None,
     ) -> None:
         self._clock, self._sleep, self._on_wait = clock, sleep, on_wait
         interval = 1.0 / qps if qps > 0 else 0.0
         self._all = TokenBucket(interval, burst)
         self._shares = {purpose: TokenBucket(interval / share, share * burst) for purpose, share in SHARES.items()}
-        self._waiting: dict[Purpose, deque[_Waiter]] = {
-            purpose: deque() for purpose in Purpose if purpose is not Purpose.URGENT
+        self._waiting: dict[CallPurpose, deque[_Waiter]] = {
+            purpose: deque() for purpose in CallPurpose if purpose is not CallPurpose.URGENT
         }
         self._number = itertools.count()
         self._held_until = float("-inf")
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
 
-    async def acquire(self, purpose: Purpose) -> None:
+    async def acquire(self, purpose: CallPurpose) -> None:
         """Wait until one more call may be made."""
         began = self._clock()
-        if purpose is not Purpose.URGENT:
+        if purpose is not CallPurpose.URGENT:
             await self._turn(purpose)
         self._on_wait(purpose, self._clock() - began)
 
@@ -101,11 +101,11 @@ class CallBudget:
         """Make no call for so long, as the server has asked; URGENT is exempt."""
         self._held_until = max(self._held_until, self._clock() + seconds)
 
-    def waiting(self, purpose: Purpose) -> int:
+    def waiting(self, purpose: CallPurpose) -> int:
         """Return the number of calls that are held back."""
         return len(self._waiting.get(purpose, ()))
 
-    async def _turn(self, purpose: Purpose) -> None:
+    async def _turn(self, purpose: CallPurpose) -> None:
         queue = self._waiting[purpose]
         waiter = _Waiter(next(self._number), asyncio.get_running_loop().create_future())
         queue.append(waiter)
@@ -130,7 +130,7 @@ class CallBudget:
             waiter.admitted.set_result(None)
         self._set_alarm(now)
 
-    def _next(self, now: float) -> Purpose | None:
+    def _next(self, now: float) -> CallPurpose | None:
         """Return the purpose whose first waiting call may be made now."""
         for rank in (FIRST, tuple(SHARES)):
             ready = [
@@ -140,7 +140,7 @@ class CallBudget:
                 return min(ready, key=lambda purpose: self._waiting[purpose][0].number)
         return None
 
-    def _ready_at(self, purpose: Purpose) -> float:
+    def _ready_at(self, purpose: CallPurpose) -> float:
         ready = max(self._held_until, self._all.ready_at())
         share = self._shares.get(purpose)
         return ready if share is None else max(ready, share.ready_at())

@@ -6,7 +6,7 @@ was seen to be deleted comes back only in a later version: a watch tells that an
 and that it is added when the label is put back.
 
 An object that cannot be read is left out, whatever is wrong with it: one object must not keep the others from being
-read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.views`) or told in the experiment's status
+read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.parse`) or told in the experiment's status
 (:mod:`maskrcnn_operator.cluster.parse`), so that this is left for metadata that no API server writes, and for defects.
 """
 
@@ -16,18 +16,27 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.problems import ManifestError, Problem
+from maskrcnn_operator.api.problems import ManifestError, ManifestProblem
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
+from maskrcnn_operator.cluster.identity import (
+    Key,
+    experiment_key,
+    generation_number,
+    identifier,
+    uid_of,
+    version_number,
+)
 from maskrcnn_operator.cluster.kept import Kept
 from maskrcnn_operator.cluster.parse import read_experiment, without_what_is_large
-from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
+from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.desired import DesiredState, resolve
-from maskrcnn_operator.jobs.views import JobView, PodView, job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
+from maskrcnn_operator.jobs.views import JobView, PodView
 
 WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
@@ -40,22 +49,15 @@ _TOMBSTONES = 20_000
 FOR_GOOD = 2**64
 """Above every version: the object never comes back."""
 _KEPT_PODS = 2_000
-"""Pods of a namespace that are kept though they are gone: two of the largest gangs. Anybody who may create pods there
-can add as many."""
+"""Pods of a namespace that are kept though they are gone: two of the largest worker groups. Whoever may create pods
+there can add as many."""
 _KEPT_DESIRED = 4_000
 _IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
-_UNDECODABLE = Problem("", "the object cannot be decoded: it is nested too deeply")
-
-
-class Key(NamedTuple):
-    """Names one experiment; also of its Jobs and pods, whether or not it exists."""
-
-    namespace: str
-    name: str
+_UNDECODABLE = ManifestProblem("", "the object cannot be decoded: it is nested too deeply")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ExperimentEntry:
     """An experiment as it was last seen.
 
     Attributes:
@@ -71,7 +73,7 @@ class Entry:
     version: int
     generation: int
     experiment: MaskRCNNExperiment | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ManifestProblem, ...] = ()
     raw: Mapping[str, Any] | None = None
     told: bool = False
 
@@ -123,15 +125,17 @@ class Cache:
         entry = self.entry(Key(namespace, name))
         return entry.experiment if entry else None
 
-    def entry(self, key: Key) -> Entry | None:
+    def entry(self, key: Key) -> ExperimentEntry | None:
         """The newest experiment of that name, readable or not."""
-        entries = [seen.value for seen in self._of(EXPERIMENTS, key) if isinstance(seen.value, Entry)]
+        entries = [seen.value for seen in self._of(EXPERIMENTS, key) if isinstance(seen.value, ExperimentEntry)]
         return max(entries, key=lambda entry: entry.version, default=None)
 
     def experiments(self) -> list[MaskRCNNExperiment]:
         """All experiments that can be read."""
         values = (seen.value for seen in self._seen[EXPERIMENTS].values())
-        return [value.experiment for value in values if isinstance(value, Entry) and value.experiment is not None]
+        return [
+            value.experiment for value in values if isinstance(value, ExperimentEntry) and value.experiment is not None
+        ]
 
     def keys(self) -> set[Key]:
         """The keys of all experiments, and of those whose Jobs or pods are still there."""
@@ -168,16 +172,16 @@ class Cache:
 
     def _put(self, resource: Resource, item: Mapping[str, Any]) -> Key | None:
         metadata = item["metadata"]
-        uid, version = _identifier(metadata, "uid"), _version(metadata)
+        uid, version = identifier(metadata, "uid"), version_number(metadata)
         old = self._seen[resource].get(uid)
         if version <= self._gone.get(uid, -1) or (old is not None and old.version >= version):
             return None
-        key = key_of(resource, metadata)
+        key = experiment_key(resource, metadata)
         if key is None:
             return None
         if self._gone.pop(uid, None) is not None:
             self._forget_that_it_is_kept(uid, key.namespace)
-        value: Entry | JobView | PodView
+        value: ExperimentEntry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
             if value.experiment is None:
@@ -213,16 +217,16 @@ class Cache:
         return key
 
     def _put_undecodable(self, metadata: Mapping[str, Any], told: bool) -> Key | None:
-        uid, version, generation = _identifier(metadata, "uid"), _version(metadata), _generation(metadata)
+        uid, version, generation = identifier(metadata, "uid"), version_number(metadata), generation_number(metadata)
         old = self._seen[EXPERIMENTS].get(uid)
-        key = key_of(EXPERIMENTS, metadata)
+        key = experiment_key(EXPERIMENTS, metadata)
         if key is None or not self.lacks(EXPERIMENTS, uid, version):
             return None
         raw = {"metadata": {name: value for name, value in metadata.items() if name in _IDENTITY}}
         before = old.value if old is not None else None
         known = before is not None and (before.problems, before.generation) == ((_UNDECODABLE,), generation)
         told = told or (before is not None and known and before.told)
-        entry = Entry(uid, version, generation, None, (_UNDECODABLE,), raw, told)
+        entry = ExperimentEntry(uid, version, generation, None, (_UNDECODABLE,), raw, told)
         self._seen[EXPERIMENTS][uid] = _Seen(key, version, entry)
         self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
         return None if known else key
@@ -251,7 +255,7 @@ class Cache:
         brings the object again.
         """
         try:
-            uid, version = _identifier(metadata, "uid"), _version(metadata)
+            uid, version = identifier(metadata, "uid"), version_number(metadata)
         except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
             self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
             return
@@ -266,8 +270,8 @@ class Cache:
     def drop(self, resource: Resource, uid: str, version: int = FOR_GOOD) -> Key | None:
         """Forget an object that is gone; return the key of its experiment where it was known.
 
-        A pod that had ended stays as long as its Job: the Job controller may delete it before anybody has read its
-        last word.
+        A pod that had ended stays as long as its Job: the Job controller may delete it before its
+        termination message has been read.
 
         Args:
             version: up to which it is gone; a newer state of it is taken in, or stays.
@@ -337,7 +341,7 @@ class Cache:
     def _resolved(self, experiment: MaskRCNNExperiment) -> DesiredState:
         desired, seen = resolve(experiment), self._seen[EXPERIMENTS].get(experiment.metadata.uid)
         entry = seen.value if seen is not None else None
-        if not isinstance(entry, Entry) or entry.generation != experiment.metadata.generation:
+        if not isinstance(entry, ExperimentEntry) or entry.generation != experiment.metadata.generation:
             return desired
         return replace(desired, problems=(*entry.problems, *desired.problems)) if entry.problems else desired
 
@@ -362,64 +366,20 @@ class Cache:
         return [seen[uid] for uid in self._by_key[resource].get(key, ())]
 
 
-def uid_of(item: object) -> str | None:
-    """Return an object's uid; None where it has none."""
-    try:
-        return _identifier(item["metadata"], "uid")  # type: ignore[index]
-    except Exception:  # noqa: BLE001 - an object that is odd in any way fails alone
-        return None
-
-
-def key_of(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
-    """The experiment that an object is, or belongs to by its label.
-
-    Raises:
-        ValueError: name, namespace or label isn't a text that Kubernetes takes.
-    """
-    if resource is EXPERIMENTS:
-        return Key(_identifier(metadata, "namespace"), _identifier(metadata, "name"))
-    labels = metadata.get("labels") or {}
-    if not labels.get(EXPERIMENT_LABEL):
-        return None
-    return Key(_identifier(metadata, "namespace"), _identifier(labels, EXPERIMENT_LABEL))
-
-
-def _asked_for(entry: Entry) -> object:
+def _asked_for(entry: ExperimentEntry) -> object:
     """Return what differs between two states of an experiment when its user has changed something."""
     deleted = entry.experiment.metadata.deletion_timestamp if entry.experiment else None
     return entry.generation, deleted, entry.experiment is None
 
 
-def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> Entry:
+def _entry(item: Mapping[str, Any], uid: str, version: int, old: object) -> ExperimentEntry:
     metadata = item["metadata"]
-    generation = _generation(metadata)
-    before = old if isinstance(old, Entry) and old.generation == generation else None
+    generation = generation_number(metadata)
+    before = old if isinstance(old, ExperimentEntry) and old.generation == generation else None
     known = before.experiment if before is not None else None
     experiment, problems = read_experiment(item, known)
     if before is not None and known is not None and experiment is not None:
         # the spec was not read again
         problems = before.problems
     raw = None if experiment is not None else without_what_is_large(item)
-    return Entry(uid, version, generation, experiment, problems, raw)
-
-
-def _identifier(values: Mapping[str, Any], name: str) -> str:
-    value = values[name]
-    if not isinstance(value, str) or not 0 < len(value) <= 253 or not value.isprintable():
-        raise ValueError(f"{name} isn't a text of 1 to 253 characters")
-    return value
-
-
-def _version(metadata: Mapping[str, Any]) -> int:
-    return _whole_number(metadata["resourceVersion"], "metadata.resourceVersion")
-
-
-def _generation(metadata: Mapping[str, Any]) -> int:
-    return _whole_number(str(metadata.get("generation") or 1), "metadata.generation")
-
-
-def _whole_number(text: object, name: str) -> int:
-    # 64 bits have 20 digits
-    if not isinstance(text, str) or len(text) > 20 or not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"{name} isn't a whole number")
-    return int(text)
+    return ExperimentEntry(uid, version, generation, experiment, problems, raw)

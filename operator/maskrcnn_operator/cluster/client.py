@@ -20,7 +20,7 @@ from kubernetes.aio.config import ConfigException
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.cluster.answers import decoded, retry_seconds
-from maskrcnn_operator.cluster.budget import CallBudget, Purpose
+from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose
 from maskrcnn_operator.cluster.errors import ApiError, api_error
 from maskrcnn_operator.cluster.paging import FIRST_PAGE, TOO_LARGE, Answer, Page, Request, read_pages
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, OBJECT_EVENTS, TOKEN_REVIEWS, Resource
@@ -57,7 +57,7 @@ Propagation = Literal["Foreground", "Background"]
 class Limit(Protocol):
     """What holds calls back."""
 
-    async def acquire(self, purpose: Purpose) -> None:
+    async def acquire(self, purpose: CallPurpose) -> None:
         """Wait until one more call of ``purpose`` may be made."""
 
     def hold_back(self, seconds: float) -> None:
@@ -85,10 +85,10 @@ class Client:
 
     async def close(self) -> None:
         """Ends its connections."""
-        await self._api.close()  # type: ignore[no-untyped-call]
+        await self._api.close()  # type: ignore[no-untyped-call] # the client has few types
 
     async def get(
-        self, resource: Resource, namespace: str | None, name: str, *, purpose: Purpose = Purpose.RECONCILE
+        self, resource: Resource, namespace: str | None, name: str, *, purpose: CallPurpose = CallPurpose.RECONCILE
     ) -> Object:
         """Return one object."""
         return await self._call("GET", "get", resource, resource.path(namespace, name), purpose=purpose)
@@ -128,7 +128,7 @@ class Client:
             OBJECT_EVENTS,
             OBJECT_EVENTS.path(namespace),
             query={"fieldSelector": f"involvedObject.uid={uid}", "limit": str(MOST_EVENTS)},
-            purpose=Purpose.DIAGNOSIS,
+            purpose=CallPurpose.DIAGNOSIS,
             most_bytes=MOST_EVENT_BYTES,
         )
         return answer["items"] or ()
@@ -139,7 +139,7 @@ class Client:
         namespace: str | None,
         body: Mapping[str, Any],
         *,
-        purpose: Purpose = Purpose.RECONCILE,
+        purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
         """Creates an object and returns it. Raises Conflict where one of that name exists."""
         return await self._call("POST", "create", resource, resource.path(namespace), body=body, purpose=purpose)
@@ -151,7 +151,7 @@ class Client:
         name: str,
         body: Mapping[str, Any],
         *,
-        purpose: Purpose = Purpose.RECONCILE,
+        purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
         """Puts an object in the place of the one that has ``body``'s resourceVersion (Conflict: it has changed)."""
         return await self._call("PUT", "update", resource, resource.path(namespace, name), body=body, purpose=purpose)
@@ -197,7 +197,7 @@ class Client:
         body = _applied(namespace, name, {"status": dict(status)})
         # a forced apply of a stale status would otherwise turn what has succeeded back into what runs
         body["metadata"]["resourceVersion"] = str(resource_version)
-        # the rest of the object is what was sent: nobody has changed it in between
+        # the rest of the object is what was sent: it has not been changed in between
         return await self._apply(namespace, name, body, STATUS_MANAGER, accept=_METADATA_ALONE)
 
     async def patch_conditions(
@@ -235,7 +235,7 @@ class Client:
         """Server-side apply of ``status.progress`` under a field manager of its own; None removes it."""
         status = {"status": {"progress": dict(progress)}} if progress is not None else {}
         body = _applied(namespace, name, status)
-        return await self._apply(namespace, name, body, PROGRESS_MANAGER, purpose=Purpose.PROGRESS)
+        return await self._apply(namespace, name, body, PROGRESS_MANAGER, purpose=CallPurpose.PROGRESS)
 
     async def token_review(self, token: str, audience: str) -> Object:
         """The ``status`` of a TokenReview: authenticated, user, audiences, error."""
@@ -245,7 +245,7 @@ class Client:
             "spec": {"token": token, "audiences": [audience]},
         }
         path = TOKEN_REVIEWS.path()
-        answer = await self._call("POST", "create", TOKEN_REVIEWS, path, body=review, purpose=Purpose.REVIEW)
+        answer = await self._call("POST", "create", TOKEN_REVIEWS, path, body=review, purpose=CallPurpose.REVIEW)
         status: Object = answer.get("status") or {}
         return status
 
@@ -266,7 +266,7 @@ class Client:
             resource.path(namespace),
             query=query,
             accept=_METADATA_LIST if request.metadata_only else _JSON,
-            purpose=Purpose.LIST,
+            purpose=CallPurpose.LIST,
             most_bytes=request.most_bytes,
             on_size=sizes.append,
         )
@@ -280,7 +280,7 @@ class Client:
         manager: str,
         *,
         accept: str = _JSON,
-        purpose: Purpose = Purpose.RECONCILE,
+        purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
         return await self._call(
             "PATCH",
@@ -305,7 +305,7 @@ class Client:
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
         accept: str = _JSON,
-        purpose: Purpose = Purpose.RECONCILE,
+        purpose: CallPurpose = CallPurpose.RECONCILE,
         most_bytes: int | None = None,
         on_size: Callable[[int], None] | None = None,
     ) -> Object:
@@ -353,7 +353,7 @@ class Client:
             if most_bytes is not None and answer.status < 400:
                 text = await _read_bounded(answer.response, most_bytes)
             else:
-                text = await answer.read()  # type: ignore[no-untyped-call]
+                text = await answer.read()  # type: ignore[no-untyped-call] # the client has few types
         except (ApiException, ConfigException, ValueError) as error:
             raise aiohttp.ClientError(str(error)) from error
         return answer.status, text, retry_seconds(answer.headers.get("Retry-After"))

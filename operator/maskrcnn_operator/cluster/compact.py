@@ -1,7 +1,7 @@
-"""What a model weighs in the cache, where thousands of them stay.
+"""Compact models for the cache, where thousands of them stay.
 
-Pydantic keeps in each model the set of the fields that were given: half of what an experiment weighs. Frozen models of
-the same fields can share one. Of models of which no field was given, which have nothing but defaults, one is enough.
+Pydantic keeps in each model the set of the fields that were given: half of the memory of an experiment. Frozen models
+of the same fields can share one. Of models of which no field was given, which have nothing but defaults, one is enough.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-Model = TypeVar("Model", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel)
 
 
 _SHARED: dict[frozenset[str], set[str]] = {}
@@ -24,8 +24,8 @@ _DEFAULTS: dict[type[BaseModel], BaseModel] = {}
 _PLAIN = frozenset({str, int, float, bool, type(None), datetime})
 
 
-def compact(model: Model) -> Model:
-    """The same model, frozen, whose parts share the sets of given fields with every other compact model.
+def compact(model: M) -> M:
+    """Return the same model, frozen, whose parts share the sets of given fields with every other compact model.
 
     Of a copy of a compact model only what is new in it is looked at.
     """
@@ -33,27 +33,31 @@ def compact(model: Model) -> Model:
     return model
 
 
-def _compact(value: Any) -> None:  # noqa: C901 - one case for each kind of value, called for every part of an object
+def _compact(value: Any) -> None:
     if value.__class__ in _PLAIN:
         return
     if isinstance(value, BaseModel):
-        given = value.__pydantic_fields_set__
-        if id(given) in _IDENTITIES:
-            return
-        fields = value.__dict__
-        for name, part in fields.items():
-            if isinstance(part, BaseModel) and not part.__pydantic_fields_set__:
-                fields[name] = _DEFAULTS.setdefault(part.__class__, part)
-            _compact(fields[name])
-        shared = _shared(frozenset(given))
-        if shared is not None:
-            object.__setattr__(value, "__pydantic_fields_set__", shared)
+        _compact_model(value)
     elif isinstance(value, tuple):
         for part in value:
             _compact(part)
     elif isinstance(value, Mapping):
         for part in value.values():
             _compact(part)
+
+
+def _compact_model(model: BaseModel) -> None:
+    given = model.__pydantic_fields_set__
+    if id(given) in _IDENTITIES:
+        return
+    fields = model.__dict__
+    for name, part in fields.items():
+        if isinstance(part, BaseModel) and not part.__pydantic_fields_set__:
+            fields[name] = _DEFAULTS.setdefault(part.__class__, part)
+        _compact(fields[name])
+    shared = _shared(frozenset(given))
+    if shared is not None:
+        object.__setattr__(model, "__pydantic_fields_set__", shared)
 
 
 def _shared(given: frozenset[str]) -> set[str] | None:

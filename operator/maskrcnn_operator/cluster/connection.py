@@ -25,9 +25,10 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
     settings = Configuration()
     try:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            # the client has few types
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         else:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
+            await config.load_kube_config(  # type: ignore[no-untyped-call] # the same
                 config_file=str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config"),
                 client_configuration=settings,
                 persist_config=False,

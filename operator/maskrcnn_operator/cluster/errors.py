@@ -9,7 +9,7 @@ class ApiError(Exception):
     """An answer of 400 and above, a body that is not what was asked for, or no answer at all.
 
     Attributes:
-        status: HTTP status; 0 where the connection failed or timed out, so that nobody knows what became of the call.
+        status: HTTP status; 0 where the connection failed or timed out, so that what became of the call is unknown.
         reason: word of the answer's Status object, such as AlreadyExists; the HTTP phrase where it has none.
         retry_after: seconds that the server asks to wait; None where it does not.
     """

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from maskrcnn_operator.api.base import API_VERSION, KIND
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.resources import EVENTS
+from maskrcnn_operator.cluster.times import micro_time
 from maskrcnn_operator.core.plan import Event
 
 log = logging.getLogger(__name__)
@@ -98,12 +99,12 @@ class EventRecorder:
             repeated = {**series.posted, "series": {"count": times, "lastObservedTime": body["eventTime"]}}
             try:
                 name = series.posted["metadata"]["name"]
-                posted = await self._client.replace(EVENTS, namespace, name, repeated, purpose=Purpose.EVENT)
+                posted = await self._client.replace(EVENTS, namespace, name, repeated, purpose=CallPurpose.EVENT)
                 self._series[key] = _Series(now, times, posted)
                 return
             except (NotFound, Conflict):
-                pass  # it has expired, or somebody else has changed it: begin a new series
-        posted = await self._client.create(EVENTS, namespace, body, purpose=Purpose.EVENT)
+                pass  # it has expired, or another writer has changed it: begin a new series
+        posted = await self._client.create(EVENTS, namespace, body, purpose=CallPurpose.EVENT)
         self._series[key] = _Series(now, 1, posted)
         while len(self._series) > _KEPT:
             self._series.popitem(last=False)
@@ -129,8 +130,3 @@ class EventRecorder:
                 "resourceVersion": metadata.resource_version,
             },
         }
-
-
-def micro_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as Kubernetes writes a MicroTime."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -28,18 +28,19 @@ from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, SERVICES, Resource
 from maskrcnn_operator.cluster.status_writer import StatusWriter
 from maskrcnn_operator.core.limits import is_still_to_be_deleted
-from maskrcnn_operator.core.plan import Plan, Refusal, StartRun
+from maskrcnn_operator.core.plan import Plan, StartRefusal, StartRun
 from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.manifests import job_manifest, service_manifest
 from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_STEP
 from maskrcnn_operator.jobs.observe import RelabeledJob, is_attempt_of
-from maskrcnn_operator.jobs.views import JobView, job_view
+from maskrcnn_operator.jobs.parse import job_view
+from maskrcnn_operator.jobs.views import JobView
 
 log = logging.getLogger(__name__)
 
 MOST_DELETIONS = 20
-"""Jobs deleted in one look at an experiment. Anybody who may create Jobs can make thousands that look like its
+"""Jobs deleted in one look at an experiment. Whoever may create Jobs can make thousands that look like its
 attempts, and a worker that deletes them all is missing for the experiments of others."""
 
 
@@ -66,13 +67,13 @@ class Executor:
         self._config, self._fence, self._now = config, fence, now
         self.statuses = StatusWriter(client, cache, fence=fence, tell=events.tell_about)
 
-    async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, Refusal]:
+    async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, StartRefusal]:
         """Makes the Service and the Job of each attempt; by step, those that could not be made.
 
         Raises:
-            ApiError: nobody knows, or the server is not well: the same is to be tried again.
+            ApiError: the outcome is unknown, or the server is not well: the same is to be tried again.
         """
-        refused: dict[str, Refusal] = {}
+        refused: dict[str, StartRefusal] = {}
         for start in starts:
             refusal = await self._start(experiment, start)
             if refusal is not None:
@@ -152,7 +153,7 @@ class Executor:
                 relabeled.append(RelabeledJob(job, step.name, step.attempt, why))
         return tuple(relabeled)
 
-    async def _start(self, experiment: MaskRCNNExperiment, start: StartRun) -> Refusal | None:
+    async def _start(self, experiment: MaskRCNNExperiment, start: StartRun) -> StartRefusal | None:
         config = self._config()
         service = service_manifest(experiment, start.step)
         if service is not None and (start.attempt == 1 or not await self._has_service(experiment, service)):
@@ -173,7 +174,7 @@ class Executor:
 
     async def _create(
         self, experiment: MaskRCNNExperiment, resource: Resource, manifest: Mapping[str, Any]
-    ) -> tuple[dict[str, Any] | None, Refusal | None]:
+    ) -> tuple[dict[str, Any] | None, StartRefusal | None]:
         """Create an object, or find ours that is there already; else return why not.
 
         Raises:
@@ -188,7 +189,7 @@ class Executor:
             if says_that_the_name_is_taken(error):
                 return await self._found(experiment, resource, manifest, error)
             if is_refused_for_its_content(error) or is_refused_by_a_policy(error):
-                return None, Refusal(Reason.JOB_REFUSED, f"the {kind} {name} was refused: {error.message}")
+                return None, StartRefusal(Reason.JOB_REFUSED, f"the {kind} {name} was refused: {error.message}")
             if isinstance(error, Conflict | NotFound):
                 # of the quota or the namespace: it does not say that the cache is behind
                 raise ApiError(error.status, error.reason, error.message, error.retry_after) from error
@@ -196,7 +197,7 @@ class Executor:
 
     async def _found(
         self, experiment: MaskRCNNExperiment, resource: Resource, manifest: Mapping[str, Any], taken: ApiError
-    ) -> tuple[dict[str, Any] | None, Refusal | None]:
+    ) -> tuple[dict[str, Any] | None, StartRefusal | None]:
         """The object that has taken a name, where it is ours; else a refusal."""
         name = manifest["metadata"]["name"]
         try:
@@ -207,7 +208,8 @@ class Executor:
         if _is_ours(experiment, found, manifest):
             return found, None
         kind = manifest["kind"]
-        return None, Refusal(Reason.NAME_TAKEN, f"a {kind} called {name} is there and belongs to somebody else")
+        message = f"a {kind} called {name} exists and belongs to another controller or user"
+        return None, StartRefusal(Reason.NAME_TAKEN, message)
 
     def _jobs(self, experiment: MaskRCNNExperiment, keys: Iterable[RunKey]) -> list[JobView]:
         metadata, wanted = experiment.metadata, set(keys)

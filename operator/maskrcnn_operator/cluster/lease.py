@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.cluster.client import Client, Object
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
-from maskrcnn_operator.cluster.events import micro_time
 from maskrcnn_operator.cluster.resources import LEASES
+from maskrcnn_operator.cluster.times import micro_time
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class LeaderElection:
         self._tell()
         try:
             async with asyncio.timeout(self._times.renew_deadline / 2):
-                lease = await self._client.get(LEASES, self._namespace, self._name, purpose=Purpose.URGENT)
+                lease = await self._client.get(LEASES, self._namespace, self._name, purpose=CallPurpose.URGENT)
                 spec = _spec(lease)
                 if spec.get("holderIdentity") == self.identity:
                     await self._replace(lease, {**spec, "holderIdentity": "", "leaseDurationSeconds": 1})
@@ -122,7 +122,7 @@ class LeaderElection:
         lease = self._mine
         if lease is None:
             try:
-                get = self._client.get(LEASES, self._namespace, self._name, purpose=Purpose.URGENT)
+                get = self._client.get(LEASES, self._namespace, self._name, purpose=CallPurpose.URGENT)
                 lease = await self._in_time(get)
             except NotFound:
                 pass
@@ -167,7 +167,7 @@ class LeaderElection:
             "spec": spec,
         }
         try:
-            create = self._client.create(LEASES, self._namespace, body, purpose=Purpose.URGENT)
+            create = self._client.create(LEASES, self._namespace, body, purpose=CallPurpose.URGENT)
             self._mine = await self._in_time(create)
         except Conflict:
             return False
@@ -175,10 +175,10 @@ class LeaderElection:
 
     async def _replace(self, lease: Object, spec: dict[str, Any]) -> Object:
         body = {**lease, "spec": spec}
-        return await self._client.replace(LEASES, self._namespace, self._name, body, purpose=Purpose.URGENT)
+        return await self._client.replace(LEASES, self._namespace, self._name, body, purpose=CallPurpose.URGENT)
 
 
-# Anybody who may write Leases may have written this one: a field that makes no sense is taken as if it were absent.
+# Whoever may write Leases may have written this one: a field that makes no sense is taken as if it were absent.
 
 
 def _spec(lease: Object) -> Object:

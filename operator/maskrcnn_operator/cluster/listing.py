@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import Gone
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.paging import METADATA_ONLY, version_of
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, ObjectMeta
 from maskrcnn_operator.api.manifest import details_problem, read_object
-from maskrcnn_operator.api.problems import ManifestError, Problem, field_path
+from maskrcnn_operator.api.problems import ManifestError, ManifestProblem, field_path
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
@@ -25,7 +25,7 @@ _OF_OVERRIDES_OF_A_STEP = re.compile(r"spec\.steps\[(\d+)\]\.podOverrides(?![A-Z
 
 def read_experiment(
     item: Mapping[str, Any], known: MaskRCNNExperiment | None = None
-) -> tuple[MaskRCNNExperiment | None, tuple[Problem, ...]]:
+) -> tuple[MaskRCNNExperiment | None, tuple[ManifestProblem, ...]]:
     """Return the experiment, or what keeps it from being read; nothing is raised, whatever the object holds.
 
     An API server takes any podOverrides of a step. Where nothing else is wrong, the experiment is returned without
@@ -44,7 +44,7 @@ def read_experiment(
         return rest, (*error.problems, *more)[:_MOST_PROBLEMS]
     except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
         said = clean(str(error), 200)
-        return None, (Problem("", f"cannot be read: {type(error).__name__}: {said}"),)
+        return None, (ManifestProblem("", f"cannot be read: {type(error).__name__}: {said}"),)
 
 
 def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNNExperiment:
@@ -61,12 +61,12 @@ def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNN
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise ManifestError(
-            tuple(Problem(f"status.{field_path(each['loc'])}", each["msg"]) for each in details)
+            tuple(ManifestProblem(f"status.{field_path(each['loc'])}", each["msg"]) for each in details)
         ) from error
     return known.model_copy(update={"metadata": newer, "status": status})
 
 
-def _without_wrong_overrides(item: Mapping[str, Any], problems: Iterable[Problem]) -> dict[str, Any] | None:
+def _without_wrong_overrides(item: Mapping[str, Any], problems: Iterable[ManifestProblem]) -> dict[str, Any] | None:
     """Return the object without the podOverrides of steps that have problems; None where another field has one."""
     found = [_OF_OVERRIDES_OF_A_STEP.match(problem.field) for problem in problems]
     wrong = {int(match[1]) for match in found if match is not None}

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ConditionType
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.client import STATUS_MANAGER, Client
 from maskrcnn_operator.cluster.errors import (
     ApiError,
@@ -29,6 +29,7 @@ from maskrcnn_operator.cluster.errors import (
     is_refused_for_its_size,
 )
 from maskrcnn_operator.cluster.events import Regarding
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.core.crowding import conditions_to_remove
 from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice
@@ -78,7 +79,7 @@ class StatusWriter:
             metadata = await self._apply(namespace, name, sent, version)
         return await self._own(namespace, name, sent, metadata)
 
-    async def tell(self, key: Key, told: Notice, entry: Entry, now: datetime) -> bool:
+    async def tell(self, key: Key, told: Notice, entry: ExperimentEntry, now: datetime) -> bool:
         """Write a notice into the conditions of an experiment; return whether it stands there.
 
         Args:
@@ -98,7 +99,7 @@ class StatusWriter:
         self._cache.put(EXPERIMENTS, live)
         return True
 
-    async def _tell_undecodable(self, key: Key, told: Notice, entry: Entry, now: datetime) -> bool:
+    async def _tell_undecodable(self, key: Key, told: Notice, entry: ExperimentEntry, now: datetime) -> bool:
         """As :meth:`tell`, for an object of which only the metadata can be read: other conditions are lost."""
         self._fence()
         after = with_notice((), told, entry.generation, now)

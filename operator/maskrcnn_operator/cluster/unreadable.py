@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from maskrcnn_operator.api.manifest import details_problem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ExperimentStatus
-from maskrcnn_operator.cluster.cache import Entry
+from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.core.conditions import conditions, ours
 from maskrcnn_operator.core.notice import Notice, notice, raw_conditions, with_notice
 from maskrcnn_operator.core.summary import invalid
 
 
-def told_of_unreadable(entry: Entry, now: datetime) -> dict[str, Any] | Notice | None:
+def told_of_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any] | Notice | None:
     """Return what is to be written of an experiment that cannot be read; None where it stands there already.
 
     Returns:

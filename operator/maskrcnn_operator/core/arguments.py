@@ -18,7 +18,7 @@ def _as_it_is(path: str) -> str:
 
 
 @dataclass(frozen=True)
-class Placement:
+class ProcessPaths:
     """Paths of one attempt, as its process sees them.
 
     Attributes:
@@ -38,23 +38,23 @@ class Placement:
     path: PathMap = _as_it_is
 
 
-def task_arguments(step: Step, placement: Placement) -> tuple[str, ...]:
+def task_arguments(step: Step, paths: ProcessPaths) -> tuple[str, ...]:
     """Return the task's name and flags, such as ``("train", "-e", SPEC, "-d", DIR)``; fields at their default left out.
 
     Raises:
-        ValueError: a spec file or model that the task needs is not in ``placement``.
+        ValueError: a spec file or model that the task needs is not in ``paths``.
     """
     kind, name = step.kind, step.task_name
     arguments = [name.command]
     if kind.reads_spec:
-        if placement.spec_file is None:
+        if paths.spec_file is None:
             raise ValueError(f"step {step.name}: the task {name.value} needs a spec file")
-        arguments += ["-e", placement.spec_file]
+        arguments += ["-e", paths.spec_file]
     if kind.needs_model_argument:
-        if placement.model_path is None:
+        if paths.model_path is None:
             raise ValueError(f"step {step.name}: the task {name.value} needs a model")
-        arguments += ["-m", placement.path(placement.model_path)]
-    return (*arguments, *kind.arguments(step.task, placement))
+        arguments += ["-m", paths.path(paths.model_path)]
+    return (*arguments, *kind.arguments(step.task, paths))
 
 
 def launch_arguments(
@@ -83,7 +83,7 @@ def launch_arguments(
 
 
 def task_environment(
-    placement: Placement, *, fingerprints: Sequence[str], attempt: int, experiment_uid: str
+    paths: ProcessPaths, *, fingerprints: Sequence[str], attempt: int, experiment_uid: str
 ) -> dict[str, str]:
     """Return the variables that every task honours, those of reporting and the key apart.
 
@@ -91,10 +91,10 @@ def task_environment(
         fingerprints: of the step, oldest first; an image of an older release reads the first alone.
     """
     return {
-        "MASKRCNN_RESULTS_DIR": placement.results_dir,
+        "MASKRCNN_RESULTS_DIR": paths.results_dir,
         "MASKRCNN_FINGERPRINT": fingerprints[0],
         **({"MASKRCNN_FINGERPRINTS": " ".join(fingerprints)} if len(fingerprints) > 1 else {}),
         "MASKRCNN_ATTEMPT": str(attempt),
         "MASKRCNN_EXPERIMENT_UID": experiment_uid,
-        "MASKRCNN_TERMINATION_LOG": placement.termination_log,
+        "MASKRCNN_TERMINATION_LOG": paths.termination_log,
     }

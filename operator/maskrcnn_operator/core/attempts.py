@@ -9,7 +9,7 @@ from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, StepState, 
 from maskrcnn_operator.api.task_kinds import TASK_KINDS
 from maskrcnn_operator.core.plan import ReconcileContext, Settings, Steps
 from maskrcnn_operator.core.progress import with_newest_checkpoint
-from maskrcnn_operator.core.retries import Failure, after_failure, failed, resumed, uncounted
+from maskrcnn_operator.core.retries import AttemptFailure, after_failure, failed, resumed, uncounted
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.core.stopping import was_asked_to_stop
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED
@@ -146,7 +146,7 @@ def _stopping_by_itself(step: StepStatus, reason: Reason, message: str) -> StepS
 
 
 def _ended(step: StepStatus, run: Run, ended: datetime, context: ReconcileContext) -> StepStatus:
-    exit_code = run.exit_code if run.exit_code is not None else run.result.code if run.result else None
+    exit_code = run.exit_code if run.exit_code is not None else run.result.exit_code if run.result else None
     seen, asked = _failure_seen_before(step, run, exit_code), was_asked_to_stop(step)
     step = step.model_copy(update={"exit_code": exit_code})
     if run.state is RunState.SUCCEEDED:
@@ -161,13 +161,13 @@ def _ended(step: StepStatus, run: Run, ended: datetime, context: ReconcileContex
     return after_failure(step, failure, ended, context)
 
 
-def _failure(run: Run, exit_code: int | None) -> Failure:
+def _failure(run: Run, exit_code: int | None) -> AttemptFailure:
     task_reason, message = (run.result.reason, run.result.message) if run.result else ("", "")
     if run.disrupted and run.message:
         # the task only knows that it was stopped
         message = run.message
     message = message or run.message or (f"exit code {exit_code}" if exit_code is not None else "the run failed")
-    return Failure(exit_code, message, task_reason, run.disrupted)
+    return AttemptFailure(exit_code, message, task_reason, run.disrupted)
 
 
 def _was_seen_to_fail(step: StepStatus) -> bool:
@@ -175,14 +175,14 @@ def _was_seen_to_fail(step: StepStatus) -> bool:
     return step.state is StepState.STOPPING and step.reason == Reason.FAILING
 
 
-def _failure_seen_before(step: StepStatus, run: Run, exit_code: int | None) -> Failure | None:
+def _failure_seen_before(step: StepStatus, run: Run, exit_code: int | None) -> AttemptFailure | None:
     """Return the failure seen while other pods of the attempt ran, where the run, now ended, no longer shows it.
 
     Pods are removed one by one once their Job is deleted. Those that are left at the next look may all have ended with
     143, or none may be left.
     """
     if _was_seen_to_fail(step) and (run.disrupted or exit_code in (None, EXIT_STOPPED)):
-        return Failure(step.exit_code, step.message)
+        return AttemptFailure(step.exit_code, step.message)
     return None
 
 
@@ -235,7 +235,7 @@ def _absent(step: StepStatus, context: ReconcileContext) -> StepStatus:
     if was_asked_to_stop(step):
         return _stopped(step, context.now, context.settings)
     if _was_seen_to_fail(step):
-        return after_failure(step, Failure(step.exit_code, step.message), context.now, context)
+        return after_failure(step, AttemptFailure(step.exit_code, step.message), context.now, context)
     name = f"its Job {step.job_name}" if step.job_name else "its run"
     seen = step.message if step.state is StepState.STOPPING and step.reason == Reason.STOPPING else ""
     message = f"{name} is gone; before: {seen}" if seen else f"{name} is gone"

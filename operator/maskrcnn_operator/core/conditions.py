@@ -20,8 +20,8 @@ _OURS = frozenset(ConditionType)
 Value = Literal["True", "False", "Unknown"]
 
 
-class Phase(StrEnum):
-    """Phase of an experiment: a row of the table of conditions."""
+class ExperimentPhase(StrEnum):
+    """State of an experiment as a whole: a row of the table of conditions."""
 
     SEEN = "seen"
     INVALID = "invalid"
@@ -40,36 +40,40 @@ class Verdict:
         cause: reason of Stalled and Succeeded where it is more specific.
     """
 
-    phase: Phase
+    phase: ExperimentPhase
     reason: str
     message: str
     cause: str = ""
     suspended: bool = False
 
 
-_TABLE: Mapping[Phase, Mapping[ConditionType, Value]] = {
-    Phase.SEEN: {
+_TABLE: Mapping[ExperimentPhase, Mapping[ConditionType, Value]] = {
+    ExperimentPhase.SEEN: {
         ConditionType.RECONCILING: "True",
         ConditionType.SUCCEEDED: "Unknown",
         ConditionType.READY: "Unknown",
     },
-    Phase.ACTIVE: {
+    ExperimentPhase.ACTIVE: {
         ConditionType.RECONCILING: "True",
         ConditionType.SUCCEEDED: "Unknown",
         ConditionType.READY: "False",
     },
-    Phase.SUSPENDED: {
+    ExperimentPhase.SUSPENDED: {
         ConditionType.SUSPENDED: "True",
         ConditionType.SUCCEEDED: "Unknown",
         ConditionType.READY: "True",
     },
-    Phase.INVALID: {
+    ExperimentPhase.INVALID: {
         ConditionType.STALLED: "True",
         ConditionType.SUCCEEDED: "Unknown",
         ConditionType.READY: "False",
     },
-    Phase.FAILED: {ConditionType.STALLED: "True", ConditionType.SUCCEEDED: "False", ConditionType.READY: "False"},
-    Phase.DONE: {ConditionType.SUCCEEDED: "True", ConditionType.READY: "True"},
+    ExperimentPhase.FAILED: {
+        ConditionType.STALLED: "True",
+        ConditionType.SUCCEEDED: "False",
+        ConditionType.READY: "False",
+    },
+    ExperimentPhase.DONE: {ConditionType.SUCCEEDED: "True", ConditionType.READY: "True"},
 }
 """Conditions by phase; the abnormal ones (Reconciling, Stalled, Suspended) are present only while they are True."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.status import StepStatus
 from maskrcnn_operator.core.fingerprint import StepFingerprints, fingerprints
 from maskrcnn_operator.core.graph import StepGraph, build_graph
@@ -30,8 +30,8 @@ class DesiredState:
 
     graph: StepGraph
     prints: Mapping[str, StepFingerprints] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
-    overlaps: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    problems: tuple[ManifestProblem, ...] = ()
+    overlaps: Mapping[str, tuple[ManifestProblem, ...]] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     specs: Mapping[str, ExperimentSpec | None] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.task_kinds import (
     MODEL_MAKERS,
     NEXT_MODEL_MAKERS,
@@ -60,7 +60,7 @@ class StepGraph:
     """The steps in the order of the spec, and what is wrong between them."""
 
     nodes: Mapping[str, StepNode]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ManifestProblem, ...] = ()
 
     def ancestors(self, name: str) -> frozenset[str]:
         """Return every step that ``name`` needs, directly or through others."""
@@ -115,52 +115,86 @@ def build_graph(experiment: MaskRCNNExperiment) -> StepGraph:
     return StepGraph(nodes, tuple(problems))
 
 
-def _name_problems(steps: tuple[Step, ...]) -> Iterator[Problem]:
+def _name_problems(steps: tuple[Step, ...]) -> Iterator[ManifestProblem]:
     first: dict[str, int] = {}
     for index, step in enumerate(steps):
         if step.name in first:
-            yield Problem(
+            yield ManifestProblem(
                 f"spec.steps[{index}].name",
                 f"{step.name} is the name of spec.steps[{first[step.name]}] too: every step needs its own",
             )
         first.setdefault(step.name, index)
 
 
-def _size_problems(index: int, step: Step) -> Iterator[Problem]:
+def _size_problems(index: int, step: Step) -> Iterator[ManifestProblem]:
     for name, value in (("nodes", step.nodes), ("processesPerNode", step.processes_per_node or 1)):
         if value > 1 and step.task_name not in SEVERAL_PROCESSES:
-            yield Problem(
+            yield ManifestProblem(
                 f"spec.steps[{index}].{name}",
                 f"{value} is for {in_words(SEVERAL_PROCESSES, 'and')} steps only: leave it out of this step "
                 f"({step.task_name.value})",
             )
 
 
-def _reference_problems(  # noqa: C901 - one rule after the other
-    index: int, step: Step, by_name: Mapping[str, Step]
-) -> Iterator[Problem]:
-    field = f"spec.steps[{index}]"
+def _depends_on_steps_that_exist(field: str, step: Step, by_name: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     for position, name in enumerate(step.depends_on):
         if name not in by_name:
-            yield Problem(f"{field}.dependsOn[{position}]", f"no step is called {name}; there are {_list(by_name)}")
+            yield ManifestProblem(
+                f"{field}.dependsOn[{position}]", f"no step is called {name}; there are {_list(by_name)}"
+            )
+
+
+def _takes_its_model_from_a_step_that_exists(
+    field: str, step: Step, by_name: Mapping[str, Step]
+) -> Iterator[ManifestProblem]:
     if step.model_from is not None and step.model_from not in by_name:
-        yield Problem(f"{field}.modelFrom", f"no step is called {step.model_from}; there are {_list(by_name)}")
+        yield ManifestProblem(f"{field}.modelFrom", f"no step is called {step.model_from}; there are {_list(by_name)}")
+
+
+def _names_one_model(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     if step.model_from is not None and step.model_path is not None:
-        yield Problem(f"{field}.modelPath", "modelFrom is given too: one of the two says which model is used")
-    if not step.kind.uses_models:
-        for name, value in (("modelFrom", step.model_from), ("modelPath", step.model_path)):
-            if value is not None:
-                yield Problem(f"{field}.{name}", f"{a_step_of([step.task_name])} uses no model: leave it out")
+        yield ManifestProblem(f"{field}.modelPath", "modelFrom is given too: one of the two says which model is used")
+
+
+def _names_a_model_only_where_one_is_used(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
+    if step.kind.uses_models:
+        return
+    for name, value in (("modelFrom", step.model_from), ("modelPath", step.model_path)):
+        if value is not None:
+            yield ManifestProblem(f"{field}.{name}", f"{a_step_of([step.task_name])} uses no model: leave it out")
+
+
+def _names_a_file_where_its_task_reads_it(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     if step.kind.model_in_spec and step.model_path is not None:
-        yield Problem(
+        yield ManifestProblem(
             f"{field}.modelPath",
             f"{a_step_of([step.task_name])} takes a file as experiment.checkpoint (weights) or "
             "experiment.prunedModelPath (pruned model)",
         )
-    if step.kind.model_in_spec and step.model_from is not None and step.experiment is not None:
-        for attribute, name in (("checkpoint", "checkpoint"), ("pruned_model_path", "prunedModelPath")):
-            if getattr(step.experiment, attribute):
-                yield Problem(f"{field}.experiment.{name}", "modelFrom says already where the weights come from")
+
+
+def _names_its_weights_once(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
+    if not step.kind.model_in_spec or step.model_from is None or step.experiment is None:
+        return
+    for attribute, name in (("checkpoint", "checkpoint"), ("pruned_model_path", "prunedModelPath")):
+        if getattr(step.experiment, attribute):
+            yield ManifestProblem(f"{field}.experiment.{name}", "modelFrom says already where the weights come from")
+
+
+_REFERENCE_CHECKS = (
+    _depends_on_steps_that_exist,
+    _takes_its_model_from_a_step_that_exists,
+    _names_one_model,
+    _names_a_model_only_where_one_is_used,
+    _names_a_file_where_its_task_reads_it,
+    _names_its_weights_once,
+)
+"""Checks of what one step refers to, in the order of their problems."""
+
+
+def _reference_problems(index: int, step: Step, by_name: Mapping[str, Step]) -> Iterator[ManifestProblem]:
+    for check in _REFERENCE_CHECKS:
+        yield from check(f"spec.steps[{index}]", step, by_name)
 
 
 def _model_of(step: Step, before: tuple[Step, ...], by_name: Mapping[str, Step]) -> tuple[str | None, ModelUse | None]:
@@ -179,10 +213,12 @@ def _model_of(step: Step, before: tuple[Step, ...], by_name: Mapping[str, Step])
     return None, None
 
 
-def _model_problems(index: int, step: Step, model: str | None, by_name: Mapping[str, Step]) -> Iterator[Problem]:
+def _model_problems(
+    index: int, step: Step, model: str | None, by_name: Mapping[str, Step]
+) -> Iterator[ManifestProblem]:
     field = f"spec.steps[{index}]"
     if step.kind.needs_model_argument and model is None and step.model_path is None:
-        yield Problem(
+        yield ManifestProblem(
             f"{field}.modelFrom",
             f"step {step.name} needs a model: no {in_words(NEXT_MODEL_MAKERS)} step stands before it; put one there, "
             "or give modelFrom (a step) or modelPath (a file)",
@@ -193,36 +229,36 @@ def _model_problems(index: int, step: Step, model: str | None, by_name: Mapping[
     made = by_name[model].kind.makes_model
     where = f"{field}.modelFrom" if step.model_from else field
     if made is None:
-        yield Problem(where, f"step {model} makes no model: name {a_step_of(MODEL_MAKERS)}")
+        yield ManifestProblem(where, f"step {model} makes no model: name {a_step_of(MODEL_MAKERS)}")
     elif made in step.kind.uses_models:
         return
     elif made is Model.PRUNED:
-        yield Problem(
+        yield ManifestProblem(
             where,
             f"step {step.name} would use the pruned model of step {model}, which must be retrained first: put "
             f"{a_step_of(TRAINED_MODEL_MAKERS)} between the two, or name another with modelFrom",
         )
     else:
-        yield Problem(
+        yield ManifestProblem(
             where,
             f"step {model} exports a model, which {step.task_name.value} cannot read: name "
             f"{a_step_of(TRAINED_MODEL_MAKERS)}",
         )
 
 
-def _validation_problems(steps: tuple[Step, ...]) -> Iterator[Problem]:
+def _validation_problems(steps: tuple[Step, ...]) -> Iterator[ManifestProblem]:
     first: int | None = None
     for index, step in enumerate(steps):
         if step.records and step.records.split == "val":
             if first is not None:
-                yield Problem(
+                yield ManifestProblem(
                     f"spec.steps[{index}].{step.task_name.value}.split",
                     f"step {steps[first].name} converts the val set already: at most one step has split val",
                 )
             first = index if first is None else first
 
 
-def _cycle_problems(nodes: Mapping[str, StepNode]) -> Iterator[Problem]:
+def _cycle_problems(nodes: Mapping[str, StepNode]) -> Iterator[ManifestProblem]:
     try:
         TopologicalSorter({node.name: node.needs for node in nodes.values()}).prepare()
     except CycleError as error:
@@ -230,7 +266,9 @@ def _cycle_problems(nodes: Mapping[str, StepNode]) -> Iterator[Problem]:
         cycle = list(reversed(error.args[1]))
         node = nodes[cycle[0]]
         field = "dependsOn" if cycle[1] in node.after else "modelFrom"
-        yield Problem(f"spec.steps[{node.index}].{field}", f"the steps wait for each other: {' needs '.join(cycle)}")
+        yield ManifestProblem(
+            f"spec.steps[{node.index}].{field}", f"the steps wait for each other: {' needs '.join(cycle)}"
+        )
 
 
 def _list(names: Mapping[str, Step]) -> str:

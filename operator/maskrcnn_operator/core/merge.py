@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import details_problem
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS, RECORD_MAKERS, TRAINING_RECORDS, Records, a_step_of
 from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
 from maskrcnn_trainer.spec.errors import dotted
@@ -38,7 +38,7 @@ class MergedStep:
     """
 
     spec: ExperimentSpec | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ManifestProblem, ...] = ()
 
 
 def results_directory(experiment: str, step: str) -> str:
@@ -65,7 +65,7 @@ def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> M
         except ValidationError as error:
             return MergedStep(None, tuple(details_problem(item, field) for item in error.errors(include_url=False)))
     problems = [
-        Problem(f"{field}.{rule.field or dotted(rule.path)}", f"merged for step {name}: {rule.message}")
+        ManifestProblem(f"{field}.{rule.field or dotted(rule.path)}", f"merged for step {name}: {rule.message}")
         for rule in check_rules(spec)
     ]
     spec = _with_data(spec, experiment, graph, step)
@@ -116,14 +116,14 @@ def _without_model(spec: ExperimentSpec, node: StepNode) -> ExperimentSpec:
     return spec
 
 
-def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem]:
+def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[ManifestProblem]:
     problems = []
     for path, value in spec_paths(spec).items():
         relative = [part for part in _parts(path, value) if not part.startswith("/")]
         if relative:
             where = field if _changes(step, path) else "spec.experiment"
             problems.append(
-                Problem(
+                ManifestProblem(
                     f"{where}.{path}", f"found {relative[0]!r}; it must be an absolute path, such as /workspace/..."
                 )
             )
@@ -131,7 +131,7 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Problem
         if not getattr(spec.data_config, name):
             camel = dotted(("data_config", name))
             problems.append(
-                Problem(
+                ManifestProblem(
                     f"{field}.{camel}",
                     f"step {step.name} needs it: give it in spec.experiment, or put "
                     f"{a_step_of(RECORD_MAKERS)} (split {'train' if name == TRAINING_RECORDS else 'val'}) before",

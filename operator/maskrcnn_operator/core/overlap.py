@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.task_kinds import VALIDATION_ANNOTATIONS
 from maskrcnn_operator.core.graph import ModelUse, StepGraph
 from maskrcnn_operator.core.merge import results_directory
@@ -27,7 +27,7 @@ _OLDER = re.compile(r"(?P<step>.+)\.(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
-class Input:
+class InputPath:
     """A path that a task reads.
 
     Attributes:
@@ -41,13 +41,13 @@ class Input:
     pattern: bool = False
 
 
-def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, tuple[Problem, ...]]:
+def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, tuple[ManifestProblem, ...]]:
     """Return by step what is wrong with its inputs; only steps with a problem are in it.
 
     Args:
         graph: without problems.
     """
-    found: dict[str, tuple[Problem, ...]] = {}
+    found: dict[str, tuple[ManifestProblem, ...]] = {}
     for step in experiment.spec.steps:
         problems = tuple(
             problem
@@ -59,15 +59,15 @@ def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, t
     return found
 
 
-def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Iterator[Input]:
+def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Iterator[InputPath]:
     """Return the paths that a step reads and that a user has written."""
     node = graph.nodes[step.name]
     field = f"spec.steps[{node.index}]"
     if step.model_path:
-        yield Input(f"{field}.modelPath", step.model_path)
+        yield InputPath(f"{field}.modelPath", step.model_path)
     for name, path in step.kind.inputs(step.task).items():
         if path:
-            yield Input(f"{field}.{step.task_name.value}.{name}", path)
+            yield InputPath(f"{field}.{step.task_name.value}.{name}", path)
     if step.kind.model_in_spec and node.model_use not in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
         pruned = _given(experiment, step, field, ("pruned_model_path",))
         yield from pruned or _given(experiment, step, field, ("checkpoint",))
@@ -75,7 +75,7 @@ def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> I
         yield from _given(experiment, step, field, ("data_config", name)) or _filled(experiment, graph, step, name)
 
 
-def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tuple[str, ...]) -> list[Input]:
+def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tuple[str, ...]) -> list[InputPath]:
     """Return a field of the merged spec as the step or the experiment gives it, a pattern for each of its parts."""
     specs: dict[str, Any] = {f"{step_field}.experiment": step.experiment, "spec.experiment": experiment.spec.experiment}
     for where, spec in specs.items():
@@ -83,17 +83,17 @@ def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tu
         if value:
             field = f"{where}.{dotted(path)}"
             if not path[-1].endswith("pattern"):
-                return [Input(field, value)]
-            return [Input(field, part.strip(), pattern=True) for part in value.split(",") if part.strip()]
+                return [InputPath(field, value)]
+            return [InputPath(field, part.strip(), pattern=True) for part in value.split(",") if part.strip()]
     return []
 
 
-def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: str) -> list[Input]:
+def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: str) -> list[InputPath]:
     """Return what stands for a field that is not given; records of steps before are never a problem."""
     if name != VALIDATION_ANNOTATIONS:
         return []
     return [
-        Input(
+        InputPath(
             f"spec.steps[{graph.nodes[source.name].index}].{source.task_name.value}.annotationsFile",
             source.records.annotations_file,
         )
@@ -102,7 +102,7 @@ def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: 
     ]
 
 
-def _problem(given: Input, experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Problem | None:
+def _problem(given: InputPath, experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> ManifestProblem | None:
     parts = _parts(given.path)
     home = _parts(results_directory(experiment.name, ""))
     if not given.pattern and not _one_begins_with_the_other(parts, home):
@@ -114,7 +114,7 @@ def _problem(given: Input, experiment: MaskRCNNExperiment, graph: StepGraph, ste
         if overlap and other.name not in before:
             relation = "is" if parts == directory else "contains" if len(parts) < len(directory) else "lies in"
             whose = "this step" if other is step else f"step {other.name}"
-            return Problem(
+            return ManifestProblem(
                 given.field,
                 f"{given.path} {relation} the results directory of {whose} (spec.steps[{index}].name), which may be "
                 f"moved or deleted: {_remedy(relation, step, other, graph)}",
@@ -124,7 +124,7 @@ def _problem(given: Input, experiment: MaskRCNNExperiment, graph: StepGraph, ste
     if older is None or older["step"] == step.name or older["step"] not in graph.nodes:
         return None
     index = graph.nodes[older["step"]].index
-    return Problem(
+    return ManifestProblem(
         given.field,
         f"{given.path} lies in older results of step {older['step']} (spec.steps[{index}].name), which are deleted "
         "when that step changes again: copy what is read elsewhere",

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.pod import ANNOTATION_BYTES, PodOverrides, annotation_bytes
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 
 _LIST_KEYS: Mapping[str, str] = {
     "env": "name",
@@ -33,14 +33,14 @@ def overrides_of(experiment: MaskRCNNExperiment, step: Step) -> PodOverrides:
     )
 
 
-def problems_of_overrides(experiment: MaskRCNNExperiment) -> tuple[Problem, ...]:
+def problems_of_overrides(experiment: MaskRCNNExperiment) -> tuple[ManifestProblem, ...]:
     """Return the steps whose annotations, merged with those of the experiment, are more than a pod takes."""
     found = []
     for index, step in enumerate(experiment.spec.steps):
         size = annotation_bytes(overrides_of(experiment, step).annotations) if step.pod_overrides else 0
         if size > ANNOTATION_BYTES:
             text = f"{size} bytes with those of spec.podOverrides: at most {ANNOTATION_BYTES} in all fit on a pod"
-            found.append(Problem(f"spec.steps[{index}].podOverrides.annotations", text))
+            found.append(ManifestProblem(f"spec.steps[{index}].podOverrides.annotations", text))
     return tuple(found)
 
 

@@ -48,7 +48,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class StartRefusal:
     """An attempt that its executor was to start and could not.
 
     Attributes:
@@ -83,7 +83,7 @@ class ReconcileContext:
     now: datetime
     settings: Settings
     lingering: Mapping[str, str]
-    refused: Mapping[str, Refusal]
+    refused: Mapping[str, StartRefusal]
 
     @property
     def is_edited(self) -> bool:
@@ -154,7 +154,7 @@ class Plan:
 
     Attributes:
         status: the new status. Its progress belongs to another writer, and is only what that one has left.
-        start: attempts to start. Where one cannot be, the plan is dropped and made again with a :class:`Refusal`.
+        start: attempts to start. Where one cannot be, the plan is dropped and made again with a :class:`StartRefusal`.
         stop: live runs to stop; asking again does no harm.
         forget: ended runs whose outcome is in ``status``: what is left of them may be removed.
         events: to be written after the status is.

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepStatus
 from maskrcnn_operator.core import attempts, edits, limits, starting, stopping, summary
 from maskrcnn_operator.core.desired import DesiredState, resolve
-from maskrcnn_operator.core.plan import Plan, Policy, ReconcileContext, Refusal, Settings, Steps
+from maskrcnn_operator.core.plan import Plan, Policy, ReconcileContext, Settings, StartRefusal, Steps
 from maskrcnn_operator.core.runs import Run
 
 OBSERVATION: tuple[Policy, ...] = (
@@ -39,7 +39,7 @@ POLICIES: tuple[Policy, ...] = (
 """Every policy on steps, in this order; of several requests to stop a step, the first stays. Then steps are started."""
 
 _NOTHING: Mapping[str, str] = {}
-_NO_REFUSALS: Mapping[str, Refusal] = {}
+_NO_REFUSALS: Mapping[str, StartRefusal] = {}
 
 
 def reconcile(
@@ -50,7 +50,7 @@ def reconcile(
     desired: DesiredState | None = None,
     *,
     lingering: Mapping[str, str] = _NOTHING,
-    refused: Mapping[str, Refusal] = _NO_REFUSALS,
+    refused: Mapping[str, StartRefusal] = _NO_REFUSALS,
 ) -> Plan:
     """Return what is to be done now.
 
@@ -90,14 +90,14 @@ def _progressing(context: ReconcileContext) -> Plan:
     deadline = limits.next_deadline(context, steps)
     steps, start, waits_end = starting.start_what_is_ready(context, steps)
     alive = stopping.what_is_still_alive(context.runs, context.lingering)
-    verdict = summary.judge(tuple(steps.values()), suspend=context.experiment.spec.suspend, alive=alive)
+    verdict = summary.assess(tuple(steps.values()), suspend=context.experiment.spec.suspend, alive=alive)
     forget, later = limits.runs_to_forget(context.runs, steps, context.now, context.settings)
     stop = stopping.runs_to_stop(context.runs, steps)
     wake = (deadline, *waits_end, later)
     return summary.conclude(context, steps, verdict, start=start, stop=stop, forget=forget, wake=wake)
 
 
-def _stalled(context: ReconcileContext, problems: tuple[Problem, ...]) -> Plan:
+def _stalled(context: ReconcileContext, problems: tuple[ManifestProblem, ...]) -> Plan:
     """Return the plan for a spec that cannot be carried out: what runs continues and is followed, nothing starts."""
     suspend = context.experiment.spec.suspend
     steps = stopping.stop_while_suspended(context, _after(OBSERVATION, context))

@@ -17,7 +17,7 @@ from maskrcnn_operator.api.text import clean
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import ArtifactKey, ErrorKey, ResultKey
 
-MAX_CODE = 255
+MAX_EXIT_CODE = 255
 MAX_METRICS = 256
 """An evaluation has at most 30: twelve of COCO, and three of more detections, of boxes and of masks."""
 MAX_ARTIFACTS = 64
@@ -34,7 +34,7 @@ class TaskResult:
     """A task's result as it was reported when the task ended.
 
     Attributes:
-        code: exit code of the task; None where it is not known.
+        exit_code: of the task; None where it is not known.
         fingerprint: hash of what the result depends on.
         fingerprints: that one and those by which other releases know the same result, oldest first.
         attempt: number of the attempt that reported it.
@@ -42,7 +42,7 @@ class TaskResult:
         up_to_date: the result was there already, and nothing was done.
     """
 
-    code: int | None
+    exit_code: int | None
     fingerprint: str = ""
     attempt: int = 0
     model_path: str | None = None
@@ -71,12 +71,12 @@ def parse_result(text: str | bytes) -> TaskResult | None:
 def _from_object(content: object) -> TaskResult:
     if not isinstance(content, Mapping):
         raise ValueError("the result must be an object")
-    code = whole_number(content.get(ResultKey.CODE), most=MAX_CODE)
-    if code is None:
-        raise ValueError(f"{ResultKey.CODE}: must be a whole number from 0 to {MAX_CODE}")
+    exit_code = whole_number(content.get(ResultKey.CODE), most=MAX_EXIT_CODE)
+    if exit_code is None:
+        raise ValueError(f"{ResultKey.CODE}: must be a whole number from 0 to {MAX_EXIT_CODE}")
     error = _object(content, ResultKey.ERROR)
     return TaskResult(
-        code=code,
+        exit_code=exit_code,
         fingerprint=_exact(content.get(ResultKey.FINGERPRINT) or "", NAME_LENGTH),
         fingerprints=tuple(_exact(name, NAME_LENGTH) for name in fingerprints_in(content)),
         attempt=whole_number(content.get(ResultKey.ATTEMPT), most=INT32_MAX) or 0,

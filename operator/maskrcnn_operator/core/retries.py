@@ -23,7 +23,7 @@ RESTARTS_IN_ALL = 20
 
 
 @dataclass(frozen=True)
-class Failure:
+class AttemptFailure:
     """End of an attempt that has no result.
 
     Attributes:
@@ -55,7 +55,7 @@ def exit_reason(exit_code: int | None, task_reason: str) -> str:
     return task_reason or (meanings.get(exit_code, Reason.ERROR) if exit_code is not None else Reason.ERROR)
 
 
-def after_failure(step: StepStatus, failure: Failure, ended: datetime, context: ReconcileContext) -> StepStatus:
+def after_failure(step: StepStatus, failure: AttemptFailure, ended: datetime, context: ReconcileContext) -> StepStatus:
     """Return the step after an attempt that ended without a result and without a request to stop.
 
     64 is permanent. A disruption, or a stop (143) that we did not ask for, does not count against ``maxRestarts``;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.graph import ModelUse
@@ -15,12 +15,12 @@ from maskrcnn_operator.core.readiness import Candidate, Never, answer, waiting
 from maskrcnn_operator.core.retries import failed
 
 
-def problems_of(context: ReconcileContext) -> tuple[Problem, ...]:
+def problems_of(context: ReconcileContext) -> tuple[ManifestProblem, ...]:
     """Return what is wrong with an experiment so that nothing of it is started."""
     return (*context.desired.problems, *_problems_of_overlap(context), *_problems_of_sharing(context))
 
 
-def _problems_of_overlap(context: ReconcileContext) -> Iterator[Problem]:
+def _problems_of_overlap(context: ReconcileContext) -> Iterator[ManifestProblem]:
     """Yield the overlaps of inputs with results for the steps that have not started for their fingerprint.
 
     A step that has may end and be tried again: its directory is claimed, and nothing in it moves.
@@ -36,13 +36,13 @@ def _has_started(name: str, context: ReconcileContext) -> bool:
     return any(context.desired.recognises(name, fingerprint) for fingerprint in recorded)
 
 
-def _problems_of_sharing(context: ReconcileContext) -> Iterator[Problem]:
+def _problems_of_sharing(context: ReconcileContext) -> Iterator[ManifestProblem]:
     """Yield the steps of several nodes where the workspace can be mounted by one node only."""
     if context.settings.workspace_shared is not False:
         return
     for index, step in enumerate(context.experiment.spec.steps):
         if step.nodes > 1:
-            yield Problem(
+            yield ManifestProblem(
                 f"spec.steps[{index}].nodes",
                 f"found {step.nodes}, but the workspace can be mounted by one node only: use a ReadWriteMany claim",
                 Reason.WORKSPACE_NOT_SHARED,

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import LIVE_STATES, ExperimentStatus, Progress, StepState, StepStatus
 from maskrcnn_operator.api.task_kinds import Model, Shown
 from maskrcnn_operator.api.text import clean
-from maskrcnn_operator.core.conditions import Phase, Verdict, conditions, ours
+from maskrcnn_operator.core.conditions import ExperimentPhase, Verdict, conditions, ours
 from maskrcnn_operator.core.events import events_between
 from maskrcnn_operator.core.graph import StepGraph
 from maskrcnn_operator.core.limits import active_deadline, active_time, deleted_at, is_active, with_active_time
@@ -28,13 +28,13 @@ _CURRENT_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.ST
 
 def seen() -> Verdict:
     """Return the verdict on an experiment that is seen for the first time."""
-    return Verdict(Phase.SEEN, Reason.PENDING, "The experiment has been seen")
+    return Verdict(ExperimentPhase.SEEN, Reason.PENDING, "The experiment has been seen")
 
 
-def invalid(problems: tuple[Problem, ...], *, suspended: bool = False) -> Verdict:
+def invalid(problems: tuple[ManifestProblem, ...], *, suspended: bool = False) -> Verdict:
     """Return the verdict on an experiment that cannot be carried out as it is written."""
     lines = "\n".join(str(problem) for problem in problems)
-    return Verdict(Phase.INVALID, str(problems[0].reason), lines, suspended=suspended)
+    return Verdict(ExperimentPhase.INVALID, str(problems[0].reason), lines, suspended=suspended)
 
 
 NAMED_WAITS = frozenset(
@@ -43,7 +43,7 @@ NAMED_WAITS = frozenset(
 """What a step that could start waits for, outside of the experiment's own steps."""
 
 
-def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...] = ()) -> Verdict:
+def assess(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...] = ()) -> Verdict:
     """Return the verdict on an experiment with a valid spec.
 
     Args:
@@ -52,16 +52,18 @@ def judge(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...
     live = [step for step in steps if step.state in LIVE_STATES]
     broken = [step for step in steps if step.state is StepState.FAILED]
     if all(step.state is StepState.SUCCEEDED for step in steps):
-        return Verdict(Phase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend and not alive)
+        return Verdict(
+            ExperimentPhase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend and not alive
+        )
     if suspend and not live and alive:
-        return Verdict(Phase.ACTIVE, Reason.STOPPING, f"waits until they have ended: {'; '.join(alive)}")
+        return Verdict(ExperimentPhase.ACTIVE, Reason.STOPPING, f"waits until they have ended: {'; '.join(alive)}")
     if suspend and not live:
-        return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to go on")
+        return Verdict(ExperimentPhase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to go on")
     waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
     if broken and not live and not waiting:
         message = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
-        return Verdict(Phase.FAILED, Reason.FAILED, message, cause=Reason.STEP_FAILED)
-    return Verdict(Phase.ACTIVE, _activity(live, waiting), _message(live, waiting, broken))
+        return Verdict(ExperimentPhase.FAILED, Reason.FAILED, message, cause=Reason.STEP_FAILED)
+    return Verdict(ExperimentPhase.ACTIVE, _activity(live, waiting), _message(live, waiting, broken))
 
 
 _ACTIVITIES: Mapping[StepState, Reason] = {
@@ -161,7 +163,7 @@ def assemble(
     old = experiment.status
     steps = tuple(with_active_time(_with_a_bounded_message(step), experiment, now) for step in steps)
     active = any(is_active(step) for step in steps)
-    finished = verdict.phase in (Phase.DONE, Phase.FAILED)
+    finished = verdict.phase in (ExperimentPhase.DONE, ExperimentPhase.FAILED)
     current = current_step(experiment, steps)
     starts = [step.start_time for step in steps if step.start_time]
     evaluated = _newest(experiment, steps, Shown.METRICS, graph)

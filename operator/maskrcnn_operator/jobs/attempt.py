@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from maskrcnn_operator.core.runs import Run, RunState
-from maskrcnn_operator.jobs.causes import Cause, still_known, subjects
+from maskrcnn_operator.jobs.causes import WaitCause, still_known, subjects
 from maskrcnn_operator.jobs.ending import ending, reported_result, succeeded_all_the_same
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
 from maskrcnn_operator.jobs.views import JobView, PodView
@@ -37,7 +38,7 @@ class Attempt:
     number: int
     job: JobView | None
     pods: tuple[PodView, ...]
-    causes: Mapping[str, Cause] = field(default_factory=dict)
+    causes: Mapping[str, WaitCause] = field(default_factory=dict)
 
     def active(self, now: datetime) -> list[PodView]:
         """Pods whose task may still run; lost ones left out."""
@@ -171,9 +172,9 @@ def _failed(attempt: Attempt, now: datetime) -> Run:
     )
 
 
-def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> Run:
+def _run(attempt: Attempt, state: RunState, now: datetime, **fields: Any) -> Run:
     job, pods = attempt.job, attempt.pods
-    known = {
+    known: dict[str, Any] = {
         "fingerprint": job.fingerprint if job else pods[0].fingerprint,
         "older_fingerprints": job.older_fingerprints if job else pods[0].older_fingerprints,
         "template": job.template if job else pods[0].template,
@@ -183,7 +184,7 @@ def _run(attempt: Attempt, state: RunState, now: datetime, **fields: object) -> 
         "ran": _ran(attempt, now),
         "deleted": job is None or job.deletion_timestamp is not None,
     }
-    return Run(attempt.step, attempt.number, state, **(known | fields))  # type: ignore[arg-type]
+    return Run(attempt.step, attempt.number, state, **(known | fields))
 
 
 def _lost_pods(attempt: Attempt, now: datetime) -> list[PodView]:
@@ -208,7 +209,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _ran(attempt: Attempt, now: datetime) -> datetime | None:
-    """Return when its task first ran: all pods of a gang, or one that has ended since."""
+    """Return when its task first ran: all pods of a worker group, or one that has ended since."""
     ended = [pod for pod in attempt.pods if pod.ended and pod.has_run]
     running = [pod for pod in attempt.newest if pod.has_run]
     if not ended and len(running) < (attempt.job.parallelism if attempt.job else 1):

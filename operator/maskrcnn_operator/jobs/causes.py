@@ -13,14 +13,15 @@ from datetime import UTC, datetime, timedelta
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.jobs.kueue import stopped_at, suspension
-from maskrcnn_operator.jobs.views import EventView, JobView, PodView, event_view
+from maskrcnn_operator.jobs.parse import event_view
+from maskrcnn_operator.jobs.views import EventView, JobView, PodView
 
 READ_AFTER = (timedelta(seconds=15), timedelta(seconds=45))
 """When the events are read first: a start that goes well rarely takes longer than the first, and what keeps it from
 going well is told within a minute."""
 READ_EVERY = timedelta(minutes=5)
 MOST_PODS = 8
-"""Pods of an attempt whose events are read: those of a gang mount the same volumes."""
+"""Pods of an attempt whose events are read: those of a worker group mount the same volumes."""
 TEXT_LENGTH = 500
 
 _JOB_REASONS: Mapping[str, Reason] = {"FailedCreate": Reason.FAILED_CREATE}
@@ -58,7 +59,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class WaitCause:
     """What the events of a subject said when they were last read.
 
     Attributes:
@@ -103,7 +104,7 @@ def pod_subject(pod: PodView) -> Subject:
     return Subject(pod.namespace, pod.uid, pod.scheduled or pod.creation or _LONG_AGO, is_pod=True)
 
 
-def due_at(subject: Subject, known: Cause | None) -> datetime:
+def due_at(subject: Subject, known: WaitCause | None) -> datetime:
     """Return when the events of a subject are to be read next."""
     read = known.read - subject.since if known is not None else timedelta.min
     for after in READ_AFTER:
@@ -112,17 +113,19 @@ def due_at(subject: Subject, known: Cause | None) -> datetime:
     return subject.since + (read // READ_EVERY + 1) * READ_EVERY
 
 
-def still_known(subject: Subject, known: Mapping[str, Cause]) -> Cause | None:
+def still_known(subject: Subject, known: Mapping[str, WaitCause]) -> WaitCause | None:
     """Return what is known of this start of a subject."""
     cause = known.get(subject.uid)
     return cause if cause is not None and cause.since == subject.since else None
 
 
-def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> Cause:
+def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> WaitCause:
     """Return what the events of a subject say, objects as the API server gives them, whatever they are."""
     if subject.is_suspended:
         said = suspension(map(event_view, events))
-        return Cause(subject.since, now) if said is None else Cause(subject.since, now, said.reason, said.message)
+        return (
+            WaitCause(subject.since, now) if said is None else WaitCause(subject.since, now, said.reason, said.message)
+        )
     seen = [event for event in map(event_view, events) if subject.is_pod or (event.time or now) >= subject.since]
     over = max((_time(event) for event in seen if subject.is_pod and event.reason in _OVER), default=_LONG_AGO)
     meanings = _POD_REASONS if subject.is_pod else _JOB_REASONS
@@ -139,16 +142,16 @@ def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> Cause
         default=None,
     )
     if best is None:
-        return Cause(subject.since, now)
+        return WaitCause(subject.since, now)
     reason, message = meanings.get(best.reason), best.message
     message = _without_what_changes(message) if reason else f"{best.reason}: {message}"
-    return Cause(subject.since, now, reason, one_line(message, TEXT_LENGTH))
+    return WaitCause(subject.since, now, reason, one_line(message, TEXT_LENGTH))
 
 
-def unread(subject: Subject, known: Cause | None, now: datetime) -> Cause:
+def unread(subject: Subject, known: WaitCause | None, now: datetime) -> WaitCause:
     """Return what is known of a subject whose events could not be read: the same as before."""
     same = known is not None and known.since == subject.since
-    return replace(known, read=now) if known is not None and same else Cause(subject.since, now)
+    return replace(known, read=now) if known is not None and same else WaitCause(subject.since, now)
 
 
 def _time(event: EventView) -> datetime:

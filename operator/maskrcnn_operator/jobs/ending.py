@@ -21,7 +21,8 @@ class Ending:
 
     Attributes:
         exit_code: of the pod whose error counts; None where it has none.
-        result: index 0's last word, without code and error where they are not those of the pod whose error counts.
+        result: as index 0 reported it, without exit code and error where they are not those of the pod whose error
+            counts.
         message: the pod whose error counts, its node and what it said.
         disrupted: something outside ended the attempt, so it does not count.
     """
@@ -92,7 +93,7 @@ def reported_result(pods: Sequence[PodView]) -> TaskResult | None:
 def succeeded_all_the_same(pods: Sequence[PodView]) -> bool:
     """Whether index 0 has said that the step is done, whatever became of its Job."""
     result = reported_result([pod for pod in pods if pod.succeeded])
-    return result is not None and result.code == EXIT_OK
+    return result is not None and result.exit_code == EXIT_OK
 
 
 def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
@@ -104,7 +105,7 @@ def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
     pod, disrupted = pod_whose_error_counts(newest), was_disrupted(job, newest)
     exit_code = pod.exit_code if pod else None
     if result and (pod is None or pod.index != 0 or parse_result(pod.termination_message) is None):
-        result = replace(result, code=exit_code, reason="", message="")
+        result = replace(result, exit_code=exit_code, reason="", message="")
     return Ending(exit_code, result, _described(pod) if pod else _condition_message(job), disrupted)
 
 

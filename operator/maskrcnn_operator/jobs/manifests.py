@@ -1,4 +1,4 @@
-"""A step as a Job, and the Service by which the pods of a gang find each other."""
+"""A step as a Job, and the Service by which the pods of a worker group find each other."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def pods_of_newest_start(job: JobView | None, pods: Sequence[PodView]) -> list[P
     A Job that Kueue preempts is suspended and started again, and a Job of an earlier release replaces a pod that is
     disrupted: the pods before stay known. To order the pods of one index takes no other clock than the API server's. An
     index that has no pod of the newest start takes a comparison with startTime, which is of another clock, unless the
-    pod runs and nobody has deleted it: a suspension deletes every pod that runs. Where no failed pod is left, the
-    clocks may be far apart: one that nobody has deleted has ended no earlier start.
+    pod runs and was not deleted: a suspension deletes every pod that runs. Where no failed pod is left, the
+    clocks may be far apart: one that was not deleted has ended no earlier start.
     """
     newest = {pod.index: pod for pod in oldest_first(pods)}
     found = [newest[index] for index in sorted(newest)]

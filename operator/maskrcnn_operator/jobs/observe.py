@@ -12,7 +12,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.runs import Run, RunState
 from maskrcnn_operator.jobs.attempt import Attempt, is_lost, lost_later, run_of
-from maskrcnn_operator.jobs.causes import TOLD_BY_EVENTS, Cause, Subject, due_at, subjects
+from maskrcnn_operator.jobs.causes import TOLD_BY_EVENTS, Subject, WaitCause, due_at, subjects
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 MOST_AHEAD = 100
@@ -20,7 +20,7 @@ MOST_AHEAD = 100
 server refuses the status. A number beyond is forged; adopted, it would be the newest attempt for ever."""
 LOOK_AGAIN = timedelta(seconds=30)
 """How often a relabeled Job is looked at."""
-_NO_CAUSES: Mapping[str, Cause] = {}
+_NO_CAUSES: Mapping[str, WaitCause] = {}
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -64,12 +64,12 @@ def observe(
     now: datetime,
     relabeled: Sequence[RelabeledJob] = (),
     *,
-    causes: Mapping[str, Cause] = _NO_CAUSES,
+    causes: Mapping[str, WaitCause] = _NO_CAUSES,
 ) -> Observation:
     """The runs of an experiment.
 
     A pod that was deleted after it had ended is best kept among ``pods`` as long as its Job exists: the Job controller
-    deletes the other pods of a gang that fails, and with them what index 0 has said.
+    deletes the other pods of a worker group that fails, and with them what index 0 has said.
 
     Args:
         jobs, pods: everything of its namespace that carries its name as a label, whatever its uid.
@@ -154,7 +154,7 @@ def is_attempt_of(job: JobView, experiment: MaskRCNNExperiment, step: StepStatus
 
 
 def _attempts(
-    experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView], causes: Mapping[str, Cause]
+    experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView], causes: Mapping[str, WaitCause]
 ) -> list[Attempt]:
     """Our Jobs with their pods, then pods that say that they are ours and whose Job is gone."""
     uid = experiment.metadata.uid

@@ -10,7 +10,13 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.pod import PodOverrides
 from maskrcnn_operator.api.reserved import Place, carried_by
-from maskrcnn_operator.core.arguments import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import (
+    KEY_VARIABLE,
+    ProcessPaths,
+    launch_arguments,
+    task_arguments,
+    task_environment,
+)
 from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_operator.core.overrides import overrides_of
 from maskrcnn_operator.core.plan import StartRun
@@ -25,14 +31,14 @@ from maskrcnn_operator.jobs.names import (
     labels,
     service_name,
 )
-from maskrcnn_operator.jobs.tolerations import with_gang_tolerations
+from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
 
 FILES_DIRECTORY = "/etc/maskrcnn"
 SPEC_FILE = "spec.yaml"
 REPORT_CA_FILE = "report-ca.crt"
 TOKEN_DIRECTORY = "/var/run/secrets/maskrcnn"  # noqa: S105 - a directory
-TOKEN_FILE = "token"  # noqa: S105
+TOKEN_FILE = "token"  # noqa: S105 - a file's name
 HOME = "/home/maskrcnn"
 TERMINATION_LOG = "/dev/termination-log"
 GRACE_SECONDS = 120
@@ -73,7 +79,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
         "volumes": [*_volumes(experiment, config, files), *wanted.get("volumes", ())],
     }
     if step.nodes > 1:
-        wanted["tolerations"] = with_gang_tolerations(wanted.get("tolerations", ()))
+        wanted["tolerations"] = with_worker_group_tolerations(wanted.get("tolerations", ()))
         spec["subdomain"] = service_name(experiment.name, step.name, experiment.metadata.uid)
     for field in (
         "serviceAccountName",
@@ -109,7 +115,7 @@ def _container(
     files: dict[str, tuple[str, str]],
 ) -> Object:
     step, encrypted = experiment.step(start.step), experiment.spec.encryption_key_secret_ref is not None
-    placement = Placement(
+    paths = ProcessPaths(
         results_dir=results_directory(experiment.name, step.name),
         spec_file=f"{FILES_DIRECTORY}/{SPEC_FILE}" if start.spec is not None else None,
         model_path=start.model_path,
@@ -120,10 +126,10 @@ def _container(
         "name": CONTAINER_NAME,
         "image": start.image or config.default_image or "",
         "command": ["maskrcnn"],
-        "args": _arguments(experiment, step, start, placement),
+        "args": _arguments(experiment, step, start, paths),
         "workingDir": HOME,
         "env": [
-            *_environment(experiment, start, config, placement, files),
+            *_environment(experiment, start, config, paths, files),
             *(each.to_json() for each in overrides.env),
         ],
         "resources": _resources(overrides, step),
@@ -144,10 +150,10 @@ def _container(
     return container
 
 
-def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, placement: Placement) -> list[str]:
-    task = tuple(_literal(argument) for argument in task_arguments(step, placement))
+def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, paths: ProcessPaths) -> list[str]:
+    task = tuple(_literal(argument) for argument in task_arguments(step, paths))
     uid = experiment.metadata.uid
-    gang = step.nodes > 1
+    is_group = step.nodes > 1
     first = f"{job_name(experiment.name, step.name, start.attempt, uid)}-0"
     return list(
         launch_arguments(
@@ -155,8 +161,10 @@ def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, plac
             task,
             nodes=step.nodes,
             processes_per_node=step.processes_on_node,
-            node_rank="$(JOB_COMPLETION_INDEX)" if gang else "0",
-            rendezvous=f"{first}.{service_name(experiment.name, step.name, uid)}:{RENDEZVOUS_PORT}" if gang else None,
+            node_rank="$(JOB_COMPLETION_INDEX)" if is_group else "0",
+            rendezvous=f"{first}.{service_name(experiment.name, step.name, uid)}:{RENDEZVOUS_PORT}"
+            if is_group
+            else None,
             keep_logs=True,
         )
     )
@@ -171,11 +179,11 @@ def _environment(
     experiment: MaskRCNNExperiment,
     start: StartRun,
     config: JobConfig,
-    placement: Placement,
+    paths: ProcessPaths,
     files: dict[str, tuple[str, str]],
 ) -> list[Object]:
     values = task_environment(
-        placement, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
+        paths, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
     if gpus := experiment.step(start.step).gpus_per_node:
         # a task that finds none of them fails, instead of a slow training on the CPU
@@ -242,9 +250,9 @@ def _mounts(experiment: MaskRCNNExperiment, config: JobConfig, files: dict[str, 
         workspace["subPath"] = experiment.spec.workspace.sub_path
     mounts: list[Object] = [
         workspace,
-        {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108
+        {"name": "maskrcnn-shm", "mountPath": "/dev/shm"},  # noqa: S108 - of the pod alone
         {"name": "maskrcnn-home", "mountPath": HOME},
-        {"name": "maskrcnn-tmp", "mountPath": "/tmp"},  # noqa: S108
+        {"name": "maskrcnn-tmp", "mountPath": "/tmp"},  # noqa: S108 - of the pod alone
     ]
     if files:
         mounts.append({"name": "maskrcnn-files", "mountPath": FILES_DIRECTORY, "readOnly": True})

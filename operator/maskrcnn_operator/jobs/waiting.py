@@ -10,7 +10,7 @@ from maskrcnn_operator.api.text import one_line
 from maskrcnn_operator.jobs.causes import (
     READ_EVERY,
     TEXT_LENGTH,
-    Cause,
+    WaitCause,
     job_subject,
     missing_pods,
     pod_subject,
@@ -48,13 +48,13 @@ _ORDER = (
     Reason.UNSCHEDULABLE,
     Reason.SCHEDULING_GATED,
 )
-"""The first of a gang's is told: what a person has to correct before what may pass."""
+"""The first of a worker group's is told: what a person has to correct before what may pass."""
 
-_NOTHING: Mapping[str, Cause] = {}
+_NOTHING: Mapping[str, WaitCause] = {}
 
 
 def waiting_reason(
-    job: JobView, pods: Sequence[PodView], now: datetime, causes: Mapping[str, Cause] = _NOTHING
+    job: JobView, pods: Sequence[PodView], now: datetime, causes: Mapping[str, WaitCause] = _NOTHING
 ) -> tuple[str, str]:
     """One word of our vocabulary and a sentence; both empty where the pods are just starting.
 
@@ -78,7 +78,7 @@ def waiting_reason(
     return reason.value if reason is not None else "", text
 
 
-def _of_pod(pod: PodView, causes: Mapping[str, Cause]) -> Iterable[tuple[Reason | None, str]]:
+def _of_pod(pod: PodView, causes: Mapping[str, WaitCause]) -> Iterable[tuple[Reason | None, str]]:
     """Yield what holds a pod, if that is known."""
     if pod.reason in _MEANINGS:
         # a pull that failed and the wait before the next say the same, with and without a beginning

@@ -27,7 +27,7 @@ from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, 
 from maskrcnn_operator.local.notes import crowding, ignored_fields
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
-from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, Outcome, run_experiment
+from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, ExperimentOutcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
@@ -113,7 +113,7 @@ def run_manifest(
         log.error("--workspace %s cannot be used: %s", workspace, told or error.strerror)
         return told.exit_code if told else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
-    return outcome.code
+    return outcome.exit_code
 
 
 def _without_problems(experiment: MaskRCNNExperiment) -> MaskRCNNExperiment:
@@ -157,10 +157,12 @@ def _display(console: Console, experiment: MaskRCNNExperiment, place: LocalWorks
     return PlainDisplay(place.in_local_form)
 
 
-def _show_end(console: Console, experiment: MaskRCNNExperiment, outcome: Outcome, place: LocalWorkspace) -> None:
+def _show_end(
+    console: Console, experiment: MaskRCNNExperiment, outcome: ExperimentOutcome, place: LocalWorkspace
+) -> None:
     for table in final_tables(experiment, outcome.status, outcome.logs, place.in_local_form):
         console.print(table)
-    if outcome.code in (EXIT_INTERRUPTED, EXIT_STOPPED):
+    if outcome.exit_code in (EXIT_INTERRUPTED, EXIT_STOPPED):
         log.warning("Stopped; run the same command again to resume")
     failed = [step.name for step in outcome.status.steps if step.state is StepState.FAILED]
     stalled = outcome.status.condition("Stalled")

@@ -13,7 +13,13 @@ from typing import Any
 import yaml
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
-from maskrcnn_operator.core.arguments import KEY_VARIABLE, Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import (
+    KEY_VARIABLE,
+    ProcessPaths,
+    launch_arguments,
+    task_arguments,
+    task_environment,
+)
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, without_ours
@@ -99,7 +105,7 @@ class LocalExecutor:
             content = yaml.safe_dump(self.workspace.localised(wanted.spec), sort_keys=False)
             with files.spec.open("x", encoding="utf-8") as stream:
                 stream.write(content)
-        placement = Placement(
+        paths = ProcessPaths(
             results_dir=str(directory),
             spec_file=str(files.spec) if wanted.spec is not None else None,
             model_path=wanted.model_path,
@@ -107,9 +113,9 @@ class LocalExecutor:
             encrypted=self.key is not None,
             path=self.workspace.to_local,
         )
-        arguments = launch_arguments(step, task_arguments(step, placement), nodes=1, processes_per_node=step.processes)
+        arguments = launch_arguments(step, task_arguments(step, paths), nodes=1, processes_per_node=step.processes)
         environment = without_ours(os.environ) | task_environment(
-            placement, fingerprints=wanted.fingerprints, attempt=wanted.attempt, experiment_uid=self.uid
+            paths, fingerprints=wanted.fingerprints, attempt=wanted.attempt, experiment_uid=self.uid
         )
         environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
         if self.key is not None:

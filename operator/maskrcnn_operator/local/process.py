@@ -111,7 +111,7 @@ class AttemptProcess:
             return None
         if self.ended is None:
             self.ended = datetime.now(UTC).replace(microsecond=0)
-            # whoever of the group outlived its leader has nobody left to report to
+            # a process that outlived its leader has none left to report to
             self._signal_group(signal.SIGKILL)
             _clear(self.files.staging)
         return code if code >= 0 else 128 - code
@@ -207,6 +207,6 @@ def _clear(staging: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    # a run that is killed must not leave a training behind that nobody watches
+    # a run that is killed must not leave a training behind that is not watched
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

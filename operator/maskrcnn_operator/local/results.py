@@ -1,4 +1,4 @@
-"""What a task has left in its results directory: its last word, its result and whether its artifacts are there."""
+"""Files that a task has left in its results directory: termination message, result, and artifacts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def finished_result(directory: Path, fingerprints: Sequence[str], workspace: Loc
     An artifact stands where its files have the recorded size.
     """
     result = _read(directory / RESULT_FILE, workspace)
-    if result is None or result.code != EXIT_OK or set(fingerprints).isdisjoint(result.fingerprints):
+    if result is None or result.exit_code != EXIT_OK or set(fingerprints).isdisjoint(result.fingerprints):
         return None
     return result if all(_stands(artifact, workspace) for artifact in result.artifacts.values()) else None
 

@@ -49,15 +49,15 @@ class Interrupts(StopSignals):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """How a run ended.
 
     Attributes:
-        code: exit code of the command.
+        exit_code: of the command.
         logs: newest log by step.
     """
 
-    code: int
+    exit_code: int
     status: ExperimentStatus
     logs: dict[str, Path]
 
@@ -70,7 +70,7 @@ def run_experiment(
     trainer: Sequence[str],
     key: str | None = None,
     settings: Settings = LOCAL_SETTINGS,
-) -> Outcome:
+) -> ExperimentOutcome:
     """Runs an experiment on this machine until it has succeeded, cannot go on, or is interrupted.
 
     Args:
@@ -100,7 +100,7 @@ def run_experiment(
         finally:
             executor.kill()
             clear_staging(directory / STAGING)
-        return Outcome(exit_code(final, interrupts.first), final, dict(executor.logs))
+        return ExperimentOutcome(exit_code(final, interrupts.first), final, dict(executor.logs))
 
 
 def _refuse_links(directory: Path) -> None:

@@ -49,7 +49,7 @@ _QUERIES: tuple[tuple[str, str], ...] = (
         "histogram_quantile(0.5, sum by (le) ("
         'increase(maskrcnn_step_duration_seconds_bucket{task="train", result="Succeeded"}[30d])))',
     ),
-    ("Experiments that need somebody:", f'maskrcnn_experiment_state{{state=~"{_BAD_STATES}"}}'),
+    ("Experiments that need attention:", f'maskrcnn_experiment_state{{state=~"{_BAD_STATES}"}}'),
     ("Age of an experiment, in hours:", "(time() - maskrcnn_experiment_created_timestamp_seconds) / 3600"),
     (
         "Progress that has stood still for an hour:",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -23,6 +23,20 @@ _WAITS_FOR_OTHERS = frozenset({Reason.WAITING_FOR_STEPS.value, Reason.UPSTREAM_F
 _VOCABULARY = frozenset(reason.value for reason in Reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An experiment with its metrics by name, looked up once for all series.
+
+    Attributes:
+        reported: newest metrics of the current step, as texts.
+        evaluated: metrics of the last finished evaluation, as texts.
+    """
+
+    experiment: MaskRCNNExperiment
+    reported: Mapping[str, str]
+    evaluated: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Series:
     """One series of every experiment.
@@ -35,7 +49,7 @@ class Series:
 
     name: str
     help: str
-    value: Callable[[MaskRCNNExperiment], float | None]
+    value: Callable[[Reading], float | None]
     labels: tuple[str, ...] = ()
     label_values: Callable[[MaskRCNNExperiment], tuple[str, ...]] = lambda _: ()
 
@@ -79,35 +93,13 @@ def _in_vocabulary(reason: str) -> str:
     return reason if reason in _VOCABULARY else Reason.ERROR.value
 
 
-def _progress(experiment: MaskRCNNExperiment) -> float | None:
-    progress = experiment.status.progress
-    if progress is None or progress.iteration is None or not progress.total_iterations:
-        return None
-    return min(1.0, progress.iteration / progress.total_iterations)
-
-
-def _reported(name: str) -> Callable[[MaskRCNNExperiment], float | None]:
-    def value(experiment: MaskRCNNExperiment) -> float | None:
-        progress = experiment.status.progress
-        found = {metric.name: metric.value for metric in progress.metrics} if progress else {}
-        return _number(found.get(name))
-
-    return value
-
-
-def _evaluated(name: str) -> Callable[[MaskRCNNExperiment], float | None]:
-    def value(experiment: MaskRCNNExperiment) -> float | None:
-        found = {metric.name: metric.value for metric in experiment.status.metrics}
-        if name in found:
-            return _number(found[name])
-        return _reported(name)(experiment)
-
-    return value
-
-
-def _created(experiment: MaskRCNNExperiment) -> float | None:
-    created = experiment.metadata.creation_timestamp
-    return created.timestamp() if created else None
+def _reading(experiment: MaskRCNNExperiment) -> Reading:
+    status = experiment.status
+    return Reading(
+        experiment,
+        reported={metric.name: metric.value for metric in status.progress.metrics} if status.progress else {},
+        evaluated={metric.name: metric.value for metric in status.metrics},
+    )
 
 
 def _number(text: str | None) -> float | None:
@@ -115,6 +107,26 @@ def _number(text: str | None) -> float | None:
         return float(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _progress(reading: Reading) -> float | None:
+    progress = reading.experiment.status.progress
+    if progress is None or progress.iteration is None or not progress.total_iterations:
+        return None
+    return min(1.0, progress.iteration / progress.total_iterations)
+
+
+def _reported(name: str) -> Callable[[Reading], float | None]:
+    return lambda reading: _number(reading.reported.get(name))
+
+
+def _evaluated(name: str) -> Callable[[Reading], float | None]:
+    return lambda reading: _number(reading.evaluated.get(name, reading.reported.get(name)))
+
+
+def _created(reading: Reading) -> float | None:
+    created = reading.experiment.metadata.creation_timestamp
+    return created.timestamp() if created else None
 
 
 SERIES: tuple[Series, ...] = (
@@ -133,7 +145,7 @@ SERIES: tuple[Series, ...] = (
     Series(
         "maskrcnn_experiment_restarts",
         "Counted restarts of all steps as they stand in the status; back to 0 when failed steps are tried again.",
-        lambda experiment: float(experiment.status.restarts),
+        lambda reading: float(reading.experiment.status.restarts),
     ),
     Series("maskrcnn_experiment_loss", "Newest total training loss; absent while none is reported.", _reported("loss")),
     Series(
@@ -216,8 +228,9 @@ def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int) -> Snapsh
     chosen = known
     if len(known) > limit:
         chosen = sorted(known, key=_importance, reverse=True)[:limit]
+    readings = [_reading(experiment) for experiment in chosen]
     return Snapshot(
-        rows=tuple(list(_rows(series, chosen)) for series in SERIES),
+        rows=tuple(list(_rows(series, readings)) for series in SERIES),
         states=tuple(sorted(states.items())),
         left_out=len(known) - len(chosen),
     )
@@ -240,10 +253,11 @@ def families(snapshot: Snapshot | None) -> Iterator[Metric]:
             yield family
 
 
-def _rows(series: Series, experiments: Iterable[MaskRCNNExperiment]) -> Iterator[Row]:
-    for experiment in experiments:
-        value = series.value(experiment)
+def _rows(series: Series, readings: Iterable[Reading]) -> Iterator[Row]:
+    for reading in readings:
+        value = series.value(reading)
         if value is not None:
+            experiment = reading.experiment
             yield (experiment.metadata.namespace, experiment.name, *series.label_values(experiment)), value
 
 

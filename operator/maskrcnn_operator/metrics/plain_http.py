@@ -1,6 +1,6 @@
 """HTTP without TLS, for probes and scrapes: few connections, each for a short time, whatever clients do.
 
-Anybody in the cluster may connect here. A connection takes some 13 KiB and a file descriptor, so the oldest connection
+Any pod in the cluster may connect here. A connection takes some 13 KiB and a file descriptor, so the oldest connection
 of the address that has the most is cut for a new one: a probe is answered while another client holds all it can.
 """
 
@@ -107,7 +107,12 @@ class _Handler(web.RequestHandler):
 
     def __init__(self, plain: PlainServer, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         # a client that keeps its connection would take another's place
-        super().__init__(manager, loop=loop, access_log=None, keepalive_timeout=0.0)  # type: ignore[arg-type]
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] # None turns it off, as the documentation of AppRunner has it
+            keepalive_timeout=0.0,
+        )
         self._plain = plain
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_name import TaskName
 
@@ -136,7 +136,7 @@ def _begin_at_zero() -> None:
         Reason.BACK_OFF, Reason.DISRUPTED, Reason.NODE_LOST, Reason.RUN_LOST, Reason.RESULT_UNREADABLE,
     ):  # fmt: skip
         _RESTARTS.labels(reason.value)
-    for purpose in Purpose:
+    for purpose in CallPurpose:
         _API_HELD.labels(purpose.value)
     for code in (200, 401, 403, 429, 503):
         _REPORTS.labels(str(code))
@@ -168,7 +168,7 @@ def api_call(verb: str, resource: str, code: int, seconds: float) -> None:
     _API_SECONDS.labels(verb, resource).observe(seconds)
 
 
-def api_call_held(purpose: Purpose, seconds: float) -> None:
+def api_call_held(purpose: CallPurpose, seconds: float) -> None:
     """Observe a call of the API server that is about to be made, held back for so long."""
     _API_HELD.labels(purpose.value).observe(seconds)
 

@@ -36,7 +36,7 @@ class _Joined(Collector):
 class _Pages:
     """Texts of the metrics: one is made at a time, and kept for a moment.
 
-    Anybody may scrape, as often as a network lets them. Fifty clients that did so without a pause made the event loop
+    Any client may scrape, as often as the network allows. Fifty clients that did so without a pause made the event loop
     ten times slower, since their texts were made in as many threads.
     """
 

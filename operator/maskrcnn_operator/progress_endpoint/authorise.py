@@ -13,7 +13,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, StepStatus
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.jobs.views import JobView, PodView
-from maskrcnn_operator.progress_endpoint.refusal import Refusal
+from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import Report
 from maskrcnn_trainer.shared.messages import SenderKey
 
@@ -43,17 +43,17 @@ class Grant:
     job_name: str
 
 
-def peer_of(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Peer | Refusal:
+def peer_of(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Peer | ReportRefusal:
     """The pod that the ``status`` of a TokenReview speaks of."""
     if review.get("authenticated") is not True:
-        return Refusal(401, "TokenRejected", f"the token is not valid for the audience {audience}")
+        return ReportRefusal(401, "TokenRejected", f"the token is not valid for the audience {audience}")
     if audience not in _texts(review, "audiences"):
-        return Refusal(401, "TokenRejected", f"the API server does not vouch for the audience {audience}")
+        return ReportRefusal(401, "TokenRejected", f"the API server does not vouch for the audience {audience}")
     user = _part(review, "user")
     extra, username = _part(user, "extra"), user.get("username")
     names, uids = _texts(extra, _POD_NAME), _texts(extra, _POD_UID)
     if not isinstance(username, str) or not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
-        return Refusal(403, "NotAPod", "the token is not bound to a pod: use the one that is projected into it")
+        return ReportRefusal(403, "NotAPod", "the token is not bound to a pod: use the one that is projected into it")
     namespace = username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
     return Peer(namespace, names[0], uids[0])
 
@@ -75,7 +75,7 @@ def authorise(  # noqa: PLR0911 - one way out for every link of the chain
     pod: PodView | None,
     job: JobView | None,
     experiment: MaskRCNNExperiment | None,
-) -> Grant | Refusal:
+) -> Grant | ReportRefusal:
     """Which attempt a report is of: pod -> its controller, a Job -> its controller, the experiment -> its step.
 
     Args:
@@ -128,5 +128,5 @@ def _contradiction(report: Report, experiment: MaskRCNNExperiment, step: StepSta
     return ""
 
 
-def _forbidden(reason: str, message: str) -> Refusal:
-    return Refusal(403, reason, message)
+def _forbidden(reason: str, message: str) -> ReportRefusal:
+    return ReportRefusal(403, reason, message)

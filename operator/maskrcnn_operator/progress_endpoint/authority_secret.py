@@ -63,7 +63,7 @@ async def obtain_authority(client: SecretClient, namespace: str, name: str, now:
         except (Conflict, NotFound):
             continue
         return authority
-    raise CertificateError(f"Secret {namespace}/{name}: somebody else keeps making and removing it")
+    raise CertificateError(f"Secret {namespace}/{name}: another controller or user keeps making and removing it")
 
 
 def _read(secret: Mapping[str, Any], where: str) -> Authority:

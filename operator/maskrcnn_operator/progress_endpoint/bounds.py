@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 
-class Phase(Enum):
+class ConnectionPhase(Enum):
     """Stage of a connection."""
 
     HANDSHAKE = "handshake"
@@ -71,7 +71,7 @@ class Held(Protocol):
         """When it was opened, or accepted if it still waits, by a clock that only rises."""
 
     @property
-    def phase(self) -> Phase: ...
+    def phase(self) -> ConnectionPhase: ...
 
 
 H = TypeVar("H", bound=Held)
@@ -107,12 +107,12 @@ def next_turn(waiting: Sequence[H], held: Collection[H], now: float, bounds: Bou
     return None
 
 
-def deadline(phase: Phase, accepted: float, entered: float, bounds: Bounds) -> float:
+def deadline(phase: ConnectionPhase, accepted: float, entered: float, bounds: Bounds) -> float:
     """Return when a connection is cut that was accepted at ``accepted`` and came to ``phase`` at ``entered``."""
     end = accepted + bounds.total_seconds
-    if phase is Phase.HANDSHAKE:
+    if phase is ConnectionPhase.HANDSHAKE:
         return min(end, entered + bounds.handshake_seconds)
-    if phase is Phase.HEAD:
+    if phase is ConnectionPhase.HEAD:
         return min(end, entered + bounds.head_seconds)
     return end
 
@@ -137,7 +137,7 @@ def _has_had_its_time(connection: Held, now: float, bounds: Bounds) -> bool:
 
 
 def _is_idle(connection: Held) -> bool:
-    return connection.phase is not Phase.ANSWER
+    return connection.phase is not ConnectionPhase.ANSWER
 
 
 def _shares(connections: Collection[Held]) -> Counter[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from maskrcnn_operator.progress_endpoint.bounds import Bounds, Phase, deadline
+from maskrcnn_operator.progress_endpoint.bounds import Bounds, ConnectionPhase, deadline
 
 TLS_SHUTDOWN_SECONDS = 1.0
 _HEAD_END = b"\r\n\r\n"
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self.since = self._accepted = self._loop.time()
         self._socket, self._bounds = accepted, bounds
         self._new_handler, self._on_cut, self._on_end = new_handler, on_cut, on_end
-        self._phase = Phase.HANDSHAKE
+        self._phase = ConnectionPhase.HANDSHAKE
         self._handler: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -50,10 +50,10 @@ class Connection(asyncio.Protocol):
         self._tail = b""
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> ConnectionPhase:
         """The connection's stage."""
         closing = self._transport is not None and self._transport.is_closing()
-        return Phase.CLOSING if closing else self._phase
+        return ConnectionPhase.CLOSING if closing else self._phase
 
     async def open(self, context: ssl.SSLContext) -> None:
         """Make the TLS handshake; the connection then lives until ``on_end`` is called.
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
             OSError: no handshake; ``on_end`` has been called.
         """
         self.since = self._loop.time()
-        self._enter(Phase.HANDSHAKE)
+        self._enter(ConnectionPhase.HANDSHAKE)
         try:
             await self._loop.connect_accepted_socket(
                 lambda: self, self._socket, ssl=context, ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
             traceback.clear_frames(error.__traceback__)
             raise
         finally:
-            if self._phase is Phase.HANDSHAKE:
+            if self._phase is ConnectionPhase.HANDSHAKE:
                 self._socket.close()
                 self._end()
 
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """Close the connection at once, because of a bound, after :meth:`open` was called."""
-        if self.phase is not Phase.CLOSING:
+        if self.phase is not ConnectionPhase.CLOSING:
             self._on_cut()
         self.abort()
 
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._enter(Phase.HEAD)
+        self._enter(ConnectionPhase.HEAD)
         self._handler = self._new_handler()
         self._handler.connection_made(transport)
 
@@ -111,10 +111,10 @@ class Connection(asyncio.Protocol):
             # empty lines before a request mean nothing (RFC 9112, 2.2); two of them look like the end of the headers
             data = data.lstrip(b"\r\n")
         data = data[: self._bounds.total_bytes - self._received]
-        if self._phase is Phase.HEAD:
+        if self._phase is ConnectionPhase.HEAD:
             self._read_head(data)
         self._received += len(data)
-        if data and self._handler is not None and self.phase is not Phase.CLOSING:
+        if data and self._handler is not None and self.phase is not ConnectionPhase.CLOSING:
             self._handler.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -143,11 +143,11 @@ class Connection(asyncio.Protocol):
             self.cut()
         elif found >= 0:
             self._tail = b""
-            self._enter(Phase.ANSWER)
+            self._enter(ConnectionPhase.ANSWER)
         else:
             self._tail = seen[1 - len(_HEAD_END) :]
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: ConnectionPhase) -> None:
         self._phase = phase
         if self._timer is not None:
             self._timer.cancel()

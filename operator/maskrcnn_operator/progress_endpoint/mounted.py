@@ -1,4 +1,4 @@
-"""The report endpoint's certificate from mounted files that somebody else renews, such as cert-manager."""
+"""The report endpoint's certificate from mounted files that another controller, such as cert-manager, renews."""
 
 from __future__ import annotations
 

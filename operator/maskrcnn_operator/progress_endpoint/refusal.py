@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ReportRefusal:
     """An answer of 400 and above, for people and for machines.
 
     Attributes:
@@ -23,8 +23,8 @@ class Refusal:
 
 
 class Refused(Exception):  # noqa: N818 - it is the report that is refused
-    """Carries a :class:`Refusal` to where the answer is made."""
+    """Carries a :class:`ReportRefusal` to where the answer is made."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: ReportRefusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from maskrcnn_operator.progress_endpoint.refusal import Refusal, Refused
+from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
 from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusKey
 
 MAX_REPORT_BYTES = 64 * 1024
@@ -75,7 +75,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise Refused(Refusal(400, "InvalidReport", message))
+    raise Refused(ReportRefusal(400, "InvalidReport", message))
 
 
 def _shortened(text: str) -> str:

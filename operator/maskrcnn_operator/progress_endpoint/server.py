@@ -21,7 +21,7 @@ from maskrcnn_operator.jobs.views import JobView, PodView
 from maskrcnn_operator.progress_endpoint.authorise import Peer, authorise, speaks_for_current
 from maskrcnn_operator.progress_endpoint.bounds import Bounds
 from maskrcnn_operator.progress_endpoint.listener import BoundedListener
-from maskrcnn_operator.progress_endpoint.refusal import Refusal, Refused
+from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import MAX_REPORT_BYTES, parse_report
 from maskrcnn_operator.progress_endpoint.tokens import TokenChecker
 from maskrcnn_operator.progress_endpoint.writer import ProgressWriter
@@ -77,7 +77,7 @@ class ReportEndpoint:
         job = self._cache.job(pod.job_uid) if pod is not None and pod.job_uid else None
         experiment = self._cache.experiment(job.namespace, job.experiment) if job is not None else None
         grant = authorise(peer, report, pod, job, experiment)
-        if isinstance(grant, Refusal):
+        if isinstance(grant, ReportRefusal):
             raise Refused(grant)
         if self._writer.offer(grant, report.record):
             return web.json_response({"accepted": True})
@@ -93,7 +93,7 @@ class ReportEndpoint:
         except ApiError as error:
             log.warning("A token could not be reviewed: %s", error)
             _refuse(503, "NotReady", "the API server cannot be asked about the token now", retry_after=10.0)
-        if isinstance(found, Refusal):
+        if isinstance(found, ReportRefusal):
             raise Refused(found)
         return found
 
@@ -186,7 +186,7 @@ class _HttpHandler(web.RequestHandler):
         log.debug("A malformed request of %s: %s", request.remote, exc)
         # the error's frames hold the connection with its TLS buffer, and the error: a cycle of 256 KiB
         traceback.clear_frames(exc.__traceback__)
-        response = _error(Refusal(400, "BadRequest", f"the request cannot be read: {type(exc).__name__}"))
+        response = _error(ReportRefusal(400, "BadRequest", f"the request cannot be read: {type(exc).__name__}"))
         response.force_close()
         return response
 
@@ -199,17 +199,19 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPException as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error(
-            Refusal(error.status, error.reason.replace(" ", ""), f"{error.reason}: POST {REPORT_PATH}"), headers
+            ReportRefusal(error.status, error.reason.replace(" ", ""), f"{error.reason}: POST {REPORT_PATH}"), headers
         )
     except ConnectionError:
         raise
     except Exception:
         log.exception("A report could not be answered")
-        return _error(Refusal(500, "InternalError", "the report could not be handled; the operator's log says why"))
+        return _error(
+            ReportRefusal(500, "InternalError", "the report could not be handled; the operator's log says why")
+        )
 
 
 async def _body(request: web.Request) -> bytes:
-    too_large = Refusal(413, "ReportTooLarge", f"a report has at most {MAX_REPORT_BYTES} bytes")
+    too_large = ReportRefusal(413, "ReportTooLarge", f"a report has at most {MAX_REPORT_BYTES} bytes")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         _refuse(415, "UnsupportedEncoding", "send the report without a content encoding")
     if (request.content_length or 0) > MAX_REPORT_BYTES:
@@ -226,10 +228,10 @@ async def _body(request: web.Request) -> bytes:
 
 
 def _refuse(status: int, reason: str, message: str, retry_after: float | None = None) -> NoReturn:
-    raise Refused(Refusal(status, reason, message, retry_after))
+    raise Refused(ReportRefusal(status, reason, message, retry_after))
 
 
-def _error(refusal: Refusal, headers: Mapping[str, str] | None = None) -> web.Response:
+def _error(refusal: ReportRefusal, headers: Mapping[str, str] | None = None) -> web.Response:
     sent = dict(headers or {})
     if refusal.retry_after is not None:
         sent["Retry-After"] = str(max(1, math.ceil(refusal.retry_after)))

@@ -12,7 +12,7 @@ from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.cluster.single_flight import SingleFlight
 from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.progress_endpoint.authorise import Peer, peer_of
-from maskrcnn_operator.progress_endpoint.refusal import Refusal
+from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 
 ACCEPTED_SECONDS = 300.0
 REJECTED_SECONDS = 30.0
@@ -35,7 +35,7 @@ class TokenChecker:
     Args:
         review: see :data:`Review`; what it raises goes through.
         clock: seconds that only rise.
-        limit: of reviews, by address: tokens that nobody has seen before must not keep the API server busy.
+        limit: of reviews, by address: tokens that are seen for the first time must not keep the API server busy.
         max_tokens: tokens remembered of each kind, so that rejected ones never push accepted ones out.
         patience: seconds that a review may take.
     """
@@ -50,14 +50,14 @@ class TokenChecker:
     ) -> None:
         self._review, self._clock, self._max_tokens, self._patience = review, clock, max_tokens, patience
         self._limit = limit or RateLimit(interval=0.2, burst=100, clock=clock)
-        self._reviews: SingleFlight[bytes, Peer | Refusal] = SingleFlight()
+        self._reviews: SingleFlight[bytes, Peer | ReportRefusal] = SingleFlight()
         self._accepted: OrderedDict[bytes, tuple[float, Peer]] = OrderedDict()
-        self._rejected: OrderedDict[bytes, tuple[float, Refusal]] = OrderedDict()
+        self._rejected: OrderedDict[bytes, tuple[float, ReportRefusal]] = OrderedDict()
 
-    async def check(self, token: str, address: str) -> Peer | Refusal:
+    async def check(self, token: str, address: str) -> Peer | ReportRefusal:
         """Return the pod that ``token``, sent from ``address``, was made for."""
         if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
-            return Refusal(401, "TokenRejected", "the bearer token is none of a Kubernetes API server's")
+            return ReportRefusal(401, "TokenRejected", "the bearer token is none of a Kubernetes API server's")
         digest = hashlib.sha256(token.encode()).digest()
         known = _fresh(self._accepted, digest, self._clock()) or _fresh(self._rejected, digest, self._clock())
         if known is not None:
@@ -68,16 +68,16 @@ class TokenChecker:
                 return refusal
         return await self._reviews.ask(digest, lambda: self._ask(token, digest))
 
-    def _refusal(self, address: str) -> Refusal | None:
+    def _refusal(self, address: str) -> ReportRefusal | None:
         # in this order: what is refused for the sake of others does not count against the address
         if len(self._reviews) >= MAX_PENDING:
             return _too_busy()
         wait = self._limit.wait(address)
         if wait > 0:
-            return Refusal(429, "TooManyTokens", "too many new tokens from this address", retry_after=wait)
+            return ReportRefusal(429, "TooManyTokens", "too many new tokens from this address", retry_after=wait)
         return None
 
-    async def _ask(self, token: str, digest: bytes) -> Peer | Refusal:
+    async def _ask(self, token: str, digest: bytes) -> Peer | ReportRefusal:
         try:
             async with asyncio.timeout(self._patience):
                 found = peer_of(await self._review(token, TOKEN_AUDIENCE))
@@ -90,8 +90,8 @@ class TokenChecker:
         return found
 
 
-def _too_busy() -> Refusal:
-    return Refusal(503, "TooBusy", "too many new tokens wait for their review; try again later", retry_after=5.0)
+def _too_busy() -> ReportRefusal:
+    return ReportRefusal(503, "TooBusy", "too many new tokens wait for their review; try again later", retry_after=5.0)
 
 
 def _fresh(kept: OrderedDict[bytes, tuple[float, T]], digest: bytes, now: float) -> T | None:

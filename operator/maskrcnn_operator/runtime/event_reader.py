@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.jobs.causes import Cause, Subject, cause_of, unread
+from maskrcnn_operator.cluster.identity import Key
+from maskrcnn_operator.jobs.causes import Subject, WaitCause, cause_of, unread
 from maskrcnn_operator.runtime.queue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ class EventReader:
 
     def __init__(self, client: Client, on_read: Callable[[Key], None], now: Callable[[], datetime]) -> None:
         self._client, self._on_read, self._now = client, on_read, now
-        self._causes: OrderedDict[str, Cause] = OrderedDict()
+        self._causes: OrderedDict[str, WaitCause] = OrderedDict()
         self._queue: WorkQueue[_Read] = WorkQueue(lane=lambda read: read.key.namespace)
         self._requested: set[str] = set()
         self._denied = False
 
     @property
-    def causes(self) -> Mapping[str, Cause]:
+    def causes(self) -> Mapping[str, WaitCause]:
         """What is known, by uid."""
         return self._causes
 
@@ -66,7 +66,7 @@ class EventReader:
                 self._requested.discard(read.subject.uid)
             self._on_read(read.key)
 
-    async def _read(self, subject: Subject) -> Cause:
+    async def _read(self, subject: Subject) -> WaitCause:
         try:
             events = await self._client.events_about(subject.namespace, subject.uid)
         except ApiError as error:
@@ -74,7 +74,7 @@ class EventReader:
             return unread(subject, self._causes.get(subject.uid), self._now())
         return cause_of(subject, events, self._now())
 
-    def _keep(self, uid: str, cause: Cause) -> None:
+    def _keep(self, uid: str, cause: WaitCause) -> None:
         self._causes[uid] = cause
         self._causes.move_to_end(uid)
         while len(self._causes) > _KEPT:

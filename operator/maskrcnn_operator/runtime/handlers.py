@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maskrcnn_operator.cluster.cache import FOR_GOOD, Cache, Key
+from maskrcnn_operator.cluster.cache import FOR_GOOD, Cache
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.paging import version_of
 from maskrcnn_operator.cluster.resources import Resource
 
@@ -31,7 +32,7 @@ def make_handler(cache: Cache, on_key: OnKey) -> Callable[[Resource, Any], None]
             return
         key = _put(cache, resource, item)
         if event.get("type") == "DELETED":
-            # its last state comes with the event, such as a pod's last word
+            # its last state comes with the event, such as a pod's termination message
             key = cache.drop(resource, uid, version_of(metadata) or FOR_GOOD) or key
         if key is not None:
             on_key(key)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 from maskrcnn_operator.cluster.access_modes import AccessModes
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.lease import LeaderElection
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics

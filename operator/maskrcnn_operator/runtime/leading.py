@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.lease import LeaderElection
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.queue import WorkQueue

@@ -16,11 +16,12 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose, rate_of
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.metrics import process as metrics
@@ -217,7 +218,7 @@ class Operator:
                 self._changed(key)
             return answer
 
-        rate = rate_of(Purpose.PROGRESS, options.qps)
+        rate = rate_of(CallPurpose.PROGRESS, options.qps)
         writer = ProgressWriter(apply, self.cache.experiment, rate=rate, on_interval=metrics.progress_interval)
         stack.push_async_callback(writer.close)
         tokens = TokenChecker(client.token_review, time.monotonic)

@@ -1,14 +1,16 @@
-"""What an operator process is told when it starts."""
+"""Options of an operator process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import argparse
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from maskrcnn_operator.cluster.lease import LeaseTimes
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.jobs.config import JobConfig, run_name
+from maskrcnn_operator.jobs.defaults import JobDefaults
 from maskrcnn_operator.progress_endpoint.server import REPORT_PATH
 
 
@@ -18,13 +20,13 @@ def cluster_settings(default_image: str | None = None, default_queue: str | None
 
 
 def report_address(url: str) -> str:
-    """What steps post to, of the address under which they reach this endpoint."""
+    """Return the URL that steps post to, of the address under which they reach this endpoint."""
     return url if urlsplit(url).path.strip("/") else url.rstrip("/") + REPORT_PATH
 
 
 @dataclass(frozen=True)
 class Options:
-    """How one replica runs.
+    """Options of one replica.
 
     Attributes:
         namespaces: the ones to watch; none for all.
@@ -63,3 +65,27 @@ class Options:
     report_certificate: Path | None = None
     experiment_metrics: int = 0
     host: str | None = None
+
+
+def options_of(arguments: argparse.Namespace, defaults: JobDefaults) -> Options:
+    """Return the options that the flags of :mod:`maskrcnn_operator.runtime.flags` give."""
+    report_url = report_address(arguments.report_url) if arguments.report_url else None
+    return Options(
+        namespaces=tuple(dict.fromkeys(arguments.namespace)),
+        kubeconfig=arguments.kubeconfig,
+        settings=replace(
+            cluster_settings(arguments.trainer_image, defaults.queue_name),
+            max_parallel_steps=arguments.max_parallel_steps,
+        ),
+        jobs=JobConfig(default_image=arguments.trainer_image, report_url=report_url, defaults=defaults),
+        workers=arguments.workers,
+        qps=arguments.qps,
+        burst=arguments.burst,
+        lease_namespace=arguments.lease_namespace,
+        lease_name=arguments.lease_name,
+        health_port=arguments.health_port,
+        metrics_port=arguments.metrics_port,
+        report_port=arguments.report_port,
+        report_certificate=arguments.report_certificate,
+        experiment_metrics=arguments.experiment_metrics,
+    )

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Entry, Key
+from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.core.notice import Notice, notice
 
 PATIENCE_SECONDS = 120.0
@@ -57,7 +58,7 @@ class Patience:
         """Forget what has failed: the experiment was reconciled, or is gone."""
         self._troubles.pop(key, None)
 
-    def failed(self, key: Key, entry: Entry, error: ApiError, reasons: Collection[str] = ()) -> Notice | None:
+    def failed(self, key: Key, entry: ExperimentEntry, error: ApiError, reasons: Collection[str] = ()) -> Notice | None:
         """Take a failure in; return what the status is to say now, None where it is too early or says it already.
 
         Args:
@@ -81,7 +82,7 @@ class Patience:
         if trouble is not None:
             trouble.told = _gist(said, error)
 
-    def _trouble(self, key: Key, entry: Entry) -> _Trouble:
+    def _trouble(self, key: Key, entry: ExperimentEntry) -> _Trouble:
         now = self._clock()
         trouble = self._troubles.pop(key, None)
         if trouble is None or trouble.uid != entry.uid or now - trouble.last > QUIET_SECONDS:

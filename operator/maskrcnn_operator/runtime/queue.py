@@ -54,7 +54,7 @@ class WorkQueue(Generic[K]):
         return self._depth
 
     def add(self, key: K) -> None:
-        """The key is to be worked on now; once more after that where somebody works on it."""
+        """The key is to be worked on now; once more after that where a worker has it."""
         self._due.pop(key, None)
         if key in self._working:
             self._again.add(key)
@@ -115,7 +115,7 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """Nobody works on the key any more."""
+        """No worker has the key any more."""
         self._working.discard(key)
         if key in self._again:
             self._again.discard(key)

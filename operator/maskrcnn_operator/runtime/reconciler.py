@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentStatus, StepState, StepStatus
 from maskrcnn_operator.cluster.access_modes import AccessModes
-from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError
 from maskrcnn_operator.cluster.executor import Executor
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.unreadable import told_of_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions
-from maskrcnn_operator.core.plan import Plan, Refusal, Settings
+from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal
 from maskrcnn_operator.core.reconcile import reconcile, seen
 from maskrcnn_operator.jobs.observe import RelabeledJob, missing_jobs, observe
 from maskrcnn_operator.metrics import process as metrics
@@ -36,7 +37,7 @@ class Reconciler:
     Args:
         settings: what :func:`maskrcnn_operator.core.reconcile.reconcile` is told; the sharing of the workspace apart.
         patience: when a status says that its experiment cannot be reconciled.
-        reader: where to find why Jobs and pods do not start; None where nobody reads their events.
+        reader: where to find why Jobs and pods do not start; None where their events are not read.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Reconciler:
         self._patience.succeeded(key)
         return wait
 
-    async def _look(self, key: Key, entry: Entry) -> float | None:
+    async def _look(self, key: Key, entry: ExperimentEntry) -> float | None:
         if entry.experiment is None:
             await self._tell_unreadable(key, entry)
             return None
@@ -96,7 +97,7 @@ class Reconciler:
             return 0.0
         return None if wake_at is None else max(0.0, (wake_at - self._now()).total_seconds())
 
-    async def _tell_unreadable(self, key: Key, entry: Entry) -> None:
+    async def _tell_unreadable(self, key: Key, entry: ExperimentEntry) -> None:
         now = self._now()
         told = told_of_unreadable(entry, now)
         if isinstance(told, Notice):
@@ -104,7 +105,7 @@ class Reconciler:
         elif told is not None:
             await self._executor.statuses.apply(*key, told, str(entry.version))
 
-    async def _tell_failure(self, key: Key, entry: Entry, error: ApiError) -> None:
+    async def _tell_failure(self, key: Key, entry: ExperimentEntry, error: ApiError) -> None:
         """Write into the status that reconciling fails, once it has failed for long, if the API server takes that."""
         said = self._patience.failed(key, entry, error, _reasons(self._cache.entry(key)))
         if said is None:
@@ -121,7 +122,7 @@ class Reconciler:
         """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
         settings = replace(self._settings, workspace_shared=await self._shared(experiment))
         desired = self._cache.desired(experiment)
-        refused: dict[str, Refusal] = {}
+        refused: dict[str, StartRefusal] = {}
         while True:
             now = self._now()
             jobs, pods = self._cache.jobs_of(*key), self._cache.pods_of(*key)
@@ -142,7 +143,7 @@ class Reconciler:
         return await self._access_modes.shared(experiment.metadata.namespace, claim)
 
 
-def _reasons(entry: Entry | None) -> set[str]:
+def _reasons(entry: ExperimentEntry | None) -> set[str]:
     """The reasons of an experiment's conditions."""
     if entry is None:
         return set()
@@ -152,7 +153,7 @@ def _reasons(entry: Entry | None) -> set[str]:
 
 
 def _finished(experiment: MaskRCNNExperiment) -> bool:
-    """Whether nothing is started any more, so that nobody need know how the workspace can be mounted."""
+    """Whether nothing is started any more, so that how the workspace can be mounted need not be known."""
     succeeded = experiment.status.condition(ConditionType.SUCCEEDED)
     current = experiment.status.observed_generation == experiment.metadata.generation
     return current and succeeded is not None and succeeded.status == "True"

@@ -11,9 +11,10 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import ApiError, NotFound
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.listing import forget_namespace, list_namespace
 from maskrcnn_operator.cluster.resources import NAMESPACES, Resource
 from maskrcnn_operator.metrics import process as metrics

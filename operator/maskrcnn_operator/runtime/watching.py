@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ LONG_ENOUGH = 30.0
 Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
 Hear = Callable[[Resource, Any], None]
 """Take in an event of a watch: ``{"type": ..., "object": ...}``."""
-Events = Callable[[Resource, str | None, int], AsyncIterator[Any]]
+Events = Callable[[Resource, str | None, int], AsyncGenerator[Any, None]]
 """The events of one watch of a kind in a namespace (None: all), from a version on, until it ends."""
 
 _UNAVAILABLE = (
@@ -69,10 +69,10 @@ class Broken(Exception):  # noqa: N818 - usual: versions are kept for some minut
 class _Credentials(credentials.Vault):
     """The credentials of one watch. Where they are refused the watch ends: the next one logs in again."""
 
-    async def invalidate(  # kopf's signature
+    async def invalidate(
         self,
-        key: Any,  # noqa: ARG002
-        info: Any,  # noqa: ARG002
+        key: Any,  # noqa: ARG002 - kopf's signature
+        info: Any,  # noqa: ARG002 - kopf's signature
         *,
         exc: Exception | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ def kopf_events(login: Login) -> Events:
     """
     settings = watch_settings()
 
-    async def events(resource: Resource, namespace: str | None, since: int) -> AsyncIterator[Any]:
+    async def events(resource: Resource, namespace: str | None, since: int) -> AsyncGenerator[Any, None]:
         vault = _Credentials({"login": await login()})
         auth.vault_var.set(vault)
         kind = references.Resource(resource.group, resource.version, resource.plural, namespaced=True)
@@ -131,7 +131,7 @@ def kopf_events(login: Login) -> Events:
             operator_pause_waiter=asyncio.get_running_loop().create_future(),
         )
         try:
-            async with aclosing(stream):  # type: ignore[type-var]
+            async with aclosing(stream):  # type: ignore[type-var] # a generator, declared as an iterator
                 async for event in stream:
                     yield event
         finally:
@@ -154,7 +154,7 @@ class Watch:
         while True:
             began = time.monotonic()
             try:
-                async with aclosing(self._events(self.resource, self.namespace, since)) as events:  # type: ignore[type-var]
+                async with aclosing(self._events(self.resource, self.namespace, since)) as events:
                     async for event in events:
                         since = self._take(event, since)
                         wait, self._problem = FIRST_WAIT, ""

@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.metrics import process as metrics
 from maskrcnn_operator.runtime.context import EXPERIMENT
 from maskrcnn_operator.runtime.queue import WorkQueue

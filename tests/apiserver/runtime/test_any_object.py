@@ -16,9 +16,10 @@ from tests.apiserver.runtime.experiments import CONVERT, TRAIN, Cluster, conditi
 from tests.apiserver.runtime.process import controller
 from tests.apiserver.runtime.test_process import free_port, probe, wait
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.connection import connect, load_configuration
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.listing import list_namespace
 from maskrcnn_operator.runtime.command import RECURSION_LIMIT
 

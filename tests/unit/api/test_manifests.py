@@ -10,7 +10,7 @@ import yaml
 from tests.unit.api.schema_parts import walk
 
 from maskrcnn_operator.api.manifest import read_manifest
-from maskrcnn_operator.api.problems import ManifestError, Problem
+from maskrcnn_operator.api.problems import ManifestError, ManifestProblem
 from maskrcnn_operator.api.rules import FIELD_RULES, PATTERN_RULES, TYPE_RULES
 from maskrcnn_operator.api.schema import definitions, written_out
 from maskrcnn_operator.api.step_rules import RULES_OF_THE_GRAPH
@@ -23,7 +23,7 @@ REFUSED = sorted((FOLDER / "refused").glob("*.yaml"))
 STALLED = sorted((FOLDER / "stalled").glob("*.yaml"))
 
 
-def problems(text: str) -> list[Problem]:
+def problems(text: str) -> list[ManifestProblem]:
     """What this release says is wrong with a manifest."""
     try:
         experiment = read_manifest(text)

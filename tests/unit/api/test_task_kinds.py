@@ -14,7 +14,7 @@ import maskrcnn_operator
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS, TASK_KINDS, Model, TaskKind
-from maskrcnn_operator.core.arguments import Placement, task_arguments
+from maskrcnn_operator.core.arguments import ProcessPaths, task_arguments
 from maskrcnn_operator.core.fields_read import fields_read
 from maskrcnn_trainer.cli import build_parser
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -23,7 +23,7 @@ from maskrcnn_trainer.task.arguments import with_hyphens
 
 OPERATOR = Path(maskrcnn_operator.__file__).parent
 TABLE = OPERATOR / "api" / "task_kinds.py"
-PLACEMENT = Placement("/results", "/spec.yaml", "/model.tlt", "/dev/termination-log")
+PATHS = ProcessPaths("/results", "/spec.yaml", "/model.tlt", "/dev/termination-log")
 
 Values = dict[tuple[str, ...], tuple[Any, ...]]
 """At least two values for each option, by its path below the task's name."""
@@ -154,7 +154,7 @@ def test_trainer_takes_every_command_line_of_a_task(name: TaskName) -> None:
     free = {path: found[-1] for path, found in values_of(name).items() if not is_choice(name, path)}
     for chosen in choices(name):
         for step in (step_with(name, chosen), step_with(name, chosen | free)):
-            words = list(task_arguments(step, PLACEMENT))
+            words = list(task_arguments(step, PATHS))
             assert parser.parse_args(with_hyphens(words)) is not None
 
 
@@ -165,7 +165,7 @@ def test_every_option_is_an_argument_or_known_to_have_no_effect(name: TaskName) 
         path
         for path, found in values.items()
         if not any(
-            len({task_arguments(step_with(name, chosen | {path: value}), PLACEMENT) for value in found}) > 1
+            len({task_arguments(step_with(name, chosen | {path: value}), PATHS) for value in found}) > 1
             for chosen in choices(name)
         )
     }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import MOST_CONDITIONS
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound
 from maskrcnn_operator.cluster.paging import METADATA_ONLY, Page
@@ -55,7 +55,7 @@ class FakeServer:
         return str(self._found(resource, namespace, name)["metadata"]["uid"])
 
     async def get(
-        self, resource: Resource, namespace: str | None, name: str, *, purpose: Purpose = Purpose.RECONCILE
+        self, resource: Resource, namespace: str | None, name: str, *, purpose: CallPurpose = CallPurpose.RECONCILE
     ) -> Object:
         self._maybe_fail("get", resource)
         return copy.deepcopy(self._found(resource, namespace or "", name))
@@ -100,7 +100,7 @@ class FakeServer:
         namespace: str | None,
         body: Mapping[str, Any],
         *,
-        purpose: Purpose = Purpose.RECONCILE,
+        purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
         self._maybe_fail("create", resource)
         name = body["metadata"]["name"]
@@ -116,7 +116,7 @@ class FakeServer:
         name: str,
         body: Mapping[str, Any],
         *,
-        purpose: Purpose = Purpose.RECONCILE,
+        purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
         self._maybe_fail("update", resource)
         old = self._found(resource, namespace, name)

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.progress_endpoint.conftest import FakeTime
 
 from maskrcnn_operator.api.manifest import read_object
-from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
+from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose, rate_of
 from maskrcnn_operator.cluster.client import Client
 from maskrcnn_operator.cluster.errors import TooManyRequests
 from maskrcnn_operator.cluster.events import EventRecorder
@@ -21,8 +21,8 @@ from maskrcnn_operator.cluster.lease import LeaderElection
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.core.plan import Event
 
-RECONCILE, LIST, REVIEW = Purpose.RECONCILE, Purpose.LIST, Purpose.REVIEW
-PROGRESS, EVENT, DIAGNOSIS, URGENT = Purpose.PROGRESS, Purpose.EVENT, Purpose.DIAGNOSIS, Purpose.URGENT
+RECONCILE, LIST, REVIEW = CallPurpose.RECONCILE, CallPurpose.LIST, CallPurpose.REVIEW
+PROGRESS, EVENT, DIAGNOSIS, URGENT = CallPurpose.PROGRESS, CallPurpose.EVENT, CallPurpose.DIAGNOSIS, CallPurpose.URGENT
 QPS, BURST = 40.0, 20
 SLOT = 1 / QPS + 1e-7
 """A little late, since sums of floating-point seconds are not exact."""
@@ -34,10 +34,10 @@ class Calls:
     def __init__(self, time: FakeTime, qps: float = QPS, burst: int = BURST) -> None:
         self.time = time
         self.budget = CallBudget(qps, burst, time.clock, time.sleep)
-        self.made: list[Purpose] = []
+        self.made: list[CallPurpose] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    def ask(self, purpose: Purpose, times: int = 1) -> list[asyncio.Task[None]]:
+    def ask(self, purpose: CallPurpose, times: int = 1) -> list[asyncio.Task[None]]:
         asked = [asyncio.create_task(self._call(purpose)) for _ in range(times)]
         self.tasks += asked
         return asked
@@ -54,7 +54,7 @@ class Calls:
         for _ in range(number):
             await self.time.advance(SLOT)
 
-    async def _call(self, purpose: Purpose) -> None:
+    async def _call(self, purpose: CallPurpose) -> None:
         await self.budget.acquire(purpose)
         self.made.append(purpose)
 
@@ -86,10 +86,10 @@ async def test_a_burst_goes_at_once_and_the_rest_evenly(calls: Calls, time: Fake
 
 async def test_no_limit_holds_nothing_back(time: FakeTime) -> None:
     calls = Calls(time, qps=0, burst=1)
-    for purpose in Purpose:
+    for purpose in CallPurpose:
         calls.ask(purpose, 1000)
     await time.settle()
-    assert Counter(calls.made) == dict.fromkeys(Purpose, 1000)
+    assert Counter(calls.made) == dict.fromkeys(CallPurpose, 1000)
 
 
 async def test_reconciling_that_waits_goes_before_all_others_that_wait(calls: Calls) -> None:
@@ -123,7 +123,7 @@ async def test_reconciling_takes_as_long_with_a_flood_of_reviews_as_without(time
 
 @pytest.mark.parametrize(("purpose", "share"), [(REVIEW, 0.2), (PROGRESS, 0.2), (EVENT, 0.2), (DIAGNOSIS, 0.1)])
 async def test_each_of_the_others_stays_within_its_share_though_nothing_else_calls(
-    calls: Calls, time: FakeTime, purpose: Purpose, share: float
+    calls: Calls, time: FakeTime, purpose: CallPurpose, share: float
 ) -> None:
     calls.ask(purpose, 500)
     await time.settle()
@@ -171,12 +171,12 @@ async def test_a_list_takes_its_turn_with_reconciling(calls: Calls) -> None:
 async def test_all_but_urgent_calls_are_held_back_when_the_server_asks(calls: Calls, time: FakeTime) -> None:
     calls.budget.hold_back(5.0)
     calls.budget.hold_back(1.0)
-    for purpose in Purpose:
+    for purpose in CallPurpose:
         calls.ask(purpose)
     await time.advance(4.9)
     assert calls.made == [URGENT]
     await time.advance(0.2)
-    assert set(calls.made) == set(Purpose)
+    assert set(calls.made) == set(CallPurpose)
 
 
 async def test_calls_that_already_wait_are_held_back_too(calls: Calls, time: FakeTime) -> None:
@@ -221,7 +221,7 @@ async def test_no_task_is_left_when_nobody_waits(calls: Calls, time: FakeTime) -
 
 
 async def test_every_call_is_told_with_its_wait(time: FakeTime) -> None:
-    told: list[tuple[Purpose, float]] = []
+    told: list[tuple[CallPurpose, float]] = []
     budget = CallBudget(
         8.0, 1, time.clock, time.sleep, on_wait=lambda purpose, seconds: told.append((purpose, seconds))
     )
@@ -235,10 +235,10 @@ class Told:
     """A limit that holds nothing back and notes who asked."""
 
     def __init__(self) -> None:
-        self.purposes: list[Purpose] = []
+        self.purposes: list[CallPurpose] = []
         self.held: list[float] = []
 
-    async def acquire(self, purpose: Purpose) -> None:
+    async def acquire(self, purpose: CallPurpose) -> None:
         self.purposes.append(purpose)
 
     def hold_back(self, seconds: float) -> None:
@@ -266,7 +266,7 @@ async def test_every_call_of_the_client_says_its_purpose(experiment_object: dict
     limit = Told()
     client = Answering(limit)
 
-    async def purposes_of(*calls: Any) -> list[Purpose]:
+    async def purposes_of(*calls: Any) -> list[CallPurpose]:
         limit.purposes.clear()
         for call in calls:
             await call

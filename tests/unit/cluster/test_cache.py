@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.cluster import cache as module
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 
 KEY = Key("ns", "nuclei")

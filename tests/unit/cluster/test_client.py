@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
 from maskrcnn_operator.cluster.answers import LONGEST_RETRY_SECONDS
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.cluster.client import (
     CONDITIONS_MANAGER,
     MOST_EVENT_BYTES,
@@ -96,10 +96,10 @@ class Limit:
     """Notes the purpose of each call, and for how long it was told to hold calls back."""
 
     def __init__(self) -> None:
-        self.purposes: list[Purpose] = []
+        self.purposes: list[CallPurpose] = []
         self.held_back: list[float] = []
 
-    async def acquire(self, purpose: Purpose) -> None:
+    async def acquire(self, purpose: CallPurpose) -> None:
         self.purposes.append(purpose)
 
     def hold_back(self, seconds: float) -> None:
@@ -150,25 +150,25 @@ async def test_progress_has_a_field_manager_and_a_share_of_the_calls_of_its_own(
     [call] = wire.calls
     assert dict(call.query) == {"fieldManager": PROGRESS_MANAGER, "force": "true", "fieldValidation": "Ignore"}
     assert {key: value for key, value in call.body.items() if key == "status"} == status
-    assert limit.purposes == [Purpose.PROGRESS]
+    assert limit.purposes == [CallPurpose.PROGRESS]
 
 
 async def test_every_call_waits_for_the_limit_by_its_purpose(client: Client, limit: Limit) -> None:
     await client.get(JOBS, "ns", "job")
-    await client.create(EVENTS, "ns", {}, purpose=Purpose.EVENT)
-    await client.replace(LEASES, "ns", "lease", {}, purpose=Purpose.URGENT)
+    await client.create(EVENTS, "ns", {}, purpose=CallPurpose.EVENT)
+    await client.replace(LEASES, "ns", "lease", {}, purpose=CallPurpose.URGENT)
     await client.delete(JOBS, "ns", "job", uid="u")
     await client.apply_status("ns", "nuclei", {}, 1)
     await client.patch_conditions("ns", "nuclei", [], 1)
     await client.token_review("token", "audience")
     assert limit.purposes == [
-        Purpose.RECONCILE,
-        Purpose.EVENT,
-        Purpose.URGENT,
-        Purpose.RECONCILE,
-        Purpose.RECONCILE,
-        Purpose.RECONCILE,
-        Purpose.REVIEW,
+        CallPurpose.RECONCILE,
+        CallPurpose.EVENT,
+        CallPurpose.URGENT,
+        CallPurpose.RECONCILE,
+        CallPurpose.RECONCILE,
+        CallPurpose.RECONCILE,
+        CallPurpose.REVIEW,
     ]
 
 
@@ -257,7 +257,7 @@ async def test_events_are_selected_by_the_uid_that_they_are_about(client: Client
     call = wire.calls[0]
     assert (call.method, call.path) == ("GET", "/api/v1/namespaces/ns/events")
     assert dict(call.query) == {"fieldSelector": "involvedObject.uid=job-uid", "limit": str(MOST_EVENTS)}
-    assert limit.purposes == [Purpose.DIAGNOSIS] * 2
+    assert limit.purposes == [CallPurpose.DIAGNOSIS] * 2
 
 
 async def test_events_of_a_flood_are_not_read(client: Client, wire: Wire) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from tests.unit.cluster.conftest import FakeServer
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import _error_of
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, Gone, NotFound, TooManyRequests
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.listing import forget_namespace, list_namespace
 from maskrcnn_operator.cluster.paging import METADATA_ONLY
 from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, JOBS, LEASES, PODS, TOKEN_REVIEWS

@@ -12,10 +12,11 @@ import pytest
 from tests.unit.cluster.conftest import MOST_BYTES, FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.client import CONDITIONS_MANAGER, PROGRESS_MANAGER, STATUS_MANAGER
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused
 from maskrcnn_operator.cluster.events import Regarding
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.cluster.status_writer import StatusWriter, owners_of_conditions
 from maskrcnn_operator.core.notice import Notice, notice
@@ -77,7 +78,7 @@ class Stage:
         return {item["type"]: item for item in self.stored["status"]["conditions"]}
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> ExperimentEntry:
         found = self.cache.entry(KEY)
         assert found is not None
         return found

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Cache, Entry, Key
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.cluster.unreadable import told_of_unreadable
 from maskrcnn_operator.core.notice import Notice, raw_conditions, with_notice
@@ -18,7 +19,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STEPS = [{"name": "train", "state": "Succeeded", "modelPath": "/workspace/nuclei/train/model"}, {"name": "evaluate"}]
 
 
-def entry_of(experiment: dict[str, Any], status: Any) -> Entry:
+def entry_of(experiment: dict[str, Any], status: Any) -> ExperimentEntry:
     cache = Cache()
     stored = copy.deepcopy(experiment)
     stored["metadata"] |= {"namespace": "ns", "resourceVersion": "7"}

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.core.arguments import Placement, launch_arguments, task_arguments, task_environment
+from maskrcnn_operator.core.arguments import ProcessPaths, launch_arguments, task_arguments, task_environment
 
 
-def placement(**changes: Any) -> Placement:
+def process_paths(**changes: Any) -> ProcessPaths:
     given: dict[str, Any] = {
         "results_dir": "/workspace/nuclei/x",
         "spec_file": "/etc/spec.yaml",
         "model_path": "/workspace/m.tlt",
         "termination_log": "/dev/termination-log",
     }
-    return Placement(**(given | changes))
+    return ProcessPaths(**(given | changes))
 
 
 R = "/workspace/nuclei/x"
@@ -41,7 +41,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("step", "expected"), COMMANDS)
 def test_command_lines(make: Any, step: str, expected: str) -> None:
-    assert " ".join(task_arguments(make().step(step), placement())) == expected
+    assert " ".join(task_arguments(make().step(step), process_paths())) == expected
 
 
 def test_every_field_of_a_task_reaches_its_command_line(make: Any) -> None:
@@ -56,7 +56,7 @@ def test_every_field_of_a_task_reaches_its_command_line(make: Any) -> None:
         )
 
     experiment = make(change)
-    lines = {step.name: " ".join(task_arguments(step, placement(encrypted=True))) for step in experiment.spec.steps}
+    lines = {step.name: " ".join(task_arguments(step, process_paths(encrypted=True))) for step in experiment.spec.steps}
     assert lines["convert-train"].endswith("--no-include_mask --skip_bad_images --crowd_as_objects")
     assert lines["train"].endswith("--output best")
     assert lines["prune"].endswith("-el fc6 l2")
@@ -93,7 +93,7 @@ def test_every_path_of_the_manifest_is_mapped(make: Any, step: str, mapped: dict
     def local(path: str) -> str:
         return path.replace("/workspace", "/home/me/ws")
 
-    line = task_arguments(make(name_files).step(step), placement(path=local, results_dir="/results"))
+    line = task_arguments(make(name_files).step(step), process_paths(path=local, results_dir="/results"))
     assert {flag: line[line.index(flag) + 1] for flag in mapped} == mapped
     assert not [argument for argument in line if argument.startswith("/workspace")]
 
@@ -101,7 +101,7 @@ def test_every_path_of_the_manifest_is_mapped(make: Any, step: str, mapped: dict
 @pytest.mark.parametrize(("step", "missing"), [("train", "spec_file"), ("prune", "model_path")])
 def test_what_a_task_needs(make: Any, step: str, missing: str) -> None:
     with pytest.raises(ValueError, match=f"step {step}: the task {step} needs"):
-        task_arguments(make().step(step), placement(**{missing: None}))
+        task_arguments(make().step(step), process_paths(**{missing: None}))
 
 
 def test_launch(make: Any) -> None:
@@ -119,7 +119,7 @@ def test_launch(make: Any) -> None:
 
 
 def test_environment_holds_no_key() -> None:
-    found = task_environment(placement(), fingerprints=["f"], attempt=3, experiment_uid="u")
+    found = task_environment(process_paths(), fingerprints=["f"], attempt=3, experiment_uid="u")
     assert found == {
         "MASKRCNN_RESULTS_DIR": R,
         "MASKRCNN_FINGERPRINT": "f",
@@ -130,10 +130,10 @@ def test_environment_holds_no_key() -> None:
 
 
 def test_a_task_is_given_the_oldest_fingerprint_and_all_of_them() -> None:
-    found = task_environment(placement(), fingerprints=["f-v1", "g-v2"], attempt=1, experiment_uid="u")
+    found = task_environment(process_paths(), fingerprints=["f-v1", "g-v2"], attempt=1, experiment_uid="u")
     assert (found["MASKRCNN_FINGERPRINT"], found["MASKRCNN_FINGERPRINTS"]) == ("f-v1", "f-v1 g-v2")
 
 
 def test_a_conversion_without_a_tag_leaves_it_to_the_task(make: Any) -> None:
     experiment = make(lambda spec: spec["steps"][0]["datasetConvert"].pop("tag"))
-    assert "-t" not in task_arguments(experiment.step("convert-train"), placement())
+    assert "-t" not in task_arguments(experiment.step("convert-train"), process_paths())

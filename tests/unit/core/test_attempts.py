@@ -51,7 +51,7 @@ def test_run_that_holds_resources_is_removed_though_the_spec_is_invalid(training
     assert training.look().forget == (TRAIN,)
 
 
-def test_rest_of_a_gang_is_stopped_after_a_failure_that_its_job_does_not_see(training: World) -> None:
+def test_rest_of_a_worker_group_is_stopped_after_a_failure_that_its_job_does_not_see(training: World) -> None:
     training.change("train", state=RunState.RUNNING, failing=FAILED, exit_code=1)
     plan = training.look()
     assert plan.stop == (TRAIN,)
@@ -112,7 +112,7 @@ def test_step_that_fails_for_its_unreadable_results_has_no_exit_code(training: W
 
 
 def test_failure_that_was_seen_is_told_though_the_job_is_gone_before_it_has_ended(training: World) -> None:
-    """A gang with sidecars, whose Job is deleted since a pod has failed; the operator was away as the others ended."""
+    """A worker group with sidecars, whose Job is deleted since a pod has failed; the others end unseen."""
     training.change("train", failing=FAILED, exit_code=1)
     training.settle()
     assert (training.step("train").state, training.step("train").message) == (StepState.STOPPING, FAILED)

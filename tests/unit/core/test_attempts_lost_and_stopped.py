@@ -17,7 +17,7 @@ LOST = "nuclei-train-1-1 did not end on node-b: remove the node, or give it the 
 TRAIN = RunKey("train", 1)
 
 
-def test_the_rest_of_a_gang_is_stopped_when_a_node_is_lost(training: World) -> None:
+def test_the_rest_of_a_worker_group_is_stopped_when_a_node_is_lost(training: World) -> None:
     training.change("train", lost=LOST)
     plan = training.look()
     assert plan.stop == (TRAIN,)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.accepted import refused
 
-from maskrcnn_operator.api.problems import Problem
+from maskrcnn_operator.api.problems import ManifestProblem
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.conditions import conditions
-from maskrcnn_operator.core.summary import invalid, judge
+from maskrcnn_operator.core.summary import assess, invalid
 
 from .world import World
 
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("character", ["x", "ü", "\U0001f600", "\udce9"])
 def test_a_message_is_cut_at_the_characters_that_the_definition_allows(character: str) -> None:
-    told = conditions(invalid((Problem("", character * 40_000),)), (), 1, NOW)
+    told = conditions(invalid((ManifestProblem("", character * 40_000),)), (), 1, NOW)
     assert {len(condition.message) for condition in told} == {32_768}
     assert list(refused({"conditions": [condition.to_json() for condition in told]})) == []
 
@@ -39,7 +39,7 @@ def test_a_message_is_cut_at_the_characters_that_the_definition_allows(character
 )
 def test_the_reason_is_that_of_the_step_that_is_furthest(states: tuple[StepState, ...], reason: str) -> None:
     steps = tuple(StepStatus(name=str(number), state=state) for number, state in enumerate(states))
-    assert judge(steps, suspend=False).reason == reason
+    assert assess(steps, suspend=False).reason == reason
 
 
 def test_an_experiment_fails_only_after_the_last_back_off(world: World) -> None:
@@ -75,6 +75,6 @@ def test_time_of_a_condition_whose_status_changes_is_new(world: World) -> None:
 
 
 def test_a_suspended_invalid_experiment_says_both_reasons() -> None:
-    told = conditions(invalid((Problem("spec", "is wrong"),), suspended=True), (), 1, NOW)
+    told = conditions(invalid((ManifestProblem("spec", "is wrong"),), suspended=True), (), 1, NOW)
     reasons = {condition.type: condition.reason for condition in told}
     assert (reasons["Suspended"], reasons["Stalled"], reasons["Ready"]) == ("Suspended", "InvalidSpec", "InvalidSpec")

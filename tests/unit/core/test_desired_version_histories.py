@@ -116,7 +116,9 @@ class Machine:
                 recorded = names[-1]
                 if self.old_release:
                     self.record(start.step, recorded)
-                result = TaskResult(code=0, fingerprint=recorded, attempt=start.attempt, model_path="/workspace/m.tlt")
+                result = TaskResult(
+                    exit_code=0, fingerprint=recorded, attempt=start.attempt, model_path="/workspace/m.tlt"
+                )
                 runs.append(Run(start.step, start.attempt, RunState.SUCCEEDED, recorded, exit_code=0, result=result))
         raise AssertionError("no fixed point")
 

@@ -119,7 +119,7 @@ class Machine:
         status = self.experiment.status
         desired = self.desired
         assert not any(run.unfinished for run in self.runs.values()), "what has ended holds resources"
-        assert not any(run.failing for run in self.runs.values()), "a gang runs on although a pod has failed"
+        assert not any(run.failing for run in self.runs.values()), "a worker group runs on although a pod has failed"
         for step in status.steps:
             if step.state is StepState.RUNNING:
                 assert step.run_start_time is not None

@@ -12,7 +12,7 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import Condition, StepState, StepStatus
 from maskrcnn_operator.core.desired import resolve
-from maskrcnn_operator.core.plan import ReconcileContext, Refusal
+from maskrcnn_operator.core.plan import ReconcileContext, StartRefusal
 from maskrcnn_operator.core.readiness import CHECKS, Candidate, Never, answer
 from maskrcnn_operator.core.runs import RunState
 
@@ -140,7 +140,7 @@ def test_without_read_write_many_one_step_runs_at_a_time(make: Make) -> None:
     assert world.live() == {"convert-val"}
 
 
-def test_a_gang_that_runs_outlives_the_sharing_of_its_workspace(training: World) -> None:
+def test_a_worker_group_that_runs_outlives_the_sharing_of_its_workspace(training: World) -> None:
     training.settings = replace(SETTINGS, workspace_shared=False)
     training.settle()
     assert ready(training).reason == "WorkspaceNotShared"
@@ -152,7 +152,9 @@ def test_a_gang_that_runs_outlives_the_sharing_of_its_workspace(training: World)
 
 @pytest.mark.parametrize("reason", [Reason.NAME_TAKEN, Reason.JOB_REFUSED])
 def test_an_attempt_that_could_not_be_made_is_tried_again_later(world: World, reason: Reason) -> None:
-    world.refused = {"convert-train": Refusal(reason, "Job nuclei-convert-train-1-abcde is not of this experiment")}
+    world.refused = {
+        "convert-train": StartRefusal(reason, "Job nuclei-convert-train-1-abcde is not of this experiment")
+    }
     plan = world.settle()
     step = world.step("convert-train")
     assert (step.state, step.reason, step.attempt) == (StepState.PENDING, reason, 0)
@@ -173,7 +175,7 @@ def test_an_attempt_that_could_not_be_made_is_tried_again_later(world: World, re
 
 
 def test_an_edit_tries_a_refused_attempt_at_once(world: World, make: Make) -> None:
-    world.refused = {"convert-train": Refusal(Reason.JOB_REFUSED, "podOverrides.volumes: duplicate name")}
+    world.refused = {"convert-train": StartRefusal(Reason.JOB_REFUSED, "podOverrides.volumes: duplicate name")}
     world.settle()
     world.refused = {}
     world.edit(make(lambda spec: spec.update(podOverrides={"labels": {"team": "vision"}})))
@@ -209,7 +211,7 @@ def test_an_unknown_claim_is_told_rather_than_the_turn_that_it_would_give(traini
 
 
 def test_a_refusal_says_nothing_of_a_step_that_waits_for_others(world: World) -> None:
-    world.refused = {"train": Refusal(Reason.NAME_TAKEN, "Job nuclei-train-1-abcde is not of this experiment")}
+    world.refused = {"train": StartRefusal(Reason.NAME_TAKEN, "Job nuclei-train-1-abcde is not of this experiment")}
     world.settle()
     assert (world.step("train").reason, world.step("train").next_attempt_time) == ("WaitingForSteps", None)
 
@@ -244,7 +246,7 @@ class Situation:
         self.steps = {step.name: StepStatus(name=step.name) for step in experiment.spec.steps}
         self._step("convert-train", state=StepState.SUCCEEDED)
         self._step("convert-val", state=StepState.SUCCEEDED)
-        self.settings, self.lingering, self.refused = SETTINGS, dict[str, str](), dict[str, Refusal]()
+        self.settings, self.lingering, self.refused = SETTINGS, dict[str, str](), dict[str, StartRefusal]()
 
     def _step(self, name: str, **fields: object) -> None:
         self.steps[name] = self.steps[name].model_copy(update=fields)
@@ -287,7 +289,7 @@ class Situation:
         self._step("inference", state=StepState.RUNNING)
 
     def start_refused(self) -> None:
-        self.refused["train"] = Refusal(Reason.NAME_TAKEN, "a Job of another owner has the name")
+        self.refused["train"] = StartRefusal(Reason.NAME_TAKEN, "a Job of another owner has the name")
 
     def candidate(self) -> Candidate:
         desired = resolve(self.experiment)

@@ -23,7 +23,7 @@ def test_a_termination_message() -> None:
     )
     result = parse_result(text)
     assert result is not None
-    assert (result.code, result.fingerprint, result.attempt, result.model_path) == (0, "f", 1, "/workspace/m.tlt")
+    assert (result.exit_code, result.fingerprint, result.attempt, result.model_path) == (0, "f", 1, "/workspace/m.tlt")
     assert result.metrics == (Metric(name="AP", value="0.377"),)
     assert result.artifacts == {"model": Artifact(path="/workspace/m.tlt", bytes=123)}
     assert result.checkpoint_step == 120000
@@ -82,7 +82,7 @@ def test_what_is_out_of_bounds_is_left_out_or_cut() -> None:
     )
     result = parse_result(text.replace("LONG", "\\udce9" * 5_000).replace("DIGITS", "9" * 30))
     assert result is not None
-    assert (result.code, result.attempt, result.checkpoint_step, result.up_to_date) == (1, 0, None, False)
+    assert (result.exit_code, result.attempt, result.checkpoint_step, result.up_to_date) == (1, 0, None, False)
     assert (result.reason, result.message) == ("\ufffd", "\ufffd" * 4_096)
     assert result.artifacts == {"a": Artifact(path="/x"), "b": Artifact(path="/y")}
     assert result.metrics == (Metric(name="AP", value="0.5"), Metric(name="\ufffd", value="1"))
@@ -108,8 +108,8 @@ WORDS = (
 def test_whatever_a_task_said_the_status_is_accepted(training: World, word: str) -> None:
     result = parse_result(word)
     assert result is not None
-    state = RunState.FAILED if result.code else RunState.SUCCEEDED
-    training.change("train", state=state, exit_code=result.code, ended=training.now, result=result)
+    state = RunState.FAILED if result.exit_code else RunState.SUCCEEDED
+    training.change("train", state=state, exit_code=result.exit_code, ended=training.now, result=result)
     training.settle()
     assert list(refused(training.experiment.status.to_json())) == []
 
@@ -172,7 +172,7 @@ def test_numbers_up_to_their_bound_are_taken() -> None:
     artifacts = {str(number): {"path": "/x", "bytes": 2**63 - 1} for number in range(64)}
     result = parse_result(json.dumps({"code": 255, "attempt": 2**31 - 1, "artifacts": artifacts}))
     assert result is not None
-    assert (result.code, result.attempt, len(result.artifacts)) == (255, 2**31 - 1, 64)
+    assert (result.exit_code, result.attempt, len(result.artifacts)) == (255, 2**31 - 1, 64)
     assert result.artifacts["0"] == Artifact(path="/x", bytes=2**63 - 1)
 
 

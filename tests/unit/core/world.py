@@ -8,7 +8,7 @@ from typing import Any
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.status import Artifact, Metric, StepStatus
-from maskrcnn_operator.core.plan import Plan, Refusal, Settings
+from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.result import TaskResult
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
@@ -24,7 +24,7 @@ class World:
         self.experiment, self.settings, self.now = experiment, settings, START
         self.runs: dict[RunKey, Run] = {}
         self.lingering: dict[str, str] = {}
-        self.refused: dict[str, Refusal] = {}
+        self.refused: dict[str, StartRefusal] = {}
         self.events: list[str] = []
 
     def look(self) -> Plan:
@@ -104,7 +104,7 @@ class World:
                 exit_code=0,
                 ended=self.now,
                 result=TaskResult(
-                    code=0,
+                    exit_code=0,
                     fingerprint=said or run.fingerprint,
                     attempt=run.attempt,
                     model_path=model if makes_model else None,

@@ -14,7 +14,7 @@ from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import Progress, StepState
 from maskrcnn_operator.core.desired import DesiredState, resolve
-from maskrcnn_operator.core.plan import Plan, Refusal, Settings, StartRun
+from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal, StartRun
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.core.runs import RunKey
 from maskrcnn_operator.jobs.config import run_name
@@ -93,7 +93,7 @@ class Cluster:
         """The pods as the operator sees them: watches may be late, and what has ended stays known."""
         return list((self.kept | (self.pods if self.late is None else self.late)).values())
 
-    def plan(self, refused: Mapping[str, Refusal]) -> Plan:
+    def plan(self, refused: Mapping[str, StartRefusal]) -> Plan:
         seen = observe(self.experiment, list(self.jobs.values()), self.seen_pods, self.now)
         return reconcile(
             self.experiment,
@@ -107,10 +107,10 @@ class Cluster:
 
     def look(self) -> bool:
         """One look, carried out as an executor does; whether anything was done."""
-        refused: dict[str, Refusal] = {}
+        refused: dict[str, StartRefusal] = {}
         plan = self.plan(refused)
         while names := {start.step for start in plan.start if start.step in self.taken}:
-            refused |= {name: Refusal(Reason.NAME_TAKEN, f"Job {name} belongs to somebody else") for name in names}
+            refused |= {name: StartRefusal(Reason.NAME_TAKEN, f"Job {name} belongs to somebody else") for name in names}
             plan = self.plan(refused)
         for start in plan.start:
             self.create(start)
@@ -325,7 +325,7 @@ class Cluster:
                 self.end(self.pods[other.uid], 0, mute=bool(value))
 
     def do_inject(self, which: int, _value: int) -> None:
-        """A pod gets a sidecar; a gang has one in each."""
+        """A pod gets a sidecar; a worker group has one in each."""
         pod = self.pick(which, lambda pod: pod.deletion_timestamp is None)
         if pod is not None:
             self.sidecars |= {other.uid for other in self.pods.values() if other.job_uid == pod.job_uid}

@@ -19,12 +19,12 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import Progress, format_time
-from maskrcnn_operator.core.plan import Plan, Refusal, Settings
+from maskrcnn_operator.core.plan import Plan, Settings, StartRefusal
 from maskrcnn_operator.core.reconcile import reconcile
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import MANIFEST, UID, at
 
@@ -54,7 +54,7 @@ class Scene:
         self.jobs: list[Object] = []
         self.pods: list[Object] = []
         self.now = at(0)
-        self.refused: dict[str, Refusal] = {}
+        self.refused: dict[str, StartRefusal] = {}
         self.settings = SETTINGS
 
     def look(self) -> Plan:
@@ -203,7 +203,7 @@ def replayed(
     now: datetime,
     *,
     settings: Settings = SETTINGS,
-    refused: dict[str, Refusal] | None = None,
+    refused: dict[str, StartRefusal] | None = None,
 ) -> Plan:
     """What is to be done with recorded objects."""
     seen = observe(experiment, [job_view(job) for job in jobs], [pod_view(pod) for pod in pods], now)
@@ -275,7 +275,7 @@ def scenes() -> Iterator[tuple[str, Scene]]:
     yield "invalid", scene
 
     scene = Scene()
-    taken = Refusal(Reason.NAME_TAKEN, "Job nuclei-convert-train-1-abcde belongs to somebody else")
+    taken = StartRefusal(Reason.NAME_TAKEN, "Job nuclei-convert-train-1-abcde belongs to somebody else")
     scene.refused = {"convert-train": taken}
     scene.settle()
     yield "name-taken", scene

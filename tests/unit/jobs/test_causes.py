@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.jobs.causes import MOST_PODS, TEXT_LENGTH, Cause, Subject, cause_of, due_at, subjects, unread
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.causes import MOST_PODS, TEXT_LENGTH, Subject, WaitCause, cause_of, due_at, subjects, unread
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import at, job_object, pod_object, written
 
@@ -31,22 +31,22 @@ def told(subject: Subject, *events: object) -> tuple[Reason | None, str]:
 
 
 def test_events_are_read_after_15_and_45_seconds_and_then_every_five_minutes() -> None:
-    known: Cause | None = None
+    known: WaitCause | None = None
     due: list[float] = []
     for _ in range(5):
         moment = due_at(JOB, known)
         due.append((moment - JOB.since).total_seconds())
-        known = Cause(JOB.since, moment)
+        known = WaitCause(JOB.since, moment)
     assert due == [15, 45, 300, 600, 900]
 
 
 def test_reads_that_were_missed_are_made_up_for_by_one() -> None:
-    assert due_at(JOB, Cause(JOB.since, at(1000))) == at(1200)
+    assert due_at(JOB, WaitCause(JOB.since, at(1000))) == at(1200)
 
 
 def test_a_job_that_is_started_again_is_read_on_a_new_schedule() -> None:
     again = replace(JOB, since=at(1000))
-    assert due_at(again, Cause(JOB.since, at(900))) == at(1015)
+    assert due_at(again, WaitCause(JOB.since, at(900))) == at(1015)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_job_that_was_not_started_yet_has_no_events_to_read() -> None:
     assert subjects(job_view(job_object(start=None)), []) == []
 
 
-def test_of_a_large_gang_the_events_of_its_first_pods_are_read() -> None:
+def test_of_a_large_worker_group_the_events_of_its_first_pods_are_read() -> None:
     pods = [pod_view(pod_object(index=index, phase="Pending", waiting=CREATING)) for index in reversed(range(50))]
     found = subjects(job_view(job_object(nodes=50)), pods)
     assert [subject.uid for subject in found] == [pod.uid for pod in reversed(pods)][:MOST_PODS]
@@ -179,8 +179,8 @@ def test_what_is_no_event_says_nothing(value: object) -> None:
 
 
 def test_a_read_that_fails_leaves_what_was_known_until_the_next_is_due() -> None:
-    known = Cause(JOB.since, at(45), Reason.FAILED_CREATE, QUOTA)
+    known = WaitCause(JOB.since, at(45), Reason.FAILED_CREATE, QUOTA)
     assert unread(JOB, known, at(300)) == replace(known, read=at(300))
-    assert unread(replace(JOB, since=at(290)), known, at(310)) == Cause(at(290), at(310))
-    assert unread(JOB, None, at(15)) == Cause(JOB.since, at(15))
+    assert unread(replace(JOB, since=at(290)), known, at(310)) == WaitCause(at(290), at(310))
+    assert unread(JOB, None, at(15)) == WaitCause(JOB.since, at(15))
     assert due_at(JOB, unread(JOB, None, at(15))) == JOB.since + timedelta(seconds=45)

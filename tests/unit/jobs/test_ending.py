@@ -14,7 +14,7 @@ from maskrcnn_operator.jobs.ending import (
     reported_result,
     succeeded_all_the_same,
 )
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import job_object, pod_object
 
@@ -98,7 +98,7 @@ def test_message_of_another_pod_does_not_replace_what_index_0_said() -> None:
         None, pods({"code": 75, "said": said(75, checkpointStep=500), "ended": 60}, {"code": 1, "said": other})
     )
     assert how.result is not None
-    assert (how.result.code, how.result.checkpoint_step, how.result.reason) == (1, 500, "")
+    assert (how.result.exit_code, how.result.checkpoint_step, how.result.reason) == (1, 500, "")
 
 
 def test_last_line_of_a_log_is_cut_at_its_start() -> None:
@@ -143,7 +143,7 @@ def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, rejected))
     assert how.exit_code is None
     assert how.result is not None
-    assert (how.result.code, how.result.checkpoint_step) == (None, 500)
+    assert (how.result.exit_code, how.result.checkpoint_step) == (None, 500)
 
 
 def test_a_pod_that_vanished_with_its_node_is_told_to_have_run() -> None:

@@ -7,10 +7,11 @@ from datetime import datetime
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.jobs.causes import Cause, cause_of
+from maskrcnn_operator.jobs.causes import WaitCause, cause_of
 from maskrcnn_operator.jobs.kueue import Suspension, stopped_at, suspension
 from maskrcnn_operator.jobs.observe import Observation, observe
-from maskrcnn_operator.jobs.views import EventView, job_view
+from maskrcnn_operator.jobs.parse import job_view
+from maskrcnn_operator.jobs.views import EventView
 
 from .conftest import Make, at, job_object, written
 
@@ -91,7 +92,7 @@ def test_job_that_kueue_has_stopped_is_told_by_its_events(make: Make) -> None:
     again = ("Suspended", "JobSuspended", "Job suspended", 100)
     job = job_view(job_object(nodes=1, suspend=True, queue="gpus", start=None, conditions=(again,)))
 
-    def look(seconds: float, causes: dict[str, Cause]) -> Observation:
+    def look(seconds: float, causes: dict[str, WaitCause]) -> Observation:
         return observe(make(), [job], [], at(seconds), causes=causes)
 
     assert (look(110, {}).to_read, look(110, {}).wake_at) == ((), at(115))

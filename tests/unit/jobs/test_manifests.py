@@ -105,9 +105,9 @@ def test_only_several_nodes_have_a_service_and_an_index(make: Make) -> None:
     assert arguments.index("--keep-logs") < arguments.index("--")
 
 
-def test_disruption_fails_job_of_one_pod_and_of_gang(make: Make) -> None:
-    gang, single = the_job(make()), the_job(make(), "evaluate")
-    for job in (gang, single):
+def test_disruption_fails_job_of_one_pod_and_of_worker_group(make: Make) -> None:
+    group, single = the_job(make()), the_job(make(), "evaluate")
+    for job in (group, single):
         rules = job["spec"]["podFailurePolicy"]["rules"]
         assert [rule["action"] for rule in rules] == ["FailJob", "FailJob"]
         assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
@@ -169,7 +169,7 @@ def test_pod_overrides(make: Make) -> None:
         "securityContext": {"runAsUser": 4711, "fsGroup": 0, "supplementalGroups": [7]},
         "gpuResource": "amd.com/gpu",
     }
-    # a gang gets tolerations of its own
+    # a worker group gets tolerations of its own
     job = the_job(make(lambda spec: spec.update(podOverrides=overrides), lambda spec: spec["steps"][2].update(nodes=1)))
     spec, template = pod(job), job["spec"]["template"]
     for name in (
@@ -263,7 +263,7 @@ def test_keys_of_kueue_go_where_kueue_reads_them(make: Make) -> None:
     assert "kueue.x-k8s.io/podset-required-topology" not in other["spec"]["template"]["metadata"]["annotations"]
 
 
-def test_users_labels_leave_the_pods_of_a_gang_to_its_service(make: Make) -> None:
+def test_users_labels_leave_the_pods_of_a_worker_group_to_its_service(make: Make) -> None:
     labels = {"app.kubernetes.io/managed-by": "somebody"}
     experiment = make(lambda spec: spec.update(podOverrides={"labels": labels}))
     service = service_manifest(experiment, "train")

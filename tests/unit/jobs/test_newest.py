@@ -10,7 +10,7 @@ import pytest
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, run_of
 from maskrcnn_operator.jobs.newest import pods_of_newest_start
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import at, job_object, pod_object
 
@@ -46,10 +46,10 @@ def test_real_failure_after_a_preemption_is_told_and_counted() -> None:
     assert (run.state, run.exit_code, run.disrupted) == ("Failed", 1, False)
     assert run.message == "pod second-0 on node node-a: exit code 1"
     assert run.result is not None
-    assert (run.result.code, run.result.reason, run.result.message, run.result.checkpoint_step) == (1, "", "", 40)
+    assert (run.result.exit_code, run.result.reason, run.result.message, run.result.checkpoint_step) == (1, "", "", 40)
 
 
-def test_real_failure_of_gang_after_a_preemption_is_told_and_counted() -> None:
+def test_real_failure_of_worker_group_after_a_preemption_is_told_and_counted() -> None:
     error = {"reason": "InvalidData", "message": "train.json: no images"}
     run = seen(
         job_object(start=1000, nodes=2, failed=BACKOFF),
@@ -75,7 +75,7 @@ def test_only_pods_of_an_earlier_start_are_known_of_a_job_that_failed() -> None:
     assert (run.state, run.exit_code, run.disrupted) == ("Failed", None, False)
     assert run.message == "BackoffLimitExceeded: Job has reached the specified backoff limit"
     assert run.result is not None
-    assert (run.result.code, run.result.message, run.result.checkpoint_step) == (None, "", 40)
+    assert (run.result.exit_code, run.result.message, run.result.checkpoint_step) == (None, "", 40)
 
 
 def test_disruption_before_a_real_failure_decides_nothing() -> None:

@@ -11,7 +11,8 @@ import pytest
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.observe import Observation, missing_jobs, observe
-from maskrcnn_operator.jobs.views import PodView, job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
+from maskrcnn_operator.jobs.views import PodView
 from maskrcnn_operator.jobs.waiting import waiting_reason
 
 from .conftest import Make, at, job_object, pod_object
@@ -42,12 +43,12 @@ def see(make: Make) -> See:
     return See(make)
 
 
-def gang(**second: Any) -> list[dict[str, Any]]:
+def worker_group(**second: Any) -> list[dict[str, Any]]:
     return [pod_object(index=0), pod_object(index=1, **second)]
 
 
 def test_a_job_whose_pods_are_not_all_there_starts(see: See) -> None:
-    for pods in ([], [pod_object()], gang(phase="Pending", waiting=("ContainerCreating", ""))):
+    for pods in ([], [pod_object()], worker_group(phase="Pending", waiting=("ContainerCreating", ""))):
         run = see.one(job_object(nodes=2), *pods)
         assert (run.state, run.waiting_reason, run.message, run.started) == ("Starting", "", "", at(1))
     assert (run.name, run.image, run.fingerprint) == ("nuclei-train-1-abcde", "trainer:1", "train-v1")
@@ -64,13 +65,13 @@ def test_a_run_knows_the_fingerprints_that_its_job_was_given(see: See, with_job:
 
 
 def test_a_job_whose_pods_all_run_runs(see: See) -> None:
-    assert see.one(job_object(nodes=2), *gang()).state == "Running"
+    assert see.one(job_object(nodes=2), *worker_group()).state == "Running"
     # two pods of one index are not the pods of two
     assert see.one(job_object(nodes=2), pod_object(name="a"), pod_object(name="b")).state == "Starting"
     # its node does not answer
-    assert see.one(job_object(nodes=2), *gang(ready=False)).state == "Running"
+    assert see.one(job_object(nodes=2), *worker_group(ready=False)).state == "Running"
     # one has ended well before the other
-    assert see.one(job_object(nodes=2), *gang(phase="Succeeded", code=0)).state == "Running"
+    assert see.one(job_object(nodes=2), *worker_group(phase="Succeeded", code=0)).state == "Running"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_job_whose_pods_all_run_runs(see: See) -> None:
     ],
 )
 def test_why_it_does_not_run(see: See, fields: dict[str, Any], reason: str, message: str) -> None:
-    run = see.one(job_object(nodes=2), *gang(phase="Pending", **fields))
+    run = see.one(job_object(nodes=2), *worker_group(phase="Pending", **fields))
     assert (run.state, run.waiting_reason, run.message) == ("Starting", reason, message)
 
 
@@ -120,7 +121,7 @@ def test_jobs_and_pods_are_watched_apart(see: See) -> None:
     assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Running"], at(105))
     (never,) = see.all(job_object(complete=90), now=at(105)).runs
     assert (never.state, never.result) == ("Succeeded", None)
-    # of a gang, another pod than index 0 is not enough
+    # of a worker group, another pod than index 0 is not enough
     (run,) = see.all(job_object(complete=90, nodes=2), pod_object(index=1, phase="Succeeded", code=0), now=at(91)).runs
     assert run.state == "Running"
 
@@ -131,12 +132,12 @@ def test_a_failed_job(see: See) -> None:
         job, pod_object(index=0, phase="Failed", code=75, ended=60), pod_object(index=1, phase="Failed", code=1)
     )
     assert (run.state, run.exit_code, run.ended, run.disrupted, run.live) == ("Failed", 1, at(60), False, False)
-    # no pod of a gang is replaced
+    # no pod of a worker group is replaced
     assert run.started == at(1)
     assert run.message == "pod nuclei-train-1-1 on node node-a: exit code 1"
 
 
-def test_gang_has_succeeded_where_index_0_ends_well_while_another_pod_fails(see: See) -> None:
+def test_worker_group_has_succeeded_where_index_0_ends_well_while_another_pod_fails(see: See) -> None:
     done = pod_object(index=0, phase="Succeeded", code=0, said=DONE, ended=59)
     late = pod_object(index=1, phase="Failed", code=1, ended=60)
     for ending in ("FailureTarget", "Failed"):
@@ -180,7 +181,7 @@ def test_pod_replaced_within_the_attempt_by_the_job_of_an_earlier_release(see: S
     assert (again.state, again.live, again.ran) == ("Running", True, at(2))
 
 
-def test_gang_has_first_run_when_all_of_its_pods_do(see: See) -> None:
+def test_worker_group_has_first_run_when_all_of_its_pods_do(see: See) -> None:
     job = job_object(nodes=2)
     later = pod_object(index=1, created=30)
     assert see.one(job, pod_object(), now=at(60)).ran is None
@@ -195,8 +196,8 @@ def test_failing_pod_does_not_make_its_attempt_start_again(see: See) -> None:
     """The kubelet tells the end of a pod before the Job controller tells that of its Job."""
     failed = pod_object(phase="Failed", code=1)
     assert see.one(job_object(), failed, now=at(60)).state == "Running"
-    assert see.one(job_object(nodes=2), *gang(phase="Failed", code=1), now=at(60)).state == "Running"
-    # of a gang that was never complete, and of a pod that has never run
+    assert see.one(job_object(nodes=2), *worker_group(phase="Failed", code=1), now=at(60)).state == "Running"
+    # of a worker group that was never complete, and of a pod that has never run
     assert see.one(job_object(nodes=2), failed, now=at(60)).state == "Starting"
     rejected = pod_object(phase="Failed", pod_reason=("UnexpectedAdmissionError", "no GPU"))
     assert see.one(job_object(), rejected, now=at(60)).state == "Starting"
@@ -280,7 +281,7 @@ def test_a_lost_node_under_a_single_pod(see: See) -> None:
     assert lost.lingering == {}
 
 
-def test_a_lost_node_under_a_gang(see: See) -> None:
+def test_a_lost_node_under_a_worker_group(see: See) -> None:
     lost = pod_object(index=1, node="node-b", deleted=100)
     first = see.one(job_object(nodes=2), pod_object(index=0), lost, now=at(160))
     assert (first.state, first.live) == ("Running", True)
@@ -343,7 +344,7 @@ def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> No
     assert (run.step, run.attempt, run.state, run.name) == ("train", 1, "Running", "nuclei-train-1-abcde")
 
 
-def test_a_gang_does_not_wait_for_what_already_runs() -> None:
+def test_a_worker_group_does_not_wait_for_what_already_runs() -> None:
     # the kubelet's word on a restart stays for a while after the pod has become ready
     runs = PodView("1", "a", "lab", phase="Running", ready=True, reason="ImagePullBackOff", message="x: not found")
     waits = PodView("2", "b", "lab", index=1, phase="Pending", reason="Unschedulable", message="0/3 nodes")

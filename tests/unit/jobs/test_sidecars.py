@@ -11,7 +11,7 @@ import pytest
 from maskrcnn_operator.core.runs import Run
 from maskrcnn_operator.jobs.attempt import Attempt, run_of
 from maskrcnn_operator.jobs.observe import observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import Make, at, job_object, pod_object
 
@@ -63,7 +63,7 @@ def test_success_counts_although_the_job_was_suspended_at_that_moment() -> None:
     assert seen(suspended, held(code=1, ended=50, deleted=170)).state == "Queued"
 
 
-def test_every_index_of_a_gang_counts() -> None:
+def test_every_index_of_a_worker_group_counts() -> None:
     job = job_object(nodes=2)
     run = seen(job, held(0, said=DONE), pod_object(index=1, sidecar="running"))
     assert (run.state, run.failing) == ("Running", "")
@@ -75,7 +75,7 @@ def test_every_index_of_a_gang_counts() -> None:
     assert (run.state, run.exit_code, run.unfinished) == ("Failed", 1, True)
 
 
-def test_rest_of_a_gang_is_to_be_stopped_after_a_failure() -> None:
+def test_rest_of_a_worker_group_is_to_be_stopped_after_a_failure() -> None:
     """The Job controller would do it if the sidecar did not keep the failed pod from ending."""
     job = job_object(nodes=2)
     run = seen(job, pod_object(index=0, sidecar="running"), held(1, code=1))

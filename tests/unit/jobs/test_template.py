@@ -9,7 +9,7 @@ import pytest
 from maskrcnn_operator.core.template import template_hashes
 from maskrcnn_operator.jobs.names import ANNOTATION_TEMPLATE
 from maskrcnn_operator.jobs.observe import observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import Make, at, job_object, pod_object
 from .test_manifests import the_job

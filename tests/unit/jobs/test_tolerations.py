@@ -1,4 +1,4 @@
-"""How long a gang stays on a node that does not answer."""
+"""How long a worker group stays on a node that does not answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.jobs.defaults import JobDefaults
 from maskrcnn_operator.jobs.manifests import job_manifest
-from maskrcnn_operator.jobs.tolerations import with_gang_tolerations
+from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 
 from .cluster import GRACE, Cluster
 from .conftest import Make
@@ -33,7 +33,7 @@ def without_tolerations(spec: dict[str, Any]) -> None:
     spec["podOverrides"] = {}
 
 
-def test_gang_leaves_a_silent_node_after_30_seconds(make: Make) -> None:
+def test_worker_group_leaves_a_silent_node_after_30_seconds(make: Make) -> None:
     assert pod(the_job(make(without_tolerations)))["tolerations"] == [ours(NOT_READY), ours(UNREACHABLE)]
 
 
@@ -46,7 +46,7 @@ def test_step_of_one_node_keeps_the_default_of_kubernetes(make: Make) -> None:
 def test_what_is_given_for_a_taint_stays_alone(operator: str, effect: str | None) -> None:
     given = {"key": UNREACHABLE, "operator": operator, "tolerationSeconds": 900}
     given |= {"effect": effect} if effect else {}
-    assert with_gang_tolerations([given]) == [given, ours(NOT_READY)]
+    assert with_worker_group_tolerations([given]) == [given, ours(NOT_READY)]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_is_given_for_a_taint_stays_alone(operator: str, effect: str | None
     ],
 )
 def test_only_a_toleration_of_these_taints_takes_the_place_of_ours(given: dict[str, str], added: list[str]) -> None:
-    assert with_gang_tolerations([given]) == [given, *map(ours, added)]
+    assert with_worker_group_tolerations([given]) == [given, *map(ours, added)]
 
 
 def test_default_of_the_installation_takes_the_place_of_ours(make: Make) -> None:
@@ -70,8 +70,8 @@ def test_default_of_the_installation_takes_the_place_of_ours(make: Make) -> None
     assert pod(job_manifest(experiment, starts(experiment)["train"], config))["tolerations"] == [own, ours(NOT_READY)]
 
 
-def test_gang_starts_again_within_five_minutes_of_a_power_off(make: Make) -> None:
-    """The node is found silent, its pods are evicted and never end; the gang counts as lost, backs off, and starts."""
+def test_worker_group_starts_again_within_five_minutes_of_a_power_off(make: Make) -> None:
+    """The node is found silent, its pods are evicted and never end; the group counts as lost, backs off, and starts."""
     job = the_job(make(without_tolerations), config=JobConfig(default_image="trainer:1"))
     tolerated = timedelta(seconds=max(item["tolerationSeconds"] for item in pod(job)["tolerations"]))
     # the cluster of these tests gives pods the time that the template gives them

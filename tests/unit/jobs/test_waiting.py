@@ -11,9 +11,9 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import StepState, StepStatus
 from maskrcnn_operator.core.runs import Run
-from maskrcnn_operator.jobs.causes import Cause
+from maskrcnn_operator.jobs.causes import WaitCause
 from maskrcnn_operator.jobs.observe import Observation, observe
-from maskrcnn_operator.jobs.views import job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
 
 from .conftest import Make, at, job_object, pod_object, written
 
@@ -29,7 +29,7 @@ def seen(
     job: dict[str, Any],
     *pods: dict[str, Any],
     now: datetime = SOON,
-    causes: dict[str, Cause] | None = None,
+    causes: dict[str, WaitCause] | None = None,
 ) -> Observation:
     return observe(make(), [job_view(job)], [pod_view(pod) for pod in pods], now, causes=causes or {})
 
@@ -49,7 +49,7 @@ def starting(index: int = 0, **fields: Any) -> dict[str, Any]:
 
 
 def test_pods_that_are_not_created_are_told_with_their_number(make: Make) -> None:
-    causes = {JOB_UID: Cause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
+    causes = {JOB_UID: WaitCause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
     assert told(make, job_object(), causes=causes) == ("FailedCreate", "exceeded quota: pods")
     assert told(make, job_object(nodes=3), pod_object(), causes=causes) == (
         "FailedCreate",
@@ -58,18 +58,18 @@ def test_pods_that_are_not_created_are_told_with_their_number(make: Make) -> Non
 
 
 def test_cause_is_not_told_any_more_once_all_pods_exist(make: Make) -> None:
-    causes = {JOB_UID: Cause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
+    causes = {JOB_UID: WaitCause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
     assert told(make, job_object(), starting(), causes=causes) == ("", "")
 
 
 def test_cause_of_an_earlier_start_of_the_job_is_not_told(make: Make) -> None:
-    causes = {JOB_UID: Cause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
+    causes = {JOB_UID: WaitCause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
     assert told(make, job_object(start=50), causes=causes) == ("", "")
 
 
 def test_volume_that_cannot_be_mounted_is_told(make: Make) -> None:
     pod = starting()
-    causes = {pod["metadata"]["uid"]: Cause(STARTED, at(16), Reason.FAILED_MOUNT, "secret absent")}
+    causes = {pod["metadata"]["uid"]: WaitCause(STARTED, at(16), Reason.FAILED_MOUNT, "secret absent")}
     assert told(make, job_object(), pod, causes=causes) == ("FailedMount", "secret absent")
     assert told(make, job_object(nodes=2), pod_object(index=1), pod, causes=causes) == (
         "FailedMount",
@@ -79,13 +79,13 @@ def test_volume_that_cannot_be_mounted_is_told(make: Make) -> None:
 
 def test_event_outside_of_the_vocabulary_is_told_in_the_message_alone(make: Make) -> None:
     pod = starting()
-    causes = {pod["metadata"]["uid"]: Cause(STARTED, at(16), None, "NetworkNotReady: no network")}
+    causes = {pod["metadata"]["uid"]: WaitCause(STARTED, at(16), None, "NetworkNotReady: no network")}
     assert told(make, job_object(), pod, causes=causes) == ("", "NetworkNotReady: no network")
 
 
 def test_state_of_a_pod_comes_before_what_its_events_said(make: Make) -> None:
     pod = starting(waiting=("ErrImagePull", "x: not found"))
-    causes = {pod["metadata"]["uid"]: Cause(STARTED, at(16), Reason.FAILED_MOUNT, "secret absent")}
+    causes = {pod["metadata"]["uid"]: WaitCause(STARTED, at(16), Reason.FAILED_MOUNT, "secret absent")}
     assert told(make, job_object(), pod, causes=causes) == ("ImagePullBackOff", "x: not found")
 
 
@@ -139,7 +139,7 @@ def test_events_are_requested_when_they_are_due(make: Make) -> None:
     due = seen(make, job_object(), now=at(16))
     assert [subject.uid for subject in due.to_read] == [JOB_UID]
     assert due.wake_at is None
-    later = seen(make, job_object(), now=at(17), causes={JOB_UID: Cause(STARTED, at(16))})
+    later = seen(make, job_object(), now=at(17), causes={JOB_UID: WaitCause(STARTED, at(16))})
     assert (later.to_read, later.wake_at) == ((), at(46))
 
 
@@ -176,7 +176,7 @@ def told_before(make: Make, reason: str, attempt: int = 1) -> MaskRCNNExperiment
 def test_what_an_earlier_replica_read_holds_until_this_one_has_read(
     make: Make, reason: str, attempt: int, known: bool, found: tuple[str, str]
 ) -> None:
-    causes = {JOB_UID: Cause(STARTED, at(50))} if known else {}
+    causes = {JOB_UID: WaitCause(STARTED, at(50))} if known else {}
     (run,) = observe(told_before(make, reason, attempt), [job_view(job_object())], [], SOON, causes=causes).runs
     assert (run.waiting_reason, run.message) == found
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from maskrcnn_operator.cluster.budget import Purpose
+from maskrcnn_operator.cluster.budget import CallPurpose
 from maskrcnn_operator.metrics import process
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.metrics.server import serve
@@ -29,7 +29,7 @@ def count_everything() -> None:
     process.unreadable_object("pods")
     process.leading(True)
     process.namespace_listed("team-a", True)
-    process.api_call_held(Purpose.REVIEW, 0.5)
+    process.api_call_held(CallPurpose.REVIEW, 0.5)
     process.progress_interval(200.0)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.progress_endpoint.authorise import Grant, Peer, authorise, peer_of, speaks_for_current
-from maskrcnn_operator.progress_endpoint.refusal import Refusal
+from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import Report
 
 REVIEW: dict[str, Any] = {
@@ -29,7 +29,7 @@ GRANT = Grant("lab", "nuclei", "experiment-uid", "train", 2, "nuclei-train-2-abc
 REPORT = Report(experiment_uid="experiment-uid", attempt=2, fingerprint="9f2c-v1", record={})
 
 
-def decide(cluster: Any, peer: Peer = PEER, report: Report = REPORT) -> Grant | Refusal:
+def decide(cluster: Any, peer: Peer = PEER, report: Report = REPORT) -> Grant | ReportRefusal:
     pod = cluster.pod(peer.pod_uid)
     job = cluster.job(pod.job_uid) if pod else None
     return authorise(peer, report, pod, job, cluster.experiment(job.namespace, job.experiment) if job else None)
@@ -62,12 +62,12 @@ def test_a_token_names_its_pod() -> None:
 )
 def test_a_token_that_proves_no_pod(change: dict[str, Any], status: int, reason: str) -> None:
     found = peer_of(copy.deepcopy(REVIEW) | change)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (status, reason)
 
 
 def test_an_empty_review_proves_nothing() -> None:
-    assert isinstance(peer_of({}), Refusal)
+    assert isinstance(peer_of({}), ReportRefusal)
 
 
 def test_the_running_attempt_may_speak(cluster: Any) -> None:
@@ -104,7 +104,7 @@ def test_labels_of_job_and_pod_prove_nothing(cluster: Any) -> None:
 def test_each_broken_link_is_refused(cluster: Any, change: Any, reason: str) -> None:
     change(cluster)
     found = decide(cluster)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (403, reason)
     assert found.message
 
@@ -125,7 +125,7 @@ def test_a_step_may_speak_while_its_attempt_exists(cluster: Any, state: StepStat
 )
 def test_a_report_that_contradicts_its_pod(cluster: Any, report: Report, field: str) -> None:
     found = decide(cluster, report=report)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (403, "NotYours")
     assert found.message.startswith(f"{field}: the report says ")
 
@@ -135,7 +135,7 @@ def test_an_image_of_an_older_release_names_the_fingerprint_that_it_knows(cluste
     assert decide(cluster, report=Report("experiment-uid", 2, "0000-v1", {})) == GRANT
     assert decide(cluster) == GRANT
     found = decide(cluster, report=Report("experiment-uid", 2, "1111-v1", {}))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ReportRefusal)
 
 
 def test_only_the_current_step_is_written(cluster: Any) -> None:
@@ -162,5 +162,5 @@ def test_experiment_of_another_namespace_is_refused(cluster: Any) -> None:
     metadata = cluster.nuclei.metadata.model_copy(update={"namespace": "other"})
     experiment = cluster.nuclei.model_copy(update={"metadata": metadata})
     found = authorise(PEER, REPORT, cluster.pod("pod-uid"), cluster.job("job-uid"), experiment)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ReportRefusal)
     assert found.reason == "UnknownExperiment"

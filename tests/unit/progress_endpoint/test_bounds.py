@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskrcnn_operator.progress_endpoint.bounds import Bounds, Phase, Turn, connection_to_refuse, deadline, next_turn
+from maskrcnn_operator.progress_endpoint.bounds import (
+    Bounds,
+    ConnectionPhase,
+    Turn,
+    connection_to_refuse,
+    deadline,
+    next_turn,
+)
 
 BOUNDS = Bounds(connections=4, waiting=4)
 NOW = 1000.0
@@ -22,7 +29,7 @@ JUST_NOW = NOW - 0.9 * BOUNDS.idle_seconds
 class Connection:
     address: str
     since: float = NOW
-    phase: Phase = Phase.HEAD
+    phase: ConnectionPhase = ConnectionPhase.HEAD
 
 
 def cut_for(newcomer: str, *held: Connection) -> Connection | None:
@@ -39,9 +46,9 @@ def test_below_the_bound_the_first_one_is_opened_and_none_is_cut() -> None:
 
 
 @pytest.mark.parametrize("newcomer", ["a", "b", "c"])
-@pytest.mark.parametrize("phase", [Phase.HANDSHAKE, Phase.HEAD, Phase.CLOSING])
-def test_the_address_with_most_connections_loses_its_oldest_idle_one(newcomer: str, phase: Phase) -> None:
-    answering = Connection("a", LONG_AGO - 3.0, Phase.ANSWER)
+@pytest.mark.parametrize("phase", [ConnectionPhase.HANDSHAKE, ConnectionPhase.HEAD, ConnectionPhase.CLOSING])
+def test_the_address_with_most_connections_loses_its_oldest_idle_one(newcomer: str, phase: ConnectionPhase) -> None:
+    answering = Connection("a", LONG_AGO - 3.0, ConnectionPhase.ANSWER)
     oldest = Connection("a", LONG_AGO - 2.0, phase)
     assert cut_for(newcomer, Connection("a", LONG_AGO), Connection("b", 0.0), oldest, answering) is oldest
 
@@ -53,23 +60,23 @@ def test_a_connection_just_opened_is_spared_while_another_address_holds_an_old_i
 
 
 def test_a_connection_that_is_answered_for_long_is_cut_if_none_is_idle() -> None:
-    oldest = Connection("a", LONG_AGO, Phase.ANSWER)
-    others = [Connection("a", LONG_AGO + 1.0, Phase.ANSWER) for _ in range(3)]
+    oldest = Connection("a", LONG_AGO, ConnectionPhase.ANSWER)
+    others = [Connection("a", LONG_AGO + 1.0, ConnectionPhase.ANSWER) for _ in range(3)]
     assert cut_for("a", *others, oldest) is oldest
 
 
-@pytest.mark.parametrize("phase", [Phase.HANDSHAKE, Phase.ANSWER])
-def test_an_address_takes_even_a_new_connection_from_one_that_has_more(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [ConnectionPhase.HANDSHAKE, ConnectionPhase.ANSWER])
+def test_an_address_takes_even_a_new_connection_from_one_that_has_more(phase: ConnectionPhase) -> None:
     held = [Connection("a", JUST_NOW + index / 1000, phase) for index in range(4)]
     assert cut_for("b", *held) is held[0]
 
 
 @pytest.mark.parametrize(
-    ("phase", "seconds"), [(Phase.HEAD, BOUNDS.idle_seconds), (Phase.ANSWER, BOUNDS.answer_seconds)]
+    ("phase", "seconds"), [(ConnectionPhase.HEAD, BOUNDS.idle_seconds), (ConnectionPhase.ANSWER, BOUNDS.answer_seconds)]
 )
 @pytest.mark.parametrize("addresses", ["aaaa", "bcde", "aabb"])
 def test_an_address_waits_until_a_connection_of_an_equal_has_had_its_time(
-    phase: Phase, seconds: float, addresses: str
+    phase: ConnectionPhase, seconds: float, addresses: str
 ) -> None:
     assert cut_for("a", *[Connection(address, NOW - 0.9 * seconds, phase) for address in addresses]) is None
     assert cut_for("a", *[Connection(address, NOW - seconds, phase) for address in addresses]) is not None
@@ -88,8 +95,14 @@ def test_the_address_with_most_that_wait_is_refused_its_newest() -> None:
     assert connection_to_refuse([*waiting, newest, Connection("c", 5.0)], BOUNDS) is newest
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(list(Phase)), st.floats(0.0, 0.4)), max_size=60))
-def test_an_address_within_its_fair_share_loses_no_new_connection(arrivals: list[tuple[str, Phase, float]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from(list(ConnectionPhase)), st.floats(0.0, 0.4)), max_size=60
+    )
+)
+def test_an_address_within_its_fair_share_loses_no_new_connection(
+    arrivals: list[tuple[str, ConnectionPhase, float]],
+) -> None:
     bounds, now = Bounds(connections=8), 0.0
     held: list[Connection] = []
     for address, phase, pause in arrivals:
@@ -108,19 +121,19 @@ def test_an_address_within_its_fair_share_loses_no_new_connection(arrivals: list
 @pytest.mark.parametrize(
     ("phase", "entered", "expected"),
     [
-        (Phase.HANDSHAKE, 100.0, 105.0),
-        (Phase.HEAD, 104.0, 109.0),
-        (Phase.HEAD, 118.0, 120.0),
-        (Phase.ANSWER, 104.0, 120.0),
-        (Phase.CLOSING, 119.0, 120.0),
+        (ConnectionPhase.HANDSHAKE, 100.0, 105.0),
+        (ConnectionPhase.HEAD, 104.0, 109.0),
+        (ConnectionPhase.HEAD, 118.0, 120.0),
+        (ConnectionPhase.ANSWER, 104.0, 120.0),
+        (ConnectionPhase.CLOSING, 119.0, 120.0),
     ],
 )
 def test_each_phase_ends_in_time_and_the_last_one_after_20_seconds(
-    phase: Phase, entered: float, expected: float
+    phase: ConnectionPhase, entered: float, expected: float
 ) -> None:
     assert math.isclose(deadline(phase, 100.0, entered, Bounds()), expected)
 
 
 def test_idle_connection_is_cut_before_one_that_is_answered_of_an_address_with_more() -> None:
     idle = Connection("b", LONG_AGO)
-    assert cut_for("c", *[Connection("a", LONG_AGO, Phase.ANSWER) for _ in range(3)], idle) is idle
+    assert cut_for("c", *[Connection("a", LONG_AGO, ConnectionPhase.ANSWER) for _ in range(3)], idle) is idle

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.progress_endpoint.bounds import Bounds, Phase
+from maskrcnn_operator.progress_endpoint.bounds import Bounds, ConnectionPhase
 from maskrcnn_operator.progress_endpoint.connection import Connection
 
 BOUNDS = Bounds(head_bytes=100, total_bytes=300)
@@ -67,16 +67,16 @@ async def test_a_head_in_parts_is_complete_with_its_last_byte(bench: Bench, size
     parts = [HEAD[index : index + size] for index in range(0, len(HEAD), size)]
     for part in parts[:-1]:
         bench.connection.data_received(part)
-    assert bench.connection.phase is Phase.HEAD
+    assert bench.connection.phase is ConnectionPhase.HEAD
     bench.connection.data_received(parts[-1])
-    assert bench.connection.phase is Phase.ANSWER
+    assert bench.connection.phase is ConnectionPhase.ANSWER
     assert bench.handler.received == HEAD
 
 
 async def test_empty_lines_before_a_request_are_no_head(bench: Bench) -> None:
     for _ in range(1000):
         bench.connection.data_received(b"\r\n\r\n")
-    assert bench.connection.phase is Phase.HEAD
+    assert bench.connection.phase is ConnectionPhase.HEAD
     assert bench.handler.received == b""
 
 
@@ -97,7 +97,7 @@ async def test_a_head_of_the_largest_size_is_taken(bench: Bench, size: int) -> N
     head = line + b"x" * (BOUNDS.head_bytes - len(line) - 4) + b"\r\n\r\n"
     for index in range(0, len(head), size):
         bench.connection.data_received(head[index : index + size])
-    assert bench.connection.phase is Phase.ANSWER
+    assert bench.connection.phase is ConnectionPhase.ANSWER
     assert bench.cut == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from maskrcnn_operator.cluster.errors import api_error
 from maskrcnn_operator.cluster.rate_limit import RateLimit
 from maskrcnn_operator.progress_endpoint.authorise import Peer
-from maskrcnn_operator.progress_endpoint.refusal import Refusal
+from maskrcnn_operator.progress_endpoint.refusal import ReportRefusal
 from maskrcnn_operator.progress_endpoint.tokens import MAX_PENDING, TokenChecker
 
 
@@ -57,7 +57,7 @@ async def test_a_rejected_token_is_asked_about_sooner(time: Any) -> None:
     checker = TokenChecker(reviews, time.clock)
     for _ in range(3):
         found = await checker.check("nonsense", "10.0.0.1")
-        assert isinstance(found, Refusal)
+        assert isinstance(found, ReportRefusal)
         assert found.status == 401
     assert len(reviews.asked) == 1
     time.seconds += 31
@@ -80,8 +80,8 @@ async def test_new_tokens_of_one_address_are_limited_and_push_no_accepted_one_ou
     checker = TokenChecker(reviews, time.clock, RateLimit(1.0, 5, time.clock), max_tokens=2)
     await checker.check("pod-1", "10.0.0.1")
     answers = [await checker.check(f"guess-{index}", "10.0.0.9") for index in range(8)]
-    assert [answer.status for answer in answers if isinstance(answer, Refusal)] == [401] * 5 + [429] * 3
-    assert isinstance(answers[-1], Refusal)
+    assert [answer.status for answer in answers if isinstance(answer, ReportRefusal)] == [401] * 5 + [429] * 3
+    assert isinstance(answers[-1], ReportRefusal)
     assert answers[-1].retry_after == pytest.approx(1.0)
     assert isinstance(await checker.check("pod-1", "10.0.0.9"), Peer)
     assert len(reviews.asked) == 6
@@ -92,7 +92,7 @@ async def test_what_cannot_be_a_token_is_not_asked_about(time: Any) -> None:
     checker = TokenChecker(reviews, time.clock)
     for token in ("x" * 20_000, "pod-é"):
         found = await checker.check(token, "10.0.0.1")
-        assert isinstance(found, Refusal)
+        assert isinstance(found, ReportRefusal)
         assert found.status == 401
     assert not reviews.asked
 
@@ -128,16 +128,16 @@ async def test_few_reviews_are_under_way_and_more_are_refused_until_they_end(tim
     assert len(reviews.asked) == 1 + MAX_PENDING
     refused = [check.result() for check in checks if check.done()]
     assert len(refused) == 30 * 105 - MAX_PENDING
-    assert {(found.status, found.reason, found.retry_after) for found in refused if isinstance(found, Refusal)} == {
-        (503, "TooBusy", 5.0)
-    }
+    assert {
+        (found.status, found.reason, found.retry_after) for found in refused if isinstance(found, ReportRefusal)
+    } == {(503, "TooBusy", 5.0)}
     # what is known is answered, and what is under review may be waited for
     assert await checker.check("pod-known", "10.0.0.1") == known
     again = asyncio.create_task(checker.check("x0", "10.0.0.1"))
     await time.settle()
     assert not again.done()
     reviews.gate.set()
-    statuses = {found.status for found in await asyncio.gather(*checks, again) if isinstance(found, Refusal)}
+    statuses = {found.status for found in await asyncio.gather(*checks, again) if isinstance(found, ReportRefusal)}
     assert statuses == {401, 503}
     assert await checker.check("pod-new", "10.0.0.1") == Peer("lab", "pod-new", "pod-new-uid")
 
@@ -150,7 +150,7 @@ async def test_what_is_refused_since_others_wait_does_not_count_against_an_addre
     await time.settle()
     for _ in range(5):
         found = await checker.check("pod-1", "10.1.0.1")
-        assert isinstance(found, Refusal)
+        assert isinstance(found, ReportRefusal)
         assert found.reason == "TooBusy"
     reviews.gate.set()
     await asyncio.gather(*checks)
@@ -162,7 +162,7 @@ async def test_a_review_that_takes_too_long_is_given_up_and_not_remembered(time:
     reviews.gate.clear()
     checker = TokenChecker(reviews, time.clock, patience=0.01)
     found = await checker.check("pod-1", "10.0.0.1")
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (503, "TooBusy")
     reviews.gate.set()
     assert isinstance(await checker.check("pod-1", "10.0.0.1"), Peer)

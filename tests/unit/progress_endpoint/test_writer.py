@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from maskrcnn_operator.api.status import Progress, StepState
-from maskrcnn_operator.cluster.budget import CallBudget, Purpose, rate_of
+from maskrcnn_operator.cluster.budget import CallBudget, CallPurpose, rate_of
 from maskrcnn_operator.cluster.errors import api_error
 from maskrcnn_operator.progress_endpoint.authorise import Grant
 from maskrcnn_operator.progress_endpoint.report import MAX_METRICS
@@ -265,10 +265,10 @@ async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is
     intervals: list[float] = []
 
     async def apply(namespace: str, name: str, progress: Mapping[str, Any]) -> None:
-        await budget.acquire(Purpose.PROGRESS)
+        await budget.acquire(CallPurpose.PROGRESS)
         written.append((time.seconds - start, name))
 
-    rate = rate_of(Purpose.PROGRESS, QPS)
+    rate = rate_of(CallPurpose.PROGRESS, QPS)
     writer = ProgressWriter(
         apply, cluster.experiment, rate=rate, on_interval=intervals.append,
         clock=time.clock, sleep=day.sleep, now=time.now,

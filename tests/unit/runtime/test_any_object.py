@@ -17,7 +17,7 @@ from tests.unit.accepted import refused
 from tests.unit.jobs.conftest import MANIFEST, UID, job_object, pod_object
 
 from maskrcnn_operator.api.manifest import read_object
-from maskrcnn_operator.cluster.cache import Cache, Entry
+from maskrcnn_operator.cluster.cache import Cache, ExperimentEntry
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.core.conditions import conditions
 from maskrcnn_operator.core.desired import resolve
@@ -29,10 +29,10 @@ from maskrcnn_operator.jobs.causes import cause_of, due_at, subjects
 from maskrcnn_operator.jobs.config import JobConfig, run_name
 from maskrcnn_operator.jobs.manifests import job_manifest
 from maskrcnn_operator.jobs.observe import missing_jobs, observe
-from maskrcnn_operator.jobs.views import event_view, job_view, pod_view
+from maskrcnn_operator.jobs.parse import event_view, job_view, pod_view
 from maskrcnn_operator.metrics.experiments import ExperimentCollector
 from maskrcnn_operator.progress_endpoint.authorise import Peer, authorise, peer_of, speaks_for_current
-from maskrcnn_operator.progress_endpoint.refusal import Refusal, Refused
+from maskrcnn_operator.progress_endpoint.refusal import Refused, ReportRefusal
 from maskrcnn_operator.progress_endpoint.report import Report, parse_report
 from maskrcnn_operator.runtime.unreadable import UnreadableObjects
 
@@ -289,7 +289,7 @@ def look(cache: Cache) -> None:
         cache.put_status({"uid": experiment.metadata.uid, "resourceVersion": "9"}, experiment, plan.status)
 
 
-def look_at_unreadable(entry: Entry) -> None:
+def look_at_unreadable(entry: ExperimentEntry) -> None:
     assert entry.problems
     told = conditions(invalid(entry.problems), (), entry.generation, NOW)
     check_status({"conditions": [condition.to_json() for condition in told]})
@@ -303,7 +303,11 @@ def report(cache: Cache, record: Object) -> None:
             job = cache.job(pod.job_uid)
             experiment = cache.experiment(job.namespace, job.experiment) if job else None
             grant = authorise(Peer(pod.namespace, pod.name, pod.uid), said, pod, job, experiment)
-            if not isinstance(grant, Refusal) and experiment is not None and speaks_for_current(grant, experiment):
+            if (
+                not isinstance(grant, ReportRefusal)
+                and experiment is not None
+                and speaks_for_current(grant, experiment)
+            ):
                 progress = progress_of(grant.step, said.record, experiment.status.progress, NOW)
                 assert progress is None or list(refused({"progress": progress.to_json()})) == []
 

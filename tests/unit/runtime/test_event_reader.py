@@ -13,9 +13,9 @@ import pytest
 from tests.unit.cluster.conftest import FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError
-from maskrcnn_operator.jobs.causes import Cause, Subject
+from maskrcnn_operator.cluster.identity import Key
+from maskrcnn_operator.jobs.causes import Subject, WaitCause
 from maskrcnn_operator.runtime import event_reader
 from maskrcnn_operator.runtime.event_reader import EventReader
 
@@ -77,7 +77,7 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_what_was_read_is_known_and_its_experiment_is_looked_at(stage: Stage) -> None:
     stage.server.events["job-1"] = [QUOTA]
     await stage.read(JOB)
-    assert stage.reader.causes == {"job-1": Cause(SINCE, stage.now, Reason.FAILED_CREATE, "exceeded quota")}
+    assert stage.reader.causes == {"job-1": WaitCause(SINCE, stage.now, Reason.FAILED_CREATE, "exceeded quota")}
     assert stage.heard == [KEY]
 
 
@@ -87,7 +87,7 @@ async def test_what_was_read_is_known_and_its_experiment_is_looked_at(stage: Sta
 async def test_read_that_fails_is_tried_when_the_next_is_due(stage: Stage, error: ApiError) -> None:
     stage.server.fail["list", "events"] = [error]
     await stage.read(JOB)
-    assert stage.reader.causes == {"job-1": Cause(SINCE, stage.now)}
+    assert stage.reader.causes == {"job-1": WaitCause(SINCE, stage.now)}
     assert stage.heard == [KEY]
     stage.server.events["job-1"] = [QUOTA]
     await stage.read(JOB)

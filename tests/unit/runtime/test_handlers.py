@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, JOBS, PODS, Resource
 from maskrcnn_operator.runtime.handlers import make_handler
 

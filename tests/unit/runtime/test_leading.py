@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from maskrcnn_operator.cluster.cache import Key
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.metrics.process import REGISTRY
 from maskrcnn_operator.runtime.leading import Leading, require_lease
 from maskrcnn_operator.runtime.queue import WorkQueue

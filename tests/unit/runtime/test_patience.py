@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Entry, Key
+from maskrcnn_operator.cluster.cache import ExperimentEntry
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, StatusRefused
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.core.notice import Notice
 from maskrcnn_operator.runtime.patience import PATIENCE_SECONDS, QUIET_SECONDS, REFUSALS, Patience
 
@@ -15,8 +16,8 @@ UNAVAILABLE = ApiError(503, "ServiceUnavailable", "etcd has no leader")
 INVALID = StatusRefused(422, "Invalid", "status.steps[0].exitCode: too large")
 
 
-def entry(uid: str = "exp-1", generation: int = 1) -> Entry:
-    return Entry(uid, 7, generation, None)
+def entry(uid: str = "exp-1", generation: int = 1) -> ExperimentEntry:
+    return ExperimentEntry(uid, 7, generation, None)
 
 
 class Watch:
@@ -28,7 +29,7 @@ class Watch:
         self.reasons: set[str] = set()
 
     def fail(
-        self, error: ApiError = UNAVAILABLE, *, after: float = 0.0, of: Entry | None = None, key: Key = KEY
+        self, error: ApiError = UNAVAILABLE, *, after: float = 0.0, of: ExperimentEntry | None = None, key: Key = KEY
     ) -> Notice | None:
         self.now += after
         said = self.patience.failed(key, of or entry(), error, self.reasons)

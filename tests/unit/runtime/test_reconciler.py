@@ -12,14 +12,15 @@ import pytest
 from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 
 from maskrcnn_operator.api.reasons import Reason
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, StatusRefused, api_error
 from maskrcnn_operator.cluster.events import EventRecorder
 from maskrcnn_operator.cluster.executor import MOST_DELETIONS, Executor
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.reconcile import seen
-from maskrcnn_operator.jobs.causes import Cause
+from maskrcnn_operator.jobs.causes import WaitCause
 from maskrcnn_operator.jobs.config import JobConfig
 from maskrcnn_operator.runtime.event_reader import EventReader
 from maskrcnn_operator.runtime.options import cluster_settings
@@ -339,7 +340,7 @@ async def test_job_without_pods_is_told_after_its_events_were_read(stage: Stage)
 
 async def test_restart_of_the_operator_tells_nothing_again(stage: Stage) -> None:
     uid = await started_without_pods(stage)
-    stage.reader._causes[uid] = Cause(NOW, stage.now, Reason.FAILED_CREATE, "exceeded quota")
+    stage.reader._causes[uid] = WaitCause(NOW, stage.now, Reason.FAILED_CREATE, "exceeded quota")
     await stage.look()
     assert json.loads(stage.steps)[0]["reason"] == "FailedCreate"
     later = Stage(stage.server)

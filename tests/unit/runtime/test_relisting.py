@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from tests.unit.cluster.conftest import EXPERIMENT, FakeServer
 
-from maskrcnn_operator.cluster.cache import WATCHED, Cache, Key
+from maskrcnn_operator.cluster.cache import WATCHED, Cache
 from maskrcnn_operator.cluster.errors import ApiError
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS, NAMESPACES, PODS, Resource
 from maskrcnn_operator.metrics.process import REGISTRY
 from maskrcnn_operator.runtime import relisting as module

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.unit.cluster.conftest import EXPERIMENT, FakeServer, Object
 
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError, NotFound
 from maskrcnn_operator.cluster.events import EventRecorder
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.lease import LeaderElection, LeaseTimes
 from maskrcnn_operator.cluster.resources import CLAIMS, EXPERIMENTS, LEASES, Resource
 from maskrcnn_operator.jobs.config import JobConfig

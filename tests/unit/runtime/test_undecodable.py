@@ -13,8 +13,9 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 from tests.unit.cluster.conftest import EXPERIMENT
 
-from maskrcnn_operator.cluster.cache import Cache, Key
+from maskrcnn_operator.cluster.cache import Cache
 from maskrcnn_operator.cluster.client import Client
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.cluster.resources import EXPERIMENTS
 from maskrcnn_operator.runtime import relisting, watching
 from maskrcnn_operator.runtime.handlers import make_handler

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from maskrcnn_operator.cluster.cache import Key
 from maskrcnn_operator.cluster.errors import ApiError, Conflict, NotFound, TooManyRequests
+from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.runtime import worker
 from maskrcnn_operator.runtime.context import EXPERIMENT
 from maskrcnn_operator.runtime.logs import JsonFormatter, TextFormatter, _Context

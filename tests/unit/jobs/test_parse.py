@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView, job_view, pod_view
+from maskrcnn_operator.jobs.parse import job_view, pod_view
+from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView
 
 from .conftest import UID, at, job_object, pod_object
 
