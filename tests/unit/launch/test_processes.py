@@ -17,7 +17,7 @@ from maskrcnn_trainer.launch.processes import (
     SECONDS_AFTER_TERM,
     SECONDS_FOR_PEERS,
     Ended,
-    WorkerGroup,
+    NodeProcesses,
     most_telling,
 )
 
@@ -42,7 +42,7 @@ def test_the_most_telling_code(ended: list[Ended], code: int | None) -> None:
     assert (telling.code if telling else None) == code
 
 
-StartGroup = Callable[..., WorkerGroup]
+StartGroup = Callable[..., NodeProcesses]
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def group() -> Iterator[StartGroup]:
     """Start one process for each source; kill at the end of the test what still runs."""
     # the command is the same for all: each process takes its source from its own variable
     program = "import os; exec(os.environ['SOURCE'])"
-    started: list[WorkerGroup] = []
+    started: list[NodeProcesses] = []
 
-    def start(*sources: str) -> WorkerGroup:
+    def start(*sources: str) -> NodeProcesses:
         environments = {rank: {"SOURCE": source} for rank, source in enumerate(sources)}
-        started.append(WorkerGroup([sys.executable, "-c", program], environments))
+        started.append(NodeProcesses.start([sys.executable, "-c", program], environments))
         return started[-1]
 
     yield start
@@ -142,10 +142,10 @@ def test_killed_launcher_leaves_no_process_alive(tmp_path: Path, kept: bool) -> 
     launcher = (
         "import pathlib, sys\n"
         "from maskrcnn_trainer.launch.logs import KeptLog\n"
-        "from maskrcnn_trainer.launch.processes import WorkerGroup\n"
+        "from maskrcnn_trainer.launch.processes import NodeProcesses\n"
         "kept = KeptLog(pathlib.Path(sys.argv[1]), lambda: True) if len(sys.argv) > 2 else None\n"
         "variables = {rank: {'HERE': str(rank)} for rank in range(2)}\n"
-        f"WorkerGroup([sys.executable, '-c', {child!r}], variables, kept).wait()"
+        f"NodeProcesses.start([sys.executable, '-c', {child!r}], variables, kept).wait()"
     )
     command = [sys.executable, "-c", launcher, str(tmp_path / "log"), *["kept"] * kept]
     process = subprocess.Popen(command, env={**os.environ, "FOLDER": str(tmp_path)})

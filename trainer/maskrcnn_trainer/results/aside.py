@@ -30,7 +30,7 @@ from maskrcnn_trainer.results.contents import (
     remove_ours,
     shown,
 )
-from maskrcnn_trainer.results.inputs import Input, holds, inputs_of, lies_in
+from maskrcnn_trainer.results.inputs import TaskInput, holds, inputs_of, lies_in
 from maskrcnn_trainer.results.run_file import Kind, Mark, read_mark
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import RUN_FILE
@@ -194,7 +194,7 @@ def _changed_result(results_dir: Path, mark: Mark, expected: frozenset[str]) -> 
     return first_changed(results_dir) if read_result(results_dir, *expected) is None else None
 
 
-def _require_elsewhere(inputs: Sequence[Input], results_dir: Path) -> None:
+def _require_elsewhere(inputs: Sequence[TaskInput], results_dir: Path) -> None:
     """Raise InvalidInput where the task reads what it writes: an input in its results directory or above it."""
     for given in inputs:
         relation = "lies in" if lies_in(given, results_dir) else "contains" if holds(given, results_dir) else ""
@@ -206,7 +206,7 @@ def _require_elsewhere(inputs: Sequence[Input], results_dir: Path) -> None:
             )
 
 
-def _require_movable(directory: Path, mark: Mark, inputs: Sequence[Input], *, what: str = _OTHER) -> None:
+def _require_movable(directory: Path, mark: Mark, inputs: Sequence[TaskInput], *, what: str = _OTHER) -> None:
     """Raise InvalidInput unless a directory is ours whole and the task reads nothing in it.
 
     Args:
@@ -289,7 +289,7 @@ def _not_seen(path: Path, error: OSError) -> TaskError:
     return TryAgain(f"{path} cannot be looked at: {error.strerror}")
 
 
-def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
+def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[TaskInput]) -> bool:
     try:
         _require_movable(directory, mark, inputs)
         changed = first_changed(directory)

@@ -21,7 +21,7 @@ from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.results.aside import make_way
 from maskrcnn_trainer.results.contents import printable
 from maskrcnn_trainer.results.leftovers import remove_leftovers
-from maskrcnn_trainer.results.run_file import Run, name_result, read_run
+from maskrcnn_trainer.results.run_file import RunRecord, name_result, read_run
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
 from maskrcnn_trainer.task.artifacts import write_json_atomically
@@ -43,7 +43,7 @@ def claim(
     older_fingerprints: Sequence[str] = (),
     task: Sequence[str] = (),
     key: str | None = None,
-) -> Run:
+) -> RunRecord:
     """Make this start the owner of the directory (index 0 only), after what else is there was moved aside.
 
     Args:
@@ -56,7 +56,7 @@ def claim(
         TryAgain: the file system does not let us look or move.
     """
     with _one_at_a_time(results_dir):
-        run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
+        run = RunRecord(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
         make_way(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)
         resumed = read_run(results_dir) is not None
@@ -112,7 +112,7 @@ def await_claim(
     attempt: int,
     stopping: Callable[[], bool] = lambda: False,
     poll_seconds: float = 0.5,
-) -> Run | None:
+) -> RunRecord | None:
     """Waits, without a limit of its own, until index 0 claimed the directory for this attempt.
 
     Returns:

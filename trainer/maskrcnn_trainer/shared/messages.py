@@ -115,7 +115,7 @@ class SenderKey(StrEnum):
     ATTEMPT = "attempt"
 
 
-class RunKey(StrEnum):
+class RunFileKey(StrEnum):
     """Keys of ``run.json``; :func:`fingerprints.as_members` makes the member of several fingerprints."""
 
     VERSION = "version"
@@ -126,7 +126,7 @@ class RunKey(StrEnum):
 
 
 @dataclass(frozen=True)
-class Failure:
+class TaskFailure:
     """The error of a failed task.
 
     Attributes:
@@ -183,7 +183,7 @@ class TerminationMessage:
     metrics: Mapping[str, Number] = field(default_factory=dict)
     artifacts: Mapping[str, StoredArtifact] = field(default_factory=dict)
     checkpoint_step: int | None = None
-    error: Failure | None = None
+    error: TaskFailure | None = None
     up_to_date: bool = False
 
     def to_json(self) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
     RESULT_FILE,
     STATUS_FILE,
-    Failure,
     Result,
     Sender,
     StatusRecord,
     StoredArtifact,
+    TaskFailure,
     TerminationMessage,
     finite_numbers,
 )
@@ -248,7 +248,7 @@ class Reporter:
                 code,
                 self.environment,
                 checkpoint_step=self._checkpoint_step,
-                error=Failure(reason, message),
+                error=TaskFailure(reason, message),
             )
         )
         return code
@@ -325,7 +325,7 @@ def task_report(
             # a stop is no failure, and one rank of a worker group reports it
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
         elif isinstance(error, SystemExit) or as_task_error(error) is not None:
-            if not (reporter.silent and send_failure(Failure(*describe_error(error)[1:]))):
+            if not (reporter.silent and send_failure(TaskFailure(*describe_error(error)[1:]))):
                 logger.error("%s", describe_error(error)[2])
         else:
             logger.exception("%s failed", task)
