@@ -180,10 +180,11 @@ def test_process_whose_parent_ended_before_it_began_does_not_run() -> None:
 
 REFUSED = (
     "from maskrcnn_trainer.errors import InvalidInput, TryAgain\n"
+    "from maskrcnn_trainer.spec.task_name import TaskName\n"
     "from maskrcnn_trainer.task.reporter import task_report\n"
     "from maskrcnn_trainer.task.progress import setup_logging\n"
     "setup_logging({rank})\n"
-    "with task_report('train', {folder!r}, rank={rank}):\n"
+    "with task_report(TaskName.TRAIN, {folder!r}, rank={rank}):\n"
     "    raise {error}"
 )
 

@@ -11,6 +11,7 @@ from maskrcnn_trainer.conversion.interruption import stopping_on_sigterm
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, ownership_guard
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.arguments import IgnoredFlag
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         stopping_on_sigterm(),
         task_report(
-            "dataset_convert",
+            TaskName.DATASET_CONVERT,
             results_dir,
             environment,
             started="Starting tfrecords conversion.",

@@ -94,7 +94,7 @@ def export_task(
     with (
         StopRequest() as stop,
         task_report(
-            "export",
+            TaskName.EXPORT,
             results_dir,
             environment,
             started="Starting Mask R-CNN export.",

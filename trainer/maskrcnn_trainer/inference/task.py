@@ -25,12 +25,12 @@ from maskrcnn_trainer.results.contents import remove_ours, shown
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import load_spec
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE
-from maskrcnn_trainer.task.artifacts import write_json_atomically
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_memory
-from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 from maskrcnn_trainer.task.progress import ReportedProgress
 from maskrcnn_trainer.task.reporter import task_report
 from maskrcnn_trainer.task.stopping import StopRequest
@@ -61,7 +61,7 @@ def inference_task(
     with (
         StopRequest() as stop,
         task_report(
-            "inference",
+            TaskName.INFERENCE,
             results_dir,
             environment,
             started="Starting Mask R-CNN inference.",

@@ -272,7 +272,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
         return EXIT_OK
     rank_zero_spoke = any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
     if settings.node_rank == 0 and (not rank_zero_spoke or telling.code == EXIT_KILLED):
-        # Rank 0 writes the last word of its own failure; that of another process, or of a kill, is ours to write.
+        # rank 0 writes the termination message of its own failure; after that of another process, or a kill, we do
         if telling.code == EXIT_KILLED:
             reason = "OutOfMemory"
             text = f"process {telling.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
@@ -289,7 +289,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
 
 
 def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
-    """Write the last word of a start that could not claim its directory; never into that directory."""
+    """Write the termination message of a start that could not claim its directory; never into that directory."""
     results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
     if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
         said = TaskFailure(error.reason, str(error))

@@ -24,8 +24,7 @@ from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.run_file import RunRecord, name_result, read_run
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
-from maskrcnn_trainer.task.artifacts import write_json_atomically
-from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR
-from maskrcnn_trainer.task.artifacts import write_json_atomically
+from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
 """Bytes; run.json has 200, result.json a few thousand."""

@@ -7,7 +7,7 @@ import os
 
 from maskrcnn_trainer.shared.messages import ErrorKey, TaskFailure
 
-VARIABLE = "MASKRCNN_LAST_WORD_FD"
+VARIABLE = "MASKRCNN_FAILURE_MESSAGE_FD"
 
 
 def open_failure_message() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import ssl
 import threading
@@ -18,17 +17,13 @@ from typing import Any, Protocol
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.messages import StatusKey
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import compact_json
 
 logger = logging.getLogger(__name__)
 
 POST_INTERVAL_SECONDS = 30.0
 POST_TIMEOUT_SECONDS = 10.0
 EXPLANATION_BYTES = 500
-
-
-def compact_json(content: Any) -> bytes:
-    """``content`` as JSON in UTF-8 without spaces; what a file name holds that is no text becomes a question mark."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
 
 
 class Poster(Protocol):

@@ -20,7 +20,7 @@ from maskrcnn_trainer.shared.messages import (
 )
 from maskrcnn_trainer.task.artifacts import PathLike
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.posting import compact_json
+from maskrcnn_trainer.task.files import compact_json
 from maskrcnn_trainer.task.workspace import manifest_path
 
 logger = logging.getLogger(__name__)
