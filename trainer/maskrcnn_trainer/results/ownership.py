@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.results.aside import make_way
+from maskrcnn_trainer.results.aside import clear_results_dir
 from maskrcnn_trainer.results.contents import printable
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.run_file import RunRecord, name_result, read_run
@@ -56,7 +56,7 @@ def claim(
     """
     with _one_at_a_time(results_dir):
         run = RunRecord(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
-        make_way(results_dir, *run.fingerprints, task=task, key=key)
+        clear_results_dir(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)
         resumed = read_run(results_dir) is not None
         # first the result: other nodes look at it once run.json names this attempt
