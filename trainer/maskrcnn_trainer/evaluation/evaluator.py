@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -289,9 +288,3 @@ def write_evaluation(
             before_write()
         write_json_atomically(folder / name, content, indent=indent)
     return folder / METRICS_FILE, folder / DETECTIONS_FILE
-
-
-def read_detections(path: str | os.PathLike[str]) -> list[CocoResult]:
-    """COCO results from a file."""
-    results: list[CocoResult] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return results

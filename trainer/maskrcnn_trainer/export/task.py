@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.detector.tlt import read_trained_model
-from maskrcnn_trainer.export.cache import cache_text
+from maskrcnn_trainer.export.calibration.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
 from maskrcnn_trainer.export.calibration.tensorfile import TensorFile, stored_batches

@@ -159,7 +159,7 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
     host, (address, port) = "", ("127.0.0.1", 0)
     if settings.rendezvous is not None:
         host, port = settings.rendezvous
-        address = "0.0.0.0"  # noqa: S104
+        address = "0.0.0.0"  # noqa: S104 - the other nodes connect to it
     try:
         return RendezvousHost(address, port, settings.nodes, settings.processes)
     except OSError as error:

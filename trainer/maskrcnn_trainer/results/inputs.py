@@ -72,7 +72,8 @@ def lies_in(given: TaskInput, directory: Path) -> bool:
     if not glob.has_magic(path):
         return _is_in(Path(path), directory)
     folders: dict[Path, bool] = {}
-    for match in map(Path, itertools.chain([_literal_part(path)], glob.iglob(path, recursive=True))):  # noqa: PTH207
+    matches = glob.iglob(path, recursive=True)  # noqa: PTH207 - a pattern may be absolute
+    for match in map(Path, itertools.chain([_literal_part(path)], matches)):
         folder = match if match.is_symlink() else match.parent
         if folder not in folders:
             folders[folder] = _is_in(folder, directory)
@@ -105,7 +106,7 @@ def _literal_part(pattern: str) -> str:
 
 def _is_in(path: Path, directory: Path) -> bool:
     # first as it is spelled: resolved, a path through a link in the directory may lie elsewhere
-    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100
+    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100 - links unresolved
         return True
     try:
         wanted = directory.stat()

@@ -74,7 +74,8 @@ def _one_at_a_time(results_dir: Path) -> Iterator[None]:
     The lock ends with its process and leaves no file. Where a file system has none, such as NFS for a directory, two
     launches at the same moment are not kept apart; a Job's attempts follow each other anyway.
     """
-    above = next(parent for parent in Path(os.path.abspath(results_dir)).parents if parent.is_dir())  # noqa: PTH100
+    spelled = Path(os.path.abspath(results_dir))  # noqa: PTH100 - links unresolved
+    above = next(parent for parent in spelled.parents if parent.is_dir())
     with ExitStack() as stack:
         try:
             descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

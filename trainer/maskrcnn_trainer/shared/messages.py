@@ -131,7 +131,7 @@ class RunFileKey(StrEnum):
     EXPERIMENT_UID = "experimentUid"
     ATTEMPT = "attempt"
     FINGERPRINT = fingerprints.FINGERPRINT
-    TOKEN = "token"  # noqa: S105
+    TOKEN = "token"  # noqa: S105 - the name of a key
 
 
 @dataclass(frozen=True)

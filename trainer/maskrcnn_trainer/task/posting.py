@@ -98,7 +98,8 @@ class HttpPoster:
             if self._token_file is not None:
                 headers["Authorization"] = f"Bearer {Path(self._token_file).read_text(encoding='utf-8').strip()}"
             context = ssl.create_default_context(cafile=self._ca_file) if self._url.startswith("https://") else None
-            request = urllib.request.Request(self._url, data=compact_json(record), headers=headers)  # noqa: S310 - checked
+            payload = compact_json(record)
+            request = urllib.request.Request(self._url, data=payload, headers=headers)  # noqa: S310 - checked
             opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
             opener.open(request, timeout=POST_TIMEOUT_SECONDS).close()
             self._failing = False
