@@ -113,22 +113,8 @@ def export_task(
         artifacts = {"model": files.model}
         if settings.data_type == "int8" and files.cache is not None:
             batches = _calibration_batches(spec, settings, guard)
-            ranges = collect_ranges(
-                model,
-                calibrated_tensors(model),
-                batches.batches,
-                images=batches.images,
-                threads=threads,
-                check_stop=stop.check,
-            )
-            write_atomically(files.cache, cache_text(ranges).encode(), before_rename=guard)
+            model = _calibrated(model, batches, files.cache, threads=threads, check_stop=stop.check, guard=guard)
             artifacts["calibration_cache"] = files.cache
-            log.info(
-                "%s: scales of %d tensors, for TensorRT 8 to 10 beside a float32 export; the INT8 graph has its own",
-                files.cache, len(ranges),
-            )  # fmt: skip
-            model = check_graph(quantised(model, ranges))
-            log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
         payload = model.SerializeToString()
         write_model(files.model, payload, key, before_rename=guard)
         log.info("%s: %s, %.1f MB", files.model, settings.data_type, files.model.stat().st_size / 1e6)
@@ -167,6 +153,35 @@ def _exported(
 class _Batches:
     images: int
     batches: Iterator[NDArray[np.float32]]
+
+
+def _calibrated(
+    model: onnx.ModelProto,
+    batches: _Batches,
+    cache: Path,
+    *,
+    threads: int,
+    check_stop: Callable[[], None],
+    guard: Callable[[], None],
+) -> onnx.ModelProto:
+    """Return the checked INT8 graph of a float32 one; write the calibration cache."""
+    ranges = collect_ranges(
+        model,
+        calibrated_tensors(model),
+        batches.batches,
+        images=batches.images,
+        threads=threads,
+        check_stop=check_stop,
+    )
+    write_atomically(cache, cache_text(ranges).encode(), before_rename=guard)
+    log.info(
+        "%s: scales of %d tensors, for TensorRT 8 to 10 beside a float32 export; the INT8 graph has its own",
+        cache,
+        len(ranges),
+    )
+    quantized = check_graph(quantised(model, ranges))
+    log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
+    return quantized
 
 
 def _calibration_batches(spec: ExperimentSpec, settings: ExportSettings, guard: Callable[[], None]) -> _Batches:
