@@ -189,6 +189,30 @@ REFUSED = (
 )
 
 
+def test_failure_that_another_process_had_first_is_not_logged_again_after_rank_zero(
+    group: StartGroup, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tmp_path / "done"
+    # rank 0 fails once the launcher has seen the failure of rank 1
+    monkeypatch.setattr(NodeProcesses, "_collect", collecting_then(done.touch, rank=1))
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(done)!r}).exists(): time.sleep(0.01)\n"
+    refused = [REFUSED.format(rank=rank, folder=str(tmp_path), error="InvalidInput('seed: wrong')") for rank in (0, 1)]
+    assert [entry.rank for entry in group(wait + refused[0], refused[1]).wait()] == [1, 0]
+    assert [record.message for record in caplog.records] == []
+
+
+def collecting_then(act: Callable[[], object], *, rank: int) -> Callable[[NodeProcesses], None]:
+    """Return a ``_collect`` that calls ``act`` after the process of a rank has ended."""
+    collect = NodeProcesses._collect
+
+    def collecting(processes: NodeProcesses) -> None:
+        collect(processes)
+        if any(entry.rank == rank for entry in processes._ended):
+            act()
+
+    return collecting
+
+
 @pytest.mark.parametrize(
     ("errors", "told"),
     [

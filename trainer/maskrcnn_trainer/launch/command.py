@@ -13,7 +13,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
-from maskrcnn_trainer.launch.processes import Ended, NodeProcesses, most_telling
+from maskrcnn_trainer.launch.processes import Ended, NodeProcesses, is_told_by_rank_zero, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
 from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
@@ -270,8 +270,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
     telling = most_telling(ended)
     if telling is None:
         return EXIT_OK
-    rank_zero_spoke = any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
-    if settings.node_rank == 0 and (not rank_zero_spoke or telling.code == EXIT_KILLED):
+    if settings.node_rank == 0 and (not is_told_by_rank_zero(ended, telling) or telling.code == EXIT_KILLED):
         # rank 0 writes the termination message of its own failure; after that of another process, or a kill, we do
         if telling.code == EXIT_KILLED:
             reason = "OutOfMemory"

@@ -67,6 +67,14 @@ def most_telling(ended: Sequence[Ended]) -> Ended | None:
     return next(iter(others or failed), None)
 
 
+def is_told_by_rank_zero(ended: Sequence[Ended], telling: Ended) -> bool:
+    """Return whether rank 0 failed with the code that counts, and so has logged and reported its own failure.
+
+    Processes that find the same mistake end in any order.
+    """
+    return any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
+
+
 class NodeProcesses:
     """The processes of this node, one per GPU (or per share of the CPUs); :meth:`start` makes them."""
 
@@ -150,7 +158,7 @@ class NodeProcesses:
                 time.sleep(POLL_SECONDS)
         drain(self._logs)
         telling = most_telling(self._ended)
-        if telling is not None and telling.failure is not None:
+        if telling is not None and telling.failure and not is_told_by_rank_zero(self._ended, telling):
             log.error("Process %d: %s", telling.rank, telling.failure.message)
         return self._ended
 
