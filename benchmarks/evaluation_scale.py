@@ -30,7 +30,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import load, save
 
-from maskrcnn_trainer.evaluation.coco_matching import Matches
+from maskrcnn_trainer.evaluation.coco_matching import DetectionMatches
 from maskrcnn_trainer.evaluation.coco_metrics import METRIC_NAMES, CocoMatching, GroundTruth
 
 HEIGHT, WIDTH = 480, 640
@@ -115,7 +115,7 @@ def matched(rank: int, ranks: int, truth: GroundTruth, results: list[list[dict[s
     started = time.process_time()
     matching = CocoMatching(truth)
     parts = [matching.of_image(number, results[number - 1]) for number in range(rank + 1, len(results) + 1, ranks)]
-    payload: bytes = save(Matches.joined(parts).arrays())
+    payload: bytes = save(DetectionMatches.joined(parts).arrays())
     return time.process_time() - started, payload
 
 
@@ -136,7 +136,7 @@ def main() -> None:
             work = [(rank, ranks, truth, results) for rank in range(ranks)]
             answers = pool.starmap(matched, work, chunksize=1)
         started = time.process_time()
-        metrics = CocoMatching(truth).metrics([Matches(**load(payload)) for _, payload in answers])
+        metrics = CocoMatching(truth).metrics([DetectionMatches(**load(payload)) for _, payload in answers])
         last = time.process_time() - started
         busiest = max(seconds for seconds, _ in answers)
         arrived = sum(len(payload) for _, payload in answers)

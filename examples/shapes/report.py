@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison import comparison_picture
 from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_trainer.evaluation.coco_metrics import GroundTruth
-from maskrcnn_trainer.evaluation.drawing import comparison_picture, objects_of_results, write_image
-from maskrcnn_trainer.evaluation.evaluator import read_detections
+from maskrcnn_trainer.evaluation.drawing import objects_of_results, write_image
 from maskrcnn_trainer.images.decode import decode
 from maskrcnn_trainer.model_files.model_file import read_model_file
 
@@ -98,7 +98,7 @@ def parameters(model: Path) -> int:
 
 def side_by_side(workspace: Path, truth: GroundTruth, evaluation: Path) -> np.ndarray:
     """The first validation images, each with its ground truth at the left and its detections at the right."""
-    detections = read_detections(evaluation / "detections.json")
+    detections = json.loads((evaluation / "detections.json").read_text())
     names = truth.category_names
     rows = []
     for image in list(truth.images.values())[:PICTURES]:

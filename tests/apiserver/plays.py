@@ -94,7 +94,7 @@ def pod_facts(pod: Mapping[str, Any]) -> PodFacts:
 
 
 def termination_message(facts: PodFacts, play: Play, code: int) -> str:
-    """The last word of the task in that pod, as the trainer writes it; ``""`` from any index but 0."""
+    """The termination message of the task in that pod, as the trainer writes it; ``""`` from any index but 0."""
     if play.message is not None:
         return play.message
     if not facts.step or facts.index != 0:

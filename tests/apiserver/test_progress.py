@@ -31,8 +31,9 @@ from maskrcnn_operator.progress_endpoint.server import POD_BURST, progress_app, 
 from maskrcnn_operator.progress_endpoint.tls import ServerCertificate
 from maskrcnn_operator.progress_endpoint.tokens import TokenChecker
 from maskrcnn_operator.progress_endpoint.writer import ProgressWriter
+from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
-from maskrcnn_trainer.task.reporter import Reporter, TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter
 
 pytestmark = pytest.mark.apiserver
 

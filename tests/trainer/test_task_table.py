@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from tests.unit.written_files import is_written_by
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.results.contents import entries
-from maskrcnn_trainer.results.ours import is_written_by
 from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, require_paths, rules, steps
 from maskrcnn_trainer.spec.base import SpecModel
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes, fields_for, fields_without_purpose

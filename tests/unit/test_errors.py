@@ -11,6 +11,7 @@ import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain, as_task_error, describe_error
 from maskrcnn_trainer.shared.files import LONGEST_NAME
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import write_atomically
 from maskrcnn_trainer.task.reporter import task_report
@@ -73,7 +74,7 @@ def test_a_path_with_a_newline_stays_on_one_line() -> None:
 
 
 def test_a_refused_file_is_logged_without_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(SystemExit) as ended, task_report("prune", tmp_path, TaskEnvironment()):
+    with pytest.raises(SystemExit) as ended, task_report(TaskName.PRUNE, tmp_path, TaskEnvironment()):
         (tmp_path / ("x" * 300)).read_bytes()
     assert ended.value.code == 64
     assert "File name too long" in caplog.text

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, as_task_error
 from maskrcnn_trainer.shared.files import named_in_errors
-from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.standard_streams import ClosedStream, open_closed_streams
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -74,7 +74,7 @@ def _write_termination_message(task: str, error: TaskError) -> None:
             return
     except InvalidInput:
         return
-    said = Failure(error.reason, str(error))
+    said = TaskFailure(error.reason, str(error))
     write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
 
 

@@ -47,28 +47,28 @@ def _without_long_values(message: str) -> str:
     return _LONG_VALUE.sub(lambda word: f"{word[0][:200]}...{word[0][-100:]}", message)
 
 
-class InvalidInput(TaskError):  # noqa: N818 - it is an input that is invalid, not an error of ours
+class InvalidInput(TaskError):
     """The command line, the spec, a model file or the data cannot work (exit code 64)."""
 
     exit_code = EXIT_INVALID
     default_reason = "InvalidInput"
 
 
-class TryAgain(TaskError):  # noqa: N818
+class TryAgain(TaskError):
     """Something outside this process failed that may work next time: a lost peer, a run that took over (75)."""
 
     exit_code = EXIT_TRY_AGAIN
     default_reason = "TryAgain"
 
 
-class WorkspaceFull(TaskError):  # noqa: N818
+class WorkspaceFull(TaskError):
     """No space is left where results are written (70)."""
 
     exit_code = EXIT_WORKSPACE_FULL
     default_reason = "WorkspaceFull"
 
 
-class Stopped(TaskError):  # noqa: N818
+class Stopped(TaskError):
     """SIGTERM or SIGINT was obeyed; what could be saved is saved (143)."""
 
     exit_code = EXIT_STOPPED

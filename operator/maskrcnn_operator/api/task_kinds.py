@@ -19,7 +19,7 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.tasks import DatasetConvert, Evaluate, Export, Inference, Prune, TaskOptions, Train
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes
 from maskrcnn_trainer.spec.task_name import TaskName
-from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE, ENCRYPTED_ONNX_FILE, ENGINE_FILE, ONNX_FILE, TASKS
 
 OptionsT = TypeVar("OptionsT", bound=TaskOptions)
 
@@ -191,14 +191,19 @@ def _inference_arguments(options: Inference, paths: Paths) -> list[str]:
 
 def _export_arguments(options: Export, paths: Paths) -> list[str]:
     results = paths.results_dir
-    output = f"{results}/model.{'etlt' if paths.encrypted else 'onnx'}"
+    output = f"{results}/{ENCRYPTED_ONNX_FILE if paths.encrypted else ONNX_FILE}"
     words = ["-o", output, "--data_type", options.data_type, "--batch_size", str(options.batch_size)]
     words += ["--max_batch_size", str(options.max_batch_size), "--max_workspace_size", str(options.max_workspace_size)]
     if options.calibrates:
-        words += ["--batches", str(options.calibration.batches), "--cal_cache_file", f"{results}/cal.bin"]
+        words += [
+            "--batches",
+            str(options.calibration.batches),
+            "--cal_cache_file",
+            f"{results}/{CALIBRATION_CACHE_FILE}",
+        ]
         if options.calibration.image_dir:
             words += ["--cal_image_dir", paths.path(options.calibration.image_dir)]
-    words += ["--engine_file", f"{results}/model.engine"] if options.engine.build else []
+    words += ["--engine_file", f"{results}/{ENGINE_FILE}"] if options.engine.build else []
     words += ["--gen_ds_config"] if options.gen_ds_config else []
     words += ["--preprocessing"] if options.preprocessing else []
     return words

@@ -19,23 +19,23 @@ class ApiError(Exception):
         self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
 
 
-class NotFound(ApiError):  # noqa: N818 - the word of the HTTP status
+class NotFound(ApiError):
     """404."""
 
 
-class Conflict(ApiError):  # noqa: N818 - the word of the HTTP status
+class Conflict(ApiError):
     """409: the object exists, or has changed since the version that the write was based on."""
 
 
-class Gone(ApiError):  # noqa: N818 - the word of the HTTP status
+class Gone(ApiError):
     """410: the version or the page that was asked for is no longer kept."""
 
 
-class TooManyRequests(ApiError):  # noqa: N818 - the word of the HTTP status
+class TooManyRequests(ApiError):
     """429; :attr:`retry_after` says for how long to hold back."""
 
 
-class StatusRefused(ApiError):  # noqa: N818 - an answer, like the others
+class StatusRefused(ApiError):
     """The content of a status was refused: the same write will be refused again."""
 
 

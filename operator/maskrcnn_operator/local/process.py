@@ -19,7 +19,7 @@ from pathlib import Path
 
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_trainer.shared.files import read_regular, replace_file
-from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, RunKey
+from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, RunFileKey
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class AttemptProcess:
     def _claimed(self) -> bool:
         try:
             run = json.loads(read_regular(self.files.directory / RUN_FILE))
-            found = (run[RunKey.EXPERIMENT_UID], run[RunKey.ATTEMPT], run[RunKey.FINGERPRINT])
+            found = (run[RunFileKey.EXPERIMENT_UID], run[RunFileKey.ATTEMPT], run[RunFileKey.FINGERPRINT])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         return bool(found == (self.uid, self.files.attempt, self.fingerprint))

@@ -22,7 +22,7 @@ class ReportRefusal:
     retry_after: float | None = None
 
 
-class Refused(Exception):  # noqa: N818 - it is the report that is refused
+class Refused(Exception):
     """Carries a :class:`ReportRefusal` to where the answer is made."""
 
     def __init__(self, refusal: ReportRefusal) -> None:

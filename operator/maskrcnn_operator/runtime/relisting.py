@@ -32,7 +32,7 @@ ALL_NAMESPACES = "*"
 """Name of the cluster as a whole, where all namespaces are watched."""
 
 
-class WentBack(Exception):  # noqa: N818 - what has happened
+class WentBack(Exception):
     """The API server has an older state than before, as after a restore of its data from a backup.
 
     Everything known of it may be of a later version than what it will show for hours, and would be taken for newer. A

@@ -13,7 +13,7 @@ STOP_SECONDS = 5.0
 """Seconds that the tasks have to end after they were cancelled."""
 
 
-class EndedEarly(Exception):  # noqa: N818 - the end itself may be no error
+class EndedEarly(Exception):
     """A part of a long-lived task has ended."""
 
 

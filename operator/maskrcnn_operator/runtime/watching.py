@@ -62,7 +62,7 @@ class Lists(Protocol):
     async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]: ...
 
 
-class Broken(Exception):  # noqa: N818 - usual: versions are kept for some minutes
+class Broken(Exception):
     """The watch cannot continue from its version."""
 
 

@@ -24,7 +24,7 @@ A watch that was cut continues within them, and usually delivers the deletion.
 Reconcile = Callable[[Key], Awaitable[float | None]]
 
 
-class NotLeading(Exception):  # noqa: N818 - no error: another replica goes on
+class NotLeading(Exception):
     """This replica may not write any more."""
 
 

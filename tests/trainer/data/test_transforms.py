@@ -82,19 +82,19 @@ def test_flipped_boxes() -> None:
 
 
 @pytest.fixture(scope="module")
-def jittered() -> list[transforms.Placement]:
+def jittered() -> list[transforms.ImagePlacement]:
     place = tf.function(
         lambda position: transforms.place(
             tf.constant([90, 120]), (128, 192), jitter=(0.5, 2.0), seed=3, position=position
         )
     )
     return [
-        transforms.Placement(*(part.numpy() for part in place(tf.constant(position, tf.int64))))
+        transforms.ImagePlacement(*(part.numpy() for part in place(tf.constant(position, tf.int64))))
         for position in range(300)
     ]
 
 
-def test_jitter_draws_scales_and_offsets_over_their_whole_range(jittered: list[transforms.Placement]) -> None:
+def test_jitter_draws_scales_and_offsets_over_their_whole_range(jittered: list[transforms.ImagePlacement]) -> None:
     base = min(128 / 90, 192 / 120)
     factors = np.array([one.scale for one in jittered]) / base
     assert 0.5 <= factors.min() < 0.52
@@ -112,7 +112,7 @@ def test_jitter_draws_scales_and_offsets_over_their_whole_range(jittered: list[t
     assert max(shares) > 0.95
 
 
-def test_a_cut_image_and_its_boxes_agree(jittered: list[transforms.Placement]) -> None:
+def test_a_cut_image_and_its_boxes_agree(jittered: list[transforms.ImagePlacement]) -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 120, 3), np.uint8)
     checked = 0
     for one in (one for one in jittered if (one.scaled > one.size).any()):

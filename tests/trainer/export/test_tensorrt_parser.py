@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
-from maskrcnn_trainer.export.cache import cache_text
+from maskrcnn_trainer.export.calibration.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision

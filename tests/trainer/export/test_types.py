@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from maskrcnn_trainer.detector import open_detector
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.export.cache import cache_text
+from maskrcnn_trainer.export.calibration.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.description import metadata_of
 from maskrcnn_trainer.export.graph import check_graph, export_graph

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskrcnn_trainer.evaluation.coco_curves import accumulate
-from maskrcnn_trainer.evaluation.coco_matching import Matches, match_image
+from maskrcnn_trainer.evaluation.coco_matching import DetectionMatches, match_image
 from maskrcnn_trainer.evaluation.coco_metrics import CocoMatching, GroundTruth
 
 SIDE = 64
@@ -89,7 +89,7 @@ def by_pycocotools(
 
 def shares(
     truth: GroundTruth, results: list[dict[str, Any]], kinds: Sequence[str], ranks: int
-) -> tuple[Matches, dict[int, int]]:
+) -> tuple[DetectionMatches, dict[int, int]]:
     categories = {category: place for place, category in enumerate(sorted(truth.category_names))}
     by_rank = []
     places = {image: place for place, image in enumerate(sorted(truth.image_ids))}
@@ -97,7 +97,7 @@ def shares(
         own = truth.image_ids[rank::ranks]
         share = truth.restricted_to(own)
         by_rank.append(
-            Matches.joined(
+            DetectionMatches.joined(
                 [
                     match_image(
                         share.of_image(image), [found for found in results if found["image_id"] == image],
@@ -107,7 +107,7 @@ def shares(
                 ]
             )
         )  # fmt: skip
-    return Matches.joined(by_rank), categories
+    return DetectionMatches.joined(by_rank), categories
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

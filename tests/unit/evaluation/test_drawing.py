@@ -12,7 +12,6 @@ from pycocotools import mask as coco_mask
 from maskrcnn_trainer.evaluation.drawing import (
     DrawnObject,
     class_colour,
-    comparison_picture,
     draw_objects,
     drawn_name,
     objects_of_results,
@@ -119,18 +118,11 @@ def test_results_become_objects() -> None:
     ]
 
 
-def test_comparison(tmp_path: Path) -> None:
-    item = DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)
-    picture = comparison_picture([(GREY, [item], []), (GREY[:80], [], [item]), (GREY, [], [])], min_side=100)
-    pair = 120 + 4 + 120
-    assert picture.shape == (24 + 160 + 8 + 24 + 100 + 8, pair + 16 + (240 + 4 + 240), 3)
-    colour = np.array(class_colour(2))
-    np.testing.assert_array_equal(picture[24 + 30, 80], colour)
-    write_image(tmp_path / "comparison.png", picture)
-    np.testing.assert_array_equal(decode(tmp_path / "comparison.png"), picture)
-    assert [file.name for file in tmp_path.iterdir()] == ["comparison.png"]
-    with pytest.raises(ValueError, match="at least one image"):
-        comparison_picture([])
+def test_written_image_is_the_one_given_and_alone_in_its_directory(tmp_path: Path) -> None:
+    picture = draw_objects(GREY, [DrawnObject((30, 20, 80, 90), 2, "thing", 0.9)])
+    write_image(tmp_path / "picture.png", picture)
+    np.testing.assert_array_equal(decode(tmp_path / "picture.png"), picture)
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
 
 
 def test_the_networks_input_becomes_an_image_again() -> None:

@@ -21,7 +21,6 @@ from maskrcnn_trainer.evaluation.evaluator import (
     EvaluationResult,
     Evaluator,
     log_metrics,
-    read_detections,
     write_evaluation,
 )
 
@@ -221,7 +220,7 @@ def test_files(ground_truth: GroundTruth, tmp_path: Path) -> None:
     assert metrics["num_images"] == metrics["num_detections"] == NUM_IMAGES
     assert [item["name"] for item in metrics["per_class"]] == ["ten", "twenty"]
     assert metrics["per_class"][0]["mask_AP"] == pytest.approx(1.0)
-    stored = read_detections(detections_path)
+    stored = json.loads(detections_path.read_text())
     seen = [100 + image for image in range(NUM_IMAGES)]
     assert evaluate_coco(ground_truth, stored, seen).values == result.metrics
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["detections.json", "metrics.json"]

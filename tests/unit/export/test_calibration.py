@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_trainer.errors import InvalidInput, WorkspaceFull
-from maskrcnn_trainer.export.cache import HEADER, cache_text
+from maskrcnn_trainer.export.calibration.cache import HEADER, cache_text
 from maskrcnn_trainer.export.calibration.entropy import STEPS, entropy_range
 from maskrcnn_trainer.export.calibration.histogram import BINS, Histogram
 from maskrcnn_trainer.export.calibration.tensorfile import KEY, TensorFile, stored_batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
     words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "WorkerGroup", None)
+    monkeypatch.setattr(command, "NodeProcesses", None)
     termination_log = tmp_path / "termination.log"
     monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(termination_log))
     (tmp_path / "spec.yaml").write_text(spec)
@@ -102,7 +103,7 @@ def test_mistake_in_the_command_of_a_task_is_told_once_and_starts_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "WorkerGroup", None)
+    monkeypatch.setattr(command, "NodeProcesses", None)
     assert main(["launch", "--processes-per-node", "2", "--", *TRAIN, *flags]) == 64
     assert capfd.readouterr().err.count(words) == 1
 
@@ -112,13 +113,14 @@ def test_more_processes_than_cpus_are_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, processes: int, warnings: int
 ) -> None:
     class NoProcesses:
-        def __init__(self, *_: object) -> None:
-            pass
+        @classmethod
+        def start(cls, *_: object) -> Self:
+            return cls()
 
         def wait(self) -> list[object]:
             return []
 
-    monkeypatch.setattr(command, "WorkerGroup", NoProcesses)
+    monkeypatch.setattr(command, "NodeProcesses", NoProcesses)
     monkeypatch.setattr(command, "usable_cpus", lambda: 2)
     settings = LaunchSettings(1, 0, processes, None, ("train", "-d", str(tmp_path)))
     assert launch(settings, TaskEnvironment()) == 0

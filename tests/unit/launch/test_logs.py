@@ -10,7 +10,7 @@ import pytest
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.launch import logs as logs_module
 from maskrcnn_trainer.launch.logs import KEPT_ATTEMPTS, KeptLog, log_file, remove_old_logs
-from maskrcnn_trainer.launch.processes import WorkerGroup
+from maskrcnn_trainer.launch.processes import NodeProcesses
 from maskrcnn_trainer.results.ownership import await_claim, claim
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -87,7 +87,7 @@ def test_every_process_is_in_the_log_with_its_rank_and_still_on_our_output(
 ) -> None:
     program = "import os, sys; print('out', os.environ['RANK']); print('err', os.environ['RANK'], file=sys.stderr)"
     kept = kept_log(tmp_path / "a.log")
-    WorkerGroup([sys.executable, "-c", program], {4: {"RANK": "4"}, 5: {"RANK": "5"}}, kept).wait()
+    NodeProcesses.start([sys.executable, "-c", program], {4: {"RANK": "4"}, 5: {"RANK": "5"}}, kept).wait()
     lines = sorted((tmp_path / "a.log").read_bytes().splitlines())
     assert lines == [b"[4] err 4", b"[4] out 4", b"[5] err 5", b"[5] out 5"]
     assert sorted(capfdbinary.readouterr().out.splitlines()) == lines
@@ -96,7 +96,7 @@ def test_every_process_is_in_the_log_with_its_rank_and_still_on_our_output(
 def test_what_was_said_before_a_kill_is_there(tmp_path: Path) -> None:
     program = "import os; print('last words'); os.kill(os.getpid(), 9)"
     kept = kept_log(tmp_path / "a.log")
-    WorkerGroup([sys.executable, "-c", program], {0: {}}, kept).wait()
+    NodeProcesses.start([sys.executable, "-c", program], {0: {}}, kept).wait()
     assert (tmp_path / "a.log").read_bytes() == b"last words\n"
 
 

@@ -17,7 +17,7 @@ from maskrcnn_trainer.launch.processes import (
     SECONDS_AFTER_TERM,
     SECONDS_FOR_PEERS,
     Ended,
-    WorkerGroup,
+    NodeProcesses,
     most_telling,
 )
 
@@ -42,7 +42,7 @@ def test_the_most_telling_code(ended: list[Ended], code: int | None) -> None:
     assert (telling.code if telling else None) == code
 
 
-StartGroup = Callable[..., WorkerGroup]
+StartGroup = Callable[..., NodeProcesses]
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def group() -> Iterator[StartGroup]:
     """Start one process for each source; kill at the end of the test what still runs."""
     # the command is the same for all: each process takes its source from its own variable
     program = "import os; exec(os.environ['SOURCE'])"
-    started: list[WorkerGroup] = []
+    started: list[NodeProcesses] = []
 
-    def start(*sources: str) -> WorkerGroup:
+    def start(*sources: str) -> NodeProcesses:
         environments = {rank: {"SOURCE": source} for rank, source in enumerate(sources)}
-        started.append(WorkerGroup([sys.executable, "-c", program], environments))
+        started.append(NodeProcesses.start([sys.executable, "-c", program], environments))
         return started[-1]
 
     yield start
@@ -142,10 +142,10 @@ def test_killed_launcher_leaves_no_process_alive(tmp_path: Path, kept: bool) -> 
     launcher = (
         "import pathlib, sys\n"
         "from maskrcnn_trainer.launch.logs import KeptLog\n"
-        "from maskrcnn_trainer.launch.processes import WorkerGroup\n"
+        "from maskrcnn_trainer.launch.processes import NodeProcesses\n"
         "kept = KeptLog(pathlib.Path(sys.argv[1]), lambda: True) if len(sys.argv) > 2 else None\n"
         "variables = {rank: {'HERE': str(rank)} for rank in range(2)}\n"
-        f"WorkerGroup([sys.executable, '-c', {child!r}], variables, kept).wait()"
+        f"NodeProcesses.start([sys.executable, '-c', {child!r}], variables, kept).wait()"
     )
     command = [sys.executable, "-c", launcher, str(tmp_path / "log"), *["kept"] * kept]
     process = subprocess.Popen(command, env={**os.environ, "FOLDER": str(tmp_path)})
@@ -180,12 +180,37 @@ def test_process_whose_parent_ended_before_it_began_does_not_run() -> None:
 
 REFUSED = (
     "from maskrcnn_trainer.errors import InvalidInput, TryAgain\n"
+    "from maskrcnn_trainer.spec.task_name import TaskName\n"
     "from maskrcnn_trainer.task.reporter import task_report\n"
     "from maskrcnn_trainer.task.progress import setup_logging\n"
     "setup_logging({rank})\n"
-    "with task_report('train', {folder!r}, rank={rank}):\n"
+    "with task_report(TaskName.TRAIN, {folder!r}, rank={rank}):\n"
     "    raise {error}"
 )
+
+
+def test_failure_that_another_process_had_first_is_not_logged_again_after_rank_zero(
+    group: StartGroup, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tmp_path / "done"
+    # rank 0 fails once the launcher has seen the failure of rank 1
+    monkeypatch.setattr(NodeProcesses, "_collect", collecting_then(done.touch, rank=1))
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(done)!r}).exists(): time.sleep(0.01)\n"
+    refused = [REFUSED.format(rank=rank, folder=str(tmp_path), error="InvalidInput('seed: wrong')") for rank in (0, 1)]
+    assert [entry.rank for entry in group(wait + refused[0], refused[1]).wait()] == [1, 0]
+    assert [record.message for record in caplog.records] == []
+
+
+def collecting_then(act: Callable[[], object], *, rank: int) -> Callable[[NodeProcesses], None]:
+    """Return a ``_collect`` that calls ``act`` after the process of a rank has ended."""
+    collect = NodeProcesses._collect
+
+    def collecting(processes: NodeProcesses) -> None:
+        collect(processes)
+        if any(entry.rank == rank for entry in processes._ended):
+            act()
+
+    return collecting
 
 
 @pytest.mark.parametrize(

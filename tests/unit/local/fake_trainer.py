@@ -28,7 +28,7 @@ PLACE = f" of {results.parents[1]}/raw/a.jpg" if task[0] == "dataset_convert" el
 
 
 def speak(code: int, error: str | None = None) -> None:
-    """Writes the last word, and for success an artifact and result.json."""
+    """Writes the termination message, and for success an artifact and result.json."""
     word = {
         "version": 1,
         "task": task[0],

@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
-from maskrcnn_trainer.task.reporter import TaskEnvironment
 
 SHARED = "127.0.0.1"
 REPORT = {"version": 1, "attempt": 2, "fingerprint": "9f2c-v1", "step": 7, "total_steps": 100}

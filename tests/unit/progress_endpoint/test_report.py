@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from maskrcnn_operator.progress_endpoint.refusal import Refused
 from maskrcnn_operator.progress_endpoint.report import MAX_METRICS, Report, parse_report
-from maskrcnn_trainer.task.posting import compact_json
-from maskrcnn_trainer.task.reporter import Reporter, TaskEnvironment
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import compact_json
+from maskrcnn_trainer.task.reporter import Reporter
 
 
 class Kept:

@@ -23,8 +23,9 @@ from maskrcnn_operator.progress_endpoint.report import MAX_REPORT_BYTES
 from maskrcnn_operator.progress_endpoint.server import POD_BURST, progress_app, serve
 from maskrcnn_operator.progress_endpoint.tokens import TokenChecker
 from maskrcnn_operator.progress_endpoint.writer import ProgressWriter
+from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
-from maskrcnn_trainer.task.reporter import Reporter, TaskEnvironment
+from maskrcnn_trainer.task.reporter import Reporter
 
 TOKEN = "token-of-the-pod"
 REPORT = {

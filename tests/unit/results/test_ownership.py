@@ -21,9 +21,9 @@ import pytest
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.launch import LaunchSettings, launch
 from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
-from maskrcnn_trainer.results.aside import make_way
+from maskrcnn_trainer.results.aside import clear_results_dir
 from maskrcnn_trainer.results.ownership import await_claim, claim, ownership_guard
-from maskrcnn_trainer.results.run_file import Run, read_run
+from maskrcnn_trainer.results.run_file import RunRecord, read_run
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 A = "aaaaaaaa111111111111111111111111-v1"
@@ -152,7 +152,7 @@ def test_an_unreadable_file_is_nobodys(tmp_path: Path, content: str) -> None:
 
 def test_other_nodes_wait_for_their_attempt_and_take_its_token(tmp_path: Path) -> None:
     start(tmp_path / "train", A, attempt=1)
-    seen: list[Run | None] = []
+    seen: list[RunRecord | None] = []
     looks, looked_again, ended = itertools.count(), threading.Event(), threading.Event()
 
     def stopping() -> bool:
@@ -591,10 +591,10 @@ def test_two_launches_do_not_claim_at_the_same_moment(
 
     def look(*given: Any, **named: Any) -> None:
         locked.append(is_locked())
-        make_way(*given, **named)
+        clear_results_dir(*given, **named)
         locked.append(is_locked())
 
-    monkeypatch.setattr("maskrcnn_trainer.results.ownership.make_way", look)
+    monkeypatch.setattr("maskrcnn_trainer.results.ownership.clear_results_dir", look)
     start(tmp_path / f"{parents}train", A)
     assert locked == [True, True]
     assert not is_locked()

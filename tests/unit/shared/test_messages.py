@@ -15,13 +15,13 @@ from maskrcnn_trainer.shared import messages
 from maskrcnn_trainer.shared.messages import (
     ArtifactKey,
     ErrorKey,
-    Failure,
     ResultKey,
-    RunKey,
+    RunFileKey,
     SenderKey,
     StatusKey,
     StatusRecord,
     StoredArtifact,
+    TaskFailure,
     TerminationMessage,
 )
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -37,7 +37,7 @@ ONLY_OF_RECORDS = frozenset(
         StatusKey.TIME_PER_EPOCH,
         StatusKey.KPI,
         StatusKey.GRAPHICAL,
-        RunKey.EXPERIMENT_UID,
+        RunFileKey.EXPERIMENT_UID,
         messages.RUN_FILE,
         messages.RESULT_FILE,
         messages.STATUS_FILE,
@@ -95,7 +95,7 @@ def test_every_key_of_a_record_is_written() -> None:
         fingerprint=None,
         attempt=1,
         artifacts={"model": StoredArtifact("/workspace/m", 1, "0f")},
-        error=Failure("InvalidData", "wrong"),
+        error=TaskFailure("InvalidData", "wrong"),
         up_to_date=True,
     ).to_json()
     only_of_a_result = ["image", "versions", "processes", "threads", "startTime", "completionTime"]

@@ -1,4 +1,4 @@
-"""Values in messages: short, whatever their size."""
+"""Values in messages: short, whatever their size, and durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_trainer.shared.text import shown
+from maskrcnn_trainer.shared.text import format_seconds, shown
 
 
 class Counting(list[Any]):
@@ -45,3 +45,10 @@ def test_list_within_itself_is_shown_in_part() -> None:
     value: list[Any] = [1]
     value.append(value)
     assert shown(value) == "[1, ..."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00:00"), (750.4, "0:12:30"), (59.6, "0:01:00"), (129600, "36:00:00"), (-3, "0:00:00")]
+)
+def test_duration_has_hours_minutes_and_seconds(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -6,8 +6,9 @@ import importlib
 import re
 
 import pytest
+from tests.unit.written_files import is_written_by
 
-from maskrcnn_trainer.results.ours import is_ours, is_temporary, is_written_by, may_stand_unclaimed
+from maskrcnn_trainer.results.ours import is_ours, is_temporary, may_stand_unclaimed
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 

@@ -15,6 +15,7 @@ from maskrcnn_trainer.data.records import shard_name
 from maskrcnn_trainer.errors import InvalidInput, describe_error
 from maskrcnn_trainer.launch.logs import KeptLog
 from maskrcnn_trainer.shared.files import open_in_place, open_regular
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import write_atomically
 from maskrcnn_trainer.task.reporter import Reporter, task_report
@@ -147,7 +148,7 @@ def test_a_report_of_another_program_is_refused_and_stays(tmp_path: Path, mine: 
     else:
         (out / name).write_text('{"servers": []}')
     before = (out / name).read_text()
-    with pytest.raises(SystemExit) as ended, task_report("evaluate", out, TaskEnvironment()) as reporter:
+    with pytest.raises(SystemExit) as ended, task_report(TaskName.EVALUATE, out, TaskEnvironment()) as reporter:
         reporter.succeeded()
     assert ended.value.code == 64
     assert (out / name).read_text() == before

@@ -23,15 +23,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from maskrcnn_trainer.errors import InvalidInput, Stopped, TryAgain
-from maskrcnn_trainer.task.artifacts import artifact_bytes, artifact_sha256
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task.artifacts import artifact_bytes, artifact_sha256, read_result
+from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.posting import HttpPoster
-from maskrcnn_trainer.task.reporter import (
-    Reporter,
-    TaskEnvironment,
-    format_seconds,
-    read_result,
-    task_report,
-)
+from maskrcnn_trainer.task.reporter import Reporter, task_report
 
 RECORD_KEYS = [
     "date", "time", "status", "message", "epoch", "max_epoch", "step", "total_steps", "eta", "time_per_epoch", "kpi",
@@ -72,13 +68,6 @@ def test_environment_is_read_from_its_variables() -> None:
         TaskEnvironment.from_environ({"MASKRCNN_ATTEMPT": "9" * 5000})
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00:00"), (750.4, "0:12:30"), (59.6, "0:01:00"), (129600, "36:00:00"), (-3, "0:00:00")]
-)
-def test_seconds(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text
-
-
 def test_status_records(tmp_path: Path, environment: TaskEnvironment) -> None:
     reporter = Reporter("train", tmp_path / "new" / "folder", environment)
     reporter.started("Starting MaskRCNN training.")
@@ -112,7 +101,7 @@ def test_success(tmp_path: Path, environment: TaskEnvironment) -> None:
     (logs / "a").write_bytes(b"12")
     (logs / "deep" / "b").write_bytes(b"345")
     given = f"{tmp_path}/./model.step-7.tlt"
-    with task_report("train", tmp_path, environment, processes=2, threads=5) as reporter:
+    with task_report(TaskName.TRAIN, tmp_path, environment, processes=2, threads=5) as reporter:
         reporter.running(step=7, checkpoint_step=7)
         reporter.succeeded(
             "Training finished successfully.", metrics={"AP": 0.377}, artifacts={"model": given, "logs": logs},
@@ -170,7 +159,7 @@ def test_an_artifact_can_be_a_set_of_files(tmp_path: Path) -> None:
 def test_failures(
     tmp_path: Path, environment: TaskEnvironment, error: BaseException, expected: tuple[int, str], text: str
 ) -> None:
-    with pytest.raises(SystemExit) as stopped, task_report("convert", tmp_path, environment):
+    with pytest.raises(SystemExit) as stopped, task_report(TaskName.DATASET_CONVERT, tmp_path, environment):
         raise error
     assert stopped.value.code == expected[0]
     message = json.loads((tmp_path / "termination.json").read_bytes())
@@ -181,7 +170,7 @@ def test_failures(
 
 
 def test_a_task_that_says_nothing_has_failed(tmp_path: Path, environment: TaskEnvironment) -> None:
-    with pytest.raises(SystemExit) as stopped, task_report("train", tmp_path, environment):
+    with pytest.raises(SystemExit) as stopped, task_report(TaskName.TRAIN, tmp_path, environment):
         pass
     assert stopped.value.code == 1
 
@@ -192,7 +181,7 @@ def test_a_result_that_cannot_be_written_is_a_failure(tmp_path: Path, environmen
 
     with (
         pytest.raises(SystemExit) as stopped,
-        task_report("train", tmp_path, environment, before_write=taken_over) as reporter,
+        task_report(TaskName.TRAIN, tmp_path, environment, before_write=taken_over) as reporter,
     ):
         reporter.succeeded()
     assert stopped.value.code == 75
@@ -205,7 +194,7 @@ def test_an_old_result_stays_until_its_outputs_are_about_to_change(
 ) -> None:
     Reporter("train", tmp_path, environment).succeeded()
     assert read_result(tmp_path, "9f2c") is not None
-    with pytest.raises(SystemExit), task_report("train", tmp_path, environment):
+    with pytest.raises(SystemExit), task_report(TaskName.TRAIN, tmp_path, environment):
         raise InvalidInput("a spec that cannot work")
     assert read_result(tmp_path, "9f2c") is not None
     again = Reporter("train", tmp_path, environment)
@@ -216,7 +205,7 @@ def test_an_old_result_stays_until_its_outputs_are_about_to_change(
 
 def test_a_results_directory_that_cannot_be_made_is_named(tmp_path: Path, environment: TaskEnvironment) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit) as ended, task_report("train", tmp_path / "file" / "results", environment):
+    with pytest.raises(SystemExit) as ended, task_report(TaskName.TRAIN, tmp_path / "file" / "results", environment):
         raise AssertionError("the task must not begin")
     assert ended.value.code == 64
 
@@ -225,7 +214,7 @@ def test_a_stop_is_no_error_and_said_by_one_rank(
     tmp_path: Path, environment: TaskEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     for rank in (0, 1):
-        with pytest.raises(SystemExit) as ended, task_report("train", tmp_path, environment, rank=rank):
+        with pytest.raises(SystemExit) as ended, task_report(TaskName.TRAIN, tmp_path, environment, rank=rank):
             raise Stopped("stopped on request")
         assert ended.value.code == 143
     said = [record for record in caplog.records if record.levelname != "DEBUG"]
@@ -233,10 +222,10 @@ def test_a_stop_is_no_error_and_said_by_one_rank(
 
 
 def test_other_ranks_are_silent(tmp_path: Path, environment: TaskEnvironment) -> None:
-    with task_report("train", tmp_path / "results", environment, rank=1) as reporter:
+    with task_report(TaskName.TRAIN, tmp_path / "results", environment, rank=1) as reporter:
         reporter.running(step=1)
         reporter.succeeded(artifacts={"model": "/nowhere"})
-    with pytest.raises(SystemExit) as stopped, task_report("train", tmp_path / "results", environment, rank=1):
+    with pytest.raises(SystemExit) as stopped, task_report(TaskName.TRAIN, tmp_path / "results", environment, rank=1):
         raise InvalidInput("no")
     assert stopped.value.code == 64
     assert list(tmp_path.iterdir()) == []
@@ -424,7 +413,7 @@ def test_a_result_of_another_program_is_neither_removed_nor_replaced(
     tmp_path: Path, environment: TaskEnvironment, content: str
 ) -> None:
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(SystemExit) as stopped, task_report("evaluate", tmp_path, environment) as reporter:
+    with pytest.raises(SystemExit) as stopped, task_report(TaskName.EVALUATE, tmp_path, environment) as reporter:
         reporter.succeeded()
     assert stopped.value.code == 64
     assert (tmp_path / "result.json").read_text() == content
@@ -433,7 +422,7 @@ def test_a_result_of_another_program_is_neither_removed_nor_replaced(
 @pytest.mark.parametrize("content", ["", "\0" * 300, '{\n  "version": 1,\n  "ta'])
 def test_a_damaged_result_is_replaced(tmp_path: Path, environment: TaskEnvironment, content: str) -> None:
     (tmp_path / "result.json").write_text(content)
-    with task_report("evaluate", tmp_path, environment) as reporter:
+    with task_report(TaskName.EVALUATE, tmp_path, environment) as reporter:
         reporter.succeeded()
     assert read_result(tmp_path, "9f2c") is not None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.termination import encode_termination_message, termination_message, write_termination_message
 
@@ -21,7 +21,7 @@ def environment() -> TaskEnvironment:
 @pytest.mark.parametrize("text", ["x" * 10_000, "ü\n" * 3000, "\U0001f600" * 2000])
 def test_a_long_error_is_cut(environment: TaskEnvironment, text: str) -> None:
     metrics = {f"AP_{index}": 0.5 for index in range(20)}
-    message = termination_message("train", 64, environment, metrics=metrics, error=Failure("InvalidData", text))
+    message = termination_message("train", 64, environment, metrics=metrics, error=TaskFailure("InvalidData", text))
     encoded = encode_termination_message(message)
     assert 3980 <= len(encoded) <= 4000
     cut = json.loads(encoded)

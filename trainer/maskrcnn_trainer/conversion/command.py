@@ -1,4 +1,4 @@
-"""``maskrcnn dataset_convert``: its flags, its progress and its report."""
+"""``maskrcnn dataset_convert``: COCO images and annotations to TFRecords."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from maskrcnn_trainer.conversion.dataset import MAX_SHARDS, ConversionSummary, convert_dataset
-from maskrcnn_trainer.conversion.interruption import stopping_on_sigterm
+from maskrcnn_trainer.conversion.dataset import MAX_SHARDS
 from maskrcnn_trainer.errors import EXIT_OK
-from maskrcnn_trainer.results.leftovers import remove_leftovers
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, ownership_guard
+from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
 from maskrcnn_trainer.task.arguments import IgnoredFlag
-from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.progress import ReportedProgress
-from maskrcnn_trainer.task.reporter import task_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,63 +101,19 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0. Everything else ends in SystemExit with the exit code, after the termination message was written.
     """
-    environment = TaskEnvironment.from_environ()
-    results_dir = Path(arguments.results_dir or arguments.output_dir)
-    guard = ownership_guard(results_dir, os.environ.get(TOKEN_VARIABLE))
-    processes = task_threads()
-    with (
-        stopping_on_sigterm(),
-        task_report(
-            "dataset_convert",
-            results_dir,
-            environment,
-            started="Starting tfrecords conversion.",
-            threads=processes,
-            before_write=guard,
-        ) as reporter,
-    ):
+    from maskrcnn_trainer.conversion.task import convert_task
 
-        def before_publish() -> None:
-            guard()
-            reporter.accepted()
-            for directory in {results_dir, Path(arguments.output_dir)}:
-                remove_leftovers(directory)
-
-        with ReportedProgress(reporter, "Converting", "images") as progress:
-            summary = convert_dataset(
-                arguments.image_dir,
-                arguments.annotations_file,
-                arguments.output_dir,
-                tag=arguments.tag,
-                num_shards=arguments.num_shards,
-                include_mask=arguments.include_mask,
-                skip_bad_images=arguments.skip_bad_images,
-                crowd_as_objects=arguments.crowd_as_objects,
-                processes=processes,
-                progress=progress.at,
-                before_publish=before_publish,
-            )
-        reporter.succeeded(
-            "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
-        )
+    convert_task(
+        image_dir=arguments.image_dir,
+        annotations_file=arguments.annotations_file,
+        output_dir=Path(arguments.output_dir),
+        results_dir=Path(arguments.results_dir or arguments.output_dir),
+        tag=arguments.tag,
+        num_shards=arguments.num_shards,
+        include_mask=arguments.include_mask,
+        skip_bad_images=arguments.skip_bad_images,
+        crowd_as_objects=arguments.crowd_as_objects,
+        environment=TaskEnvironment.from_environ(),
+        token=os.environ.get(TOKEN_VARIABLE),
+    )
     return EXIT_OK
-
-
-def metrics_of(summary: ConversionSummary) -> dict[str, float]:
-    """The numbers of a conversion under the names that are reported."""
-    return {
-        "images": summary.images,
-        "skipped_images": summary.skipped_images,
-        "objects": summary.objects,
-        "skipped_objects": summary.skipped,
-        "warned_images": summary.warned_images,
-        "seconds": round(summary.seconds, 3),
-    }
-
-
-def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
-    """What a conversion left behind."""
-    artifacts = {"records": summary.pattern}
-    if summary.warnings_file is not None:
-        artifacts["warnings"] = summary.warnings_file
-    return artifacts

@@ -90,7 +90,7 @@ def training_dataset(
         (record,) = stream.records(np.array([position])).tolist()
         return int(record)
 
-    def place(position: int) -> str:
+    def place_of(position: int) -> str:
         return index.place(record_at(position))
 
     def read(element: np.int64) -> tuple[NDArray[np.object_], np.int64]:
@@ -104,7 +104,7 @@ def training_dataset(
 
     workers = spec.data_config.n_workers
     dataset = _mapped(tf.data.Dataset.counter(), read_record, workers)
-    example = _training_example(spec, class_map, anchors, place, with_rpn_targets)
+    example = _training_example(spec, class_map, anchors, place_of, with_rpn_targets)
     dataset = _mapped(dataset, example, parallel_calls(workers))
     return _finish(dataset.batch(batch_size, drop_remainder=True), spec)
 
@@ -224,22 +224,42 @@ class _Cropped(NamedTuple):
     left_out: int
 
 
-def _training_example(
-    spec: ExperimentSpec,
-    class_map: ClassMap,
-    anchors: NDArray[np.float32],
-    place: Callable[[int], str],
-    with_rpn_targets: bool,
-) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-    config, model_config = spec.data_config, spec.maskrcnn_config
-    image_size, most = config.image_size, config.max_num_instances
-    jitter = config.augmentation.scale_jitter if config.augmentation else None
-    raw_ids, model_ids = examples.class_mapper(class_map)
-    settings = RpnTargetSettings.from_config(model_config)
-    mask_size = model_config.gt_mask_size
-    oversize = _OversizeLog(most)
+class _MaskCropper:
+    """Crops the masks of a record in NumPy, outside the graph.
 
-    def crop(
+    Args:
+        mask_size: side of a crop without its border.
+        most: crops of an image, the missing ones zero.
+        place_of: file and number of the record at a position of the global stream, for messages.
+    """
+
+    def __init__(self, mask_size: int, most: int, place_of: Callable[[int], str]) -> None:
+        self._mask_size = mask_size
+        self._most = most
+        self._place_of = place_of
+        self._oversize = _OversizeLog(most)
+
+    def crops(
+        self, masks: tf.Tensor, chosen: tf.Tensor, boxes: tf.Tensor, source_id: tf.Tensor, record: _Cropped
+    ) -> tf.Tensor:
+        """Return uint8 [most, M + 4, M + 4].
+
+        Args:
+            masks: string [m], those of all objects of the record.
+            chosen: int32 [n], the objects to crop; boxes: float32 [n, 4], where, as fractions of the shown image.
+            record: numbers of the record, as tensors.
+        """
+        # Another number of masks than of objects has nothing to gather; it is refused by the counts.
+        stored = tf.cond(record.masks == record.objects, lambda: tf.gather(masks, chosen), lambda: masks[:0])
+        numbers = tf.stack([tf.cast(number, tf.int64) for number in record])
+        crops = tf.numpy_function(
+            passed_through_tensorflow(self._crop), [stored, chosen, boxes, source_id, numbers], tf.uint8
+        )
+        side = self._mask_size + 2 * BORDER
+        return tf.ensure_shape(crops, [self._most, side, side])
+
+    def _crop(
+        self,
         masks: NDArray[np.object_],
         chosen: NDArray[np.int32],
         boxes: NDArray[np.float32],
@@ -249,7 +269,7 @@ def _training_example(
         record = _Cropped(*numbers.tolist())
         image = source_id.decode(errors="replace")
         if record.left_out:
-            oversize.count(image, len(boxes) + record.left_out)
+            self._oversize.count(image, len(boxes) + record.left_out)
         try:
             fault = (
                 mask_fault([png[:MASK_HEADER] for png in masks], chosen.tolist(), (record.height, record.width))
@@ -258,44 +278,41 @@ def _training_example(
             )
             if fault:
                 raise ValueError(fault)
-            crops = crop_masks(list(masks), boxes, bool(record.flipped), mask_size)
+            crops = crop_masks(list(masks), boxes, bool(record.flipped), self._mask_size)
         except ValueError as error:
             raise InvalidInput(
-                f"{place(record.position)} (image {image}): {error}; convert the data set again"
+                f"{self._place_of(record.position)} (image {image}): {error}; convert the data set again"
             ) from error
-        return np.pad(crops, [(0, most - len(crops)), (0, 0), (0, 0)])
+        return np.pad(crops, [(0, self._most - len(crops)), (0, 0), (0, 0)])
+
+
+def _training_example(
+    spec: ExperimentSpec,
+    class_map: ClassMap,
+    anchors: NDArray[np.float32],
+    place_of: Callable[[int], str],
+    with_rpn_targets: bool,
+) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+    """Return the function from a stored record and its position to an element of :func:`training_dataset`."""
+    config = spec.data_config
+    image_size, most = config.image_size, config.max_num_instances
+    jitter = config.augmentation.scale_jitter if config.augmentation else None
+    raw_ids, model_ids = examples.class_mapper(class_map)
+    settings = RpnTargetSettings.from_config(spec.maskrcnn_config)
+    cropper = _MaskCropper(spec.maskrcnn_config.gt_mask_size, most, place_of)
 
     def example(record: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, source_id, objects = examples.parse_example(record)
-        image = examples.decode(encoded)
-        boxes = objects.boxes
-        flipped = tf.constant(False)
+        image, boxes, flipped = examples.decode(encoded), objects.boxes, tf.constant(False)
         if config.augment_input_data:
-            flipped = transforms.draw_flip(spec.seed, position)
-            image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
-            boxes = tf.cond(flipped, lambda: transforms.flip_boxes(boxes), lambda: boxes)
+            image, boxes, flipped = _flipped_by_chance(image, boxes, spec.seed, position)
         placement = transforms.place(tf.shape(image)[:2], image_size, jitter=jitter, seed=spec.seed, position=position)
         placed = transforms.place_boxes(boxes, placement)
         chosen, left_out = examples.choose(objects, placed, config.skip_crowd_during_training, most)
         gt_boxes = tf.gather(placed.pixels, chosen)
         classes = examples.map_classes(tf.gather(objects.classes, chosen), raw_ids, model_ids)
-        # Another number of masks than of objects has nothing to gather; crop refuses it by the counts.
-        num_masks, num_objects = tf.size(objects.masks), tf.shape(boxes)[0]
-        masks = tf.cond(num_masks == num_objects, lambda: tf.gather(objects.masks, chosen), lambda: objects.masks[:0])
         height, width = tf.unstack(tf.shape(image)[:2])
-        cropped = _Cropped(position, num_masks, num_objects, height, width, flipped, left_out)
-        crops = tf.numpy_function(
-            passed_through_tensorflow(crop),
-            [
-                masks,
-                chosen,
-                tf.gather(placed.fractions, chosen),
-                source_id,
-                tf.stack([tf.cast(number, tf.int64) for number in cropped]),
-            ],
-            tf.uint8,
-        )
-        side = mask_size + 2 * BORDER
+        numbers = _Cropped(position, tf.size(objects.masks), tf.shape(boxes)[0], height, width, flipped, left_out)
         rest = most - tf.size(chosen)
         element = {
             "images": transforms.pad_image(image, placement, image_size),
@@ -303,7 +320,9 @@ def _training_example(
             "position": position,
             "gt_boxes": tf.ensure_shape(tf.pad(gt_boxes, [[0, rest], [0, 0]], constant_values=-1.0), [most, 4]),
             "gt_classes": tf.ensure_shape(tf.pad(classes, [[0, rest]], constant_values=-1), [most]),
-            "cropped_gt_masks": tf.ensure_shape(crops, [most, side, side]),
+            "cropped_gt_masks": cropper.crops(
+                objects.masks, chosen, tf.gather(placed.fractions, chosen), source_id, numbers
+            ),
         }
         if with_rpn_targets:
             element["rpn_labels"], element["rpn_box_targets"] = rpn_targets(
@@ -312,6 +331,15 @@ def _training_example(
         return element
 
     return example
+
+
+def _flipped_by_chance(
+    image: tf.Tensor, boxes: tf.Tensor, seed: int, position: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return an image and its boxes, mirrored for half of the positions, and whether they are."""
+    flipped = transforms.draw_flip(seed, position)
+    image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
+    return image, tf.cond(flipped, lambda: transforms.flip_boxes(boxes), lambda: boxes), flipped
 
 
 def _finish(dataset: tf.data.Dataset, spec: ExperimentSpec) -> tf.data.Dataset:

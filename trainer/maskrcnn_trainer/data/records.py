@@ -99,7 +99,8 @@ def find_files(patterns: str) -> list[str]:
         raise InvalidInput("no file pattern for records; give a path such as /data/train-*.tfrecord")
     found: set[str] = set()
     for pattern in wanted:
-        matched = [name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()]  # noqa: PTH207
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - it may be absolute
+        matched = [name for name in names if Path(name).is_file()]
         if not matched:
             folder = Path(pattern).parent
             fault = "" if glob.has_magic(str(folder)) else directory_fault(folder)

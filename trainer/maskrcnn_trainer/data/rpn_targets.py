@@ -50,7 +50,7 @@ class RpnTargetSettings:
         return int(self.fg_fraction * self.batch_size_per_im)
 
 
-class Matches(NamedTuple):
+class AnchorMatches(NamedTuple):
     """The box of each anchor before sampling.
 
     Attributes:
@@ -62,7 +62,7 @@ class Matches(NamedTuple):
     boxes: tf.Tensor
 
 
-def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSettings, chunk: int = 1) -> Matches:
+def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSettings, chunk: int = 1) -> AnchorMatches:
     """Matches anchors with boxes by intersection over union.
 
     An anchor goes to the box that it overlaps most (the first of equals) and is an object from ``positive_overlap`` on,
@@ -128,7 +128,7 @@ def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSetti
     touched = best > 0.0
     labels = tf.where(touched & (best >= settings.negative_overlap), -1, 0)
     labels = tf.where(is_forced | (touched & (best >= settings.positive_overlap)), 1, labels)
-    return Matches(labels, tf.where(is_forced, forced, nearest))
+    return AnchorMatches(labels, tf.where(is_forced, forced, nearest))
 
 
 def sample_anchors(labels: tf.Tensor, position: tf.Tensor, seed: int, settings: RpnTargetSettings) -> tf.Tensor:

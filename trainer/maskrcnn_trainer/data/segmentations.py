@@ -20,7 +20,7 @@ from maskrcnn_trainer.data.coco import is_finite
 _CHARACTERS_OF_A_RUN = 7  # 35 bits, more than any image has pixels
 
 
-class BrokenSegmentation(ValueError):  # noqa: N818 - it is a segmentation that is broken
+class BrokenSegmentation(ValueError):
     """Nothing of a segmentation can be used; the text says why."""
 
 

@@ -18,7 +18,7 @@ _SLACK = 1e-6
 """Keeps rounding of s * side from truncating a whole number to the one below, for sides up to 10^6 pixels."""
 
 
-class Placement(NamedTuple):
+class ImagePlacement(NamedTuple):
     """Position of the image in the padded one: scaled to ``scaled``, then ``size`` pixels from ``offset`` on are shown.
 
     Attributes:
@@ -48,7 +48,7 @@ def place(
     jitter: tuple[float, float] | None = None,
     seed: int = 0,
     position: tf.Tensor | None = None,
-) -> Placement:
+) -> ImagePlacement:
     """Decide how an image is scaled into the padded image.
 
     The factor is the largest with which the image fits; sizes are truncated. With ``jitter`` the factor is multiplied
@@ -75,10 +75,10 @@ def place(
         offset = tf.zeros([2], tf.int32)
     else:
         offset = tf.cast(tf.floor(drawn[1:] * tf.cast(excess + 1, tf.float64)), tf.int32)
-    return Placement(scaled, offset, scaled - excess, tf.cast(scale, tf.float32), tf.cast(original, tf.int32))
+    return ImagePlacement(scaled, offset, scaled - excess, tf.cast(scale, tf.float32), tf.cast(original, tf.int32))
 
 
-def image_info(placement: Placement) -> tf.Tensor:
+def image_info(placement: ImagePlacement) -> tf.Tensor:
     """float32 [5]: shown height and width, 1 / scale, stored height and width."""
     size = tf.cast(placement.size, tf.float32)
     original = tf.cast(placement.original, tf.float32)
@@ -90,7 +90,7 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
     return (tf.cast(image, tf.float32) / 255.0 - tf.constant(MEAN)) / STD
 
 
-def pad_image(image: tf.Tensor, placement: Placement, image_size: tuple[int, int]) -> tf.Tensor:
+def pad_image(image: tf.Tensor, placement: ImagePlacement, image_size: tuple[int, int]) -> tf.Tensor:
     """Resize, normalize, and pad one image.
 
     Args:
@@ -129,7 +129,7 @@ class PlacedBoxes(NamedTuple):
     visible: tf.Tensor
 
 
-def place_boxes(boxes: tf.Tensor, placement: Placement) -> PlacedBoxes:
+def place_boxes(boxes: tf.Tensor, placement: ImagePlacement) -> PlacedBoxes:
     """Moves boxes with their image.
 
     A box without area is not visible, nor is one of which the cut left less than a pixel on a side.

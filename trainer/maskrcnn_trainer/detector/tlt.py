@@ -58,7 +58,7 @@ class NetworkDetector:
 
         signature = [tf.TensorSpec((self.batch_size, height, width, 3), tf.float32)]
 
-        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]  # no types
         def predictions(images: tf.Tensor) -> PaddedDetections:
             return predict(network, images, settings)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.evaluation.coco_matching import AREAS, IOU_THRESHOLDS, RECALLS, Matches, unpacked
+from maskrcnn_trainer.evaluation.coco_matching import AREAS, IOU_THRESHOLDS, RECALLS, DetectionMatches, unpacked
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Curves:
     recall: NDArray[np.float64]
 
 
-def accumulate(matches: Matches, kind: int, kinds: int, categories: int, limits: Sequence[int]) -> Curves:
+def accumulate(matches: DetectionMatches, kind: int, kinds: int, categories: int, limits: Sequence[int]) -> Curves:
     """The curves of all categories.
 
     Args:

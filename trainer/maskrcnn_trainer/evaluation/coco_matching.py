@@ -20,7 +20,7 @@ AREAS: tuple[tuple[float, float], ...] = tuple((float(low), float(high)) for low
 
 
 @dataclass(frozen=True)
-class Matches:
+class DetectionMatches:
     """What COCO's metrics need to know of the detections of some images.
 
     An entry is an image and a category with objects or detections of it (E entries). The detections of an entry follow
@@ -46,7 +46,7 @@ class Matches:
     false_alarms: NDArray[np.uint8]
 
     @classmethod
-    def joined(cls, parts: Sequence[Matches]) -> Matches:
+    def joined(cls, parts: Sequence[DetectionMatches]) -> DetectionMatches:
         """The entries of several, sorted by image: COCO breaks ties of scores by that order."""
         whole = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in (own.name for own in fields(cls))
@@ -59,11 +59,11 @@ class Matches:
         by_entry = ("images", "categories", "detections", "objects")
         return cls(**{name: values[order if name in by_entry else rows] for name, values in whole.items()})
 
-    def without(self, images: NDArray[np.int32]) -> Matches:
+    def without(self, images: NDArray[np.int32]) -> DetectionMatches:
         """The entries of all images but these."""
         kept = ~np.isin(self.images, images)
         rows = np.repeat(kept, self.detections)
-        return Matches(
+        return DetectionMatches(
             self.images[kept], self.categories[kept], self.detections[kept], self.objects[kept],
             self.scores[rows], self.hits[rows], self.false_alarms[rows],
         )  # fmt: skip
@@ -116,7 +116,7 @@ def match_image(
     categories: Mapping[int, int],
     kinds: Sequence[str],
     limit: int,
-) -> Matches:
+) -> DetectionMatches:
     """Match the detections of one image, as COCO does, at every IoU threshold and in every range of area.
 
     Args:
@@ -141,7 +141,7 @@ def match_image(
             for kind, matcher in matchers.items()
         ]
         found.append((categories[category], by_kind))
-    return Matches(
+    return DetectionMatches(
         images=np.full(len(found), image, np.int32),
         categories=np.array([category for category, _ in found], np.int32),
         detections=np.array([len(by_kind[0].scores) for _, by_kind in found], np.int32),
@@ -155,7 +155,7 @@ def match_image(
 
 
 def unpacked(bits: NDArray[np.uint8], kinds: int) -> NDArray[np.bool_]:
-    """The bits [N, ceil(K A T / 8)] of :class:`Matches` as bool [N, K, A, T]."""
+    """The bits [N, ceil(K A T / 8)] of :class:`DetectionMatches` as bool [N, K, A, T]."""
     shape = (kinds, len(AREAS), len(IOU_THRESHOLDS))
     return np.unpackbits(bits, axis=1, count=int(np.prod(shape))).astype(bool).reshape(len(bits), *shape)
 

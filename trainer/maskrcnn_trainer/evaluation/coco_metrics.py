@@ -22,7 +22,7 @@ from maskrcnn_trainer.data.coco_json import read_json
 from maskrcnn_trainer.data.segmentations import BrokenSegmentation, to_rle
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.coco_curves import Curves, accumulate
-from maskrcnn_trainer.evaluation.coco_matching import IOU_THRESHOLDS, Matches, match_image
+from maskrcnn_trainer.evaluation.coco_matching import IOU_THRESHOLDS, DetectionMatches, match_image
 from maskrcnn_trainer.evaluation.coco_results import CocoResult, ImageId
 
 logger = logging.getLogger(__name__)
@@ -195,17 +195,17 @@ class CocoMatching:
         """Return the index of an image among all ids, sorted: the same on every rank."""
         return self._numbers[image_id]
 
-    def of_image(self, image_id: ImageId, results: Sequence[CocoResult]) -> Matches:
+    def of_image(self, image_id: ImageId, results: Sequence[CocoResult]) -> DetectionMatches:
         """The matches of one image; safe to call from several threads."""
         return match_image(
             self._ground_truth.of_image(image_id), results,
             image=self._numbers[image_id], categories=self._categories, kinds=self._kinds, limit=self._limits[-1],
         )  # fmt: skip
 
-    def metrics(self, parts: Sequence[Matches]) -> CocoMetrics:
+    def metrics(self, parts: Sequence[DetectionMatches]) -> CocoMetrics:
         """The metrics of all images whose matches are given."""
         nothing = match_image((), (), image=0, categories={}, kinds=self._kinds, limit=1)
-        matches = Matches.joined([nothing, *parts])
+        matches = DetectionMatches.joined([nothing, *parts])
         values: dict[str, float] = {}
         per_class: dict[int, dict[str, float]] = {}
         standard = self._limits.index(STANDARD_DETECTIONS)

@@ -25,8 +25,6 @@ MASK_OPACITY = 0.45
 GOLDEN_RATIO = 0.618033988749895
 CROWD_COLOUR = (128, 128, 128)
 SMALLEST_TEXT = 0.38
-GAP = 8
-BACKGROUND = 255
 
 LARGEST_SIDE = 4096
 """An image is not enlarged past this many pixels on its longer side."""
@@ -237,56 +235,6 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
         and one[1] < other[1] + other[3]
         and other[1] < one[1] + one[3]
     )
-
-
-def comparison_picture(
-    rows: Sequence[tuple[Image, Sequence[DrawnObject], Sequence[DrawnObject]]],
-    *,
-    min_side: int = 384,
-    pairs_per_row: int = 2,
-    titles: tuple[str, str] = ("ground truth", "detections"),
-) -> Image:
-    """One picture of several images, each with its ground truth at the left and its detections at the right.
-
-    Args:
-        rows: (image uint8 RGB [H, W, 3], ground truth, detections) of each image.
-        min_side: images are enlarged to at least this many pixels.
-
-    Returns:
-        uint8 RGB.
-    """
-    if not rows:
-        raise ValueError("a comparison needs at least one image")
-    pairs = []
-    for image, truth, detections in rows:
-        sides = [_titled(draw_objects(image, side, min_side=min_side), title)
-                 for side, title in zip((truth, detections), titles, strict=True)]  # fmt: skip
-        pairs.append(_beside(sides, GAP // 2))
-    lines = [_beside(pairs[start : start + pairs_per_row], 2 * GAP) for start in range(0, len(pairs), pairs_per_row)]
-    width = max(line.shape[1] for line in lines)
-    padded = [
-        np.pad(line, ((0, GAP), (0, width - line.shape[1]), (0, 0)), constant_values=BACKGROUND) for line in lines
-    ]
-    return np.concatenate(padded)
-
-
-def _titled(image: Image, title: str) -> Image:
-    band = np.full((24, image.shape[1], 3), BACKGROUND, np.uint8)
-    cv2.putText(band, title, (2, 17), FONT, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.concatenate([band, image])
-
-
-def _beside(images: Sequence[Image], gap: int) -> Image:
-    height = max(image.shape[0] for image in images)
-    padded = [
-        np.pad(
-            image,
-            ((0, height - image.shape[0]), (0, gap if index < len(images) - 1 else 0), (0, 0)),
-            constant_values=BACKGROUND,
-        )
-        for index, image in enumerate(images)
-    ]
-    return np.concatenate(padded, axis=1)
 
 
 class UnwritableFormatError(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -19,7 +18,7 @@ from safetensors.numpy import load, save
 
 from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import InvalidInput
-from maskrcnn_trainer.evaluation.coco_matching import Matches
+from maskrcnn_trainer.evaluation.coco_matching import DetectionMatches
 from maskrcnn_trainer.evaluation.coco_metrics import (
     STANDARD_DETECTIONS,
     UNDEFINED,
@@ -38,7 +37,7 @@ from maskrcnn_trainer.evaluation.coco_results import (
 )
 from maskrcnn_trainer.evaluation.preview import Preview, image_of_padded
 from maskrcnn_trainer.spec.task_table import DETECTIONS_FILE, METRICS_FILE
-from maskrcnn_trainer.task.artifacts import write_json_atomically
+from maskrcnn_trainer.task.files import write_json_atomically
 from maskrcnn_trainer.task.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -77,14 +76,14 @@ class _Own:
 
     images: list[int] = field(default_factory=list)
     detections: list[int] = field(default_factory=list)
-    matches: list[Matches] = field(default_factory=list)
+    matches: list[DetectionMatches] = field(default_factory=list)
     results: list[CocoResult] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
 
     def payload(self) -> NDArray[np.uint8]:
         """Return images and matches as bytes for rank 0; no masks and no boxes."""
         counts = {"seen": np.array(self.images, np.int32), "found": np.array(self.detections, np.int32)}
-        arrays = Matches.joined(self.matches).arrays() if self.matches else {}
+        arrays = DetectionMatches.joined(self.matches).arrays() if self.matches else {}
         return np.frombuffer(save(counts | arrays), np.uint8)
 
 
@@ -172,7 +171,7 @@ class Evaluator:
             images, found = arrays.pop("seen"), arrays.pop("found")
             num_detections += int(found[~np.isin(images, seen)].sum())
             if arrays:
-                parts.append(Matches(**arrays).without(seen))
+                parts.append(DetectionMatches(**arrays).without(seen))
             seen = np.union1d(seen, images)
         if not len(seen):
             raise InvalidInput("validationFilePattern: there is no image to evaluate", reason="InvalidData")
@@ -181,7 +180,7 @@ class Evaluator:
     def _run(self, previews: int, keep_results: bool) -> _Own:  # noqa: C901 - one loop from batches to matches
         own = _Own()
         begun: set[int] = set()
-        pending: deque[tuple[int, Any, Any, Future[tuple[list[CocoResult], Matches]]]] = deque()
+        pending: deque[tuple[int, Any, Any, Future[tuple[list[CocoResult], DetectionMatches]]]] = deque()
 
         def take_oldest() -> None:
             image, padded, info, future = pending.popleft()
@@ -224,7 +223,9 @@ class Evaluator:
                 take_oldest()
         return own
 
-    def _matched(self, image_id: ImageId, info: NDArray[Any], found: Detections) -> tuple[list[CocoResult], Matches]:
+    def _matched(
+        self, image_id: ImageId, info: NDArray[Any], found: Detections
+    ) -> tuple[list[CocoResult], DetectionMatches]:
         results = image_results(found, image_info=info, image_id=image_id, class_map=self._class_map)
         return results, self._matching.of_image(image_id, results)
 
@@ -287,9 +288,3 @@ def write_evaluation(
             before_write()
         write_json_atomically(folder / name, content, indent=indent)
     return folder / METRICS_FILE, folder / DETECTIONS_FILE
-
-
-def read_detections(path: str | os.PathLike[str]) -> list[CocoResult]:
-    """COCO results from a file."""
-    results: list[CocoResult] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return results

@@ -35,7 +35,7 @@ def evaluate_task(
     with (
         StopRequest() as stop,
         task_report(
-            "evaluate",
+            TaskName.EVALUATE,
             results_dir,
             environment,
             started="Starting Mask R-CNN evaluation.",

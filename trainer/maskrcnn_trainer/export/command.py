@@ -160,7 +160,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 def _need_onnx() -> None:
     try:
-        import onnx  # noqa: F401
+        import onnx  # noqa: F401 - whether it is installed
     except ImportError as error:
         raise InvalidInput(
             "export needs the package onnx, which is not installed here (the extra `export` of maskrcnn-operator "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import numpy as np
 import onnx
@@ -154,6 +155,6 @@ def _preprocessed(g: GraphBuilder) -> str:
         return g.op("Mul", centred, g.number(1.0 / (255.0 * STD)))
 
 
-def _head(g: GraphBuilder, head: object, pooled: str, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    layers = LayerEmitter(g, {head.inputs[0]: Emitted(pooled, shape)})  # type: ignore[attr-defined]
-    return tuple(layers.emit(output).name for output in head.outputs)  # type: ignore[attr-defined]
+def _head(g: GraphBuilder, head: Any, pooled: str, shape: tuple[int, int, int]) -> tuple[str, ...]:
+    layers = LayerEmitter(g, {head.inputs[0]: Emitted(pooled, shape)})
+    return tuple(layers.emit(output).name for output in head.outputs)

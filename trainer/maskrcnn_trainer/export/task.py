@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import class_map_of
 from maskrcnn_trainer.detector.metadata import metadata_path
 from maskrcnn_trainer.detector.tlt import read_trained_model
-from maskrcnn_trainer.export.cache import cache_text
+from maskrcnn_trainer.export.calibration.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.calibration.images import CalibrationSet, directory_batches, record_batches
 from maskrcnn_trainer.export.calibration.tensorfile import TensorFile, stored_batches
@@ -94,7 +94,7 @@ def export_task(
     with (
         StopRequest() as stop,
         task_report(
-            "export",
+            TaskName.EXPORT,
             results_dir,
             environment,
             started="Starting Mask R-CNN export.",
@@ -113,22 +113,8 @@ def export_task(
         artifacts = {"model": files.model}
         if settings.data_type == "int8" and files.cache is not None:
             batches = _calibration_batches(spec, settings, guard)
-            ranges = collect_ranges(
-                model,
-                calibrated_tensors(model),
-                batches.batches,
-                images=batches.images,
-                threads=threads,
-                check_stop=stop.check,
-            )
-            write_atomically(files.cache, cache_text(ranges).encode(), before_rename=guard)
+            model = _calibrated(model, batches, files.cache, threads=threads, check_stop=stop.check, guard=guard)
             artifacts["calibration_cache"] = files.cache
-            log.info(
-                "%s: scales of %d tensors, for TensorRT 8 to 10 beside a float32 export; the INT8 graph has its own",
-                files.cache, len(ranges),
-            )  # fmt: skip
-            model = check_graph(quantised(model, ranges))
-            log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
         payload = model.SerializeToString()
         write_model(files.model, payload, key, before_rename=guard)
         log.info("%s: %s, %.1f MB", files.model, settings.data_type, files.model.stat().st_size / 1e6)
@@ -167,6 +153,35 @@ def _exported(
 class _Batches:
     images: int
     batches: Iterator[NDArray[np.float32]]
+
+
+def _calibrated(
+    model: onnx.ModelProto,
+    batches: _Batches,
+    cache: Path,
+    *,
+    threads: int,
+    check_stop: Callable[[], None],
+    guard: Callable[[], None],
+) -> onnx.ModelProto:
+    """Return the checked INT8 graph of a float32 one; write the calibration cache."""
+    ranges = collect_ranges(
+        model,
+        calibrated_tensors(model),
+        batches.batches,
+        images=batches.images,
+        threads=threads,
+        check_stop=check_stop,
+    )
+    write_atomically(cache, cache_text(ranges).encode(), before_rename=guard)
+    log.info(
+        "%s: scales of %d tensors, for TensorRT 8 to 10 beside a float32 export; the INT8 graph has its own",
+        cache,
+        len(ranges),
+    )
+    quantized = check_graph(quantised(model, ranges))
+    log.info("In floating point stay %s, and all that is no layer", ", ".join(FLOAT_LAYERS))
+    return quantized
 
 
 def _calibration_batches(spec: ExperimentSpec, settings: ExportSettings, guard: Callable[[], None]) -> _Batches:

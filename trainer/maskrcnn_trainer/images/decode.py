@@ -22,14 +22,14 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Files that are taken for images in a directory, in any case."""
 
 
-class UnreadableImage(Exception):  # noqa: N818 - it is an image that is unreadable
+class UnreadableImage(Exception):
     """An image that cannot be used; the text says why and leaves its name to the caller."""
 
 
 def decode(source: bytes | Path, *, exif: bool = False) -> NDArray[np.uint8]:
     """Return the pixels of an image.
 
-    Damage that leaves the pixels decodable is accepted; ``dataset_convert`` checks more (``data.convert.images``).
+    Damage that leaves the pixels decodable is accepted; ``dataset_convert`` checks more (``conversion.images``).
     Grayscale becomes three equal channels, of 16 bits the upper 8 are taken, alpha is dropped, CMYK and palettes are
     converted.
 

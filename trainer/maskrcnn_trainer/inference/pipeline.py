@@ -29,7 +29,7 @@ from maskrcnn_trainer.inference.labels import LabelledImage, label_objects
 from maskrcnn_trainer.inference.sources import SourceImage
 from maskrcnn_trainer.inference.stages import StageClock
 from maskrcnn_trainer.shared.files import LONGEST_NAME
-from maskrcnn_trainer.task.artifacts import write_json_atomically
+from maskrcnn_trainer.task.files import write_json_atomically
 
 log = logging.getLogger(__name__)
 

@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 
-from maskrcnn_trainer.detector import open_detector
+from maskrcnn_trainer.detector import Detector, open_detector
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.evaluation.drawing import drawn_name
 from maskrcnn_trainer.inference.class_names import category_names, read_class_map
 from maskrcnn_trainer.inference.labels import prediction_dataset
 from maskrcnn_trainer.inference.pipeline import InferenceResult, Output, run_inference
-from maskrcnn_trainer.inference.sources import find_images
+from maskrcnn_trainer.inference.sources import SourceImage, find_images
 from maskrcnn_trainer.inference.stages import shares
 from maskrcnn_trainer.results.contents import remove_ours, shown
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import load_spec
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE
-from maskrcnn_trainer.task.artifacts import write_json_atomically
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_memory
-from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 from maskrcnn_trainer.task.progress import ReportedProgress
-from maskrcnn_trainer.task.reporter import task_report
+from maskrcnn_trainer.task.reporter import Reporter, task_report
 from maskrcnn_trainer.task.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def inference_task(
     with (
         StopRequest() as stop,
         task_report(
-            "inference",
+            TaskName.INFERENCE,
             results_dir,
             environment,
             started="Starting Mask R-CNN inference.",
@@ -91,15 +91,7 @@ def inference_task(
             guard=guard,
         )
         _tell_of_undrawn(output.names)
-        with ReportedProgress(reporter, "Inference", "images") as progress:
-
-            def show(done: int, unreadable: int) -> None:
-                fields = {"unreadable": unreadable} if unreadable else {}
-                progress.at("Inference", done, len(sources), **fields)
-
-            show(0, 0)
-            result = run_inference(sources, detector, output, threads=threads, check_stop=stop.check, progress=show)
-        _log_result(result)
+        result = _detected(sources, detector, output, reporter, threads=threads, check_stop=stop.check)
         if not result.images:
             raise InvalidInput(
                 f"--image_dir {image_dir}: none of its {len(sources)} images could be read; the lines above say why",
@@ -114,6 +106,28 @@ def inference_task(
             artifacts={name.removesuffix(".json"): results_dir / name for name in OUTPUTS},
             model_path=model_path,
         )
+
+
+def _detected(
+    sources: Sequence[SourceImage],
+    detector: Detector,
+    output: Output,
+    reporter: Reporter,
+    *,
+    threads: int,
+    check_stop: Callable[[], None],
+) -> InferenceResult:
+    """Run inference on all images, and report and log its progress and its speed."""
+    with ReportedProgress(reporter, "Inference", "images") as progress:
+
+        def show(done: int, unreadable: int) -> None:
+            fields = {"unreadable": unreadable} if unreadable else {}
+            progress.at("Inference", done, len(sources), **fields)
+
+        show(0, 0)
+        result = run_inference(sources, detector, output, threads=threads, check_stop=check_stop, progress=show)
+    _log_result(result)
+    return result
 
 
 def metrics_of(result: InferenceResult) -> dict[str, float]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidInput, TaskError, TryAgain
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
-from maskrcnn_trainer.launch.processes import Ended, WorkerGroup, most_telling
+from maskrcnn_trainer.launch.processes import Ended, NodeProcesses, is_told_by_rank_zero, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
 from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
-from maskrcnn_trainer.shared.messages import ArtifactKey, Failure, ResultKey, StoredArtifact
+from maskrcnn_trainer.shared.messages import ArtifactKey, ResultKey, StoredArtifact, TaskFailure
 from maskrcnn_trainer.shared.stop_signals import StopSignals
 from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -123,7 +123,9 @@ def launch(  # noqa: C901 - the order of a start, in one place
                 slot.rank: common | (slot.environment(address, port, interface) if several else {})
                 for slot in slots_of(settings.node_rank, settings.nodes, settings.processes)
             }
-            group = WorkerGroup([sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments, kept)
+            group = NodeProcesses.start(
+                [sys.executable, "-m", "maskrcnn_trainer.cli", *settings.task], environments, kept
+            )
             stop.group = group
             if stop.asked:
                 group.stop()
@@ -138,7 +140,7 @@ class _StopRequest(StopSignals):
 
     def __init__(self) -> None:
         super().__init__()
-        self.group: WorkerGroup | None = None
+        self.group: NodeProcesses | None = None
 
     def on_signal(self) -> None:
         if self.group is not None:
@@ -157,7 +159,7 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
     host, (address, port) = "", ("127.0.0.1", 0)
     if settings.rendezvous is not None:
         host, port = settings.rendezvous
-        address = "0.0.0.0"  # noqa: S104
+        address = "0.0.0.0"  # noqa: S104 - the other nodes connect to it
     try:
         return RendezvousHost(address, port, settings.nodes, settings.processes)
     except OSError as error:
@@ -166,7 +168,7 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
             "the same on every node",
             reason="PortUnusable",
         )
-        said = Failure(refused.reason, str(refused))
+        said = TaskFailure(refused.reason, str(refused))
         message = termination_message(settings.task[0], refused.exit_code, environment, error=said)
         write_termination_message(environment, message)
         raise refused from error
@@ -268,9 +270,8 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
     telling = most_telling(ended)
     if telling is None:
         return EXIT_OK
-    rank_zero_spoke = any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
-    if settings.node_rank == 0 and (not rank_zero_spoke or telling.code == EXIT_KILLED):
-        # Rank 0 writes the last word of its own failure; that of another process, or of a kill, is ours to write.
+    if settings.node_rank == 0 and (not is_told_by_rank_zero(ended, telling) or telling.code == EXIT_KILLED):
+        # rank 0 writes the termination message of its own failure; after that of another process, or a kill, we do
         if telling.code == EXIT_KILLED:
             reason = "OutOfMemory"
             text = f"process {telling.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
@@ -279,7 +280,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
         else:
             reason = "ProcessFailed"
             text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"
-        error = Failure(reason, text)
+        error = TaskFailure(reason, text)
         write_termination_message(
             environment, termination_message(settings.task[0], telling.code, environment, error=error)
         )
@@ -287,17 +288,17 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
 
 
 def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
-    """Write the last word of a start that could not claim its directory; never into that directory."""
+    """Write the termination message of a start that could not claim its directory; never into that directory."""
     results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
     if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
-        said = Failure(error.reason, str(error))
+        said = TaskFailure(error.reason, str(error))
         write_termination_message(
             environment, termination_message(settings.task[0], error.exit_code, environment, error=said)
         )
 
 
 def _say_stopped(environment: TaskEnvironment, settings: LaunchSettings) -> int:
-    error = Failure("Stopped", "stopped before the processes were started")
+    error = TaskFailure("Stopped", "stopped before the processes were started")
     write_termination_message(
         environment, termination_message(settings.task[0], EXIT_STOPPED, environment, error=error)
     )

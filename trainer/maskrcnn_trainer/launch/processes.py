@@ -21,7 +21,7 @@ from maskrcnn_trainer.errors import (
 )
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 from maskrcnn_trainer.launch.parent import end_with_parent
-from maskrcnn_trainer.shared.messages import Failure
+from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.task.failure_message import VARIABLE, open_failure_message, read_failure_message
 from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
@@ -49,7 +49,7 @@ class Ended:
     rank: int
     code: int
     by_us: bool = False
-    failure: Failure | None = None
+    failure: TaskFailure | None = None
 
 
 def most_telling(ended: Sequence[Ended]) -> Ended | None:
@@ -67,12 +67,34 @@ def most_telling(ended: Sequence[Ended]) -> Ended | None:
     return next(iter(others or failed), None)
 
 
-class WorkerGroup:
-    """The processes of this node, one per GPU (or per share of the CPUs)."""
+def is_told_by_rank_zero(ended: Sequence[Ended], telling: Ended) -> bool:
+    """Return whether rank 0 failed with the code that counts, and so has logged and reported its own failure.
+
+    Processes that find the same mistake end in any order.
+    """
+    return any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
+
+
+class NodeProcesses:
+    """The processes of this node, one per GPU (or per share of the CPUs); :meth:`start` makes them."""
 
     def __init__(
-        self, command: Sequence[str], environments: Mapping[int, Mapping[str, str]], kept: KeptLog | None = None
+        self,
+        processes: dict[int, subprocess.Popen[bytes]],
+        failures: dict[int, int],
+        logs: list[threading.Thread],
     ) -> None:
+        """Take running processes and the descriptors of their failures, both by rank, and the threads of their logs."""
+        self._processes = processes
+        self._failures = failures
+        self._logs = logs
+        self._ended: list[Ended] = []
+        self._ended_by_us: set[int] = set()
+
+    @classmethod
+    def start(
+        cls, command: Sequence[str], environments: Mapping[int, Mapping[str, str]], kept: KeptLog | None = None
+    ) -> NodeProcesses:
         """Start ``command`` once for each rank, with that rank's variables on top of our environment.
 
         The processes are killed when this one ends, however it does.
@@ -82,16 +104,16 @@ class WorkerGroup:
             environments: by rank.
             kept: log that their output goes to as well; None leaves them our own output.
         """
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._failures: dict[int, int] = {}
-        self._logs: list[threading.Thread] = []
+        processes: dict[int, subprocess.Popen[bytes]] = {}
+        failures: dict[int, int] = {}
+        logs: list[threading.Thread] = []
         for rank, variables in environments.items():
-            descriptor = self._failures[rank] = open_failure_message()
+            descriptor = failures[rank] = open_failure_message()
             environment = {**os.environ, **variables, VARIABLE: str(descriptor)}
             if kept is not None:
                 # a pipe would hold back what was said just before a kill
                 environment["PYTHONUNBUFFERED"] = "1"
-            process = self._processes[rank] = subprocess.Popen(
+            process = processes[rank] = subprocess.Popen(
                 list(command),
                 env=environment,
                 stdout=subprocess.PIPE if kept is not None else None,
@@ -101,9 +123,8 @@ class WorkerGroup:
             )
             if kept is not None and process.stdout is not None:
                 prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""
-                self._logs.append(follow(process.stdout, kept, prefix))
-        self._ended: list[Ended] = []
-        self._ended_by_us: set[int] = set()
+                logs.append(follow(process.stdout, kept, prefix))
+        return cls(processes, failures, logs)
 
     def stop(self) -> None:
         """Send SIGTERM to every process; they agree on the step after which they stop."""
@@ -137,7 +158,7 @@ class WorkerGroup:
                 time.sleep(POLL_SECONDS)
         drain(self._logs)
         telling = most_telling(self._ended)
-        if telling is not None and telling.failure is not None:
+        if telling is not None and telling.failure and not is_told_by_rank_zero(self._ended, telling):
             log.error("Process %d: %s", telling.rank, telling.failure.message)
         return self._ended
 

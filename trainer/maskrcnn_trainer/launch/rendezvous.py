@@ -143,7 +143,8 @@ def _is_there(url: str) -> bool:
 
 
 def _request(url: str, body: bytes | None = None) -> bytes:
-    request = urllib.request.Request(url, data=body, method="PUT" if body is not None else "GET")  # noqa: S310
+    method = "PUT" if body is not None else "GET"
+    request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - an http:// address made here
     # Pods talk to each other directly, whatever proxy the environment names for the world outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=3) as answer:

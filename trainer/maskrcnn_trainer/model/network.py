@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -60,80 +62,33 @@ class MaskRCNN:
     ) -> None:
         if dtype not in DTYPES:
             raise InvalidInput(f"dtype: {dtype!r} is not one of {DTYPES}")
-        blocks = architecture.backbone.blocks(architecture.nlayers)
-        if not set(freeze_blocks) <= set(blocks):
-            raise InvalidInput(
-                f"maskrcnnConfig.freezeBlocks: {list(freeze_blocks)} has blocks other than "
-                f"{', '.join(map(str, blocks))}"
-            )
+        frozen = _frozen_layers(architecture, freeze_blocks)
         self.architecture = architecture
         self.freeze_bn = freeze_bn
         self.freeze_blocks = tuple(freeze_blocks)
         self.dtype = dtype
         self.moving_average_updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="moving_average_updates")
         policy = keras.DTypePolicy(dtype)
-        initializers = Initializers(seed)
-        conv = functools.partial(_convolution, policy, initializers)
-
-        def batch_norm(name: str, *, epsilon: float, block_frozen: bool, trainable: bool) -> BatchNorm:
-            return BatchNorm(
-                epsilon=epsilon,
-                frozen=freeze_bn or block_frozen,
-                updates=self.moving_average_updates,
-                sync_moments=sync_moments,
-                name=name,
-                trainable=trainable,
-                dtype=policy,
-            )
-
-        images = keras.Input((None, None, 3), name="images", dtype="float32")
-        backbone = BackboneLayers(
-            width=architecture.width,
-            conv=conv,
-            batch_norm=batch_norm,
-            dtype=policy,
-            frozen={layer for block in self.freeze_blocks for layer in blocks[block]},
+        batch_norm = functools.partial(
+            _batch_norm, policy, self.moving_average_updates, sync_moments=sync_moments, freeze_bn=freeze_bn
         )
-        built = architecture.backbone.build(images, architecture.nlayers, backbone)
-        stages = {stage.level: built[stage.layer] for stage in architecture.backbone.stages(architecture.nlayers)}
-        maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)
-        logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, initializers=initializers)
-        outputs = {f"p{level}": maps[level] for level in architecture.levels}
-        self.feature_extractor = keras.Model(
-            images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="feature_extractor"
-        )
-
-        channels = maps[architecture.min_level].shape[-1]
-        self.box_head, box_head = build_box_head(architecture, channels, dtype=policy, initializers=initializers)
-        self.mask_head, self._mask_convs, mask_head = build_mask_head(
-            architecture, channels, conv=conv, dtype=policy, initializers=initializers
-        )
-        self._double, self._last = mask_head[-2:]
-        self._rpn_layers = rpn_head
-        self._parts = {
-            "backbone": backbone.made,
-            "fpn": fpn,
-            "rpn_head": rpn_head,
-            "box_head": box_head,
-            "mask_head": mask_head,
-        }
-        self._variables: dict[str, tf.Variable] = {}
-        self._trainable: list[tf.Variable] = []
-        self._paths: dict[str, str] = {}
-        self._register()
+        parts = _build_parts(architecture, policy, Initializers(seed), batch_norm, frozen)
+        self.feature_extractor = parts.feature_extractor
+        self.box_head = parts.box_head
+        self.mask_head = parts.mask_head
+        self._mask_convs = parts.mask_convs
+        self._parts = parts.layers
+        named = _named_weights(parts.layers)
+        self._variables: dict[str, tf.Variable] = {name: weight.value for _, _, name, weight in named}
+        self._paths = {name: f"{part}/{name}" for part, _, name, _ in named}
+        self._trainable: list[tf.Variable] = [
+            weight.value
+            for _, layer, _, weight in named
+            if layer.trainable and weight.name in ("kernel", "bias", "gamma", "beta")
+        ]
         self.updates_moving_statistics = any(
-            isinstance(layer, BatchNorm) and not layer.frozen for layer in backbone.made
+            isinstance(layer, BatchNorm) and not layer.frozen for layer in parts.layers["backbone"]
         )
-
-    def _register(self) -> None:
-        for part, layers in self._parts.items():
-            for layer in layers:
-                for weight in layer.weights:
-                    name = f"{layer.name}/{weight.name}"
-                    self._variables[name] = weight.value
-                    self._paths[name] = f"{part}/{name}"
-                    if layer.trainable and weight.name in ("kernel", "bias", "gamma", "beta"):
-                        self._trainable.append(weight.value)
 
     @property
     def layers(self) -> dict[str, keras.layers.Layer]:
@@ -193,7 +148,7 @@ class MaskRCNN:
 
     def rpn_at(self, features: dict[int, tf.Tensor], cells: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits float32 [N, a] and deltas float32 [N, a, 4] of some cells alone, see `rpn_head_at_cells`."""
-        return rpn_head_at_cells(features, cells, self._rpn_layers)
+        return rpn_head_at_cells(features, cells, self._parts["rpn_head"])
 
     def box_outputs(self, roi_features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Class logits float32 [R, K] and box deltas float32 [R, K, 4] of pooled features [R, n, n, C]."""
@@ -211,11 +166,119 @@ class MaskRCNN:
         """
         if class_ids is None:
             return self.mask_head(roi_features)
-        return mask_logits_of_class(self._mask_convs(roi_features), class_ids, self._double, self._last)
+        double, last = self._parts["mask_head"][-2:]
+        return mask_logits_of_class(self._mask_convs(roi_features), class_ids, double, last)
 
     def _count_update(self, training: bool) -> None:
         if training and self.updates_moving_statistics:
             self.moving_average_updates.assign_add(1)
+
+
+def variable_listing(network: MaskRCNN) -> list[str]:
+    """Return the listing that training prints at its start, in the original toolkit's form.
+
+    One line for each trainable variable, such as ``[#0001] conv1/kernel:0 => (7, 7, 3, 64)``.
+    """
+    return [
+        f"[#{number:04d}] {network.variable_name(variable)}:0 => {tuple(variable.shape)}"
+        for number, variable in enumerate(network.trainable_variables, start=1)
+    ]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The functional models of a network, and its layers with variables by part, in listing order.
+
+    Attributes:
+        mask_convs: the mask head without its last two layers.
+    """
+
+    feature_extractor: keras.Model
+    box_head: keras.Model
+    mask_head: keras.Model
+    mask_convs: keras.Model
+    layers: dict[str, list[keras.layers.Layer]]
+
+
+def _build_parts(
+    architecture: Architecture,
+    policy: keras.DTypePolicy,
+    initializers: Initializers,
+    batch_norm: Callable[..., BatchNorm],
+    frozen: Collection[str],
+) -> _Parts:
+    conv = functools.partial(_convolution, policy, initializers)
+    images = keras.Input((None, None, 3), name="images", dtype="float32")
+    backbone = BackboneLayers(width=architecture.width, conv=conv, batch_norm=batch_norm, dtype=policy, frozen=frozen)
+    built = architecture.backbone.build(images, architecture.nlayers, backbone)
+    stages = {stage.level: built[stage.layer] for stage in architecture.backbone.stages(architecture.nlayers)}
+    maps, fpn = build_fpn(stages, architecture, conv=conv, dtype=policy)
+    logits, deltas, rpn_head = build_rpn_head(maps, architecture, conv=conv, initializers=initializers)
+    outputs = {f"p{level}": maps[level] for level in architecture.levels}
+    feature_extractor = keras.Model(
+        images, {**outputs, "rpn_logits": logits, "rpn_deltas": deltas}, name="feature_extractor"
+    )
+    channels = maps[architecture.min_level].shape[-1]
+    box_head, box_layers = build_box_head(architecture, channels, dtype=policy, initializers=initializers)
+    mask_head, mask_convs, mask_layers = build_mask_head(
+        architecture, channels, conv=conv, dtype=policy, initializers=initializers
+    )
+    layers = {
+        "backbone": backbone.made,
+        "fpn": fpn,
+        "rpn_head": rpn_head,
+        "box_head": box_layers,
+        "mask_head": mask_layers,
+    }
+    return _Parts(feature_extractor, box_head, mask_head, mask_convs, layers)
+
+
+def _named_weights(
+    parts: Mapping[str, Sequence[keras.layers.Layer]],
+) -> list[tuple[str, keras.layers.Layer, str, Any]]:
+    """Return (part, layer, ``conv1/kernel``, weight) of each weight, in listing order."""
+    return [
+        (part, layer, f"{layer.name}/{weight.name}", weight)
+        for part, layers in parts.items()
+        for layer in layers
+        for weight in layer.weights
+    ]
+
+
+def _frozen_layers(architecture: Architecture, freeze_blocks: Collection[int]) -> set[str]:
+    """Return the names of the layers of some blocks of the backbone.
+
+    Raises:
+        InvalidInput: the backbone lacks a block.
+    """
+    blocks = architecture.backbone.blocks(architecture.nlayers)
+    if not set(freeze_blocks) <= set(blocks):
+        raise InvalidInput(
+            f"maskrcnnConfig.freezeBlocks: {list(freeze_blocks)} has blocks other than {', '.join(map(str, blocks))}"
+        )
+    return {layer for block in freeze_blocks for layer in blocks[block]}
+
+
+def _batch_norm(
+    policy: keras.DTypePolicy,
+    updates: tf.Variable,
+    name: str,
+    *,
+    sync_moments: SyncMoments | None,
+    freeze_bn: bool,
+    epsilon: float,
+    block_frozen: bool,
+    trainable: bool,
+) -> BatchNorm:
+    return BatchNorm(
+        epsilon=epsilon,
+        frozen=freeze_bn or block_frozen,
+        updates=updates,
+        sync_moments=sync_moments,
+        name=name,
+        trainable=trainable,
+        dtype=policy,
+    )
 
 
 def _convolution(

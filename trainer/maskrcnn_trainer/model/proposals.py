@@ -60,26 +60,13 @@ def propose(
     deltas = tf.stop_gradient(deltas)
     anchors = tf.convert_to_tensor(anchors, tf.float32)
 
-    longest = min(pre_nms_topn, max(sizes))
-    level_logits, level_deltas, level_anchors = [], [], []
-    first = 0
-    for size in sizes:
-        count = min(pre_nms_topn, size)
-        best, index = tf.math.top_k(logits[:, first : first + size], k=count)
-        index += first
-        pad = longest - count
-        level_logits.append(tf.pad(best, [[0, 0], [0, pad]], constant_values=-float("inf")))
-        level_deltas.append(tf.pad(tf.gather(deltas, index, batch_dims=1), [[0, 0], [0, pad], [0, 0]]))
-        level_anchors.append(tf.pad(tf.gather(anchors, index), [[0, 0], [0, pad], [0, 0]]))
-        first += size
-
-    candidates = tf.stack(level_logits, axis=1)
-    boxes = decode(tf.stack(level_deltas, axis=1), tf.stack(level_anchors, axis=1))
+    candidates, boxes = _best_of_levels(logits, deltas, anchors, sizes, pre_nms_topn)
     boxes = clip_to_image(boxes, *image_size)
     side = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
     # Sigmoid of a logit below about -100 is 0 in float32, the mark of a missing proposal.
     valid = (side > 0.0) & (side >= min_size) & (tf.sigmoid(candidates) > 0.0)
 
+    longest = candidates.shape[2]
     groups = batch * len(sizes)
     kept = nms.greedy_nms(
         tf.reshape(boxes, [groups, longest, 4]),
@@ -91,9 +78,44 @@ def propose(
     )
     total = len(sizes) * longest
     remaining = tf.where(tf.reshape(kept, [batch, total]), tf.reshape(candidates, [batch, total]), -float("inf"))
-    best, index = tf.math.top_k(remaining, k=min(post_nms_topn, total))
+    return _best_of_image(remaining, tf.reshape(boxes, [batch, total, 4]), post_nms_topn)
+
+
+def _best_of_levels(
+    logits: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor, sizes: Sequence[int], most: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the ``most`` best anchors of each level, decoded.
+
+    Returns:
+        (logits float32 [B, levels, n], boxes [B, levels, n, 4]), best first, n the smaller of ``most`` and the largest
+        level; smaller levels are filled up with logits of -infinity.
+    """
+    longest = min(most, max(sizes))
+    level_logits, level_deltas, level_anchors = [], [], []
+    first = 0
+    for size in sizes:
+        count = min(most, size)
+        best, index = tf.math.top_k(logits[:, first : first + size], k=count)
+        index += first
+        pad = longest - count
+        level_logits.append(tf.pad(best, [[0, 0], [0, pad]], constant_values=-float("inf")))
+        level_deltas.append(tf.pad(tf.gather(deltas, index, batch_dims=1), [[0, 0], [0, pad], [0, 0]]))
+        level_anchors.append(tf.pad(tf.gather(anchors, index), [[0, 0], [0, pad], [0, 0]]))
+        first += size
+    boxes = decode(tf.stack(level_deltas, axis=1), tf.stack(level_anchors, axis=1))
+    return tf.stack(level_logits, axis=1), boxes
+
+
+def _best_of_image(logits: tf.Tensor, boxes: tf.Tensor, most: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the ``most`` best boxes and their scores, filled up with zeros.
+
+    Args:
+        logits: float32 [B, N], -infinity for what isn't a proposal; boxes: [B, N, 4].
+    """
+    total = logits.shape[1]
+    best, index = tf.math.top_k(logits, k=min(most, total))
     scores = tf.sigmoid(best)
-    boxes = tf.gather(tf.reshape(boxes, [batch, total, 4]), index, batch_dims=1)
+    boxes = tf.gather(boxes, index, batch_dims=1)
     boxes = tf.where(scores[..., None] > 0.0, boxes, 0.0)
-    missing = post_nms_topn - min(post_nms_topn, total)
+    missing = most - min(most, total)
     return tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]), tf.pad(scores, [[0, 0], [0, missing]])

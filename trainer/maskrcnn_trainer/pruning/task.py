@@ -17,6 +17,7 @@ from maskrcnn_trainer.pruning.table import Cost, cost_lines, pruning_table
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
 from maskrcnn_trainer.spec import parse_spec
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
@@ -83,7 +84,7 @@ def prune_task(
     with (
         StopRequest() as stop,
         task_report(
-            "prune",
+            TaskName.PRUNE,
             output.parent,
             environment,
             started="Starting Mask R-CNN pruning.",

@@ -1,4 +1,4 @@
-"""Making way for the results of a fingerprint: what stands in the results directory is moved aside, never lost.
+"""Clearing a results directory for another fingerprint: what it holds is moved aside, never lost.
 
 Results of another fingerprint move to ``<step>.<8 digits of it>``. One such directory is kept, beside one of an attempt
 that left no results; results of the expected fingerprint that stand aside are moved back. Only what is ours is moved or
@@ -30,7 +30,7 @@ from maskrcnn_trainer.results.contents import (
     remove_ours,
     shown,
 )
-from maskrcnn_trainer.results.inputs import Input, holds, inputs_of, lies_in
+from maskrcnn_trainer.results.inputs import TaskInput, holds, inputs_of, lies_in
 from maskrcnn_trainer.results.run_file import Kind, Mark, read_mark
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import RUN_FILE
@@ -45,8 +45,8 @@ _MOVES_NOT = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS)
 
 
 @dataclass(frozen=True)
-class Way:
-    """What is to be done before a results directory is claimed.
+class Moves:
+    """Moves and deletions that clear a results directory, or bring back what it should hold, before it is claimed.
 
     Attributes:
         moved_to: where what stands there goes; None where it stays, or where nothing stands there.
@@ -59,7 +59,7 @@ class Way:
     moved_back: Path | None = None
 
 
-def make_way(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> None:
+def clear_results_dir(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> None:
     """Make the results directory free for the results of a step, or leave it where it holds such already.
 
     Args:
@@ -72,30 +72,30 @@ def make_way(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), ke
         TryAgain: the file system does not let us look or move.
     """
     while True:
-        way = way_for(results_dir, *fingerprints, task=task, key=key)
-        _carry_out(way, results_dir)
-        if way.moved_back is None:
+        moves = plan_moves(results_dir, *fingerprints, task=task, key=key)
+        _carry_out(moves, results_dir)
+        if moves.moved_back is None:
             return
         # it may have been changed by hand since
 
 
-def _carry_out(way: Way, results_dir: Path) -> None:
-    if way.moved_to is not None:
-        _rename(results_dir, way.moved_to)
-        log.info("%s holds other results; moved to %s", results_dir, way.moved_to.name)
-    for old in way.deleted:
+def _carry_out(moves: Moves, results_dir: Path) -> None:
+    if moves.moved_to is not None:
+        _rename(results_dir, moves.moved_to)
+        log.info("%s holds other results; moved to %s", results_dir, moves.moved_to.name)
+    for old in moves.deleted:
         left = remove_ours(old)
         if left:
             log.warning("%s is not deleted whole; it still holds %s", old, shown(left))
         else:
             log.info("%s, older results of this step, was deleted", old)
-    if way.moved_back is not None:
-        _rename(way.moved_back, results_dir)
-        log.info("%s holds results of this fingerprint; moved back", way.moved_back)
+    if moves.moved_back is not None:
+        _rename(moves.moved_back, results_dir)
+        log.info("%s holds results of this fingerprint; moved back", moves.moved_back)
 
 
-def way_for(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> Way:
-    """Decide what :func:`make_way` does, without doing it; raises what it raises."""
+def plan_moves(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> Moves:
+    """Decide what :func:`clear_results_dir` does, without doing it; raises what it raises."""
     expected = frozenset(fingerprints)
     aside = _asides(results_dir, expected)
     back = next((path for path, mark in aside.items() if not expected.isdisjoint(mark.fingerprints)), None)
@@ -105,28 +105,39 @@ def way_for(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key
         _require_elsewhere(inputs, results_dir)
         if back is not None:
             _require_movable(back, aside[back], inputs)
-        return Way(moved_back=back)
-    if not (stat.S_ISDIR(found) or results_dir.is_dir()):
-        raise InvalidInput(
-            f"{results_dir} is the results directory of this step, but a file or a broken link is there: move it "
-            "elsewhere, or rename the step",
-            reason=REASON,
-        )
-    link = first_link(results_dir)
-    if link is not None:
-        raise _refusal(results_dir, link)
+        return Moves(moved_back=back)
+    _require_directory_without_links(results_dir, found)
     mark = read_mark(results_dir)
     stays = _is_claimed_in_place(results_dir, mark, expected, key)
     changed = _changed_result(results_dir, mark, expected) if stays else None
     if stays and changed is None:
         _require_elsewhere(inputs, results_dir)
-        return Way()
+        return Moves()
     _require_movable(
         results_dir, mark, inputs, what=_OTHER if changed is None else f"{printable(changed)}, changed by hand"
     )
     _require_elsewhere(inputs, results_dir)
     if back is not None:
         _require_movable(back, aside[back], inputs)
+    moved_to = _name_aside(results_dir, mark, changed)
+    if changed is not None:
+        return Moves(moved_to, moved_back=back)
+    # an attempt that left nothing, such as at a mistyped path, takes the place of no results
+    spared = not holds_results(results_dir)
+    old = [
+        path
+        for path in aside
+        if path != back and _is_deletable(path, aside[path], inputs) and not (spared and holds_results(path))
+    ]
+    return Moves(moved_to, tuple(old), back)
+
+
+def _name_aside(results_dir: Path, mark: Mark, changed: str | None) -> Path:
+    """Return where the results directory moves to; log a warning where that is never deleted.
+
+    Args:
+        changed: the first file of a finished result that was changed by hand.
+    """
     if changed is not None:
         moved_to = _free(results_dir, "changed-{number}")
         log.warning(
@@ -136,20 +147,25 @@ def way_for(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key
             printable(changed),
             moved_to.name,
         )
-        return Way(moved_to, moved_back=back)
-    if mark.run is Kind.DAMAGED:
+    elif mark.run is Kind.DAMAGED:
         moved_to = _free(results_dir, "damaged-{number}")
         log.warning("%s: run.json is damaged; all goes to %s, which is never deleted", results_dir, moved_to.name)
     else:
         moved_to = _free(results_dir, digits(mark.fingerprints[0]), digits(mark.fingerprints[0]) + ".{number}")
-    # an attempt that left nothing, such as at a mistyped path, takes the place of no results
-    spared = not holds_results(results_dir)
-    old = [
-        path
-        for path in aside
-        if path != back and _is_deletable(path, aside[path], inputs) and not (spared and holds_results(path))
-    ]
-    return Way(moved_to, tuple(old), back)
+    return moved_to
+
+
+def _require_directory_without_links(results_dir: Path, mode: int) -> None:
+    """Raise InvalidInput unless a results directory is a directory, or leads to one, and no link is in it."""
+    if not (stat.S_ISDIR(mode) or results_dir.is_dir()):
+        raise InvalidInput(
+            f"{results_dir} is the results directory of this step, but a file or a broken link is there: move it "
+            "elsewhere, or rename the step",
+            reason=REASON,
+        )
+    link = first_link(results_dir)
+    if link is not None:
+        raise _refusal(results_dir, link)
 
 
 def digits(fingerprint: str) -> str:
@@ -194,7 +210,7 @@ def _changed_result(results_dir: Path, mark: Mark, expected: frozenset[str]) -> 
     return first_changed(results_dir) if read_result(results_dir, *expected) is None else None
 
 
-def _require_elsewhere(inputs: Sequence[Input], results_dir: Path) -> None:
+def _require_elsewhere(inputs: Sequence[TaskInput], results_dir: Path) -> None:
     """Raise InvalidInput where the task reads what it writes: an input in its results directory or above it."""
     for given in inputs:
         relation = "lies in" if lies_in(given, results_dir) else "contains" if holds(given, results_dir) else ""
@@ -206,7 +222,7 @@ def _require_elsewhere(inputs: Sequence[Input], results_dir: Path) -> None:
             )
 
 
-def _require_movable(directory: Path, mark: Mark, inputs: Sequence[Input], *, what: str = _OTHER) -> None:
+def _require_movable(directory: Path, mark: Mark, inputs: Sequence[TaskInput], *, what: str = _OTHER) -> None:
     """Raise InvalidInput unless a directory is ours whole and the task reads nothing in it.
 
     Args:
@@ -289,7 +305,7 @@ def _not_seen(path: Path, error: OSError) -> TaskError:
     return TryAgain(f"{path} cannot be looked at: {error.strerror}")
 
 
-def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[Input]) -> bool:
+def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[TaskInput]) -> bool:
     try:
         _require_movable(directory, mark, inputs)
         changed = first_changed(directory)

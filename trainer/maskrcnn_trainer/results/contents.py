@@ -26,6 +26,7 @@ from maskrcnn_trainer.results.ours import (
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.results.run_file import Kind, Mark
+from maskrcnn_trainer.shared.fingerprints import FINGERPRINT
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
 from maskrcnn_trainer.task.artifacts import is_foreign_report
@@ -241,7 +242,7 @@ def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
     try:
         with zipfile.ZipFile(directory / path) as archive:
             state = json.loads(stored_member(archive, "model.json"))["state"]
-        return state.get("fingerprint") is None
+        return state.get(FINGERPRINT) is None
     except (OSError, *DAMAGED_ZIP):
         return False
 

@@ -34,7 +34,7 @@ _QUOTED = re.compile(r"""["']([^"']+)["']""")
 
 
 @dataclass(frozen=True)
-class Input:
+class TaskInput:
     """A file, directory or pattern that a task reads.
 
     Attributes:
@@ -46,12 +46,12 @@ class Input:
     path: str
 
 
-def inputs_of(task: Sequence[str]) -> list[Input]:
+def inputs_of(task: Sequence[str]) -> list[TaskInput]:
     """Return the inputs that a command line names, those in its experiment spec too.
 
     An absolute path after a flag that is not known as an output counts as an input.
     """
-    found: list[Input] = []
+    found: list[TaskInput] = []
     flag = ""
     for argument in with_hyphens(task[1:]):
         name, equals, value = argument.partition("=")
@@ -60,19 +60,20 @@ def inputs_of(task: Sequence[str]) -> list[Input]:
             continue
         flag, value = (name, value) if equals and name.startswith("--") else (flag, argument)
         if value and flag not in _NO_INPUT_FLAGS and (flag in _INPUT_FLAGS or value.startswith("/")):
-            found.append(Input(flag, value))
+            found.append(TaskInput(flag, value))
         if flag in _SPEC_FLAGS:
-            found += [Input(f"{field} of {flag}", path) for field, path in _paths_in(value)]
+            found += [TaskInput(f"{field} of {flag}", path) for field, path in _paths_in(value)]
     return found
 
 
-def lies_in(given: Input, directory: Path) -> bool:
+def lies_in(given: TaskInput, directory: Path) -> bool:
     """Return whether an input, or a file that its pattern matches, is a directory or lies in it, links resolved."""
     path = str(real_path(given.path))
     if not glob.has_magic(path):
         return _is_in(Path(path), directory)
     folders: dict[Path, bool] = {}
-    for match in map(Path, itertools.chain([_literal_part(path)], glob.iglob(path, recursive=True))):  # noqa: PTH207
+    matches = glob.iglob(path, recursive=True)  # noqa: PTH207 - a pattern may be absolute
+    for match in map(Path, itertools.chain([_literal_part(path)], matches)):
         folder = match if match.is_symlink() else match.parent
         if folder not in folders:
             folders[folder] = _is_in(folder, directory)
@@ -81,7 +82,7 @@ def lies_in(given: Input, directory: Path) -> bool:
     return False
 
 
-def holds(given: Input, directory: Path) -> bool:
+def holds(given: TaskInput, directory: Path) -> bool:
     """Return whether an input is a directory above another one, links resolved; that one may be absent."""
     path = real_path(given.path)
     try:
@@ -105,7 +106,7 @@ def _literal_part(pattern: str) -> str:
 
 def _is_in(path: Path, directory: Path) -> bool:
     # first as it is spelled: resolved, a path through a link in the directory may lie elsewhere
-    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100
+    if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100 - links unresolved
         return True
     try:
         wanted = directory.stat()

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
-from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 
 LOGS = "logs"
@@ -27,11 +26,12 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 _LOCKS = frozenset(name for entry in TASKS.values() for name in entry.locks)
 # termination.json is written where the step runs without a cluster
 _ABOUT_THE_RUN = frozenset({RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE})
-_FILES_OF = {
-    name: _any_of([*map(re.escape, [*sorted(_ABOUT_THE_RUN), *entry.locks]), *entry.files])
-    for name, entry in TASKS.items()
-}
-_FILES = _any_of(pattern.pattern for pattern in _FILES_OF.values())
+_FILES = _any_of(
+    [
+        *map(re.escape, sorted(_ABOUT_THE_RUN | _LOCKS)),
+        *(pattern for entry in TASKS.values() for pattern in entry.files),
+    ]
+)
 _LOG_FILES = _any_of(LOG_FILES)
 _UNFINISHED = tuple(re.compile(pattern) for entry in TASKS.values() for pattern in entry.unfinished)
 # the second form is that of releases that wrote without a process id
@@ -56,11 +56,6 @@ def is_ours(path: str) -> bool:
         path: relative to the results directory, with slashes.
     """
     return is_log(path) or _FILES.fullmatch(path) is not None or is_temporary(path)
-
-
-def is_written_by(task: TaskName, path: str) -> bool:
-    """Return whether a task that ran to its end may have left a file, or its launch; a path as of :func:`is_ours`."""
-    return is_log(path) or _FILES_OF[task].fullmatch(path) is not None
 
 
 def is_deletable(path: str) -> bool:

@@ -18,14 +18,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.results.aside import make_way
+from maskrcnn_trainer.results.aside import clear_results_dir
 from maskrcnn_trainer.results.contents import printable
 from maskrcnn_trainer.results.leftovers import remove_leftovers
-from maskrcnn_trainer.results.run_file import Run, name_result, read_run
+from maskrcnn_trainer.results.run_file import RunRecord, name_result, read_run
 from maskrcnn_trainer.shared.messages import RUN_FILE
 from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
-from maskrcnn_trainer.task.artifacts import write_json_atomically
-from maskrcnn_trainer.task.files import make_directory
+from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def claim(
     older_fingerprints: Sequence[str] = (),
     task: Sequence[str] = (),
     key: str | None = None,
-) -> Run:
+) -> RunRecord:
     """Make this start the owner of the directory (index 0 only), after what else is there was moved aside.
 
     Args:
@@ -56,8 +55,8 @@ def claim(
         TryAgain: the file system does not let us look or move.
     """
     with _one_at_a_time(results_dir):
-        run = Run(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
-        make_way(results_dir, *run.fingerprints, task=task, key=key)
+        run = RunRecord(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
+        clear_results_dir(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)
         resumed = read_run(results_dir) is not None
         # first the result: other nodes look at it once run.json names this attempt
@@ -75,7 +74,8 @@ def _one_at_a_time(results_dir: Path) -> Iterator[None]:
     The lock ends with its process and leaves no file. Where a file system has none, such as NFS for a directory, two
     launches at the same moment are not kept apart; a Job's attempts follow each other anyway.
     """
-    above = next(parent for parent in Path(os.path.abspath(results_dir)).parents if parent.is_dir())  # noqa: PTH100
+    spelled = Path(os.path.abspath(results_dir))  # noqa: PTH100 - links unresolved
+    above = next(parent for parent in spelled.parents if parent.is_dir())
     with ExitStack() as stack:
         try:
             descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -112,7 +112,7 @@ def await_claim(
     attempt: int,
     stopping: Callable[[], bool] = lambda: False,
     poll_seconds: float = 0.5,
-) -> Run | None:
+) -> RunRecord | None:
     """Waits, without a limit of its own, until index 0 claimed the directory for this attempt.
 
     Returns:

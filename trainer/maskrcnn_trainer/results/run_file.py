@@ -14,9 +14,9 @@ from typing import Any
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunKey
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR
-from maskrcnn_trainer.task.artifacts import write_json_atomically
+from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
 """Bytes; run.json has 200, result.json a few thousand."""
@@ -26,7 +26,7 @@ _FINGERPRINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One start of one attempt at a step.
 
     Attributes:
@@ -50,11 +50,11 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            RunKey.VERSION: RUN_VERSION,
-            RunKey.EXPERIMENT_UID: self.experiment_uid,
-            RunKey.ATTEMPT: self.attempt,
+            RunFileKey.VERSION: RUN_VERSION,
+            RunFileKey.EXPERIMENT_UID: self.experiment_uid,
+            RunFileKey.ATTEMPT: self.attempt,
             **as_members(self.fingerprints),
-            RunKey.TOKEN: self.token,
+            RunFileKey.TOKEN: self.token,
         }
 
 
@@ -93,7 +93,7 @@ class Mark:
         return self.run_fingerprints or self.result_fingerprints
 
 
-def read_run(results_dir: Path) -> Run | None:
+def read_run(results_dir: Path) -> RunRecord | None:
     """Return the run that owns the directory, or None where nobody claimed it (or the file is unreadable)."""
     try:
         return _run_of(json.loads(read_regular(results_dir / RUN_FILE)))
@@ -111,7 +111,7 @@ def read_mark(results_dir: Path) -> Mark:
     run, content = _content(results_dir / RUN_FILE)
     read = _run_of(content)
     if run is Kind.OURS and (read is None or not _are_fingerprints(read.fingerprints)):
-        known = isinstance(content, dict) and {RunKey.EXPERIMENT_UID, RunKey.TOKEN} & content.keys()
+        known = isinstance(content, dict) and {RunFileKey.EXPERIMENT_UID, RunFileKey.TOKEN} & content.keys()
         run, read = (Kind.DAMAGED if known else Kind.FOREIGN), None
     result, content = _content(results_dir / RESULT_FILE)
     fingerprints = fingerprints_in(content) if isinstance(content, dict) else ()
@@ -153,14 +153,14 @@ def _are_fingerprints(values: tuple[str, ...]) -> bool:
     return bool(values) and all(_FINGERPRINT.fullmatch(value) for value in values)
 
 
-def _run_of(content: Any) -> Run | None:
+def _run_of(content: Any) -> RunRecord | None:
     try:
         *older, fingerprint = fingerprints_in(content)
-        return Run(
-            str(content[RunKey.EXPERIMENT_UID]),
-            int(content[RunKey.ATTEMPT]),
+        return RunRecord(
+            str(content[RunFileKey.EXPERIMENT_UID]),
+            int(content[RunFileKey.ATTEMPT]),
             fingerprint,
-            str(content[RunKey.TOKEN]),
+            str(content[RunFileKey.TOKEN]),
             tuple(older),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):

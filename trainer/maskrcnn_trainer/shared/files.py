@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 LONGEST_NAME = 255
 """Bytes of a file name that Linux and its file systems take (``NAME_MAX``)."""
@@ -50,8 +50,8 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{kept}{rest}")
 
 
-def open_unfinished(path: Path) -> tuple[Path, IO[bytes]]:
-    """Make the unfinished file of ``path`` and return its name and its stream, locked while the stream is open.
+def open_unfinished(path: Path) -> tuple[Path, FileIO]:
+    """Make the unfinished file of ``path`` and return its name and its raw stream, locked while that is open.
 
     The lock says that the writer lives (:func:`is_abandoned`). A file system without locks is used without.
 
@@ -61,7 +61,7 @@ def open_unfinished(path: Path) -> tuple[Path, IO[bytes]]:
     while True:
         aside = unfinished(path)
         with named_in_errors(path, temporary=aside):
-            stream = aside.open("xb")
+            stream = aside.open("x+b", buffering=0)
         try:
             with suppress(OSError):
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,14 +89,14 @@ def is_abandoned(path: Path) -> bool:
     return True
 
 
-def replace_file(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
-    """Write bytes beside ``path``, flush them to the disk, and rename them into place.
+@contextmanager
+def replacing(path: Path, *, before_rename: Callable[[], None] | None = None) -> Iterator[FileIO]:
+    """Give an unbuffered stream to write beside ``path``; after the block, flush it to the disk and rename it there.
 
-    A link at ``path`` is replaced, and what it leads to stays as it is.
+    A link at ``path`` is replaced, and what it leads to stays as it is. A block that raises leaves the old file.
 
     Args:
         path: replaced when it exists; the directory must exist.
-        payload: the whole content.
         before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
 
     Raises:
@@ -105,14 +105,21 @@ def replace_file(path: Path, payload: bytes, *, before_rename: Callable[[], None
     aside, stream = open_unfinished(path)
     with named_in_errors(path, temporary=aside), stream:
         try:
-            stream.write(payload)
-            stream.flush()
+            yield stream
             os.fsync(stream.fileno())
             if before_rename is not None:
                 before_rename()
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
+    """Replace the content of a file, or make it, with the arguments and errors of :func:`replacing`."""
+    with replacing(path, before_rename=before_rename) as stream:
+        rest = memoryview(payload)
+        while rest:
+            rest = rest[stream.write(rest) :]
 
 
 def open_regular(path: Path) -> BinaryIO:

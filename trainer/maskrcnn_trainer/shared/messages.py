@@ -105,6 +105,15 @@ class StatusKey(StrEnum):
     CHECKPOINT_STEP = "checkpointStep"
 
 
+class TaskStatus(StrEnum):
+    """Values of ``status`` in a line of ``status.json``."""
+
+    STARTED = "STARTED"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+
+
 class SenderKey(StrEnum):
     """Keys by which a posted report names its sender; the keys of its ``status.json`` line follow."""
 
@@ -115,18 +124,18 @@ class SenderKey(StrEnum):
     ATTEMPT = "attempt"
 
 
-class RunKey(StrEnum):
+class RunFileKey(StrEnum):
     """Keys of ``run.json``; :func:`fingerprints.as_members` makes the member of several fingerprints."""
 
     VERSION = "version"
     EXPERIMENT_UID = "experimentUid"
     ATTEMPT = "attempt"
     FINGERPRINT = fingerprints.FINGERPRINT
-    TOKEN = "token"  # noqa: S105
+    TOKEN = "token"  # noqa: S105 - the name of a key
 
 
 @dataclass(frozen=True)
-class Failure:
+class TaskFailure:
     """The error of a failed task.
 
     Attributes:
@@ -183,7 +192,7 @@ class TerminationMessage:
     metrics: Mapping[str, Number] = field(default_factory=dict)
     artifacts: Mapping[str, StoredArtifact] = field(default_factory=dict)
     checkpoint_step: int | None = None
-    error: Failure | None = None
+    error: TaskFailure | None = None
     up_to_date: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -249,7 +258,6 @@ class StatusRecord:
 
     Attributes:
         date, time: local time, as ``%m/%d/%Y`` and ``%H:%M:%S``.
-        status: STARTED, RUNNING, SUCCESS or FAILURE.
         eta, time_per_epoch: durations as ``H:MM:SS``.
         kpi: metrics of an evaluation; graphical: losses and rates of the training.
         checkpoint_step: training step of the newest checkpoint.
@@ -257,7 +265,7 @@ class StatusRecord:
 
     date: str
     time: str
-    status: str
+    status: TaskStatus
     message: str
     epoch: int | None = None
     max_epoch: int | None = None

@@ -69,7 +69,7 @@ def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
     loader = _Loader(text, most_levels)
     documents = []
     try:
-        while loader.check_data():  # type: ignore[no-untyped-call]
+        while loader.check_data():  # type: ignore[no-untyped-call]  # PyYAML's stubs lack its types
             documents.append(loader.get_data())
     finally:
         loader.dispose()
@@ -124,7 +124,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_document()
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs lack its types
         if self.check_event(yaml.AliasEvent):
             node = super().compose_node(parent, index)
             self._repeat(event.anchor, event.start_mark)

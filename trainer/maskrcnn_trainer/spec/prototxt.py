@@ -149,8 +149,9 @@ def message_class() -> type[Message]:
     file = descriptor_pb2.FileDescriptorProto(name="maskrcnn/experiment.proto", package=_PACKAGE, syntax="proto3")
     name = _describe(ExperimentSpec, file)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))  # type: ignore[no-untyped-call]
+    pool.Add(file)  # type: ignore[no-untyped-call]  # the stubs of protobuf lack its types
+    found = pool.FindMessageTypeByName(name)  # type: ignore[no-untyped-call]  # here too
+    return message_factory.GetMessageClass(found)
 
 
 def _kind_of(path: tuple[str, ...]) -> Kind | None:
@@ -189,7 +190,7 @@ def _without_faults(text: str) -> tuple[str, list[Problem]]:
     return text, problems
 
 
-class _Unreadable(Exception):  # noqa: N818 - it carries the problems
+class _Unreadable(Exception):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__()
         self.problems = problems

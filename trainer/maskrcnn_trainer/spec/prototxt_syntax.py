@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from google.protobuf import text_encoding  # type: ignore[attr-defined]
+from google.protobuf import text_encoding  # type: ignore[attr-defined]  # the stubs lack this module
 
 from maskrcnn_trainer.spec.prototxt_text import MAX_DEPTH, Token, tokens_of
 
@@ -45,7 +45,7 @@ class Fault:
     fatal: bool = False
 
 
-class _Fatal(Exception):  # noqa: N818 - it carries a fault
+class _Fatal(Exception):
     def __init__(self, start: int, words: str, path: FieldPath = ()) -> None:
         super().__init__(words)
         self.fault = Fault(path, start, start, words, fatal=True)

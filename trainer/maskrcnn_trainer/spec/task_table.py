@@ -19,7 +19,8 @@ TRAINING_LOCK, EVALUATIONS_FILE = ".train.lock", "evaluations.json"
 METRICS_FILE, DETECTIONS_FILE = "metrics.json", "detections.json"
 PRUNED_MODEL_FILE = "model.tlt"
 IMAGES_DIR, LABELS_DIR, PREDICTIONS_FILE = "images_annotated", "labels", "predictions.json"
-CALIBRATION_CACHE_FILE = "cal.bin"
+ONNX_FILE, ENCRYPTED_ONNX_FILE = "model.onnx", "model.etlt"
+CALIBRATION_CACHE_FILE, ENGINE_FILE = "cal.bin", "model.engine"
 DEEPSTREAM_CONFIG_FILE, DEEPSTREAM_LABELS_FILE = "nvinfer_config.txt", "labels.txt"
 
 SHARD = re.compile(r"(?P<tag>.+)-\d{5}-of-(?P<total>\d{5})\.tfrecord")
@@ -127,9 +128,9 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             description="Export a trained model as ONNX in float32, float16 or INT8, with what TensorRT and DeepStream "
             "need next to it.",
             files=(
-                r"model\.(?:onnx|etlt)",
+                rf"(?:{re.escape(ONNX_FILE)}|{re.escape(ENCRYPTED_ONNX_FILE)})",
                 re.escape(CALIBRATION_CACHE_FILE),
-                r"model\.engine(?:\.json)?",
+                rf"{re.escape(ENGINE_FILE)}(?:\.json)?",
                 re.escape(DEEPSTREAM_CONFIG_FILE),
                 re.escape(DEEPSTREAM_LABELS_FILE),
             ),

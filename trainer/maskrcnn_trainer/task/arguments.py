@@ -59,9 +59,9 @@ class IgnoredFlag(argparse.Action):
 
     def __call__(  # argparse's signature
         self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002
-        namespace: argparse.Namespace,  # noqa: ARG002
-        values: Any,  # noqa: ARG002
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - the signature of argparse
+        namespace: argparse.Namespace,  # noqa: ARG002 - as above
+        values: Any,  # noqa: ARG002 - as above
         option_string: str | None = None,
     ) -> None:
         log.warning("%s has no meaning here and is ignored", option_string)

@@ -21,16 +21,9 @@ from maskrcnn_trainer.shared.messages import (
     ResultKey,
     StatusKey,
 )
-from maskrcnn_trainer.task.files import write_atomically
 from maskrcnn_trainer.task.workspace import real_path
 
 PathLike = str | os.PathLike[str]
-
-
-def write_json_atomically(path: PathLike, content: Any, *, indent: int | None = None) -> None:
-    """Write ``content`` as JSON beside ``path``, flush it to the disk and rename it into place."""
-    text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
-    write_atomically(Path(path), text.encode())
 
 
 def artifact_files(path: PathLike) -> list[Path]:

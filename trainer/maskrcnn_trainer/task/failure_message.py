@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-from maskrcnn_trainer.shared.messages import ErrorKey, Failure
+from maskrcnn_trainer.shared.messages import ErrorKey, TaskFailure
 
-VARIABLE = "MASKRCNN_LAST_WORD_FD"
+VARIABLE = "MASKRCNN_FAILURE_MESSAGE_FD"
 
 
 def open_failure_message() -> int:
@@ -15,7 +15,7 @@ def open_failure_message() -> int:
     return os.memfd_create("failure-message")
 
 
-def send_failure(failure: Failure) -> bool:
+def send_failure(failure: TaskFailure) -> bool:
     """Write the failure to the launcher's descriptor; return False where there is no launcher that logs it."""
     descriptor = os.environ.get(VARIABLE, "")
     if not (descriptor.isascii() and descriptor.isdecimal()):
@@ -27,7 +27,7 @@ def send_failure(failure: Failure) -> bool:
     return True
 
 
-def read_failure_message(descriptor: int) -> Failure | None:
+def read_failure_message(descriptor: int) -> TaskFailure | None:
     """Return what the child wrote, or None; close the descriptor."""
     try:
         text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
@@ -37,6 +37,6 @@ def read_failure_message(descriptor: int) -> Failure | None:
         if not text:
             return None
         content = json.loads(text)
-        return Failure(reason=content[ErrorKey.REASON], message=content[ErrorKey.MESSAGE])
+        return TaskFailure(reason=content[ErrorKey.REASON], message=content[ErrorKey.MESSAGE])
     except (ValueError, TypeError, KeyError):  # cut off by a kill
         return None

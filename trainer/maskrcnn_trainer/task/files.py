@@ -1,12 +1,14 @@
-"""Directories and files of a task, with the errors that end it."""
+"""Directories and files of a task, JSON among them, with the errors that end it."""
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
 from maskrcnn_trainer.shared.files import replace_file
@@ -81,3 +83,23 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
         if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{path}: no space left for {len(payload)} bytes: {error.strerror}") from error
         raise
+
+
+def write_json_atomically(path: str | os.PathLike[str], content: Any, *, indent: int | None = None) -> None:
+    """Write a value as JSON as :func:`write_atomically` does, with a newline at its end.
+
+    Raises:
+        WorkspaceFull: no space, or no quota, is left.
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
+    write_atomically(Path(path), text.encode())
+
+
+def compact_json(content: Any) -> bytes:
+    """Return a value as JSON in UTF-8 without spaces; a byte of a file name that isn't text becomes a question mark.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import ssl
 import threading
@@ -18,17 +17,13 @@ from typing import Any, Protocol
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.messages import StatusKey
 from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.files import compact_json
 
 logger = logging.getLogger(__name__)
 
 POST_INTERVAL_SECONDS = 30.0
 POST_TIMEOUT_SECONDS = 10.0
 EXPLANATION_BYTES = 500
-
-
-def compact_json(content: Any) -> bytes:
-    """``content`` as JSON in UTF-8 without spaces; what a file name holds that is no text becomes a question mark."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
 
 
 class Poster(Protocol):
@@ -103,7 +98,8 @@ class HttpPoster:
             if self._token_file is not None:
                 headers["Authorization"] = f"Bearer {Path(self._token_file).read_text(encoding='utf-8').strip()}"
             context = ssl.create_default_context(cafile=self._ca_file) if self._url.startswith("https://") else None
-            request = urllib.request.Request(self._url, data=compact_json(record), headers=headers)  # noqa: S310 - checked
+            payload = compact_json(record)
+            request = urllib.request.Request(self._url, data=payload, headers=headers)  # noqa: S310 - checked
             opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
             opener.open(request, timeout=POST_TIMEOUT_SECONDS).close()
             self._failing = False

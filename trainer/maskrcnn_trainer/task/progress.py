@@ -15,8 +15,9 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
+from maskrcnn_trainer.shared.text import format_seconds
 from maskrcnn_trainer.spelling import as_written
-from maskrcnn_trainer.task.reporter import Reporter, format_seconds
+from maskrcnn_trainer.task.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +220,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override]
+    def stream(self) -> TextIO:  # type: ignore[override]  # a property in place of an attribute
         return sys.stderr
 
 

@@ -22,58 +22,41 @@ from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
     RESULT_FILE,
     STATUS_FILE,
-    Failure,
     Result,
     Sender,
     StatusRecord,
     StoredArtifact,
+    TaskFailure,
+    TaskStatus,
     TerminationMessage,
     finite_numbers,
 )
+from maskrcnn_trainer.shared.text import format_seconds
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.artifacts import (
     PathLike,
     artifact_bytes,
     artifact_sha256,
     is_foreign_report,
     is_foreign_result,
-    read_result,
-    write_json_atomically,
 )
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failure_message import send_failure
-from maskrcnn_trainer.task.files import make_directory
-from maskrcnn_trainer.task.posting import HttpPoster, Poster, compact_json
+from maskrcnn_trainer.task.files import compact_json, make_directory, write_json_atomically
+from maskrcnn_trainer.task.posting import HttpPoster, Poster
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 from maskrcnn_trainer.task.workspace import manifest_path
-
-__all__ = [
-    "Reporter",
-    "TaskEnvironment",
-    "describe_error",
-    "format_seconds",
-    "read_result",
-    "task_report",
-    "termination_message",
-    "write_json_atomically",
-    "write_termination_message",
-]
 
 logger = logging.getLogger(__name__)
 
 REPORTED_PACKAGES = ("maskrcnn-operator", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "pycocotools")
 
 
-def format_seconds(seconds: float) -> str:
-    """A duration as ``H:MM:SS``, rounded to the second: 750.4 is ``0:12:30``, a day and a half is ``36:00:00``."""
-    whole = max(0, round(seconds))
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
 class Reporter:
     """Writes what a task does into its results directory, its termination log and to its report server.
 
     Args:
-        task: the task's name, such as ``train``.
+        task: name of the task on the command line, such as ``dataset_convert``.
         results_dir: where status.json and result.json go; created when absent.
         environment: the task's environment variables.
         rank: a reporter of any rank but 0 says nothing and writes nothing.
@@ -137,7 +120,7 @@ class Reporter:
                 self._poster = HttpPoster(self.environment)
             except InvalidInput as error:
                 logger.warning("Progress is not posted: %s", error)
-        self._record("STARTED", message)
+        self._record(TaskStatus.STARTED, message)
 
     def accepted(self) -> None:
         """Say that the task is about to change its outputs: a result.json of an earlier run is removed.
@@ -176,7 +159,7 @@ class Reporter:
         if self.silent:
             return
         self._record(
-            "RUNNING",
+            TaskStatus.RUNNING,
             message,
             epoch=epoch,
             max_epoch=max_epoch,
@@ -232,7 +215,7 @@ class Reporter:
         write_json_atomically(self.results_dir / RESULT_FILE, result.to_json(), indent=2)
         self.finished = True
         self._checkpoint_step = ended.checkpoint_step
-        self._record("SUCCESS", message, kpi=ended.metrics)
+        self._record(TaskStatus.SUCCESS, message, kpi=ended.metrics)
         self._close(ended)
 
     def failed(self, error: BaseException) -> int:
@@ -241,14 +224,14 @@ class Reporter:
         if self.silent or self.finished:
             return code
         self.finished = True
-        self._record("FAILURE", message)
+        self._record(TaskStatus.FAILURE, message)
         self._close(
             termination_message(
                 self.task,
                 code,
                 self.environment,
                 checkpoint_step=self._checkpoint_step,
-                error=Failure(reason, message),
+                error=TaskFailure(reason, message),
             )
         )
         return code
@@ -258,7 +241,7 @@ class Reporter:
         if self._poster is not None:
             self._poster.close()
 
-    def _record(self, status: str, message: str, **fields: Any) -> None:
+    def _record(self, status: TaskStatus, message: str, **fields: Any) -> None:
         now = datetime.now()  # as a clock on the wall, beside the log lines
         record = StatusRecord(
             date=now.strftime("%m/%d/%Y"),
@@ -297,7 +280,7 @@ class Reporter:
 
 @contextlib.contextmanager
 def task_report(
-    task: str,
+    task: TaskName,
     results_dir: PathLike,
     environment: TaskEnvironment | None = None,
     *,
@@ -311,12 +294,12 @@ def task_report(
     called ``succeeded``.
     A rank other than 0 leaves its failure to the launcher, which tells it where rank 0 has not.
     """
-    reporter = Reporter(task, results_dir, environment or TaskEnvironment.from_environ(), **options)
+    reporter = Reporter(task.command, results_dir, environment or TaskEnvironment.from_environ(), **options)
     try:
         reporter.started(started)
         yield reporter
         if not (reporter.finished or reporter.silent):
-            raise RuntimeError(f"{task} ended without saying that it succeeded")
+            raise RuntimeError(f"{task.command} ended without saying that it succeeded")
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code in (None, EXIT_OK):
             raise
@@ -325,10 +308,10 @@ def task_report(
             # a stop is no failure, and one rank of a worker group reports it
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
         elif isinstance(error, SystemExit) or as_task_error(error) is not None:
-            if not (reporter.silent and send_failure(Failure(*describe_error(error)[1:]))):
+            if not (reporter.silent and send_failure(TaskFailure(*describe_error(error)[1:]))):
                 logger.error("%s", describe_error(error)[2])
         else:
-            logger.exception("%s failed", task)
+            logger.exception("%s failed", task.command)
         raise SystemExit(code) from error
 
 

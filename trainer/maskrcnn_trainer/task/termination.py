@@ -12,15 +12,15 @@ from typing import Any
 from maskrcnn_trainer.shared.files import open_in_place
 from maskrcnn_trainer.shared.messages import (
     ErrorKey,
-    Failure,
     ResultKey,
     StoredArtifact,
+    TaskFailure,
     TerminationMessage,
     finite_numbers,
 )
 from maskrcnn_trainer.task.artifacts import PathLike
 from maskrcnn_trainer.task.environment import TaskEnvironment
-from maskrcnn_trainer.task.posting import compact_json
+from maskrcnn_trainer.task.files import compact_json
 from maskrcnn_trainer.task.workspace import manifest_path
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def termination_message(
     metrics: Mapping[str, Any] | None = None,
     artifacts: Mapping[str, StoredArtifact] | None = None,
     checkpoint_step: int | None = None,
-    error: Failure | None = None,
+    error: TaskFailure | None = None,
     up_to_date: bool = False,
 ) -> TerminationMessage:
     """Return how a task ended, for its termination message.

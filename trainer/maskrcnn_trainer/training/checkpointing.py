@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from maskrcnn_trainer.evaluation.validation import Validation
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model_files.model_file import ModelFile
-from maskrcnn_trainer.shared.fingerprints import as_members
+from maskrcnn_trainer.shared.fingerprints import FINGERPRINT, as_members
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.task.reporter import Reporter
 from maskrcnn_trainer.task.stopping import StopRequest
@@ -66,7 +66,7 @@ class CheckpointWriter:
             variables={name: variable.numpy() for name, variable in self.network.named_variables.items()},
             optimizer=training_state(self.step, self.network),
             state={
-                "fingerprint": None,
+                FINGERPRINT: None,
                 "ranks": self.ranks,
                 "records": len(self.data.records),
                 "recordsDigest": self.data.records_digest,

@@ -7,6 +7,7 @@ import os
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
 from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
@@ -66,7 +67,7 @@ def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
     try:
         read_inputs(arguments.experiment_spec, quiet=True)
     except TaskError:
-        with task_report("train", results_dir, environment, started=STARTED, rank=node_rank):
+        with task_report(TaskName.TRAIN, results_dir, environment, started=STARTED, rank=node_rank):
             raise
 
 

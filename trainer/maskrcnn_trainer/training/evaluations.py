@@ -23,7 +23,8 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_text
 from maskrcnn_trainer.spec import ExperimentSpec
 from maskrcnn_trainer.spec.task_table import EVALUATIONS_FILE
-from maskrcnn_trainer.task.artifacts import file_sha256, write_json_atomically
+from maskrcnn_trainer.task.artifacts import file_sha256
+from maskrcnn_trainer.task.files import write_json_atomically
 
 log = logging.getLogger(__name__)
 

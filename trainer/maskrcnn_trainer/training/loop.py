@@ -1,9 +1,10 @@
-"""The training loop: one step after another, on this rank's batches."""
+"""The training loop: one step after another on this rank's batches, with checkpoints and evaluations between them."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from maskrcnn_trainer.data.faults import named_faults
 from maskrcnn_trainer.data.pipeline import training_dataset
-from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.errors import InvalidInput, Stopped
 from maskrcnn_trainer.spec import ExperimentSpec, StepPlan
-from maskrcnn_trainer.task.progress import ProgressMeter
+from maskrcnn_trainer.task.progress import ProgressMeter, progress_bar
 from maskrcnn_trainer.task.stopping import StopRequest
+from maskrcnn_trainer.training.checkpointing import CheckpointEvaluator, CheckpointWriter
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.not_finite import not_finite
 from maskrcnn_trainer.training.position import DataProgress
@@ -23,18 +25,7 @@ from maskrcnn_trainer.training.preparation import TrainingData
 from maskrcnn_trainer.training.step import TrainStep
 from maskrcnn_trainer.training.telemetry import Telemetry
 
-
-@dataclass(frozen=True)
-class StepDone:
-    """A step that all ranks have done.
-
-    Attributes:
-        number: steps done, this one included.
-        stop: a rank received a request to stop, and this isn't the last step.
-    """
-
-    number: int
-    stop: bool
+log = logging.getLogger(__name__)
 
 
 def training_batches(
@@ -66,38 +57,70 @@ def training_batches(
     return named_faults(dataset, data.records, records_of, data.class_map)
 
 
-def training_steps(
-    step: TrainStep,
-    batches: Iterator[Any],
-    *,
-    plan: StepPlan,
-    progress: DataProgress,
-    stop: StopRequest,
-    telemetry: Telemetry,
-    meter: ProgressMeter,
-) -> Iterator[StepDone]:
-    """Train to the last step of the plan, report each step, and yield it.
+@dataclass(frozen=True)
+class TrainingLoop:
+    """The steps of a training, with the checkpoints and evaluations between them.
 
-    Args:
+    Attributes:
         step: trains on one batch; its step counter is where the loop begins.
-        batches: at least as many as steps are left.
-        stop: ends the training on all ranks after the same step; the caller does that.
-
-    Raises:
-        InvalidInput: the loss or the gradients are not finite any more.
+        stop: ends the training on all ranks after the same step.
     """
-    done = int(step.step.numpy())
-    while done < plan.total_steps:
+
+    step: TrainStep
+    plan: StepPlan
+    progress: DataProgress
+    context: DistributedContext
+    stop: StopRequest
+    telemetry: Telemetry
+    writer: CheckpointWriter
+    evaluator: CheckpointEvaluator
+
+    def run(self, make_batches: Callable[[], Iterator[Any]]) -> None:
+        """Train to the last step of the plan; at each step that is evaluated, write a checkpoint before that.
+
+        Args:
+            make_batches: gives at least as many batches as steps are left; called where there are any.
+
+        Raises:
+            Stopped: on request, after a checkpoint of the step reached.
+            InvalidInput: the loss or the gradients are not finite any more.
+        """
+        total = self.plan.total_steps
+        done = int(self.step.step.numpy())
+        # A run that was cut off between a checkpoint and its evaluation makes up for it.
+        if done and self.plan.is_evaluated_at(done):
+            self.evaluator.evaluate(done)
+        with progress_bar("Training", total, "steps", initial=done, log=log) as meter:
+            batches = make_batches() if done < total else iter(())
+            while done < total:
+                stopping = self._train_step(batches, done, meter)
+                done += 1
+                if stopping or self.plan.is_evaluated_at(done):
+                    self.writer.write(done)
+                if stopping:
+                    self.context.barrier_and_shutdown()
+                    raise Stopped(
+                        f"Training was stopped on request after step {done}; run it again to resume from there"
+                    )
+                if self.plan.is_evaluated_at(done):
+                    self.evaluator.evaluate(done)
+
+    def _train_step(self, batches: Iterator[Any], done: int, meter: ProgressMeter) -> bool:
+        """Train on the next batch after ``done`` steps and report it; return whether the training stops after it.
+
+        It does where a rank received a request to stop, and this isn't the last step.
+        """
         started = time.monotonic()
         # The request to stop is reduced with the gradients: all ranks see it after the same step.
-        flags = tf.constant([1.0 if stop.asked else 0.0])
-        measured = step(next(batches), flags)
+        flags = tf.constant([1.0 if self.stop.asked else 0.0])
+        measured = self.step(next(batches), flags)
         if not bool(measured["finite"]):
-            raise InvalidInput(not_finite(done + 1, measured, step), reason="LossNotFinite")
-        images_before, images = progress.after(done).images, progress.after(done + 1).images
+            raise InvalidInput(not_finite(done + 1, measured, self.step), reason="LossNotFinite")
+        images_before, images = self.progress.after(done).images, self.progress.after(done + 1).images
         done += 1
-        telemetry.step(done, plan.epoch_of(images), measured, time.monotonic() - started, meter)
-        finished = plan.epochs_finished(images)
-        if finished > plan.epochs_finished(images_before):
-            telemetry.epoch_finished(finished, done)
-        yield StepDone(done, stop=float(measured["flags"][0]) > 0 and done < plan.total_steps)
+        seconds = time.monotonic() - started
+        self.telemetry.step(done, self.plan.epoch_of(images), measured, seconds, meter)
+        finished = self.plan.epochs_finished(images)
+        if finished > self.plan.epochs_finished(images_before):
+            self.telemetry.epoch_finished(finished, done)
+        return float(measured["flags"][0]) > 0 and done < self.plan.total_steps

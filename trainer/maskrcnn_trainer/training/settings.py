@@ -21,7 +21,7 @@ class TrainSettings:
         seed: of all draws.
         momentum, l1_weight_decay, l2_weight_decay, global_gradient_clip_ratio: of the update.
         rpn_batch_size_per_im: anchors sampled an image, the divisor of the RPN score loss.
-        pre_nms_topn, post_nms_topn, nms_threshold, rpn_min_size: of the proposals in training.
+        pre_nms_topn, post_nms_topn, rpn_nms_threshold, rpn_min_size: of the proposals in training.
         sampling: of the regions of interest.
         mask_resolution: side of a predicted mask; crops have half of it for masks, a quarter for boxes.
         rpn_box_loss_weight, fast_rcnn_box_loss_weight, mrcnn_weight_loss_mask: weights of three losses.
@@ -36,7 +36,7 @@ class TrainSettings:
     rpn_batch_size_per_im: int = 256
     pre_nms_topn: int = 2000
     post_nms_topn: int = 1000
-    nms_threshold: float = 0.7
+    rpn_nms_threshold: float = 0.7
     rpn_min_size: float = 0.0
     sampling: RoiSampling = field(default_factory=RoiSampling)
     mask_resolution: int = 28
@@ -58,7 +58,7 @@ class TrainSettings:
             rpn_batch_size_per_im=model.rpn_batch_size_per_im,
             pre_nms_topn=model.train_rpn_pre_nms_topn,
             post_nms_topn=model.train_rpn_post_nms_topn,
-            nms_threshold=model.train_rpn_nms_threshold,
+            rpn_nms_threshold=model.train_rpn_nms_threshold,
             rpn_min_size=model.rpn_min_size,
             sampling=RoiSampling(
                 batch_size_per_im=model.batch_size_per_im,

@@ -239,7 +239,7 @@ class TrainStep:
             self.image_size,
             pre_nms_topn=settings.pre_nms_topn,
             post_nms_topn=settings.post_nms_topn,
-            nms_threshold=settings.nms_threshold,
+            nms_threshold=settings.rpn_nms_threshold,
             min_size=settings.rpn_min_size,
             compiled=self._compiled,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, only_training, ownership_guard
+from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures
 from maskrcnn_trainer.task.reporter import Reporter, task_report
@@ -53,7 +54,7 @@ def train_task(
         only_training(directory, token) if context.rank == 0 else nullcontext(),
         StopRequest() as stop,
         task_report(
-            "train",
+            TaskName.TRAIN,
             directory,
             environment,
             started=STARTED,

@@ -6,16 +6,14 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
-from maskrcnn_trainer.errors import Stopped
 from maskrcnn_trainer.evaluation.validation import Validation
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.listing import variable_listing
-from maskrcnn_trainer.model.network import MaskRCNN
-from maskrcnn_trainer.spec import ExperimentSpec
+from maskrcnn_trainer.model.network import MaskRCNN, variable_listing
+from maskrcnn_trainer.spec import ExperimentSpec, StepPlan
 from maskrcnn_trainer.task.files import make_directory
-from maskrcnn_trainer.task.progress import progress_bar
 from maskrcnn_trainer.task.reporter import Reporter
 from maskrcnn_trainer.task.runtime import compute_dtype, describe_runtime
 from maskrcnn_trainer.task.stopping import StopRequest
@@ -26,7 +24,7 @@ from maskrcnn_trainer.training.continuation import find_continuation
 from maskrcnn_trainer.training.distributed import DistributedContext
 from maskrcnn_trainer.training.evaluations import validation_identity
 from maskrcnn_trainer.training.initial_model import find_initial_model, load_initial_state
-from maskrcnn_trainer.training.loop import training_batches, training_steps
+from maskrcnn_trainer.training.loop import TrainingLoop, training_batches
 from maskrcnn_trainer.training.position import DataProgress
 from maskrcnn_trainer.training.preparation import prepare_data
 from maskrcnn_trainer.training.settings import TrainSettings
@@ -85,8 +83,6 @@ def train(
     anchors = generate_anchors(initial.architecture, image_size)
     settings = TrainSettings.from_spec(spec, ranks=context.size)
     step = TrainStep(network, settings, anchors, image_size, average=context.reduce_gradients)
-    for line in ("================ TRAINABLE VARIABLES ==================", *variable_listing(network)):
-        log.info("%s", line)
 
     # weights and state of the optimizer
     load_initial_state(initial, network, step, context, reporter, key=key)
@@ -102,44 +98,40 @@ def train(
     reporter.accepted()
 
     # loop
-    telemetry = Telemetry(
+    telemetry = _telemetry(spec, store, reporter, plan, progress)
+    loop = TrainingLoop(
+        step,
+        plan,
+        progress,
+        context,
+        stop,
+        telemetry,
+        CheckpointWriter(store, spec, data, network, step, progress, context.size, fingerprints, reporter),
+        CheckpointEvaluator(
+            store, data, validation, progress, context, stop, telemetry, previews=spec.visualize_images_summary
+        ),
+    )
+    with closing(telemetry):
+        loop.run(partial(training_batches, spec, data, anchors, context, progress))
+    return plan.total_steps
+
+
+def _telemetry(
+    spec: ExperimentSpec, store: CheckpointStore | None, reporter: Reporter, plan: StepPlan, progress: DataProgress
+) -> Telemetry:
+    return Telemetry(
         make_directory(store.directory / "logs" / "tensorboard") if store is not None else None,
         reporter,
         plan,
         images_per_step=progress.images_per_step,
         logging_frequency=spec.logging_frequency,
     )
-    writer = CheckpointWriter(store, spec, data, network, step, progress, context.size, fingerprints, reporter)
-    evaluator = CheckpointEvaluator(
-        store, data, validation, progress, context, stop, telemetry, previews=spec.visualize_images_summary
-    )
-    with closing(telemetry):
-        done = int(step.step.numpy())
-        # A run that was cut off between a checkpoint and its evaluation makes up for it.
-        if done and plan.is_evaluated_at(done):
-            evaluator.evaluate(done)
-        with progress_bar("Training", plan.total_steps, "steps", initial=done, log=log) as meter:
-            batches = training_batches(spec, data, anchors, context, progress) if done < plan.total_steps else iter(())
-            for reached in training_steps(
-                step, batches, plan=plan, progress=progress, stop=stop, telemetry=telemetry, meter=meter
-            ):
-                done = reached.number
-                if reached.stop or plan.is_evaluated_at(done):
-                    writer.write(done)
-                if reached.stop:
-                    context.barrier_and_shutdown()
-                    raise Stopped(
-                        f"Training was stopped on request after step {done}; run it again to resume from there"
-                    )
-                if plan.is_evaluated_at(done):
-                    evaluator.evaluate(done)
-    return plan.total_steps
 
 
 def _build_network(spec: ExperimentSpec, architecture: Architecture, context: DistributedContext) -> MaskRCNN:
     dtype = compute_dtype(spec.use_amp)
     log.info("%s", describe_runtime(dtype, processes=context.size, threads=context.threads))
-    return MaskRCNN(
+    network = MaskRCNN(
         architecture,
         freeze_bn=spec.maskrcnn_config.freeze_bn,
         freeze_blocks=spec.maskrcnn_config.freeze_blocks,
@@ -147,3 +139,6 @@ def _build_network(spec: ExperimentSpec, architecture: Architecture, context: Di
         sync_moments=context.sync_moments,
         seed=spec.seed,
     )
+    for line in ("================ TRAINABLE VARIABLES ==================", *variable_listing(network)):
+        log.info("%s", line)
+    return network

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
-from maskrcnn_trainer.shared.files import named_in_errors, open_regular, unfinished
+from maskrcnn_trainer.shared.files import open_regular, replacing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -43,10 +43,9 @@ def stored_batches(
     """
     import h5py
 
-    aside = unfinished(path)
     try:
-        with named_in_errors(path, temporary=aside), aside.open("x+b", buffering=0) as target:
-            spill = _Spill(target)
+        with replacing(path, before_rename=before_rename) as stream:
+            spill = _Spill(stream)
             with h5py.File(spill, "w") as file:
                 count = 0
                 for number, batch in enumerate(batches):
@@ -59,16 +58,10 @@ def stored_batches(
                     yield batch
                 file.attrs["count"] = count
             spill.check()
-            os.fsync(target.fileno())
-            if before_rename is not None:
-                before_rename()
-            aside.replace(path)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{path}: no space left for the tensor file: {error.strerror}") from error
         raise
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 class _Spill(io.RawIOBase):

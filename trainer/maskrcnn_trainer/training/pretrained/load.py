@@ -119,16 +119,15 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
     variables = network.named_variables
     for name, variable in variables.items():
         value = source.values.get(name)
-        differs = value is not None and tuple(value.shape) != tuple(variable.shape)
-        if differs:
-            mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(variable.shape)} here"  # type: ignore[union-attr]
+        if value is not None and tuple(value.shape) != tuple(variable.shape):
+            mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(variable.shape)} here"
         matched = _match(skip, name, network.network_path(name))
         if matched is not None:
             what = "the name" if matched == name else f"the path {matched.partition('/')[0]}/..."
             skipped[name] = f"skipCheckpointVariables matches {what}"
         elif value is None:
             not_found[name] = "not in the file"
-        elif not differs:
+        elif name not in mismatched:
             if not np.all(np.isfinite(value)):
                 raise InvalidInput(f"checkpoint: {path}: {name} holds values that are not finite")
             fitting.append((name, value))

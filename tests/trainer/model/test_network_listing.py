@@ -7,8 +7,7 @@ import math
 import pytest
 
 from maskrcnn_trainer.model.architecture import Architecture
-from maskrcnn_trainer.model.listing import variable_listing
-from maskrcnn_trainer.model.network import MaskRCNN
+from maskrcnn_trainer.model.network import MaskRCNN, variable_listing
 
 pytestmark = pytest.mark.trainer
 

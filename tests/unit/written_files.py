@@ -1,0 +1,23 @@
+"""The files that the table of tasks allows one task to leave."""
+
+from __future__ import annotations
+
+import re
+
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import TASKS
+
+COMMON = (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE)
+
+
+def is_written_by(task: TaskName, path: str) -> bool:
+    """Return whether a task that ran to its end may have left a file, or its launch.
+
+    Args:
+        path: relative to the results directory, with slashes.
+    """
+    entry = TASKS[task]
+    if path.startswith("logs/") or path in (*COMMON, *entry.locks):
+        return True
+    return any(re.fullmatch(pattern, path) for pattern in entry.files)

@@ -1,0 +1,93 @@
+"""The dataset_convert task, from COCO images and annotations to TFRecords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskrcnn_trainer.conversion.dataset import ConversionSummary, convert_dataset
+from maskrcnn_trainer.conversion.interruption import stopping_on_sigterm
+from maskrcnn_trainer.results.leftovers import remove_leftovers
+from maskrcnn_trainer.results.ownership import ownership_guard
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.task.cpus import task_threads
+from maskrcnn_trainer.task.environment import TaskEnvironment
+from maskrcnn_trainer.task.progress import ReportedProgress
+from maskrcnn_trainer.task.reporter import task_report
+
+
+def convert_task(
+    *,
+    image_dir: str,
+    annotations_file: str,
+    output_dir: Path,
+    results_dir: Path,
+    tag: str | None,
+    num_shards: int,
+    include_mask: bool,
+    skip_bad_images: bool,
+    crowd_as_objects: bool,
+    environment: TaskEnvironment,
+    token: str | None,
+) -> None:
+    """``maskrcnn dataset_convert``: writes the records and the file of warnings, and reports them.
+
+    Args:
+        output_dir: the records go here; ``results_dir``: the reports do, which may be another directory.
+    """
+    guard = ownership_guard(results_dir, token)
+    processes = task_threads()
+    with (
+        stopping_on_sigterm(),
+        task_report(
+            TaskName.DATASET_CONVERT,
+            results_dir,
+            environment,
+            started="Starting tfrecords conversion.",
+            threads=processes,
+            before_write=guard,
+        ) as reporter,
+    ):
+
+        def before_publish() -> None:
+            guard()
+            reporter.accepted()
+            for directory in {results_dir, output_dir}:
+                remove_leftovers(directory)
+
+        with ReportedProgress(reporter, "Converting", "images") as progress:
+            summary = convert_dataset(
+                image_dir,
+                annotations_file,
+                output_dir,
+                tag=tag,
+                num_shards=num_shards,
+                include_mask=include_mask,
+                skip_bad_images=skip_bad_images,
+                crowd_as_objects=crowd_as_objects,
+                processes=processes,
+                progress=progress.at,
+                before_publish=before_publish,
+            )
+        reporter.succeeded(
+            "Conversion finished successfully.", metrics=metrics_of(summary), artifacts=artifacts_of(summary)
+        )
+
+
+def metrics_of(summary: ConversionSummary) -> dict[str, float]:
+    """The numbers of a conversion under the names that are reported."""
+    return {
+        "images": summary.images,
+        "skipped_images": summary.skipped_images,
+        "objects": summary.objects,
+        "skipped_objects": summary.skipped,
+        "warned_images": summary.warned_images,
+        "seconds": round(summary.seconds, 3),
+    }
+
+
+def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
+    """What a conversion left behind."""
+    artifacts = {"records": summary.pattern}
+    if summary.warnings_file is not None:
+        artifacts["warnings"] = summary.warnings_file
+    return artifacts
