@@ -69,14 +69,16 @@ lint: setup ## ruff, mypy, import contracts, and whether generated files are up 
 	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md
 	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/metrics.md
 	$(VENV)/python scripts/chart_readme.py --check
+	$(VENV)/python scripts/reasons_table.py --check
 	@cmp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 
-manifests: setup ## the CustomResourceDefinition, docs/api.md and docs/metrics.md, made from the types
+manifests: setup ## the CustomResourceDefinition, docs/api.md, docs/metrics.md, and the advice on each reason in docs/operations.md
 	$(call generate,maskrcnn_operator.api.crd,crds/maskrcnn.dev_maskrcnnexperiments.yaml)
 	$(call generate,maskrcnn_operator.api.docs,docs/api.md)
 	$(call generate,maskrcnn_operator.metrics.docs,docs/metrics.md)
 	@cp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 	$(VENV)/python scripts/chart_readme.py
+	$(VENV)/python scripts/reasons_table.py
 
 goldens: setup ## what the operator and the trainer write for many experiments; fingerprints are only added
 	$(VENV)/python -m tests.unit.goldens.build

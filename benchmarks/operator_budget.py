@@ -25,16 +25,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-import aiohttp  # noqa: E402
-import psutil  # noqa: E402
-from tests.apiserver.account import USER, make_account  # noqa: E402
-from tests.apiserver.audit import AuditTail  # noqa: E402
-from tests.apiserver.bed import Bed  # noqa: E402
-from tests.apiserver.binaries import find_binaries  # noqa: E402
-from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
-from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
-from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest  # noqa: E402
-from tests.apiserver.supervisor import die_with_parent  # noqa: E402
+import aiohttp
+import psutil
+from tests.apiserver.account import USER, make_account
+from tests.apiserver.audit import AuditTail
+from tests.apiserver.bed import Bed
+from tests.apiserver.binaries import find_binaries
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.operator_process import OperatorProcess
+from tests.apiserver.runtime.experiments import CONVERT, Cluster, manifest
+from tests.apiserver.supervisor import die_with_parent
 
 ADDRESSES = 30
 TOKENS = 105

@@ -18,11 +18,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from tests.apiserver.account import make_account  # noqa: E402
-from tests.apiserver.bed import Bed  # noqa: E402
-from tests.apiserver.binaries import find_binaries  # noqa: E402
-from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
-from tests.apiserver.scale import EXPERIMENTS, STEPS, experiment, make_claim  # noqa: E402
+from tests.apiserver.account import make_account
+from tests.apiserver.bed import Bed
+from tests.apiserver.binaries import find_binaries
+from tests.apiserver.operator_process import OperatorProcess
+from tests.apiserver.scale import EXPERIMENTS, STEPS, experiment, make_claim
 
 SETTLE_SECONDS = 10.0
 MIB = 2**20

@@ -29,15 +29,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import psutil  # noqa: E402
-from tests.apiserver.account import USER, make_account  # noqa: E402
-from tests.apiserver.audit import WRITES, AuditTail, Call  # noqa: E402
-from tests.apiserver.bed import Bed  # noqa: E402
-from tests.apiserver.binaries import find_binaries  # noqa: E402
-from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
-from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
-from tests.apiserver.rest import APPLY_PATCH, Rest  # noqa: E402
-from tests.apiserver.scale import (  # noqa: E402
+import psutil
+from tests.apiserver.account import USER, make_account
+from tests.apiserver.audit import WRITES, AuditTail, Call
+from tests.apiserver.bed import Bed
+from tests.apiserver.binaries import find_binaries
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.operator_process import OperatorProcess
+from tests.apiserver.rest import APPLY_PATCH, Rest
+from tests.apiserver.scale import (
     EXPERIMENTS,
     STEPS,
     count_writes,
@@ -45,9 +45,9 @@ from tests.apiserver.scale import (  # noqa: E402
     experiment,
     make_claim,
 )
-from tests.apiserver.supervisor import die_with_parent  # noqa: E402
+from tests.apiserver.supervisor import die_with_parent
 
-from scale_bare_client import Write, answer_experiments, fill, record  # noqa: E402
+from scale_bare_client import Write, answer_experiments, fill, record
 
 QPS = 500
 CONTROLLERS = ("--concurrent-job-syncs=20",)

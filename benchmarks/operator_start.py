@@ -20,18 +20,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-import aiohttp  # noqa: E402
-from tests.apiserver.account import USER, make_account  # noqa: E402
-from tests.apiserver.audit import AuditTail  # noqa: E402
-from tests.apiserver.bed import Bed  # noqa: E402
-from tests.apiserver.binaries import find_binaries  # noqa: E402
-from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
-from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
-from tests.apiserver.rest import MERGE_PATCH  # noqa: E402
-from tests.apiserver.scale import EXPERIMENTS, count_writes, experiment, make_claim, session  # noqa: E402
+import aiohttp
+from tests.apiserver.account import USER, make_account
+from tests.apiserver.audit import AuditTail
+from tests.apiserver.bed import Bed
+from tests.apiserver.binaries import find_binaries
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.operator_process import OperatorProcess
+from tests.apiserver.rest import MERGE_PATCH
+from tests.apiserver.scale import EXPERIMENTS, count_writes, experiment, make_claim, session
 
-from maskrcnn_operator.api.experiment import MaskRCNNExperiment  # noqa: E402
-from maskrcnn_operator.core.desired import resolve  # noqa: E402
+from maskrcnn_operator.api.experiment import MaskRCNNExperiment
+from maskrcnn_operator.core.desired import resolve
 
 PATIENCE_SECONDS = 600.0
 SETTLE_SECONDS = 20.0

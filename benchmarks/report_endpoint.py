@@ -24,10 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-import psutil  # noqa: E402
-from tests.unit.progress_endpoint.many_trainings import clients, served  # noqa: E402
+import psutil
+from tests.unit.progress_endpoint.many_trainings import clients, served
 
-from maskrcnn_operator.progress_endpoint.bounds import Bounds  # noqa: E402
+from maskrcnn_operator.progress_endpoint.bounds import Bounds
 
 MIB = 2**20
 

@@ -24,18 +24,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-import aiohttp  # noqa: E402
-from tests.apiserver.account import HOME, USER, make_account  # noqa: E402
-from tests.apiserver.audit import AuditTail  # noqa: E402
-from tests.apiserver.bed import Bed  # noqa: E402
-from tests.apiserver.binaries import find_binaries  # noqa: E402
-from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
-from tests.apiserver.operator_process import OperatorProcess  # noqa: E402
-from tests.apiserver.plays import Play, PodFacts  # noqa: E402
-from tests.apiserver.scale import STEPS, create_experiments, make_claim  # noqa: E402
+import aiohttp
+from tests.apiserver.account import HOME, USER, make_account
+from tests.apiserver.audit import AuditTail
+from tests.apiserver.bed import Bed
+from tests.apiserver.binaries import find_binaries
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.operator_process import OperatorProcess
+from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.scale import STEPS, create_experiments, make_claim
 
-from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE  # noqa: E402
-from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME  # noqa: E402
+from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
+from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME
 
 REPORT = {"version": 1, "total_steps": 1000, "eta": "0:12:30", "graphical": {"loss": 0.61}}
 PATIENCE_SECONDS = 1800.0

@@ -17,9 +17,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.dashboard_drawing import Window, picture  # noqa: E402
-from scripts.dashboard_model import Panel, panels, substituted, variables  # noqa: E402
-from scripts.prometheus_api import Prometheus, PrometheusError, Series  # noqa: E402
+from scripts.dashboard_drawing import Window, picture
+from scripts.dashboard_model import Panel, panels, substituted, variables
+from scripts.prometheus_api import Prometheus, PrometheusError, Series
 
 DASHBOARD = ROOT / "charts" / "maskrcnn-operator" / "files" / "dashboard.json"
 PICTURE = ROOT / "docs" / "images" / "dashboard.png"

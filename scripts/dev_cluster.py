@@ -23,12 +23,12 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.apiserver.bed import Bed, BedError  # noqa: E402
-from tests.apiserver.binaries import BinariesError, cache_folder, find_binaries  # noqa: E402
-from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
-from tests.apiserver.plays import Play  # noqa: E402
-from tests.cluster.bed import ClusterBed  # noqa: E402
-from tests.cluster.image_store import find_store  # noqa: E402
+from tests.apiserver.bed import Bed, BedError
+from tests.apiserver.binaries import BinariesError, cache_folder, find_binaries
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.plays import Play
+from tests.cluster.bed import ClusterBed
+from tests.cluster.image_store import find_store
 
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0

@@ -19,14 +19,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.states_page import EXPLAIN, Capture, page  # noqa: E402
-from tests.apiserver.account import grant_own_objects, make_account  # noqa: E402
-from tests.apiserver.bed import Bed, BedError  # noqa: E402
-from tests.apiserver.binaries import BinariesError, find_binaries, say_on_screen  # noqa: E402
-from tests.apiserver.kubelet import SUCCEEDS, PlayedKubelet  # noqa: E402
-from tests.apiserver.plays import Play, PodFacts  # noqa: E402
-from tests.apiserver.runtime.experiments import EVALUATE, GANG, TRAIN, Cluster, manifest, ready_reason  # noqa: E402
-from tests.apiserver.runtime.running import IMAGE, RunningOperator, options_for  # noqa: E402
+from scripts.states_page import EXPLAIN, Capture, page
+from tests.apiserver.account import grant_own_objects, make_account
+from tests.apiserver.bed import Bed, BedError
+from tests.apiserver.binaries import BinariesError, find_binaries, say_on_screen
+from tests.apiserver.kubelet import SUCCEEDS, PlayedKubelet
+from tests.apiserver.plays import Play, PodFacts
+from tests.apiserver.runtime.experiments import EVALUATE, GANG, TRAIN, Cluster, manifest, ready_reason
+from tests.apiserver.runtime.running import IMAGE, RunningOperator, options_for
 
 PAGE = ROOT / "docs" / "states.md"
 CRD = ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml"

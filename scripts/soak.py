@@ -25,20 +25,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.apiserver import invariants  # noqa: E402
-from tests.apiserver.account import HOME, LEASE, USER, make_account  # noqa: E402
-from tests.apiserver.audit import calls  # noqa: E402
-from tests.apiserver.bed import Bed  # noqa: E402
-from tests.apiserver.binaries import find_binaries  # noqa: E402
-from tests.apiserver.history import ExperimentFact, JobFact, PodFact  # noqa: E402
-from tests.apiserver.kubelet import PlayedKubelet  # noqa: E402
-from tests.apiserver.runtime.proxy import Proxy  # noqa: E402
-from tests.apiserver.scale import count_writes  # noqa: E402
-from tests.apiserver.soak.faults import plan_faults  # noqa: E402
-from tests.apiserver.soak.load import SHARED_CLAIM, SINGLE_CLAIM, Script, plan_load  # noqa: E402
-from tests.apiserver.soak.observer import Observer  # noqa: E402
-from tests.apiserver.soak.replicas import Replica, UnaskedEnd  # noqa: E402
-from tests.apiserver.soak.run import Soak  # noqa: E402
+from tests.apiserver import invariants
+from tests.apiserver.account import HOME, LEASE, USER, make_account
+from tests.apiserver.audit import calls
+from tests.apiserver.bed import Bed
+from tests.apiserver.binaries import find_binaries
+from tests.apiserver.history import ExperimentFact, JobFact, PodFact
+from tests.apiserver.kubelet import PlayedKubelet
+from tests.apiserver.runtime.proxy import Proxy
+from tests.apiserver.scale import count_writes
+from tests.apiserver.soak.faults import plan_faults
+from tests.apiserver.soak.load import SHARED_CLAIM, SINGLE_CLAIM, Script, plan_load
+from tests.apiserver.soak.observer import Observer
+from tests.apiserver.soak.replicas import Replica, UnaskedEnd
+from tests.apiserver.soak.run import Soak
 
 REPLICAS = ("a", "b")
 NAMESPACES = 4

@@ -12,4 +12,4 @@ if [ ! -d "$folder" ]; then
     .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --target "$aside" -r "$lock"
     mv "$aside" "$folder" 2>/dev/null || [ -d "$folder" ]
 fi
-PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH} .venv/bin/python -m pytest -q -rs tests/trainer/export/test_tensorrt_parser.py "$@"
+PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH} .venv/bin/python -m pytest -q -rs tests/trainer/export/test_graph_tensorrt_parser.py "$@"

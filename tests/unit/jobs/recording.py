@@ -1,7 +1,7 @@
 """Experiments in every state of their life, with their Jobs and pods as an API server shows them.
 
-``MASKRCNN_WRITE_RECORDED=1 pytest tests/unit/jobs/test_recorded.py`` writes those of this release. A release that is
-out is never written again: its files are what a later one has to live with.
+``MASKRCNN_WRITE_RECORDED=1 pytest tests/unit/jobs/test_observe_recorded.py`` writes those of this release. A
+release that is out is never written again: its files are what a later one has to live with.
 """
 
 from __future__ import annotations

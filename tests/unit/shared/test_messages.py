@@ -29,6 +29,8 @@ from maskrcnn_trainer.task.reporter import Reporter
 
 PACKAGES = [Path(str(package.__file__)).parent for package in (maskrcnn_operator, maskrcnn_trainer)]
 SHARED = Path(messages.__file__).parent
+FINGERPRINT = "bbbbbbbb222222222222222222222222-v2"
+OLDER_FINGERPRINT = "aaaaaaaa111111111111111111111111-v1"
 ONLY_OF_RECORDS = frozenset(
     {
         ResultKey.UP_TO_DATE,
@@ -63,7 +65,9 @@ class Posted:
 def test_keys_of_a_successful_run_keep_their_order(tmp_path: Path) -> None:
     (tmp_path / "model.tlt").write_bytes(b"weights")
     environment = TaskEnvironment(
-        fingerprint="v2:b", older_fingerprints=("v1:a",), termination_log=str(tmp_path / "termination.json")
+        fingerprint=FINGERPRINT,
+        older_fingerprints=(OLDER_FINGERPRINT,),
+        termination_log=str(tmp_path / "termination.json"),
     )
     posted = Posted()
     reporter = Reporter("train", tmp_path, environment, poster=posted)

@@ -1,4 +1,4 @@
-"""The trainer's table of tasks is whole; tests/trainer/test_task_table.py compares it with what the tasks do."""
+"""The trainer's table of tasks is whole; tests/trainer/spec/test_task_table.py compares it with what the tasks do."""
 
 from __future__ import annotations
 

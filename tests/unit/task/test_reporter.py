@@ -53,7 +53,7 @@ def status_records(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> TaskEnvironment:
-    return TaskEnvironment(fingerprint="9f2c", attempt=3, termination_log=str(tmp_path / "termination.json"))
+    return TaskEnvironment(fingerprint="9f2c-v1", attempt=3, termination_log=str(tmp_path / "termination.json"))
 
 
 def test_environment_is_read_from_its_variables() -> None:
@@ -109,7 +109,7 @@ def test_success(tmp_path: Path, environment: TaskEnvironment) -> None:
         )  # fmt: skip
     message = json.loads((tmp_path / "termination.json").read_bytes())
     assert message == {
-        "version": 1, "task": "train", "code": 0, "fingerprint": "9f2c", "attempt": 3, "modelPath": given,
+        "version": 1, "task": "train", "code": 0, "fingerprint": "9f2c-v1", "attempt": 3, "modelPath": given,
         "metrics": {"AP": 0.377}, "checkpointStep": 7, "error": None,
         "artifacts": {"model": {"path": given, "bytes": 7}, "logs": {"path": str(logs), "bytes": 5}},
     }  # fmt: skip
@@ -122,10 +122,10 @@ def test_success(tmp_path: Path, environment: TaskEnvironment) -> None:
     assert result["versions"]["numpy"] == "2.0.2"
     assert result["startTime"] <= result["completionTime"]
     assert status_records(tmp_path)[-1]["kpi"] == {"AP": 0.377}
-    assert read_result(tmp_path, "9f2c") == result
+    assert read_result(tmp_path, "9f2c-v1") == result
     assert read_result(tmp_path, "another") is None
     model.write_bytes(b"weights, longer")
-    assert read_result(tmp_path, "9f2c") is None
+    assert read_result(tmp_path, "9f2c-v1") is None
 
 
 def test_an_artifact_can_be_a_set_of_files(tmp_path: Path) -> None:
@@ -193,10 +193,10 @@ def test_an_old_result_stays_until_its_outputs_are_about_to_change(
     tmp_path: Path, environment: TaskEnvironment
 ) -> None:
     Reporter("train", tmp_path, environment).succeeded()
-    assert read_result(tmp_path, "9f2c") is not None
+    assert read_result(tmp_path, "9f2c-v1") is not None
     with pytest.raises(SystemExit), task_report(TaskName.TRAIN, tmp_path, environment):
         raise InvalidInput("a spec that cannot work")
-    assert read_result(tmp_path, "9f2c") is not None
+    assert read_result(tmp_path, "9f2c-v1") is not None
     again = Reporter("train", tmp_path, environment)
     again.started()
     again.accepted()
@@ -233,7 +233,7 @@ def test_other_ranks_are_silent(tmp_path: Path, environment: TaskEnvironment) ->
 
 def test_posted_records_say_whose_they_are(tmp_path: Path) -> None:
     poster = RecordingPoster()
-    environment = TaskEnvironment(fingerprint="9f2c", attempt=2, experiment_uid="uid")
+    environment = TaskEnvironment(fingerprint="9f2c-v1", attempt=2, experiment_uid="uid")
     reporter = Reporter("train", tmp_path, environment, poster=poster)
     reporter.started()
     reporter.running(step=5, checkpoint_step=5)
@@ -242,7 +242,7 @@ def test_posted_records_say_whose_they_are(tmp_path: Path) -> None:
     assert [record["checkpointStep"] for record in poster.records] == [None, 5, 5, 5]
     assert [record["checkpointStep"] for record in status_records(tmp_path)] == [None, 5, 5, 5]
     assert poster.records[2] == {
-        "version": 1, "task": "train", "experimentUid": "uid", "fingerprint": "9f2c", "attempt": 2,
+        "version": 1, "task": "train", "experimentUid": "uid", "fingerprint": "9f2c-v1", "attempt": 2,
     } | status_records(tmp_path)[2]  # fmt: skip
     assert poster.closed
 
@@ -424,7 +424,7 @@ def test_a_damaged_result_is_replaced(tmp_path: Path, environment: TaskEnvironme
     (tmp_path / "result.json").write_text(content)
     with task_report(TaskName.EVALUATE, tmp_path, environment) as reporter:
         reporter.succeeded()
-    assert read_result(tmp_path, "9f2c") is not None
+    assert read_result(tmp_path, "9f2c-v1") is not None
 
 
 @pytest.mark.parametrize("kind", ["deep", "pipe"])
@@ -433,4 +433,4 @@ def test_a_result_that_cannot_be_read_is_none(tmp_path: Path, kind: str) -> None
         os.mkfifo(tmp_path / "result.json")
     else:
         (tmp_path / "result.json").write_text("[" * 100_000)
-    assert read_result(tmp_path, "9f2c") is None
+    assert read_result(tmp_path, "9f2c-v1") is None

@@ -15,7 +15,7 @@ from maskrcnn_trainer.task.termination import encode_termination_message, termin
 
 @pytest.fixture
 def environment() -> TaskEnvironment:
-    return TaskEnvironment(fingerprint="9f2c", attempt=3)
+    return TaskEnvironment(fingerprint="9f2c-v1", attempt=3)
 
 
 @pytest.mark.parametrize("text", ["x" * 10_000, "ü\n" * 3000, "\U0001f600" * 2000])
@@ -41,7 +41,7 @@ def test_metrics_are_cut_after_the_error(environment: TaskEnvironment) -> None:
 def test_log_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     log = tmp_path / "termination-log"
-    environment = TaskEnvironment(fingerprint="9f2c", termination_log=str(log))
+    environment = TaskEnvironment(fingerprint="9f2c-v1", termination_log=str(log))
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
         write_termination_message(environment, termination_message("train", 1, environment))

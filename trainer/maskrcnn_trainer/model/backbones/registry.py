@@ -15,7 +15,7 @@ These tests run over all that is registered here, so they need no change:
 
 - tests/unit/model/backbones/test_registry.py: the spec offers what is registered, and nothing else.
 - tests/trainer/model/backbones/test_registry.py: strides, freezing, names, and rules for every type of layer.
-- tests/trainer/pruning/test_equivalence.py: a pruned network gives what the network gives without the removed filters.
+- tests/trainer/pruning/test_apply_equivalence.py: a pruned network gives what the whole one gives without the filters.
 - tests/trainer/export/test_graph.py: the ONNX graph gives what the network gives.
 - tests/trainer/model/test_network.py: folded batch norms change no value and no gradient.
 

@@ -24,8 +24,8 @@ from maskrcnn_trainer.spec.importing import import_text
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("served")]
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = Path(__file__).with_name("manifests")
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = Path(__file__).parents[1] / "manifests"
 ACCEPTED = sorted((FOLDER / "accepted").glob("*.yaml"))
 REFUSED = sorted((FOLDER / "refused").glob("*.yaml"))
 STALLED = sorted((FOLDER / "stalled").glob("*.yaml"))

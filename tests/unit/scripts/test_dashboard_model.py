@@ -1,11 +1,10 @@
-"""The pure parts of the dashboard's picture: what is asked, how it is named, where numbers stand."""
+"""The dashboard as data: its queries, the names of their series, and the text and ticks of numbers."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from scripts.dashboard_drawing import LINES, Window, picture
 from scripts.dashboard_model import (
     Panel,
     Target,
@@ -133,31 +132,3 @@ def test_the_table_joins_the_queries_by_experiment() -> None:
 )
 def test_a_number_has_the_colour_of_its_threshold(title: str, value: float, colour: str) -> None:
     assert colour_of(panel(title), value) == colour
-
-
-def test_a_line_is_where_its_values_are() -> None:
-    """A series that rises from 0 to 1 over the window starts low on the left and ends high on the right."""
-    shown = panel("Progress of the current step")
-    index = SHOWN.index(shown)
-    rising = Series({"namespace": "lab", "experiment": "nuclei"}, tuple((float(at), at / 100) for at in range(101)))
-    drawn = picture(SHOWN, {index: {"A": [rising]}}, Window(0.0, 100.0, 1.0))
-    colour = tuple(int(LINES[0][place : place + 2], 16) for place in (1, 3, 5))
-    left, top = 10 + shown.x * 50, 10 + shown.y * 34
-    plot = drawn.crop((left, top, left + shown.width * 50 - 8, top + shown.height * 34 - 50))  # without the legend
-    found = [
-        (x, y)
-        for x in range(plot.width)
-        for y in range(plot.height)
-        if all(abs(a - b) < 40 for a, b in zip(plot.getpixel((x, y)), colour, strict=True))  # type: ignore[arg-type]
-    ]
-    (first_x, first_y), (last_x, last_y) = min(found), max(found)
-    assert first_x < 0.2 * plot.width < 0.9 * plot.width < last_x
-    assert first_y > last_y + 100
-
-
-def test_a_panel_without_data_says_so() -> None:
-    shown = [found for found in SHOWN if found.kind == "timeseries"]
-    empty = picture(shown, {}, Window(0.0, 100.0, 1.0))
-    some = picture(shown, {0: {"A": [Series({}, ((50.0, 0.5),))]}}, Window(0.0, 100.0, 1.0))
-    assert empty.size == some.size
-    assert empty.tobytes() != some.tobytes()

@@ -9,6 +9,7 @@ import pytest
 
 from maskrcnn_trainer.spec import ExperimentSpec, import_spec, load_spec, parse_spec, plan_steps, read_spec
 
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "seed" / "maskrcnn_train_resnet50.txt"
 TOP = {
     "seed": 123,
     "use_amp": False,
@@ -142,3 +143,7 @@ def test_absent_fields_have_the_values_of_the_sample_except_those_that_name_file
     data = spec.data_config
     assert (data.eval_samples, data.prefetch_buffer_size, data.shuffle_buffer_size, data.n_workers) == (0, 0, 4096, 16)
     assert data.augmentation is None
+
+
+def test_example_of_the_repository_is_the_sample_word_for_word(sample: str) -> None:
+    assert EXAMPLE.read_text() == sample

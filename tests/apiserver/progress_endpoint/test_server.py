@@ -37,7 +37,7 @@ from maskrcnn_trainer.task.reporter import Reporter
 
 pytestmark = pytest.mark.apiserver
 
-MANIFEST = yaml.safe_load((Path(__file__).parents[1] / "unit" / "core" / "nine_steps.yaml").read_text())
+MANIFEST = yaml.safe_load((Path(__file__).parents[2] / "unit" / "core" / "nine_steps.yaml").read_text())
 ACCOUNT = "progress-endpoint"
 WAIT_SECONDS = 60.0
 

@@ -1,0 +1,101 @@
+"""Paths of tests follow the modules that they test, so that each is found from the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = ("operator/maskrcnn_operator", "trainer/maskrcnn_trainer")
+PROGRAMS = ("scripts", "benchmarks")
+TIERS = ("unit", "trainer", "apiserver")
+OF_NO_MODULE = {
+    "unit/bed": "the tests' own tools: control plane, nodes, soak",
+    "unit/contracts": "import contracts and other rules over all files",
+    "unit/docs": "pages, which have no module",
+    "unit/examples": "the files of examples/",
+    "unit/gitops": "the health script of Argo CD",
+    "unit/goldens": "what operator and trainer write, byte by byte",
+    "unit/images/test_dockerfiles.py": "the files of images/ next to operator/ and trainer/",
+    "unit/scripts/test_ci.py": ".ci/run, which is in no folder of programs",
+    "unit/scripts/test_makefile.py": "the Makefile",
+    "apiserver/runtime": "the operator as a process, named by what happens to it",
+    "apiserver/test_bed.py": "the tests' own control plane",
+    "apiserver/test_gitops.py": "the health checks of Flux in the API server's CEL",
+    "apiserver/test_readme.py": "commands of the README",
+    "apiserver/test_scale_writes.py": "the operator as a process with many experiments",
+}
+"""Below tests/: folders and files that mirror no module, and what they test instead."""
+
+
+def modules() -> frozenset[str]:
+    """Return the modules of both packages and the programs, such as ``core/graph`` and ``scripts/soak``."""
+    in_packages = {
+        path.relative_to(ROOT / package).with_suffix("").as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    programs = {f"{folder}/{path.stem}" for folder in PROGRAMS for path in (ROOT / folder).glob("*.*")}
+    return frozenset(in_packages | programs)
+
+
+def files_of_tests() -> list[str]:
+    """Return the test files of the tiers that follow modules, below tests/."""
+    tests = ROOT / "tests"
+    return sorted(path.relative_to(tests).as_posix() for tier in TIERS for path in (tests / tier).rglob("test_*.py"))
+
+
+def is_exempt(path: str) -> bool:
+    """Return whether a file or a folder above it is listed as one of no module."""
+    return any(str(above) in OF_NO_MODULE for above in (PurePosixPath(path), *PurePosixPath(path).parents))
+
+
+def mirrored(path: str, known: Collection[str]) -> str | None:
+    """Return the module that a test file mirrors, ``None`` if there is none.
+
+    The file has the module's folders and name; a behavior may follow the name after an underscore. Or its folder has
+    the module's name.
+    """
+    below_tier = PurePosixPath(*PurePosixPath(path).parts[1:])
+    named = str(below_tier.with_name(below_tier.stem.removeprefix("test_")))
+    prefixes = [named[:end] for end in (len(named), *_underscores(named))]
+    return next((module for module in (*prefixes, str(below_tier.parent)) if module in known), None)
+
+
+def _underscores(named: str) -> list[int]:
+    return [at for at in range(len(named) - 1, named.rfind("/"), -1) if named[at] == "_"]
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("unit/core/test_graph.py", "core/graph"),
+        ("unit/core/test_attempts_lost_and_stopped.py", "core/attempts"),
+        ("unit/core/attempts/test_lost.py", "core/attempts"),
+        ("unit/scripts/test_states_page.py", "scripts/states_page"),
+        ("unit/test_cli.py", "cli"),
+        ("unit/test_graph.py", None),
+        ("unit/jobs/test_graph.py", None),
+        ("unit/core/test_graphs.py", None),
+        ("unit/core/test_histories.py", None),
+    ],
+)
+def test_file_mirrors_the_module_whose_path_it_has(path: str, module: str | None) -> None:
+    known = {"core/graph", "core/attempts", "scripts/states_page", "cli"}
+    assert mirrored(path, known) == module
+
+
+def test_every_file_mirrors_a_module_or_is_listed_with_a_reason() -> None:
+    known = modules()
+    lost = [path for path in files_of_tests() if not is_exempt(path) and mirrored(path, known) is None]
+    assert lost == [], f"name them after a module, see docs/testing.md: {lost}"
+
+
+def test_exceptions_are_there_and_needed() -> None:
+    files, known = files_of_tests(), modules()
+    for exception in OF_NO_MODULE:
+        below = [path for path in files if f"{path}/".startswith(f"{exception}/")]
+        assert any(mirrored(path, known) is None for path in below), exception

@@ -1,0 +1,54 @@
+"""The developer's page names files that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+PACKAGES = ("operator/maskrcnn_operator", "trainer/maskrcnn_trainer")
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def paths(text: str) -> list[str]:
+    """Return the paths in a text, those in braces one by one."""
+    found = []
+    for path in re.findall(r"`([\w.-]+/[\w./{},-]*)`", text):
+        start, _, rest = path.partition("{")
+        names, _, end = rest.partition("}")
+        found += [f"{start}{name}{end}" for name in names.split(",")]
+    return found
+
+
+def walks() -> dict[str, list[str]]:
+    """Return the files of each walk by its heading."""
+    parts = re.split(r"^\*\*(.+)\*\*$", section("Four walks through the code"), flags=re.MULTILINE)[1:]
+    return {
+        title: re.findall(r"^\d+\. `(.+?)`", text, re.MULTILINE)
+        for title, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_places_to_look_in_are_there() -> None:
+    named = paths(section("Where things are"))
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("walk", walks())
+def test_files_of_a_walk_are_there(walk: str) -> None:
+    files = walks()[walk]
+    assert [file for file in files if not any((ROOT / package / file).is_file() for package in PACKAGES)] == []
+
+
+def test_table_of_walks_has_the_length_of_each_list() -> None:
+    counted = re.findall(r"^\| .+? \| \d+ \| (\d+) \|", section("Four walks through the code"), re.MULTILINE)
+    assert [int(count) for count in counted] == [len(files) for files in walks().values()]
