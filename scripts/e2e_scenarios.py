@@ -1,8 +1,10 @@
 """Run the scenarios of tests/cluster side by side in one cluster that is made here, as root.
 
 Each is a pytest process of its own that attaches to the cluster; tests/cluster/scenarios.txt has their order. The whole
-output of a scenario that fails is printed. With ``--within`` none starts later than that; the names of those that did
-not run go to the file of ``--left-out``, and the exit code is that of the others.
+output of a scenario that fails is printed. One that fails while the whole machine stood still, as a paused virtual
+machine does, runs a second time: its nodes were lost, which is no fault of the product. With ``--within`` none starts
+later than that; the names of those that did not run go to the file of ``--left-out``, and the exit code is that of the
+others.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from tests.cluster.team import draw_shapes
 
 AT_ONCE = 3
 POLL_SECONDS = 0.2
+STANDSTILL_SECONDS = 10.0
+"""Between two looks at the processes; shorter pauses are within every timeout of the cluster."""
 EXIT_INVALID = 64
 
 
@@ -39,13 +43,18 @@ def say(message: str) -> None:
 
 @dataclass
 class Running:
-    """One scenario's process."""
+    """One scenario's process.
+
+    Attributes:
+        standstill: seconds that the machine stood still meanwhile.
+    """
 
     scenario: Scenario
     process: subprocess.Popen[bytes]
     started: float
     log: Path
     report: Path
+    standstill: float = 0.0
 
 
 def pytest_command(scenario: Scenario, report: Path) -> list[str]:
@@ -64,6 +73,7 @@ class Run:
         environment: of every process.
         command: of a scenario, given the file for its report.
         outcomes: passed, failed, or skipped, of each that has ended.
+        repeated: scenarios that started a second time.
     """
 
     folder: Path
@@ -71,11 +81,13 @@ class Run:
     command: Callable[[Scenario, Path], list[str]] = pytest_command
     running: list[Running] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
+    repeated: set[Scenario] = field(default_factory=set)
 
     def start(self, scenario: Scenario) -> None:
         """Start a scenario's process."""
         name = scenario.test.partition("::")[2]
         log, report = self.folder / f"{name}.log", self.folder / f"{name}.xml"
+        report.unlink(missing_ok=True)
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command(scenario, report),
@@ -87,15 +99,27 @@ class Run:
             )
         self.running.append(Running(scenario, process, time.monotonic(), log, report))
 
-    def take_ended(self) -> None:
-        """Take note of the processes that have ended."""
+    def note_standstill(self, seconds: float) -> None:
+        """Take note of a time in which the machine stood still."""
+        for one in self.running:
+            one.standstill += seconds
+
+    def take_ended(self) -> list[Scenario]:
+        """Take note of the processes that have ended; return the scenarios to run once more."""
+        again = []
         for one in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(one)
             seconds, outcome = time.monotonic() - one.started, outcome_of(one.report, one.process.returncode)
-            self.outcomes[one.scenario.test] = outcome
             say(f"{outcome:8} {seconds:6.0f} s  {one.scenario.test}")
             if outcome != "passed":
                 say(one.log.read_text(errors="replace"))
+            if outcome == "failed" and one.standstill and one.scenario not in self.repeated:
+                say(f"runs again, as the machine stood still for {one.standstill:.0f} s: {one.scenario.test}")
+                self.repeated.add(one.scenario)
+                again.append(one.scenario)
+            else:
+                self.outcomes[one.scenario.test] = outcome
+        return again
 
     def end(self) -> None:
         """Kill what still runs."""
@@ -117,9 +141,14 @@ def outcome_of(report: Path, code: int) -> str:
 def run_scenarios(run: Run, scenarios: list[Scenario], at_once: int, deadline: float) -> list[Scenario]:
     """Run scenarios in their order, ``at_once`` side by side; return those that did not start before ``deadline``."""
     waiting = list(scenarios)
+    looked = time.monotonic()
     try:
         while run.running or (waiting and time.monotonic() < deadline):
-            run.take_ended()
+            pause = time.monotonic() - looked
+            if pause > STANDSTILL_SECONDS:
+                run.note_standstill(pause)
+            looked = time.monotonic()
+            waiting = run.take_ended() + waiting
             scenario = next_to_start(waiting, [one.scenario for one in run.running], at_once)
             if scenario and time.monotonic() < deadline:
                 waiting.remove(scenario)

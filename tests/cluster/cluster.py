@@ -17,10 +17,15 @@ from typing import Any, TypeVar
 
 from tests.apiserver.rest import RestError
 from tests.cluster.bed import ClusterBed
+from tests.cluster.node import log_tail
 
 T = TypeVar("T")
 
+NAMESPACE = "maskrcnn-system"
+"""Where the operator is installed."""
 POLL_SECONDS = 0.5
+NO_ANSWER_SECONDS = 120.0
+"""For the API server to answer at all. Side by side with training on two cores it may take its time."""
 PATHS = {
     "mrx": ("/apis/maskrcnn.dev/v1alpha1", "maskrcnnexperiments"),
     "pod": ("/api/v1", "pods"),
@@ -87,12 +92,7 @@ class Cluster:
         Scenarios look several times a second: a kubectl each time would take a good part of a core.
         """
         if self.bed is not None:
-            try:
-                return self.bed.api("GET", path)
-            except RestError as error:
-                if error.status == HTTPStatus.NOT_FOUND:
-                    return None
-                raise
+            return _read_bed(self.bed, path)
         done = self.run(str(self.kubectl_program), "get", "--raw", path)
         if done.returncode != 0 and "NotFound" in done.stderr:
             return None
@@ -121,10 +121,31 @@ class Cluster:
             ("objects.txt", ("get", "mrx,jobs,pods,pvc,events", "-A", "-o", "wide")),
             ("experiments.yaml", ("get", "mrx", "-A", "-o", "yaml")),
             ("pods.yaml", ("get", "pods", "-A", "-o", "yaml")),
-            ("operator.log", ("logs", "-A", "-l", "app.kubernetes.io/name=maskrcnn-operator", "--tail=-1", "--prefix")),
+            (
+                "operator.log",
+                ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=maskrcnn-operator", "--tail=-1", "--prefix"),
+            ),
         ):
             (folder / file).write_text(self.kubectl(*arguments, check=False))
+        for log in self.bed.folder.glob("*.log") if self.bed is not None else ():
+            (folder / f"bed-{log.name}").write_text(log_tail(log))
         return folder
+
+
+def _read_bed(bed: ClusterBed, path: str) -> Any:
+    """Return what is at a path of a bed's API; None where nothing is. Without an answer, ask again for some time."""
+    deadline = time.monotonic() + NO_ANSWER_SECONDS
+    while True:
+        try:
+            return bed.api("GET", path)
+        except RestError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
 
 
 def _path(kind: str, namespace: str) -> str:

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.cluster import Cluster, wait_until
+from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "maskrcnn-operator"
-RELEASE, NAMESPACE = "maskrcnn", "maskrcnn-system"
+RELEASE = "maskrcnn"
 WAIT = ("--wait", "--timeout=180s")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.cluster.cluster import Cluster, wait_until
+from tests.cluster.cluster import NAMESPACE, Cluster, wait_until
 from tests.cluster.experiments import CONVERT, experiment
-from tests.cluster.installation import NAMESPACE, RELEASE, version
+from tests.cluster.installation import RELEASE, version
 from tests.cluster.team import Team
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

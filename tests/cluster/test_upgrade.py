@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.cluster.cluster import NAMESPACE
 from tests.cluster.experiments import CONVERT, experiment, long_training
-from tests.cluster.installation import CHART, NAMESPACE, RELEASE, WAIT, Installation
+from tests.cluster.installation import CHART, RELEASE, WAIT, Installation
 from tests.cluster.team import Team
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]

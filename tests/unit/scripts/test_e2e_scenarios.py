@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scripts import e2e_scenarios
 from scripts.e2e_scenarios import Run, run_scenarios
 from tests.cluster.scenarios import Scenario
 
@@ -26,6 +27,8 @@ time.sleep(float(seconds))
 if content:
     pathlib.Path(report).write_text(content)
 pathlib.Path(report).with_suffix(".times").write_text(f"{start} {time.monotonic()}")
+with pathlib.Path(report).with_suffix(".runs").open("a") as runs:
+    runs.write("ran ")
 sys.exit(int(code))
 """
 
@@ -85,3 +88,18 @@ def test_a_deadline_in_the_past_leaves_everything_out(tmp_path: Path) -> None:
     run = Run(tmp_path, dict(os.environ), command({}))
     assert run_scenarios(run, [scenario("only")], AT_ONCE, time.monotonic() - 1) == [scenario("only")]
     assert run.outcomes == {}
+
+
+@pytest.mark.parametrize(
+    ("longest_pause", "code", "runs"),
+    [(0.0, 1, 2), (0.0, 0, 1), (60.0, 1, 1)],
+    ids=["failed in a standstill", "passed in a standstill", "failed without one"],
+)
+def test_a_failure_while_the_machine_stood_still_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_pause: float, code: int, runs: int
+) -> None:
+    monkeypatch.setattr(e2e_scenarios, "STANDSTILL_SECONDS", longest_pause)
+    run = Run(tmp_path, dict(os.environ), command({"one": (PASSES, code, 0.3)}))
+    assert run_scenarios(run, [scenario("one")], 1, time.monotonic() + 60) == []
+    assert (tmp_path / "one.runs").read_text().split() == ["ran"] * runs
+    assert run.outcomes == {"test_file.py::one": "failed" if code else "passed"}
