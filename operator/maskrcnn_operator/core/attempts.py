@@ -124,7 +124,8 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
         failing = step.model_copy(update={"exit_code": run.exit_code})
         step = _stopping_by_itself(failing, Reason.FAILING, run.failing)
     if run.lost:
-        # the rest of its pods are stopped: the worker group is no longer whole
+        # the rest of its pods are stopped: the worker group is no longer whole. A failure seen before isn't counted:
+        # pods that lose their peer fail at once, and its node is found lost later
         return _stopping_by_itself(step, Reason.NODE_LOST, run.lost)
     if run.failing or (state is StepState.STOPPING and _was_seen_to_fail(step)):
         return step

@@ -34,6 +34,19 @@ def test_the_rest_of_a_worker_group_is_stopped_when_a_node_is_lost(training: Wor
     assert training.step("train").attempt == 2
 
 
+def test_a_pod_that_failed_for_its_lost_peer_costs_no_restart(training: World) -> None:
+    """The pod that is left fails within seconds, and its peer's node is found lost within a minute."""
+    training.change("train", failing="pod 0 ended with exit code 70: a peer is gone", exit_code=70)
+    training.settle()
+    assert training.step("train").reason == "Failing"
+    training.change("train", failing="", lost=LOST)
+    training.settle()
+    assert training.step("train").reason == "NodeLost"
+    training.fail("train", 70, lost=LOST, disrupted=True)
+    step = training.step("train")
+    assert (step.reason, step.restarts, step.disruptions) == ("NodeLost", 0, 1)
+
+
 def test_a_single_pod_on_a_lost_node_is_made_again_elsewhere(training: World) -> None:
     training.fail("train", None, lost=LOST, disrupted=True)
     step = training.step("train")
