@@ -10,7 +10,7 @@ compile() {
     .venv/bin/uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 "$@"
 }
 if [ "${1:-all}" != images ]; then
-    compile pyproject.toml --extra operator --extra trainer --extra export --extra dev -o requirements/cpu.lock
+    compile pyproject.toml --extra operator --extra trainer --extra export --extra dev --extra docs -o requirements/cpu.lock
     compile requirements/horovod-build.in -o requirements/horovod-build.lock
     compile --no-deps <(echo 'horovod==0.28.1') -o requirements/horovod.lock
     compile --no-deps requirements/tensorrt-parser.in -o requirements/tensorrt-parser.lock
