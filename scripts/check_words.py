@@ -24,6 +24,7 @@ NOT_CHECKED = re.compile(
     r"scripts/check_words\.py|tests/unit/scripts/test_check_words\.py"
     r"|requirements/|LICENSE|.*golden.*|.*/recorded/.*|crds/|charts/.*/files/|.*\.lock"
 )
+NO_NOUN = r"no (?!longer|more|less|such|different|need|room|other|\w+(?:er|ier) than)\w+"
 OPENING = re.compile(r"(?:What|Whether|Where|How|Which|Who|Whose|When)\b(?! possible)")
 PHRASES = [
     (re.compile(pattern, re.IGNORECASE), instead)
@@ -33,10 +34,7 @@ PHRASES = [
         (r"\b(?:nobody|somebody|everybody)(?: else)?\b", "no user, another controller or user, all"),
         (r"\bfor want of\b", "because ... is missing"),
         (r"\b(?:goes|went|go|going) on\b(?! (?:to|for|the|a|this|that|their|its)\b)", "continue, resume"),
-        (
-            r"(?<!there )\b(?:is|are|was|were) no (?!longer|more|less|such|different|need|room|other|\w+(?:er|ier) than)\w+",
-            "isn't a, invalid, there is no",
-        ),
+        (rf"(?<!there )\b(?:is|are|was|were) {NO_NOUN}", "isn't a, invalid, there is no"),
         (r"\bbesides?\b", "next to, compared with, in addition"),
         (r"\b(?:tells?|told|telling)\b", "report, state, show, log"),
         (r"\b(?:says|said|saying)\b", "state, name, specify"),
@@ -95,7 +93,8 @@ def is_checked(path: str) -> bool:
 
 def main(paths: list[str]) -> int:
     """Print all findings; return 1 if there are any."""
-    listed = subprocess.run(["git", "ls-files", *paths], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["git", "ls-files", *paths]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     lines = [
         line
         for path in listed.stdout.splitlines()
