@@ -6,6 +6,8 @@ would never be complete. https://import-linter.readthedocs.io/en/stable/custom_c
 
 from __future__ import annotations
 
+import sys
+
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
 
@@ -16,6 +18,7 @@ class AllowedPackages(Contract):
     Options:
         source_modules: packages or modules, with all that is in them.
         allowed_packages: top-level names of the standard library or of other distributions.
+        standard_library: whether all of the standard library is allowed; False unless given.
         exceptions: further imports, as ``module -> package``, or ``module -> module`` of this project, which is then
             not followed. One that isn't in the code breaks the contract, too.
     """
@@ -24,6 +27,7 @@ class AllowedPackages(Contract):
 
     source_modules = fields.ListField(subfield=fields.StringField())
     allowed_packages = fields.SetField(subfield=fields.StringField())
+    standard_library = fields.BooleanField(default=False)
     exceptions = fields.SetField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002 - import-linter's signature
@@ -35,6 +39,8 @@ class AllowedPackages(Contract):
             else:
                 stale.append(exception)
         allowed: set[str] = set(self.allowed_packages)  # type: ignore[call-overload]
+        if self.standard_library:
+            allowed |= sys.stdlib_module_names
         sources = {
             module
             for source in self.source_modules  # type: ignore[attr-defined]

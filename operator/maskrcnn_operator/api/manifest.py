@@ -32,7 +32,7 @@ from maskrcnn_trainer.spec.errors import Problem as SpecProblem
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
 from maskrcnn_trainer.spec.parsing import is_within, what_is_right
-from maskrcnn_trainer.spec.reading import looks_like_prototxt
+from maskrcnn_trainer.spec.recognition import looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
 
 _KINDS_SHOWN = 5

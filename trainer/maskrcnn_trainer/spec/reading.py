@@ -6,7 +6,6 @@ import codecs
 import io
 import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.notes import notes
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec
 from maskrcnn_trainer.spec.prototxt import parse_prototxt
+from maskrcnn_trainer.spec.recognition import looks_like_prototxt
 from maskrcnn_trainer.spelling import use_names
 
 LOG = logging.getLogger(__name__)
@@ -56,14 +56,6 @@ class SpecText:
     spelling: Spelling
     filled: tuple[tuple[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-_PROTOTXT_MESSAGE = re.compile(r"(?<![\w.])(data_config|maskrcnn_config|wandb_config|clearml_config)\s*:?\s*[{<]")
-
-
-def looks_like_prototxt(text: str) -> bool:
-    """Whether a text that is no YAML mapping opens one of the messages of the original's spec."""
-    return _PROTOTXT_MESSAGE.search(re.sub(r"#[^\n]*", "", text)) is not None
 
 
 def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
