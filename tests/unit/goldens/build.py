@@ -123,7 +123,7 @@ def messages(experiment: MaskRCNNExperiment) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for step in experiment.spec.steps:
         start = _start(experiment, step.name)
-        task = "dataset_convert" if step.dataset_convert else step.task_name.value
+        task = step.task_name.command
         for name, error in (
             ("succeeded", None),
             ("refused", InvalidInput("dataConfig.numClasses: 2 is too few", reason="InvalidSpec")),
@@ -211,13 +211,25 @@ def main() -> None:
 
 def _only_added(fingerprints: Mapping[str, Any]) -> None:
     file = FOLDER / FINGERPRINTS
-    known = json.loads(file.read_text()) if file.exists() else {}
-    changed = sorted(name for name in known if fingerprints.get(name) != known[name])
+    known = _flat(json.loads(file.read_text())) if file.exists() else {}
+    now = _flat(fingerprints)
+    changed = sorted(key for key in known if now.get(key) != known[key])
     if changed:
+        names = ", ".join(" ".join(key) for key in changed)
         sys.exit(
-            f"other fingerprints of {', '.join(changed)}: every user's models would be trained again. A change of the "
-            "algorithm is a new version of it."
+            f"other fingerprints of {names}: every user's models would be trained again. A change of the algorithm is a "
+            "new version of it."
         )
+
+
+def _flat(fingerprints: Mapping[str, Any]) -> dict[tuple[str, str, str], str]:
+    """Return each fingerprint by experiment, step, and version."""
+    return {
+        (experiment, step, version): fingerprint
+        for experiment, steps in fingerprints.items()
+        for step, versions in steps.items()
+        for version, fingerprint in versions.items()
+    }
 
 
 if __name__ == "__main__":

@@ -34,12 +34,44 @@ def test_goldens_are_of_every_task_and_fifty_random_experiments() -> None:
     assert tasks >= {"datasetConvert", "train", "evaluate", "prune", "inference", "export"}
 
 
-def test_fingerprints_are_only_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"an-experiment": {"train": {"v1": "1", "v2": "2"}}}
-    (tmp_path / build.FINGERPRINTS).write_text(json.dumps(known))
-    monkeypatch.setattr(build, "FOLDER", tmp_path)
-    monkeypatch.setattr(build, "build", lambda: {build.FINGERPRINTS: json.dumps({"an-experiment": {}})})
+KNOWN = {"an-experiment": {"train": {"v1": "1", "v2": "2"}}}
+
+
+def write_goldens(folder: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: object) -> object:
+    """Return the fingerprints that lie in ``folder`` after a call of `make goldens`; those of ``KNOWN`` lay there."""
+    (folder / build.FINGERPRINTS).write_text(json.dumps(KNOWN))
+    monkeypatch.setattr(build, "FOLDER", folder)
+    monkeypatch.setattr(build, "build", lambda: {build.FINGERPRINTS: json.dumps(fingerprints)})
     monkeypatch.setattr("sys.argv", ["build"])
-    with pytest.raises(SystemExit, match="other fingerprints of an-experiment"):
-        build.main()
-    assert json.loads((tmp_path / build.FINGERPRINTS).read_text()) == known
+    build.main()
+    return json.loads((folder / build.FINGERPRINTS).read_text())
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "named"),
+    [
+        ({"an-experiment": {}}, "an-experiment train v1, an-experiment train v2"),
+        ({"an-experiment": {"train": {"v1": "1", "v2": "other"}}}, "an-experiment train v2"),
+        ({"another": KNOWN["an-experiment"]}, "an-experiment train v1, an-experiment train v2"),
+    ],
+    ids=["step is missing", "other value", "experiment is missing"],
+)
+def test_known_fingerprint_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: object, named: str
+) -> None:
+    with pytest.raises(SystemExit, match=f"other fingerprints of {named}:"):
+        write_goldens(tmp_path, monkeypatch, fingerprints)
+    assert json.loads((tmp_path / build.FINGERPRINTS).read_text()) == KNOWN
+
+
+@pytest.mark.parametrize(
+    "fingerprints",
+    [
+        {"an-experiment": {"train": {"v1": "1", "v2": "2", "v3": "3"}}},
+        {"an-experiment": {"train": {"v1": "1", "v2": "2"}, "evaluate": {"v2": "4"}}},
+        KNOWN | {"another": {"train": {"v2": "5"}}},
+    ],
+    ids=["version", "step", "experiment"],
+)
+def test_new_fingerprint_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fingerprints: object) -> None:
+    assert write_goldens(tmp_path, monkeypatch, fingerprints) == fingerprints
