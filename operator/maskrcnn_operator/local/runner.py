@@ -25,7 +25,7 @@ from maskrcnn_operator.local.executor import STAGING, LocalExecutor
 from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import UNCLAIMED_LOGS, clear_staging
 from maskrcnn_operator.local.results import finished_result
-from maskrcnn_operator.local.store import LOCK_FILE, STATUS_FILE, StatusStore
+from maskrcnn_operator.local.store import EXPERIMENT_STATUS_FILE, LOCK_FILE, StatusStore
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_OK, EXIT_STOPPED, InvalidInput
 from maskrcnn_trainer.shared.stop_signals import StopSignals
 
@@ -104,7 +104,7 @@ def run_experiment(
 
 
 def _refuse_links(directory: Path) -> None:
-    for name in (LOCK_FILE, STATUS_FILE, STAGING, UNCLAIMED_LOGS):
+    for name in (LOCK_FILE, EXPERIMENT_STATUS_FILE, STAGING, UNCLAIMED_LOGS):
         if (directory / name).is_symlink():
             raise InvalidInput(
                 f"{directory / name} is a link, and a run would write to what it leads to: remove the link"

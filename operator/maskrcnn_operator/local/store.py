@@ -17,7 +17,7 @@ from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.files import read_regular, replace_file
 
-STATUS_FILE = "experiment-status.json"
+EXPERIMENT_STATUS_FILE = "experiment-status.json"
 LOCK_FILE = ".lock"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -38,7 +38,7 @@ class StatusStore:
     @property
     def file(self) -> Path:
         """Where the status stands."""
-        return self.directory / STATUS_FILE
+        return self.directory / EXPERIMENT_STATUS_FILE
 
     def __enter__(self) -> StatusStore:
         self.directory.mkdir(parents=True, exist_ok=True)
