@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 
 import pytest
 from tests.unit.written_files import is_written_by
@@ -11,6 +12,20 @@ from tests.unit.written_files import is_written_by
 from maskrcnn_trainer.results.ours import is_ours, is_temporary, may_stand_unclaimed
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.task.arguments import KEY_FLAGS, SPEC_FLAGS, IgnoredFlag, TaskParser
+
+NO_PATHS = frozenset({"-t", "--tag", "-el", "--excluded-layers"})
+"""Flags of tasks whose value is a text, but no path."""
+
+
+def text_flags(name: TaskName) -> Iterator[str]:
+    """Return the flags of a task whose value may be any text."""
+    parser = TaskParser(add_help=False)
+    importlib.import_module(TASKS[name].module).add_arguments(parser)
+    for action in parser._actions:
+        is_switch = action.nargs == 0 or isinstance(action, IgnoredFlag)
+        if not is_switch and action.choices is None and action.type not in (int, float):
+            yield from action.option_strings
 
 
 def test_every_task_has_an_entry() -> None:
@@ -30,6 +45,19 @@ def test_the_names_of_a_task_are_patterns_without_named_groups_where_they_are_jo
     entry = TASKS[name]
     assert entry.files
     assert [pattern for pattern in entry.files if re.compile(pattern).groupindex] == []
+
+
+@pytest.mark.parametrize("name", list(TaskName))
+def test_every_flag_of_a_path_is_an_input_or_an_output_of_the_task(name: TaskName) -> None:
+    entry = TASKS[name]
+    paths = set(text_flags(name)) - {*SPEC_FLAGS, *KEY_FLAGS} - NO_PATHS
+    assert paths - {*entry.input_flags, *entry.output_flags} == set(), f"add to the entry of {name.value}"
+    assert {*entry.input_flags, *entry.output_flags} - paths == set(), f"{name.value} has no such flag of a path"
+
+
+def test_no_flag_is_an_input_of_one_task_and_an_output_of_another() -> None:
+    inputs = {flag for entry in TASKS.values() for flag in entry.input_flags}
+    assert inputs.isdisjoint(flag for entry in TASKS.values() for flag in entry.output_flags)
 
 
 def test_a_file_is_of_the_task_that_writes_it() -> None:
