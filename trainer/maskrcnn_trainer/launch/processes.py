@@ -20,8 +20,8 @@ from maskrcnn_trainer.errors import (
     EXIT_WORKSPACE_FULL,
 )
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
-from maskrcnn_trainer.launch.parent import end_with_parent
 from maskrcnn_trainer.shared.messages import TaskFailure
+from maskrcnn_trainer.shared.parent_death import end_with_parent
 from maskrcnn_trainer.task.failure_message import VARIABLE, open_failure_message, read_failure_message
 from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
@@ -119,7 +119,8 @@ class NodeProcesses:
                 stdout=subprocess.PIPE if kept is not None else None,
                 stderr=subprocess.STDOUT if kept is not None else None,
                 pass_fds=(descriptor,),
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - it takes no lock that a thread of ours may hold
+                # it takes no lock that a thread of ours may hold
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509
             )
             if kept is not None and process.stdout is not None:
                 prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""
