@@ -176,7 +176,7 @@ REFUSED = (
     "from maskrcnn_trainer.errors import InvalidInput, TryAgain\n"
     "from maskrcnn_trainer.spec.task_name import TaskName\n"
     "from maskrcnn_trainer.task.reporter import task_report\n"
-    "from maskrcnn_trainer.task.progress import setup_logging\n"
+    "from maskrcnn_trainer.task.log_setup import setup_logging\n"
     "setup_logging({rank})\n"
     "with task_report(TaskName.TRAIN, {folder!r}, rank={rank}):\n"
     "    raise {error}"
