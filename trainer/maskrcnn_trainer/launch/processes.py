@@ -22,7 +22,8 @@ from maskrcnn_trainer.errors import (
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
 from maskrcnn_trainer.shared.messages import TaskFailure
 from maskrcnn_trainer.shared.parent_death import end_with_parent
-from maskrcnn_trainer.task.failure_message import VARIABLE, open_failure_message, read_failure_message
+from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
+from maskrcnn_trainer.task.failure_message import open_failure_message, read_failure_message
 from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class NodeProcesses:
         logs: list[threading.Thread] = []
         for rank, variables in environments.items():
             descriptor = failures[rank] = open_failure_message()
-            environment = {**os.environ, **variables, VARIABLE: str(descriptor)}
+            environment = {**os.environ, **variables, FAILURE_VARIABLE: str(descriptor)}
             if kept is not None:
                 # a pipe would hold back what was said just before a kill
                 environment["PYTHONUNBUFFERED"] = "1"

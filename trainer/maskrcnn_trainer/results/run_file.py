@@ -14,7 +14,15 @@ from typing import Any
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
-from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
+from maskrcnn_trainer.shared.messages import (
+    RECORDS_ARTIFACT,
+    RESULT_FILE,
+    RUN_FILE,
+    RUN_VERSION,
+    ArtifactKey,
+    ResultKey,
+    RunFileKey,
+)
 from maskrcnn_trainer.spec.task_table import IMAGES_DIR
 from maskrcnn_trainer.task.files import write_json_atomically
 
@@ -119,7 +127,7 @@ def read_mark(results_dir: Path) -> Mark:
         result, fingerprints = Kind.FOREIGN, ()
     artifacts = content.get(ResultKey.ARTIFACTS) if result is Kind.OURS else None
     artifacts = artifacts if isinstance(artifacts, dict) else {}
-    records = artifacts.get("records")
+    records = artifacts.get(RECORDS_ARTIFACT)
     path = records.get(ArtifactKey.PATH) if isinstance(records, dict) else None
     return Mark(
         run,
