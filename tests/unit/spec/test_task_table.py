@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.unit.written_files import is_written_by
 
+import maskrcnn_trainer
 from maskrcnn_trainer.results.ours import is_ours, is_temporary, may_stand_unclaimed
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.task.arguments import KEY_FLAGS, SPEC_FLAGS, IgnoredFlag, TaskParser
+
+ROOT = Path(maskrcnn_trainer.__file__).parent
+TABLES = ("spec/task_table.py", "results/task_files.py")
+
+KNOWN = {"results/ownership.py: TRAINING_LOCK"}
+"""A function that its name gives to trainings, and that training alone calls."""
 
 NO_PATHS = frozenset({"-t", "--tag", "-el", "--excluded-layers"})
 """Flags of tasks whose value is a text, but no path."""
@@ -74,3 +83,25 @@ def test_a_finished_task_leaves_no_temporary_file() -> None:
         assert is_temporary(path)
         assert may_stand_unclaimed(path)
         assert not any(is_written_by(name, path) for name in TaskName)
+
+
+def knowledge_of_tasks(file: Path) -> Iterator[str]:
+    """Yield the names of tasks in a module, and the names of a task's files that it imports from the table."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "TaskName":
+            if node.attr.isupper():
+                yield f"TaskName.{node.attr}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "maskrcnn_trainer.spec.task_table":
+            yield from (alias.name for alias in node.names if alias.name not in ("TASKS", "TaskEntry"))
+
+
+def test_only_tables_and_the_packages_of_tasks_tell_tasks_apart() -> None:
+    packages = {entry.module.split(".")[1] for entry in TASKS.values()}
+    found = {
+        f"{path}: {known}"
+        for path in (file.relative_to(ROOT) for file in sorted(ROOT.rglob("*.py")))
+        if str(path) not in TABLES and path.parts[0] not in packages
+        for known in knowledge_of_tasks(ROOT / path)
+    }
+    assert found - KNOWN == set(), f"put what these modules know of single tasks into one of {TABLES}"
+    assert found >= KNOWN, "no longer there: take it from KNOWN"
