@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn_trainer.data.records import index_records
-from maskrcnn_trainer.task.cpus import THREADS_VARIABLE, usable_cpus
+from maskrcnn_trainer.shared.variables import THREADS_VARIABLE
+from maskrcnn_trainer.task.cpus import usable_cpus
 from peer_environment import ROOT, model_garden_environ, model_garden_python
 
 SHARDS = 32

@@ -28,7 +28,7 @@ from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
 from maskrcnn_trainer.pruning.retain import PruneSettings
 from maskrcnn_trainer.pruning.task import prune_model
 from maskrcnn_trainer.spec import parse_spec
-from maskrcnn_trainer.task.progress import setup_logging
+from maskrcnn_trainer.task.log_setup import setup_logging
 
 CLASSES = 91
 SPREAD = 0.5

@@ -50,7 +50,7 @@ from maskrcnn_trainer.data.masks import BORDER, crop_masks
 from maskrcnn_trainer.data.pipeline import training_dataset
 from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.records import RecordIndex, index_records
-from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets, rpn_targets_of_batch
+from maskrcnn_trainer.data.rpn_targets import RpnTargetSettings, rpn_targets
 from maskrcnn_trainer.data.summary import record_summary
 from maskrcnn_trainer.model.anchors import generate_anchors
 from maskrcnn_trainer.model.architecture import Architecture
@@ -140,15 +140,15 @@ def rpn_variants(name: str, objects: list[tuple[NDArray[Any], list[bytes]]], siz
     def one(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return rpn_targets(anchors, boxes, position, 1, settings)
 
-    def batch(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return rpn_targets_of_batch(anchors, boxes, position[None], 1, settings)
+    def in_step(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return rpn_targets(anchors, boxes, position, 1, settings, chunk=16)
 
     dynamic = [tf.constant(boxes * size) for boxes, _ in objects]
-    padded = [tf.pad(boxes, [[0, INSTANCES - len(boxes)], [0, 0]], constant_values=-1.0)[None] for boxes in dynamic]
+    padded = [tf.pad(boxes, [[0, INSTANCES - len(boxes)], [0, 0]], constant_values=-1.0) for boxes in dynamic]
     functions = (
         ("pipeline", one, dynamic),
-        ("step, graph", tf.function(batch), padded),
-        ("step, XLA", tf.function(batch, jit_compile=True), padded),
+        ("step, graph", tf.function(in_step), padded),
+        ("step, XLA", tf.function(in_step, jit_compile=True), padded),
     )
     return {
         label: 1e3 / rate(calls_of(function, zip(inputs, strict=True)), 3, 1) / len(inputs)

@@ -13,7 +13,7 @@ from maskrcnn_trainer.errors import InvalidInput, describe_error
 from maskrcnn_trainer.spec import load_spec, require_paths
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spelling import as_written, use_flags_of, use_names
-from maskrcnn_trainer.task.progress import setup_logging
+from maskrcnn_trainer.task.log_setup import setup_logging
 
 PROTOTXT = """\
 init_learning_rate: 0.01

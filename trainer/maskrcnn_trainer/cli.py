@@ -22,7 +22,7 @@ from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.spelling import use_flags_of, use_names
 from maskrcnn_trainer.task.arguments import TaskParser, add_key, key_of, with_hyphens
 from maskrcnn_trainer.task.environment import TaskEnvironment, horovod_number
-from maskrcnn_trainer.task.progress import setup_logging
+from maskrcnn_trainer.task.log_setup import setup_logging
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message
 
 log = logging.getLogger("maskrcnn")

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from maskrcnn_operator.api.base import ApiModel
 from maskrcnn_operator.api.opaque import MAX_BYTES, MAX_DEPTH, MAX_MEMBERS
 from maskrcnn_operator.api.reserved import refusal
+from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 
 OBJECT_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 QUANTITY_PATTERN = r"^\+?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$"
@@ -121,7 +122,7 @@ class EnvVar(ApiModel):
     @field_validator("name")
     @classmethod
     def _not_ours(cls, value: str) -> str:
-        if value.startswith("MASKRCNN_"):
+        if value.startswith(VARIABLE_PREFIX):
             raise ValueError("names that begin with MASKRCNN_ are set by the operator: choose another")
         return value
 

@@ -17,6 +17,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.tasks import DatasetConvert, Evaluate, Export, Inference, Prune, TaskOptions, Train
+from maskrcnn_trainer.spec.data_config import DataConfig
+from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.purposes import Purpose, Purposes
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import CALIBRATION_CACHE_FILE, ENCRYPTED_ONNX_FILE, ENGINE_FILE, ONNX_FILE, TASKS
@@ -26,7 +28,7 @@ OptionsT = TypeVar("OptionsT", bound=TaskOptions)
 TRAINING_RECORDS = "training_file_pattern"
 VALIDATION_RECORDS = "validation_file_pattern"
 VALIDATION_ANNOTATIONS = "val_json_file"
-FILE_FIELDS = (TRAINING_RECORDS, VALIDATION_RECORDS, VALIDATION_ANNOTATIONS)
+FILE_FIELDS = file_fields(DataConfig)
 """Fields of ``dataConfig`` that name files."""
 
 

@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_operator.api.experiment import Step
-
-KEY_VARIABLE = "MASKRCNN_KEY"
-"""Given to the process by its executor: from a Secret, or from the user's environment; never on a command line."""
+from maskrcnn_trainer.shared.variables import (
+    ATTEMPT_VARIABLE,
+    EXPERIMENT_UID_VARIABLE,
+    FINGERPRINT_VARIABLE,
+    FINGERPRINTS_VARIABLE,
+    RESULTS_DIR_VARIABLE,
+    TERMINATION_LOG_VARIABLE,
+)
 
 PathMap = Callable[[str], str]
 
@@ -91,10 +96,10 @@ def task_environment(
         fingerprints: of the step, oldest first; an image of an older release reads the first alone.
     """
     return {
-        "MASKRCNN_RESULTS_DIR": paths.results_dir,
-        "MASKRCNN_FINGERPRINT": fingerprints[0],
-        **({"MASKRCNN_FINGERPRINTS": " ".join(fingerprints)} if len(fingerprints) > 1 else {}),
-        "MASKRCNN_ATTEMPT": str(attempt),
-        "MASKRCNN_EXPERIMENT_UID": experiment_uid,
-        "MASKRCNN_TERMINATION_LOG": paths.termination_log,
+        RESULTS_DIR_VARIABLE: paths.results_dir,
+        FINGERPRINT_VARIABLE: fingerprints[0],
+        **({FINGERPRINTS_VARIABLE: " ".join(fingerprints)} if len(fingerprints) > 1 else {}),
+        ATTEMPT_VARIABLE: str(attempt),
+        EXPERIMENT_UID_VARIABLE: experiment_uid,
+        TERMINATION_LOG_VARIABLE: paths.termination_log,
     }

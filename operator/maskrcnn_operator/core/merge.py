@@ -19,10 +19,12 @@ from maskrcnn_operator.api.task_kinds import FILE_FIELDS, RECORD_MAKERS, TRAININ
 from maskrcnn_operator.core.graph import ModelUse, StepGraph, StepNode
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import WITHOUT_RULES, ExperimentSpec
+from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.partial import merge_experiment
 from maskrcnn_trainer.spec.rules import check_rules
 
-MODEL_FIELDS = ("checkpoint", "pruned_model_path")
+MODEL_FIELDS = file_fields(ExperimentSpec)
+"""Fields of the spec that name models."""
 _MODEL_NAMES = tuple((name, dotted((name,))) for name in MODEL_FIELDS)
 _FILE_NAMES = tuple((name, dotted(("data_config", name))) for name in FILE_FIELDS)
 

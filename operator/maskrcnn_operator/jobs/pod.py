@@ -11,7 +11,6 @@ from maskrcnn_operator.api.experiment import MaskRCNNExperiment, Step
 from maskrcnn_operator.api.pod import PodOverrides
 from maskrcnn_operator.api.reserved import Place, carried_by
 from maskrcnn_operator.core.arguments import (
-    KEY_VARIABLE,
     ProcessPaths,
     launch_arguments,
     task_arguments,
@@ -33,6 +32,13 @@ from maskrcnn_operator.jobs.names import (
 )
 from maskrcnn_operator.jobs.tolerations import with_worker_group_tolerations
 from maskrcnn_operator.jobs.views import CONTAINER_NAME
+from maskrcnn_trainer.shared.variables import (
+    GPUS_VARIABLE,
+    KEY_VARIABLE,
+    REPORT_CA_FILE_VARIABLE,
+    REPORT_TOKEN_FILE_VARIABLE,
+    REPORT_URL_VARIABLE,
+)
 
 FILES_DIRECTORY = "/etc/maskrcnn"
 SPEC_FILE = "spec.yaml"
@@ -187,12 +193,12 @@ def _environment(
     )
     if gpus := experiment.step(start.step).gpus_per_node:
         # a task that finds none of them fails, instead of a slow training on the CPU
-        values["MASKRCNN_GPUS"] = str(gpus)
+        values[GPUS_VARIABLE] = str(gpus)
     if config.report_url:
-        values["MASKRCNN_REPORT_URL"] = config.report_url
-        values["MASKRCNN_REPORT_TOKEN_FILE"] = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
+        values[REPORT_URL_VARIABLE] = config.report_url
+        values[REPORT_TOKEN_FILE_VARIABLE] = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
     if REPORT_CA_FILE in files:
-        values["MASKRCNN_REPORT_CA_FILE"] = f"{FILES_DIRECTORY}/{REPORT_CA_FILE}"
+        values[REPORT_CA_FILE_VARIABLE] = f"{FILES_DIRECTORY}/{REPORT_CA_FILE}"
     # a user id without a passwd entry has neither
     values |= {"HOME": HOME, "USER": "maskrcnn"}
     found: list[Object] = [{"name": name, "value": value} for name, value in values.items()]

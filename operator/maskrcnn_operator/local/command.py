@@ -20,7 +20,6 @@ from maskrcnn_operator.api.manifest import read_manifest
 from maskrcnn_operator.api.problems import ManifestError
 from maskrcnn_operator.api.status import StepState
 from maskrcnn_operator.api.text import one_line
-from maskrcnn_operator.core.arguments import KEY_VARIABLE
 from maskrcnn_operator.core.desired import resolve
 from maskrcnn_operator.core.plan import Settings
 from maskrcnn_operator.local.display import Display, LiveDisplay, PlainDisplay, final_tables
@@ -29,6 +28,7 @@ from maskrcnn_operator.local.paths import LocalWorkspace
 from maskrcnn_operator.local.process import trainer_command
 from maskrcnn_operator.local.runner import EXIT_INTERRUPTED, LOCAL_SETTINGS, ExperimentOutcome, run_experiment
 from maskrcnn_trainer.errors import EXIT_INVALID, EXIT_STOPPED, InvalidInput, as_task_error
+from maskrcnn_trainer.shared.variables import KEY_VARIABLE
 from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.reading import read_text
 

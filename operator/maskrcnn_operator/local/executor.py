@@ -14,7 +14,6 @@ import yaml
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 from maskrcnn_operator.core.arguments import (
-    KEY_VARIABLE,
     ProcessPaths,
     launch_arguments,
     task_arguments,
@@ -22,11 +21,12 @@ from maskrcnn_operator.core.arguments import (
 )
 from maskrcnn_operator.core.plan import StartRun
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
-from maskrcnn_operator.local.paths import WORKSPACE_VARIABLE, LocalWorkspace, without_ours
+from maskrcnn_operator.local.paths import LocalWorkspace, without_ours
 from maskrcnn_operator.local.process import AttemptProcess, Files
 from maskrcnn_operator.local.results import finished_result, reported_result
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.shared.messages import TERMINATION_FILE
+from maskrcnn_trainer.shared.variables import KEY_VARIABLE, WORKSPACE_VARIABLE
 
 STAGING = ".staging"
 _END_OF_LOG = 4000

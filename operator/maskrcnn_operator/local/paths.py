@@ -12,11 +12,9 @@ from maskrcnn_operator.api.base import WORKSPACE_MOUNT
 from maskrcnn_operator.api.task_kinds import FILE_FIELDS
 from maskrcnn_operator.core.merge import MODEL_FIELDS
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.variables import VARIABLE_PREFIX
 from maskrcnn_trainer.spec.errors import dotted
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
-
-WORKSPACE_VARIABLE = "MASKRCNN_WORKSPACE"
-"""Tells the trainer where /workspace is, so that results and model files keep the form of the manifest."""
 
 _MOUNTED = re.compile(rf"(?<![\w./-]){WORKSPACE_MOUNT}(?![\w.-]|/\.\.\.)")
 _SPECIAL = "*?[],"
@@ -81,4 +79,4 @@ class LocalWorkspace:
 
 def without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without the variables by which tasks are told what to do."""
-    return {name: value for name, value in environ.items() if not name.startswith("MASKRCNN_")}
+    return {name: value for name, value in environ.items() if not name.startswith(VARIABLE_PREFIX)}

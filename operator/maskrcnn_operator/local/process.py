@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import json
 import logging
@@ -20,16 +19,15 @@ from pathlib import Path
 from maskrcnn_operator.local.records import RecordFollower
 from maskrcnn_trainer.shared.files import read_regular, replace_file
 from maskrcnn_trainer.shared.messages import RUN_FILE, STATUS_FILE, RunFileKey
+from maskrcnn_trainer.shared.parent_death import end_with_parent
 
 _log = logging.getLogger(__name__)
 
 UNCLAIMED_LOGS = ".logs"
 """Folder of an experiment's directory for logs of attempts that could not claim their results directory."""
 
-_PR_SET_PDEATHSIG = 1
 _ATTEMPT = re.compile(r"[a-z0-9][a-z0-9-]*-\d+")
 _STAGED_SPEC, _STAGED_LOG = "spec.yaml", "output.log"
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def trainer_command() -> tuple[str, ...]:
@@ -100,7 +98,8 @@ class AttemptProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
-                preexec_fn=_die_with_parent if _libc else None,  # noqa: PLW1509 - no thread of ours holds a lock here
+                # a run that is killed must not leave a training behind that is not watched
+                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of ours holds a lock here
             )
 
     def poll(self) -> int | None:
@@ -204,9 +203,3 @@ def _clear(staging: Path) -> None:
             (staging / _STAGED_SPEC).unlink(missing_ok=True)
             (staging / _STAGED_LOG).unlink(missing_ok=True)
             staging.rmdir()
-
-
-def _die_with_parent() -> None:
-    # a run that is killed must not leave a training behind that is not watched
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -10,7 +10,6 @@ from maskrcnn_trainer.data.rpn_targets import (
     RpnTargetSettings,
     match_anchors,
     rpn_targets,
-    rpn_targets_of_batch,
     sample_anchors,
 )
 from maskrcnn_trainer.model.anchors import generate_anchors
@@ -171,10 +170,13 @@ def test_pipeline_and_training_step_agree_also_when_compiled() -> None:
         return rpn_targets(anchors, boxes, position, 77, SETTINGS)
 
     single = [in_pipeline(boxes, position) for boxes, position in zip(images, positions, strict=True)]
+
+    def in_step(boxes: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = zip(tf.unstack(boxes), tf.unstack(positions), strict=True)
+        labels, targets = zip(*(rpn_targets(anchors, *row, 77, SETTINGS, chunk=16) for row in rows), strict=True)
+        return tf.stack(labels), tf.stack(targets)
+
     for compiled in (False, True):
-        step = tf.function(
-            lambda boxes, where: rpn_targets_of_batch(anchors, boxes, where, 77, SETTINGS), jit_compile=compiled
-        )
-        labels, targets = step(tf.constant(padded), tf.constant(positions))
+        labels, targets = tf.function(in_step, jit_compile=compiled)(tf.constant(padded), tf.constant(positions))
         np.testing.assert_array_equal(labels, np.stack([one[0] for one in single]))
         np.testing.assert_allclose(targets, np.stack([one[1] for one in single]), atol=1e-5)

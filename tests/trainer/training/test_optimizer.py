@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from maskrcnn_trainer.training.decay import WeightDecay, is_decayed
 from maskrcnn_trainer.training.loss_scale import LossScale
-from maskrcnn_trainer.training.optimizer import MomentumOptimizer, gradient_factor, learning_rate_at, squared_norm
-from maskrcnn_trainer.training.schedule import Schedule
+from maskrcnn_trainer.training.optimizer import MomentumOptimizer, gradient_factor, squared_norm
 
 pytestmark = pytest.mark.trainer
 
@@ -77,19 +76,6 @@ def test_squared_norm() -> None:
     assert float(squared_norm([tf.constant([3.0]), tf.constant([[4.0, 0.0]])])) == 25.0
     for bad in (np.nan, np.inf):
         assert not np.isfinite(float(squared_norm([tf.constant([1.0]), tf.constant([bad])])))
-
-
-def test_the_twin_of_the_schedule_agrees_at_every_boundary() -> None:
-    schedules = [
-        Schedule(0.02, 0.0001, 10, (60, 80, 100), (0.1, 0.02, 0.002)),
-        Schedule(0.02),
-        Schedule(0.02, 0.0, 0, (3,), (0.5,)),
-        Schedule(0.02, 0.001, 50, (3,), (0.5,)),
-    ]
-    for schedule in schedules:
-        twin = tf.function(lambda step, schedule=schedule: learning_rate_at(schedule, step))
-        for step in range(103):
-            assert float(twin(tf.constant(step, tf.int64))) == pytest.approx(schedule.at(step), rel=1e-6), step
 
 
 def test_decay_takes_kernels_only() -> None:

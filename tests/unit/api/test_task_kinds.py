@@ -190,6 +190,20 @@ def test_every_path_among_the_options_is_an_input(name: TaskName) -> None:
 
 
 @pytest.mark.parametrize("name", TaskName)
+def test_flags_of_inputs_and_outputs_are_those_of_the_trainer(name: TaskName) -> None:
+    entry = TASKS[name]
+    for chosen in varied(name):
+        step = step_with(name, chosen)
+        words = with_hyphens(task_arguments(step, PATHS))
+        read = {PATHS.model_path, *kind_of(name).inputs(step.task).values()}
+        for flag, value in itertools.pairwise(words):
+            if value.startswith(PATHS.results_dir):
+                assert flag in entry.output_flags, f"{name.value} writes to {flag} {value}"
+            elif value in read:
+                assert flag in entry.input_flags, f"{name.value} reads {flag} {value}"
+
+
+@pytest.mark.parametrize("name", TaskName)
 def test_spec_that_a_task_reads_is_part_of_its_fingerprint(name: TaskName) -> None:
     experiment = experiment_with(name, choices(name)[0])
     spec = experiment.spec.experiment if kind_of(name).reads_spec else None

@@ -20,9 +20,9 @@ from maskrcnn_trainer.results.ours import (
     is_deletable,
     is_ignored,
     is_ours,
-    labels_of,
     may_stand_unclaimed,
 )
+from maskrcnn_trainer.results.task_files import labels_of
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec import task_table
 from maskrcnn_trainer.training import checkpoint

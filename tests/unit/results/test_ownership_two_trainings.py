@@ -16,7 +16,8 @@ import pytest
 
 from maskrcnn_trainer.cli import main
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, claim, only_training
+from maskrcnn_trainer.results.ownership import claim, only_training
+from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import TRAINING_LOCK
 
 HOLDER = (

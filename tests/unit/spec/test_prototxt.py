@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec import DataConfig, ExperimentSpec, MaskRCNNConfig, SpecError, read_spec
 from maskrcnn_trainer.spec.base import SpecModel
-from maskrcnn_trainer.spec.prototxt import LIST_FIELDS, OURS, literal_list, message_class, parse_prototxt
+from maskrcnn_trainer.spec.prototxt import OURS, message_class, parse_prototxt
+from maskrcnn_trainer.spec.prototxt_lists import LIST_FIELDS, literal_list
 from maskrcnn_trainer.spec.prototxt_text import blanked, occurrences
 
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.unit.written_files import is_written_by
 
+import maskrcnn_trainer
 from maskrcnn_trainer.results.ours import is_ours, is_temporary, may_stand_unclaimed
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.task.arguments import KEY_FLAGS, SPEC_FLAGS, IgnoredFlag, TaskParser
+
+ROOT = Path(maskrcnn_trainer.__file__).parent
+TABLES = ("spec/task_table.py", "results/task_files.py")
+
+KNOWN = {"results/ownership.py: TRAINING_LOCK"}
+"""A function that its name gives to trainings, and that training alone calls."""
+
+NO_PATHS = frozenset({"-t", "--tag", "-el", "--excluded-layers"})
+"""Flags of tasks whose value is a text, but no path."""
+
+
+def text_flags(name: TaskName) -> Iterator[str]:
+    """Return the flags of a task whose value may be any text."""
+    parser = TaskParser(add_help=False)
+    importlib.import_module(TASKS[name].module).add_arguments(parser)
+    for action in parser._actions:
+        is_switch = action.nargs == 0 or isinstance(action, IgnoredFlag)
+        if not is_switch and action.choices is None and action.type not in (int, float):
+            yield from action.option_strings
 
 
 def test_every_task_has_an_entry() -> None:
@@ -32,6 +56,19 @@ def test_the_names_of_a_task_are_patterns_without_named_groups_where_they_are_jo
     assert [pattern for pattern in entry.files if re.compile(pattern).groupindex] == []
 
 
+@pytest.mark.parametrize("name", list(TaskName))
+def test_every_flag_of_a_path_is_an_input_or_an_output_of_the_task(name: TaskName) -> None:
+    entry = TASKS[name]
+    paths = set(text_flags(name)) - {*SPEC_FLAGS, *KEY_FLAGS} - NO_PATHS
+    assert paths - {*entry.input_flags, *entry.output_flags} == set(), f"add to the entry of {name.value}"
+    assert {*entry.input_flags, *entry.output_flags} - paths == set(), f"{name.value} has no such flag of a path"
+
+
+def test_no_flag_is_an_input_of_one_task_and_an_output_of_another() -> None:
+    inputs = {flag for entry in TASKS.values() for flag in entry.input_flags}
+    assert inputs.isdisjoint(flag for entry in TASKS.values() for flag in entry.output_flags)
+
+
 def test_a_file_is_of_the_task_that_writes_it() -> None:
     assert is_written_by(TaskName.PRUNE, "model.tlt")
     assert not is_written_by(TaskName.TRAIN, "model.tlt")
@@ -46,3 +83,25 @@ def test_a_finished_task_leaves_no_temporary_file() -> None:
         assert is_temporary(path)
         assert may_stand_unclaimed(path)
         assert not any(is_written_by(name, path) for name in TaskName)
+
+
+def knowledge_of_tasks(file: Path) -> Iterator[str]:
+    """Yield the names of tasks in a module, and the names of a task's files that it imports from the table."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "TaskName":
+            if node.attr.isupper():
+                yield f"TaskName.{node.attr}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "maskrcnn_trainer.spec.task_table":
+            yield from (alias.name for alias in node.names if alias.name not in ("TASKS", "TaskEntry"))
+
+
+def test_only_tables_and_the_packages_of_tasks_tell_tasks_apart() -> None:
+    packages = {entry.module.split(".")[1] for entry in TASKS.values()}
+    found = {
+        f"{path}: {known}"
+        for path in (file.relative_to(ROOT) for file in sorted(ROOT.rglob("*.py")))
+        if str(path) not in TABLES and path.parts[0] not in packages
+        for known in knowledge_of_tasks(ROOT / path)
+    }
+    assert found - KNOWN == set(), f"put what these modules know of single tasks into one of {TABLES}"
+    assert found >= KNOWN, "no longer there: take it from KNOWN"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_trainer.task.cpus import THREADS_VARIABLE, cgroup_quota, task_threads, threads_per_process, usable_cpus
+from maskrcnn_trainer.shared.variables import THREADS_VARIABLE
+from maskrcnn_trainer.task.cpus import cgroup_quota, task_threads, threads_per_process, usable_cpus
 
 
 def test_version_2(tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
-"""Progress as log lines and as a bar, and who may speak."""
+"""Progress as log lines and as a bar."""
 
 from __future__ import annotations
 
 import io
 import logging
-import sys
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from maskrcnn_trainer.task.progress import ReportedProgress, progress_bar, setup_logging
+from maskrcnn_trainer.task.progress import ReportedProgress, progress_bar
 from maskrcnn_trainer.task.reporter import Reporter
 
 PIPE = Console(file=io.StringIO(), force_terminal=False)
@@ -38,16 +36,6 @@ class Records:
         else:
             assert list(fields["graphical"]) == ["images_per_second"]
             self.steps.append((fields["step"], fields["total_steps"]))
-
-
-@pytest.fixture
-def root_logger() -> Iterator[logging.Logger]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield root
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def test_log_lines_are_rare_and_the_last_is_always_there(caplog: pytest.LogCaptureFixture) -> None:
@@ -104,26 +92,6 @@ def test_a_silent_rank_shows_no_bar() -> None:
         progress.advance(10)
     assert screen.getvalue() == ""
     assert progress.done == 10
-
-
-@pytest.mark.parametrize(
-    ("rank", "expected"), [(0, ["INFO    hello", "WARNING careful", "ERROR   broken"]), (3, ["[rank 3] broken"])]
-)
-def test_ranks_other_than_0_log_errors_alone(
-    root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, rank: int, expected: list[str]
-) -> None:
-    setup_logging(rank)
-    setup_logging(rank)
-    screen = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", screen)
-    logging.getLogger("maskrcnn_trainer.x").info("hello")
-    logging.getLogger("maskrcnn_trainer.x").warning("careful")
-    logging.getLogger("maskrcnn_trainer.x").error("broken")
-    logging.getLogger("absl").info("chatter")
-    lines = screen.getvalue().splitlines()
-    assert len(lines) == len(expected)
-    for line, end in zip(lines, expected, strict=True):
-        assert line.endswith(end)
 
 
 def test_progress_is_reported_every_ten_seconds_and_counted_in_one_phase() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskrcnn_trainer.conversion.dataset import MAX_SHARDS
 from maskrcnn_trainer.errors import EXIT_OK
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.task.arguments import IgnoredFlag
 from maskrcnn_trainer.task.environment import TaskEnvironment
 

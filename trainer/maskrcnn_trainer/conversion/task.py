@@ -8,6 +8,7 @@ from maskrcnn_trainer.conversion.dataset import ConversionSummary, convert_datas
 from maskrcnn_trainer.conversion.interruption import stopping_on_sigterm
 from maskrcnn_trainer.results.leftovers import remove_leftovers
 from maskrcnn_trainer.results.ownership import ownership_guard
+from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.cpus import task_threads
 from maskrcnn_trainer.task.environment import TaskEnvironment
@@ -87,7 +88,7 @@ def metrics_of(summary: ConversionSummary) -> dict[str, float]:
 
 def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
     """What a conversion left behind."""
-    artifacts = {"records": summary.pattern}
+    artifacts = {RECORDS_ARTIFACT: summary.pattern}
     if summary.warnings_file is not None:
         artifacts["warnings"] = summary.warnings_file
     return artifacts

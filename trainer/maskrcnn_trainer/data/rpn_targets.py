@@ -203,33 +203,3 @@ def rpn_targets(
         targets = encode(tf.gather(candidates, matches.boxes), anchors)
         box_targets = tf.where(matched_labels[:, None] == 1, targets, 0.0)
     return sample_anchors(matched_labels, position, seed, settings), box_targets
-
-
-def rpn_targets_of_batch(
-    anchors: tf.Tensor,
-    boxes: tf.Tensor,
-    positions: tf.Tensor,
-    seed: int,
-    settings: RpnTargetSettings,
-    *,
-    chunk: int = 16,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Targets of a batch of padded boxes, for a training step: static shapes, compiles under XLA.
-
-    Args:
-        anchors: float32 [A, 4].
-        boxes: float32 [B, N, 4], padded with -1.
-        positions: int64 [B].
-        seed, settings, chunk: as for ``rpn_targets``.
-
-    Returns:
-        int32 [B, A] and float32 [B, A, 4].
-    """
-    images = [
-        rpn_targets(anchors, image_boxes, position, seed, settings, chunk=chunk)
-        for image_boxes, position in zip(
-            tf.unstack(boxes, num=boxes.shape[0]), tf.unstack(positions, num=boxes.shape[0]), strict=True
-        )
-    ]
-    labels, targets = zip(*images, strict=True)
-    return tf.stack(labels), tf.stack(targets)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.task.arguments import (
     IgnoredFlag,
     add_gpu_index,

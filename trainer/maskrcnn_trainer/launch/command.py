@@ -15,14 +15,15 @@ from maskrcnn_trainer.errors import EXIT_KILLED, EXIT_OK, EXIT_STOPPED, InvalidI
 from maskrcnn_trainer.launch.logs import KeptLog, KeptLogHandler, log_file, remove_old_logs
 from maskrcnn_trainer.launch.processes import Ended, NodeProcesses, is_told_by_rank_zero, most_telling
 from maskrcnn_trainer.launch.rendezvous import RendezvousHost, interface_towards, join, slots_of
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, await_claim, claim, ownership_guard
+from maskrcnn_trainer.results.ownership import await_claim, claim, ownership_guard
 from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import ArtifactKey, ResultKey, StoredArtifact, TaskFailure
 from maskrcnn_trainer.shared.stop_signals import StopSignals
+from maskrcnn_trainer.shared.variables import THREADS_VARIABLE, TOKEN_VARIABLE
 from maskrcnn_trainer.shared.worker_group import MOST_NODES, MOST_PROCESSES, MOST_THREADS
 from maskrcnn_trainer.spec.task_table import TASKS
 from maskrcnn_trainer.task.artifacts import read_result
-from maskrcnn_trainer.task.cpus import THREADS_VARIABLE, threads_per_process, usable_cpus
+from maskrcnn_trainer.task.cpus import threads_per_process, usable_cpus
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 from maskrcnn_trainer.task.termination import termination_message, write_termination_message

@@ -20,9 +20,10 @@ from maskrcnn_trainer.errors import (
     EXIT_WORKSPACE_FULL,
 )
 from maskrcnn_trainer.launch.logs import KeptLog, drain, follow
-from maskrcnn_trainer.launch.parent import end_with_parent
 from maskrcnn_trainer.shared.messages import TaskFailure
-from maskrcnn_trainer.task.failure_message import VARIABLE, open_failure_message, read_failure_message
+from maskrcnn_trainer.shared.parent_death import end_with_parent
+from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
+from maskrcnn_trainer.task.failure_message import open_failure_message, read_failure_message
 from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class NodeProcesses:
         logs: list[threading.Thread] = []
         for rank, variables in environments.items():
             descriptor = failures[rank] = open_failure_message()
-            environment = {**os.environ, **variables, VARIABLE: str(descriptor)}
+            environment = {**os.environ, **variables, FAILURE_VARIABLE: str(descriptor)}
             if kept is not None:
                 # a pipe would hold back what was said just before a kill
                 environment["PYTHONUNBUFFERED"] = "1"
@@ -119,7 +120,8 @@ class NodeProcesses:
                 stdout=subprocess.PIPE if kept is not None else None,
                 stderr=subprocess.STDOUT if kept is not None else None,
                 pass_fds=(descriptor,),
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - it takes no lock that a thread of ours may hold
+                # it takes no lock that a thread of ours may hold
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509
             )
             if kept is not None and process.stdout is not None:
                 prefix = f"[{rank}] ".encode() if len(environments) > 1 else b""

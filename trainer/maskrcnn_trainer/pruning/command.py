@@ -10,7 +10,7 @@ from maskrcnn_trainer.errors import EXIT_OK, InvalidInput
 from maskrcnn_trainer.model_files.model_file import require_model
 from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS
 from maskrcnn_trainer.pruning.retain import PruneSettings
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE
+from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_table import PRUNED_MODEL_FILE
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_gpu_index, add_key, key_of, results_dir_of, use_gpu
 from maskrcnn_trainer.task.environment import TaskEnvironment

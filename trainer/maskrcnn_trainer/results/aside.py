@@ -29,12 +29,11 @@ from maskrcnn_trainer.results.contents import (
     printable,
     remove_ours,
     shown,
+    unfinished_fingerprints,
 )
 from maskrcnn_trainer.results.inputs import TaskInput, holds, inputs_of, lies_in
 from maskrcnn_trainer.results.run_file import Kind, Mark, read_mark
-from maskrcnn_trainer.shared.fingerprints import fingerprints_in
 from maskrcnn_trainer.shared.messages import RUN_FILE
-from maskrcnn_trainer.spec.task_table import CHECKPOINT
 from maskrcnn_trainer.task.artifacts import read_result
 
 log = logging.getLogger(__name__)
@@ -190,7 +189,7 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str]
     if mark.run is Kind.ABSENT and unexpected is None:
         return True
     try:
-        found = _newest_checkpoint(results_dir, key)
+        found = unfinished_fingerprints(results_dir, key)
     except InvalidInput as error:
         if unexpected is None:
             raise
@@ -340,26 +339,3 @@ def _rename(old: Path, new: Path) -> None:
         if error.errno in _MOVES_NOT:
             raise InvalidInput(f"{text}; move it yourself, or rename the step", reason=REASON) from error
         raise TryAgain(text) from error
-
-
-def _newest_checkpoint(results_dir: Path, key: str | None) -> tuple[str, ...]:
-    """Return the fingerprints of the newest checkpoint that opens, oldest first; none where there is none.
-
-    Raises:
-        InvalidInput, TryAgain: see :func:`newest_that_opens`.
-    """
-    matches = ((CHECKPOINT.fullmatch(path.name), path) for path in results_dir.iterdir() if not path.is_symlink())
-    found = {int(match["step"]): path for match, path in matches if match}
-    if not found:
-        return ()
-    # numpy is not loaded for nothing
-    from maskrcnn_trainer.model_files.model_file import read_model_file
-    from maskrcnn_trainer.model_files.newest_checkpoint import newest_that_opens
-
-    def fingerprints_of(path: Path) -> tuple[str, ...]:
-        return fingerprints_in(read_model_file(path, key).state)
-
-    newest = newest_that_opens([found[step] for step in sorted(found, reverse=True)], fingerprints_of)
-    if newest.problem is not None:
-        log.warning("%s; no checkpoint in %s opens", newest.problem, results_dir)
-    return newest.content or ()

@@ -5,14 +5,10 @@ Links are never followed: no task writes one, so a link is the user's, whatever 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from maskrcnn_trainer.errors import InvalidInput, TryAgain
@@ -21,23 +17,16 @@ from maskrcnn_trainer.results.ours import (
     is_ignored,
     is_kept_by_us,
     is_ours,
-    is_temporary,
-    labels_of,
     may_stand_unclaimed,
 )
 from maskrcnn_trainer.results.run_file import Kind, Mark
-from maskrcnn_trainer.shared.fingerprints import FINGERPRINT
+from maskrcnn_trainer.results.task_files import TASK_FILES, ResultsDirectory, TaskFiles
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
-from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
 from maskrcnn_trainer.task.artifacts import is_foreign_report
-from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 3
-_LABEL_BYTES = 100
-_LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
-"""How a label file of an inference begins."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +64,12 @@ def first_foreign(directory: Path, mark: Mark) -> str | None:
         mark: what run.json and result.json say.
     """
     kinds = {RUN_FILE: mark.run, RESULT_FILE: mark.result}
-    shards, inferred = _OneSet(mark.records), _Inferred(directory)
+    of_tasks = _files_of_tasks(directory, mark.artifacts)
     for entry in entries(directory):
         path = entry.path
         if not entry.regular or not is_ours(path) or kinds.get(path) is Kind.FOREIGN:
             return path
-        if not shards.takes(path) or _is_checkpoint_of_a_command(directory, path):
-            return path
-        # only a run that was cut short may have left an image without its labels
-        if (mark.inferred and inferred.is_image_without_labels(path)) or inferred.is_no_label(path):
+        if any(files.is_foreign(path) for files in of_tasks):
             return path
     return None
 
@@ -135,13 +121,13 @@ def remove_ours(directory: Path, below: str = "") -> list[str]:
         What is left, relative to the directory.
     """
     last = () if below else (RESULT_FILE, RUN_FILE)
-    inferred = _Inferred(directory)
+    of_tasks = _files_of_tasks(directory, {})
     left: list[str] = []
     for entry in list(entries(directory, below)):
         path = entry.path
         if path in last:
             continue
-        kept = inferred.is_image_without_labels(path) or inferred.is_no_label(path)
+        kept = any(files.is_kept(path) for files in of_tasks)
         if not entry.regular or kept or not is_deletable(path) or not _done(os.unlink, directory / path):
             left.append(path)
     for path, kind in reversed(list(_walk(directory, below))):
@@ -158,6 +144,20 @@ def remove_ours(directory: Path, below: str = "") -> list[str]:
 def holds_results(directory: Path) -> bool:
     """Return whether a task has finished any file in a directory, beside what it says about itself."""
     return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
+
+
+def unfinished_fingerprints(directory: Path, key: str | None) -> tuple[str, ...]:
+    """Return the fingerprints that the files of an unfinished run name, oldest first; none where none does.
+
+    Args:
+        directory: a results directory.
+        key: opens encrypted files.
+
+    Raises:
+        InvalidInput, TryAgain: see :meth:`TaskFiles.fingerprints`.
+    """
+    found = (files.fingerprints(key) for files in _files_of_tasks(directory, {}))
+    return next((fingerprints for fingerprints in found if fingerprints), ())
 
 
 def shown(names: list[str]) -> str:
@@ -216,65 +216,11 @@ def _kind(child: os.DirEntry[str]) -> str:
     return "file" if child.is_file(follow_symlinks=False) else "other"
 
 
-class _OneSet:
-    """A conversion writes one set of shards; a second one beside it was made by hand."""
+def _files_of_tasks(directory: Path, artifacts: Mapping[str, str]) -> list[TaskFiles]:
+    def files_below(below: str) -> Iterator[str]:
+        return (entry.path for entry in entries(directory, below) if entry.regular)
 
-    def __init__(self, recorded: str | None) -> None:
-        match = SHARD.fullmatch(recorded.replace("-*-of-", "-00000-of-")) if recorded else None
-        self._set = (match["tag"], match["total"]) if match else None
-
-    def takes(self, path: str) -> bool:
-        match = SHARD.fullmatch(path)
-        if match is None or "/" in path:
-            return True
-        found = (match["tag"], match["total"])
-        self._set = self._set or found
-        return found == self._set
-
-
-def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
-    """Return whether a checkpoint was written by ``maskrcnn train`` on a command line: it has no fingerprint.
-
-    One that is damaged or encrypted counts as a step's.
-    """
-    if not CHECKPOINT.fullmatch(path):
-        return False
-    try:
-        with zipfile.ZipFile(directory / path) as archive:
-            state = json.loads(stored_member(archive, "model.json"))["state"]
-        return state.get(FINGERPRINT) is None
-    except (OSError, *DAMAGED_ZIP):
-        return False
-
-
-class _Inferred:
-    """Annotated images and their labels, told by what labels hold: names come from the user's own images."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def is_image_without_labels(self, path: str) -> bool:
-        if not path.startswith(f"{IMAGES_DIR}/") or is_temporary(path):
-            return False
-        return self._labels.isdisjoint(
-            f"{LABELS_DIR}/{label}" for label in labels_of(path.removeprefix(f"{IMAGES_DIR}/"))
-        )
-
-    def is_no_label(self, path: str) -> bool:
-        """Return whether a file below labels does not hold what an inference writes there."""
-        return path.startswith(f"{LABELS_DIR}/") and not is_temporary(path) and path not in self._labels
-
-    @cached_property
-    def _labels(self) -> frozenset[str]:
-        found = (entry.path for entry in entries(self._directory, LABELS_DIR) if entry.regular)
-        return frozenset(path for path in found if self._begins_as_ours(path))
-
-    def _begins_as_ours(self, path: str) -> bool:
-        try:
-            with (self._directory / path).open("rb") as file:
-                return _LABEL.match(file.read(_LABEL_BYTES)) is not None
-        except OSError:
-            return False
+    return [files_of(ResultsDirectory(directory, artifacts, files_below)) for files_of in TASK_FILES.values()]
 
 
 def _names(directory: Path) -> list[str]:

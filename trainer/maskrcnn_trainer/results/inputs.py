@@ -16,20 +16,13 @@ import yaml
 from maskrcnn_trainer.shared.files import read_text
 from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES
 from maskrcnn_trainer.spec.reading import load_yaml
-from maskrcnn_trainer.task.arguments import with_hyphens
+from maskrcnn_trainer.spec.task_table import TASKS
+from maskrcnn_trainer.task.arguments import KEY_FLAGS, SPEC_FLAGS, with_hyphens
 from maskrcnn_trainer.task.workspace import real_path
 
-_SPEC_FLAGS = frozenset({"-e", "--experiment-spec", "--experiment-spec-file"})
-_INPUT_FLAGS = _SPEC_FLAGS | {
-    *("-i", "--image-dir", "-a", "--annotations-file", "-m", "--model", "--model-path", "-c", "--class-map"),
-    "--cal-image-dir",
-}
-_NO_INPUT_FLAGS = frozenset(
-    {
-        *("-o", "--output", "--output-file", "--output-dir", "-d", "--model-dir", "-r", "--results-dir"),
-        *("--engine-file", "--cal-cache-file", "--cal-data-file", "-k", "--key"),
-    }
-)
+# the command line is not parsed yet, so its task may be unknown: each flag means the same for all tasks that have it
+_INPUT_FLAGS = frozenset({*SPEC_FLAGS, *(flag for entry in TASKS.values() for flag in entry.input_flags)})
+_NO_INPUT_FLAGS = frozenset({*KEY_FLAGS, *(flag for entry in TASKS.values() for flag in entry.output_flags)})
 _QUOTED = re.compile(r"""["']([^"']+)["']""")
 
 
@@ -61,7 +54,7 @@ def inputs_of(task: Sequence[str]) -> list[TaskInput]:
         flag, value = (name, value) if equals and name.startswith("--") else (flag, argument)
         if value and flag not in _NO_INPUT_FLAGS and (flag in _INPUT_FLAGS or value.startswith("/")):
             found.append(TaskInput(flag, value))
-        if flag in _SPEC_FLAGS:
+        if flag in SPEC_FLAGS:
             found += [TaskInput(f"{field} of {flag}", path) for field, path in _paths_in(value)]
     return found
 

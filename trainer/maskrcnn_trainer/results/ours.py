@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
 from maskrcnn_trainer.spec.task_table import TASKS
@@ -83,21 +82,6 @@ def may_stand_unclaimed(path: str) -> bool:
 def is_kept_by_us(path: str) -> bool:
     """Return whether tasks and launches write a file also after result.json: what they say about themselves."""
     return is_log(path) or path in _LOCKS | _ABOUT_THE_RUN or is_temporary(path)
-
-
-def labels_of(image: str) -> frozenset[str]:
-    """Return the paths that the label file of an annotated image may have, both relative to their directories.
-
-    ``a.json`` for ``a.jpg``, ``a.jpg.json`` where there are two of that stem; an image that cannot be written in its
-    own format has ``.png`` behind its name.
-    """
-    found = set()
-    for name in {image, image.removesuffix(".png")}:
-        path = PurePosixPath(name)
-        found.add(f"{name}.json")
-        if path.name:
-            found.add(str(path.with_suffix(".json")))
-    return frozenset(found)
 
 
 def _file_behind(path: str, files: re.Pattern[str]) -> str | None:

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 30.0
 """A claim takes a moment: it looks at a directory and renames it."""
-TOKEN_VARIABLE = "MASKRCNN_RUN_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def claim(

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from maskrcnn_trainer.errors import InvalidInput, TryAgain
 from maskrcnn_trainer.shared.files import read_regular
 from maskrcnn_trainer.shared.fingerprints import as_members, fingerprints_in
 from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION, ArtifactKey, ResultKey, RunFileKey
-from maskrcnn_trainer.spec.task_table import IMAGES_DIR
 from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
@@ -76,16 +76,14 @@ class Mark:
     Attributes:
         run, result: what run.json and result.json are.
         run_fingerprints, result_fingerprints: what they name, oldest first; empty unless they are ours.
-        records: file name of the artifact ``records`` in result.json, such as ``train-*-of-00256.tfrecord``.
-        inferred: whether result.json has the artifact ``images_annotated``: an inference has finished.
+        artifacts: paths of the artifacts in result.json by their names; "" for one without a path.
     """
 
     run: Kind
     result: Kind
     run_fingerprints: tuple[str, ...] = ()
     result_fingerprints: tuple[str, ...] = ()
-    records: str | None = None
-    inferred: bool = False
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -119,16 +117,18 @@ def read_mark(results_dir: Path) -> Mark:
         result, fingerprints = Kind.FOREIGN, ()
     artifacts = content.get(ResultKey.ARTIFACTS) if result is Kind.OURS else None
     artifacts = artifacts if isinstance(artifacts, dict) else {}
-    records = artifacts.get("records")
-    path = records.get(ArtifactKey.PATH) if isinstance(records, dict) else None
     return Mark(
         run,
         result,
         read.fingerprints if read else (),
         fingerprints,
-        records=path.rpartition("/")[2] if isinstance(path, str) else None,
-        inferred=IMAGES_DIR in artifacts,
+        {name: _path_of(artifact) for name, artifact in artifacts.items()},
     )
+
+
+def _path_of(artifact: Any) -> str:
+    path = artifact.get(ArtifactKey.PATH) if isinstance(artifact, dict) else None
+    return path if isinstance(path, str) else ""
 
 
 def name_result(results_dir: Path, fingerprints: tuple[str, ...]) -> None:

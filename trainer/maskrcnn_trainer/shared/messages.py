@@ -28,6 +28,9 @@ STATUS_FILE = "status.json"
 TERMINATION_FILE = "termination.json"
 """The termination message of a task that runs without a cluster."""
 
+RECORDS_ARTIFACT = "records"
+"""Name of the artifact with the TFRecords of a conversion, whose path is a pattern."""
+
 Number = int | float
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from maskrcnn_trainer.spec.base import UINT32_MAX, ImageSize, ScaleRange, SpecModel
+from maskrcnn_trainer.spec.named_files import NAMES_FILES
 from maskrcnn_trainer.spec.purposes import HOW_IT_RUNS, Purpose, ReadFor
 
 
@@ -36,20 +37,22 @@ class DataConfig(SpecModel):
         le=UINT32_MAX,
         description="Number of validation images used by an evaluation, taken from the start. 0: all of them.",
     )
-    training_file_pattern: Annotated[str | None, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION_RECORDS)] = Field(
+    training_file_pattern: Annotated[
+        str | None, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION_RECORDS), NAMES_FILES
+    ] = Field(
         default=None,
         max_length=65536,
         description="TFRecord files for training: a glob pattern, or several separated by commas. Needed by train, "
         "and by an int8 export that calibrates on training records.",
     )
-    validation_file_pattern: Annotated[str | None, ReadFor(Purpose.VALIDATION)] = Field(
+    validation_file_pattern: Annotated[str | None, ReadFor(Purpose.VALIDATION), NAMES_FILES] = Field(
         default=None,
         max_length=65536,
         description="TFRecord files for validation: a glob pattern, or several separated by commas. Needed by train "
         "and evaluate.",
     )
     # a model is built with the classes of these annotations too
-    val_json_file: Annotated[str | None, ReadFor(Purpose.TRAINING, Purpose.VALIDATION)] = Field(
+    val_json_file: Annotated[str | None, ReadFor(Purpose.TRAINING, Purpose.VALIDATION), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
         description="Annotation file (COCO instances JSON) of the validation images. Needed by train and evaluate.",

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from maskrcnn_trainer.spec.base import UINT32_MAX, DecayLevels, SpecModel, Steps, Tags
 from maskrcnn_trainer.spec.data_config import DataConfig
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
+from maskrcnn_trainer.spec.named_files import NAMES_FILES
 from maskrcnn_trainer.spec.purposes import HOW_IT_RUNS, Purpose, ReadFor
 
 WITHOUT_RULES = {"rules": False}
@@ -129,12 +130,12 @@ class ExperimentSpec(SpecModel):
         le=1_000_000,
         description="Largest global norm of the gradients; larger ones are scaled down to it. 0: no clipping.",
     )
-    checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING)] = Field(
+    checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
         description="File with pretrained weights: .hdf5, .safetensors, .npz, .tlt or .ckpt. Absent: random weights.",
     )
-    pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING)] = Field(
+    pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
         description="Pruned model (.tlt) to train again; it takes the place of checkpoint and decides the structure.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskrcnn_trainer.spec.errors import Problem, SpecError
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
+from maskrcnn_trainer.spec.named_files import file_fields
 from maskrcnn_trainer.spec.purposes import fields_for
 from maskrcnn_trainer.spec.steps import StepPlan
 from maskrcnn_trainer.spec.task_name import TaskName
@@ -85,9 +86,6 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
     return found
 
 
-_RECORDS = ("training_file_pattern", "validation_file_pattern", "val_json_file")
-
-
 def require_paths(spec: ExperimentSpec, task: TaskName, *, source: str = "the experiment spec") -> None:
     """Check that the records which a task reads are named in ``dataConfig``, and their annotations.
 
@@ -106,7 +104,7 @@ def require_paths(spec: ExperimentSpec, task: TaskName, *, source: str = "the ex
             None,
             f"is required by {task.command}. {type(spec.data_config).model_fields[name].description}",
         )
-        for name in _RECORDS
+        for name in file_fields(type(spec.data_config))
         if f"data_config.{name}" in read and getattr(spec.data_config, name) is None
     ]
     if problems:

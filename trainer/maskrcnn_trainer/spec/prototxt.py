@@ -1,12 +1,11 @@
 """The original toolkit's spec: protobuf text, with lists as texts that hold Python literals.
 
 The messages are described at run time from the spec's own types, in proto3 with field presence: what the file leaves
-out is known, where the original could not tell it from 0. Lists are read with ``ast.literal_eval`` and checked.
+out is known, where the original could not distinguish it from 0.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from maskrcnn_trainer.spec.errors import Path, Problem, SpecError, dotted, shown
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 from maskrcnn_trainer.spec.parsing import Spelling, parse_spec, unknown_field
 from maskrcnn_trainer.spec.partial import nested_model
+from maskrcnn_trainer.spec.prototxt_lists import LIST_FIELDS, read_lists
 from maskrcnn_trainer.spec.prototxt_syntax import Kind, line_and_column, syntax_faults
 from maskrcnn_trainer.spec.prototxt_text import at_position, blanked, occurrences, repeated
 
@@ -31,17 +31,6 @@ _FIELD = descriptor_pb2.FieldDescriptorProto
 
 SHORT_THRESHOLD = "test_rpn_nms_thresh"
 _THRESHOLD: Path = ("maskrcnn_config", "test_rpn_nms_threshold")
-
-LIST_FIELDS: dict[str, tuple[type, str]] = {
-    "image_size": (int, '"(832, 1344)"'),
-    "freeze_blocks": (int, '"[0, 1]"'),
-    "learning_rate_steps": (int, '"[60000, 80000]"'),
-    "learning_rate_decay_levels": (float, '"[0.1, 0.01]"'),
-    "bbox_reg_weights": (float, '"(10.0, 10.0, 5.0, 5.0)"'),
-    "aspect_ratios": (float, '"[(1.0, 1.0), (1.4, 0.7), (0.7, 1.4)]"'),
-    "scale_jitter": (float, '"[0.8, 1.25]"'),
-}
-"""Fields whose value is a text that holds a list: the type of its numbers, and an example."""
 
 LEGACY_WHEN_ABSENT: dict[Path, Any] = {
     ("momentum",): 0.0,
@@ -265,58 +254,6 @@ def _mapping(message: Message) -> dict[str, Any]:
     return result
 
 
-def literal_list(text: str, number: type) -> list[Any] | None:
-    """The list that a text holds; None for an empty text and for "None".
-
-    Args:
-        text: a Python literal such as ``[60000, 80000]`` or ``(832, 1344)``; nothing in it is executed.
-        number: int or float, the type of the list's numbers; 60000.0 will do for an int.
-
-    Raises:
-        ValueError: it holds anything but numbers in lists.
-    """
-    if not text.strip():
-        return None
-    if len(text) > 10_000:
-        raise ValueError("too long")
-    try:
-        value = ast.literal_eval(text.strip())
-    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple):
-        raise ValueError("not a list")
-    return [_number(item, number) for item in value]
-
-
-def _number(item: object, number: type) -> Any:
-    if isinstance(item, list | tuple):
-        return [_number(inner, number) for inner in item]
-    if isinstance(item, bool) or not isinstance(item, int | float):
-        raise ValueError(f"{item!r} is not a number")
-    return int(item) if number is int and isinstance(item, float) and item.is_integer() else item
-
-
-def _read_lists(raw: dict[str, Any], at: Path = ()) -> Iterator[Problem]:
-    """Replace the texts that hold lists by lists, in place; what cannot be read is left out and told."""
-    for name, value in list(raw.items()):
-        if isinstance(value, dict):
-            yield from _read_lists(value, (*at, name))
-        elif name in LIST_FIELDS:
-            number, example = LIST_FIELDS[name]
-            try:
-                items = literal_list(value, number)
-            except ValueError:
-                kind = "whole numbers" if number is int else "numbers"
-                yield Problem((*at, name), value, f"{shown(value)} is not a list of {kind}, such as {example}")
-                items = None
-            if items is None and name != "freeze_blocks":
-                del raw[name]
-            else:
-                raw[name] = items or []
-
-
 def _fill(raw: dict[str, Any]) -> list[str]:
     """Give absent fields the value that they had in the original, in place; warnings."""
     warnings = []
@@ -374,7 +311,7 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
         spelling = Spelling({}, snake=True)
         raise SpecError(map(spelling.problem, unreadable.problems), source) from None
     raw = _mapping(message)
-    problems += _read_lists(raw)
+    problems += read_lists(raw)
     renamed: dict[Path, str] = {}
     model = raw.get("maskrcnn_config", {})
     if SHORT_THRESHOLD in model:

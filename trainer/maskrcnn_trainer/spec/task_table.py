@@ -50,6 +50,8 @@ class TaskEntry:
         reads: purposes that it reads the spec for, whatever its options are: these fields decide its result.
         reads_by_option: purposes that it may read the spec for besides; they decide its result with some options.
         several_processes: whether it runs as a worker group of several processes.
+        input_flags: flags whose value is a path that it reads, in every spelling; -e is in ``task.arguments``.
+        output_flags: flags whose value is a path that it writes, in every spelling.
     """
 
     module: str
@@ -61,6 +63,8 @@ class TaskEntry:
     reads: Purposes = frozenset()
     reads_by_option: Purposes = frozenset()
     several_processes: bool = False
+    input_flags: tuple[str, ...] = ()
+    output_flags: tuple[str, ...] = ()
 
     @property
     def all_reads(self) -> Purposes:
@@ -80,6 +84,8 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
                 r"\.(?P<tag>[^/]+)\.convert-[^/.]+/"
                 rf"(?:lock|(?P=tag)(?:{re.escape(WARNINGS_SUFFIX)}|-\d{{5}}-of-\d{{5}}\.tfrecord))",
             ),
+            input_flags=("-i", "--image-dir", "-a", "--annotations-file"),
+            output_flags=("-o", "--output-dir", "-r", "--results-dir"),
         ),
         TaskName.TRAIN: TaskEntry(
             module="maskrcnn_trainer.training.command",
@@ -92,6 +98,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             # it evaluates its checkpoints always; the metrics decide the result with --output best
             reads_by_option=frozenset({Purpose.DETECTION, Purpose.VALIDATION, Purpose.BEST_CHECKPOINT}),
             several_processes=True,
+            output_flags=("-d", "--results-dir", "--model-dir", "-r"),
         ),
         TaskName.EVALUATE: TaskEntry(
             module="maskrcnn_trainer.evaluation.command",
@@ -102,6 +109,8 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             reads=frozenset(
                 {Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION, Purpose.VALIDATION}
             ),
+            input_flags=("-m", "--model", "--model-path"),
+            output_flags=("-r", "--results-dir"),
         ),
         TaskName.PRUNE: TaskEntry(
             module="maskrcnn_trainer.pruning.command",
@@ -109,6 +118,8 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             description="Remove the filters with the smallest weights from a trained model. The result must be trained "
             "again, as prunedModelPath of the spec of train, before it is used.",
             files=(re.escape(PRUNED_MODEL_FILE),),
+            input_flags=("-m", "--model", "--model-path"),
+            output_flags=("-o", "--output-dir", "-r", "--results-dir"),
         ),
         TaskName.INFERENCE: TaskEntry(
             module="maskrcnn_trainer.inference.command",
@@ -121,6 +132,8 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
                 re.escape(PREDICTIONS_FILE),
             ),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION}),
+            input_flags=("-i", "--image-dir", "-m", "--model", "--model-path", "-c", "--class-map"),
+            output_flags=("-r", "--results-dir"),
         ),
         TaskName.EXPORT: TaskEntry(
             module="maskrcnn_trainer.export.command",
@@ -137,6 +150,12 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.DETECTION}),
             # int8 alone; the second one without a directory of images
             reads_by_option=frozenset({Purpose.CALIBRATION, Purpose.CALIBRATION_RECORDS}),
+            input_flags=("-m", "--model", "--model-path", "--cal-image-dir"),
+            output_flags=(
+                *("-o", "--output-file", "--output", "-r", "--results-dir"),
+                # a tensor file is read too where it exists
+                *("--cal-cache-file", "--cal-data-file", "--engine-file"),
+            ),
         ),
     }
 )

@@ -14,6 +14,9 @@ from maskrcnn_trainer.task.gpus import index_variable
 
 log = logging.getLogger(__name__)
 
+SPEC_FLAGS = ("-e", "--experiment-spec", "--experiment-spec-file")
+KEY_FLAGS = ("-k", "--key")
+
 
 class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
     """Names defaults, but not that a flag has none or is a switch that is off."""
@@ -80,7 +83,7 @@ def with_hyphens(arguments: Sequence[str]) -> list[str]:
 
 def add_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-k", "--key", type=str, help="encryption key of the model files; MASKRCNN_KEY keeps it off the screen"
+        *KEY_FLAGS, type=str, help="encryption key of the model files; MASKRCNN_KEY keeps it off the screen"
     )
 
 
@@ -95,9 +98,7 @@ def key_of(arguments: argparse.Namespace, environment: TaskEnvironment) -> str |
 
 def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-e",
-        "--experiment-spec",
-        "--experiment-spec-file",
+        *SPEC_FLAGS,
         required=True,
         metavar="SPEC",
         help="the experiment spec: the original toolkit's prototxt, the same fields as YAML, or a MaskRCNNExperiment",

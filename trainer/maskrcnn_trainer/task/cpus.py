@@ -6,7 +6,8 @@ import math
 import os
 from pathlib import Path
 
-THREADS_VARIABLE = "MASKRCNN_THREADS"
+from maskrcnn_trainer.shared.variables import THREADS_VARIABLE
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 

@@ -7,6 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maskrcnn_trainer.errors import InvalidInput
+from maskrcnn_trainer.shared.variables import (
+    ATTEMPT_VARIABLE,
+    EXPERIMENT_UID_VARIABLE,
+    FINGERPRINT_VARIABLE,
+    FINGERPRINTS_VARIABLE,
+    KEY_VARIABLE,
+    REPORT_CA_FILE_VARIABLE,
+    REPORT_TOKEN_FILE_VARIABLE,
+    REPORT_URL_VARIABLE,
+    RESULTS_DIR_VARIABLE,
+    TERMINATION_LOG_VARIABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -39,29 +51,29 @@ class TaskEnvironment:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> TaskEnvironment:
-        """Read the variables of ``environ`` (default: this process's) named ``MASKRCNN_<FIELD>``."""
+        """Read the variables of ``environ`` (default: this process's); ``shared.variables`` has their names."""
         source = os.environ if environ is None else environ
 
         def value(name: str) -> str | None:
-            return source.get(f"MASKRCNN_{name}") or None
+            return source.get(name) or None
 
-        attempt = value("ATTEMPT") or "1"
+        attempt = value(ATTEMPT_VARIABLE) or "1"
         if not _is_whole(attempt) or int(attempt) < 1:
-            raise InvalidInput(f"MASKRCNN_ATTEMPT: {attempt!r} is not a whole number of at least 1")
+            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} is not a whole number of at least 1")
         # an operator of an older release gives only the first variable
-        given = (value("FINGERPRINT") or "", *(value("FINGERPRINTS") or "").split())
+        given = (value(FINGERPRINT_VARIABLE) or "", *(value(FINGERPRINTS_VARIABLE) or "").split())
         fingerprints = tuple(dict.fromkeys(name for name in given if name))
         return cls(
-            results_dir=value("RESULTS_DIR"),
+            results_dir=value(RESULTS_DIR_VARIABLE),
             fingerprint=fingerprints[-1] if fingerprints else None,
             older_fingerprints=fingerprints[:-1],
             attempt=int(attempt),
-            experiment_uid=value("EXPERIMENT_UID"),
-            key=checked_key(value("KEY"), "MASKRCNN_KEY"),
-            report_url=value("REPORT_URL"),
-            report_token_file=value("REPORT_TOKEN_FILE"),
-            report_ca_file=value("REPORT_CA_FILE"),
-            termination_log=value("TERMINATION_LOG"),
+            experiment_uid=value(EXPERIMENT_UID_VARIABLE),
+            key=checked_key(value(KEY_VARIABLE), KEY_VARIABLE),
+            report_url=value(REPORT_URL_VARIABLE),
+            report_token_file=value(REPORT_TOKEN_FILE_VARIABLE),
+            report_ca_file=value(REPORT_CA_FILE_VARIABLE),
+            termination_log=value(TERMINATION_LOG_VARIABLE),
         )
 
 

@@ -6,18 +6,17 @@ import json
 import os
 
 from maskrcnn_trainer.shared.messages import ErrorKey, TaskFailure
-
-VARIABLE = "MASKRCNN_FAILURE_MESSAGE_FD"
+from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
 
 
 def open_failure_message() -> int:
-    """Return a descriptor of a file in memory that a child inherits; VARIABLE names it to the child."""
+    """Return a descriptor of a file in memory that a child inherits; FAILURE_VARIABLE names it to the child."""
     return os.memfd_create("failure-message")
 
 
 def send_failure(failure: TaskFailure) -> bool:
     """Write the failure to the launcher's descriptor; return False where there is no launcher that logs it."""
-    descriptor = os.environ.get(VARIABLE, "")
+    descriptor = os.environ.get(FAILURE_VARIABLE, "")
     if not (descriptor.isascii() and descriptor.isdecimal()):
         return False
     try:

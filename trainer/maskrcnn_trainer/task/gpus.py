@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_trainer.errors import InvalidInput
-
-ASKED_VARIABLE = "MASKRCNN_GPUS"
-"""GPUs of each node that a step asked for (gpusPerNode); set by the operator."""
-INDEX_VARIABLE = "MASKRCNN_GPU_INDEX"
-"""The indices of --gpu-index, with commas; CUDA leaves those out that do not exist, without a word."""
+from maskrcnn_trainer.shared.variables import GPU_INDEX_VARIABLE, GPUS_VARIABLE
 
 _MEBIBYTE = 2**20
 
@@ -32,7 +28,7 @@ class GpuRequest:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> GpuRequest:
         source = os.environ if environ is None else environ
-        asked, indices = source.get(ASKED_VARIABLE, ""), source.get(INDEX_VARIABLE, "")
+        asked, indices = source.get(GPUS_VARIABLE, ""), source.get(GPU_INDEX_VARIABLE, "")
         per_node = int(asked) if asked.isascii() and asked.isdecimal() else 0
         return cls(per_node, tuple(indices.split(",")) if indices else ())
 
@@ -95,4 +91,4 @@ def described(name: str, size: int | None) -> str:
 def index_variable(indices: Sequence[int]) -> dict[str, str]:
     """Return the variables by which the processes know the GPUs of ``--gpu-index``."""
     text = ",".join(map(str, indices))
-    return {"CUDA_VISIBLE_DEVICES": text, INDEX_VARIABLE: text}
+    return {"CUDA_VISIBLE_DEVICES": text, GPU_INDEX_VARIABLE: text}

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.shared.messages import StatusKey
+from maskrcnn_trainer.shared.variables import REPORT_URL_VARIABLE
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.files import compact_json
 
@@ -51,7 +52,7 @@ class HttpPoster:
     def __init__(self, environment: TaskEnvironment, *, interval: float = POST_INTERVAL_SECONDS) -> None:
         url = environment.report_url or ""
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise InvalidInput(f"MASKRCNN_REPORT_URL: {url!r} is not an http:// or https:// address")
+            raise InvalidInput(f"{REPORT_URL_VARIABLE}: {url!r} is not an http:// or https:// address")
         self._url = url
         self._token_file = environment.report_token_file if url.startswith("https://") else None
         self._ca_file = environment.report_ca_file

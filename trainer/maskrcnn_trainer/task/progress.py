@@ -1,29 +1,25 @@
-"""How far a long piece of work is: a bar on a terminal, plain log lines elsewhere; and the set-up of logging itself."""
+"""Progress of a long piece of work: a bar on a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from maskrcnn_trainer.shared.text import format_seconds
-from maskrcnn_trainer.spelling import as_written
 from maskrcnn_trainer.task.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_SECONDS = 15.0
 REPORT_INTERVAL_SECONDS = 10.0
-CHATTY_LOGGERS = ("absl", "tensorflow", "PIL", "h5py", "matplotlib", "urllib3")
 
 
 class ProgressMeter:
@@ -203,46 +199,6 @@ class ReportedProgress:
             self._reporter.running(step=done, total_steps=total, eta=self._meter.eta, graphical=rate)
         else:
             self._reporter.running(f"{phase}: {done} of {total} {self._unit}")
-
-
-class _Formatter(logging.Formatter):
-    """Lines in which fields are named as the user's spec file writes them."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of the base class
-        record.message = as_written(record.message)
-        return super().formatMessage(record)
-
-
-class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever sys.stderr is at the moment, so that a bar on the terminal can stay below the lines."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # a property in place of an attribute
-        return sys.stderr
-
-
-def setup_logging(rank: int = 0) -> None:
-    """Log plain lines with the time on standard error; from ranks other than 0 errors alone, with the rank.
-
-    Every rank reads the same spec and data, so the others would repeat each warning of rank 0.
-
-    To be called before TensorFlow is imported: its own start-up messages are turned down too.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    handler = _StderrHandler()
-    who = "" if rank == 0 else f"[rank {rank}] "
-    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", datefmt="%H:%M:%S"))
-    root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
-        root.removeHandler(old)
-    root.addHandler(handler)
-    root.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    for name in CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.captureWarnings(True)
 
 
 def _format_value(value: Any) -> str:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_trainer.shared.resource import WORKSPACE_MOUNT
-
-VARIABLE = "MASKRCNN_WORKSPACE"
+from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
 
 
 def real_path(path: str) -> Path:
     """The file behind ``path``: ``/workspace`` and all below it stand in ``$MASKRCNN_WORKSPACE`` where that is set."""
-    directory = os.environ.get(VARIABLE)
+    directory = os.environ.get(WORKSPACE_VARIABLE)
     if directory and (path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/")):
         return Path(directory + path[len(WORKSPACE_MOUNT) :])
     return Path(path)
@@ -28,7 +27,7 @@ def real_path(path: str) -> Path:
 def manifest_path(path: str | Path) -> str:
     """Undoes :func:`real_path`: a path below ``$MASKRCNN_WORKSPACE`` in its ``/workspace`` form, others as they are."""
     text = str(path)
-    directory = os.environ.get(VARIABLE, "").rstrip("/")
+    directory = os.environ.get(WORKSPACE_VARIABLE, "").rstrip("/")
     if directory and (text == directory or text.startswith(directory + "/")):
         return WORKSPACE_MOUNT + text[len(directory) :]
     return text

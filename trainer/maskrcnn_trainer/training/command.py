@@ -6,6 +6,7 @@ import argparse
 import os
 
 from maskrcnn_trainer.errors import InvalidInput, TaskError
+from maskrcnn_trainer.shared.variables import KEY_VARIABLE
 from maskrcnn_trainer.shared.worker_group import MOST_PROCESSES
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.arguments import IgnoredFlag, add_key, add_spec, key_of, results_dir_of, use_gpus
@@ -101,7 +102,7 @@ def _launch(
 
     if key is not None:
         # Handed on by the environment: a command line can be read by everybody on the machine.
-        os.environ["MASKRCNN_KEY"] = key
+        os.environ[KEY_VARIABLE] = key
     task = ["train", "-e", arguments.experiment_spec, "-d", results_dir, "--output", arguments.output]
     if arguments.use_amp:
         task.append("--use-amp")

@@ -12,22 +12,7 @@ from typing import Any
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from maskrcnn_trainer.training.schedule import Schedule
-
 DOUBLED = ("bias", "beta")
-
-
-def learning_rate_at(schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
-    """``schedule.at(step)`` as a float32 scalar for an int64 scalar ``step``, computed in float64."""
-    position = tf.cast(step, tf.float64)
-    values = tf.constant(schedule.values, tf.float64)
-    passed = tf.reduce_sum(tf.cast(step > tf.constant(schedule.boundaries, tf.int64), tf.int32))
-    rate = values[passed]
-    if schedule.warmup_steps > 0:
-        rise = schedule.init_learning_rate - schedule.warmup_learning_rate
-        warm = schedule.warmup_learning_rate + position / schedule.warmup_steps * rise
-        rate = tf.where(step < schedule.warmup_steps, warm, rate)
-    return tf.cast(rate, tf.float32)
 
 
 def gradient_factor(name: str) -> float:

@@ -1,12 +1,11 @@
-"""The learning rate of every step: a linear warm-up, then a constant that drops at given steps.
-
-Pure Python in float64; ``training.optimizer.learning_rate_at`` is the same function of a tensor.
-"""
+"""The learning rate of every step: a linear warm-up, then a constant that drops at given steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
+
+import tensorflow as tf
 
 from maskrcnn_trainer.errors import InvalidInput
 
@@ -77,9 +76,21 @@ class Schedule:
         """The rates between the boundaries, one more than there are boundaries."""
         return (self.init_learning_rate, *(level * self.init_learning_rate for level in self.decay_levels))
 
-    def at(self, step: int) -> float:
-        """The rate used in ``step``, counted from 0."""
-        if step < self.warmup_steps:
+    def at(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the rate used in a step, computed in float64.
+
+        Args:
+            step: int64 scalar, counted from 0.
+
+        Returns:
+            float32 scalar.
+        """
+        position = tf.cast(step, tf.float64)
+        values = tf.constant(self.values, tf.float64)
+        passed = tf.reduce_sum(tf.cast(step > tf.constant(self.boundaries, tf.int64), tf.int32))
+        rate = values[passed]
+        if self.warmup_steps > 0:
             rise = self.init_learning_rate - self.warmup_learning_rate
-            return self.warmup_learning_rate + step / self.warmup_steps * rise
-        return self.values[sum(step > boundary for boundary in self.boundaries)]
+            warm = self.warmup_learning_rate + position / self.warmup_steps * rise
+            rate = tf.where(step < self.warmup_steps, warm, rate)
+        return tf.cast(rate, tf.float32)

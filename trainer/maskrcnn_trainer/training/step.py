@@ -17,7 +17,7 @@ from maskrcnn_trainer.training.decay import WeightDecay
 from maskrcnn_trainer.training.loss_scale import LossScale
 from maskrcnn_trainer.training.mask_branch import mask_gradients, opaque, padded_sizes
 from maskrcnn_trainer.training.mask_targets import mask_targets
-from maskrcnn_trainer.training.optimizer import MomentumOptimizer, learning_rate_at, squared_norm
+from maskrcnn_trainer.training.optimizer import MomentumOptimizer, squared_norm
 from maskrcnn_trainer.training.roi_sampling import SampledRois, sample_rois
 from maskrcnn_trainer.training.rpn_branch import rpn_losses_at_targets
 from maskrcnn_trainer.training.settings import TrainSettings
@@ -143,7 +143,7 @@ class TrainStep:
         named = dict(zip((*LOSSES, "foreground_rois"), tf.unstack(vector[: len(LOSSES) + 1]), strict=True))
         total = tf.add_n([*(named[name] for name in LOSSES), l1, l2])
         updated = tf.math.is_finite(total) & tf.math.is_finite(squared_norm(gradients))
-        rate = learning_rate_at(self.settings.schedule, self.step)
+        rate = self.settings.schedule.at(self.step)
 
         def update() -> tf.Tensor:
             self._optimizer.apply(self._decay.add_gradients(gradients, values), rate)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from maskrcnn_trainer.errors import EXIT_OK
 from maskrcnn_trainer.results.leftovers import remove_leftovers
-from maskrcnn_trainer.results.ownership import TOKEN_VARIABLE, only_training, ownership_guard
+from maskrcnn_trainer.results.ownership import only_training, ownership_guard
+from maskrcnn_trainer.shared.variables import TOKEN_VARIABLE
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.task.environment import TaskEnvironment
 from maskrcnn_trainer.task.failures import explained_failures

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+import maskrcnn_trainer
 from maskrcnn_trainer.model.backbones.registry import BACKBONES
 from maskrcnn_trainer.spec.maskrcnn_config import MaskRCNNConfig
 
@@ -60,3 +64,25 @@ def test_registry_is_read_without_tensorflow() -> None:
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def texts_of(file: Path) -> Iterator[str]:
+    """Return the texts in the code of a file, docstrings left out."""
+    tree = ast.parse(file.read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements:
+            yield node.value
+
+
+def test_no_package_but_model_and_spec_names_a_family() -> None:
+    root = Path(maskrcnn_trainer.__file__).parent
+    families = {backbone.title.lower() for backbone in BACKBONES.values()}
+    found = [
+        f"{file.relative_to(root)}: {text}"
+        for file in sorted(root.rglob("*.py"))
+        if file.relative_to(root).parts[0] not in ("model", "spec")
+        for text in texts_of(file)
+        if any(family in text.lower() for family in families)
+    ]
+    assert not found, "ask the backbone for what these texts say:\n" + "\n".join(found)

@@ -89,6 +89,10 @@ class Backbone(Protocol):
     def torch_stem(self) -> str:
         """torchvision's name for the kernel of the stem."""
 
+    @property
+    def torch_misfit(self) -> str:
+        """Weights of the family that do not fit, for messages, such as ``a variant with another stem``."""
+
     def torch_name(self, tensor: str) -> str | None:
         """Return the variable (``block_1a_conv_1/kernel``) that torchvision's name without its prefix stands for."""
 

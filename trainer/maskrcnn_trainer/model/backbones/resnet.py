@@ -84,6 +84,7 @@ class ResNet:
     depths: ClassVar[tuple[int, ...]] = tuple(_SUB_BLOCKS)
     stem: ClassVar[str] = _STEM.conv
     torch_stem: ClassVar[str] = _TORCH_STEM
+    torch_misfit: ClassVar[str] = "a variant with another stem, such as timm's resnet50d,"
 
     def sub_blocks(self, nlayers: int) -> Iterator[SubBlock]:
         """Yield the residual sub-blocks in order."""

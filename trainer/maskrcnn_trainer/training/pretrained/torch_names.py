@@ -53,7 +53,7 @@ def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architectur
     if prefix is None:
         raise InvalidInput(
             f"checkpoint: {path} has no tensor {backbone.torch_stem}: it is not a {backbone.title} under torchvision's "
-            "or timm's names (a variant with another stem, such as timm's resnet50d, does not fit either)"
+            f"or timm's names ({backbone.torch_misfit} does not fit either)"
         )
     values: dict[str, NDArray[Any]] = {}
     unused: dict[str, str] = {}

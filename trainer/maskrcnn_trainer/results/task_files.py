@@ -1,0 +1,188 @@
+"""Files that their names don't distinguish from a user's own, with one entry for each task that writes such files.
+
+:mod:`maskrcnn_trainer.spec.task_table` has the names of each task's files. A task has an entry here where a user may
+have put another file under one of these names, or where its files name their fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from maskrcnn_trainer.results.ours import is_temporary
+from maskrcnn_trainer.shared.fingerprints import FINGERPRINT, fingerprints_in
+from maskrcnn_trainer.shared.messages import RECORDS_ARTIFACT
+from maskrcnn_trainer.spec.task_name import TaskName
+from maskrcnn_trainer.spec.task_table import CHECKPOINT, IMAGES_DIR, LABELS_DIR, SHARD
+from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member
+
+log = logging.getLogger(__name__)
+
+_LABEL_BYTES = 100
+_LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
+"""How a label file of an inference begins."""
+
+
+@dataclass(frozen=True)
+class ResultsDirectory:
+    """A results directory whose files are looked at.
+
+    Attributes:
+        path: the directory.
+        artifacts: paths of the artifacts in its result.json by their names; empty where there is none.
+        files_below: returns the plain files below a directory of it, all relative to it.
+    """
+
+    path: Path
+    artifacts: Mapping[str, str]
+    files_below: Callable[[str], Iterable[str]]
+
+
+class TaskFiles:
+    """Files of one task in a results directory; a task overrides the questions that its files answer."""
+
+    def __init__(self, directory: ResultsDirectory) -> None:
+        self.directory = directory
+
+    def is_foreign(self, path: str) -> bool:  # noqa: ARG002 - for those that override it
+        """Return whether no step has written a file, although its name is one of the task.
+
+        Asked once for each file of the directory, in their order.
+        """
+        return False
+
+    def is_kept(self, path: str) -> bool:  # noqa: ARG002 - as above
+        """Return whether a deletion leaves a file with a name of the task: the user may have made it."""
+        return False
+
+    def fingerprints(self, key: str | None) -> tuple[str, ...]:  # noqa: ARG002 - as above
+        """Return the fingerprints that the files of an unfinished run name, oldest first; none where none does.
+
+        Args:
+            key: opens encrypted files.
+
+        Raises:
+            InvalidInput: a file cannot be read, whenever it is tried.
+            TryAgain: a file cannot be read at the moment.
+        """
+        return ()
+
+
+class _OneSet(TaskFiles):
+    """Shards of a conversion, which writes one set of them: a second set was made by hand."""
+
+    def __init__(self, directory: ResultsDirectory) -> None:
+        super().__init__(directory)
+        recorded = directory.artifacts.get(RECORDS_ARTIFACT, "").rpartition("/")[2]
+        match = SHARD.fullmatch(recorded.replace("-*-of-", "-00000-of-")) if recorded else None
+        self._set = (match["tag"], match["total"]) if match else None
+
+    def is_foreign(self, path: str) -> bool:
+        match = SHARD.fullmatch(path)
+        if match is None or "/" in path:
+            return False
+        found = (match["tag"], match["total"])
+        self._set = self._set or found
+        return found != self._set
+
+
+class _Checkpoints(TaskFiles):
+    """Checkpoints of a training, which hold the fingerprint of their step."""
+
+    def is_foreign(self, path: str) -> bool:
+        """Return whether a checkpoint was written by ``maskrcnn train`` on a command line: it has no fingerprint.
+
+        One that is damaged or encrypted counts as a step's.
+        """
+        if not CHECKPOINT.fullmatch(path):
+            return False
+        try:
+            with zipfile.ZipFile(self.directory.path / path) as archive:
+                state = json.loads(stored_member(archive, "model.json"))["state"]
+            return state.get(FINGERPRINT) is None
+        except (OSError, *DAMAGED_ZIP):
+            return False
+
+    def fingerprints(self, key: str | None) -> tuple[str, ...]:
+        """Return the fingerprints of the newest checkpoint that opens."""
+        results_dir = self.directory.path
+        matches = ((CHECKPOINT.fullmatch(path.name), path) for path in results_dir.iterdir() if not path.is_symlink())
+        found = {int(match["step"]): path for match, path in matches if match}
+        if not found:
+            return ()
+        # numpy is not loaded for nothing
+        from maskrcnn_trainer.model_files.model_file import read_model_file
+        from maskrcnn_trainer.model_files.newest_checkpoint import newest_that_opens
+
+        def fingerprints_of(path: Path) -> tuple[str, ...]:
+            return fingerprints_in(read_model_file(path, key).state)
+
+        newest = newest_that_opens([found[step] for step in sorted(found, reverse=True)], fingerprints_of)
+        if newest.problem is not None:
+            log.warning("%s; no checkpoint in %s opens", newest.problem, results_dir)
+        return newest.content or ()
+
+
+class _Inferred(TaskFiles):
+    """Annotated images and their labels, known by the content of labels: names come from the user's own images."""
+
+    def is_foreign(self, path: str) -> bool:
+        # only a run that was cut short may have left an image without its labels
+        finished = IMAGES_DIR in self.directory.artifacts
+        return (finished and self._is_image_without_labels(path)) or self._is_no_label(path)
+
+    def is_kept(self, path: str) -> bool:
+        return self._is_image_without_labels(path) or self._is_no_label(path)
+
+    def _is_image_without_labels(self, path: str) -> bool:
+        if not path.startswith(f"{IMAGES_DIR}/") or is_temporary(path):
+            return False
+        return self._labels.isdisjoint(
+            f"{LABELS_DIR}/{label}" for label in labels_of(path.removeprefix(f"{IMAGES_DIR}/"))
+        )
+
+    def _is_no_label(self, path: str) -> bool:
+        """Return whether a file below labels does not hold what an inference writes there."""
+        return path.startswith(f"{LABELS_DIR}/") and not is_temporary(path) and path not in self._labels
+
+    @cached_property
+    def _labels(self) -> frozenset[str]:
+        return frozenset(path for path in self.directory.files_below(LABELS_DIR) if self._begins_as_ours(path))
+
+    def _begins_as_ours(self, path: str) -> bool:
+        try:
+            with (self.directory.path / path).open("rb") as file:
+                return _LABEL.match(file.read(_LABEL_BYTES)) is not None
+        except OSError:
+            return False
+
+
+def labels_of(image: str) -> frozenset[str]:
+    """Return the paths that the label file of an annotated image may have, both relative to their directories.
+
+    ``a.json`` for ``a.jpg``, ``a.jpg.json`` where there are two of that stem; an image that cannot be written in its
+    own format has ``.png`` behind its name.
+    """
+    found = set()
+    for name in {image, image.removesuffix(".png")}:
+        path = PurePosixPath(name)
+        found.add(f"{name}.json")
+        if path.name:
+            found.add(str(path.with_suffix(".json")))
+    return frozenset(found)
+
+
+TASK_FILES: Mapping[TaskName, Callable[[ResultsDirectory], TaskFiles]] = MappingProxyType(
+    {
+        TaskName.DATASET_CONVERT: _OneSet,
+        TaskName.TRAIN: _Checkpoints,
+        TaskName.INFERENCE: _Inferred,
+    }
+)

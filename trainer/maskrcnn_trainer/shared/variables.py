@@ -1,0 +1,38 @@
+"""Environment variables of a task: the operator, ``maskrcnn launch``, or a user sets them, and the task reads them."""
+
+from __future__ import annotations
+
+VARIABLE_PREFIX = "MASKRCNN_"
+"""Beginning of every name; in a pod all such names belong to the operator."""
+
+RESULTS_DIR_VARIABLE = "MASKRCNN_RESULTS_DIR"
+FINGERPRINT_VARIABLE = "MASKRCNN_FINGERPRINT"
+"""The oldest fingerprint of the step: a trainer of an older release reads this one alone."""
+FINGERPRINTS_VARIABLE = "MASKRCNN_FINGERPRINTS"
+"""All fingerprints of a step that has several, oldest first, with spaces between them."""
+ATTEMPT_VARIABLE = "MASKRCNN_ATTEMPT"
+EXPERIMENT_UID_VARIABLE = "MASKRCNN_EXPERIMENT_UID"
+TERMINATION_LOG_VARIABLE = "MASKRCNN_TERMINATION_LOG"
+"""File for the termination message."""
+
+KEY_VARIABLE = "MASKRCNN_KEY"
+"""Given to the process by its executor: from a Secret, or from the user's environment; never on a command line."""
+
+REPORT_URL_VARIABLE = "MASKRCNN_REPORT_URL"
+REPORT_TOKEN_FILE_VARIABLE = "MASKRCNN_REPORT_TOKEN_FILE"  # noqa: S105 - the name of a variable
+REPORT_CA_FILE_VARIABLE = "MASKRCNN_REPORT_CA_FILE"
+
+GPUS_VARIABLE = "MASKRCNN_GPUS"
+"""GPUs of each node that a step asked for (gpusPerNode); set by the operator."""
+GPU_INDEX_VARIABLE = "MASKRCNN_GPU_INDEX"
+"""The indices of --gpu-index, with commas; CUDA leaves those out that do not exist, without a word."""
+
+WORKSPACE_VARIABLE = "MASKRCNN_WORKSPACE"
+"""Directory that stands for /workspace, so that results and model files keep the form of the manifest."""
+
+TOKEN_VARIABLE = "MASKRCNN_RUN_TOKEN"  # noqa: S105 - the name of a variable
+"""Token of the run that owns the results directory; set by ``maskrcnn launch``."""
+THREADS_VARIABLE = "MASKRCNN_THREADS"
+"""Threads of a process; set by ``maskrcnn launch``."""
+FAILURE_VARIABLE = "MASKRCNN_FAILURE_MESSAGE_FD"
+"""Descriptor that a process writes its failure to; set by ``maskrcnn launch``."""
