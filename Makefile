@@ -69,13 +69,13 @@ lint: setup ## ruff, mypy, import contracts, and whether generated files are up 
 	$(VENV)/python scripts/check_words.py
 	@$(MAKE) -s spelling actionlint check-generated
 
-spelling: setup ## codespell over all tracked files
+spelling: setup ## check the spelling of all tracked files (codespell)
 	git ls-files -z | xargs -0 $(VENV)/codespell
 
-actionlint: setup ## the workflows of GitHub, by actionlint (built once into the user's cache)
+actionlint: setup ## check GitHub's workflows with actionlint (built once into the user's cache)
 	@"$$($(VENV)/python -c 'from tests.cluster.tools import find_tool; print(find_tool("actionlint"))')" -shellcheck= -pyflakes=
 
-check-generated: setup ## whether generated files are up to date
+check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
 	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md
 	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/metrics.md
@@ -140,27 +140,28 @@ soak: setup ## the operator for half an hour while things go wrong (ARGS="--expe
 image-gpu: ## the trainer image with CUDA, with docker (ARGS are those of docker build)
 	docker build -f images/trainer/Dockerfile --target gpu $(ARGS) .
 
-dist: setup ## the sdist and the wheel, in dist/python
+dist: setup ## build the sdist and the wheel in dist/python
 	rm -rf dist/python
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(VENV)/uv build -q --no-build-isolation --python $(VENV)/python --out-dir dist/python
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		$(VENV)/uv build -q --no-build-isolation --python $(VENV)/python --out-dir dist/python
 	@ls dist/python
 
-chart-package: setup ## the chart, in dist/chart (OPERATOR_IMAGE and TRAINER_IMAGE name images by digest)
+chart-package: setup ## package the chart into dist/chart (OPERATOR_IMAGE and TRAINER_IMAGE name images by digest)
 	$(VENV)/python scripts/chart_package.py --operator "$${OPERATOR_IMAGE-}" --trainer "$${TRAINER_IMAGE-}"
 
-chart-push: setup ## the packaged chart to oci://REPOSITORY/charts, after a login to the registry
+chart-push: setup ## push the packaged chart to oci://REPOSITORY/charts, after a login to the registry
 	@"$$($(VENV)/python -c 'from tests.cluster.tools import find_tool; print(find_tool("helm"))')" push dist/chart/*.tgz "oci://$$REPOSITORY/charts" $(ARGS)
 
-kind-images: ## the images of make images on the nodes of a kind cluster (CLUSTER=kind)
-	kind load docker-image --name $(or $(CLUSTER),kind) $(foreach image,operator:$(VERSION_HERE) trainer:$(VERSION_HERE)-cpu,maskrcnn-$(image))
+kind-images: ## load the images of make images into a kind cluster (CLUSTER=NAME)
+	kind load docker-image --name $(or $(CLUSTER),kind) maskrcnn-operator:$(VERSION_HERE) maskrcnn-trainer:$(VERSION_HERE)-cpu
 
-release-check: setup ## that one version is named everywhere (VERSION=v1.2.3: and that it can be released)
+release-check: setup ## check that one version is named everywhere (VERSION=v1.2.3: that it can be released)
 	$(VENV)/python scripts/release.py check --version "$${VERSION-}" --repository "$${REPOSITORY-}"
 
-release-notes: setup ## a section of CHANGELOG.md (VERSION=1.2.3 or Unreleased, OUTPUT=FILE writes it as well)
+release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unreleased; OUTPUT=FILE also writes it)
 	@$(VENV)/python scripts/release.py notes "$$VERSION" $${OUTPUT:+--output "$$OUTPUT"}
 
-hooks: setup ## Git hooks that run the checks of make lint before each commit
+hooks: setup ## install Git hooks that run the checks of make lint before each commit
 	$(VENV)/pre-commit install
 
 .PHONY: spelling actionlint check-generated dist chart-package chart-push kind-images release-check release-notes hooks
