@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
+VERSION_HERE = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 # A generated file is written aside and renamed, so that a generator that fails leaves the old one.
 define generate
@@ -65,6 +66,16 @@ lint: setup ## ruff, mypy, import contracts, and whether generated files are up 
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy operator/maskrcnn_operator trainer/maskrcnn_trainer scripts benchmarks
 	$(VENV)/lint-imports
+	$(VENV)/python scripts/check_words.py
+	@$(MAKE) -s spelling actionlint check-generated
+
+spelling: setup ## check the spelling of all tracked files (codespell)
+	git ls-files -z | xargs -0 $(VENV)/codespell
+
+actionlint: setup ## check GitHub's workflows with actionlint (built once into the user's cache)
+	@"$$($(VENV)/python -c 'from tests.cluster.tools import find_tool; print(find_tool("actionlint"))')" -shellcheck= -pyflakes=
+
+check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
 	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md
 	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/metrics.md
@@ -128,6 +139,32 @@ soak: setup ## the operator for half an hour while things go wrong (ARGS="--expe
 
 image-gpu: ## the trainer image with CUDA, with docker (ARGS are those of docker build)
 	docker build -f images/trainer/Dockerfile --target gpu $(ARGS) .
+
+dist: setup ## build the sdist and the wheel in dist/python
+	rm -rf dist/python
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		$(VENV)/uv build -q --no-build-isolation --python $(VENV)/python --out-dir dist/python
+	@ls dist/python
+
+chart-package: setup ## package the chart into dist/chart (OPERATOR_IMAGE and TRAINER_IMAGE name images by digest)
+	$(VENV)/python scripts/chart_package.py --operator "$${OPERATOR_IMAGE-}" --trainer "$${TRAINER_IMAGE-}"
+
+chart-push: setup ## push the packaged chart to oci://REPOSITORY/charts, after a login to the registry
+	@"$$($(VENV)/python -c 'from tests.cluster.tools import find_tool; print(find_tool("helm"))')" push dist/chart/*.tgz "oci://$$REPOSITORY/charts" $(ARGS)
+
+kind-images: ## load the images of make images into a kind cluster (CLUSTER=NAME)
+	kind load docker-image --name $(or $(CLUSTER),kind) maskrcnn-operator:$(VERSION_HERE) maskrcnn-trainer:$(VERSION_HERE)-cpu
+
+release-check: setup ## check that one version is named everywhere (VERSION=v1.2.3: that it can be released)
+	$(VENV)/python scripts/release.py check --version "$${VERSION-}" --repository "$${REPOSITORY-}"
+
+release-notes: setup ## print a section of CHANGELOG.md (VERSION=1.2.3 or Unreleased; OUTPUT=FILE also writes it)
+	@$(VENV)/python scripts/release.py notes "$$VERSION" $${OUTPUT:+--output "$$OUTPUT"}
+
+hooks: setup ## install Git hooks that run the checks of make lint before each commit
+	$(VENV)/pre-commit install
+
+.PHONY: spelling actionlint check-generated dist chart-package chart-push kind-images release-check release-notes hooks
 
 clean: ## the environment and everything generated; the user's cache stays
 	rm -rf .venv .bench workspace .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -23,6 +23,7 @@ from tests.apiserver.go_build import FLAGS, BuildError, find_go
 ROOT = Path(__file__).resolve().parents[1]
 # Modules of two programs each, whose libraries of Kubernetes are compiled once for both
 MODULES = {
+    "actionlint": (ROOT / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
     "coredns": (ROOT / "programs", "./coredns"),
     "helm": (ROOT / "programs", "helm.sh/helm/v3/cmd/helm"),
     "pause": (ROOT / "cluster" / "pause", "."),
