@@ -1,4 +1,4 @@
-"""promtool accepts the names and help of all metrics, and the queries of docs/metrics.md."""
+"""promtool accepts the names and help of all metrics, and the queries of docs/reference/metrics.md."""
 
 from __future__ import annotations
 

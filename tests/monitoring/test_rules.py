@@ -24,7 +24,7 @@ def names(alert: Mapping[str, Any]) -> str:
 def test_an_alert_says_what_it_is_and_where_to_read_on(alert: Mapping[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(alert["annotations"]) == {"summary", "description", "runbook"}
-    assert alert["annotations"]["runbook"] == f"docs/operations.md#{alert['alert'].lower()}"
+    assert alert["annotations"]["runbook"] == f"docs/how-to/alerts.md#{alert['alert'].lower()}"
     assert alert["annotations"]["summary"].endswith(".")
 
 

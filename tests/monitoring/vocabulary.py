@@ -1,4 +1,4 @@
-"""What is documented and what asks for it: the metrics of docs/metrics.md, the alerts, the dashboard's queries."""
+"""Metrics of docs/reference/metrics.md, alerts, and the dashboard's queries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ FILES = ROOT / "charts" / "maskrcnn-operator" / "files"
 RULES = FILES / "rules.yaml"
 RULE_TESTS = Path(__file__).with_name("rules_test.yaml")
 DASHBOARD = FILES / "dashboard.json"
-METRICS_PAGE = ROOT / "docs" / "metrics.md"
-OPERATIONS_PAGE = ROOT / "docs" / "operations.md"
+METRICS_PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 _ROW = re.compile(r"^\| `(\w+\*?)` \| ([\w, ]+) \| (.*?) \|", re.MULTILINE)
 _SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
@@ -26,7 +25,7 @@ PROCESS_METRICS = ("process_cpu_seconds_total", "process_resident_memory_bytes",
 
 
 def metrics() -> dict[str, frozenset[str]]:
-    """The series that docs/metrics.md has, and the labels of each, the target's included."""
+    """The series that docs/reference/metrics.md has, and the labels of each, the target's included."""
     found: dict[str, frozenset[str]] = {}
     for name, kind, labels in _ROW.findall(METRICS_PAGE.read_text(encoding="utf-8")):
         own = frozenset(re.findall(r"`(\w+)`", labels))

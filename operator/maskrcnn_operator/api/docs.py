@@ -1,4 +1,4 @@
-"""The reference of the resource, made from the types: ``python -m maskrcnn_operator.api.docs [--check FILE]``."""
+"""Reference of the resource, generated from the types: ``python -m maskrcnn_operator.api.docs [--check FILE]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from maskrcnn_operator.api.bounds import bounds_in_words, default_in_words
 from maskrcnn_operator.api.crd import COLUMNS
 from maskrcnn_operator.api.experiment import ExperimentBody
 from maskrcnn_operator.api.generated import write_or_check
-from maskrcnn_operator.api.reasons import WHAT_TO_DO
 from maskrcnn_operator.api.schema import Schema, definitions
 from maskrcnn_operator.api.status import ExperimentStatus
 from maskrcnn_operator.api.step_rules import RULES_OF_THE_GRAPH
@@ -48,7 +47,7 @@ def reference() -> str:
     lines += ["", "## status", "", "Written by the operator alone."]
     for name in status:
         lines += _section(types, name, with_bounds=False)
-    return "\n".join([*lines, *_columns(), *_reasons(), ""])
+    return "\n".join([*lines, *_columns(), ""])
 
 
 def _reachable(types: Mapping[str, Schema], name: str) -> Iterator[str]:
@@ -119,16 +118,12 @@ def _type(types: Mapping[str, Schema], schema: Schema) -> str:
 
 
 def _columns() -> list[str]:
-    lines = ["", f"## Columns of `kubectl get {SHORT_NAME}`", "", "| Column | Shows |", "|---|---|"]
+    lines = ["", f"## Columns of `kubectl get {SHORT_NAME}`", ""]
+    lines += ["[Reasons](reasons.md) explains each word of the column STATE.", "", "| Column | Shows |", "|---|---|"]
     for column in COLUMNS:
         wide = " (with `-o wide`)" if column.get("priority") else ""
         lines.append(f"| {column['name'].upper()}{wide} | {_cell(column.get('description', 'Time since creation.'))} |")
     return lines
-
-
-def _reasons() -> list[str]:
-    lines = ["", "## Reasons", "", "Of conditions, steps and events, and what to do.", "", "| Reason | What to do |"]
-    return [*lines, "|---|---|", *(f"| {reason} | {_cell(advice)} |" for reason, advice in WHAT_TO_DO.items())]
 
 
 def _text(value: str) -> str:

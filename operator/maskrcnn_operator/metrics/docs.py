@@ -15,7 +15,7 @@ from maskrcnn_operator.metrics.experiments import LEFT_OUT, LEFT_OUT_HELP, SERIE
 _HEAD = """\
 # Metrics
 
-<!-- Generated: python -m maskrcnn_operator.metrics.docs > docs/metrics.md -->
+<!-- Generated: python -m maskrcnn_operator.metrics.docs > docs/reference/metrics.md -->
 
 The controller serves `/metrics` on `--metrics-port`, in the Prometheus text format and as OpenMetrics.
 

@@ -1,9 +1,10 @@
-"""docs/operations.md: every alert and reason has its entry; permissions, flags and values are those that there are."""
+"""Pages of docs/: each alert and reason has an entry; permissions, flags, values, and exit codes are up to date."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,29 +12,37 @@ from tests.monitoring import vocabulary
 
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cli import main
+from maskrcnn_trainer import errors
 
-PAGE = vocabulary.OPERATIONS_PAGE.read_text(encoding="utf-8")
-RBAC = vocabulary.ROOT / "deploy" / "rbac.yaml"
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+ALERTS = (DOCS / "how-to" / "alerts.md").read_text(encoding="utf-8")
+REASONS = (DOCS / "reference" / "reasons.md").read_text(encoding="utf-8")
+SECURITY = (DOCS / "explanation" / "security.md").read_text(encoding="utf-8")
+GUARANTEES = (DOCS / "explanation" / "guarantees.md").read_text(encoding="utf-8")
+EXIT_CODES = (DOCS / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+ALL = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md")))
+PATH_IN_CODE = re.compile(r"`((?:docs|tests|operator|trainer|scripts|charts|examples|deploy|\.ci)/[\w./-]*)`")
+OF_AN_EXAMPLE = {"trainer/maskrcnn_trainer/quantization/", "tests/unit/core/test_quantize.py"}
+"""Files that development.md names of a task that was only tried."""
 
 
-def section(title: str, level: str = "##") -> str:
-    """The text under a heading, up to the next one of its level."""
-    found = re.search(
-        rf"^{level} {re.escape(title)}\n(.*?)(?=^#{{2,{len(level)}}} |\Z)", PAGE, re.MULTILINE | re.DOTALL
-    )
+def section(page: str, title: str) -> str:
+    """Return the text below a heading of the second level, up to the next one."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert found, title
     return found[1]
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of the tables in a text, headings left out."""
-    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| Reason |")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    """Return the cells of the tables in a text, without headings."""
+    tables = re.findall(r"^\|.*\|\n\|[-:|]+\|\n((?:\|.*\|\n)+)", text, re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines]
 
 
-def test_every_alert_has_its_entry_and_no_other_is_there() -> None:
-    alerts = section("Alerts")
-    entries = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=^### |\Z)", alerts, re.MULTILINE | re.DOTALL))
+def test_each_alert_has_its_entry_and_there_is_no_other() -> None:
+    entries = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", ALERTS, re.MULTILINE | re.DOTALL))
     assert list(entries) == [alert["alert"] for alert in vocabulary.alerts()]
     for alert in vocabulary.alerts():
         first, _, more = entries[alert["alert"]].partition(".")
@@ -41,72 +50,87 @@ def test_every_alert_has_its_entry_and_no_other_is_there() -> None:
         assert len(more) > 80, f"{alert['alert']}: what it means and what to do"
 
 
-def test_an_entry_says_for_how_long() -> None:
+def test_entry_of_an_alert_has_its_delay() -> None:
     words = {"m": "minutes", "h": "a day"}
     for alert in vocabulary.alerts():
-        entry = section(alert["alert"], "###")
+        entry = section(ALERTS, alert["alert"])
         waits = str(alert.get("for", ""))
         if waits and "after" in entry.split(".")[0]:
             assert (words["h"] if waits == "24h" else f"{waits[:-1]} {words[waits[-1]]}") in entry.split(".")[0]
 
 
-def test_every_reason_has_its_entry_once() -> None:
-    found = [cells[0].strip("`") for cells in rows(section("Reasons"))]
-    assert Counter(found) == Counter(reason.value for reason in Reason)
-
-
-def test_a_reason_says_what_it_means_and_what_to_do() -> None:
-    for name, means, do in rows(section("Reasons")):
-        assert means.endswith("."), name
-        assert do.endswith("."), name
-
-
-def test_links_within_the_page_lead_somewhere() -> None:
-    linked = set(re.findall(r"\]\(#([\w-]+)\)", PAGE))
-    assert linked
-    assert linked <= vocabulary.anchors(vocabulary.OPERATIONS_PAGE)
-    for target in re.findall(r"\]\((?!#|http)([^)#]+)\)", PAGE):
-        assert (vocabulary.OPERATIONS_PAGE.parent / target).is_file(), target
+def test_runbook_of_each_alert_leads_to_its_entry() -> None:
     for alert in vocabulary.alerts():
         page, _, anchor = alert["annotations"]["runbook"].partition("#")
-        assert anchor in vocabulary.anchors(vocabulary.ROOT / page)
+        assert anchor == alert["alert"].lower()
+        assert anchor in vocabulary.anchors(ROOT / page)
 
 
-def test_the_permissions_are_those_that_are_granted() -> None:
-    told = {
+def test_each_reason_has_one_row_with_meaning_and_advice() -> None:
+    found = [cells for cells in rows(REASONS) if re.fullmatch(r"`[A-Z]\w+`", cells[0])]
+    assert Counter(name.strip("`") for name, *_ in found) == Counter(reason.value for reason in Reason)
+    for name, meaning, advice in found:
+        assert meaning.endswith("."), name
+        assert advice.endswith("."), name
+
+
+def test_permissions_are_those_that_are_granted() -> None:
+    listed = {
         (cells[0].strip("`"), verb)
-        for cells in rows(section("What the operator may do", "###"))
-        if cells[0].startswith("`")
+        for cells in rows(section(SECURITY, "Permissions of the operator"))
         for verb in cells[1].split(", ")
     } | {("tokenreviews", "create")}
     granted = {
         (resource, verb)
-        for document in yaml.safe_load_all(RBAC.read_text(encoding="utf-8"))
+        for document in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text(encoding="utf-8"))
         for rule in document.get("rules", ())
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert told == granted
-    assert "`tokenreviews` (create)" in section("What the operator may do", "###")
+    assert listed == granted
+    assert "`tokenreviews` (create)" in section(SECURITY, "Permissions of the operator")
 
 
-def test_the_flags_that_it_names_are_the_controllers(capsys: pytest.CaptureFixture[str]) -> None:
-    named = set(re.findall(r"`(--(?:lease|experiment|report|metrics|health|namespace|qps|workers)[\w-]*)", PAGE))
-    assert named
+def test_flags_that_pages_name_are_the_controllers(capsys: pytest.CaptureFixture[str]) -> None:
+    named = set(re.findall(r"`(--(?:lease|experiment-metrics|report|metrics|health|namespace|qps|workers)[\w-]*)", ALL))
+    assert len(named) > 3
     with pytest.raises(SystemExit) as ended:
         main(["controller", "--help"])
     assert ended.value.code == 0
-    assert named <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+    # a task has flags with the same beginning
+    tasks = {"--report", "--results-dir", "--report-frequency"}
+    assert named - tasks <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
 
 
-def test_the_values_that_it_names_are_the_charts() -> None:
-    values = yaml.safe_load((vocabulary.ROOT / "charts" / "maskrcnn-operator" / "values.yaml").read_text())
-    named = [
-        name for name in re.findall(r"[`\s]([a-z][A-Za-z]+(?:\.[A-Za-z]+)+)[=`:]", PAGE) if name.split(".")[0] in values
-    ]
+def test_values_that_pages_name_are_the_charts() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "maskrcnn-operator" / "values.yaml").read_text(encoding="utf-8"))
+    named = {
+        name
+        for name in re.findall(r"`([a-z][A-Za-z]+(?:\.[A-Za-z]+)+)[=`:]", ALL)
+        if name.split(".")[0] in values and not name.endswith((".json", ".md"))
+    }
     assert len(named) > 5
     for name in named:
         found = values
         for key in name.split("."):
             assert key in found, name
             found = found[key]
+
+
+def test_exit_codes_are_those_of_the_trainer() -> None:
+    listed = {int(cells[0]) for cells in rows(EXIT_CODES) if cells[0].isdecimal()}
+    assert listed == {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+
+
+def test_each_promise_names_a_test_that_exists() -> None:
+    promises = rows(section(GUARANTEES, "Promises"))
+    assert len(promises) > 8
+    for promise, test in promises:
+        [target] = re.findall(r"\]\(\.\./\.\./([^)]+)\)", test)
+        assert (ROOT / target).exists(), promise
+
+
+def test_paths_that_pages_name_exist() -> None:
+    named = set(PATH_IN_CODE.findall(ALL)) - OF_AN_EXAMPLE
+    assert len(named) > 20
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

@@ -26,7 +26,7 @@ from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = ROOT / "docs" / "metrics.md"
+PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 
 def value(name: str, **labels: str) -> float:
