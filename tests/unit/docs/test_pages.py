@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tests.monitoring import vocabulary
 
+from maskrcnn_operator.api.base import API_VERSION, KIND
+from maskrcnn_operator.api.manifest import read_object
 from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.cli import main
 from maskrcnn_trainer import errors
@@ -134,3 +137,41 @@ def test_paths_that_pages_name_exist() -> None:
     named = set(PATH_IN_CODE.findall(ALL)) - OF_AN_EXAMPLE
     assert len(named) > 20
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def experiments_of_pages() -> list[tuple[str, dict[str, Any]]]:
+    """Return page and manifest of each experiment in a YAML block; a part of one is completed."""
+    found = []
+    for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        for text in re.findall(r"^ *```yaml\n(.*?)^ *```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            for document in yaml.safe_load_all(text):
+                if isinstance(document, dict) and (
+                    document.get("kind") == KIND or set(document) in ({"spec"}, {"steps"})
+                ):
+                    found.append((str(path.relative_to(ROOT)), completed(document)))
+    return found
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest with a spec of which a page shows a part."""
+    if document.get("kind") == KIND:
+        return document
+    shown = document.get("spec", document)
+    experiment = {
+        "initLearningRate": 0.01,
+        "totalSteps": 1,
+        "dataConfig": {"imageSize": [256, 256], "numClasses": 2, "trainingFilePattern": "/workspace/a*"},
+    }
+    workspace = {"persistentVolumeClaim": {"claimName": "maskrcnn"}}
+    spec = {"workspace": workspace, "experiment": experiment, "steps": [{"name": "train", "train": {}}], **shown}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "shown"}, "spec": spec}
+
+
+@pytest.mark.parametrize(("page", "manifest"), experiments_of_pages())
+def test_experiments_that_pages_show_are_valid(page: str, manifest: dict[str, Any]) -> None:
+    assert page
+    read_object(manifest)
+
+
+def test_pages_show_experiments() -> None:
+    assert len(experiments_of_pages()) > 2
