@@ -1,4 +1,4 @@
-"""Carries plans out with processes, and tells what became of them as runs."""
+"""Execution of plans as local processes, which are reported as runs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ _TIME_AND_LEVEL = re.compile(r"^[0-9:]{8} [A-Z]+ +")
 
 
 class LocalExecutor:
-    """The processes of one experiment.
+    """Processes of one experiment.
 
     Args:
-        trainer: the command that stands for ``maskrcnn``.
-        key: the encryption key, where the experiment uses one.
+        experiment: whose steps are run.
+        workspace: maps the manifest's paths to this machine.
+        uid: of the experiment; marks the results directories that belong to it.
+        trainer: the command ``maskrcnn``.
+        key: the encryption key if the experiment uses one, else None.
     """
 
     def __init__(
@@ -57,12 +60,15 @@ class LocalExecutor:
         self.logs: dict[str, Path] = {}
 
     def start(self, wanted: StartRun) -> None:
-        """Starts an attempt, or takes the result that is already there."""
+        """Start an attempt, or adopt an existing result.
+
+        An attempt that can't be started becomes a failed run.
+        """
         key = RunKey(wanted.step, wanted.attempt)
         directory = self.workspace.step_directory(self.experiment.name, wanted.step)
         result = finished_result(directory, wanted.fingerprints, self.workspace)
         now = datetime.now(UTC).replace(microsecond=0)
-        # a result that lacks one of the names gets it from maskrcnn launch
+        # if the result lacks one of the fingerprints, maskrcnn launch adds it
         if result is not None and set(wanted.fingerprints).issubset(result.fingerprints):
             self._ended[key] = Run(
                 step=wanted.step,
@@ -86,7 +92,7 @@ class LocalExecutor:
                 state=RunState.FAILED,
                 fingerprint=wanted.fingerprint,
                 older_fingerprints=wanted.older_fingerprints,
-                message=f"the process could not be started: {error}",
+                message=f"the process couldn't be started: {error}",
                 started=now,
                 ended=now,
             )
@@ -100,7 +106,7 @@ class LocalExecutor:
         files = Files(directory, home / STAGING / f"{wanted.step}-{wanted.attempt}", wanted.attempt)
         files.staging.mkdir(parents=True, exist_ok=True)
         if files.staging.is_symlink():
-            raise OSError(errno.ELOOP, "it is a link, and the attempt would write to what it leads to", files.staging)
+            raise OSError(errno.ELOOP, "it is a link, and the attempt would write to the link's target", files.staging)
         if wanted.spec is not None:
             content = yaml.safe_dump(self.workspace.localised(wanted.spec), sort_keys=False)
             with files.spec.open("x", encoding="utf-8") as stream:
@@ -125,7 +131,7 @@ class LocalExecutor:
         )
 
     def observe(self) -> list[Run]:
-        """Every attempt that was started and not forgotten."""
+        """Return a run for each attempt that was started and not forgotten."""
         for key, (wanted, process) in list(self._started.items()):
             code = process.poll()
             self.logs[key.step] = process.log
@@ -172,18 +178,25 @@ class LocalExecutor:
         )
 
     def _refusal(self, process: AttemptProcess) -> str:
-        """Return the end of the log of an attempt that could not claim its directory: it may not leave a word there."""
+        """Return the last log line of an attempt that couldn't claim its directory, else an empty text.
+
+        Such an attempt writes no termination message, since the directory may hold a user's files.
+        """
         if process.log != process.files.unclaimed_log:
             return ""
         try:
             end = process.log.read_bytes()[-_END_OF_LOG:].decode(errors="replace")
         except OSError:
             return ""
-        said = [_TIME_AND_LEVEL.sub("", line).strip() for line in end.splitlines() if line.strip()]
-        return f": {self.workspace.in_manifest_form(said[-1])}" if said else ""
+        lines = [_TIME_AND_LEVEL.sub("", line).strip() for line in end.splitlines() if line.strip()]
+        return f": {self.workspace.in_manifest_form(lines[-1])}" if lines else ""
 
     def new_records(self) -> list[tuple[str, dict[str, Any]]]:
-        """What running steps have written to their status.json since the last call, by step."""
+        """Return the records that running steps have added to their ``status.json`` since the last call.
+
+        Returns:
+            Pairs of a step's name and a record.
+        """
         return [
             (key.step, record)
             for key, (_, process) in self._started.items()
@@ -191,20 +204,20 @@ class LocalExecutor:
         ]
 
     def stop(self, key: RunKey) -> None:
-        """Asks an attempt to stop after a checkpoint."""
+        """Signal an attempt to stop after a checkpoint."""
         if key in self._started:
             self._started[key][1].stop()
 
     def kill(self) -> None:
-        """Ends everything at once."""
+        """Kill all processes."""
         for _, process in self._started.values():
             process.kill()
 
     def forget(self, key: RunKey) -> None:
-        """An attempt whose outcome stands in the status."""
+        """Forget an ended attempt; called once its outcome is in the status."""
         self._ended.pop(key, None)
 
     @property
     def busy(self) -> bool:
-        """Whether any process is alive, or any outcome has not been taken yet."""
+        """Return whether a process is running, or the outcome of an attempt isn't in the status yet."""
         return bool(self._started or self._ended)
