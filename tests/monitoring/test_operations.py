@@ -1,4 +1,4 @@
-"""docs/operations.md: every alert and reason has its entry; permissions, flags and values are those that there are."""
+"""Page docs/operations.md: it has each alert and reason, and only permissions, flags, and values that exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RBAC = vocabulary.ROOT / "deploy" / "rbac.yaml"
 
 
 def section(title: str, level: str = "##") -> str:
-    """The text under a heading, up to the next one of its level."""
+    """Return the text below a heading, up to the next one of its level or a higher one."""
     found = re.search(
         rf"^{level} {re.escape(title)}\n(.*?)(?=^#{{2,{len(level)}}} |\Z)", PAGE, re.MULTILINE | re.DOTALL
     )
@@ -26,22 +26,22 @@ def section(title: str, level: str = "##") -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of the tables in a text, headings left out."""
+    """Return the cells of all tables in a text, by row, without the headings."""
     lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| Reason |")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_every_alert_has_its_entry_and_no_other_is_there() -> None:
+def test_alerts_and_their_entries_are_the_same() -> None:
     alerts = section("Alerts")
     entries = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=^### |\Z)", alerts, re.MULTILINE | re.DOTALL))
     assert list(entries) == [alert["alert"] for alert in vocabulary.alerts()]
     for alert in vocabulary.alerts():
         first, _, more = entries[alert["alert"]].partition(".")
         assert first.split(",")[0].lower() == alert["labels"]["severity"], alert["alert"]
-        assert len(more) > 80, f"{alert['alert']}: what it means and what to do"
+        assert len(more) > 80, f"{alert['alert']}: the entry must explain the alert and name a remedy"
 
 
-def test_an_entry_says_for_how_long() -> None:
+def test_entry_has_the_duration_of_its_alert() -> None:
     words = {"m": "minutes", "h": "a day"}
     for alert in vocabulary.alerts():
         entry = section(alert["alert"], "###")
@@ -50,18 +50,18 @@ def test_an_entry_says_for_how_long() -> None:
             assert (words["h"] if waits == "24h" else f"{waits[:-1]} {words[waits[-1]]}") in entry.split(".")[0]
 
 
-def test_every_reason_has_its_entry_once() -> None:
+def test_every_reason_has_exactly_one_row() -> None:
     found = [cells[0].strip("`") for cells in rows(section("Reasons"))]
     assert Counter(found) == Counter(reason.value for reason in Reason)
 
 
-def test_a_reason_says_what_it_means_and_what_to_do() -> None:
+def test_row_of_a_reason_has_a_meaning_and_a_remedy() -> None:
     for name, means, do in rows(section("Reasons")):
         assert means.endswith("."), name
         assert do.endswith("."), name
 
 
-def test_links_within_the_page_lead_somewhere() -> None:
+def test_links_of_the_page_and_of_alerts_have_a_target() -> None:
     linked = set(re.findall(r"\]\(#([\w-]+)\)", PAGE))
     assert linked
     assert linked <= vocabulary.anchors(vocabulary.OPERATIONS_PAGE)
@@ -72,8 +72,8 @@ def test_links_within_the_page_lead_somewhere() -> None:
         assert anchor in vocabulary.anchors(vocabulary.ROOT / page)
 
 
-def test_the_permissions_are_those_that_are_granted() -> None:
-    told = {
+def test_documented_permissions_are_those_of_the_roles() -> None:
+    documented = {
         (cells[0].strip("`"), verb)
         for cells in rows(section("What the operator may do", "###"))
         if cells[0].startswith("`")
@@ -86,11 +86,11 @@ def test_the_permissions_are_those_that_are_granted() -> None:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert told == granted
+    assert documented == granted
     assert "`tokenreviews` (create)" in section("What the operator may do", "###")
 
 
-def test_the_flags_that_it_names_are_the_controllers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_on_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
     named = set(re.findall(r"`(--(?:lease|experiment|report|metrics|health|namespace|qps|workers)[\w-]*)", PAGE))
     assert named
     with pytest.raises(SystemExit) as ended:
@@ -99,7 +99,7 @@ def test_the_flags_that_it_names_are_the_controllers(capsys: pytest.CaptureFixtu
     assert named <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
 
 
-def test_the_values_that_it_names_are_the_charts() -> None:
+def test_chart_values_on_the_page_exist() -> None:
     values = yaml.safe_load((vocabulary.ROOT / "charts" / "maskrcnn-operator" / "values.yaml").read_text())
     named = [
         name for name in re.findall(r"[`\s]([a-z][A-Za-z]+(?:\.[A-Za-z]+)+)[=`:]", PAGE) if name.split(".")[0] in values
