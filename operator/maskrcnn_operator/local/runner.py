@@ -222,8 +222,8 @@ class _Loop:
         ]
 
     def _reconcile(self, runs: list[Run], now: datetime) -> Plan:
-        wanted = self.experiment.suspended(True) if self.interrupts.first is not None else self.experiment
-        plan = reconcile(wanted, runs, now, self.settings)
+        experiment = self.experiment.suspended(True) if self.interrupts.first is not None else self.experiment
+        plan = reconcile(experiment, runs, now, self.settings)
         # the status is written first: if the run is killed in between, the next one uses a new attempt number
         if plan.status != self.store.status:
             self._write(plan.status, now)
