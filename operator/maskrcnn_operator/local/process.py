@@ -101,7 +101,7 @@ class AttemptProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
-                preexec_fn=_die_with_parent if _libc else None,  # noqa: PLW1509 - no thread of ours holds a lock here
+                preexec_fn=_die_with_parent if _libc else None,  # noqa: PLW1509 - no thread of this process holds a lock here
             )
 
     def poll(self) -> int | None:

@@ -165,12 +165,12 @@ SERIES: tuple[Series, ...] = (
     ),
     Series(
         "maskrcnn_experiment_box_average_precision_ratio",
-        "COCO box AP, from 0 to 1, of the last finished evaluation, or of the training's last checkpoint before one.",
+        "COCO box AP, from 0 to 1, of the last finished evaluation; before the first one, of the last checkpoint.",
         _evaluated("AP"),
     ),
     Series(
         "maskrcnn_experiment_mask_average_precision_ratio",
-        "COCO mask AP, from 0 to 1, of the last finished evaluation, or of the training's last checkpoint before one.",
+        "COCO mask AP, from 0 to 1, of the last finished evaluation; before the first one, of the last checkpoint.",
         _evaluated("mask_AP"),
     ),
     Series(
