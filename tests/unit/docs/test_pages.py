@@ -69,6 +69,12 @@ def test_runbook_of_each_alert_leads_to_its_entry() -> None:
         assert anchor in vocabulary.anchors(ROOT / page)
 
 
+def test_panels_that_the_alerts_page_names_are_on_the_dashboard() -> None:
+    named = set(re.findall(r'"([A-Z][\w ,]+)"', re.sub(r"`[^`]*`|\([^)]*\)", "", ALERTS)))
+    assert len(named) > 3
+    assert named <= {panel["title"] for panel in vocabulary.dashboard()["panels"]}
+
+
 def test_each_reason_has_one_row_with_meaning_and_advice() -> None:
     found = [cells for cells in rows(REASONS) if re.fullmatch(r"`[A-Z]\w+`", cells[0])]
     assert Counter(name.strip("`") for name, *_ in found) == Counter(reason.value for reason in Reason)
