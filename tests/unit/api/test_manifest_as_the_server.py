@@ -90,6 +90,6 @@ def test_every_rule_has_a_manifest_that_breaks_it() -> None:
     while_running = [rule for rule in every if "oldSelf" in rule.expression]
     assert len(while_running) == 3  # tried with edits on the API server
     for rule in every:
-        told = [text for text in re.findall(r"'([^']*)'", rule.told) if len(text) > 12]
+        told = [text for text in re.findall(r"'([^']*)'", rule.message_expression) if len(text) > 12]
         said = any(line in rule.message or any(text in line for text in told) for line in expected)
         assert said or rule in while_running, rule.message
