@@ -43,7 +43,7 @@ def test_only_the_step_that_is_over_its_deadline_is_stopped_and_fails(converting
     converting.fail("convert-train", 143)
     step = converting.step("convert-train")
     assert (step.state, step.reason) == (StepState.FAILED, "DeadlineExceeded")
-    assert step.message == "activeDeadlineSeconds (60) of step convert-train is over"
+    assert step.message == "activeDeadlineSeconds (60) of step convert-train exceeded"
     assert converting.live() == {"convert-val"}
 
 
@@ -152,4 +152,4 @@ def test_the_deadline_of_the_experiment_is_told_where_both_are_over(converting: 
     converting.edit(make(limited(), lambda spec: spec.update(activeDeadlineSeconds=60)))
     converting.now += timedelta(seconds=60)
     converting.settle()
-    assert converting.step("convert-train").message == "activeDeadlineSeconds (60) is over"
+    assert converting.step("convert-train").message == "activeDeadlineSeconds (60) exceeded"

@@ -151,16 +151,16 @@ def test_the_message_says_what_would_be_right(make: Make) -> None:
 
     assert told(put(7, None, modelPath="/workspace/nuclei/train/m.tlt"), "inference") == (
         "spec.steps[7].modelPath: /workspace/nuclei/train/m.tlt lies in the results directory of step train "
-        "(spec.steps[2].name), which may be moved or deleted: name another path, rename that step, or add it to "
+        "(spec.steps[2].name), which may be moved or deleted: use another path, rename that step, or add it to "
         "dependsOn"
     )
     assert told(put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train"), "convert-train") == (
         "spec.steps[0].datasetConvert.imageDir: /workspace/nuclei/convert-train is the results directory of this step "
-        "(spec.steps[0].name), which may be moved or deleted: name another path, or rename the step"
+        "(spec.steps[0].name), which may be moved or deleted: use another path, or rename the step"
     )
     assert told(put(0, "datasetConvert", imageDir="/workspace/nuclei"), "convert-train").endswith(
         "/workspace/nuclei contains the results directory of this step (spec.steps[0].name), which may be moved or "
-        "deleted: name a directory without it"
+        "deleted: use a directory without it"
     )
 
 
@@ -236,7 +236,7 @@ def test_the_layout_of_the_readme_with_a_step_called_as_the_images(
 
 def test_the_remedy_offers_no_dependency_on_a_step_that_runs_later(make: Make) -> None:
     (problem,) = resolve(make(experiment(checkpoint="/workspace/nuclei/evaluate/c.hdf5"))).overlaps["train"]
-    assert str(problem).endswith("moved or deleted: name another path, or rename the step")
+    assert str(problem).endswith("moved or deleted: use another path, or rename the step")
 
 
 def test_annotations_of_a_train_set_are_read_by_its_conversion_alone(make: Make) -> None:

@@ -49,7 +49,7 @@ def test_what_is_upstream_of_lingering_pods_waits_too(world: World) -> None:
     step = world.step("convert-train")
     assert (step.reason, step.message) == (
         "UpstreamChanged",
-        "waits until steps that still use its old result have stopped",
+        "waits for the end of steps that use its old result",
     )
     assert world.step("train").reason == "WaitingForSteps"
     assert ready(world).reason == "Waiting"
@@ -70,7 +70,7 @@ def test_a_back_off_is_told_rather_than_pods_that_linger(training: World) -> Non
     training.settle()
     assert training.step("train").reason == "WaitingForPods"
     assert training.live() == set()
-    assert ready(training).message == f"step train: WaitingForPods: waits until they have ended: {OLD_POD}"
+    assert ready(training).message == f"step train: WaitingForPods: waits for the end of {OLD_POD}"
     training.lingering = {}
     training.settle()
     assert training.step("train").attempt == 2
@@ -82,7 +82,7 @@ def test_a_suspension_waits_until_no_pod_is_left(training: World) -> None:
     training.lingering = {"train": OLD_POD}
     training.fail("train", 143)
     assert training.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
-    assert (ready(training).reason, ready(training).message) == ("Stopping", f"waits until they have ended: {OLD_POD}")
+    assert (ready(training).reason, ready(training).message) == ("Stopping", f"waits for the end of {OLD_POD}")
     training.lingering = {}
     training.settle()
     assert training.conditions()["Suspended"] == "True"
@@ -120,7 +120,7 @@ def test_nothing_starts_before_the_claim_is_known(make: Make) -> None:
     step = world.step("convert-train")
     assert (step.reason, step.message) == (
         "WaitingForClaim",
-        "the PersistentVolumeClaim maskrcnn is not there, or cannot be read",
+        "the PersistentVolumeClaim maskrcnn does not exist or cannot be read",
     )
     assert ready(world).reason == "Waiting"
     # looking again and again writes nothing

@@ -370,7 +370,7 @@ def test_a_step_that_could_start_after_the_active_deadline_fails(make: Any) -> N
     world.succeed("convert-val")
     step = world.step("train")
     assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "DeadlineExceeded", 0)
-    assert step.message == "activeDeadlineSeconds (60) is over"
+    assert step.message == "activeDeadlineSeconds (60) exceeded"
     assert world.step("evaluate").reason == "UpstreamFailed"
 
 
@@ -401,7 +401,7 @@ def test_a_step_fails_whose_model_was_not_named_by_the_step_that_makes_it(traini
     training.settle()
     step = training.step("evaluate")
     assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "Error", 0)
-    assert step.message == "step train has succeeded without naming a model: change its revision to run it again"
+    assert step.message == "step train succeeded but named no model; change its revision to run it again"
     assert training.live() == set()
 
 

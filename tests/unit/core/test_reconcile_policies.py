@@ -43,9 +43,9 @@ IN_ORDER: Mapping[Change, tuple[str, str]] = {
     spec_changed: ("SpecChanged", "the step was changed"),
     template_changed: ("TemplateChanged", "never ran and is replaced"),
     suspended: ("Suspended", "spec.suspend is true"),
-    deadline_of_all: ("DeadlineExceeded", "activeDeadlineSeconds (1) is over"),
+    deadline_of_all: ("DeadlineExceeded", "activeDeadlineSeconds (1) exceeded"),
     deadline_of_pods: ("PreRunningDeadlineExceeded", "preRunningDeadlineSeconds (60)"),
-    deadline_of_the_step: ("DeadlineExceeded", "of step convert-train is over"),
+    deadline_of_the_step: ("DeadlineExceeded", "of step convert-train exceeded"),
 }
 
 

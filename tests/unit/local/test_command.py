@@ -269,7 +269,7 @@ def test_a_permanent_failure_stops_what_depends_on_it(bench: Bench, caplog: pyte
     assert bench.step("train")["state"] == "Failed"
     assert bench.step("train")["reason"] == "InvalidData"
     assert bench.step("evaluate")["reason"] == "UpstreamFailed"
-    assert bench.step("evaluate")["message"] == "step train failed, so this one cannot run"
+    assert bench.step("evaluate")["message"] == "step train failed, so this step cannot run"
     assert bench.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
     assert "train says InvalidData" in caplog.text
     assert bench.run() == 0
@@ -420,7 +420,7 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
     [
         (
             lambda m: m["spec"]["steps"][3].update(modelFrom="nobody"),
-            "steps[3].modelFrom: no step is called nobody",
+            "steps[3].modelFrom: found nobody, but there is no such step",
         ),
         (
             lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"),
@@ -547,5 +547,5 @@ def test_steps_that_cannot_work_together_are_refused_by_manifest_name(
     assert bench.output.getvalue() == ""
     assert not bench.workspace.exists()
     file = bench.folder / "experiment.yaml"
-    right = "spec.steps[1].name: convert is the name of spec.steps[0] too: every step needs its own"
+    right = "spec.steps[1].name: found convert, which is also the name of spec.steps[0]; names must be unique"
     assert [line.getMessage() for line in caplog.records if line.levelname == "ERROR"] == [f"{file}: {right}"]
