@@ -63,7 +63,12 @@ def find(spec: dict[str, Any], name: str) -> dict[str, Any]:
         ("evaluate", {"name": "train"}, "spec.steps[3].name", "found train, which is also the name of spec.steps[2]"),
         ("evaluate", {"dependsOn": ["a", "train"]}, "spec.steps[3].dependsOn[0]", "found a, but there is no such step"),
         ("evaluate", {"modelFrom": "a"}, "spec.steps[3].modelFrom", "found a, but there is no such step"),
-        ("evaluate", {"modelFrom": "train", "modelPath": "/m.tlt"}, "spec.steps[3].modelPath", "modelFrom is also given"),
+        (
+            "evaluate",
+            {"modelFrom": "train", "modelPath": "/m.tlt"},
+            "spec.steps[3].modelPath",
+            "modelFrom is also given",
+        ),
         ("evaluate", {"modelFrom": "prune"}, "spec.steps[3].modelFrom", "must be retrained first"),
         ("evaluate", {"modelFrom": "convert-val"}, "spec.steps[3].modelFrom", "makes no model"),
         ("evaluate", {"modelFrom": "evaluate-pruned"}, "spec.steps[3].modelFrom", "makes no model"),
@@ -109,7 +114,7 @@ def test_one_validation_set(make: Any) -> None:
     assert [problem.field for problem in problems] == ["spec.steps[1].datasetConvert.split"]
 
 
-def test_every_further_validation_set_names_the_first(make: Any) -> None:
+def test_every_additional_validation_set_names_the_first(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         find(spec, "convert-train")["datasetConvert"]["split"] = "val"
         spec["steps"].insert(2, {**find(spec, "convert-val"), "name": "third"})

@@ -1,4 +1,4 @@
-"""Order of the policies: of several reasons to stop an attempt, the first one is its reason."""
+"""Order of the policies: of several reasons to stop an attempt, the first is reported."""
 
 from __future__ import annotations
 
