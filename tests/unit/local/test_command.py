@@ -269,7 +269,7 @@ def test_permanent_failure_stops_the_steps_that_depend_on_it(bench: Bench, caplo
     assert bench.step("train")["state"] == "Failed"
     assert bench.step("train")["reason"] == "InvalidData"
     assert bench.step("evaluate")["reason"] == "UpstreamFailed"
-    assert bench.step("evaluate")["message"] == "step train failed, so this one cannot run"
+    assert bench.step("evaluate")["message"] == "step train failed, so this step cannot run"
     assert bench.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
     assert "train found InvalidData" in caplog.text
     assert bench.run() == 0
@@ -422,7 +422,7 @@ def test_ignored_fields_and_too_many_processes_are_logged(bench: Bench, caplog: 
     [
         (
             lambda m: m["spec"]["steps"][3].update(modelFrom="missing"),
-            "steps[3].modelFrom: no step is called missing",
+            "steps[3].modelFrom: found missing, but there is no such step",
         ),
         (
             lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"),
@@ -549,5 +549,5 @@ def test_two_steps_of_one_name_are_refused_with_the_manifests_file_name(
     assert bench.output.getvalue() == ""
     assert not bench.workspace.exists()
     file = bench.folder / "experiment.yaml"
-    problem = "spec.steps[1].name: convert is the name of spec.steps[0] too: every step needs its own"
-    assert [line.getMessage() for line in caplog.records if line.levelname == "ERROR"] == [f"{file}: {problem}"]
+    right = "spec.steps[1].name: found convert, which is also the name of spec.steps[0]; names must be unique"
+    assert [line.getMessage() for line in caplog.records if line.levelname == "ERROR"] == [f"{file}: {right}"]
