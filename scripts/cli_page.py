@@ -28,7 +28,6 @@ runs whole experiments. Abbreviated flags are not guessed, and invalid arguments
 
 <!-- run: here -->
 ```bash
-maskrcnn --help
 maskrcnn train --help
 maskrcnn-operator run --help
 ```

@@ -1,4 +1,4 @@
-"""Generator of docs/reference/metrics.md from the definitions of metrics: ``python -m maskrcnn_operator.metrics.docs``."""
+"""Generator of docs/reference/metrics.md from the metrics: ``python -m maskrcnn_operator.metrics.docs``."""
 
 from __future__ import annotations
 
