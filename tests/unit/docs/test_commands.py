@@ -6,6 +6,7 @@ docs/contributing/development.md has the convention.
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -113,9 +114,52 @@ def words(script: str) -> set[str]:
     return found
 
 
-def is_in(word: str, text: str) -> bool:
-    """Return whether a file has a word as a whole word."""
-    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) is not None
+@dataclass(frozen=True)
+class Runner:
+    """A file that a mark names.
+
+    Attributes:
+        strings: in Python its string literals without docstrings; otherwise all of its text.
+        tests: names of its tests.
+    """
+
+    strings: tuple[str, ...]
+    tests: frozenset[str] = frozenset()
+
+    def has(self, word: str) -> bool:
+        """Return whether it has a word as a whole word."""
+        whole = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
+        return any(whole.search(text) for text in self.strings)
+
+    def reads(self, block: Block) -> bool:
+        """Return whether it takes the block from the page: it has the page's name and a text of the block."""
+        name = Path(block.where.partition(":")[0]).name
+        return name in self.strings and any(len(text) > 7 and text in block.text for text in self.strings)
+
+
+@functools.cache
+def runner(path: Path) -> Runner:
+    """Return what is known of a file that runs commands."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return Runner((source,))
+    tree = ast.parse(source)
+    defined = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, defined) and has_docstring(node)
+    }
+    strings = tuple(
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    )
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return Runner(strings, frozenset(name for name in functions if name.startswith("test_")))
+
+
+def has_docstring(node: ast.AST) -> bool:
+    """Return whether a module, class, or function has a docstring."""
+    return ast.get_docstring(node, clean=False) is not None
 
 
 def problem_of_mark(block: Block) -> str:
@@ -125,25 +169,23 @@ def problem_of_mark(block: Block) -> str:
         return "has no mark: write <!-- run: ... --> or <!-- not run: REASON --> right above it"
     if kind == "not run":
         return "" if len(rest.split()) > 1 else "gives no reason that a reader understands"
-    if rest == "here":
-        return ""
-    texts = []
-    for name in rest.split(", "):
+    return "" if rest == "here" else problem_of_runners(block, rest)
+
+
+def problem_of_runners(block: Block, names: str) -> str:
+    """Return why the named files can't run a block; empty if they can."""
+    runners = []
+    for name in names.split(", "):
         path, _, test = name.partition("::")
-        file = ROOT / path
-        if not file.is_file():
+        if not (ROOT / path).is_file():
             return f"names {path}, which doesn't exist"
-        texts.append(file.read_text(encoding="utf-8"))
-        if test and not has_test(texts[-1], test):
+        runners.append(runner(ROOT / path))
+        if test and test not in runners[-1].tests:
             return f"names {name}, which doesn't exist"
-    missing = sorted(word for word in words(block.script) if not any(is_in(word, text) for text in texts))
-    return f"has {', '.join(missing)}, which {rest} hasn't" if missing else ""
-
-
-def has_test(source: str, name: str) -> bool:
-    """Return whether a test file defines a test."""
-    tree = ast.parse(source)
-    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name for node in tree.body)
+    if any(found.reads(block) for found in runners):
+        return ""
+    missing = sorted(word for word in words(block.script) if not any(found.has(word) for found in runners))
+    return f"has {', '.join(missing)}, which {names} hasn't" if missing else ""
 
 
 def helm() -> Path | None:
@@ -268,3 +310,25 @@ def test_output_of_a_console_block_is_apart_from_its_commands() -> None:
     block = Block("page.md:1", "console", "$ maskrcnn \\\n    --version\nmaskrcnn 1\n...\n$ true\n", ("run", "here"))
     assert block.script == "maskrcnn \\\n    --version\ntrue"
     assert block.output == ["maskrcnn 1"]
+
+
+def test_docstrings_do_not_count_as_commands(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text(
+        '"""Run helm upgrade."""\n\ndef test_it():\n    """Use --wait."""\n    helm("install", "--set=a")\n'
+    )
+    found = runner(file)
+    assert found.tests == {"test_it"}
+    assert [word for word in ("install", "--set", "upgrade", "--wait", "inst") if found.has(word)] == [
+        "install",
+        "--set",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("strings", "reads"),
+    [(("README.md", "ARGS=--play"), True), (("ARGS=--play",), False), (("README.md", "ARGS=--stop"), False)],
+)
+def test_test_that_takes_the_block_from_its_page_runs_all_of_it(strings: tuple[str, ...], reads: bool) -> None:
+    block = Block("README.md:3", "bash", "make dev-cluster ARGS=--play-kubelet\n", ("run", "tests/x.py"))
+    assert Runner(strings).reads(block) == reads
