@@ -34,6 +34,7 @@ myst_heading_anchors = 4
 myst_url_schemes = {"http": None, "https": None, "source": {"url": SOURCE + "{{path}}"}}
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
+copybutton_line_continuation_character = "\\"
 
 _LINK = re.compile(r"(?<!!)(\[[^\]]*\]\()(\.\.?/[^)\s#]*)((?:#[^)\s]*)?\))")
 _log = logging.getLogger(__name__)
