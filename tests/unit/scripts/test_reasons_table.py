@@ -39,9 +39,9 @@ def test_row_of_a_word_that_is_no_reason_is_refused() -> None:
     ("reason", "part"),
     [
         (Reason.SUSPENDED, "Set `spec.suspend` to false"),
-        (Reason.WAITING_FOR_TURN, "or `--jobs` locally"),
+        (Reason.WAITING_FOR_TURN, "or `--jobs` on a single"),
         (Reason.CRASH_LOOP_BACK_OFF, "(`kubectl logs POD -c CONTAINER`)"),
-        (Reason.IMAGE_PULL_BACK_OFF, "or give `podOverrides.imagePullSecrets`: the"),
+        (Reason.IMAGE_PULL_BACK_OFF, "or set `podOverrides.imagePullSecrets`; the"),
     ],
 )
 def test_fields_options_and_commands_are_set_as_code(reason: Reason, part: str) -> None:
