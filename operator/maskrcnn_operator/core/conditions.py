@@ -36,6 +36,7 @@ class Verdict:
     """Verdict on the experiment as a whole.
 
     Attributes:
+        phase: row of the table of conditions.
         reason: reason of Ready, one word.
         message: of all conditions.
         cause: reason of Stalled and Succeeded if it is more specific.

@@ -72,8 +72,8 @@ def start_what_is_ready(
 def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[StepStatus, StartRun | None]:
     """Return the step with one more attempt, and the attempt to start.
 
-    If the step that makes its model named no file, the step fails and the attempt is None. Numbers of attempts are never
-    reused. A recorded fingerprint of an older release stays as long as it is recognized
+    If the step that makes its model named no file, the step fails and the attempt is None. Numbers of attempts are
+    never reused. A recorded fingerprint of an older release stays as long as it is recognized
     (:class:`maskrcnn_operator.core.desired.DesiredState`). If the spec names no image, the recorded one is used
     (:func:`maskrcnn_operator.core.edits.drop_images_chosen_before_an_edit`).
     """

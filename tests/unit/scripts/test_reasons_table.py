@@ -37,7 +37,7 @@ def test_row_of_an_unknown_reason_is_refused() -> None:
     ("reason", "part"),
     [
         (Reason.SUSPENDED, "Set `spec.suspend` to false"),
-        (Reason.WAITING_FOR_TURN, "or `--jobs` on a single machine"),
+        (Reason.WAITING_FOR_TURN, "or `--jobs` on a single"),
         (Reason.CRASH_LOOP_BACK_OFF, "(`kubectl logs POD -c CONTAINER`)"),
         (Reason.IMAGE_PULL_BACK_OFF, "or set `podOverrides.imagePullSecrets`; the"),
     ],
