@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -17,6 +18,7 @@ from maskrcnn_trainer.cli import build_parser as trainer_parser
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "cli.md"
 USAGE_WIDTH = "100"
+LINE = 120
 
 INTRODUCTION = """# Command line
 
@@ -71,8 +73,8 @@ def is_shown(action: argparse.Action) -> bool:
 
 def description(parser: argparse.ArgumentParser) -> str:
     """Return a command's description as a paragraph; empty if it has none."""
-    text = " ".join((parser.description or "").split())
-    return f"{escaped(text)}\n\n" if text else ""
+    text = textwrap.fill(escaped(" ".join((parser.description or "").split())), LINE, break_on_hyphens=False)
+    return f"{text}\n\n" if text else ""
 
 
 def row(action: argparse.Action) -> str:
