@@ -13,7 +13,7 @@ define generate
 	@mv $(2).new $(2)
 endef
 
-.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order bench-nuclei bench-nuclei-gang soak image-gpu clean
+.PHONY: help setup demo parity test test-unit test-trainer test-tensorrt test-apiserver test-chart test-kueue e2e images install-manifests lint format docs goldens manifests states dev-cluster lock bench-train-step bench-dataset-convert bench-inference bench-operator-scale bench-operator-budget bench-report-endpoint bench-input-pipeline bench-record-order bench-nuclei bench-nuclei-gang soak image-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,24 +77,32 @@ actionlint: setup ## check GitHub's workflows with actionlint (built once into t
 
 check-generated: setup ## check that generated files are up to date
 	$(VENV)/python -m maskrcnn_operator.api.crd --check crds/maskrcnn.dev_maskrcnnexperiments.yaml
-	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/api.md
-	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/metrics.md
+	$(VENV)/python -m maskrcnn_operator.api.docs --check docs/reference/resource.md
+	$(VENV)/python -m maskrcnn_operator.metrics.docs --check docs/reference/metrics.md
 	$(VENV)/python scripts/chart_readme.py --check
 	$(VENV)/python scripts/reasons_table.py --check
+	$(VENV)/python scripts/cli_page.py --check
+	$(VENV)/python scripts/files_page.py --check
 	@cmp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 
-manifests: setup ## the CustomResourceDefinition, docs/api.md, docs/metrics.md, and the advice on each reason in docs/operations.md
+manifests: setup ## generate the CustomResourceDefinition, the chart's README, and the pages of docs/reference (but states.md)
 	$(call generate,maskrcnn_operator.api.crd,crds/maskrcnn.dev_maskrcnnexperiments.yaml)
-	$(call generate,maskrcnn_operator.api.docs,docs/api.md)
-	$(call generate,maskrcnn_operator.metrics.docs,docs/metrics.md)
+	$(call generate,maskrcnn_operator.api.docs,docs/reference/resource.md)
+	$(call generate,maskrcnn_operator.metrics.docs,docs/reference/metrics.md)
 	@cp crds/maskrcnn.dev_maskrcnnexperiments.yaml charts/maskrcnn-operator/files/crd.yaml
 	$(VENV)/python scripts/chart_readme.py
 	$(VENV)/python scripts/reasons_table.py
+	$(VENV)/python scripts/cli_page.py
+	$(VENV)/python scripts/files_page.py
+
+docs: setup ## build the documentation site in dist/docs; a broken link is an error
+	$(VENV)/sphinx-build -W --keep-going -n -q -b html -d dist/doctrees docs dist/docs
+	@echo "dist/docs/index.html"
 
 goldens: setup ## what the operator and the trainer write for many experiments; fingerprints are only added
 	$(VENV)/python -m tests.unit.goldens.build
 
-states: setup ## docs/states.md: what kubectl shows of an experiment in each state (a control plane runs for half a minute)
+states: setup ## docs/reference/states.md: what kubectl shows of an experiment in each state (a control plane runs for half a minute)
 	$(VENV)/python scripts/experiment_states.py
 
 format: setup ## lets ruff format and mend

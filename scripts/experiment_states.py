@@ -1,4 +1,4 @@
-"""Write docs/states.md: what kubectl shows of an experiment in each state.
+"""Write docs/reference/states.md: what kubectl shows of an experiment in each state.
 
 Each state of the page is reached by an experiment of its own, on the tests' control plane, with the operator in this
 process and a played kubelet.
@@ -28,7 +28,7 @@ from tests.apiserver.plays import Play, PodFacts
 from tests.apiserver.runtime.experiments import EVALUATE, GANG, TRAIN, Cluster, manifest, ready_reason
 from tests.apiserver.runtime.running import IMAGE, RunningOperator, options_for
 
-PAGE = ROOT / "docs" / "states.md"
+PAGE = ROOT / "docs" / "reference" / "states.md"
 CRD = ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml"
 NODE = "node-1"
 PODS = 1

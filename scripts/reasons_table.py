@@ -1,4 +1,4 @@
-"""The column "Do" of the reasons in docs/operations.md, made from what the operator's own table says to do.
+"""Column "What to do" of docs/reference/reasons.md, from the operator's own advice on each reason.
 
 python scripts/reasons_table.py [--check]
 """
@@ -11,21 +11,20 @@ from pathlib import Path
 
 from maskrcnn_operator.api.reasons import WHAT_TO_DO, Reason
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "reasons.md"
 
-_SECTION = re.compile(r"^## Reasons\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-_ROW = re.compile(r"^(\| `(\w+)` \| .*? \|) .* \|$", re.MULTILINE)
+_ROW = re.compile(r"^(\| `(\w+)` \| .*? \|)[^|]*\|$", re.MULTILINE)
 _CODE = re.compile(r"--\w+|kubectl [^.,:;()]+|\b(?:spec|status)\.\w+(?:\.\w+)*|\b[a-z]+[A-Z]\w*(?:\.\w+)*")
-"""What is set as code: an option, a command, and the name or path of a field."""
+"""Texts set as code: an option, a command, and the name or path of a field."""
 
 
 def with_advice(page: str) -> str:
-    """Return the page with the advice of each reason in the last cell of the reason's row.
+    """Return the page with the advice on each reason in the last cell of its row.
 
     Raises:
-        ValueError: a row has a word that is no reason.
+        ValueError: a row's first word isn't a reason.
     """
-    return _SECTION.sub(lambda section: _ROW.sub(lambda row: f"{row[1]} {advice(Reason(row[2]))} |", section[0]), page)
+    return _ROW.sub(lambda row: f"{row[1]} {advice(Reason(row[2]))} |", page)
 
 
 def advice(reason: Reason) -> str:
@@ -34,12 +33,12 @@ def advice(reason: Reason) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with ``--check`` say whether it is up to date."""
+    """Write the page, or with ``--check`` return 1 if it is out of date."""
     before = PAGE.read_text(encoding="utf-8")
     after = with_advice(before)
     if arguments == ["--check"]:
         if before != after:
-            sys.stderr.write(f"{PAGE}: reasons are not those of api/reasons.py: run `make manifests`\n")
+            sys.stderr.write(f"{PAGE} differs from api/reasons.py: run `make manifests`\n")
         return int(before != after)
     PAGE.write_text(after, encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""The page docs/states.md: which lines of kubectl's output it shows, with stable values for those that vary. Pure."""
+"""Page docs/reference/states.md: chosen lines of kubectl's output, with stable values for what varies; does no I/O."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ INTRODUCTION = """# What kubectl shows
 
 <!-- Generated: make states -->
 
-One experiment in each state, on a real API server with the real operator; a test plays the nodes. `kubectl describe` is
-cut to the message of the condition Ready, whose reason is the column STATE, to the fields of steps that have a value,
-and to the events. Times, ages, and the ends of names are replaced. What to do in each state:
-[reasons](operations.md#reasons). All fields: [api.md](api.md). The other conditions have the same message as Ready; a
-dash stands for one that is absent:
+One experiment in each state, on a real API server with the real operator; a test plays the nodes. Of the output of
+`kubectl describe` the page shows the message of the condition Ready, whose reason is the column STATE, the fields of
+steps that have a value, and the events. Times, ages, and the ends of names are replaced. What to do in each state:
+[reasons](reasons.md). All fields: [MaskRCNNExperiment](resource.md). The other conditions have the same message as
+Ready; a dash means that the condition is absent:
 """
 EXPLAIN = "kubectl explain maskrcnnexperiment.status.steps"
+RUN_BY = "<!-- run: scripts/experiment_states.py, scripts/states_page.py -->"
+"""Comment above each block of commands; see docs/contributing/development.md."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def page(captures: Sequence[Capture], explain: str) -> str:
     head = [f"| state | {' | '.join(CONDITIONS)} |", f"|---|{'---|' * len(CONDITIONS)}"]
     rows = [condition_row(capture) for capture in captures]
     table = "\n".join([*head, *rows])
-    last = "\n".join(["## Fields of a step", "", "```", f"$ {EXPLAIN}", *explained(explain), "```", ""])
+    last = "\n".join(["## Fields of a step", "", RUN_BY, "```console", f"$ {EXPLAIN}", *explained(explain), "```", ""])
     return f"{INTRODUCTION}\n{table}\n\n{sections}\n{last}"
 
 
@@ -91,7 +93,7 @@ def condition_row(capture: Capture) -> str:
 
 def section(capture: Capture) -> Iterator[str]:
     """Yield the lines of a state's section."""
-    yield from (f"## {capture.title}", "", capture.sentence, "", "```")
+    yield from (f"## {capture.title}", "", capture.sentence, "", RUN_BY, "```console")
     yield f"$ kubectl get maskrcnnexperiments {capture.experiment}"
     yield from masked_ages(capture.get)
     yield f"$ kubectl describe maskrcnnexperiment {capture.experiment}"

@@ -1,0 +1,1 @@
+"""Kubernetes operator that runs MaskRCNNExperiments, on a cluster or on one machine."""

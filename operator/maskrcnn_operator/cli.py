@@ -1,4 +1,4 @@
-"""``maskrcnn-operator``: the operator's commands."""
+"""Command line of ``maskrcnn-operator``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maskrcnn_trainer.shared.version import version
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.register("type", Path, _path)  # of every argument that is a path
+        self.register("type", Path, _path)  # replaces the conversion of all arguments with type=Path
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -27,24 +27,28 @@ class _Parser(argparse.ArgumentParser):
 
 def _path(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("the path is empty, perhaps of a variable that isn't set")
+        raise argparse.ArgumentTypeError("the path is empty; is a shell variable unset?")
     return Path(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; a command line that cannot work ends with 64."""
-    parser = _Parser(prog="maskrcnn-operator", description="Mask R-CNN experiments, declared.", allow_abbrev=False)
+    """Return the parser of all commands; it exits with 64 on an invalid command line."""
+    parser = _Parser(
+        prog="maskrcnn-operator",
+        description="Run MaskRCNNExperiment manifests, on a cluster or on this machine.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=f"maskrcnn-operator {version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     run = commands.add_parser("run", help="run an experiment on this machine, without a cluster", allow_abbrev=False)
     run_command.add_arguments(run)
-    controller = commands.add_parser("controller", help="run experiments of a Kubernetes cluster", allow_abbrev=False)
+    controller = commands.add_parser("controller", help="run experiments on a Kubernetes cluster", allow_abbrev=False)
     controller_command.add_arguments(controller)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     open_closed_streams()
     parsed = build_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command

@@ -1,4 +1,4 @@
-"""helm and the chart."""
+"""Fixtures that run helm on the chart."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def helm() -> Run:
-    """``helm(*arguments)``; its failure is the caller's to judge."""
+    """Return a function that runs helm with arguments; the caller checks the exit code."""
     try:
         program = find_tool("helm")
     except BuildError as error:
-        pytest.fail(f"helm is needed: {error}", pytrace=False)
+        pytest.fail(f"helm isn't available: {error}", pytrace=False)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
@@ -34,7 +34,7 @@ def helm() -> Run:
 
 @pytest.fixture(scope="session")
 def render(helm: Run) -> Callable[[str], list[dict[str, Any]]]:
-    """The objects of ``helm template`` with one of the value sets."""
+    """Return a function that returns the objects of ``helm template`` with a file of ``values/``, by its name."""
 
     def objects(name: str) -> list[dict[str, Any]]:
         file = VALUES / f"{name}.yaml"

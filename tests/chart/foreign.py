@@ -1,4 +1,4 @@
-"""Definitions of other projects' resources that the chart can make, from the Go modules that they are published in."""
+"""CustomResourceDefinitions of other projects for the chart's objects, from the Go modules that publish them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = {
 
 
 def definitions() -> list[dict[str, Any]]:
-    """The CustomResourceDefinitions; their modules are fetched once, with their sums checked."""
+    """Return the CustomResourceDefinitions; their modules are downloaded once and their checksums verified."""
     go = find_go(cache_folder(), say_on_screen)
     found = []
     for module, files in FILES.items():
@@ -32,7 +32,7 @@ def definitions() -> list[dict[str, Any]]:
         assert done.returncode == 0, done.stdout + done.stderr
         folder = Path(json.loads(done.stdout)["Dir"])
         for file in files:
-            # cert-manager's are templates of a chart: what is no YAML in them are conditions around labels
+            # those of cert-manager are templates of a chart, in which only conditions around labels aren't YAML
             lines = [line for line in (folder / file).read_text().splitlines() if "{{" not in line]
             found += [item for item in yaml.safe_load_all("\n".join(lines)) if item]
     return found

@@ -1,4 +1,4 @@
-"""The chart as text: lint, golden files, what the schema refuses, and that it gives no more rights than are used."""
+"""The chart's rendered objects: lint, golden files, values that are refused, and minimal permissions."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def job_defaults(objects: list[dict[str, Any]]) -> JobDefaults:
     return read_job_defaults(found, "job-defaults.yaml")
 
 
-def without_large_ones(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Files that the chart only passes on have tests of their own."""
+def without_included_files(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Remove the content of files that the chart includes unchanged, which have their own tests, from objects."""
     for item in objects:
         if item["kind"] == "CustomResourceDefinition":
             item["spec"] = "..."
@@ -64,9 +64,9 @@ def test_lint(helm: Run) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_is_rendered(render: Render, name: str) -> None:
-    """Run with MASKRCNN_WRITE_GOLDEN=1 to write them anew, then read the difference."""
-    objects = without_large_ones(render(name))
+def test_rendered_objects_are_those_of_the_golden_file(render: Render, name: str) -> None:
+    """Run with MASKRCNN_WRITE_GOLDEN=1 to rewrite the files, then read the difference."""
+    objects = without_included_files(render(name))
     file = GOLDEN / f"{name}.yaml"
     if os.environ.get("MASKRCNN_WRITE_GOLDEN"):
         file.write_text(yaml.safe_dump_all(objects, sort_keys=False, width=120))
@@ -94,14 +94,14 @@ def test_what_is_rendered(render: Render, name: str) -> None:
         ("metrics.prometheusRule.runbookBaseUrl=docs", "runbookBaseUrl"),
     ],
 )
-def test_values_that_make_no_sense_are_refused_by_name(helm: Run, setting: str, words: str) -> None:
+def test_invalid_value_is_refused_by_name(helm: Run, setting: str, words: str) -> None:
     done = helm("template", str(CHART), "--set", setting)
     assert done.returncode != 0
     assert words in done.stderr
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_operator_understands_its_arguments(render: Render, name: str) -> None:
+def test_operator_accepts_the_arguments_of_its_deployment(render: Render, name: str) -> None:
     objects = render(name)
     (container,) = operator_pod(objects)["containers"]
     parsed = build_parser().parse_args(container["args"])
@@ -110,7 +110,7 @@ def test_the_operator_understands_its_arguments(render: Render, name: str) -> No
 
 
 def rules(objects: list[dict[str, Any]], kinds: tuple[str, ...] = ("Role", "ClusterRole")) -> set[tuple[str, ...]]:
-    """Group, resource, verb, and whether the rule is for named objects alone."""
+    """Return group, resource, verb, and whether a rule has resourceNames ("named") or not ("any"), of all rules."""
     return {
         (group, resource, verb, "named" if rule.get("resourceNames") else "any")
         for item in objects
@@ -122,8 +122,8 @@ def rules(objects: list[dict[str, Any]], kinds: tuple[str, ...] = ("Role", "Clus
     }
 
 
-def test_the_rights_are_those_that_are_proven_to_be_used(render: Render) -> None:
-    """The objects of deploy/rbac.yaml, with the Lease that the chart's arguments name."""
+def test_roles_are_those_of_deploy_rbac_yaml(render: Render) -> None:
+    """Only the Lease differs, which the chart's arguments name."""
 
     def objects(documents: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], dict[str, Any]]:
         return {
@@ -135,28 +135,28 @@ def test_the_rights_are_those_that_are_proven_to_be_used(render: Render) -> None
             or (item["apiVersion"].startswith("rbac.") and "aggregat" not in str(item["metadata"].get("labels")))
         }
 
-    proven = (ROOT / "deploy" / "rbac.yaml").read_text()
+    tested = (ROOT / "deploy" / "rbac.yaml").read_text()
     lease = "resourceNames: [maskrcnn-operator]"
-    assert lease in proven
-    expected = list(yaml.safe_load_all(proven.replace(lease, "resourceNames: [maskrcnn]")))
+    assert lease in tested
+    expected = list(yaml.safe_load_all(tested.replace(lease, "resourceNames: [maskrcnn]")))
     assert objects(render("defaults")) == objects(expected)
 
 
-def test_with_a_list_of_namespaces_no_right_reaches_beyond_them_but_reviewing_tokens(render: Render) -> None:
+def test_with_a_list_of_namespaces_only_token_reviews_are_cluster_wide(render: Render) -> None:
     objects = render("namespaced")
     assert rules(objects, ("ClusterRole",)) == {("authentication.k8s.io", "tokenreviews", "create", "any")}
     roles = [item["metadata"]["namespace"] for item in objects if item["kind"] == "Role"]
     assert sorted(roles) == ["maskrcnn-system", "production", "research"]
 
 
-def test_the_definition_is_that_of_this_tree_and_stays_when_the_chart_goes(render: Render) -> None:
+def test_definition_is_the_generated_one_and_is_kept_when_the_chart_is_uninstalled(render: Render) -> None:
     found = named(render("defaults"), "CustomResourceDefinition", "maskrcnnexperiments.maskrcnn.dev")
     expected = yaml.safe_load((ROOT / "crds" / "maskrcnn.dev_maskrcnnexperiments.yaml").read_text())
     assert found["spec"] == expected["spec"]
     assert found["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
-def test_secrets_and_leases_are_those_of_the_release_alone(render: Render) -> None:
+def test_role_only_covers_the_secret_and_the_lease_of_the_release(render: Render) -> None:
     role = named(render("defaults"), "Role", "maskrcnn")
     bounded = {rule["resources"][0]: rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule}
     assert bounded == {"leases": ["maskrcnn"], "secrets": [SECRET_NAME]}
@@ -165,7 +165,7 @@ def test_secrets_and_leases_are_those_of_the_release_alone(render: Render) -> No
     assert {verb for rule in role["rules"] if "resourceNames" not in rule for verb in rule["verbs"]} == {"create"}
 
 
-def test_the_certificate_of_reports_is_signed_by_an_authority_that_outlives_it(render: Render) -> None:
+def test_certificate_of_the_report_endpoint_is_signed_by_a_ca_that_outlives_it(render: Render) -> None:
     objects = render("important")
 
     def issuer_of(certificate: dict[str, Any]) -> dict[str, Any]:
@@ -184,13 +184,13 @@ def test_the_certificate_of_reports_is_signed_by_an_authority_that_outlives_it(r
     assert issuer_of(authority)["spec"] == {"selfSigned": {}}
 
 
-def test_an_issuer_of_ones_own_makes_no_authority(render: Render) -> None:
+def test_existing_issuer_creates_no_ca(render: Render) -> None:
     objects = render("namespaced")
     assert [item["metadata"]["name"] for item in of_kind(objects, "Certificate")] == ["maskrcnn-reports"]
     assert of_kind(objects, "Issuer") == []
 
 
-def test_ids_that_are_null_are_left_to_the_platform(render: Render) -> None:
+def test_null_ids_are_omitted_from_pods(render: Render) -> None:
     objects = render("openshift")
     pods = [operator_pod(objects), *(item["spec"] for item in of_kind(objects, "Pod"))]
     assert len(pods) == 2
@@ -200,14 +200,14 @@ def test_ids_that_are_null_are_left_to_the_platform(render: Render) -> None:
     assert job_defaults(render("defaults")) == JobDefaults()
 
 
-def test_images_are_named_by_digest(render: Render) -> None:
+def test_images_can_be_named_by_digest(render: Render) -> None:
     (container,) = operator_pod(render("openshift"))["containers"]
     assert re.fullmatch(r"registry\.example/maskrcnn-operator@sha256:[0-9a-f]{64}", container["image"])
     (trainer,) = [argument for argument in container["args"] if argument.startswith("--trainer-image=")]
     assert re.fullmatch(r"--trainer-image=registry\.example/maskrcnn-trainer@sha256:[0-9a-f]{64}", trainer)
 
 
-def test_rights_and_account_can_be_made_by_another(render: Render) -> None:
+def test_roles_and_service_account_can_be_omitted(render: Render) -> None:
     objects = render("openshift")
     assert not {item["kind"] for item in objects} & {
         *("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ServiceAccount")
@@ -215,7 +215,7 @@ def test_rights_and_account_can_be_made_by_another(render: Render) -> None:
     assert operator_pod(objects)["serviceAccountName"] == "made-before"
 
 
-def test_a_spread_constraint_is_for_the_operators_pods(render: Render) -> None:
+def test_spread_constraint_selects_the_operators_pods(render: Render) -> None:
     objects = render("openshift")
     (deployment,) = of_kind(objects, "Deployment")
     (constraint,) = operator_pod(objects)["topologySpreadConstraints"]
@@ -224,7 +224,7 @@ def test_a_spread_constraint_is_for_the_operators_pods(render: Render) -> None:
 
 
 @pytest.mark.parametrize("base", ["", "https://git.example.org/team/operator/blob/v1", "https://wiki.example.org/mrx/"])
-def test_each_alert_names_a_page_and_an_anchor_that_exist(helm: Run, base: str) -> None:
+def test_runbook_of_each_alert_exists(helm: Run, base: str) -> None:
     switches = ("metrics.prometheusRule.enabled=true", f"metrics.prometheusRule.runbookBaseUrl={base}")
     done = helm("template", str(CHART), "--set", ",".join(switches))
     assert done.returncode == 0, done.stderr
@@ -234,13 +234,13 @@ def test_each_alert_names_a_page_and_an_anchor_that_exist(helm: Run, base: str) 
     key, prefix = ("runbook_url", f"{base.rstrip('/')}/") if base else ("runbook", "")
     for alert in alerts:
         assert set(alert["annotations"]) == {"summary", "description", key}
-        place = alert["annotations"][key]
-        assert place.startswith(prefix)
-        page, _, anchor = place.removeprefix(prefix).partition("#")
-        assert anchor in vocabulary.anchors(ROOT / page), place
+        address = alert["annotations"][key]
+        assert address.startswith(prefix)
+        page, _, anchor = address.removeprefix(prefix).partition("#")
+        assert anchor in vocabulary.anchors(ROOT / page), address
 
 
-def test_versions_are_one() -> None:
+def test_chart_has_the_version_of_the_project() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = (ROOT / "pyproject.toml").read_text()
     assert chart["version"] == chart["appVersion"]

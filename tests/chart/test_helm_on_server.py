@@ -1,4 +1,4 @@
-"""The chart installed, upgraded and uninstalled by Helm on a real API server, without nodes."""
+"""Installation, upgrade, and removal of the chart by Helm on a real API server, without nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from maskrcnn_operator.progress_endpoint.authority_secret import SECRET_NAME
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 FIRST = Path(__file__).with_name("charts") / "before-named-secrets.tar.gz"
-"""The chart of commit 716a67f, whose Role was for every Secret and Lease of its namespace."""
+"""Chart of commit 716a67f, whose Role covered all Secrets and Leases of its namespace."""
 RELEASE = ACCOUNT
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/{RELEASE}"
 SECRET = f"/api/v1/namespaces/{HOME}/secrets/{SECRET_NAME}"
@@ -34,7 +34,7 @@ Helm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def installer(bed: Bed, helm: Run) -> Iterator[Helm]:
-    """``installer(*arguments, check=True)`` is helm against the bed; nothing of it is left after the test."""
+    """Return ``installer(*arguments, check=True)``, which runs helm on the bed; remove all releases after the test."""
 
     def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = helm(*arguments, "--kubeconfig", str(bed.kubeconfig))
@@ -55,7 +55,7 @@ def installer(bed: Bed, helm: Run) -> Iterator[Helm]:
 
 @pytest.fixture(scope="session")
 def first_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart of FIRST."""
+    """Return the folder of the chart in FIRST."""
     folder = tmp_path_factory.mktemp("first")
     with tarfile.open(FIRST) as archive:
         archive.extractall(folder, filter="data")
@@ -63,7 +63,7 @@ def first_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def can(bed: Bed, verb: str, target: str, namespace: str = HOME) -> bool:
-    """Return what kubectl auth can-i says of the release's service account."""
+    """Return whether the release's service account has a permission, by ``kubectl auth can-i``."""
     done = bed.kubectl("auth", "can-i", verb, target, "-n", namespace, "--as", USER, check=False)
     assert done.stdout.strip() in ("yes", "no"), done.stdout + done.stderr
     return done.stdout.strip() == "yes"
@@ -82,9 +82,7 @@ def data(secret: dict[str, Any]) -> dict[str, str]:
     return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
 
 
-def test_an_upgrade_takes_over_the_secret_and_the_lease(
-    bed: Bed, installer: Helm, first_chart: Path, namespace: str
-) -> None:
+def test_upgrade_keeps_the_secret_and_the_lease(bed: Bed, installer: Helm, first_chart: Path, namespace: str) -> None:
     installer("install", RELEASE, str(first_chart), "-n", HOME, "--create-namespace")
     bed.kubectl("create", "secret", "generic", "registry-password", "-n", HOME, "--from-literal=password=secret")
     lead_once(bed, namespace)
@@ -101,7 +99,7 @@ def test_an_upgrade_takes_over_the_secret_and_the_lease(
     bed.kubectl("delete", "secret", "registry-password", "-n", HOME)
 
 
-def test_the_account_reaches_its_own_secret_and_lease_alone(bed: Bed, installer: Helm, namespace: str) -> None:
+def test_account_can_only_access_its_own_secret_and_lease(bed: Bed, installer: Helm, namespace: str) -> None:
     installer("install", RELEASE, str(CHART), "-n", HOME, "--create-namespace")
     lead_once(bed, namespace)
     for verb in ("get", "update"):
@@ -114,14 +112,14 @@ def test_the_account_reaches_its_own_secret_and_lease_alone(bed: Bed, installer:
     assert not can(bed, "get", f"secrets/{SECRET_NAME}", "default")
 
 
-def test_a_kept_definition_is_taken_over_as_operations_says(bed: Bed, installer: Helm) -> None:
+def test_kept_definition_is_adopted_as_documented(bed: Bed, installer: Helm) -> None:
     installer("install", RELEASE, str(CHART), "-n", HOME, "--create-namespace")
     uid = bed.api("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}")["metadata"]["uid"]
     installer("uninstall", RELEASE, "-n", HOME)
     # the same release again
     installer("install", RELEASE, str(CHART), "-n", HOME)
     installer("uninstall", RELEASE, "-n", HOME)
-    # another one is refused until it is told to take over
+    # a release of another name is refused without --take-ownership
     other = ("install", "other", str(CHART), "-n", "other", "--create-namespace")
     refused = installer(*other, check=False)
     assert refused.returncode != 0

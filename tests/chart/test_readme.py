@@ -1,4 +1,4 @@
-"""The table of values follows values.yaml."""
+"""Table of values in the chart's README, generated from values.yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ replicas: 2
 """
 
 
-def test_a_comment_belongs_to_the_key_below_it_and_to_its_first_leaf() -> None:
+def test_comment_describes_the_key_below_it_or_its_first_leaf() -> None:
     assert rows(VALUES) == [
         Row("image.repository", "operator", "The image."),
         Row("image.tag", "", ""),
@@ -27,7 +27,7 @@ def test_a_comment_belongs_to_the_key_below_it_and_to_its_first_leaf() -> None:
     ]
 
 
-def test_every_value_is_in_the_table_and_the_table_is_fresh() -> None:
+def test_table_has_every_value_and_is_up_to_date() -> None:
     text = (CHART / "values.yaml").read_text()
     assert README.read_text() == render(text)
     assert {row.path for row in rows(text)} >= {"image.repository", "trainer.queueName", "networkPolicy.gangs"}

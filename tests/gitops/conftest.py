@@ -1,4 +1,4 @@
-"""Argo CD's and Flux's own engines, the API server bed, and the real operator."""
+"""Fixtures with the engines of Argo CD and Flux, a real API server, and the operator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Engine = Callable[..., dict[str, Any]]
 
 
 def run(bed: Bed, command: list[str]) -> dict[str, Any]:
-    """The answer of an engine, which must end well."""
+    """Run an engine, which must succeed, and return the JSON object in the last line of its output."""
     environment = {"KUBECONFIG": str(bed.kubeconfig), "HOME": str(bed.folder), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -32,7 +32,7 @@ def run(bed: Bed, command: list[str]) -> dict[str, Any]:
 
 
 def program(name: str) -> str:
-    """An engine, built once; a machine without Go and index fails rather than passing over this."""
+    """Return the path of an engine, built if necessary; if it can't be built, the test fails and isn't skipped."""
     try:
         return str(find_tool(name))
     except BuildError as error:
@@ -41,7 +41,7 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def argocd(bed: Bed, namespace: str, tmp_path: Path) -> Engine:
-    """``argocd("sync" | "diff", *objects)``."""
+    """Return ``argocd("sync" | "diff", *objects)``, which runs Argo CD's engine."""
 
     def call(mode: str, *objects: dict[str, Any]) -> dict[str, Any]:
         file = tmp_path / "argocd.yaml"
@@ -53,7 +53,7 @@ def argocd(bed: Bed, namespace: str, tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def flux(bed: Bed, namespace: str, tmp_path: Path) -> Engine:
-    """``flux(*objects)`` applies and tells."""
+    """Return ``flux(*objects)``, which applies objects with Flux's engine and returns their status."""
 
     def call(*objects: dict[str, Any]) -> dict[str, Any]:
         file = tmp_path / "flux.yaml"

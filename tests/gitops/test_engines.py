@@ -1,4 +1,4 @@
-"""What Argo CD and Flux make of an experiment: each state once, and no drift after the operator has worked on it."""
+"""Experiments under Argo CD and Flux: their health in each state, and no drift after the operator has run them."""
 
 from __future__ import annotations
 
@@ -24,44 +24,48 @@ def objects(suspend: bool = False) -> list[dict[str, Any]]:
     return [manifest(name, steps[name], **({"suspend": True} if suspend else {})) for name in NAMES]
 
 
-def until(answer: Callable[[], dict[str, Any]], key: str, wanted: dict[str, str]) -> dict[str, Any]:
+def until(answer: Callable[[], dict[str, Any]], key: str, expected: dict[str, str]) -> dict[str, Any]:
     found = answer()
     for _ in range(20):
-        if found[key] == wanted:
+        if found[key] == expected:
             return found
         found = answer()
-    raise AssertionError(f"{found} is never {wanted}")
+    raise AssertionError(f"expected {key} {expected}, got {found}")
 
 
-def test_argo_cd(bed: Bed, crd: None, cluster: Cluster, operator: RunningOperator, argocd: Engine) -> None:
-    wanted = objects(suspend=True)
-    synced = argocd("sync", *wanted)
+def test_argo_cd_shows_each_state_and_no_drift(
+    bed: Bed, crd: None, cluster: Cluster, operator: RunningOperator, argocd: Engine
+) -> None:
+    manifests = objects(suspend=True)
+    synced = argocd("sync", *manifests)
     assert synced["synced"] == dict.fromkeys(NAMES, "Synced"), synced
-    look = lambda: argocd("diff", *wanted)  # noqa: E731
+    look = lambda: argocd("diff", *manifests)  # noqa: E731
     suspended = until(look, "health", dict.fromkeys(NAMES, "Suspended"))
     assert suspended["modified"] == []
 
-    wanted = objects()
-    assert argocd("diff", *wanted)["modified"] == list(NAMES)
-    argocd("sync", *wanted)
+    manifests = objects()
+    assert argocd("diff", *manifests)["modified"] == list(NAMES)
+    argocd("sync", *manifests)
     running = until(look, "health", dict.fromkeys(NAMES, "Progressing"))
     assert running["modified"] == []
     with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
         kubelet.play("broken", Play(exit_code=64))
         ended = until(look, "health", {GOOD: "Healthy", BAD: "Degraded"})
     assert ended["modified"] == []
-    assert argocd("sync", *wanted)["synced"] == dict.fromkeys(NAMES, "Synced")
-    assert argocd("diff", *wanted)["modified"] == []
+    assert argocd("sync", *manifests)["synced"] == dict.fromkeys(NAMES, "Synced")
+    assert argocd("diff", *manifests)["modified"] == []
 
 
-def test_flux(bed: Bed, crd: None, cluster: Cluster, operator: RunningOperator, flux: Engine) -> None:
+def test_flux_shows_each_state_and_no_drift(
+    bed: Bed, crd: None, cluster: Cluster, operator: RunningOperator, flux: Engine
+) -> None:
     suspended = flux(*objects(suspend=True))
     assert suspended["applied"] == dict.fromkeys(NAMES, "created")
-    wanted = objects()
-    assert flux(*wanted)["applied"] == dict.fromkeys(NAMES, "configured")
-    running = until(lambda: flux(*wanted), "status", dict.fromkeys(NAMES, "InProgress"))
+    manifests = objects()
+    assert flux(*manifests)["applied"] == dict.fromkeys(NAMES, "configured")
+    running = until(lambda: flux(*manifests), "status", dict.fromkeys(NAMES, "InProgress"))
     assert running["applied"] == dict.fromkeys(NAMES, "unchanged")
     with PlayedKubelet(bed.rest, cluster.namespace) as kubelet:
         kubelet.play("broken", Play(exit_code=64))
-        ended = until(lambda: flux(*wanted), "status", {GOOD: "Current", BAD: "Failed"})
+        ended = until(lambda: flux(*manifests), "status", {GOOD: "Current", BAD: "Failed"})
     assert ended["applied"] == dict.fromkeys(NAMES, "unchanged")

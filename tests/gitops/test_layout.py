@@ -1,4 +1,4 @@
-"""The repository to copy holds together, and the API server takes what is in it."""
+"""Example repository: its paths exist, and the API server accepts its experiments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def documents(name: str) -> list[dict[str, Any]]:
     return [item for item in yaml.safe_load_all((LAYOUT / name).read_text()) if item]
 
 
-def test_paths_that_the_engines_are_told_are_there() -> None:
+def test_paths_in_the_example_exist() -> None:
     applications = [item for name in ("operator", "experiments") for item in documents(f"argocd/{name}.yaml")]
     flux = [item for name in ("operator", "experiments") for item in documents(f"flux/{name}.yaml")]
     paths = [item["spec"]["source"]["path"] for item in applications if "source" in item["spec"]]
@@ -39,7 +39,7 @@ def test_paths_that_the_engines_are_told_are_there() -> None:
 
 
 @pytest.mark.apiserver
-def test_the_experiments_are_taken(bed: Bed, crd: None, namespace: str) -> None:
+def test_api_server_accepts_the_experiments(bed: Bed, crd: None, namespace: str) -> None:
     done = bed.kubectl(
         "apply", "-n", namespace, "--dry-run=server", "--validate=strict", "-k", str(RESEARCH / "experiments")
     )

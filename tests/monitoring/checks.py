@@ -1,4 +1,4 @@
-"""What is held of any operator that a Prometheus scrapes, on the API server alone or on a cluster with nodes."""
+"""Checks of an operator that a Prometheus server scrapes, in the apiserver and the cluster tier."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ POINTS = 120
 
 
 def last_minutes(minutes: float) -> Window:
-    """The time up to now."""
+    """Return a window of some minutes that ends now."""
     end, span = time.time(), 60 * minutes
     return Window(end - span, end, span / POINTS)
 
 
 def complaints(exposed: str) -> list[str]:
-    """What ``promtool check metrics`` says of a /metrics page; Python's own process_* metrics are not ours to name."""
+    """Return the complaints of ``promtool check metrics`` about a /metrics page.
+
+    Those about ``process_*`` are ignored, since prometheus_client names these metrics.
+    """
     checked = subprocess.run(
         [tool("promtool"), "check", "metrics"], input=exposed, capture_output=True, text=True, check=False
     )
@@ -31,7 +34,13 @@ def complaints(exposed: str) -> list[str]:
 
 
 def unanswered(api: Prometheus, window: Window, rate_seconds: float) -> list[str]:
-    """The dashboard's queries that return no number over a time: title of the panel and letter of the query."""
+    """Return the dashboard's queries without a finite value in a window, as the panel's title and the query's letter.
+
+    Args:
+        api: of the Prometheus server.
+        window: time of the queries.
+        rate_seconds: value of ``$__rate_interval``.
+    """
     dashboard = vocabulary.dashboard()
     shown = panels(dashboard)
     return [
@@ -43,7 +52,7 @@ def unanswered(api: Prometheus, window: Window, rate_seconds: float) -> list[str
 
 
 def unhealthy_rules(api: Prometheus) -> dict[str, str]:
-    """The chart's alerts that the server does not evaluate well, with what it says of them; empty where all are."""
+    """Return the error, or the health, of each of the chart's alerts that the server can't evaluate, by name."""
     found = {
         rule["name"]: rule.get("lastError", "") or rule["health"]
         for group in api.get("rules")["groups"]
@@ -57,7 +66,7 @@ def unhealthy_rules(api: Prometheus) -> dict[str, str]:
 
 
 def firing(api: Prometheus, alert: str) -> list[dict[str, str]]:
-    """The labels with which an alert fires now."""
+    """Return the labels of each firing instance of an alert."""
     return [
         item["labels"]
         for item in api.get("alerts")["alerts"]

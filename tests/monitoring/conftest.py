@@ -1,6 +1,6 @@
-"""The monitoring tier: rules and dashboard on paper, then on a real Prometheus that scrapes the operator.
+"""Fixtures of the monitoring tier, which checks rules and dashboard as files and with a real Prometheus server.
 
-The control plane is that of the apiserver tier, whose fixtures are taken over.
+The control plane is that of the apiserver tier, whose fixtures are imported.
 """
 
 from __future__ import annotations

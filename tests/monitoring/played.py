@@ -1,4 +1,4 @@
-"""Experiments that run without nodes: pods are played, and each played pod reports as the trainer in it would."""
+"""Operator with metrics and reports, and reports of simulated pods."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from maskrcnn_operator.jobs.config import TOKEN_AUDIENCE
 from maskrcnn_operator.jobs.names import ANNOTATION_REPORT_CA
 
 SERIES_OF_THEIR_OWN = 3
-"""One experiment less than the tests make, so that one is left out."""
+"""One less than the number of experiments in the tests, so that one has no series."""
 
 
 class MonitoredOperator(OperatorProcess):
-    """The operator's process with /metrics and the report endpoint."""
+    """Process of the operator with /metrics and the report endpoint."""
 
     def __init__(self, kubeconfig: Path, namespace: str, log: Path, experiments: int = SERIES_OF_THEIR_OWN) -> None:
         self.metrics_port, self.report_port = free_port(), free_port()
@@ -45,14 +45,25 @@ class MonitoredOperator(OperatorProcess):
         return self
 
     def metrics(self) -> str:
-        """What /metrics says now."""
+        """Return the current text of /metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
             return text
 
 
 def report(bed: Bed, operator: MonitoredOperator, pod: PodFacts, record: Mapping[str, Any], token: str = "") -> int:
-    """Posts a record as the task in a played pod does: its projected token, its trust anchor; the HTTP status."""
+    """Post a record as the task in a pod does, with the pod's token and CA certificate.
+
+    Args:
+        bed: control plane that issues the token.
+        operator: receives the report.
+        pod: simulated pod of a step.
+        record: of progress, see :func:`trained`.
+        token: replaces the pod's token, unless empty.
+
+    Returns:
+        The HTTP status.
+    """
     token = token or bed.token_for("default", pod.namespace, audience=TOKEN_AUDIENCE, pod=(pod.name, pod.uid))
     trusted = ssl.create_default_context(cadata=pod.pod["metadata"]["annotations"][ANNOTATION_REPORT_CA])
     request = urllib.request.Request(
@@ -72,14 +83,14 @@ def report(bed: Bed, operator: MonitoredOperator, pod: PodFacts, record: Mapping
             error.close()
             if token == "nonsense":
                 return status
-        # the operator may not have seen the pod, or that its step runs, yet
+        # the operator may not have seen yet that the pod exists or that its step is running
         if time.monotonic() > deadline:
             return status
         time.sleep(0.2)
 
 
 def trained(step: int, total: int = 1000) -> dict[str, Any]:
-    """The record of a training that goes well."""
+    """Return a record of a training at a step."""
     share = step / total
     return {
         "step": step,

@@ -1,7 +1,7 @@
-"""The metrics that a PromQL expression names, with the labels that it asks of them: enough for this project's queries.
+"""Metrics in PromQL expressions, with the labels that are selected.
 
-It is no parser of the language, which promtool and Prometheus are; it answers what neither does: whether a name is one
-of ours.
+This isn't a parser of PromQL, but it suffices for this project's queries. promtool and Prometheus parse the language,
+but don't check that a metric exists.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _WORDS = frozenset({"and", "or", "unless", "bool", "offset", "by", "without", "o
 
 @dataclass(frozen=True)
 class Use:
-    """One selector of an expression: the metric, and the labels in its braces."""
+    """Selector of an expression: the metric, and the labels in its braces."""
 
     metric: str
     labels: frozenset[str]
 
 
 def uses(expression: str) -> list[Use]:
-    """Every selector of an expression, in order."""
+    """Return the selectors of an expression, in order."""
     text = _OFFSET.sub("", _GROUPING.sub("", _RANGE.sub("", _STRING.sub('""', expression))))
     return list(_selectors(_NUMBER.sub("", text)))
 
 
 def grouping_labels(expression: str) -> set[str]:
-    """The labels that an expression aggregates by or joins on."""
+    """Return the labels by which an expression aggregates or joins."""
     text = _STRING.sub('""', expression)
     return {label.strip() for found in _GROUPING.findall(text) for label in found.split(",") if label.strip()}
 

@@ -1,4 +1,4 @@
-"""The dashboard on paper: what it asks for is documented, and its panels lie beside each other."""
+"""The dashboard's file: its queries use documented metrics, and its panels don't overlap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MADE_BY_US = {name for name in METRICS if name.startswith("maskrcnn_")}
 
 
 @pytest.mark.parametrize(("title", "query"), QUERIES, ids=[f"{title}-{i}" for i, (title, _) in enumerate(QUERIES)])
-def test_a_query_asks_for_metrics_and_labels_that_are_there(title: str, query: str) -> None:
+def test_query_uses_metrics_and_labels_that_exist(title: str, query: str) -> None:
     found = promql.uses(query)
     assert found
     for use in found:
@@ -22,44 +22,44 @@ def test_a_query_asks_for_metrics_and_labels_that_are_there(title: str, query: s
     assert promql.grouping_labels(query) <= frozenset.union(*(METRICS[use.metric] for use in found))
 
 
-def test_every_metric_is_shown_or_watched() -> None:
+def test_every_metric_is_in_a_panel_or_an_alert() -> None:
     asked = {use.metric for _, query in QUERIES for use in promql.uses(query)}
     asked |= {use.metric for alert in vocabulary.alerts() for use in promql.uses(alert["expr"])}
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in MADE_BY_US} <= families
 
 
-def test_every_variable_that_a_query_names_is_one_of_the_dashboard() -> None:
+def test_queries_use_variables_of_the_dashboard() -> None:
     known = {variable["name"] for variable in vocabulary.dashboard()["templating"]["list"]} | {"__rate_interval"}
     named = {name for _, query in QUERIES for name in re.findall(r"\$\{?(\w+)", query)}
     assert named <= known
     assert known - named == {"datasource"}
 
 
-def test_a_rate_is_taken_over_the_interval_that_grafana_chooses() -> None:
+def test_rates_use_the_interval_that_grafana_chooses() -> None:
     for title, query in QUERIES:
         assert re.findall(r"\[(.*?)\]", query) == ["$__rate_interval"] * query.count("rate("), title
 
 
-def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
     panels = vocabulary.dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: dict[tuple[int, int], str] = {}
     for panel in panels:
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
-        for x in range(place["x"], place["x"] + place["w"]):
-            for y in range(place["y"], place["y"] + place["h"]):
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= 24
+        for x in range(grid["x"], grid["x"] + grid["w"]):
+            for y in range(grid["y"], grid["y"] + grid["h"]):
                 assert taken.setdefault((x, y), panel["title"]) == panel["title"]
 
 
-def test_the_data_source_is_the_one_that_the_reader_chooses() -> None:
+def test_panels_use_the_selected_data_source() -> None:
     for panel in vocabulary.dashboard()["panels"]:
         for target in panel.get("targets", ()):
             assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
-def test_the_expressions_are_read_as_they_are_meant() -> None:
+def test_selectors_and_grouping_labels_are_found_in_an_expression() -> None:
     query = (
         'sum by (le) (rate(a_bucket{job=~"x{y}(z)", code!="2"}[$__rate_interval])) / on (job) group_left () b offset 1h'
         " > 0.5 and absent(c) or vector(0) unless d{} == 1e-3"

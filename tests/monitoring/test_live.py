@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the operator while experiments run on a real API server: rules and dashboard have data."""
+"""Rules and dashboard with a real Prometheus server, while experiments run on a real API server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MINUTES = 3.0
 
 @dataclass
 class World:
-    """Experiments in their namespace, the operator that runs them, the Prometheus that scrapes it."""
+    """Control plane with experiments, the operator that runs them, and the Prometheus server that scrapes it."""
 
     bed: Bed
     cluster: Cluster
@@ -39,7 +39,7 @@ class World:
     prometheus: PrometheusServer
 
     def eventually(self, found: Callable[[], Any], what: Callable[[], str]) -> Any:
-        """Waits until something is found, and returns it."""
+        """Wait until ``found`` returns something that is true, and return it; ``what`` describes it in a failure."""
         deadline = time.monotonic() + PATIENCE
         while not (answer := found()):
             assert time.monotonic() < deadline, f"waited for {what()}\n{self.operator.log.read_text()[-3000:]}"
@@ -48,7 +48,7 @@ class World:
 
 
 @pytest.fixture
-def world(  # noqa: PLR0917 - fixtures are told by name
+def world(  # noqa: PLR0917 - pytest passes fixtures by name
     bed: Bed, cluster: Cluster, account: Path, kubelet: PlayedKubelet, namespace: str, tmp_path: Path
 ) -> Iterator[World]:
     binary = tool("prometheus")
@@ -64,7 +64,7 @@ def world(  # noqa: PLR0917 - fixtures are told by name
 
 
 def run_experiments(world: World) -> None:
-    """One that trains and reports, one that is done, one whose data is wrong, one that waits for its quota."""
+    """Run one experiment that trains and reports, one that succeeds, one with invalid data, and one that is queued."""
     world.kubelet.play("train", Play(seconds=None))
     world.kubelet.play("reads-nothing", Play(exit_code=64))
     world.cluster.apply(manifest("done", CONVERT, {"name": "short", "train": {}}, EVALUATE))
@@ -103,9 +103,9 @@ def test_rules_and_dashboard_have_data_of_a_running_operator(world: World, tmp_p
     assert series.labels == {"namespace": world.cluster.namespace, "experiment": "nuclei"}
     assert series.points[-1][1] == 0.3
 
-    # every rule is evaluated without an error, and those fire that have cause to
+    # every rule is evaluated without an error, and the alert on the failed experiment fires
     world.eventually(lambda: not checks.unhealthy_rules(api), lambda: str(checks.unhealthy_rules(api)))
-    # while none but the failed experiment was finished, it was the one without series, and the alert without its name
+    # as long as only the failed experiment is finished, it has no series, and the alert doesn't name it
     failed = {"alertname": "MaskRCNNExperimentFailed", "namespace": world.cluster.namespace, "experiment": "wrong"}
     world.eventually(
         lambda: [found for found in checks.firing(api, "MaskRCNNExperimentFailed") if failed.items() <= found.items()],

@@ -1,4 +1,4 @@
-"""promtool accepts the names and help of all metrics, and the queries of docs/metrics.md."""
+"""Metric names, help texts, and the queries of docs/reference/metrics.md, checked by promtool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def test_names_and_help_pass_promtool() -> None:
     async with served() as url:
         _, text = await fetch(url)
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
-    # Python's own process_* metrics are not ours to name
+    # prometheus_client names the process_* metrics
     complaints = [line for line in (checked.stdout + checked.stderr).splitlines() if not line.startswith("process_")]
     assert complaints == []
     wrong = subprocess.run(
@@ -27,7 +27,7 @@ async def test_names_and_help_pass_promtool() -> None:
     assert wrong.returncode != 0
 
 
-def test_the_pages_queries_are_promql(tmp_path: Path) -> None:
+def test_queries_of_the_page_are_valid_promql(tmp_path: Path) -> None:
     promtool = tool("promtool")
     queries = re.findall(r"```promql\n(.+?)\n```", docs.page(), re.DOTALL)
     assert queries

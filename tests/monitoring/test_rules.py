@@ -1,4 +1,4 @@
-"""The alerts: well formed, of metrics that exist, each proven to fire and to be quiet, each with its entry."""
+"""Alerts: they are well formed, use metrics that exist, fire when they should, and have an entry in the docs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def names(alert: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=names)
-def test_an_alert_says_what_it_is_and_where_to_read_on(alert: Mapping[str, Any]) -> None:
+def test_alert_has_severity_summary_description_and_runbook(alert: Mapping[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(alert["annotations"]) == {"summary", "description", "runbook"}
-    assert alert["annotations"]["runbook"] == f"docs/operations.md#{alert['alert'].lower()}"
+    assert alert["annotations"]["runbook"] == f"docs/how-to/alerts.md#{alert['alert'].lower()}"
     assert alert["annotations"]["summary"].endswith(".")
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=names)
-def test_an_alert_asks_for_metrics_and_labels_that_are_there(alert: Mapping[str, Any]) -> None:
+def test_alert_uses_metrics_and_labels_that_exist(alert: Mapping[str, Any]) -> None:
     found = promql.uses(alert["expr"])
     assert found
     for use in found:
@@ -39,20 +39,20 @@ def test_an_alert_asks_for_metrics_and_labels_that_are_there(alert: Mapping[str,
     assert promql.grouping_labels(alert["expr"]) <= known
 
 
-def test_no_alert_stands_there_twice() -> None:
+def test_names_of_alerts_are_unique() -> None:
     assert len({names(alert) for alert in ALERTS}) == len(ALERTS)
 
 
-def test_each_alert_is_tried_firing_and_quiet() -> None:
-    tries = [
+def test_each_alert_is_tested_firing_and_not_firing() -> None:
+    tested = [
         (item["alertname"], bool(item.get("exp_alerts")))
         for test in yaml.safe_load(vocabulary.RULE_TESTS.read_text())["tests"]
         for item in test["alert_rule_test"]
     ]
-    assert set(tries) == {(names(alert), fires) for alert in ALERTS for fires in (True, False)}
+    assert set(tested) == {(names(alert), fires) for alert in ALERTS for fires in (True, False)}
 
 
-def test_promtool_reads_the_rules() -> None:
+def test_rules_are_valid_for_promtool() -> None:
     checked = subprocess.run(
         [tool("promtool"), "check", "rules", str(vocabulary.RULES)], capture_output=True, text=True, check=False
     )
@@ -60,7 +60,7 @@ def test_promtool_reads_the_rules() -> None:
     assert f"SUCCESS: {len(ALERTS)} rules found" in checked.stdout
 
 
-def test_promtool_tries_the_rules() -> None:
+def test_rules_pass_their_promtool_tests() -> None:
     done = subprocess.run(
         [tool("promtool"), "test", "rules", str(vocabulary.RULE_TESTS)], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""promtool and prometheus of the machine, and one Prometheus as a process of a test."""
+"""Installed promtool and Prometheus, and a Prometheus server as a process of a test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tool(name: str) -> str:
-    """Return the path of promtool or prometheus; without it the test is skipped."""
+    """Return the path of promtool or prometheus; skip the test if it isn't installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not on the PATH (Debian's package prometheus has it)")
@@ -33,19 +33,20 @@ def tool(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens at."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 class PrometheusServer:
-    """A Prometheus that scrapes an operator, with the chart's rules; it runs between ``with`` and its end.
+    """Prometheus server with a rule file that scrapes an operator; a context in which it runs.
 
     Args:
+        binary: path of prometheus.
         targets: ``host:port`` of each replica's /metrics.
-        rules: a rule file.
-        folder: where its data, configuration and log go.
+        rules: rule file.
+        folder: directory for data, configuration, and log.
     """
 
     def __init__(self, binary: str, targets: Sequence[str], rules: Path, folder: Path) -> None:
@@ -57,7 +58,7 @@ class PrometheusServer:
             "scrape_configs": [
                 {
                     "job_name": "maskrcnn-operator",
-                    # as the chart's ServiceMonitor has it: the label namespace is the experiment's
+                    # as in the chart's ServiceMonitor: the label namespace is the experiment's
                     "honor_labels": True,
                     "static_configs": [{"targets": list(targets), "labels": {"namespace": "maskrcnn-operator"}}],
                 }
@@ -85,7 +86,7 @@ class PrometheusServer:
             except PrometheusError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self._end()
-                    raise RuntimeError(f"Prometheus did not get ready: {self._log.read_text()[-3000:]}") from error
+                    raise RuntimeError(f"Prometheus didn't become ready: {self._log.read_text()[-3000:]}") from error
                 time.sleep(0.05)
             else:
                 return self

@@ -1,4 +1,4 @@
-"""What is documented and what asks for it: the metrics of docs/metrics.md, the alerts, the dashboard's queries."""
+"""Documented metrics, alerts, and queries of the dashboard, read from their files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ FILES = ROOT / "charts" / "maskrcnn-operator" / "files"
 RULES = FILES / "rules.yaml"
 RULE_TESTS = Path(__file__).with_name("rules_test.yaml")
 DASHBOARD = FILES / "dashboard.json"
-METRICS_PAGE = ROOT / "docs" / "metrics.md"
-OPERATIONS_PAGE = ROOT / "docs" / "operations.md"
+METRICS_PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 _ROW = re.compile(r"^\| `(\w+\*?)` \| ([\w, ]+) \| (.*?) \|", re.MULTILINE)
 _SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
 TARGET_LABELS = frozenset({"job", "instance", "namespace"})
-"""Labels that Prometheus puts on what it scrapes."""
+"""Labels that Prometheus adds to each series of a target."""
 PROCESS_METRICS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds")
 
 
 def metrics() -> dict[str, frozenset[str]]:
-    """The series that docs/metrics.md has, and the labels of each, the target's included."""
+    """Return the labels of each series in docs/reference/metrics.md, including those of the target, by name."""
     found: dict[str, frozenset[str]] = {}
     for name, kind, labels in _ROW.findall(METRICS_PAGE.read_text(encoding="utf-8")):
         own = frozenset(re.findall(r"`(\w+)`", labels))
@@ -46,18 +45,18 @@ def anchors(page: Path) -> set[str]:
 
 
 def alerts() -> list[Mapping[str, Any]]:
-    """The alerting rules of every group."""
+    """Return the alerting rules of all groups."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard."""
+    """Return the content of the dashboard."""
     found: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     return found
 
 
 def dashboard_queries() -> Iterator[tuple[str, str]]:
-    """Title of the panel and expression, of every query of the dashboard."""
+    """Yield the title of the panel and the expression of each query of the dashboard."""
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
             yield panel["title"], target["expr"]

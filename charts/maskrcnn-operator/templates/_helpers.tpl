@@ -39,7 +39,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "maskrcnn.name" . }}-reports-tls
 {{- end -}}
 
-{{/* The securityContext of the operator's pods. An id that is null is left out, for the platform to choose. */}}
+{{/* The securityContext of the operator's pods. An ID that is null is omitted, so that the platform chooses it. */}}
 {{- define "maskrcnn.podSecurity" -}}
 runAsNonRoot: true
 {{- $given := .Values.podSecurityContext | default dict }}
@@ -52,7 +52,7 @@ runAsNonRoot: true
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
-{{/* What the operator may do to experiments and their children, wherever it watches; the same as deploy/rbac.yaml. */}}
+{{/* The operator's permissions in each namespace that it watches; the same as in deploy/rbac.yaml. */}}
 {{- define "maskrcnn.rules" -}}
 - apiGroups: [maskrcnn.dev]
   resources: [maskrcnnexperiments]
@@ -85,7 +85,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- range $field := list "imagePullPolicy" "imagePullSecrets" "nodeSelector" "tolerations" "priorityClassName" "queueName" -}}
 {{- with index $.Values.trainer $field -}}{{- $_ := set $defaults $field . -}}{{- end -}}
 {{- end -}}
-{{- /* to the operator an id that is absent is 1000, and null is the platform's choice */ -}}
+{{- /* for the operator, an absent ID means 1000, and null lets the platform choose */ -}}
 {{- $ids := dict -}}
 {{- $given := .Values.trainer.securityContext | default dict -}}
 {{- range $field := list "runAsUser" "runAsGroup" "fsGroup" -}}

@@ -1,0 +1,1 @@
+"""API of the resource: types, schema, manifests, rules, and reasons."""

@@ -1,4 +1,4 @@
-"""What every type of the resource shares: camelCase in YAML and JSON, snake_case in Python, frozen, nothing unknown."""
+"""Base classes of the resource's types: camelCase in YAML and JSON, snake_case in Python, frozen, strict."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ ABSOLUTE_PATH_PATTERN = r"^/"
 
 
 class ApiModel(BaseModel):
-    """A part of the resource as the user wrote it; types are strict, as on an API server.
+    """Part of the resource as the user wrote it, with strict types and without unknown fields, as on an API server.
 
-    Objects that come from outside are read as JSON (see :mod:`maskrcnn_operator.api.manifest`), where a list becomes a
-    tuple and a text an enumeration or a time although types are strict.
+    Objects from outside are read as JSON (see :mod:`maskrcnn_operator.api.manifest`). There, strict types also accept a
+    list for a tuple, and a string for an enumeration or a time.
     """
 
     model_config = ConfigDict(
@@ -60,11 +60,11 @@ class ApiModel(BaseModel):
     )
 
     def to_json(self) -> dict[str, Any]:
-        """The object as JSON values in camelCase, fields that are null left out."""
+        """Return the object as JSON values in camelCase, without fields that are null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class StatusModel(ApiModel):
-    """A part of the status: fields that a later release has added are ignored, so that a downgrade can read it."""
+    """Part of the status. Unknown fields are ignored, so that an older release can read the status of a later one."""
 
     model_config = ConfigDict(extra="ignore")

@@ -1,4 +1,4 @@
-"""Defaults and bounds of a field in words, as a table or a description tells them."""
+"""Defaults and bounds of a field in words, for tables and descriptions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from maskrcnn_operator.api.schema import Schema
 
 
 def number(value: float) -> str:
-    """A number without an empty fraction."""
+    """Return a number as text, without an empty fraction."""
     return str(int(value)) if float(value).is_integer() and abs(value) < 2**63 else repr(value)
 
 
 def default_in_words(schema: Schema) -> str:
-    """``Default 0.9``, or nothing."""
+    """Return text such as ``Default 0.9``; empty without a default."""
     if "default" not in schema or schema["default"] == {}:
         return ""
     return f"Default {_literal(schema['default'])}"
@@ -29,7 +29,10 @@ def _literal(value: Any) -> str:
 
 
 def bounds_in_words(schema: Schema) -> str:
-    """``1 to 1024``, ``at least 0, less than 1`` or ``at most 64 entries, each at least 1``; or nothing."""
+    """Return text such as ``1 to 1024``, ``at least 0, less than 1`` or ``at most 64 entries, each at least 1``.
+
+    The text is empty for a field without bounds.
+    """
     kind = schema.get("type")
     if kind in ("integer", "number"):
         return _range(schema)
@@ -66,12 +69,14 @@ def _count(least: int | None, most: int | None, what: str) -> str:
 
 
 def described(schema: Schema) -> Schema:
-    """A schema that is written out, with defaults and bounds told in every description, where ``kubectl explain`` shows
-    them (it shows nothing but type, enumeration and description)."""
+    """Return a written-out schema with the default and the bounds of each field added to its description.
+
+    ``kubectl explain`` shows only types, enumerations, and descriptions.
+    """
     found = dict(schema)
-    told = ", ".join(part for part in (default_in_words(schema), bounds_in_words(schema)) if part)
-    if told and "description" in schema:
-        found["description"] = f"{schema['description']} {told[:1].upper()}{told[1:]}."
+    added = ", ".join(part for part in (default_in_words(schema), bounds_in_words(schema)) if part)
+    if added and "description" in schema:
+        found["description"] = f"{schema['description']} {added[:1].upper()}{added[1:]}."
     if "items" in found:
         found["items"] = described(found["items"])
     if "properties" in found:

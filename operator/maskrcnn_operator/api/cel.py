@@ -1,4 +1,4 @@
-"""A validation rule of the CustomResourceDefinition: an expression in CEL, and what to tell the user where it fails."""
+"""Validation rules of the CustomResourceDefinition: expressions in CEL, each with a message for the user."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ Kind = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
 
 @dataclass(frozen=True)
 class CelRule:
-    """One entry of ``x-kubernetes-validations``.
+    """Entry of ``x-kubernetes-validations``.
 
     Attributes:
-        expression: must be true; ``self`` is the value that the rule stands at.
-        message: the field and what would be right, on one line; also what the documentation shows.
-        told: CEL for a message with the values that were found; ``message`` is shown where it fails.
-        field: the field that an error is reported at, relative to where the rule stands, such as ``.nodes``.
-        kind: what sort of error the API server calls it.
+        expression: must be true; ``self`` is the value to which the rule applies.
+        message: names the field and what would be right, on one line; the documentation shows it too.
+        message_expression: CEL for a message with the values found; ``message`` is shown if it fails.
+        field: field at which an error is reported, relative to the value, such as ``.nodes``.
+        kind: reason that the API server gives with the error.
     """
 
     expression: str
     message: str
-    told: str = ""
+    message_expression: str = ""
     field: str = ""
     kind: Kind = "FieldValueInvalid"
 
     def to_schema(self) -> dict[str, Any]:
-        """The rule as the definition holds it."""
+        """Return the rule as a value of the CustomResourceDefinition."""
         found = {"rule": self.expression, "message": self.message}
-        if self.told:
-            found["messageExpression"] = self.told
+        if self.message_expression:
+            found["messageExpression"] = self.message_expression
         if self.field:
             found["fieldPath"] = self.field
         if self.kind != "FieldValueInvalid":
@@ -39,17 +39,17 @@ class CelRule:
 
 
 def quoted(text: str) -> str:
-    """A text as a CEL literal."""
+    """Return a text as a CEL string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def any_of(*fields: str, of: str = "self") -> str:
-    """CEL: at least one of the fields is given."""
+    """Return CEL that is true if at least one of the fields is given."""
     return "(" + " || ".join(f"has({of}.{field})" for field in fields) + ")"
 
 
 def unchanged(field: str, *, optional: bool = False) -> str:
-    """CEL at the root: a field of the spec is as it was; ``optional`` where it may be absent."""
+    """Return CEL for the root that is true if a field of the spec, which may be ``optional``, is unchanged."""
     same = f"self.spec.{field} == oldSelf.spec.{field}"
     if not optional:
         return same

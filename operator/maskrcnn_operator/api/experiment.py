@@ -1,4 +1,4 @@
-"""``MaskRCNNExperiment``: the resource."""
+"""Resource ``MaskRCNNExperiment``: its metadata, spec, and steps."""
 
 from __future__ import annotations
 
@@ -48,32 +48,35 @@ MAX_STEPS = 32
 StepPodOverrides = Annotated[
     PodOverrides, WithJsonSchema({"type": "object", "maxProperties": len(PodOverrides.model_fields)})
 ]
-"""The API server takes any fields there: written out once more, the type would add 11 KB to the definition."""
+"""In the definition, an object with any fields: a second copy of the type would add 11 KB to it."""
 
 
 class Step(ApiModel):
-    """One step: a name, exactly one task, and where and how it runs."""
+    """One step: a name, exactly one task, and the pods that run it."""
 
     name: StepName = Field(description="Name of the step, a DNS label; also the name of its results directory.")
     dataset_convert: DatasetConvert | None = Field(default=None, description="Convert a COCO data set to TFRecords.")
     train: Train | None = Field(default=None, description="Train, or retrain a pruned model.")
     evaluate: Evaluate | None = Field(default=None, description="Evaluate a model with the COCO metrics.")
-    prune: Prune | None = Field(default=None, description="Remove filters of a trained model.")
+    prune: Prune | None = Field(default=None, description="Remove filters with small weights from a model.")
     inference: Inference | None = Field(default=None, description="Run a model on a directory of images.")
-    export: Export | None = Field(default=None, description="Export a model for TensorRT.")
-    nodes: int = Field(default=1, ge=1, le=MOST_NODES, description="Number of pods that train together; train only.")
-    gpus_per_node: int = Field(default=0, ge=0, le=64, description="GPUs of each pod.")
+    export: Export | None = Field(default=None, description="Export a model to ONNX for TensorRT.")
+    nodes: int = Field(
+        default=1, ge=1, le=MOST_NODES, description="Number of pods that train together. For train steps only."
+    )
+    gpus_per_node: int = Field(default=0, ge=0, le=64, description="Number of GPUs in each pod.")
     processes_per_node: int | None = Field(
         default=None,
         ge=1,
         le=MOST_PROCESSES,
-        description="Training processes of each pod; gpusPerNode when absent, else 1. Train only.",
+        description="Number of training processes in each pod; when absent, gpusPerNode, or 1 without GPUs. "
+        "For train steps only.",
     )
     threads_per_process: int | None = Field(
         default=None,
         ge=1,
         le=MOST_THREADS,
-        description="CPU threads of a process; the pod's CPUs are divided when absent.",
+        description="Number of CPU threads of each process; when absent, the processes share the pod's CPUs equally.",
     )
     resources: ResourceRequirements = Field(
         default=ResourceRequirements(), description="Compute resources of each pod."
@@ -81,28 +84,34 @@ class Step(ApiModel):
     image: str = Field(default="", max_length=1024, description="Trainer image of this step; spec.image when empty.")
     pod_overrides: StepPodOverrides | None = Field(
         default=None,
-        description="Fields of spec.podOverrides that are different for this step. Maps and securityContext merge by "
-        "key; env, imagePullSecrets and volumes by name; volumeMounts by mountPath; everything else replaces. The "
-        "operator checks them, not the API server: a mistake is told as InvalidSpec.",
+        description="Fields of spec.podOverrides that differ for this step. Maps and securityContext merge by key; "
+        "env, imagePullSecrets and volumes merge by name; volumeMounts merge by mountPath; other fields replace. The "
+        "operator checks these fields, not the API server, and reports errors with the reason InvalidSpec.",
     )
     active_deadline_seconds: Seconds | None = Field(
         default=None,
-        description="Fail the step after this time of running, of all its attempts together, in seconds; queue, "
-        "suspension and back-off excluded. It counts from when the field is set.",
+        description="Maximum time that all attempts of the step may run together, in seconds; then the step fails. "
+        "Time in a queue, while suspended, or between attempts does not count, nor does time before the field is set. "
+        "No limit when absent.",
     )
     depends_on: tuple[StepName, ...] = Field(
-        default=(), max_length=MAX_STEPS, description="Steps that must have succeeded before, beside data and model."
+        default=(),
+        max_length=MAX_STEPS,
+        description="Names of steps that must succeed first, in addition to those that make its data and model.",
     )
     model_from: StepName | None = Field(
         default=None,
-        description=f"Step whose model is used; the nearest {in_words(NEXT_MODEL_MAKERS)} step before when absent.",
+        description=f"Name of the step whose model is used; when absent, the nearest {in_words(NEXT_MODEL_MAKERS)} "
+        "step before this one.",
     )
-    model_path: AbsolutePath | None = Field(default=None, description="Model file that is used instead of a step's.")
+    model_path: AbsolutePath | None = Field(default=None, description="Model file to use instead of a step's model.")
     experiment: PartialExperimentSpec | None = Field(
-        default=None, description="Fields of the experiment that are different for this step. Lists replace."
+        default=None, description="Fields of spec.experiment that differ for this step. Lists replace."
     )
     revision: str = Field(
-        default="", max_length=256, description="Free text: change it to run this step again on purpose."
+        default="",
+        max_length=256,
+        description="Free text; change it to run this step again although nothing else has changed.",
     )
 
     @model_validator(mode="after")
@@ -115,7 +124,7 @@ class Step(ApiModel):
 
     @functools.cached_property
     def task_name(self) -> TaskName:
-        """Which task the step is."""
+        """Return the name of the task that the step runs."""
         return next(name for name in TaskName if getattr(self, name.attribute) is not None)
 
     @property
@@ -125,118 +134,132 @@ class Step(ApiModel):
 
     @property
     def task(self) -> TaskOptions:
-        """The task's own fields."""
+        """Return the options of the task."""
         task: TaskOptions = getattr(self, self.task_name.attribute)
         return task
 
     @property
     def records(self) -> Records | None:
-        """Return the TFRecords that it writes, None where its task writes none."""
+        """Return the TFRecords that the step writes; None if its task writes none."""
         return self.kind.records(self.task) if self.kind.records else None
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Return the fields of ``dataConfig`` whose files it reads, by their names in Python."""
+        """Return the fields of ``dataConfig`` whose files the step reads, by their Python names."""
         return self.kind.files(self.task) if self.kind.files else ()
 
     @property
     def processes_on_node(self) -> int:
-        """Processes that one pod starts; 1 for a task that doesn't run in several."""
+        """Return the number of processes in each pod; 1 for a task that runs in a single process."""
         if self.task_name not in SEVERAL_PROCESSES:
             return 1
         return self.processes_per_node or max(1, self.gpus_per_node)
 
     @property
     def processes(self) -> int:
-        """Processes of all nodes together."""
+        """Return the number of processes on all nodes together."""
         return self.nodes * self.processes_on_node
 
 
 class ExperimentBody(ApiModel):
-    """What the user wants."""
+    """Desired state of an experiment."""
 
     suspend: bool = Field(
         default=False,
-        description="Stop after a checkpoint; back to false resumes where it stopped and tries failed steps again.",
+        description="If true, running steps write a checkpoint and stop. Setting it back to false resumes them and "
+        "retries failed steps.",
     )
-    image: str = Field(default="", max_length=1024, description="Trainer image; the operator's default when empty.")
-    workspace: Workspace = Field(description="Mounted at /workspace in every step.")
+    image: str = Field(
+        default="", max_length=1024, description="Trainer image of all steps; the operator's default when empty."
+    )
+    workspace: Workspace = Field(description="Volume for data, models and results, mounted at /workspace.")
     encryption_key_secret_ref: SecretKeyReference | None = Field(
-        default=None, description="Key that models are encrypted with; they are plain files when absent."
+        default=None, description="Key that encrypts model files; they are not encrypted when absent."
     )
     queue_name: Literal[""] | ObjectName = Field(
-        default="", description="Kueue LocalQueue for every Job; none when empty."
+        default="", description="Kueue LocalQueue of every Job; when empty, the operator's default queue if it has one."
     )
     active_deadline_seconds: Seconds | None = Field(
         default=None,
-        description="Fail the experiment after this time of running steps, in seconds; never when absent. "
-        "Queue, suspension and the start of pods (see preRunningDeadlineSeconds) do not count.",
+        description="Maximum time that steps may run, in seconds; then the experiment fails. Time in a queue, while "
+        "suspended, or while pods start (see preRunningDeadlineSeconds) does not count. No limit when absent.",
     )
     pre_running_deadline_seconds: Seconds | None = Field(
-        default=None, description="Give up on a step whose newest attempt has never run after this time, in seconds."
+        default=None,
+        description="Maximum time from the start of an attempt until its pods run, in seconds; then the step fails. "
+        "No limit when absent.",
     )
     ttl_seconds_after_finished: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
-        default=None, description="Delete the experiment this time after it finished, in seconds; never when absent."
+        default=None,
+        description="Time after which a finished experiment is deleted, in seconds; it is kept when absent.",
     )
     max_restarts: int = Field(
         default=3,
         ge=0,
         le=1000,
-        description="Restarts of a failed step until it has a newer checkpoint, and 20 times as many in all; "
-        "disruptions are not counted.",
+        description="Maximum number of restarts of a failed step without a newer checkpoint; 20 times as many are "
+        "allowed in all. Disruptions do not count.",
     )
-    pod_overrides: PodOverrides = Field(default=PodOverrides(), description="What the cluster wants of the pods.")
-    experiment: ExperimentSpec = Field(description="The experiment specification, the same for all steps.")
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=MAX_STEPS, description="What is done.")
+    pod_overrides: PodOverrides = Field(
+        default=PodOverrides(), description="Overrides for the pod template of all steps."
+    )
+    experiment: ExperimentSpec = Field(description="Experiment specification of all steps.")
+    steps: tuple[Step, ...] = Field(
+        min_length=1, max_length=MAX_STEPS, description="Steps of the experiment, in order."
+    )
 
 
 class ObjectMeta(StatusModel):
-    """The part of an object's metadata that matters here."""
+    """Metadata of an object, as far as the operator reads it."""
 
     name: Annotated[
         str, StringConstraints(pattern=EXPERIMENT_NAME_PATTERN, min_length=1, max_length=EXPERIMENT_NAME_LENGTH)
     ] = Field(description="Name of the experiment: a DNS label that starts with a letter; also its directory's name.")
-    namespace: str = Field(default="default", description="Namespace.")
-    uid: str = Field(default="", description="Unique id, given by the API server.")
-    resource_version: str = Field(default="", description="Version that a write must be based on.")
-    generation: Size = Field(default=1, description="Number of changes of the spec.")
-    creation_timestamp: Time | None = Field(default=None, description="When it was created.")
-    deletion_timestamp: Time | None = Field(default=None, description="When its deletion was asked for.")
+    namespace: str = Field(default="default", description="Namespace of the experiment.")
+    uid: str = Field(default="", description="Unique ID, assigned by the API server.")
+    resource_version: str = Field(default="", description="Version of the object on which a write must be based.")
+    generation: Size = Field(default=1, description="Number of the spec's version; each change increases it by 1.")
+    creation_timestamp: Time | None = Field(default=None, description="Time of creation.")
+    deletion_timestamp: Time | None = Field(default=None, description="Time at which deletion was requested.")
     labels: dict[str, str] = Field(default={}, description="Labels.")
     annotations: dict[str, str] = Field(default={}, description="Annotations.")
 
 
 class MaskRCNNExperiment(ApiModel):
-    """A Mask R-CNN experiment: conversion, training, evaluation, pruning, inference and export."""
+    """Mask R-CNN experiment: data conversion, training, evaluation, pruning, inference, and export."""
 
     model_config = ConfigDict(title=KIND)
 
     api_version: Literal["maskrcnn.dev/v1alpha1"] = Field(default="maskrcnn.dev/v1alpha1", description=API_VERSION)
     kind: Literal["MaskRCNNExperiment"] = Field(default="MaskRCNNExperiment", description=KIND)
-    metadata: ObjectMeta = Field(description="Name, labels and what the API server adds.")
-    spec: ExperimentBody = Field(description="What the user wants.")
-    status: ExperimentStatus = Field(default=ExperimentStatus(), description="What the operator has done.")
+    metadata: ObjectMeta = Field(description="Metadata of the experiment.")
+    spec: ExperimentBody = Field(description="Desired state of the experiment.")
+    status: ExperimentStatus = Field(default=ExperimentStatus(), description="Observed state of the experiment.")
 
     @property
     def name(self) -> str:
-        """``metadata.name``."""
+        """Return ``metadata.name``."""
         return self.metadata.name
 
     def step(self, name: str) -> Step:
-        """The step called ``name``; KeyError where there is none."""
+        """Return the step called ``name``.
+
+        Raises:
+            KeyError: the experiment has no such step.
+        """
         for step in self.spec.steps:
             if step.name == name:
                 return step
         raise KeyError(name)
 
     def image_of(self, step: Step) -> str:
-        """The trainer image that the user names for a step; empty for the operator's default."""
+        """Return the trainer image that the spec names for a step; empty for the operator's default."""
         return step.image or self.spec.image
 
     def with_status(self, status: ExperimentStatus) -> MaskRCNNExperiment:
-        """The same experiment with another status."""
+        """Return the same experiment with another status."""
         return self.model_copy(update={"status": status})
 
     def suspended(self, suspend: bool) -> MaskRCNNExperiment:
-        """The same experiment with ``spec.suspend`` set."""
+        """Return the same experiment with ``spec.suspend`` set."""
         return self.model_copy(update={"spec": self.spec.model_copy(update={"suspend": suspend})})

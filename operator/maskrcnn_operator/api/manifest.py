@@ -1,4 +1,4 @@
-"""A manifest's text or an API server's object as a typed experiment, or all of its problems at once."""
+"""Reading of a manifest or an API server's object: a typed experiment, or all problems at once."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from maskrcnn_trainer.spec.recognition import looks_like_prototxt
 from maskrcnn_trainer.spec.rules import check_rules
 
 _KINDS_SHOWN = 5
-_IMPORT = "make a manifest of it with: maskrcnn spec import FILE > manifest.yaml"
+_IMPORT = "convert it with: maskrcnn spec import FILE > manifest.yaml"
 
 
 def read_manifest(text: str) -> MaskRCNNExperiment:
-    """The one MaskRCNNExperiment of a YAML text; documents of other kinds beside it are passed over.
+    """Return the only MaskRCNNExperiment of a YAML text; documents of other kinds are ignored.
 
     Raises:
-        ManifestError: with every problem found, each with its field as the user wrote it.
+        ManifestError: the text has problems; lists all of them, each with its field as the user wrote it.
     """
     try:
         documents = load_documents(text)
@@ -69,7 +69,8 @@ def read_manifest(text: str) -> MaskRCNNExperiment:
     given = {key: value for key, value in ours[0].items() if key != "status"}
     experiment = read_object(given)
     unusable = tuple(
-        ManifestProblem(path, "has a NUL character, which no path or argument can hold") for path in _nuls(given)
+        ManifestProblem(path, "has a NUL character, which is not allowed in paths and arguments")
+        for path in _nuls(given)
     )
     if unusable:
         raise ManifestError(unusable)
@@ -83,7 +84,7 @@ def _worded(error: yaml.MarkedYAMLError) -> str:
 
 
 def _nuls(value: Any, path: str = "") -> Iterator[str]:
-    """Yield the fields whose text has a NUL character."""
+    """Yield the paths of fields whose text has a NUL character."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _nuls(item, f"{path}.{key}" if path else str(key))
@@ -102,7 +103,7 @@ def _kind_of(document: object) -> str:
 
 
 def _refuse_bare_spec(text: str, documents: Sequence[object] = ()) -> None:
-    """Raise where a manifest's text is an experiment spec, as the trainer's tasks read it."""
+    """Raise if the text of a manifest is an experiment spec, as the trainer's tasks read it."""
     if looks_like_prototxt(text) and not any(isinstance(item, dict) and "kind" in item for item in documents):
         raise ManifestError((ManifestProblem("", f"is a prototxt spec, not a manifest; {_IMPORT}"),))
     if any(map(_is_bare_spec, documents)):
@@ -110,7 +111,7 @@ def _refuse_bare_spec(text: str, documents: Sequence[object] = ()) -> None:
 
 
 def _is_bare_spec(document: object) -> bool:
-    """Whether a document has the fields of ``spec.experiment`` at its top."""
+    """Return whether a document has fields of ``spec.experiment`` at its top level."""
     if not isinstance(document, dict) or "kind" in document or "apiVersion" in document:
         return False
     known = {key for name, field in ExperimentSpec.model_fields.items() for key in (name, field.alias)}
@@ -118,10 +119,10 @@ def _is_bare_spec(document: object) -> bool:
 
 
 def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
-    """An object, as YAML or an API server gives it, as a typed experiment.
+    """Return an object from YAML or an API server as a typed experiment.
 
     Raises:
-        ManifestError: with every problem found, each with its field as the user wrote it.
+        ManifestError: the object has problems; lists all of them, each with its field as the user wrote it.
     """
     version = value.get("apiVersion")
     if version != API_VERSION:
@@ -130,12 +131,12 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
         raise ManifestError((ManifestProblem("apiVersion", f"found {_shown(version)}; {hint}"),))
     text = _as_json(value)
     try:
-        # an API server knows the camelCase names only
+        # an API server accepts only the names in camelCase
         experiment = MaskRCNNExperiment.model_validate_json(
             text, context=WITHOUT_RULES, strict=True, by_alias=True, by_name=False
         )
     except ValidationError as error:
-        raise ManifestError(tuple(_told_once(error.errors(include_url=False)))) from error
+        raise ManifestError(tuple(_distinct_problems(error.errors(include_url=False)))) from error
     problems = tuple(_rule_problem(rule) for rule in check_rules(experiment.spec.experiment))
     if problems:
         raise ManifestError(problems)
@@ -143,10 +144,10 @@ def read_object(value: Mapping[str, Any]) -> MaskRCNNExperiment:
 
 
 def _as_json(value: Mapping[str, Any]) -> str:
-    """The object as JSON, without nulls.
+    """Return the object as JSON, without nulls.
 
     Raises:
-        ManifestError: it has a part that is too deep or too large, or a value that JSON lacks.
+        ManifestError: a part of it is too deep or too large, or JSON has no form for a value.
     """
     try:
         problems = tuple(opaque_problems(value))
@@ -155,7 +156,7 @@ def _as_json(value: Mapping[str, Any]) -> str:
             text = json.dumps(_without_nulls(value), default=str)
     except RecursionError:
         raise _too_deep() from None
-    except (ValueError, TypeError) as error:  # a whole number of thousands of digits, a key that isn't a text
+    except (ValueError, TypeError) as error:  # an integer with thousands of digits, a key that isn't a string
         raise ManifestError((ManifestProblem("", f"cannot be written as JSON: {error}"),)) from error
     if problems:
         raise ManifestError(problems)
@@ -167,7 +168,7 @@ def _too_deep() -> ManifestError:
 
 
 def _without_nulls(value: Any) -> Any:
-    """An API server drops a null: a field with null is a field not given."""
+    """Return a value without nulls: an API server treats a field with null as absent."""
     if isinstance(value, Mapping):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
@@ -177,15 +178,15 @@ def _rule_problem(rule: SpecProblem) -> ManifestProblem:
     return ManifestProblem(f"spec.experiment.{rule.field or dotted(rule.path)}", rule.message)
 
 
-def _told_once(errors: list[ErrorDetails]) -> Iterator[ManifestProblem]:
-    """Yield the problems of a manifest; a field that is missing since its name is misspelled is not one more."""
+def _distinct_problems(errors: list[ErrorDetails]) -> Iterator[ManifestProblem]:
+    """Yield the problems of a manifest; a misspelled name is one problem, not also a missing field."""
     unknown = {details["loc"]: unknown_name(details["loc"]) for details in errors if _is_unknown(details)}
     missing = {details["loc"] for details in errors if details["type"] == "missing"}
     for loc, name in unknown.items():
         elsewhere = [field for field in missing if field[-1] == loc[-1]]
         if name.meant is None and elsewhere:
             place = field_path(elsewhere[0][:-1])
-            unknown[loc] = UnknownName(elsewhere[0], f"is not a field here; it belongs in {place or 'the manifest'}")
+            unknown[loc] = UnknownName(elsewhere[0], f"unknown field; it belongs in {place or 'the manifest'}")
     meant = {name.meant for name in unknown.values() if name.meant is not None}
     for details in errors:
         if _is_unknown(details):
@@ -199,8 +200,8 @@ def _is_unknown(details: ErrorDetails) -> bool:
 
 
 def details_problem(details: ErrorDetails, prefix: str = "") -> ManifestProblem:
-    """One of pydantic's errors as a problem; ``prefix`` is the path of what was validated."""
-    # a branch of a union is no field that the user wrote
+    """Return one of pydantic's errors as a problem; ``prefix`` is the path of the validated object."""
+    # the branch of a union is not a field that the user wrote
     parts = tuple(
         part for part in details["loc"] if isinstance(part, int) or re.fullmatch(r"[A-Za-z][A-Za-z0-9./_-]*", part)
     )
@@ -214,7 +215,7 @@ def _explained(details: ErrorDetails) -> str:
     if kind == "missing":
         return "is required"
     if kind == "extra_forbidden":
-        return "is not a field here: check its name and its indentation"
+        return "unknown field; check its name and indentation"
     if kind == "value_error":
         return str(context.get("error", details["msg"]))
     if kind == "string_pattern_mismatch":
@@ -224,14 +225,14 @@ def _explained(details: ErrorDetails) -> str:
 
 
 _PATTERNS = {
-    OBJECT_NAME_PATTERN: "must be lower case letters, digits, hyphens and points, a letter or digit first and last",
-    LABEL_VALUE_PATTERN: "must be letters, digits, hyphens, points and underscores, a letter or digit first and last",
+    OBJECT_NAME_PATTERN: "must be lowercase letters, digits, '-' and '.', with a letter or digit at both ends",
+    LABEL_VALUE_PATTERN: "must be letters, digits, '-', '.' and '_', with a letter or digit at both ends",
     QUANTITY_PATTERN: "must be a Kubernetes quantity, such as 4, 500m or 16Gi",
     ABSOLUTE_PATH_PATTERN: "must be an absolute path, such as /workspace/...",
-    EXPERIMENT_NAME_PATTERN: "must be small letters, digits and hyphens, a letter first and no hyphen last",
-    STEP_NAME_PATTERN: "must be small letters, digits and hyphens, no hyphen first or last",
+    EXPERIMENT_NAME_PATTERN: "must be lowercase letters, digits and '-', with a letter first and no '-' last",
+    STEP_NAME_PATTERN: "must be lowercase letters, digits and '-', with a letter or digit at both ends",
 }
-"""What a text must be, by the pattern that it does not match."""
+"""Message for a text that does not match a pattern."""
 
 
 def _shown(value: object) -> str:

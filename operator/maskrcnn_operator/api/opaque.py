@@ -1,6 +1,6 @@
-"""The parts of podOverrides that Kubernetes defines, and podOverrides of a step: bounded in depth and in size.
+"""Limits on depth and size for the parts of podOverrides that Kubernetes defines, and for podOverrides of a step.
 
-The API server takes any JSON there: nested 10,000 levels deep, and as large as an object may be.
+The API server accepts any JSON for them: nested 10,000 levels deep, and as large as an object may be.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from maskrcnn_operator.api.problems import ManifestProblem
 
 MAX_DEPTH = 100
-"""Levels of objects and lists; a pod's own fields have fewer than ten."""
+"""Maximum number of nested objects and lists; the fields of a pod have fewer than ten levels."""
 MAX_BYTES = 64 * 1024
-"""Size of a field as JSON, of all entries of a list together."""
+"""Maximum size of a field as JSON, in bytes; for a list, of all entries together."""
 MAX_MEMBERS = 16
-"""Fields of one part; the most that Kubernetes uses is 7 (a volumeMount), and one part uses one kind of source."""
+"""Maximum number of fields of one part. Kubernetes uses at most 7 (a volumeMount); a volume has one source."""
 
 _FIELD = "spec.podOverrides"
 _NESTING = (dict, list, tuple)
 
 
 def opaque_problems(value: object) -> Iterator[ManifestProblem]:
-    """Yield what is too deep or too large in a manifest, or an API server's object, before it is read into types."""
+    """Yield the parts of a manifest, or of an API server's object, that are too deep or too large to be read."""
     spec = _part(value, "spec")
     for name, parts in _fields(_part(spec, "podOverrides")):
         yield from _problems(f"{_FIELD}.{name}", [(f"{_FIELD}.{path}", part) for path, part in parts])
@@ -32,7 +32,7 @@ def opaque_problems(value: object) -> Iterator[ManifestProblem]:
 
 
 def _problems(field: str, parts: Sequence[tuple[str, object]]) -> Iterator[ManifestProblem]:
-    """Yield what is too deep of the parts of a field, or that they are too large together."""
+    """Yield the parts of a field that are too deep, or one problem if all parts together are too large."""
     too_deep = [path for path, part in parts if _deeper_than(part, MAX_DEPTH)]
     for path in too_deep:
         yield ManifestProblem(path, f"is nested too deeply: at most {MAX_DEPTH} levels")
@@ -60,7 +60,7 @@ def _list(value: object) -> Sequence[object]:
 
 def _deeper_than(value: object, levels: int) -> bool:
     """Return whether objects and lists are nested more than ``levels`` deep, without recursion."""
-    # only what can have children is followed: a list may have half a million numbers
+    # only objects and lists are followed: a list may have half a million numbers
     level = [value] if isinstance(value, _NESTING) else []
     for _ in range(levels):
         level = [child for part in level for child in _children(part) if isinstance(child, _NESTING)]

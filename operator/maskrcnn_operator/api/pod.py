@@ -1,4 +1,4 @@
-"""Where and how steps run: workspace, Secret, resources and what may be overridden in their pods."""
+"""Pods of a step: workspace, Secret, resources, and overrides of the pod template."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ Quantity = Annotated[str, StringConstraints(pattern=QUANTITY_PATTERN, max_length
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 Opaque = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
-"""A part that Kubernetes defines; :mod:`maskrcnn_operator.api.opaque` bounds what is in it."""
-_BOUNDS = f"{MAX_DEPTH} levels and {MAX_BYTES // 1024} KiB as JSON at most"
+"""Part that Kubernetes defines; :mod:`maskrcnn_operator.api.opaque` limits its depth and size."""
+_BOUNDS = f"at most {MAX_DEPTH} levels and {MAX_BYTES // 1024} KiB as JSON"
 
 ANNOTATION_BYTES = 192 * 1024
-"""Keys and values of podOverrides.annotations in all: of Kubernetes' 256 KiB a pod, 64 are left for the operator's."""
+"""Maximum size of podOverrides.annotations, keys and values together, in bytes.
+
+Kubernetes allows 256 KiB in each pod; 64 KiB are left for the operator's annotations.
+"""
 
 
 def annotation_bytes(annotations: Mapping[str, str]) -> int:
@@ -34,45 +37,49 @@ def annotation_bytes(annotations: Mapping[str, str]) -> int:
 
 
 class ClaimReference(ApiModel):
-    """A PersistentVolumeClaim of the experiment's namespace."""
+    """PersistentVolumeClaim in the experiment's namespace."""
 
-    claim_name: ObjectName = Field(description="Name of the claim; ReadWriteMany lets steps run side by side.")
+    claim_name: ObjectName = Field(
+        description="Name of the claim. With access mode ReadWriteMany, several steps can run at a time."
+    )
 
 
 class Workspace(ApiModel):
-    """The volume that every step finds at /workspace."""
+    """Volume that is mounted at /workspace in every step."""
 
-    persistent_volume_claim: ClaimReference = Field(description="The claim that holds data, models and results.")
+    persistent_volume_claim: ClaimReference = Field(description="Claim of the volume for data, models and results.")
     sub_path: str = Field(
         default="",
         max_length=1024,
-        description="Directory inside the volume; its root when empty. Relative, without '..'.",
+        description="Directory of the volume to mount; its root when empty. A relative path without '..'.",
     )
 
     @field_validator("sub_path")
     @classmethod
     def _stays_inside(cls, value: str) -> str:
         if value.startswith("/") or ".." in value.split("/"):
-            raise ValueError("is a path inside the volume: relative, and without '..'")
+            raise ValueError("must be a relative path inside the volume, without '..'")
         return value
 
 
 class SecretKeyReference(ApiModel):
-    """One key of a Secret of the experiment's namespace."""
+    """Key of a Secret in the experiment's namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
     key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = Field(
-        default="key", description="Key inside the Secret."
+        default="key", description="Key in the Secret."
     )
 
 
 class ResourceRequirements(ApiModel):
-    """Compute resources of one pod of the step, as Kubernetes writes them. GPUs come from gpusPerNode."""
+    """Compute resources of each pod of a step, as in Kubernetes. GPUs come from gpusPerNode."""
 
     requests: dict[LabelKey, Quantity] = Field(
-        default={}, max_length=32, description='Least resources, such as cpu: "32".'
+        default={}, max_length=32, description='Minimum compute resources, for example cpu: "32".'
     )
-    limits: dict[LabelKey, Quantity] = Field(default={}, max_length=32, description="Most resources.")
+    limits: dict[LabelKey, Quantity] = Field(
+        default={}, max_length=32, description="Maximum compute resources, for example memory: 64Gi."
+    )
 
     @field_validator("requests", "limits", mode="before")
     @classmethod
@@ -86,38 +93,40 @@ class ResourceRequirements(ApiModel):
 
 
 class Toleration(ApiModel):
-    """A taint that the pods tolerate."""
+    """Taint that the pods tolerate."""
 
     key: str | None = Field(
-        default=None, max_length=317, description="Key of the taint; every key when absent (operator Exists)."
+        default=None, max_length=317, description="Key of the taint; all keys when absent (with operator Exists)."
     )
-    operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Equal when absent.")
-    value: LabelValue | None = Field(default=None, description="Value of the taint.")
+    operator: Literal["Exists", "Equal"] | None = Field(
+        default=None, description="Exists for any value of the taint, Equal for one value; Equal when absent."
+    )
+    value: LabelValue | None = Field(default=None, description="Value of the taint, with operator Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="Effect of the taint; every effect when absent."
+        default=None, description="Effect of the taint; all effects when absent."
     )
     toleration_seconds: int | None = Field(
         default=None,
         ge=0,
         le=2**31 - 1,
-        description="How long NoExecute is tolerated, in seconds; for good when absent.",
+        description="Time for which a NoExecute taint is tolerated, in seconds; forever when absent.",
     )
 
 
 class LocalObjectReference(ApiModel):
-    """An object of the experiment's namespace."""
+    """Object in the experiment's namespace."""
 
     name: ObjectName = Field(description="Name of the object.")
 
 
 class EnvVar(ApiModel):
-    """An environment variable of the step's container."""
+    """Environment variable of the step's container."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", max_length=253)] = Field(
-        description="Name; names that begin with MASKRCNN_ belong to the operator."
+        description="Name of the variable; names that begin with MASKRCNN_ are reserved for the operator."
     )
-    value: str | None = Field(default=None, max_length=131072, description="Value.")
-    value_from: Opaque | None = Field(default=None, description=f"Source of the value, as in a pod: {_BOUNDS}.")
+    value: str | None = Field(default=None, max_length=131072, description="Value of the variable.")
+    value_from: Opaque | None = Field(default=None, description=f"Source of the value, as in a pod; {_BOUNDS}.")
 
     @field_validator("name")
     @classmethod
@@ -128,57 +137,61 @@ class EnvVar(ApiModel):
 
 
 class PodSecurityContext(ApiModel):
-    """Users and groups that the pods run as."""
+    """User and groups of the processes in the pods."""
 
-    run_as_user: int | None = Field(default=None, ge=1, le=2**31 - 1, description="User id; never 0.")
-    run_as_group: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Group id.")
-    fs_group: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Group that owns the volumes.")
+    run_as_user: int | None = Field(default=None, ge=1, le=2**31 - 1, description="User ID; root (0) is not allowed.")
+    run_as_group: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Group ID.")
+    fs_group: int | None = Field(default=None, ge=0, le=2**31 - 1, description="ID of the group that owns the volumes.")
     supplemental_groups: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] = Field(
-        default=(), max_length=64, description="Further group ids."
+        default=(), max_length=64, description="Additional group IDs."
     )
 
 
 class PodOverrides(ApiModel):
-    """What the cluster wants of the pods; counts from the next attempt of a step, and replaces one that never ran."""
+    """Overrides for the pod template; changes apply to the next attempt, and an attempt that never ran is replaced."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(
         default={}, max_length=64, description="Labels that a node must have."
     )
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=64, description="Taints that the pods tolerate.")
-    affinity: Opaque | None = Field(default=None, description=f"Affinity of the pods, as in a pod: {_BOUNDS}.")
-    priority_class_name: str | None = Field(default=None, max_length=253, description="PriorityClass of the pods.")
-    service_account_name: ObjectName | None = Field(default=None, description="ServiceAccount of the pods.")
-    image_pull_secrets: tuple[LocalObjectReference, ...] = Field(
-        default=(), max_length=16, description="Secrets to pull the trainer image with."
+    affinity: Opaque | None = Field(default=None, description=f"Affinity of the pods, as in a pod; {_BOUNDS}.")
+    priority_class_name: str | None = Field(
+        default=None, max_length=253, description="Name of the pods' PriorityClass."
     )
-    env: tuple[EnvVar, ...] = Field(default=(), max_length=64, description="Further environment variables.")
+    service_account_name: ObjectName | None = Field(default=None, description="Name of the pods' ServiceAccount.")
+    image_pull_secrets: tuple[LocalObjectReference, ...] = Field(
+        default=(), max_length=16, description="Secrets for pulling the trainer image."
+    )
+    env: tuple[EnvVar, ...] = Field(default=(), max_length=64, description="Additional environment variables.")
     labels: dict[LabelKey, LabelValue] = Field(
-        default={}, max_length=64, description="Further labels of the pods; what Kueue reads from the Job goes there."
+        default={},
+        max_length=64,
+        description="Additional labels of the pods. Labels that Kueue reads from the Job are set on the Job.",
     )
     annotations: dict[LabelKey, Annotated[str, StringConstraints(max_length=65536)]] = Field(
         default={},
         max_length=64,
-        description="Further annotations of the pods; what Kueue reads from the Job goes there.",
+        description="Additional annotations of the pods. Annotations that Kueue reads from the Job are set on the Job.",
     )
-    runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the pods.")
-    scheduler_name: str | None = Field(default=None, max_length=253, description="Scheduler of the pods.")
+    runtime_class_name: ObjectName | None = Field(default=None, description="Name of the pods' RuntimeClass.")
+    scheduler_name: str | None = Field(default=None, max_length=253, description="Name of the scheduler for the pods.")
     volumes: tuple[Opaque, ...] = Field(
-        default=(), max_length=32, description=f"Further volumes, as in a pod: {_BOUNDS}."
+        default=(), max_length=32, description=f"Additional volumes, as in a pod; {_BOUNDS}."
     )
     volume_mounts: tuple[Opaque, ...] = Field(
         default=(),
         max_length=32,
-        description=f"Where the further volumes are mounted, as in a container: {_BOUNDS}.",
+        description=f"Mounts of the additional volumes, as in a container; {_BOUNDS}.",
     )
     termination_grace_period_seconds: int | None = Field(
         default=None,
         ge=1,
         le=86400,
-        description="Time to write a checkpoint after SIGTERM, in seconds; 120 when absent.",
+        description="Time for writing a checkpoint after SIGTERM, in seconds; 120 when absent.",
     )
-    security_context: PodSecurityContext | None = Field(default=None, description="Users and groups of the pods.")
+    security_context: PodSecurityContext | None = Field(default=None, description="User and groups of the pods.")
     gpu_resource: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = Field(
-        default="nvidia.com/gpu", description="Extended resource that gpusPerNode asks for."
+        default="nvidia.com/gpu", description="Extended resource that gpusPerNode requests."
     )
 
     @field_validator("env", "image_pull_secrets")
@@ -187,7 +200,7 @@ class PodOverrides(ApiModel):
         names = [entry.name for entry in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)}: given twice; every name stands there once")
+            raise ValueError(f"duplicate name: {', '.join(twice)}")
         return value
 
     @field_validator("labels", "annotations")
@@ -207,5 +220,5 @@ class PodOverrides(ApiModel):
     def _fit_on_a_pod(cls, value: dict[str, str]) -> dict[str, str]:
         size = annotation_bytes(value)
         if size > ANNOTATION_BYTES:
-            raise ValueError(f"{size} bytes of annotations: at most {ANNOTATION_BYTES} in all fit on a pod")
+            raise ValueError(f"found {size} bytes of annotations; a pod takes at most {ANNOTATION_BYTES}")
         return value

@@ -1,4 +1,4 @@
-"""A problem of a manifest: which field, and what would be right."""
+"""Problems of a manifest, each with the field and what would be right."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class ManifestProblem:
-    """One thing that is wrong.
+    """One problem of a manifest.
 
     Attributes:
         field: path as the user wrote it, such as ``spec.steps[2].train.output``; empty for the whole manifest.
         message: the value found and what would be right, in a sentence without the field.
-        reason: word of the reason vocabulary that the experiment stalls with.
+        reason: reason of the condition Stalled.
     """
 
     field: str
@@ -24,7 +24,7 @@ class ManifestProblem:
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read; carries every problem found, not only the first."""
+    """Manifest that cannot be read; lists every problem found, not only the first."""
 
     def __init__(self, problems: tuple[ManifestProblem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -32,7 +32,7 @@ class ManifestError(ValueError):
 
 
 def field_path(parts: tuple[int | str, ...]) -> str:
-    """``("spec", "steps", 2, "name")`` as ``spec.steps[2].name``."""
+    """Return a path as text: ``spec.steps[2].name`` for ``("spec", "steps", 2, "name")``."""
     path = ""
     for part in parts:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part

@@ -1,6 +1,6 @@
-"""Labels and annotations of podOverrides that belong to controllers: which a user may set, and where each goes.
+"""Labels and annotations of podOverrides that belong to controllers: which a user may set, and on which object.
 
-Kueue reads some of them from the Job, some from its pod template. The names are those of Kueue 0.17 to 0.19.
+Kueue reads some of them from the Job, others from its pod template. The names are those of Kueue 0.17 to 0.19.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Field = Literal["labels", "annotations"]
 
 
 class Place(StrEnum):
-    """Object that carries a key."""
+    """Object on which a key is set."""
 
     JOB = "Job"
     PODS = "pods"
@@ -26,8 +26,8 @@ class ReservedKey:
 
     Attributes:
         field: of podOverrides.
-        key: of a label or annotation; one that ends with a slash or a hyphen stands for every key that begins with it.
-        place: where it goes; None for a key that is refused.
+        key: of a label or annotation; one that ends with a slash or a hyphen is for all keys that begin with it.
+        place: object on which it is set; None for a key that is refused.
         why: why it is refused, or what would be right.
     """
 
@@ -38,16 +38,16 @@ class ReservedKey:
 
     @property
     def is_prefix(self) -> bool:
-        """True for a row of every key that begins with ``key``."""
+        """Return whether the row is for all keys that begin with ``key``."""
         return self.key.endswith(("/", "-"))
 
     def matches(self, key: str) -> bool:
-        """Return whether ``key`` is this one, or begins with it where it is a prefix."""
+        """Return whether the row is for ``key``."""
         return key.startswith(self.key) if self.is_prefix else key == self.key
 
 
 RESERVED_PREFIXES = ("maskrcnn.dev/", "kueue.x-k8s.io/", "batch.kubernetes.io/")
-"""Keys that begin so belong to controllers."""
+"""Keys with these prefixes belong to controllers."""
 _ALL_OR_NOTHING = "a gang runs with all of its pods or not at all: leave it out"
 
 RESERVED: tuple[ReservedKey, ...] = (
@@ -62,7 +62,7 @@ RESERVED: tuple[ReservedKey, ...] = (
     ReservedKey("annotations", "kueue.x-k8s.io/job-min-parallelism", why=_ALL_OR_NOTHING),
     ReservedKey("annotations", "kueue.x-k8s.io/elastic-job", why=_ALL_OR_NOTHING),
 )
-"""Keys that are not refused as belonging to a controller, or for a reason of their own."""
+"""Keys with a reserved prefix that may be set, and keys that are refused for a reason of their own."""
 
 
 def allowed(field: Field) -> tuple[ReservedKey, ...]:
@@ -76,7 +76,7 @@ def refused(field: Field) -> tuple[ReservedKey, ...]:
 
 
 def rule_in_words(field: Field) -> str:
-    """Return which keys belong to controllers, and which of them may be set all the same."""
+    """Return a sentence that names the keys of controllers, and those of them that a user may set."""
     names = [f"{row.key}*" if row.is_prefix else row.key for row in allowed(field) if _is_reserved(row.key)]
     return (
         f"keys under {', '.join(RESERVED_PREFIXES)} belong to controllers; of these, only {', '.join(names)} may be set"
@@ -84,7 +84,7 @@ def rule_in_words(field: Field) -> str:
 
 
 def refusal(field: Field, key: str) -> str:
-    """Return why a key is refused; empty for one that may be set."""
+    """Return why a key is refused; empty if it may be set."""
     row = _row(field, key)
     if row is not None:
         return row.why
@@ -92,7 +92,7 @@ def refusal(field: Field, key: str) -> str:
 
 
 def carried_by(place: Place, field: Field, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels or annotations that an object carries: the pods all those that do not go to the Job."""
+    """Return the labels or annotations of an object; those that are not for the Job are for the pods."""
     return {key: value for key, value in values.items() if _place(field, key) is place}
 
 

@@ -1,6 +1,6 @@
-"""The CEL rules of the resource, by the type (and field) that they stand at.
+"""CEL rules of the resource, by type and by field.
 
-Each says on the API server what the types and the trainer's rules say in Python.
+The API server checks them. The types and the trainer's rules check the same in Python.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _is_key(row: ReservedKey) -> str:
 def _at_most(low: str, high: str) -> CelRule:
     defaults = {field.alias: field.default for field in MaskRCNNConfig.model_fields.values()}
     return CelRule(
-        # the server fills no default in
+        # the API server fills in no defaults here
         f"self.?{low}.orValue({defaults[low]}) <= self.?{high}.orValue({defaults[high]})",
         f"{low} must be at most {high}",
         field=f".{low}",
@@ -96,7 +96,7 @@ PATTERN_RULES: Mapping[str, CelRule] = {
         "the name of a step is a DNS label: lower case letters, digits and -, a letter or digit first and last",
     ),
 }
-"""Rules in place of the patterns of fields: they say what would be right, which a pattern does not."""
+"""Rules that replace the patterns of fields, because the error of a pattern does not name what would be right."""
 
 TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
     "MaskRCNNExperiment": (
@@ -127,7 +127,8 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
         CelRule(
             f"{_FIVE_LEVELS} ? {_SIDES}.all(side, side % 32 == 0) : {_SIDES}.all(side, side % 64 == 0)",
             "imageSize: both sides must be multiples of 2^maxLevel",
-            told=f"'imageSize: both sides must be multiples of ' + ({_FIVE_LEVELS} ? '32' : '64') + ' (2^maxLevel)'",
+            message_expression=f"'imageSize: both sides must be multiples of ' + ({_FIVE_LEVELS} ? '32' : '64') + "
+            "' (2^maxLevel)'",
             field=".dataConfig.imageSize",
         ),
     ),
@@ -183,11 +184,11 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
     ("PodOverrides", "labels"): (*_reserved("labels"), _KEY_LENGTH),
     ("PodOverrides", "annotations"): (*_reserved("annotations"), _KEY_LENGTH),
 }
-"""Rules of a single field; in a step's experiment, which has the same fields, they hold, too."""
+"""Rules of single fields; they also apply to a step's experiment, which has the same fields."""
 
 
 def rules_of(type_name: str, field: str | None = None) -> tuple[CelRule, ...]:
-    """The rules at a type, or at one of its fields by camelCase name."""
+    """Return the rules of a type, or those of one of its fields by camelCase name."""
     if field is None:
         return TYPE_RULES.get(type_name, ())
     return FIELD_RULES.get((type_name.removeprefix("Partial"), field), ())

@@ -1,6 +1,6 @@
-"""The types of the resource as structural OpenAPI schemas, each type by its name, and one type written out in full.
+"""Structural OpenAPI schemas of the resource's types: each type by name, and one type written out in full.
 
-A CustomResourceDefinition knows no ``$ref``, no ``null`` and no choice of types, and prunes what it does not know.
+A CustomResourceDefinition allows neither ``$ref`` nor ``null`` nor a choice of types, and prunes unknown fields.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LIST_KEYS: Mapping[tuple[str, str], str] = {
     ("PodOverrides", "env"): "name",
     ("ExperimentStatus", "conditions"): "type",
 }
-"""Lists whose entries server-side apply merges by a key; every other list is replaced as a whole.
+"""Lists whose entries server-side apply merges by a key; all other lists are replaced as a whole.
 
-Those of the status have one writer each, except for the conditions: merging them by a key would keep an owner of every
-field of every step in ``metadata.managedFields``, and more than double what a write costs the API server.
+Lists in the status have one writer each, except for the conditions. Merging such a list by a key would record an owner
+of every field of every step in ``metadata.managedFields``, and more than double the cost of a write to the API server.
 """
 
 QUANTITIES = frozenset({("ResourceRequirements", "requests"), ("ResourceRequirements", "limits")})
-"""Maps whose values are Kubernetes quantities: texts or whole numbers."""
+"""Maps whose values are Kubernetes quantities: strings or whole numbers."""
 
 _KEPT = (
     "type",
@@ -46,7 +46,7 @@ _KEPT = (
 
 
 def definitions() -> dict[str, Schema]:
-    """Every type that the resource is made of, by name; a field of another type is ``{"$ref": its name}``."""
+    """Return the schema of every type of the resource, by name; a field of another type is ``{"$ref": its name}``."""
     whole = MaskRCNNExperiment.model_json_schema(by_alias=True)
     parts = {**whole.pop("$defs", {}), MaskRCNNExperiment.__name__: whole}
     return {name: _type(name, part) for name, part in parts.items()}
@@ -73,8 +73,8 @@ def _field(owner: str, name: str, schema: Schema) -> Schema:
     found |= _plain(_without_null(schema))
     default = schema.get("default")
     if "$ref" in found and default is not None:
-        found["default"] = {}  # the server fills in the defaults of the fields
-    elif default not in (None, [], {}):  # an absent list or map is an empty one: the server need not write it down
+        found["default"] = {}  # the API server fills in the defaults of its fields
+    elif default not in (None, [], {}):  # an absent list or map is an empty one, so it needs no default
         found["default"] = default
     if (owner, name) in QUANTITIES:
         found["additionalProperties"] = {
@@ -101,7 +101,7 @@ def _name_list_type(owner: str, name: str, found: Schema) -> None:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """The schema of what a field holds when it is there."""
+    """Return the schema of a field's value when it is present."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key != "anyOf"}
     if not choices:
@@ -145,7 +145,7 @@ def _plain(schema: Schema) -> Schema:
 
 
 def written_out(types: Mapping[str, Schema], name: str) -> Schema:
-    """One type with all types that it is made of in place of their names."""
+    """Return the schema of a type with every reference to a type replaced by its schema."""
     return _expanded(types, {"$ref": name})
 
 
@@ -164,7 +164,7 @@ def _expanded(types: Mapping[str, Schema], schema: Schema) -> Schema:
 
 
 def _position(key: str) -> int:
-    """Where a key of a schema stands: a field's words first, what is inside it last."""
+    """Return the sort position of a schema's key: description and type first, nested schemas last."""
     first = ("description", "type", "format", "enum", "default")
     last = ("x-kubernetes-validations", "required", "properties", "items", "additionalProperties")
     return first.index(key) if key in first else 2 * len(first) + last.index(key) if key in last else len(first)

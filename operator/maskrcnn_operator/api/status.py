@@ -1,4 +1,4 @@
-"""What the operator writes back: the status of the resource."""
+"""Status of the resource, which the operator writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskrcnn_operator.api.base import StatusModel
 
 
 def format_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with whole seconds, as Kubernetes writes times."""
+    """Return a time as Kubernetes writes it: RFC 3339 in UTC with whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -23,11 +23,11 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 CONDITION_MESSAGE_LENGTH = 32768
-"""In characters, as the API server counts them; the length of metav1.Condition."""
+"""Maximum length of a message in characters, as in metav1.Condition."""
 COUNT_MAX = 2**53
-"""Most attempts and restarts: one more still fits into every reader's numbers."""
+"""Maximum number of attempts and of restarts; one more still fits into the numbers of every reader."""
 ACTIVE_SECONDS_MAX = 10**10
-"""Three centuries; a Python timedelta ends at three million years, 64-bit seconds do not."""
+"""Three centuries. A Python timedelta is limited to three million years, 64-bit seconds are not."""
 
 
 class ConditionType(StrEnum):
@@ -41,9 +41,9 @@ class ConditionType(StrEnum):
 
 
 def utc(moment: datetime) -> datetime:
-    """Return a time in UTC, which one without a zone is taken for, from 1970 to 3000: others cannot be calculated with.
+    """Return a time in UTC, limited to the years 1970 to 3000, so that calculations with it cannot overflow.
 
-    The API server takes a time without a zone for a ``date-time``, and years from 0 to 9999.
+    The API server accepts a ``date-time`` without a zone, which is taken as UTC, and years from 0 to 9999.
     """
     if not EARLIEST.year <= moment.year < LATEST.year:
         return EARLIEST if moment.year < EARLIEST.year else LATEST
@@ -55,7 +55,7 @@ def _clamp(least: int, most: int) -> Callable[[int], int]:
 
 
 Time = Annotated[datetime, AfterValidator(utc), PlainSerializer(format_time, return_type=str, when_used="json")]
-# the status is written back whole: a number that another writer has put there must not make that fail
+# the status is written back as a whole: a number from another writer must not make that fail
 Count = Annotated[int, Field(ge=0), AfterValidator(_clamp(0, COUNT_MAX))]
 Size = Annotated[int, AfterValidator(_clamp(0, INT64_MAX))]
 Code = Annotated[int, AfterValidator(_clamp(-INT32_MAX - 1, INT32_MAX))]
@@ -63,7 +63,7 @@ ActiveSeconds = Annotated[int, AfterValidator(_clamp(0, ACTIVE_SECONDS_MAX))]
 
 
 class StepState(StrEnum):
-    """Where a step stands."""
+    """State of a step."""
 
     PENDING = "Pending"
     QUEUED = "Queued"
@@ -83,130 +83,149 @@ _LEAF = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignor
 
 @dataclass(slots=True, frozen=True, kw_only=True, config=_LEAF)
 class Metric:
-    """One number, a string so that no reader loses digits."""
+    """Metric; its value is a string so that no reader loses digits."""
 
-    # a model has a dictionary and a set of its own; of finished experiments, metrics and artifacts are the most of all
+    # not a pydantic model, which needs a dictionary and a set: finished experiments have more metrics and artifacts
+    # than anything else
 
-    name: str = Field(description="Name as in status.json, such as AP or mask_AP.")
-    value: str = Field(description="Value in decimal; fractions, not percent.")
+    name: str = Field(description="Name of the metric, as in status.json, such as AP or mask_AP.")
+    value: str = Field(description="Value as a decimal number; AP from 0 to 1, not in percent.")
 
 
 @dataclass(slots=True, frozen=True, kw_only=True, config=_LEAF)
 class Artifact:
-    """A file, or a directory counted as one, that a step has produced."""
+    """File or directory that a step has produced."""
 
-    path: str = Field(description="Path under /workspace.")
-    size_bytes: Size | None = Field(default=None, alias="bytes", description="Size, in bytes.")
-    sha256: str | None = Field(default=None, description="SHA-256 of a file, in hex.")
+    path: str = Field(description="Absolute path, under /workspace.")
+    size_bytes: Size | None = Field(
+        default=None, alias="bytes", description="Size of the file, or of all files in the directory, in bytes."
+    )
+    sha256: str | None = Field(default=None, description="SHA-256 of the file, in hexadecimal; absent for a directory.")
 
 
 MOST_CONDITIONS = 16
-"""Those of other writers included."""
+"""Maximum number of conditions, including those of other writers."""
 
 
 class Condition(StatusModel):
-    """A condition as Kubernetes and kstatus define it."""
+    """Condition as Kubernetes and kstatus define it."""
 
-    type: str = Field(max_length=64, description="Reconciling, Stalled, Suspended, Succeeded or Ready.")
-    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
-    reason: str = Field(description="One word of the documented vocabulary.")
+    type: str = Field(
+        max_length=64, description="Type of the condition: Reconciling, Stalled, Suspended, Succeeded or Ready."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition: True, False or Unknown.")
+    reason: str = Field(description="Reason in one word, from the documented list.")
     message: str = Field(
         default="",
         max_length=CONDITION_MESSAGE_LENGTH,
-        description="What happened, and what can be done about it.",
+        description="What happened, and what to do about it.",
     )
-    last_transition_time: Time = Field(description="When the status last changed.")
-    observed_generation: Size | None = Field(default=None, description="The generation that the condition speaks of.")
+    last_transition_time: Time = Field(description="Time at which the condition's status last changed.")
+    observed_generation: Size | None = Field(
+        default=None, description="Generation of the spec for which the condition was written."
+    )
 
 
 class StepStatus(StatusModel):
-    """One step of the experiment."""
+    """Status of one step of the experiment."""
 
     name: str = Field(description="Name of the step.")
-    state: StepState = Field(default=StepState.PENDING, description="Where the step stands.")
-    reason: str = Field(default="", description="One word of the documented vocabulary.")
-    message: str = Field(default="", description="What happened, in a sentence.")
+    state: StepState = Field(default=StepState.PENDING, description="State of the step.")
+    reason: str = Field(default="", description="Reason of the state in one word, from the documented list.")
+    message: str = Field(default="", description="What happened, in one sentence.")
     attempt: Count = Field(default=0, description="Number of the newest attempt; 0 before the first.")
-    restarts: Count = Field(default=0, description="Attempts started because one failed; disruptions are not counted.")
+    restarts: Count = Field(
+        default=0, description="Number of attempts started after a failure; disruptions do not count."
+    )
     restarts_since_checkpoint: Count = Field(
-        default=0, description="Of these, those since the newest checkpoint; maxRestarts bounds them."
+        default=0, description="Number of restarts since the newest checkpoint; at most maxRestarts."
     )
     disruptions: Count = Field(
-        default=0, description="Attempts that were disrupted, not counted, since the newest checkpoint."
+        default=0,
+        description="Number of disrupted attempts since the newest checkpoint; they do not count as restarts.",
     )
-    job_name: str | None = Field(default=None, description="Name of the newest attempt's Job.")
-    image: str | None = Field(default=None, description="Trainer image of the newest attempt, which its retries keep.")
-    fingerprint: str | None = Field(default=None, description="What the result depends on, as a hash.")
+    job_name: str | None = Field(default=None, description="Name of the Job of the newest attempt.")
+    image: str | None = Field(default=None, description="Trainer image of the newest attempt; retries use it again.")
+    fingerprint: str | None = Field(default=None, description="Hash of everything on which the result depends.")
     older_fingerprint: str | None = Field(
-        default=None, description="The fingerprint by which older releases know the same result, if they know one."
+        default=None, description="Fingerprint of the same result in older releases, if they have one."
     )
-    start_time: Time | None = Field(default=None, description="When the first attempt started.")
-    run_start_time: Time | None = Field(default=None, description="When a pod of the newest attempt first ran.")
-    completion_time: Time | None = Field(default=None, description="When the step succeeded or failed for good.")
-    next_attempt_time: Time | None = Field(default=None, description="When the next attempt may start.")
+    start_time: Time | None = Field(default=None, description="Time at which the first attempt started.")
+    run_start_time: Time | None = Field(default=None, description="Time at which the newest attempt first ran.")
+    completion_time: Time | None = Field(
+        default=None, description="Time at which the step succeeded or finally failed."
+    )
+    next_attempt_time: Time | None = Field(default=None, description="Earliest time at which the next attempt starts.")
     active_seconds: ActiveSeconds | None = Field(
-        default=None, description="Active time before activeSince, in seconds; of a step with activeDeadlineSeconds."
+        default=None,
+        description="Running time before activeSince, in seconds; only for a step with activeDeadlineSeconds.",
     )
     active_since: Time | None = Field(
-        default=None, description="Since when the step is active; of a step with activeDeadlineSeconds."
+        default=None, description="Time since which the step runs; only for a step with activeDeadlineSeconds."
     )
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
     exit_code: Code | None = Field(default=None, description="Exit code of the newest attempt that ended.")
-    model_path: str | None = Field(default=None, description="The model that the step hands on.")
-    artifacts: dict[str, Artifact] = Field(default={}, description="What the step has produced, by name.")
-    metrics: tuple[Metric, ...] = Field(default=(), description="Last metrics of the step.")
+    model_path: str | None = Field(default=None, description="Path of the model that the step has made.")
+    artifacts: dict[str, Artifact] = Field(
+        default={}, description="Files and directories that the step has produced, by name."
+    )
+    metrics: tuple[Metric, ...] = Field(default=(), description="Final metrics of the step.")
 
 
 class Progress(StatusModel):
-    """How far the running step has come; written under a field manager of its own."""
+    """Progress of the running step; written with a field manager of its own."""
 
     step: str = Field(description="Name of the step.")
-    iteration: Size | None = Field(default=None, description="Training steps (or items) done.")
-    total_iterations: Size | None = Field(default=None, description="Training steps (or items) in all.")
-    percentage: int | None = Field(default=None, ge=0, le=100, description="Done, in percent.")
+    iteration: Size | None = Field(default=None, description="Number of training steps (or items) done.")
+    total_iterations: Size | None = Field(default=None, description="Total number of training steps (or items).")
+    percentage: int | None = Field(default=None, ge=0, le=100, description="Part that is done, in percent.")
     checkpoint_step: Size | None = Field(default=None, description="Training step of the newest checkpoint.")
-    estimated_remaining_seconds: Size | None = Field(default=None, description="Time left, in seconds.")
-    eta: str | None = Field(default=None, description="Time left, h:mm:ss.")
+    estimated_remaining_seconds: Size | None = Field(default=None, description="Estimated time left, in seconds.")
+    eta: str | None = Field(default=None, description="Estimated time left, as h:mm:ss.")
     metrics: tuple[Metric, ...] = Field(default=(), description="Newest metrics of the running step.")
-    last_updated_time: Time | None = Field(default=None, description="When the step last reported.")
+    last_updated_time: Time | None = Field(default=None, description="Time of the step's last report.")
 
 
 class ExperimentStatus(StatusModel):
     """Status of an experiment."""
 
-    observed_generation: Size | None = Field(default=None, description="The generation that this status is about.")
+    observed_generation: Size | None = Field(
+        default=None, description="Generation of the spec for which this status was written."
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
         max_length=MOST_CONDITIONS,
-        description="Reconciling, Stalled, Suspended, Succeeded, Ready; room for 11 of other writers is left.",
+        description="Conditions Reconciling, Stalled, Suspended, Succeeded and Ready, and at most 11 of other writers.",
     )
-    steps: tuple[StepStatus, ...] = Field(default=(), description="The steps, in the order of the spec.")
-    current_step: str | None = Field(default=None, description="The running train step, else the first running step.")
-    restarts: Size = Field(default=0, description="Counted restarts of all steps.")
+    steps: tuple[StepStatus, ...] = Field(default=(), description="Status of each step, in the order of the spec.")
+    current_step: str | None = Field(
+        default=None, description="Name of the running train step, or of the first running step."
+    )
+    restarts: Size = Field(default=0, description="Number of restarts of all steps; disruptions do not count.")
     active_seconds: ActiveSeconds = Field(
         default=0,
-        description="Time with a step running up to activeSince, in seconds; "
-        "queue, suspension and the start of pods excluded.",
+        description="Time during which steps ran, before activeSince, in seconds. Time in a queue, while suspended, or "
+        "while pods start does not count.",
     )
-    active_since: Time | None = Field(default=None, description="Since when a step is running; absent when none is.")
-    start_time: Time | None = Field(default=None, description="When the first step started.")
-    completion_time: Time | None = Field(default=None, description="When the experiment succeeded or failed.")
-    progress: Progress | None = Field(default=None, description="How far the current step has come.")
+    active_since: Time | None = Field(default=None, description="Time since which a step runs; absent if none runs.")
+    start_time: Time | None = Field(default=None, description="Time at which the first step started.")
+    completion_time: Time | None = Field(default=None, description="Time at which the experiment succeeded or failed.")
+    progress: Progress | None = Field(default=None, description="Progress of the current step.")
     metrics: tuple[Metric, ...] = Field(
         default=(), description="Metrics of the last finished evaluation of a trained model."
     )
-    model_path: str | None = Field(default=None, description="Model of the last finished train step.")
-    export_path: str | None = Field(default=None, description="Model of the last finished export step.")
+    model_path: str | None = Field(default=None, description="Path of the model of the last finished train step.")
+    export_path: str | None = Field(default=None, description="Path of the model of the last finished export step.")
 
     def step(self, name: str) -> StepStatus | None:
-        """The status of the step called ``name``, or None."""
+        """Return the status of the step called ``name``; None if there is none."""
         return next((step for step in self.steps if step.name == name), None)
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of type ``kind``, or None where it is absent."""
+        """Return the condition of type ``kind``; None if it is absent."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
     def is_true(self, kind: str) -> bool:
-        """Whether the condition of type ``kind`` is True."""
+        """Return whether the condition of type ``kind`` is True."""
         condition = self.condition(kind)
         return condition is not None and condition.status == "True"

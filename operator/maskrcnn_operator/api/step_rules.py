@@ -1,8 +1,9 @@
-"""Rules of a step, and between the steps of an experiment.
+"""Rules of a step, and rules between the steps of an experiment.
 
-A rule in CEL is evaluated at every write of the status, too, and for each step; every field that it reads costs as much
-as its object has fields. In CEL stands only what the types need to read an object. The rest is checked when an
-experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and what is wrong stands in the condition Stalled.
+The API server evaluates a CEL rule for each step at every write, also of the status, and the cost of a field that the
+rule reads grows with the number of fields in its object. Therefore only rules without which the types cannot read an
+object are in CEL. The others are checked when an experiment is reconciled (:mod:`maskrcnn_operator.core.graph`), and
+their problems are reported in the condition Stalled.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ STEP_RULES = (
     CelRule(
         f"{' + '.join(f'(has(self.{task}) ? 1 : 0)' for task in _TASKS)} == 1",
         f"a step is exactly one task of {', '.join(_TASKS)}",
-        told=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "
+        message_expression=f"'step ' + self.name + ' is exactly one task of {', '.join(_TASKS)}; found ' + "
         f"({any_of(*_TASKS)} ? 'several' : 'none')",
     ),
 )
-"""In CEL."""
+"""Rules of a step in CEL."""
 
 _NEED_A_MODEL = tasks_where(lambda kind: kind.needs_model_argument)
 _MODEL_IN_SPEC = tasks_where(lambda kind: kind.model_in_spec)
@@ -42,21 +43,21 @@ _MAKE_EXPORTED = tasks_where(lambda kind: kind.makes_model is Model.EXPORTED)
 _MAKE_PRUNED = tasks_where(lambda kind: kind.makes_model is Model.PRUNED)
 
 RULES_OF_THE_GRAPH = (
-    f"nodes and processesPerNode above 1 are for {in_words(SEVERAL_PROCESSES, 'and')} steps only",
-    "dependsOn and modelFrom name steps of this experiment",
-    f"modelFrom names {a_step_of(MODEL_MAKERS)}; only {in_words(_READ_EXPORTED, 'and')} can read the model of "
+    f"only {in_words(SEVERAL_PROCESSES, 'and')} steps can have nodes or processesPerNode above 1",
+    "dependsOn and modelFrom must name steps of this experiment",
+    f"modelFrom must name {a_step_of(MODEL_MAKERS)}; only {in_words(_READ_EXPORTED, 'and')} can read the model of "
     f"{a_step_of(_MAKE_EXPORTED)}",
     f"{a_step_of(_NEED_A_MODEL)} needs a model: {a_step_of(NEXT_MODEL_MAKERS)} before it, modelFrom (a step) or "
     "modelPath (a file)",
-    "one of modelFrom and modelPath says which model is used",
-    f"{a_step_of(_WITHOUT_MODEL)} uses no model: modelFrom and modelPath are left out",
-    f"modelPath is not for {a_step_of(_MODEL_IN_SPEC)}, which takes a file as experiment.checkpoint (weights) or "
-    "experiment.prunedModelPath (pruned model), or a step with modelFrom, not both",
+    "at most one of modelFrom and modelPath can be given",
+    f"{a_step_of(_WITHOUT_MODEL)} uses no model: leave out modelFrom and modelPath",
+    f"{a_step_of(_MODEL_IN_SPEC)} takes a file as experiment.checkpoint (weights) or experiment.prunedModelPath "
+    "(pruned model), not as modelPath; with modelFrom, leave out both",
     f"the model of {a_step_of(_MAKE_PRUNED)} must be retrained before {in_words(_READ_NO_PRUNED, 'and')} use it",
-    f"at most one {in_words(RECORD_MAKERS)} step has the split val",
+    f"at most one {in_words(RECORD_MAKERS)} step can have split: val",
     f"{in_words(FILE_READERS, 'and')} steps need the files of experiment.dataConfig that they read, or "
     f"{in_words(RECORD_MAKERS)} steps before them",
-    "steps do not wait for each other or for themselves",
-    "the experiment of a step holds to the rules of spec.experiment once it is merged with it",
+    "steps must not wait for each other or for themselves",
+    "a step's experiment, merged with spec.experiment, must satisfy the rules of spec.experiment",
 )
-"""Rules that reconciling checks, in words for the documentation."""
+"""Rules that are checked when an experiment is reconciled, in words for the documentation."""

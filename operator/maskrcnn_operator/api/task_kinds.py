@@ -1,6 +1,6 @@
-"""The operator's table of tasks: everything about a task that the operator decides by, one entry per task.
+"""The operator's table of tasks: all properties of a task that the operator uses, one entry for each task.
 
-What both sides need stands in the trainer's table (:mod:`maskrcnn_trainer.spec.task_table`).
+Properties that the trainer uses too are in its own table (:mod:`maskrcnn_trainer.spec.task_table`).
 
 A new task is a name (:class:`maskrcnn_trainer.spec.task_name.TaskName`), a running reason, an options class
 (:mod:`maskrcnn_operator.api.tasks`), a field of :class:`maskrcnn_operator.api.experiment.Step`, and an entry here. No
@@ -37,9 +37,9 @@ class Model(StrEnum):
 
     TRAINED = "trained"
     PRUNED = "pruned"
-    """Must be retrained before it detects anything."""
+    """Must be retrained before it is used for detection."""
     EXPORTED = "exported"
-    """Made for another runtime: taken only where modelFrom or modelPath says so."""
+    """Made for another runtime; used only if modelFrom or modelPath names it."""
 
 
 class Shown(StrEnum):
@@ -55,9 +55,9 @@ class Records:
     """TFRecords that a step writes.
 
     Attributes:
-        split: what they are for.
-        prefix: what their names begin with.
-        annotations_file: the annotations that they are made from.
+        split: train for training, val for validation.
+        prefix: of their file names.
+        annotations_file: path of the annotations from which they are made.
     """
 
     split: Literal["train", "val"]
@@ -66,19 +66,19 @@ class Records:
 
 
 class Paths(Protocol):
-    """Where the files of one attempt are, as its process sees them."""
+    """Paths of one attempt, as its process sees them."""
 
     @property
     def results_dir(self) -> str:
-        """The step's results directory."""
+        """Path of the step's results directory."""
 
     @property
     def encrypted(self) -> bool:
-        """True where a key is used."""
+        """True if model files are encrypted with a key."""
 
     @property
     def path(self) -> Callable[[str], str]:
-        """Function that turns a path of the manifest into one that the process can open."""
+        """Function that maps a path of the manifest to one that the process can open."""
 
 
 def _nothing(_: TaskOptions) -> Mapping[str, str | None]:
@@ -98,21 +98,20 @@ class TaskKind(Generic[OptionsT]):
     """Entry of one task.
 
     Attributes:
-        options: type of the step's field of the task's name.
-        running: reason of a step that runs it.
+        options: type of the step's field with the task's name.
+        running: reason of a step while it runs the task.
         arguments: words of the command line after the task's name, the spec (-e), and the model (-m).
         reads_spec: whether it reads the merged experiment spec.
-        uses_models: kinds of models that it can use; empty for a task that uses none.
-        model_in_spec: whether it takes the model as a field of the spec, where one is given; otherwise it needs one,
-            with -m.
-        makes_model: the kind of model that its result is, written encrypted when a key is used.
-        shown: where the experiment's status shows its result.
-        records: the TFRecords that it writes; None for a task that writes none.
-        files: those of FILE_FIELDS that it reads and needs; None for a task that reads none.
-        reads_by_option: purposes that it reads the spec for with some options, besides those that the trainer's table
-            names as ``reads``: as far as they decide its result.
-        inputs: the paths among the options that it reads, by their names below the options in the manifest.
-        without_effect: options that don't change its result, by their names in Python.
+        uses_models: kinds of models that the task can use; empty for a task without a model.
+        model_in_spec: whether the model is an optional field of the spec; otherwise it is required, with -m.
+        makes_model: kind of the model that it writes, encrypted if a key is used; None for a task that writes none.
+        shown: field of the experiment's status that shows its result.
+        records: TFRecords that it writes; None for a task that writes none.
+        files: fields of FILE_FIELDS that it requires; None for a task that reads none.
+        reads_by_option: purposes for which it reads the spec with certain options, in addition to ``reads`` of the
+            trainer's table, as far as they change its result.
+        inputs: options that are paths to read, by their names below the options in the manifest.
+        without_effect: options that don't change its result, by their Python names.
     """
 
     options: type[OptionsT]
@@ -131,12 +130,12 @@ class TaskKind(Generic[OptionsT]):
 
     @property
     def needs_model_argument(self) -> bool:
-        """Return whether it takes a model with -m, without which it cannot run."""
+        """Return whether the task requires a model, given with -m."""
         return bool(self.uses_models) and not self.model_in_spec
 
     @property
     def makes_next_model(self) -> bool:
-        """Return whether its model is the one that steps after it use when they name none."""
+        """Return whether later steps use the task's model by default."""
         return self.makes_model is not None and self.makes_model is not Model.EXPORTED
 
 
@@ -159,7 +158,7 @@ def _converted(options: DatasetConvert) -> Records:
 
 
 def _convert_without_effect(options: DatasetConvert) -> tuple[str, ...]:
-    # what a set is for changes those who read it, not the set; a tag that says the default is the default
+    # the split changes the steps that read the set, not the set itself; a tag equal to the default is the default
     return ("split", "tag") if options.tag == _default_prefix(options) else ("split",)
 
 
@@ -288,18 +287,18 @@ TASK_KINDS: Mapping[TaskName, TaskKind[Any]] = {
 
 
 def tasks_where(holds: Callable[[TaskKind[Any]], bool]) -> tuple[TaskName, ...]:
-    """Return the tasks whose entry fulfills a condition, in the order of the table."""
+    """Return the tasks whose entry satisfies a condition, in the order of the table."""
     return tuple(name for name, kind in TASK_KINDS.items() if holds(kind))
 
 
 def in_words(tasks: Iterable[TaskName], conjunction: str = "or") -> str:
-    """Return names of tasks as a list in a sentence, such as ``train, prune or export``."""
+    """Return names of tasks as a list for a sentence, such as ``train, prune or export``."""
     *first, last = tasks
     return f"{', '.join(first)} {conjunction} {last}" if first else last.value
 
 
 def a_step_of(tasks: Iterable[TaskName]) -> str:
-    """Return a step of one of several tasks in a sentence, such as ``a train or prune step``."""
+    """Return a phrase for a step of one of several tasks, such as ``a train or prune step``."""
     words = in_words(tasks)
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words} step"
 

@@ -1,4 +1,4 @@
-"""Text that others wrote, in a form that JSON, logs and the API server accept."""
+"""Cleaning of text from other programs, so that JSON, logs, and the API server accept it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def clean(value: object, limit: int) -> str:
-    """Return at most ``limit`` characters of a text, each lone surrogate replaced by U+FFFD; empty for what isn't one.
+    r"""Return at most ``limit`` characters of a text, each lone surrogate replaced by U+FFFD; empty for other types.
 
-    JSON may escape a lone surrogate (``"\\udce9"``), but UTF-8 has no bytes for it.
+    JSON may escape a lone surrogate (``"\udce9"``), but UTF-8 has no bytes for it.
     """
     if not isinstance(value, str):
         return ""
@@ -19,6 +19,6 @@ def clean(value: object, limit: int) -> str:
 
 
 def one_line(value: object, limit: int) -> str:
-    """Return the text as :func:`clean` does, with each run of white space or of control characters as one space."""
+    """Return the text as :func:`clean` does, with whitespace and control characters collapsed to single spaces."""
     text = "".join(character if character.isprintable() else " " for character in clean(value, limit))
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Unknown field names of a manifest: which field was probably meant."""
+"""Unknown field names in a manifest, and the fields that were probably meant."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Location = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class UnknownName:
-    """An unknown name.
+    """Unknown field name.
 
     Attributes:
-        meant: location of the field that it probably stands for; None where it is like none.
-        message: why it isn't a field, and what would be right.
+        meant: location of the field that was probably meant; None if no name is similar.
+        message: what is wrong, and what would be right.
     """
 
     meant: Location | None
@@ -30,7 +30,7 @@ class UnknownName:
 
 
 def unknown_name(location: Location) -> UnknownName:
-    """Return what is to be said about the name at the end of pydantic's location of an unknown field."""
+    """Return the field meant and a message for the name at the end of pydantic's location of an unknown field."""
     start = _experiment_start(location)
     if start is not None:
         within = meant_field(location[start:])
@@ -39,12 +39,12 @@ def unknown_name(location: Location) -> UnknownName:
     names = {str(field.alias or name) for model in _owners(location) for name, field in model.model_fields.items()}
     near = nearest_name(str(location[-1]), sorted(names))
     if near is None:
-        return UnknownName(None, "is not a field here: check its name and its indentation")
-    return UnknownName((*location[:-1], near), f"is not a field here; did you mean {near}?")
+        return UnknownName(None, "unknown field; check its name and indentation")
+    return UnknownName((*location[:-1], near), f"unknown field; did you mean {near}?")
 
 
 def _experiment_start(location: Location) -> int | None:
-    """Return the position behind ``spec.experiment`` or ``spec.steps[N].experiment``; None for a place elsewhere."""
+    """Return the position after ``spec.experiment`` or ``spec.steps[N].experiment``; None for other locations."""
     if location[:2] == ("spec", "experiment") and len(location) > 2:
         return 2
     if location[:2] == ("spec", "steps") and location[3:4] == ("experiment",) and len(location) > 4:
@@ -53,7 +53,7 @@ def _experiment_start(location: Location) -> int | None:
 
 
 def _owners(location: Location) -> list[type[BaseModel]]:
-    """Return the types of the object that the last name of a location is in; several for a union."""
+    """Return the types of the object that has the last name of a location; several for a union."""
     models: list[type[BaseModel]] = [MaskRCNNExperiment]
     for part in location[:-1]:
         annotations = [
@@ -62,7 +62,7 @@ def _owners(location: Location) -> list[type[BaseModel]]:
             for name, field in model.model_fields.items()
             if part == (field.alias or name)
         ]
-        # a position in a list, or the branch of a union, stays with the type
+        # a position in a list, or the branch of a union, does not change the type
         if annotations:
             models = [model for annotation in annotations for model in _models_in(annotation)]
     return models

@@ -1,4 +1,4 @@
-"""A step's command line and environment, the same as a Job's container and as a process on this machine."""
+"""Command line and environment of a step, the same in a Job's container and in a local process."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ProcessPaths:
     """Paths of one attempt, as its process sees them.
 
     Attributes:
-        results_dir: the step's results directory.
-        spec_file: the merged spec as YAML, for tasks that read one.
-        model_path: the model that the task takes with -m.
+        results_dir: results directory of the step.
+        spec_file: merged spec as YAML; None for a task that reads none.
+        model_path: model that the task takes with -m; None for a task that takes none.
         termination_log: file for the termination message.
-        encrypted: whether a key is used.
-        path: turns a path of the manifest into one that the process can open.
+        encrypted: whether model files are encrypted with a key.
+        path: maps a path of the manifest to one that the process can open.
     """
 
     results_dir: str
@@ -44,10 +44,10 @@ class ProcessPaths:
 
 
 def task_arguments(step: Step, paths: ProcessPaths) -> tuple[str, ...]:
-    """Return the task's name and flags, such as ``("train", "-e", SPEC, "-d", DIR)``; fields at their default left out.
+    """Return the task's name and flags, such as ``("train", "-e", SPEC, "-d", DIR)``.
 
     Raises:
-        ValueError: a spec file or model that the task needs is not in ``paths``.
+        ValueError: ``paths`` has no spec file or model although the task needs one.
     """
     kind, name = step.kind, step.task_name
     arguments = [name.command]
@@ -72,12 +72,16 @@ def launch_arguments(
     rendezvous: str | None = None,
     keep_logs: bool = False,
 ) -> tuple[str, ...]:
-    """Return the arguments of ``maskrcnn`` that start one node's share of a task.
+    """Return the arguments of ``maskrcnn`` that start the processes of a task on one node.
 
     Args:
-        node_rank: a text, so that a pod may name the variable that holds it, such as ``$(JOB_COMPLETION_INDEX)``.
-        rendezvous: HOST:PORT of node 0; needed with several nodes.
-        keep_logs: in the results directory as well, where the executor does not keep them itself.
+        step: step of the task.
+        task: name and flags of the task.
+        nodes: number of nodes of the worker group.
+        processes_per_node: number of processes on each node.
+        node_rank: rank of this node; a string, so that a pod can use a variable, such as ``$(JOB_COMPLETION_INDEX)``.
+        rendezvous: HOST:PORT of node 0; required with several nodes.
+        keep_logs: whether to write logs to the results directory too, for an executor that does not keep them.
     """
     arguments = ["launch", "--nodes", str(nodes), "--node-rank", node_rank]
     arguments += ["--processes-per-node", str(processes_per_node)]
@@ -90,10 +94,13 @@ def launch_arguments(
 def task_environment(
     paths: ProcessPaths, *, fingerprints: Sequence[str], attempt: int, experiment_uid: str
 ) -> dict[str, str]:
-    """Return the variables that every task honours, those of reporting and the key apart.
+    """Return the environment variables of every task, without the key and those for reports.
 
     Args:
-        fingerprints: of the step, oldest first; an image of an older release reads the first alone.
+        paths: paths of the attempt.
+        fingerprints: of the step, oldest first; an image of an older release reads only the first.
+        attempt: number of the attempt.
+        experiment_uid: unique ID of the experiment.
     """
     return {
         RESULTS_DIR_VARIABLE: paths.results_dir,

@@ -1,4 +1,4 @@
-"""Attempts: what a step becomes by what was observed of its runs, and by how they ended."""
+"""Attempts: the status of a step after its runs were observed, while they are live and when they have ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_trainer.spec.task_name import TaskName
 
 
 def renew_budgets_after_a_resume(context: ReconcileContext, steps: Steps) -> Steps:
-    """Give failed steps a new budget of retries, and pending ones the image of today, once a suspension is over."""
+    """Give failed steps a new budget of retries, and pending ones the current image, after a suspension."""
     status = context.experiment.status
     if not status.is_true(ConditionType.SUSPENDED) or context.experiment.spec.suspend:
         return steps
@@ -25,15 +25,15 @@ def renew_budgets_after_a_resume(context: ReconcileContext, steps: Steps) -> Ste
 
 
 def follow_runs(context: ReconcileContext, steps: Steps) -> Steps:
-    """Account for the runs of every step, whatever the spec asks of it now."""
+    """Update every step from its runs, whatever the spec requests now."""
     return {name: _followed(step, context) for name, step in steps.items()}
 
 
 def _followed(step: StepStatus, context: ReconcileContext) -> StepStatus:
     runs = {run.attempt: run for run in context.runs if run.step == step.name}
     newer = sorted(attempt for attempt in runs if attempt > step.attempt)
-    # an attempt that the status knows to live and whose successor is there has ended, and may have to be counted:
-    # the status was to be written after the successor was started, and was not
+    # if a newer run exists, the attempt in the status has ended and may have to be counted: the newer one was started,
+    # but the status was not written afterwards
     for attempt in newer if step.attempt not in runs and newer else (step.attempt, *newer):
         run = runs.get(attempt)
         if run is not None and attempt > step.attempt:
@@ -44,7 +44,7 @@ def _followed(step: StepStatus, context: ReconcileContext) -> StepStatus:
 
 
 def _adopted(step: StepStatus, run: Run) -> StepStatus:
-    """Return the step with a run newer than its status: it was started, but the status could not be written."""
+    """Return the step with a run newer than its status, which could not be written after the run was started."""
     kept = step if step.fingerprint == run.fingerprint else StepStatus(name=step.name)
     return kept.model_copy(
         update={
@@ -63,7 +63,7 @@ def _adopted(step: StepStatus, run: Run) -> StepStatus:
 
 
 def _observed(step: StepStatus, run: Run | None, context: ReconcileContext) -> StepStatus:
-    """Return the step after its newest attempt was observed; ``run`` is None where the executor is sure of none."""
+    """Return the step after its newest attempt was observed; ``run`` is None if the attempt is known to be gone."""
     if step.state not in LIVE_STATES:
         return step
     if run is None:
@@ -84,21 +84,21 @@ def _observed(step: StepStatus, run: Run | None, context: ReconcileContext) -> S
 
 
 def _run_start(step: StepStatus, run: Run, now: datetime) -> datetime | None:
-    """Return when the newest attempt of a step first ran; None as long as it has not.
+    """Return when the newest attempt of a step first ran; None until then.
 
-    A release that did not know it has left steps without it: that alone is not worth a write.
+    An older release has left steps without this time, which alone is not worth a write of the status.
     """
     as_before = step.state in (StepState.RUNNING, StepState.STOPPING) and step.state.value == run.state.value
     if step.run_start_time is not None or as_before:
         return step.run_start_time
-    # a Job may be seen to be Complete before its pods are seen at all
+    # a Job may be seen as Complete before any of its pods is seen
     running = step.state is StepState.RUNNING or run.state is RunState.RUNNING
     ran = run.ran or (run.started or now if running else None)
     return _within_its_run(ran, run, now) if ran is not None else None
 
 
 def _within_its_run(moment: datetime, run: Run, now: datetime) -> datetime:
-    """Return a moment between the start of a run and now, whatever the clock of its node is."""
+    """Return a time limited to the interval from the start of a run to now, because clocks of nodes may be wrong."""
     return min(now, max(moment, run.started) if run.started else moment)
 
 
@@ -106,11 +106,11 @@ def _within_its_run(moment: datetime, run: Run, now: datetime) -> datetime:
 
 
 def _held(step: StepStatus, run: Run) -> StepStatus:
-    """Return the step whose run is out of reach: it stays live, so that no other attempt starts, with the reason."""
+    """Return a step whose run can be neither followed nor stopped: it stays live, so that no other attempt starts."""
     if not was_asked_to_stop(step):
         state = StepState(run.state.value)
         return step.model_copy(update={"state": state, "reason": Reason.JOB_RELABELED.value, "message": run.held})
-    # the reason of the request decides what the step becomes, and stays
+    # the reason of the request decides the next state of the step, so it stays
     parts = (step.message, run.held)
     message = step.message if run.held in step.message else "; ".join(part for part in parts if part)
     return step.model_copy(update={"message": message})
@@ -124,8 +124,8 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
         failing = step.model_copy(update={"exit_code": run.exit_code})
         step = _stopping_by_itself(failing, Reason.FAILING, run.failing)
     if run.lost:
-        # the rest of its pods are stopped: the worker group is no longer whole. A failure seen before isn't counted:
-        # pods that lose their peer fail at once, and its node is found lost later
+        # the other pods are stopped because the worker group is incomplete. A failure seen before does not count: pods
+        # that lose a peer fail at once, and the peer's node is found lost only later
         return _stopping_by_itself(step, Reason.NODE_LOST, run.lost)
     if run.failing or (state is StepState.STOPPING and _was_seen_to_fail(step)):
         return step
@@ -134,7 +134,7 @@ def _live(step: StepStatus, run: Run, task: TaskName) -> StepStatus:
     else:
         reason, message = run.waiting_reason or state.value, run.message
     if state is StepState.QUEUED and step.reason == Reason.WORKLOAD_DEACTIVATED and not run.waiting_reason:
-        # the event with it is kept for an hour, and nothing contradicts it until the Job is admitted
+        # the event that names it is deleted after an hour; the reason applies until the Job is admitted
         reason, message = step.reason, step.message
     return step.model_copy(update={"state": state, "reason": reason, "message": message})
 
@@ -165,22 +165,22 @@ def _ended(step: StepStatus, run: Run, ended: datetime, context: ReconcileContex
 def _failure(run: Run, exit_code: int | None) -> AttemptFailure:
     task_reason, message = (run.result.reason, run.result.message) if run.result else ("", "")
     if run.disrupted and run.message:
-        # the task only knows that it was stopped
+        # the task itself knows only that it was stopped
         message = run.message
     message = message or run.message or (f"exit code {exit_code}" if exit_code is not None else "the run failed")
     return AttemptFailure(exit_code, message, task_reason, run.disrupted)
 
 
 def _was_seen_to_fail(step: StepStatus) -> bool:
-    """Return whether the step stops because one of its pods has failed."""
+    """Return whether the step is stopping because one of its pods has failed."""
     return step.state is StepState.STOPPING and step.reason == Reason.FAILING
 
 
 def _failure_seen_before(step: StepStatus, run: Run, exit_code: int | None) -> AttemptFailure | None:
-    """Return the failure seen while other pods of the attempt ran, where the run, now ended, no longer shows it.
+    """Return the failure seen while other pods of the attempt ran, if the run, now ended, no longer shows it.
 
-    Pods are removed one by one once their Job is deleted. Those that are left at the next look may all have ended with
-    143, or none may be left.
+    After their Job is deleted, pods are removed one by one. Those left at the next reconciliation may all have ended
+    with 143, or none may be left.
     """
     if _was_seen_to_fail(step) and (run.disrupted or exit_code in (None, EXIT_STOPPED)):
         return AttemptFailure(step.exit_code, step.message)
@@ -208,7 +208,7 @@ def _succeeded(step: StepStatus, run: Run, ended: datetime, settings: Settings) 
 
 
 def _stopped(step: StepStatus, ended: datetime, settings: Settings) -> StepStatus:
-    """Return the step after the end that was asked for: the reason of the request decides."""
+    """Return the step after a requested stop; the reason of the request decides the next state."""
     if step.reason == Reason.NODE_LOST:
         return _tried_again_elsewhere(step, step.message, ended, settings)
     if step.reason in (Reason.DEADLINE_EXCEEDED, Reason.PRE_RUNNING_DEADLINE_EXCEEDED):
@@ -224,14 +224,14 @@ def _stopped(step: StepStatus, ended: datetime, settings: Settings) -> StepStatu
 
 
 def _tried_again_elsewhere(step: StepStatus, message: str, ended: datetime, settings: Settings) -> StepStatus:
-    """Return the step once every pod but the lost ones has ended: ``run.json`` keeps lost pods from writing."""
+    """Return the step after all pods but the lost ones have ended; ``run.json`` keeps lost pods from writing."""
     return uncounted(step, Reason.NODE_LOST, message, ended, settings)
 
 
 def _absent(step: StepStatus, context: ReconcileContext) -> StepStatus:
-    """Return the step whose run is gone: its result is unknown, so the attempt is made again.
+    """Return a step whose run is gone: its result is unknown, so it is attempted again.
 
-    A result that it has left is found by the next attempt, which then ends at once.
+    If the run has left a result, the next attempt finds it and ends at once.
     """
     if was_asked_to_stop(step):
         return _stopped(step, context.now, context.settings)

@@ -21,7 +21,7 @@ Value = Literal["True", "False", "Unknown"]
 
 
 class ExperimentPhase(StrEnum):
-    """State of an experiment as a whole: a row of the table of conditions."""
+    """State of an experiment as a whole, a row in the table of conditions."""
 
     SEEN = "seen"
     INVALID = "invalid"
@@ -36,8 +36,11 @@ class Verdict:
     """Verdict on the experiment as a whole.
 
     Attributes:
-        reason: one word, the reason of Ready.
-        cause: reason of Stalled and Succeeded where it is more specific.
+        phase: row of the table of conditions.
+        reason: reason of Ready, one word.
+        message: of all conditions.
+        cause: reason of Stalled and Succeeded if it is more specific.
+        suspended: whether Suspended is True in addition to the conditions of the phase.
     """
 
     phase: ExperimentPhase
@@ -79,30 +82,30 @@ _TABLE: Mapping[ExperimentPhase, Mapping[ConditionType, Value]] = {
 
 
 def ours(found: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    """Return the conditions of an experiment without those of other writers, which an apply leaves as they are."""
+    """Return the conditions of an experiment without those of other writers, which an apply leaves unchanged."""
     return tuple(condition for condition in found if condition.type in _OURS)
 
 
 def conditions(
     verdict: Verdict, before: tuple[Condition, ...], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """Return the conditions of a verdict; the time of a condition whose status is unchanged stays."""
-    wanted = dict(_TABLE[verdict.phase])
+    """Return the conditions of a verdict; a condition whose status is unchanged keeps its time."""
+    expected = dict(_TABLE[verdict.phase])
     if verdict.suspended:
-        wanted[ConditionType.SUSPENDED] = "True"
+        expected[ConditionType.SUSPENDED] = "True"
     old = {condition.type: condition for condition in before}
     found = []
     for kind in ConditionType:
-        if kind not in wanted:
+        if kind not in expected:
             continue
         previous = old.get(kind)
-        same = previous is not None and previous.status == wanted[kind]
+        same = previous is not None and previous.status == expected[kind]
         cause = verdict.cause if kind in (ConditionType.STALLED, ConditionType.SUCCEEDED) else ""
         reason = Reason.SUSPENDED if kind is ConditionType.SUSPENDED else cause or verdict.reason
         found.append(
             Condition(
                 type=kind.value,
-                status=wanted[kind],
+                status=expected[kind],
                 reason=str(reason),
                 message=clean(verdict.message, CONDITION_MESSAGE_LENGTH),
                 last_transition_time=previous.last_transition_time if previous and same else now,

@@ -1,7 +1,7 @@
-"""Conditions of other writers that leave no room for ours.
+"""Conditions of other writers that leave no room for the operator's.
 
-The list is bounded, and so is the object: the last writer is refused. The operator's conditions say how the
-experiment stands, so those of other writers make way, the last in the list first.
+The length of the list and the size of the object are limited, and the API server refuses a write that exceeds them. The
+operator's conditions are the state of the experiment, so those of other writers are removed, the last ones first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from maskrcnn_operator.api.status import MOST_CONDITIONS, ConditionType
 from maskrcnn_operator.core.notice import RawCondition
 
 FOREIGN_BYTES = 64 << 10
-"""Bytes that conditions of other writers keep in an object that is too large: etcd takes 1.5 MB of all."""
+"""Bytes left to the conditions of other writers in an object that is too large; etcd accepts 1.5 MB in all."""
 
 _OURS = frozenset(map(str, ConditionType))
 
@@ -21,14 +21,15 @@ _OURS = frozenset(map(str, ConditionType))
 def conditions_to_remove(
     found: Sequence[RawCondition], sent: Collection[str] = (), *, too_large: bool = False
 ) -> frozenset[str]:
-    """Return types of other writers' conditions without which a refused status is taken; none if they aren't the cause.
+    """Return the types of other writers' conditions to remove so that a refused status is accepted.
 
-    Room is made for every condition of ours, so that the next change of them is not refused again.
+    There is then room for every condition of the operator, so that its next change is not refused too. The result is
+    empty if the conditions are not the cause of the refusal.
 
     Args:
-        found: the conditions of the object.
-        sent: types of the conditions that are to be written to it.
-        too_large: the write was refused because of its size.
+        found: conditions of the object.
+        sent: types of the conditions to write to it.
+        too_large: whether the write was refused because of its size.
     """
     kinds = [str(condition.get("type")) for condition in found]
     if not too_large and len({*kinds, *sent}) <= MOST_CONDITIONS:

@@ -1,4 +1,4 @@
-"""Desired state: what follows from an experiment's spec alone, or everything that is wrong with it."""
+"""Desired state: everything that follows from an experiment's spec alone, or all of its problems."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 @dataclass(frozen=True)
 class DesiredState:
-    """Steps to be carried out, or the ``problems`` for which they cannot be.
+    """Desired state of an experiment, or the problems of its spec.
 
     Attributes:
-        specs: merged spec by step, without the path of another step's model; None for tasks that read none.
+        graph: graph of the steps.
         prints: fingerprints by step.
-        overlaps: by step, inputs that lie where another step writes; they are a problem for a step still to start.
+        problems: problems of the spec; if there are any, only ``graph`` has a value.
+        overlaps: by step, inputs that lie where another step writes; a problem only for a step that has not started.
+        specs: merged spec by step, without the path of another step's model; None for tasks that read none.
         templates: template hashes (:mod:`maskrcnn_operator.core.template`) by step.
     """
 
@@ -40,17 +42,17 @@ class DesiredState:
         return self.prints[step].newest
 
     def recognises(self, step: str, recorded: str | None) -> bool:
-        """Return whether a recorded fingerprint, perhaps of an older release, is the one of the current spec."""
+        """Return whether a recorded fingerprint, of this or an older release, matches the current spec."""
         prints = self.prints[step]
         return recorded is not None and recorded in (*prints.by_version.values(), prints.older)
 
     def fingerprints_of_attempt(self, name: str, steps: Mapping[str, StepStatus]) -> tuple[str, ...]:
-        """Return the fingerprints of the next attempt at a step, oldest first; the last one is to be recorded.
+        """Return the fingerprints of a step's next attempt, oldest first; the last one is the one to record.
 
-        A recorded fingerprint that is recognised stays, whatever its version. A step that starts fresh is recorded by
-        the current version; its results have the older fingerprint too, by which images and operators of older releases
-        find them. But where it consumes results of a step that is recorded by version 1, it is recorded by version 1 as
-        well: an edit that only version 1 of that step covers makes those results again, and then its own.
+        A recorded fingerprint that still matches stays, whatever its version. Otherwise the current version is
+        recorded, and the results also get the older fingerprint, with which images and operators of older releases
+        find them. There is one exception: a step that uses results of a step recorded by version 1 is recorded by
+        version 1 too. An edit that only version 1 of that step covers reruns that step, and then this one must rerun.
         """
         prints, step = self.prints[name], steps[name]
         if self.recognises(name, step.fingerprint):
@@ -63,21 +65,21 @@ class DesiredState:
         return tuple(dict.fromkeys(value for value in found if value))
 
     def _is_by_version_1(self, step: StepStatus) -> bool:
-        """Return whether an edit may change the recorded fingerprint of a step without changing its newest one."""
+        """Return whether an edit may change the recorded fingerprint of a step but not its newest one."""
         prints = self.prints[step.name]
         return not prints.lasting and step.fingerprint != prints.newest and self.recognises(step.name, step.fingerprint)
 
     def _is_known_to_older_releases(self, step: StepStatus) -> bool:
         """Return whether an older release finds the result of a step that is recorded by the current version.
 
-        It doesn't after an edit that only version 1 covers: it would make that result again.
+        It does not after an edit that only version 1 covers: the older release would run that step again.
         """
         prints = self.prints[step.name]
         return prints.lasting or step.older_fingerprint == prints.older
 
 
 def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
-    """Return what follows from the spec alone; all of its problems at once."""
+    """Return the desired state of an experiment, or all problems of its spec at once."""
     graph = build_graph(experiment)
     if graph.problems:
         return DesiredState(graph, problems=graph.problems)
@@ -85,7 +87,7 @@ def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
     problems = [problem for step in merged.values() for problem in step.problems]
     problems += problems_of_overrides(experiment)
     if problems:
-        # what spec.experiment has wrong is the same for every step
+        # a problem of spec.experiment is the same for every step
         return DesiredState(graph, problems=tuple(dict.fromkeys(problems)))
     specs = _each_once({name: step.spec for name, step in merged.items()})
     return DesiredState(
@@ -98,9 +100,9 @@ def resolve(experiment: MaskRCNNExperiment) -> DesiredState:
 
 
 def _each_once(specs: Mapping[str, ExperimentSpec | None]) -> dict[str, ExperimentSpec | None]:
-    """Return the specs, the same ones as one object: a desired state is kept for every experiment of the cluster.
+    """Return the specs, equal ones as one object: a desired state is kept for every experiment of the cluster.
 
-    Equal specs that give other fields stay apart: a Job's spec file also has what is given at its default.
+    Equal specs with different explicit fields stay separate, because a Job's spec file has every explicit field.
     """
     kept: dict[str, ExperimentSpec] = {}
     found: dict[str, ExperimentSpec | None] = {}

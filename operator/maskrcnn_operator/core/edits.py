@@ -1,4 +1,4 @@
-"""Edits: what a change of the spec does to steps that have a result, an attempt, or an image."""
+"""Edits: effects of a changed spec on steps that have a result, an attempt, or an image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from maskrcnn_operator.core.stopping import ask_to_stop
 from maskrcnn_operator.core.template import is_another_template
 
 UNKNOWN = ""
-"""Fingerprint of results of which nothing is known; it stays in the status until the run of the step has ended."""
+"""Fingerprint of a result whose inputs are unknown; it stays in the status until the run of the step has ended."""
 
 
 def try_refused_starts_at_once_after_an_edit(context: ReconcileContext, steps: Steps) -> Steps:
-    """End the wait of steps whose start was refused, where the spec has changed since."""
+    """End the wait of steps whose start was refused if the spec has changed since."""
     if not context.is_edited:
         return steps
     return {
@@ -25,7 +25,7 @@ def try_refused_starts_at_once_after_an_edit(context: ReconcileContext, steps: S
 
 
 def forget_fingerprints_that_lack_a_field(context: ReconcileContext, steps: Steps) -> Steps:
-    """Forget the fingerprints of edited steps where the edit may be one that they do not cover."""
+    """Forget fingerprints that may not cover the edit of the spec."""
     if not context.is_edited:
         return steps
     return {
@@ -35,10 +35,10 @@ def forget_fingerprints_that_lack_a_field(context: ReconcileContext, steps: Step
 
 
 def without_fingerprint_that_lacks_a_field(step: StepStatus, manifest: Step) -> StepStatus:
-    """Return an edited step, its fingerprint unknown where the edit may be one that it does not cover.
+    """Return an edited step; its fingerprint becomes unknown if it may not cover the edit.
 
-    Version 1 lacks the seed of an INT8 export that calibrates on images: as long as nothing is edited its result stays,
-    and after an edit of anything it is made again.
+    Version 1 does not cover the seed of an INT8 export that calibrates on images. The result of such a step stays until
+    any field is edited; then the step runs again.
     """
     if step.fingerprint is None or not lacks_what_it_reads(manifest, step.fingerprint):
         return step
@@ -46,7 +46,7 @@ def without_fingerprint_that_lacks_a_field(step: StepStatus, manifest: Step) -> 
 
 
 def drop_results_of_another_fingerprint(context: ReconcileContext, steps: Steps) -> Steps:
-    """Drop the results of fingerprints that have changed; a run for one is stopped first."""
+    """Drop the results of steps whose fingerprint has changed; a live run is stopped first."""
     found = dict(steps)
     for name, step in steps.items():
         if step.fingerprint is None or context.desired.recognises(name, step.fingerprint):
@@ -54,44 +54,45 @@ def drop_results_of_another_fingerprint(context: ReconcileContext, steps: Steps)
         if step.state in LIVE_STATES:
             found[name] = ask_to_stop(step, Reason.SPEC_CHANGED, "the step was changed")
         else:
-            # nothing that came of the old fingerprint stays but the number of the newest attempt
+            # only the number of the newest attempt stays
             found[name] = StepStatus(name=step.name, attempt=step.attempt, reason=Reason.SPEC_CHANGED.value)
     return found
 
 
 def replace_attempts_that_never_ran(context: ReconcileContext, steps: Steps) -> Steps:
-    """Stop each attempt that never ran and whose Job was made of another spec.
+    """Stop each attempt that never ran and whose Job was made from another spec.
 
-    Nothing is lost by it, and a correction of an image, of resources or of a queue needs no suspension. An attempt that
-    has run continues: the change counts from the next one on.
+    No work is lost, and a correction of an image, resources, or a queue needs no suspension. An attempt that has run
+    continues, and the change applies to the next attempt.
     """
     newest, found = {(run.step, run.attempt): run for run in context.runs}, dict(steps)
     for name, step in steps.items():
         run, template = newest.get((name, step.attempt)), context.desired.templates[name]
         if run is not None and _never_ran(step) and is_another_template(run.template, template):
-            message = f"attempt {step.attempt} never ran and is replaced: what the spec says of its Job has changed"
+            message = f"attempt {step.attempt} never ran and is replaced, because the spec of its Job has changed"
             found[name] = ask_to_stop(step, Reason.TEMPLATE_CHANGED, message)
     return found
 
 
 def _never_ran(step: StepStatus) -> bool:
-    """Return whether the newest attempt waits to run: in a queue, for a node, for its image, or for its peers."""
+    """Return whether the newest attempt still waits: in a queue, or for a node, its image, or its peers."""
     return step.state in (StepState.QUEUED, StepState.STARTING) and step.run_start_time is None
 
 
 def drop_images_chosen_before_an_edit(context: ReconcileContext, steps: Steps) -> Steps:
-    """Drop the recorded image of steps that wait for a retry, where the spec of their Job has changed.
+    """Drop the recorded image of steps that wait for a retry if the spec of their Job has changed.
 
-    A step's status records the image of an attempt. Where the spec names none, each retry takes the recorded one, so
-    that another default of the operator does not reach a training in the middle. Such a chain of attempts ends where
-    the user has a hand in it: with a suspension, a resume, or an edit; then the image is the spec's, else the default.
+    A step's status records the image of an attempt. If the spec names no image, each retry uses the recorded one, so
+    that a new default of the operator does not change the image in the middle of a training. The recorded image is
+    dropped when the user suspends, resumes, or edits the experiment; the next attempt then uses the image of the spec,
+    or the current default.
     """
     newest, found = {(run.step, run.attempt): run for run in context.runs}, dict(steps)
     for name, step in steps.items():
         if step.state is not StepState.PENDING or step.image is None:
             continue
         run, template = newest.get((name, step.attempt)), context.desired.templates[name]
-        # the Job of an attempt may be gone, or not show its spec: then any edit counts
+        # if the Job of the attempt is gone, or does not show its spec, any edit counts
         if is_another_template(run.template, template) if run and run.template else context.is_edited:
             found[name] = step.model_copy(update={"image": None})
     return found

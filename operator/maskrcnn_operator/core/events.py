@@ -1,4 +1,4 @@
-"""Events: only where something changed between two statuses."""
+"""Events for the changes between two statuses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from maskrcnn_operator.api.status import LIVE_STATES, ConditionType, ExperimentS
 from maskrcnn_operator.core.plan import REFUSALS, Event
 
 _NO_WARNING = frozenset({"", Reason.STARTING.value, Reason.SCHEDULING_GATED.value})
-"""Reasons of a step that starts as it should. Kueue gates the pods of every start with a topology, for a moment."""
+"""Reasons of a normal start. With a topology, Kueue gates the pods of every start for a moment."""
 _WARNED_OF = REFUSALS | {Reason.JOB_RELABELED, Reason.WORKLOAD_DEACTIVATED}
-"""Reasons that make an event although the state stays."""
+"""Reasons that cause an event even if the state stays the same."""
 
 
 def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[Event, ...]:
-    """Return the events that the step from one status to the next is worth."""
+    """Return the events for the change from one status to the next."""
     found: list[Event] = []
     for step in after.steps:
         found += _of_step(before.step(step.name) or StepStatus(name=step.name), step)
@@ -28,7 +28,7 @@ def events_between(before: ExperimentStatus, after: ExperimentStatus) -> tuple[E
 
 
 def _cannot_start(step: StepStatus) -> bool:
-    """Return whether its pods wait for a reason of their own."""
+    """Return whether something keeps the pods of the step from starting."""
     return step.state is StepState.STARTING and step.reason not in _NO_WARNING
 
 

@@ -1,10 +1,10 @@
-"""Fields of the merged experiment that can change the result of a step. The fingerprint reads this.
+"""Fields of the merged experiment that can change the result of a step, as input of the fingerprint.
 
-Names are those of Python; ``data_config.x`` and ``maskrcnn_config.x`` for the two parts. Each field has next to its
-declaration what it is read for (:mod:`maskrcnn_trainer.spec.purposes`), the two tables of tasks say what each task
-reads the spec for; the rules between the fields stand here.
+Names are those in Python, with ``data_config.x`` and ``maskrcnn_config.x`` for the two parts. The declaration of each
+field lists the purposes for which it is read (:mod:`maskrcnn_trainer.spec.purposes`), and the two tables of tasks list
+the purposes of each task. This module has the rules between fields.
 
-They are those of version 2. Version 1 differs from them by :func:`fields_read_by_version_1`, and never changes.
+The fields are those of version 2. :func:`fields_read_by_version_1` has those of version 1, which never change.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from maskrcnn_trainer.spec.task_table import TASKS
 Fields = frozenset[str]
 
 SHUFFLING = frozenset({"data_config.shuffle_buffer_size"})
-"""Fields that version 1 also has of a training."""
+"""Fields that version 1 also covers for a training."""
 AUGMENTATION = frozenset({"data_config.augment_input_data", "data_config.augmentation"})
-"""Fields that version 1 also has, with those of SHUFFLING, of a calibration on records, which reads none of them."""
+"""Fields that version 1 also covers, with SHUFFLING, for a calibration on records, which reads none of them."""
 SEED = frozenset({"seed"})
-"""Fields that version 1 lacks of a calibration on images."""
+"""Fields that version 1 does not cover for a calibration on images."""
 
 
 def fields_read(step: Step, spec: ExperimentSpec | None) -> Fields:
@@ -33,12 +33,12 @@ def fields_read(step: Step, spec: ExperimentSpec | None) -> Fields:
 
 
 def _purposes(step: Step) -> Purposes:
-    """Return what a step reads the spec for, with its options, as far as it decides the result."""
+    """Return the purposes for which a step reads the spec with its options, as far as they change the result."""
     return TASKS[step.task_name].reads | step.kind.reads_by_option(step.task)
 
 
 def fields_read_by_version_1(step: Step, spec: ExperimentSpec | None) -> Fields:
-    """Return the fields that version 1 of the fingerprint has of a step."""
+    """Return the fields of a step that version 1 of the fingerprint covers."""
     fields, purposes = fields_read(step, spec), _purposes(step)
     if Purpose.TRAINING in purposes:
         return fields | SHUFFLING
@@ -48,13 +48,13 @@ def fields_read_by_version_1(step: Step, spec: ExperimentSpec | None) -> Fields:
 
 
 def calibrates_on_images(step: Step) -> bool:
-    """Return whether a step calibrates on images that it draws from a directory."""
+    """Return whether a step calibrates on images from a directory."""
     purposes = _purposes(step)
     return Purpose.CALIBRATION in purposes and Purpose.CALIBRATION_RECORDS not in purposes
 
 
 def _without_effect(spec: ExperimentSpec, *, best: bool) -> Fields:
-    """Return fields that others switch off: numEpochs wins over totalSteps, a warm-up of 0 steps has no rate, ..."""
+    """Return fields that other fields disable: numEpochs overrides totalSteps, 0 warm-up steps need no rate, ..."""
     off: set[str] = set()
     if spec.num_epochs:
         off.add("total_steps")

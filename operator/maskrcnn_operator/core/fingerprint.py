@@ -1,25 +1,25 @@
-"""Fingerprints: what the result of a step depends on, as a hash.
+"""Fingerprints: hashes of everything on which the result of a step depends.
 
 A fingerprint is SHA-256 over canonical JSON (sorted keys, no spaces, ASCII, floats as Python's shortest form), cut to
-32 hex digits, with the version of the algorithm as suffix, such as ``-v2``. The JSON object has these members, each
-left out where it is empty:
+32 hex digits, with the version of the algorithm as suffix, such as ``-v2``. The JSON object has these members, without
+those that are empty:
 
 * ``version``: 2, from version 2 on;
 * ``task``: the task's name;
-* ``fields``: the task's own fields, those equal to their default left out;
+* ``fields``: the task's own fields, without those equal to their default;
 * ``experiment``: the fields of the merged spec that the task reads (:mod:`maskrcnn_operator.core.fields_read`),
-  converted by type, those equal to their default left out; paths as the manifest has them. Version 2 differs from
-  version 1 in this member alone: it has no ``shuffleBufferSize``, and of an INT8 calibration the seed and, where it
-  draws records, their pattern;
-* ``processes``: the number of training processes, where it is not 1;
+  converted by type, without those equal to their default; paths as in the manifest. Only this member differs between
+  versions 1 and 2: version 2 has no ``shuffleBufferSize``, and for an INT8 calibration it has the seed and, with
+  records, their pattern;
+* ``processes``: the number of training processes if it is not 1;
 * ``revision``: the step's revision;
-* ``key``: true where the result is written encrypted;
+* ``key``: true if the result is encrypted;
 * ``modelPath``: the model file that the step names;
-* ``data`` and ``model``: fingerprints (without suffix) of the steps whose results it consumes.
+* ``data`` and ``model``: fingerprints (without suffix) of the steps whose results it uses.
 
-The image, resources, pod overrides, retries and the operator's own defaults are not in it: an upgrade trains nothing
-again. No version is ever changed: a recorded fingerprint is compared with the one that its own version finds in the
-current spec (:class:`maskrcnn_operator.core.desired.DesiredState`).
+The image, resources, pod overrides, retries, and the operator's own defaults are not part of it, so an upgrade does not
+repeat a training. A version never changes: a recorded fingerprint is compared with the fingerprint of the current spec
+by the same version (:class:`maskrcnn_operator.core.desired.DesiredState`).
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ CURRENT_VERSION = "v2"
 
 @dataclass(frozen=True)
 class FingerprintInput:
-    """Input of the algorithm: everything that a version of it may read of one step.
+    """Input of the algorithm: everything that any version reads of one step.
 
     Attributes:
-        step: the step as the manifest has it.
-        spec: its merged spec, without the path of another step's model; None for tasks without one.
+        step: the step as in the manifest.
+        spec: merged spec, without the path of another step's model; None for tasks that read none.
         key: whether an encryption key is used.
-        data: fingerprints, without suffix, of the conversions that it reads, by step name.
-        model: fingerprint, without suffix, of the step whose model it takes.
-        model_use: how it takes that model.
+        data: fingerprints, without suffix, of the conversions whose records it reads, by step name.
+        model: fingerprint, without suffix, of the step whose model it uses.
+        model_use: how it uses that model.
     """
 
     step: Step
@@ -77,12 +77,12 @@ def _version_2(item: FingerprintInput) -> str:
     return _digest({"version": 2, **_content(item, fields_read(item.step, item.spec))})
 
 
-def _content(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
+def _content(item: FingerprintInput, read: Fields) -> dict[str, Any]:
     step = item.step
     return {
         "task": step.task_name.value,
         "fields": _task_fields(step),
-        "experiment": _spec_fields(item, wanted),
+        "experiment": _spec_fields(item, read),
         "processes": step.processes if step.processes > 1 else None,
         "revision": step.revision,
         "key": item.key and step.kind.makes_model is not None,
@@ -104,19 +104,20 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 ALGORITHMS: Mapping[str, Callable[[FingerprintInput], str]] = {"v1": _version_1, "v2": _version_2}
-"""Every version that is still recognised; none is ever changed or removed within an API version."""
+"""All versions that are recognized; none is changed or removed within an API version."""
 
 
 @dataclass(frozen=True)
 class StepFingerprints:
-    """Fingerprints of one step as the spec is now.
+    """Fingerprints of one step in the current spec.
 
     Attributes:
-        by_version: by each version; the steps whose results it consumes count by the same version.
-        older: by version 1; where that lacks what the step reads, by version 2 over the version 1 of the steps whose
-            results it consumes.
-        lasting: whether every edit that changes ``older`` changes ``newest`` too.
-        consumed: names of the steps whose results it consumes.
+        by_version: fingerprint by each version, computed from fingerprints of the same version of the steps whose
+            results it uses.
+        older: fingerprint by version 1. If version 1 does not cover everything that the step reads, fingerprint by
+            version 2, computed from fingerprints by version 1 of the steps whose results it uses.
+        lasting: whether every edit that changes ``older`` also changes ``newest``.
+        consumed: names of the steps whose results it uses.
     """
 
     by_version: Mapping[str, str]
@@ -126,7 +127,7 @@ class StepFingerprints:
 
     @property
     def newest(self) -> str:
-        """The fingerprint by the current version."""
+        """Return the fingerprint by the current version."""
         return self.by_version[CURRENT_VERSION]
 
 
@@ -136,8 +137,9 @@ def fingerprints(
     """Return the fingerprints of every step, by name.
 
     Args:
-        graph: without problems.
-        specs: the merged spec of each step (see :func:`maskrcnn_operator.core.merge.merge_step`).
+        experiment: with a valid spec.
+        graph: graph of its steps, without problems.
+        specs: merged spec of each step (see :func:`maskrcnn_operator.core.merge.merge_step`).
     """
     found: dict[str, StepFingerprints] = {}
     for name in graph.topological_order():
@@ -167,14 +169,14 @@ def fingerprints(
 
 
 def lacks_what_it_reads(step: Step, fingerprint: str) -> bool:
-    """Return whether a fingerprint does not cover all that a step reads: version 1 of a calibration on images."""
+    """Return whether a fingerprint does not cover all inputs of a step: version 1 of a calibration on images."""
     return fingerprint.endswith("-v1") and calibrates_on_images(step)
 
 
 def _consumed(
     experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, spec: ExperimentSpec | None
 ) -> tuple[str, ...]:
-    """Return the steps that run before it and into whose results directory a path that the task reads points."""
+    """Return the earlier steps in whose results directory a path that the task reads lies."""
     before = graph.ancestors(step.name)
     paths = _paths_read(step, spec)
     return tuple(
@@ -198,7 +200,7 @@ def _task_fields(step: Step) -> dict[str, Any]:
     return {name: value for name, value in _without_defaults(step.task).items() if name not in unimportant}
 
 
-def _spec_fields(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
+def _spec_fields(item: FingerprintInput, read: Fields) -> dict[str, Any]:
     spec = item.spec
     if spec is None:
         return {}
@@ -209,7 +211,7 @@ def _spec_fields(item: FingerprintInput, wanted: Fields) -> dict[str, Any]:
         ("maskrcnn_config.", spec.maskrcnn_config),
     ):
         for name, value in _without_defaults(model).items():
-            if part + name in wanted:
+            if part + name in read:
                 fields[part + name] = value
     if not (fields.get("checkpoint") or fields.get("pruned_model_path") or item.model):
         fields.pop("skip_checkpoint_variables", None)

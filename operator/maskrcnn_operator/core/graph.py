@@ -1,4 +1,4 @@
-"""Graph of the steps: data, models and the user's own order."""
+"""Graph of the steps: which step needs the data or the model of another, or must run after it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from maskrcnn_operator.api.task_kinds import (
 
 
 class ModelUse(StrEnum):
-    """Use of another step's model."""
+    """Way in which a step gets the model of another step."""
 
     ARGUMENT = "model"
     PRUNED_MODEL_PATH = "prunedModelPath"
@@ -31,15 +31,15 @@ class ModelUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepNode:
-    """Needs of one step.
+    """Step in the graph, with the steps that it needs.
 
     Attributes:
-        name: the step.
-        index: its position in the spec.
-        data: the steps whose records it waits for, in the order of the spec.
-        model: the step whose model it takes, or None.
-        model_use: how it takes that model, None without one.
-        after: the steps that ``dependsOn`` names.
+        name: name of the step.
+        index: position in the spec, from 0.
+        data: steps whose records it needs, in the order of the spec.
+        model: step whose model it uses, or None.
+        model_use: how it gets that model; None without a model.
+        after: steps that ``dependsOn`` names.
     """
 
     name: str
@@ -51,19 +51,19 @@ class StepNode:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Every step that must have succeeded before this one starts, each once."""
+        """Return all steps that must succeed before this one starts, each once."""
         return tuple(dict.fromkeys((*self.data, *((self.model,) if self.model else ()), *self.after)))
 
 
 @dataclass(frozen=True)
 class StepGraph:
-    """The steps in the order of the spec, and what is wrong between them."""
+    """Steps by name in the order of the spec, and the problems between them."""
 
     nodes: Mapping[str, StepNode]
     problems: tuple[ManifestProblem, ...] = ()
 
     def ancestors(self, name: str) -> frozenset[str]:
-        """Return every step that ``name`` needs, directly or through others."""
+        """Return all steps that ``name`` needs, directly or indirectly."""
         return self._ancestors.get(name, frozenset())
 
     @cached_property
@@ -82,12 +82,12 @@ class StepGraph:
         return frozenset(found)
 
     def topological_order(self) -> tuple[str, ...]:
-        """Return the steps, each after those that it needs; only for a graph without problems."""
+        """Return the steps so that each follows those that it needs; only for a graph without problems."""
         return tuple(TopologicalSorter({node.name: node.needs for node in self.nodes.values()}).static_order())
 
 
 def build_graph(experiment: MaskRCNNExperiment) -> StepGraph:
-    """Return the graph of an experiment's steps; its problems name the field, nothing is raised."""
+    """Return the graph of an experiment's steps, with all problems between them; never raises for a spec."""
     steps = experiment.spec.steps
     problems = list(_name_problems(steps))
     if problems:
@@ -121,7 +121,7 @@ def _name_problems(steps: tuple[Step, ...]) -> Iterator[ManifestProblem]:
         if step.name in first:
             yield ManifestProblem(
                 f"spec.steps[{index}].name",
-                f"{step.name} is the name of spec.steps[{first[step.name]}] too: every step needs its own",
+                f"found {step.name}, which is also the name of spec.steps[{first[step.name]}]; names must be unique",
             )
         first.setdefault(step.name, index)
 
@@ -131,8 +131,8 @@ def _size_problems(index: int, step: Step) -> Iterator[ManifestProblem]:
         if value > 1 and step.task_name not in SEVERAL_PROCESSES:
             yield ManifestProblem(
                 f"spec.steps[{index}].{name}",
-                f"{value} is for {in_words(SEVERAL_PROCESSES, 'and')} steps only: leave it out of this step "
-                f"({step.task_name.value})",
+                f"found {value}, but only {in_words(SEVERAL_PROCESSES, 'and')} steps can have more than 1; leave it "
+                f"out of this {step.task_name.value} step",
             )
 
 
@@ -140,7 +140,8 @@ def _depends_on_steps_that_exist(field: str, step: Step, by_name: Mapping[str, S
     for position, name in enumerate(step.depends_on):
         if name not in by_name:
             yield ManifestProblem(
-                f"{field}.dependsOn[{position}]", f"no step is called {name}; there are {_list(by_name)}"
+                f"{field}.dependsOn[{position}]",
+                f"found {name}, but there is no such step; the steps are {_list(by_name)}",
             )
 
 
@@ -148,12 +149,14 @@ def _takes_its_model_from_a_step_that_exists(
     field: str, step: Step, by_name: Mapping[str, Step]
 ) -> Iterator[ManifestProblem]:
     if step.model_from is not None and step.model_from not in by_name:
-        yield ManifestProblem(f"{field}.modelFrom", f"no step is called {step.model_from}; there are {_list(by_name)}")
+        yield ManifestProblem(
+            f"{field}.modelFrom", f"found {step.model_from}, but there is no such step; the steps are {_list(by_name)}"
+        )
 
 
 def _names_one_model(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
     if step.model_from is not None and step.model_path is not None:
-        yield ManifestProblem(f"{field}.modelPath", "modelFrom is given too: one of the two says which model is used")
+        yield ManifestProblem(f"{field}.modelPath", "modelFrom is also given; leave out one of the two")
 
 
 def _names_a_model_only_where_one_is_used(field: str, step: Step, _: Mapping[str, Step]) -> Iterator[ManifestProblem]:
@@ -178,7 +181,7 @@ def _names_its_weights_once(field: str, step: Step, _: Mapping[str, Step]) -> It
         return
     for attribute, name in (("checkpoint", "checkpoint"), ("pruned_model_path", "prunedModelPath")):
         if getattr(step.experiment, attribute):
-            yield ManifestProblem(f"{field}.experiment.{name}", "modelFrom says already where the weights come from")
+            yield ManifestProblem(f"{field}.experiment.{name}", "modelFrom is also given; leave out one of the two")
 
 
 _REFERENCE_CHECKS = (
@@ -189,7 +192,7 @@ _REFERENCE_CHECKS = (
     _names_a_file_where_its_task_reads_it,
     _names_its_weights_once,
 )
-"""Checks of what one step refers to, in the order of their problems."""
+"""Checks of the references of one step; problems are reported in this order."""
 
 
 def _reference_problems(index: int, step: Step, by_name: Mapping[str, Step]) -> Iterator[ManifestProblem]:
@@ -220,8 +223,8 @@ def _model_problems(
     if step.kind.needs_model_argument and model is None and step.model_path is None:
         yield ManifestProblem(
             f"{field}.modelFrom",
-            f"step {step.name} needs a model: no {in_words(NEXT_MODEL_MAKERS)} step stands before it; put one there, "
-            "or give modelFrom (a step) or modelPath (a file)",
+            f"step {step.name} needs a model, but no {in_words(NEXT_MODEL_MAKERS)} step precedes it; add one before "
+            "it, or set modelFrom (a step) or modelPath (a file)",
         )
         return
     if model is None:
@@ -229,19 +232,19 @@ def _model_problems(
     made = by_name[model].kind.makes_model
     where = f"{field}.modelFrom" if step.model_from else field
     if made is None:
-        yield ManifestProblem(where, f"step {model} makes no model: name {a_step_of(MODEL_MAKERS)}")
+        yield ManifestProblem(where, f"step {model} makes no model; name {a_step_of(MODEL_MAKERS)}")
     elif made in step.kind.uses_models:
         return
     elif made is Model.PRUNED:
         yield ManifestProblem(
             where,
-            f"step {step.name} would use the pruned model of step {model}, which must be retrained first: put "
-            f"{a_step_of(TRAINED_MODEL_MAKERS)} between the two, or name another with modelFrom",
+            f"step {step.name} would use the pruned model of step {model}, which must be retrained first; add "
+            f"{a_step_of(TRAINED_MODEL_MAKERS)} between the two, or name another step with modelFrom",
         )
     else:
         yield ManifestProblem(
             where,
-            f"step {model} exports a model, which {step.task_name.value} cannot read: name "
+            f"{step.task_name.value} cannot read the exported model of step {model}; name "
             f"{a_step_of(TRAINED_MODEL_MAKERS)}",
         )
 
@@ -253,7 +256,7 @@ def _validation_problems(steps: tuple[Step, ...]) -> Iterator[ManifestProblem]:
             if first is not None:
                 yield ManifestProblem(
                     f"spec.steps[{index}].{step.task_name.value}.split",
-                    f"step {steps[first].name} converts the val set already: at most one step has split val",
+                    f"step {steps[first].name} already converts the val set; only one step can have split: val",
                 )
             first = index if first is None else first
 
@@ -262,12 +265,12 @@ def _cycle_problems(nodes: Mapping[str, StepNode]) -> Iterator[ManifestProblem]:
     try:
         TopologicalSorter({node.name: node.needs for node in nodes.values()}).prepare()
     except CycleError as error:
-        # CycleError lists each step after one that it feeds
+        # CycleError lists each step after a step that needs it
         cycle = list(reversed(error.args[1]))
         node = nodes[cycle[0]]
         field = "dependsOn" if cycle[1] in node.after else "modelFrom"
         yield ManifestProblem(
-            f"spec.steps[{node.index}].{field}", f"the steps wait for each other: {' needs '.join(cycle)}"
+            f"spec.steps[{node.index}].{field}", f"steps wait for each other: {' needs '.join(cycle)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The experiment spec as one step sees it: the step's own fields over the experiment's, missing paths filled in."""
+"""Experiment spec of one step: the step's fields override the experiment's, and missing paths are filled in."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _FILE_NAMES = tuple((name, dotted(("data_config", name))) for name in FILE_FIELD
 
 @dataclass(frozen=True)
 class MergedStep:
-    """A step with the spec that it runs with.
+    """Merged spec of a step, or its problems.
 
     Attributes:
-        spec: the merged spec, data paths filled in; the path of a model that another step makes is not in it yet (see
-            :func:`with_model`). None where it is invalid, and for tasks that read no spec.
-        problems: what is wrong with it, naming step and field.
+        spec: merged spec with data paths filled in, but without the path of another step's model (see
+            :func:`with_model`). None if it is invalid, and for tasks that read no spec.
+        problems: problems of the spec; each names the step and the field.
     """
 
     spec: ExperimentSpec | None
@@ -44,7 +44,7 @@ class MergedStep:
 
 
 def results_directory(experiment: str, step: str) -> str:
-    """Return the directory that a step writes to, as every pod sees it."""
+    """Return the path of a step's results directory, as every pod sees it."""
     return f"{WORKSPACE_MOUNT}/{experiment}/{step}"
 
 
@@ -54,7 +54,7 @@ def records_pattern(experiment: str, step: str, records: Records) -> str:
 
 
 def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> MergedStep:
-    """Return the spec that the step ``name`` runs with, checked as the trainer checks it."""
+    """Return the merged spec of the step ``name``, checked by the trainer's rules."""
     step, node = experiment.step(name), graph.nodes[name]
     if not step.kind.reads_spec:
         return MergedStep(None)
@@ -77,7 +77,7 @@ def merge_step(experiment: MaskRCNNExperiment, graph: StepGraph, name: str) -> M
 
 
 def with_model(spec: ExperimentSpec, node: StepNode, model_path: str | None) -> ExperimentSpec:
-    """Return the spec with the path of another step's model, where the task reads it from the spec."""
+    """Return the spec with the path of another step's model if the task reads it from the spec."""
     if node.model_use is ModelUse.PRUNED_MODEL_PATH:
         return spec.model_copy(update={"pruned_model_path": model_path})
     if node.model_use is ModelUse.CHECKPOINT:
@@ -86,7 +86,7 @@ def with_model(spec: ExperimentSpec, node: StepNode, model_path: str | None) -> 
 
 
 def _given(part: Any) -> dict[str, Any]:
-    # what is a default stays out: it would otherwise count as given
+    # without defaults, which would count as given
     dumped: dict[str, Any] = part.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
     return dumped
 
@@ -98,7 +98,7 @@ def _with_data(spec: ExperimentSpec, experiment: MaskRCNNExperiment, graph: Step
     annotations = None
     for name in graph.nodes[step.name].data:
         records = experiment.step(name).records
-        assert records is not None  # noqa: S101 - the graph takes data from such steps alone
+        assert records is not None  # noqa: S101 - the graph takes data only from such steps
         patterns[records.split].append(records_pattern(experiment.name, name, records))
         if records.split == "val":
             annotations = records.annotations_file
@@ -112,7 +112,7 @@ def _with_data(spec: ExperimentSpec, experiment: MaskRCNNExperiment, graph: Step
 
 
 def _without_model(spec: ExperimentSpec, node: StepNode) -> ExperimentSpec:
-    """Return the spec without the experiment's model, where the graph gives the step another."""
+    """Return the spec without the experiment's model if the step uses the model of another step."""
     if node.model_use in (ModelUse.PRUNED_MODEL_PATH, ModelUse.CHECKPOINT):
         return spec.model_copy(update=dict.fromkeys(MODEL_FIELDS))
     return spec
@@ -135,15 +135,15 @@ def _path_problems(spec: ExperimentSpec, field: str, step: Step) -> list[Manifes
             problems.append(
                 ManifestProblem(
                     f"{field}.{camel}",
-                    f"step {step.name} needs it: give it in spec.experiment, or put "
-                    f"{a_step_of(RECORD_MAKERS)} (split {'train' if name == TRAINING_RECORDS else 'val'}) before",
+                    f"required by step {step.name}: set it in spec.experiment, or add {a_step_of(RECORD_MAKERS)} "
+                    f"(split: {'train' if name == TRAINING_RECORDS else 'val'}) before this step",
                 )
             )
     return problems
 
 
 def _changes(step: Step, path: str) -> bool:
-    """Return whether the step's own experiment gives a field, by its dotted camelCase name."""
+    """Return whether the step's own experiment gives a field; ``path`` is its dotted camelCase name."""
     part: Any = {} if step.experiment is None else _given(step.experiment)
     for name in path.split("."):
         part = part.get(name) if isinstance(part, dict) else None
@@ -151,7 +151,7 @@ def _changes(step: Step, path: str) -> bool:
 
 
 def spec_paths(spec: ExperimentSpec) -> Mapping[str, str]:
-    """Return the file paths of a spec that are set, by camelCase field; patterns as they are, commas and all."""
+    """Return the file paths that a spec gives, by camelCase field; patterns are not split at commas."""
     found = {camel: getattr(spec, name) for name, camel in _MODEL_NAMES}
     found |= {camel: getattr(spec.data_config, name) for name, camel in _FILE_NAMES}
     return {field: value for field, value in found.items() if value}
@@ -162,12 +162,12 @@ def _parts(field: str, value: str) -> list[str]:
 
 
 def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
-    """Return whether a path or pattern (comma-separated ones too) points into the results directory of a step."""
-    wanted = _segments(results_directory(experiment, step))
+    """Return whether a path, or one of comma-separated patterns, lies in the results directory of a step."""
+    directory = _segments(results_directory(experiment, step))
     for part in pattern.split(","):
         found = _segments(part.strip())
-        if len(found) >= len(wanted) and all(
-            fnmatch.fnmatchcase(have, glob) for have, glob in zip(wanted, found, strict=False)
+        if len(found) >= len(directory) and all(
+            fnmatch.fnmatchcase(have, glob) for have, glob in zip(directory, found, strict=False)
         ):
             return True
     return False
@@ -175,5 +175,5 @@ def names_directory_of(pattern: str, experiment: str, step: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _segments(path: str) -> tuple[str, ...]:
-    """Return the parts of an absolute path, its root first; doubled slashes and dots do not count."""
+    """Return the parts of an absolute path, the root first, without empty parts and dots."""
     return ("/" if path.startswith("/") else "", *(part for part in path.split("/") if part not in ("", ".")))

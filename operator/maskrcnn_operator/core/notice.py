@@ -1,7 +1,7 @@
-"""Conditions that are written alone, where the steps must stay as they are stored.
+"""Conditions that are written without the steps, which must stay as they are stored.
 
-They are JSON as the API server shows it: conditions of other writers, and values that a later release has added, are
-kept as they are.
+They are JSON objects as the API server returns them, so that conditions of other writers, and values from a later
+release, are kept unchanged.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.status import ConditionType, format_time
 
 MESSAGE_LENGTH = 1024
-"""Characters of a notice: an answer may repeat the whole object, and the status has little room left."""
+"""Maximum length in characters: an error may repeat the whole object, and the status may have little room left."""
 
 RawCondition = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Reason and message for a status that does not follow.
+    """Reason and message why the status cannot be brought up to date.
 
     Attributes:
-        stalled: whether it takes a change by a person; else the operator keeps trying.
+        reason: reason of the conditions.
+        message: message of the conditions.
+        stalled: whether a user must act; otherwise the operator keeps trying.
     """
 
     reason: Reason
@@ -34,19 +36,19 @@ class Notice:
 
 
 def notice(reason: Reason, message: str, *, stalled: bool) -> Notice:
-    """Return a notice whose message is cleaned and cut, whatever an answer was made of."""
+    """Return a notice with its message cleaned and cut to MESSAGE_LENGTH characters."""
     return Notice(reason, cleaned(message), stalled)
 
 
 def cleaned(message: str) -> str:
-    """Return a text without control characters and lone surrogates, at most MESSAGE_LENGTH characters long."""
+    """Return a text without control characters and lone surrogates, cut to MESSAGE_LENGTH characters."""
     readable = message.encode("utf-8", "replace").decode("utf-8")
     readable = " ".join("".join(sign if sign.isprintable() else " " for sign in readable).split())
     return readable if len(readable) <= MESSAGE_LENGTH else readable[: MESSAGE_LENGTH - 3] + "..."
 
 
 def raw_conditions(experiment: Mapping[str, Any]) -> tuple[RawCondition, ...]:
-    """Return the conditions of an object as it is stored; none where they are not a list of objects."""
+    """Return the conditions of an object as it is stored; empty if they are not a list."""
     status = experiment.get("status")
     found = status.get("conditions") if isinstance(status, Mapping) else None
     return tuple(item for item in found if isinstance(item, Mapping)) if isinstance(found, list) else ()
@@ -55,25 +57,25 @@ def raw_conditions(experiment: Mapping[str, Any]) -> tuple[RawCondition, ...]:
 def with_notice(
     before: Sequence[RawCondition], found: Notice, generation: int, now: datetime
 ) -> tuple[RawCondition, ...]:
-    """Return the conditions with a notice in them; equal to ``before`` where it is in them.
+    """Return the conditions with a notice added; equal to ``before`` if they already have it.
 
-    Stalled (or Reconciling, while the operator keeps trying) is True and Ready has the reason. Ready stays True where
-    it is and the operator keeps trying: what has succeeded has succeeded. Succeeded, Suspended and the conditions of
-    other writers stay as they are.
+    Stalled (or Reconciling, while the operator keeps trying) becomes True, and Ready has the same reason. A Ready that
+    is True stays unchanged while the operator keeps trying. Succeeded, Suspended, and the conditions of other writers
+    are not changed.
     """
     conditions = {str(condition.get("type")): condition for condition in before}
     ready = conditions.get(ConditionType.READY, {}).get("status")
-    wanted: dict[ConditionType, str] = {}
+    expected: dict[ConditionType, str] = {}
     if found.stalled:
         conditions.pop(ConditionType.RECONCILING, None)
-        wanted = {ConditionType.STALLED: "True", ConditionType.READY: "False"}
+        expected = {ConditionType.STALLED: "True", ConditionType.READY: "False"}
     else:
-        wanted[ConditionType.RECONCILING] = "True"
+        expected[ConditionType.RECONCILING] = "True"
         if ready != "True":
-            wanted[ConditionType.READY] = str(ready or "Unknown")
+            expected[ConditionType.READY] = str(ready or "Unknown")
     if ConditionType.SUCCEEDED not in conditions:
-        wanted[ConditionType.SUCCEEDED] = "Unknown"
-    for kind, status in wanted.items():
+        expected[ConditionType.SUCCEEDED] = "Unknown"
+    for kind, status in expected.items():
         conditions[kind.value] = {
             "type": kind.value,
             "status": status,
@@ -86,7 +88,7 @@ def with_notice(
 
 
 def _since(before: RawCondition | None, status: str, now: datetime) -> str:
-    """Return when a condition got its status, as Kubernetes writes times."""
+    """Return the time at which a condition got its status, as Kubernetes writes times."""
     same = before is not None and before.get("status") == status
     since = before.get("lastTransitionTime") if before is not None and same else None
     return str(since or format_time(now))

@@ -1,8 +1,8 @@
-"""Inputs of tasks that lie where a step of the same experiment writes.
+"""Inputs of tasks that overlap with the results directory of a step of the same experiment.
 
-A step's results directory is moved aside when its fingerprint changes, and its old results are deleted in the end. What
-a task reads may therefore stand in the directory of a step that runs before it, but of no other. The directory of a
-step that was removed from the spec is the user's.
+A step's results directory is moved aside when its fingerprint changes, and old results are deleted later. Therefore a
+task may read from the directory of a step that runs before it, but not from that of another step. The directory of a
+step that was removed from the spec belongs to the user.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from maskrcnn_operator.core.merge import results_directory
 from maskrcnn_trainer.spec.errors import dotted
 
 _OLDER = re.compile(r"(?P<step>.+)\.(?!(?:19|20)\d{6}$)[0-9a-f]{8}(?:\.\d+)?")
-"""Name of a directory that holds older results of a step. Eight digits that may be a date are the user's."""
+"""Name of a directory with older results of a step. A name with eight digits that may be a date is the user's."""
 
 
 @dataclass(frozen=True)
 class InputPath:
-    """A path that a task reads.
+    """Path that a task reads.
 
     Attributes:
-        field: where the user has written it.
-        path: an absolute path of a file or directory, or a glob pattern.
+        field: field in which the user gave it.
+        path: absolute path of a file or directory, or a glob pattern.
         pattern: whether it is a pattern.
     """
 
@@ -42,10 +42,11 @@ class InputPath:
 
 
 def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, tuple[ManifestProblem, ...]]:
-    """Return by step what is wrong with its inputs; only steps with a problem are in it.
+    """Return the problems of the inputs of each step that has any, by step name.
 
     Args:
-        graph: without problems.
+        experiment: with a valid spec.
+        graph: graph of its steps, without problems.
     """
     found: dict[str, tuple[ManifestProblem, ...]] = {}
     for step in experiment.spec.steps:
@@ -60,7 +61,7 @@ def overlaps(experiment: MaskRCNNExperiment, graph: StepGraph) -> Mapping[str, t
 
 
 def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> Iterator[InputPath]:
-    """Return the paths that a step reads and that a user has written."""
+    """Yield the paths that a step reads, if the user gave them."""
     node = graph.nodes[step.name]
     field = f"spec.steps[{node.index}]"
     if step.model_path:
@@ -76,7 +77,7 @@ def inputs_of(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step) -> I
 
 
 def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tuple[str, ...]) -> list[InputPath]:
-    """Return a field of the merged spec as the step or the experiment gives it, a pattern for each of its parts."""
+    """Return the paths in a field of the merged spec, as the step or the experiment gives it; patterns are split."""
     specs: dict[str, Any] = {f"{step_field}.experiment": step.experiment, "spec.experiment": experiment.spec.experiment}
     for where, spec in specs.items():
         value: Any = functools.reduce(lambda part, name: getattr(part, name, None), path, spec)
@@ -89,7 +90,7 @@ def _given(experiment: MaskRCNNExperiment, step: Step, step_field: str, path: tu
 
 
 def _filled(experiment: MaskRCNNExperiment, graph: StepGraph, step: Step, name: str) -> list[InputPath]:
-    """Return what stands for a field that is not given; records of steps before are never a problem."""
+    """Return the paths filled in for an absent field, without records of earlier steps, which never overlap."""
     if name != VALIDATION_ANNOTATIONS:
         return []
     return [
@@ -120,28 +121,28 @@ def _problem(given: InputPath, experiment: MaskRCNNExperiment, graph: StepGraph,
                 f"moved or deleted: {_remedy(relation, step, other, graph)}",
             )
     older = _OLDER.fullmatch(parts[len(home)]) if len(parts) > len(home) and parts[: len(home)] == home else None
-    # what a step reads itself, such as a checkpoint of its own, keeps the directory from being deleted
+    # a directory from which its own step reads, for example a checkpoint, is not deleted
     if older is None or older["step"] == step.name or older["step"] not in graph.nodes:
         return None
     index = graph.nodes[older["step"]].index
     return ManifestProblem(
         given.field,
         f"{given.path} lies in older results of step {older['step']} (spec.steps[{index}].name), which are deleted "
-        "when that step changes again: copy what is read elsewhere",
+        "when that step changes again: copy the files to another directory",
     )
 
 
 def _remedy(relation: str, step: Step, other: Step, graph: StepGraph) -> str:
     if relation == "contains":
-        return "name a directory without it"
+        return "use a directory without it"
     if other is step or step.name in graph.ancestors(other.name):
-        return "name another path, or rename the step"
-    return "name another path, rename that step, or add it to dependsOn"
+        return "use another path, or rename the step"
+    return "use another path, rename that step, or add it to dependsOn"
 
 
 @functools.lru_cache(maxsize=4096)
 def _parts(path: str) -> tuple[str, ...]:
-    """Return the parts of an absolute path; doubled slashes, ``.`` and ``..`` do not count."""
+    """Return the parts of an absolute path, with empty parts, ``.``, and ``..`` resolved."""
     return tuple(part for part in posixpath.normpath(path).split("/") if part)
 
 
@@ -151,7 +152,7 @@ def _one_begins_with_the_other(one: tuple[str, ...], other: tuple[str, ...]) -> 
 
 
 def _may_match_in(pattern: tuple[str, ...], directory: tuple[str, ...]) -> bool:
-    """Return whether a pattern may match a directory, or something in it."""
+    """Return whether a pattern may match a directory, or a path in it."""
     for position, part in enumerate(directory):
         if position >= len(pattern):
             return False

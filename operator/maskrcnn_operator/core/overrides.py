@@ -1,4 +1,4 @@
-"""Overrides of a step's pods: the step's own over those of the experiment."""
+"""Overrides of a step's pods: those of the experiment, overridden by the step's own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _LIST_KEYS: Mapping[str, str] = {
     "volumes": "name",
     "volume_mounts": "mountPath",
 }
-"""Lists whose entries are merged, and by what."""
+"""Lists whose entries are merged, and the field by which they are."""
 _MAPS = frozenset({"node_selector", "labels", "annotations"})
-"""Maps that are merged by key. What is in neither table replaces; affinity does, since its parts only make sense
-together."""
+"""Maps that are merged by key.
+
+Fields in neither table replace those of the experiment; so does affinity, whose parts belong together.
+"""
 
 
 def overrides_of(experiment: MaskRCNNExperiment, step: Step) -> PodOverrides:
-    """Return the overrides of a step's pods: what the step gives wins, and what it doesn't give is the experiment's."""
+    """Return the overrides of a step's pods: the step's fields, and the experiment's where the step gives none."""
     whole, own = experiment.spec.pod_overrides, step.pod_overrides
     if own is None:
         return whole
@@ -34,12 +36,12 @@ def overrides_of(experiment: MaskRCNNExperiment, step: Step) -> PodOverrides:
 
 
 def problems_of_overrides(experiment: MaskRCNNExperiment) -> tuple[ManifestProblem, ...]:
-    """Return the steps whose annotations, merged with those of the experiment, are more than a pod takes."""
+    """Return a problem for each step whose annotations, merged with the experiment's, are too large for a pod."""
     found = []
     for index, step in enumerate(experiment.spec.steps):
         size = annotation_bytes(overrides_of(experiment, step).annotations) if step.pod_overrides else 0
         if size > ANNOTATION_BYTES:
-            text = f"{size} bytes with those of spec.podOverrides: at most {ANNOTATION_BYTES} in all fit on a pod"
+            text = f"found {size} bytes, with those of spec.podOverrides; a pod takes at most {ANNOTATION_BYTES}"
             found.append(ManifestProblem(f"spec.steps[{index}].podOverrides.annotations", text))
     return tuple(found)
 
@@ -56,7 +58,7 @@ def _merged(name: str, whole: Any, own: Any) -> Any:
 
 def _key(name: str) -> Callable[[Any], str | None]:
     def of(entry: Any) -> str | None:
-        # what Kubernetes defines may hold anything; without a key, an entry stands for itself
+        # an entry that Kubernetes defines may have any fields; one without the key is not merged
         found = getattr(entry, name) if isinstance(entry, BaseModel) else entry.get(name)
         return found if isinstance(found, str) else None
 
@@ -64,7 +66,7 @@ def _key(name: str) -> Callable[[Any], str | None]:
 
 
 def _by_key(whole: Iterable[Any], own: Iterable[Any], key: Callable[[Any], str | None]) -> tuple[Any, ...]:
-    """Return the entries of ``whole``, each replaced where ``own`` has its key, and then the others of ``own``."""
+    """Return the entries of ``whole``, each replaced if ``own`` has its key, and then the other entries of ``own``."""
     mine = {name: entry for entry in own if (name := key(entry)) is not None}
     kept = [mine.get(name, entry) if (name := key(entry)) is not None else entry for entry in whole]
     known = {key(entry) for entry in whole} - {None}

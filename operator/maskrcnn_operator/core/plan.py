@@ -1,4 +1,4 @@
-"""Input and output of a reconciliation: its context with the settings, and the plan."""
+"""Input and output of a reconciliation: the context, the settings, and the plan."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Settings:
 
     Attributes:
         default_image: trainer image of experiments that name none.
-        max_parallel_steps: how many steps may run at a time; None for any number.
-        workspace_shared: whether several nodes can mount the workspace; None where its claim is not there or could not
-            be read, and then nothing is started.
+        max_parallel_steps: maximum number of steps that run at a time; None for no limit.
+        workspace_shared: whether several nodes can mount the workspace; None if its claim does not exist or cannot be
+            read, in which case no step starts.
         queueing: whether a run of an experiment with a queue waits for admission.
         default_queue: LocalQueue of experiments without a queueName; empty for none.
-        keep_last_run: how long the last run of a step is kept once its result is in the status.
-        back_off_base, back_off_limit: first and longest wait before another attempt.
+        keep_last_run: time for which the last run of a step is kept after its result is in the status.
+        back_off_base, back_off_limit: shortest and longest wait before another attempt.
         run_name: name of an attempt's Job, by experiment, step and attempt.
     """
 
@@ -49,10 +49,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class StartRefusal:
-    """An attempt that its executor was to start and could not.
+    """Refusal of an attempt that an executor could not start.
 
     Attributes:
-        reason: NameTaken where an object of that name belongs to another controller or user, JobRefused where it is not
+        reason: NameTaken if another controller or user has an object of that name, JobRefused if the Job is not
             accepted.
         message: names the object, or what is wrong with it.
     """
@@ -69,12 +69,14 @@ class ReconcileContext:
     """Input of one reconciliation, the same for every policy and check.
 
     Attributes:
-        experiment: the spec as the user has written it, with the status as it was last written.
-        runs: every run of the experiment that exists.
-        desired: what follows from the spec alone.
-        now: aware, in whole seconds as times in the status are.
-        lingering: by step, what has its labels and has not ended although it belongs to no live run, in words.
-        refused: by step, attempts that an earlier plan was to start and that could not be.
+        experiment: spec as written by the user, with the status as last written.
+        runs: all existing runs of the experiment.
+        desired: desired state that follows from the spec.
+        now: aware, in whole seconds, like the times in the status.
+        settings: settings of the executor.
+        lingering: by step, description of pods or Jobs that have the step's labels and have not ended, but belong to no
+            live run.
+        refused: by step, refusals of attempts that an earlier plan was to start.
     """
 
     experiment: MaskRCNNExperiment
@@ -87,20 +89,20 @@ class ReconcileContext:
 
     @property
     def is_edited(self) -> bool:
-        """Whether the spec has changed since the status was written."""
+        """Return whether the spec has changed since the status was written."""
         return self.experiment.status.observed_generation != self.experiment.metadata.generation
 
     @cached_property
     def occupied(self) -> Mapping[str, str]:
-        """By step, what of it is alive: its live run, or pods that linger although its status has no run."""
+        """Return by step a description of what is still alive: its live run, or lingering pods without a run."""
         return {run.step: f"attempt {run.attempt}" for run in self.runs if run.live} | dict(self.lingering)
 
     @cached_property
     def held_back(self) -> frozenset[str]:
-        """Steps that must not start while something of others is alive.
+        """Return the steps that must not start while runs or pods of other steps are alive.
 
-        A run reads the results of what is upstream of it, whether or not the spec still has it run. A step that left
-        the spec may have read anything, so it holds back every other.
+        A run reads the results of its upstream steps, even if its step need not run by the current spec. A step that
+        left the spec may read any results, so no other step may start.
         """
         graph = self.desired.graph
         if any(name not in graph.nodes for name in self.occupied):
@@ -109,19 +111,23 @@ class ReconcileContext:
 
 
 Steps = Mapping[str, StepStatus]
-"""The steps of the spec by name, in its order."""
+"""Status of each step of the spec by name, in the order of the spec."""
 Policy = Callable[[ReconcileContext, Steps], Steps]
 
 
 @dataclass(frozen=True)
 class StartRun:
-    """An attempt to start.
+    """Attempt to start.
 
     Attributes:
-        spec: merged spec with every path in it, in the manifest's form; None for tasks that read none.
-        model_path: what the task takes with -m; None for tasks that take none.
-        template: hash of the fields of the spec that its Job is made of (:mod:`maskrcnn_operator.core.template`).
-        older_fingerprints: those by which older releases know the same results, oldest first.
+        step: name of the step.
+        attempt: number of the attempt, from 1.
+        fingerprint: fingerprint to record.
+        image: trainer image; None for a local process.
+        spec: merged spec with all paths, as in the manifest; None for tasks that read none.
+        model_path: model that the task takes with -m; None for tasks that take none.
+        template: hash of the fields of the spec that its Job is made from (:mod:`maskrcnn_operator.core.template`).
+        older_fingerprints: fingerprints of the same result in older releases, oldest first.
     """
 
     step: str
@@ -135,13 +141,13 @@ class StartRun:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """All fingerprints of the step, oldest first."""
+        """Return all fingerprints of the step, oldest first."""
         return (*self.older_fingerprints, self.fingerprint)
 
 
 @dataclass(frozen=True)
 class Event:
-    """Kubernetes Event to write once, when something has happened."""
+    """Kubernetes Event to write once."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -150,18 +156,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions in this order: start, write the status, drop the progress, write events, stop, forget, delete.
+    """Actions, in this order: start, write the status, drop the progress, write events, stop, forget, delete.
 
     Attributes:
-        status: the new status. Its progress belongs to another writer, and is only what that one has left.
-        start: attempts to start. Where one cannot be, the plan is dropped and made again with a :class:`StartRefusal`.
-        stop: live runs to stop; asking again does no harm.
-        forget: ended runs whose outcome is in ``status``: what is left of them may be removed.
-        events: to be written after the status is.
-        wake_at: when to look again even if nothing happens; None for never.
-        write_status: whether ``status``, its progress aside, differs from the one that the plan was made from.
-        drop_progress: whether the progress is to be removed; what it knew of a checkpoint is in ``status``.
-        delete_experiment: whether the time of ttlSecondsAfterFinished is over.
+        status: new status. Its progress is that of the former status, because another writer owns it.
+        start: attempts to start. If one cannot start, the plan is replaced by one made with a :class:`StartRefusal`.
+        stop: live runs to stop; repeating a request does no harm.
+        forget: ended runs whose outcome is in ``status``; their Jobs and pods may be removed.
+        events: events to write after the status.
+        wake_at: when to reconcile again even if nothing happens; None for never.
+        write_status: whether ``status``, apart from its progress, differs from the former status.
+        drop_progress: whether to remove the progress; its newest checkpoint is in ``status``.
+        delete_experiment: whether the time of ttlSecondsAfterFinished has passed.
     """
 
     status: ExperimentStatus

@@ -18,9 +18,9 @@ _ETA = re.compile(r"^(?:(\d{1,6}) days?, )?(\d{1,9}):(\d{2}):(\d{2})$", re.ASCII
 
 
 def progress_of(step: str, record: Mapping[str, Any], before: Progress | None, now: datetime) -> Progress | None:
-    """The progress after one more record; ``before`` where the record says nothing of it.
+    """Return the progress after one more record; ``before`` if the record has neither a step nor metrics.
 
-    Metrics of earlier records stay until a record gives the same ones anew. Nothing is raised, whatever a record holds.
+    Metrics of earlier records stay until a record has new values for them. Invalid values of a record are ignored.
     """
     done, total = whole_number(record.get(StatusKey.STEP)), whole_number(record.get(StatusKey.TOTAL_STEPS))
     metrics = {**_numbers(record.get(StatusKey.GRAPHICAL)), **_numbers(record.get(StatusKey.KPI))}
@@ -57,9 +57,9 @@ def _seconds(eta: str | None) -> int | None:
 
 
 def with_newest_checkpoint(step: StepStatus, run: Run | None, reported: Progress | None) -> StepStatus:
-    """Return the step with the largest known checkpoint; a newer one gives restarts and disruptions a new budget.
+    """Return the step with the newest known checkpoint; a newer one resets the counts of restarts and disruptions.
 
-    Reports are copied here because they are removed when the step ends.
+    The checkpoint of a report is copied because reports are removed when the step ends.
     """
     seen = [
         run.checkpoint_step if run else None,

@@ -1,7 +1,7 @@
-"""Readiness: what a pending step waits for, and why.
+"""Readiness: reasons why a pending step waits or fails instead of starting.
 
-Each check is one sentence about a pending step that may be true. :data:`CHECKS` has their order; the first that is true
-answers, and a step that none holds back starts.
+The name of each check is a sentence about a pending step. :data:`CHECKS` has their order. The first check that applies
+gives the reason to wait; if none applies, the step starts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from maskrcnn_operator.core.limits import deadline_that_is_over
 from maskrcnn_operator.core.plan import ReconcileContext, Settings, Steps
 
 LOOK_AGAIN = timedelta(seconds=30)
-"""How often a claim that does not exist is looked for; none of our watches shows when it comes."""
+"""Interval of checks for a claim that does not exist; no watch of the operator shows its creation."""
 
 
 class BackOff(Enum):
-    """Effect of a wait on the step's back-off, its ``nextAttemptTime``; one that is started lasts ``Wait.until``."""
+    """Effect of a wait on the step's back-off (``nextAttemptTime``): kept, ended, or started until ``Wait.until``."""
 
     KEPT = auto()
     ENDED = auto()
@@ -30,7 +30,7 @@ class BackOff(Enum):
 
 @dataclass(frozen=True)
 class Wait:
-    """Reason why a step does not start now; ``until`` where time alone changes that."""
+    """Reason why a step does not start now; ``until`` is set if the wait ends by time alone."""
 
     reason: str
     message: str
@@ -40,7 +40,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Never:
-    """Reason why a step can no longer start: it fails."""
+    """Reason why a step can no longer start and fails."""
 
     reason: Reason
     message: str
@@ -48,10 +48,12 @@ class Never:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pending step, as the checks see it.
+    """Pending step, as input of the checks.
 
     Attributes:
-        steps: all steps, those that have just been started among them.
+        name: name of the step.
+        steps: all steps by name, including those that have just been started.
+        context: input of the reconciliation.
     """
 
     name: str
@@ -60,7 +62,7 @@ class Candidate:
 
     @property
     def step(self) -> StepStatus:
-        """Its status."""
+        """Return the status of the step."""
         return self.steps[self.name]
 
 
@@ -68,16 +70,16 @@ Check = Callable[[Candidate], Wait | Never | None]
 
 
 def the_experiment_is_suspended(candidate: Candidate) -> Wait | None:
-    """Wait as long as spec.suspend is true."""
+    """Wait while spec.suspend is true."""
     if not candidate.context.experiment.spec.suspend:
         return None
     return Wait(Reason.SUSPENDED, "", back_off=BackOff.ENDED)
 
 
 def its_failure_is_not_reported_yet(candidate: Candidate) -> Wait | None:
-    """Wait, though the time of the next attempt has come, until the status has shown the end of the last one.
+    """Wait until the status has shown the end of the last attempt, even if the next one is due.
 
-    Only what the status shows makes an event, a metric and a message.
+    Events, metrics, and messages are made only from the status.
     """
     step, context = candidate.step, candidate.context
     before = context.experiment.status.step(candidate.name)
@@ -87,18 +89,18 @@ def its_failure_is_not_reported_yet(candidate: Candidate) -> Wait | None:
 
 
 def an_upstream_step_has_failed(candidate: Candidate) -> Wait | None:
-    """Wait for a step upstream that has failed for good."""
+    """Wait if an upstream step has finally failed."""
     graph = candidate.context.desired.graph
     upstream = graph.ancestors(candidate.name)
     for name in graph.nodes:
         if name in upstream and candidate.steps[name].state is StepState.FAILED:
-            message = f"step {name} failed, so this one cannot run"
+            message = f"step {name} failed, so this step cannot run"
             return Wait(Reason.UPSTREAM_FAILED, message, back_off=BackOff.ENDED)
     return None
 
 
 def an_upstream_step_has_not_succeeded(candidate: Candidate) -> Wait | None:
-    """Wait for every step that this one needs."""
+    """Wait for all steps that this one needs."""
     needs, steps = candidate.context.desired.graph.nodes[candidate.name].needs, candidate.steps
     missing = [name for name in needs if steps[name].state is not StepState.SUCCEEDED]
     if not missing:
@@ -107,7 +109,7 @@ def an_upstream_step_has_not_succeeded(candidate: Candidate) -> Wait | None:
 
 
 def it_is_backing_off(candidate: Candidate) -> Wait | None:
-    """Wait until the time of the next attempt."""
+    """Wait until the next attempt is due."""
     step = candidate.step
     if step.next_attempt_time is None or step.next_attempt_time <= candidate.context.now:
         return None
@@ -115,47 +117,47 @@ def it_is_backing_off(candidate: Candidate) -> Wait | None:
 
 
 def something_of_it_is_still_alive(candidate: Candidate) -> Wait | None:
-    """Wait until the run of an earlier attempt, or pods that linger, have ended."""
+    """Wait until the run of an earlier attempt, or lingering pods, have ended."""
     alive = candidate.context.occupied.get(candidate.name)
-    return Wait(Reason.WAITING_FOR_PODS, f"waits until they have ended: {alive}") if alive is not None else None
+    return Wait(Reason.WAITING_FOR_PODS, f"waits for the end of {alive}") if alive is not None else None
 
 
 def others_still_use_its_old_result(candidate: Candidate) -> Wait | None:
-    """Wait until no run is left that may read the step's results directory."""
+    """Wait until no run that may read the step's results directory is alive."""
     context = candidate.context
     if candidate.name not in context.held_back:
         return None
     others = "; ".join(words for other, words in context.occupied.items() if other not in context.desired.graph.nodes)
-    which = f" (of no step of the spec: {others})" if others else ""
-    return Wait(Reason.UPSTREAM_CHANGED, f"waits until steps that still use its old result have stopped{which}")
+    which = f" (not a step of the spec: {others})" if others else ""
+    return Wait(Reason.UPSTREAM_CHANGED, f"waits for the end of steps that use its old result{which}")
 
 
 def its_deadline_is_over(candidate: Candidate) -> Never | None:
-    """Fail a step whose time to run, or that of the experiment, is used up."""
+    """Fail a step that has exceeded its activeDeadlineSeconds or those of the experiment."""
     over = deadline_that_is_over(candidate.context, candidate.step)
     return Never(Reason.DEADLINE_EXCEEDED, over) if over else None
 
 
 def the_workspace_claim_is_unknown(candidate: Candidate) -> Wait | None:
-    """Wait until it is known by how many nodes the workspace can be mounted."""
+    """Wait until it is known whether several nodes can mount the workspace."""
     context = candidate.context
     if context.settings.workspace_shared is not None:
         return None
     claim = context.experiment.spec.workspace.persistent_volume_claim.claim_name
-    message = f"the PersistentVolumeClaim {claim} is not there, or cannot be read"
+    message = f"the PersistentVolumeClaim {claim} does not exist or cannot be read"
     return Wait(Reason.WAITING_FOR_CLAIM, message, context.now + LOOK_AGAIN)
 
 
 def as_many_steps_run_as_may(candidate: Candidate) -> Wait | None:
-    """Wait until one of the steps that run at a time has ended."""
+    """Wait until fewer steps run than the limit allows."""
     limit = steps_at_a_time(candidate.context.settings)
     if limit is None or sum(step.state in LIVE_STATES for step in candidate.steps.values()) < limit:
         return None
-    return Wait(Reason.WAITING_FOR_TURN, f"{limit} step(s) run at a time")
+    return Wait(Reason.WAITING_FOR_TURN, f"only {limit} step(s) can run at a time")
 
 
 def its_start_was_refused(candidate: Candidate) -> Wait | None:
-    """Wait for the longest back-off; the step keeps the number of its next attempt."""
+    """Wait for the longest back-off; the refused attempt does not count."""
     context = candidate.context
     refusal = context.refused.get(candidate.name)
     if refusal is None:
@@ -177,16 +179,16 @@ CHECKS: tuple[Check, ...] = (
     as_many_steps_run_as_may,
     its_start_was_refused,
 )
-"""In this order; the first answer wins."""
+"""Checks in the order in which they are made; the first that applies decides."""
 
 
 def answer(candidate: Candidate) -> Wait | Never | None:
-    """Return why a pending step does not start now; None where it starts."""
+    """Return why a pending step does not start now; None if it starts."""
     return next((found for check in CHECKS if (found := check(candidate)) is not None), None)
 
 
 def waiting(step: StepStatus, wait: Wait) -> StepStatus:
-    """Return the pending step with what it waits for."""
+    """Return the pending step with the reason of its wait."""
     update: dict[str, object] = {"reason": str(wait.reason), "message": wait.message}
     if wait.back_off is not BackOff.KEPT:
         update["next_attempt_time"] = wait.until if wait.back_off is BackOff.STARTED else None
@@ -194,5 +196,5 @@ def waiting(step: StepStatus, wait: Wait) -> StepStatus:
 
 
 def steps_at_a_time(settings: Settings) -> int | None:
-    """Return how many steps may run side by side; None for any number."""
+    """Return the maximum number of steps that run at a time; None for no limit."""
     return settings.max_parallel_steps if settings.workspace_shared else 1

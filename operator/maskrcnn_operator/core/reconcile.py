@@ -1,7 +1,7 @@
-"""``reconcile``: from an experiment and its observed runs to a plan. Pure.
+"""``reconcile``: pure function from an experiment and its observed runs to a plan.
 
-The caller carries the plan out, whether by Jobs or by processes, writes the status before an ended run is forgotten,
-and calls again when something changes or at ``wake_at``.
+The caller carries out the plan, with Jobs or with processes. It writes the status before it removes an ended run, and
+calls again when something changes, and at ``wake_at``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OBSERVATION: tuple[Policy, ...] = (
     attempts.follow_runs,
     edits.forget_fingerprints_that_lack_a_field,
 )
-"""Policies that bring the steps to what is observed; applied even to a spec that cannot be carried out."""
+"""Policies that update the steps from observations; applied even if the spec is invalid."""
 POLICIES: tuple[Policy, ...] = (
     *OBSERVATION,
     edits.drop_results_of_another_fingerprint,
@@ -36,7 +36,7 @@ POLICIES: tuple[Policy, ...] = (
     limits.stop_what_is_not_ready_in_time,
     limits.stop_what_runs_too_long,
 )
-"""Every policy on steps, in this order; of several requests to stop a step, the first stays. Then steps are started."""
+"""All policies on steps, in order; the first request to stop a step wins. Afterwards steps are started."""
 
 _NOTHING: Mapping[str, str] = {}
 _NO_REFUSALS: Mapping[str, StartRefusal] = {}
@@ -52,17 +52,19 @@ def reconcile(
     lingering: Mapping[str, str] = _NOTHING,
     refused: Mapping[str, StartRefusal] = _NO_REFUSALS,
 ) -> Plan:
-    """Return what is to be done now.
+    """Compute the plan for one experiment.
 
     Args:
-        experiment: the spec as the user has written it, with the status as it was last written.
-        runs: every run of the experiment that exists. A run that the status knows and this lacks has vanished: the
-            caller made sure of that.
-        now: aware, taken once; times in the status are whole seconds.
-        desired: what ``resolve(experiment)`` gives, for a caller that keeps it as long as the spec is unchanged;
-            it is most of the work.
-        lingering: by step, what has its labels and has not ended although it belongs to no live run, in words.
-        refused: by step, attempts that an earlier plan was to start and that could not be.
+        experiment: spec as written by the user, with the status as last written.
+        runs: all existing runs of the experiment. The caller has made sure that a run that is in the status but not
+            here is gone.
+        now: aware; times in the status are whole seconds.
+        settings: settings of the executor.
+        desired: result of ``resolve(experiment)``, which is most of the work, if the caller has kept it since the spec
+            last changed.
+        lingering: by step, description of pods or Jobs that have the step's labels and have not ended, but belong to no
+            live run.
+        refused: by step, refusals of attempts that an earlier plan was to start.
     """
     if experiment.metadata.deletion_timestamp is not None:
         return Plan(experiment.status, write_status=False)
@@ -74,9 +76,9 @@ def reconcile(
 
 
 def seen(experiment: MaskRCNNExperiment, now: datetime, desired: DesiredState) -> Plan:
-    """Return the plan for an experiment whose first runs could not be started: an absent status would show nothing.
+    """Return the plan that writes a first status for an experiment whose first runs could not be started.
 
-    Where they are started, the first status shows that.
+    If they start, the first status already shows them.
     """
     now = now.replace(microsecond=0)
     context = ReconcileContext(experiment, (), desired, now, Settings(), lingering=_NOTHING, refused=_NO_REFUSALS)
@@ -85,7 +87,7 @@ def seen(experiment: MaskRCNNExperiment, now: datetime, desired: DesiredState) -
 
 
 def _progressing(context: ReconcileContext) -> Plan:
-    """Return the plan for a spec that can be carried out."""
+    """Return the plan for a valid spec."""
     steps = _after(POLICIES, context)
     deadline = limits.next_deadline(context, steps)
     steps, start, waits_end = starting.start_what_is_ready(context, steps)
@@ -98,7 +100,7 @@ def _progressing(context: ReconcileContext) -> Plan:
 
 
 def _stalled(context: ReconcileContext, problems: tuple[ManifestProblem, ...]) -> Plan:
-    """Return the plan for a spec that cannot be carried out: what runs continues and is followed, nothing starts."""
+    """Return the plan for an invalid spec: live runs continue and are observed, and no step starts."""
     suspend = context.experiment.spec.suspend
     steps = stopping.stop_while_suspended(context, _after(OBSERVATION, context))
     ended = not any(run.live for run in context.runs) and not context.lingering
@@ -110,7 +112,7 @@ def _stalled(context: ReconcileContext, problems: tuple[ManifestProblem, ...]) -
 
 
 def _after(policies: Iterable[Policy], context: ReconcileContext) -> Steps:
-    """Return the steps, from those of the last status, after one policy after the other."""
+    """Return the steps of the last status after all policies were applied in order."""
     status = context.experiment.status
     steps: Steps = {
         step.name: status.step(step.name) or StepStatus(name=step.name) for step in context.experiment.spec.steps

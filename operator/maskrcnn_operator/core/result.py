@@ -1,7 +1,7 @@
-"""The result of a task: its termination message, or the result.json of a finished step.
+"""Result of a task: its termination message, or the result.json of a finished step.
 
-Any program of a user's image may have written it. Every number and text is bounded here, so that the API server accepts
-a status made of them.
+Any program in a user's image may have written it. All numbers and texts are limited here, so that the API server
+accepts a status with them.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ from maskrcnn_trainer.shared.messages import ArtifactKey, ErrorKey, ResultKey
 
 MAX_EXIT_CODE = 255
 MAX_METRICS = 256
-"""An evaluation has at most 30: twelve of COCO, and three of more detections, of boxes and of masks."""
+"""An evaluation has at most 30: for boxes and for masks, twelve of COCO and three with more detections."""
 MAX_ARTIFACTS = 64
 NAME_LENGTH = 128
-"""Characters of a name, of a reason and of a fingerprint."""
+"""Maximum length of a name, a reason, and a fingerprint, in characters."""
 MESSAGE_LENGTH = 4096
-"""As long as a termination message may be in all, in bytes."""
+"""Maximum length of a message in characters: a termination message has at most 4096 bytes."""
 PATH_LENGTH = 4096
-"""PATH_MAX of Linux, in bytes."""
+"""Maximum length of a path in characters, as PATH_MAX of Linux."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's result as it was reported when the task ended.
+    """Result that a task reported at its end.
 
     Attributes:
-        exit_code: of the task; None where it is not known.
-        fingerprint: hash of what the result depends on.
-        fingerprints: that one and those by which other releases know the same result, oldest first.
-        attempt: number of the attempt that reported it.
-        reason, message: of its error; empty where it succeeded.
-        up_to_date: the result was there already, and nothing was done.
+        exit_code: exit code of the task; None if unknown.
+        fingerprint: fingerprint of the result.
+        attempt: number of the attempt that reported the result.
+        model_path: path of the model that the task has made; None if it has made none.
+        metrics: final metrics of the task.
+        artifacts: files and directories that the task has produced, by name.
+        checkpoint_step: training step of the newest checkpoint.
+        reason, message: of the error; empty after a success.
+        up_to_date: whether the result already existed, so that the task did nothing.
+        fingerprints: ``fingerprint`` and the fingerprints of the same result in other releases, oldest first.
     """
 
     exit_code: int | None
@@ -56,15 +60,15 @@ class TaskResult:
 
 
 def parse_result(text: str | bytes) -> TaskResult | None:
-    """Return what a termination message or a result.json says, None where it can't be read; nothing is raised.
+    """Return the result in a termination message or a result.json; None if it is unreadable.
 
-    It can't be read without an exit code from 0 to 255, or with a fingerprint, a model or an artifact that isn't one: a
-    result with any of these cut or left out would be another result. Anything else that is wrong is left out, and what
-    is too long is cut: a message, a name, metrics that aren't finite or too many, a size or a checkpoint out of range.
+    It is unreadable without an exit code from 0 to 255, or with an invalid fingerprint, model, or artifact, because a
+    result without these, or with parts of them, would be a different result. Other invalid values are left out (metrics
+    that are not finite, or are too many; a size or a checkpoint out of range), and long messages and names are cut.
     """
     try:
         return _from_object(json.loads(text))
-    except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or one of the values below
+    except (ValueError, RecursionError):  # ValueError: invalid JSON or UTF-8, or one of the values below
         return None
 
 
@@ -91,7 +95,7 @@ def _from_object(content: object) -> TaskResult:
 
 
 def whole_number(value: object, *, most: int = INT64_MAX) -> int | None:
-    """Return a whole number from 0 to ``most``; None for any other value."""
+    """Return ``value`` if it is a whole number from 0 to ``most``, else None."""
     return value if type(value) is int and 0 <= value <= most else None
 
 
@@ -118,7 +122,7 @@ def _artifacts(values: Mapping[str, Any]) -> dict[str, Artifact]:
 def _artifact(item: object) -> Artifact:
     path = item.get(ArtifactKey.PATH) if isinstance(item, Mapping) else None
     if not isinstance(item, Mapping) or not path:
-        raise ValueError(f"{ResultKey.ARTIFACTS}: each has a {ArtifactKey.PATH}")
+        raise ValueError(f"{ResultKey.ARTIFACTS}: each must have a {ArtifactKey.PATH}")
     digest = clean(item.get(ArtifactKey.SHA256), NAME_LENGTH) or None
     return Artifact(path=_exact(path, PATH_LENGTH), bytes=whole_number(item.get(ArtifactKey.BYTES)), sha256=digest)
 
@@ -126,8 +130,8 @@ def _artifact(item: object) -> Artifact:
 def metrics_of(values: object) -> tuple[Metric, ...]:
     """Return the finite numbers of a mapping as metrics, in the order given, at most :data:`MAX_METRICS`.
 
-    Each has seven significant digits. Of names that are the same once they are cut, the first counts: in the status,
-    metrics are a list keyed by name.
+    Values have seven significant digits. If names are equal after they are cut, only the first metric is kept, because
+    names of metrics are unique in the status.
     """
     found: dict[str, Metric] = {}
     for key, value in values.items() if isinstance(values, Mapping) else ():
@@ -138,7 +142,7 @@ def metrics_of(values: object) -> tuple[Metric, ...]:
 
 
 def format_number(value: object) -> str:
-    """Return a finite number as a short decimal text: 0.377, 120000, 1e-05; empty for anything else."""
+    """Return a finite number as a short decimal text, such as 0.377, 120000, or 1e-05; empty for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Retries: whether an attempt without a result counts, how long the next one backs off, when there is none."""
+"""Retries: whether a failed attempt counts, when the next one starts, and when the step fails."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from maskrcnn_trainer.errors import (
 )
 
 MAX_DISRUPTIONS = 20
-"""Uncounted attempts without a newer checkpoint after which a step fails."""
+"""Number of uncounted attempts without a newer checkpoint after which a step fails."""
 RESTARTS_IN_ALL = 20
-"""Times maxRestarts after which a step fails, however many checkpoints it has written: it would never end."""
+"""Factor of maxRestarts that limits all restarts of a step: with new checkpoints, it might otherwise never end."""
 
 
 @dataclass(frozen=True)
 class AttemptFailure:
-    """End of an attempt that has no result.
+    """Failure of an attempt that has no result.
 
     Attributes:
-        exit_code: of the process whose error counts; None where it has none.
-        task_reason: the reason that the task itself gave; empty where it gave none.
-        message: what went wrong, in a sentence.
-        disrupted: something outside ended the attempt.
+        exit_code: of the process whose error is reported; None if it has none.
+        message: what went wrong, in one sentence.
+        task_reason: reason that the task itself reported; empty if none.
+        disrupted: whether something outside ended the attempt.
     """
 
     exit_code: int | None
@@ -40,13 +40,13 @@ class AttemptFailure:
 
 
 def back_off(failures: int, settings: Settings) -> timedelta:
-    """Return the wait before another attempt after ``failures`` (at least 1): base x 2^(failures-1), bounded."""
+    """Return the wait before another attempt after ``failures`` (at least 1): base x 2^(failures-1), limited."""
     factor: int = 2 ** min(failures - 1, 30)
     return min(settings.back_off_limit, settings.back_off_base * factor)
 
 
 def exit_reason(exit_code: int | None, task_reason: str) -> str:
-    """Return the reason of a failed attempt: the task's own where it gave one, else the meaning of the exit code."""
+    """Return the reason of a failed attempt: the one that the task reported, else the meaning of the exit code."""
     if exit_code == EXIT_KILLED:
         return Reason.OUT_OF_MEMORY
     if exit_code == EXIT_WORKSPACE_FULL:
@@ -58,8 +58,8 @@ def exit_reason(exit_code: int | None, task_reason: str) -> str:
 def after_failure(step: StepStatus, failure: AttemptFailure, ended: datetime, context: ReconcileContext) -> StepStatus:
     """Return the step after an attempt that ended without a result and without a request to stop.
 
-    64 is permanent. A disruption, or a stop (143) that we did not ask for, does not count against ``maxRestarts``;
-    everything else does. A newer checkpoint gives a new budget, as far as all restarts together allow it.
+    Exit code 64 is permanent. A disruption, or a stop (143) without a request, does not count against ``maxRestarts``;
+    all other failures do. A newer checkpoint gives a new budget, up to the limit on all restarts.
     """
     reason, message = exit_reason(failure.exit_code, failure.task_reason), failure.message
     if failure.exit_code == EXIT_INVALID:
@@ -74,9 +74,9 @@ def after_failure(step: StepStatus, failure: AttemptFailure, ended: datetime, co
 
 
 def _spent(step: StepStatus, max_restarts: int) -> str:
-    """Return which budget of restarts is used up, in words; empty where another attempt may start."""
+    """Return a phrase for the budget of restarts that is used up; empty if another attempt may start."""
     if step.restarts_since_checkpoint >= max_restarts:
-        # a status of a release without restartsSinceCheckpoint has restarts that no checkpoint explains
+        # a status from a release without restartsSinceCheckpoint may have restarts from before any checkpoint
         renewed = step.restarts > step.restarts_since_checkpoint and step.checkpoint_step is not None
         since = f" since checkpoint {step.checkpoint_step}" if renewed else ""
         return f"maxRestarts ({max_restarts}) is used up{since}"
@@ -86,10 +86,10 @@ def _spent(step: StepStatus, max_restarts: int) -> str:
 
 
 def uncounted(step: StepStatus, reason: Reason, message: str, ended: datetime, settings: Settings) -> StepStatus:
-    """Return the step after an attempt that does not count against maxRestarts; their number is bounded as well."""
+    """Return the step after an attempt that does not count against maxRestarts; MAX_DISRUPTIONS limits these."""
     disruptions = step.disruptions + 1
     if disruptions >= MAX_DISRUPTIONS:
-        text = f"{disruptions} attempts were disrupted without a newer checkpoint; the last: {message}"
+        text = f"{disruptions} attempts were disrupted without a newer checkpoint; last message: {message}"
         return failed(step, Reason.DISRUPTED_TOO_OFTEN, text, ended)
     return _again(step.model_copy(update={"disruptions": disruptions}), reason, message, ended, settings)
 
@@ -106,7 +106,7 @@ def _again(step: StepStatus, reason: Reason, message: str, ended: datetime, sett
 
 
 def failed(step: StepStatus, reason: str, message: str, ended: datetime) -> StepStatus:
-    """Return the step as failed for good."""
+    """Return the step as finally failed."""
     return step.model_copy(
         update={
             "state": StepState.FAILED,
@@ -119,7 +119,7 @@ def failed(step: StepStatus, reason: str, message: str, ended: datetime) -> Step
 
 
 def resumed(step: StepStatus) -> StepStatus:
-    """Return the step after a resume: one that starts next without its image, one that failed with a new budget."""
+    """Return the step after a resume: a pending step loses its recorded image, a failed one gets a new budget."""
     if step.state is StepState.PENDING:
         return step.model_copy(update={"image": None})
     if step.state is not StepState.FAILED:

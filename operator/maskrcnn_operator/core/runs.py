@@ -1,4 +1,4 @@
-"""Runs: what was observed of one attempt at a step, a Job with its pods in a cluster or a process on this machine."""
+"""Runs: the observed state of attempts, each a Job with its pods in a cluster, or a local process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskrcnn_operator.core.result import TaskResult
 
 
 class RunState(StrEnum):
-    """State of an attempt, as its executor sees it."""
+    """State of an attempt, as its executor observes it."""
 
     QUEUED = "Queued"
     STARTING = "Starting"
@@ -25,7 +25,7 @@ ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED})
 
 @dataclass(frozen=True)
 class RunKey:
-    """Key of a run: its step and the number of the attempt."""
+    """Key of a run: step and number of the attempt."""
 
     step: str
     attempt: int
@@ -33,31 +33,32 @@ class RunKey:
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt as observed.
+    """Observed state of one attempt.
 
     Attributes:
-        step, attempt: which; attempts count from 1 and only rise.
-        state: how far it has come; an ended one never changes.
-        fingerprint: what it was started for; empty where it cannot be read.
-        older_fingerprints: those by which images of older releases know the same results, oldest first.
-        template: hash of the fields that its Job was made of; empty where it cannot be read, and on this machine.
-        name: of the Job, or of the process.
-        image: trainer image; None on this machine.
+        step: name of the step.
+        attempt: number of the attempt, counted from 1 and never reused.
+        state: state of the attempt; an ended one never changes.
+        fingerprint: fingerprint of the step when the attempt started; empty if unreadable.
+        template: hash of the fields that its Job was made from; empty if unreadable, and for a local process.
+        name: of the Job or the process.
+        image: trainer image; None for a local process.
         waiting_reason: why it does not run yet, such as ImagePullBackOff.
-        ran: when its task first ran, as far as is known; None where no pod of it has, or not all of a worker group.
-        failing: which of its pods has failed while others run and will not be ended by their Job, in a sentence; empty
-            where there is none.
-        unfinished: it has ended, and what is left of it does not end by itself: it is to be removed at once.
-        disrupted: something outside ended it (preemption, eviction, a lost node): it does not count.
-        exit_code: of the process whose error counts, also of one that is failing; None where there is none.
-        result: its termination message or result.json; None where there is none or it cannot be read.
-        message: what the executor has to add, such as a reason from the pod.
-        adopted: it was not started: the result was there already.
-        started, ended: when.
-        checkpoint_step: newest checkpoint that it has reported.
-        lost: which of its pods are on a node that is lost, in a sentence; empty where none is.
-        deleted: its removal was asked for already.
-        held: why it can be neither followed nor stopped although it is live, in a sentence; empty where it can.
+        ran: when its task first ran, as far as known; None until all pods of its worker group have run.
+        failing: sentence about a pod that has failed while others, which the Job does not end, run; empty if none has.
+        unfinished: whether it has ended but left pods that do not end by themselves, so that it is removed at once.
+        disrupted: whether something outside ended it (preemption, eviction, a lost node), so that it does not count.
+        exit_code: of the process whose error is reported, also while it is failing; None if there is none.
+        result: termination message or result.json; None if it is missing or unreadable.
+        message: further information from the executor, such as a reason from the pod.
+        adopted: whether it was not started because the result already existed.
+        started: time of the start.
+        ended: time of the end.
+        checkpoint_step: training step of the newest checkpoint that it has reported.
+        lost: sentence about its pods on a lost node; empty if there are none.
+        deleted: whether its removal has been requested.
+        held: sentence why it can be neither observed nor stopped although it is live; empty if it can.
+        older_fingerprints: fingerprints of the same result in older releases, oldest first.
     """
 
     step: str
@@ -86,10 +87,10 @@ class Run:
 
     @property
     def key(self) -> RunKey:
-        """Its step and the number of the attempt."""
+        """Return step and number of the attempt."""
         return RunKey(self.step, self.attempt)
 
     @property
     def live(self) -> bool:
-        """Whether it may still do something."""
+        """Return whether the attempt has not ended."""
         return self.state not in ENDED

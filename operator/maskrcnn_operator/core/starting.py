@@ -1,4 +1,4 @@
-"""Attempts that start now, and what keeps a whole experiment from starting any."""
+"""Attempts to start now, and problems that keep an experiment from starting any."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from maskrcnn_operator.core.retries import failed
 
 
 def problems_of(context: ReconcileContext) -> tuple[ManifestProblem, ...]:
-    """Return what is wrong with an experiment so that nothing of it is started."""
+    """Return the problems of an experiment that keep all of its steps from starting."""
     return (*context.desired.problems, *_problems_of_overlap(context), *_problems_of_sharing(context))
 
 
 def _problems_of_overlap(context: ReconcileContext) -> Iterator[ManifestProblem]:
-    """Yield the overlaps of inputs with results for the steps that have not started for their fingerprint.
+    """Yield the overlaps of inputs with results for steps that have not started with their current fingerprint.
 
-    A step that has may end and be tried again: its directory is claimed, and nothing in it moves.
+    A step that has started may end and be retried: its directory is claimed, so its contents are not moved.
     """
     for name, problems in context.desired.overlaps.items():
         if not _has_started(name, context):
@@ -37,14 +37,14 @@ def _has_started(name: str, context: ReconcileContext) -> bool:
 
 
 def _problems_of_sharing(context: ReconcileContext) -> Iterator[ManifestProblem]:
-    """Yield the steps of several nodes where the workspace can be mounted by one node only."""
+    """Yield the steps with several nodes if only one node can mount the workspace."""
     if context.settings.workspace_shared is not False:
         return
     for index, step in enumerate(context.experiment.spec.steps):
         if step.nodes > 1:
             yield ManifestProblem(
                 f"spec.steps[{index}].nodes",
-                f"found {step.nodes}, but the workspace can be mounted by one node only: use a ReadWriteMany claim",
+                f"found {step.nodes}, but only one node can mount the workspace; use a ReadWriteMany claim",
                 Reason.WORKSPACE_NOT_SHARED,
             )
 
@@ -52,7 +52,7 @@ def _problems_of_sharing(context: ReconcileContext) -> Iterator[ManifestProblem]
 def start_what_is_ready(
     context: ReconcileContext, steps: Steps
 ) -> tuple[Steps, tuple[StartRun, ...], tuple[datetime, ...]]:
-    """Return the steps after every pending one was started or waits, the attempts to start, and when waits end."""
+    """Start each pending step or let it wait; return the steps, the attempts to start, and when waits end."""
     found = dict(steps)
     start: list[StartRun] = []
     wake: list[datetime] = []
@@ -70,17 +70,18 @@ def start_what_is_ready(
 
 
 def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[StepStatus, StartRun | None]:
-    """Return the step with one attempt more, and what is to be started; failed, and None, where its model has no file.
+    """Return the step with one more attempt, and the attempt to start.
 
-    The attempt only rises. A recorded fingerprint of an older release stays as long as it is recognised
-    (:class:`maskrcnn_operator.core.desired.DesiredState`), and an image that the spec does not name as long as the step
-    records it (:func:`maskrcnn_operator.core.edits.drop_images_chosen_before_an_edit`).
+    If the step that makes its model named no file, the step fails and the attempt is None. Numbers of attempts are
+    never reused. A recorded fingerprint of an older release stays as long as it is recognized
+    (:class:`maskrcnn_operator.core.desired.DesiredState`). If the spec names no image, the recorded one is used
+    (:func:`maskrcnn_operator.core.edits.drop_images_chosen_before_an_edit`).
     """
     experiment, desired, settings = context.experiment, context.desired, context.settings
     step, node, manifest = steps[name], desired.graph.nodes[name], experiment.step(name)
     maker = steps[node.model] if node.model else None
     if maker is not None and maker.model_path is None:
-        message = f"step {maker.name} has succeeded without naming a model: change its revision to run it again"
+        message = f"step {maker.name} succeeded but named no model; change its revision to run it again"
         return failed(step, Reason.ERROR, message, context.now), None
     spec = desired.specs[name]
     if spec is not None and maker is not None:
@@ -94,7 +95,7 @@ def next_attempt(name: str, steps: Steps, context: ReconcileContext) -> tuple[St
         update={
             "state": state,
             "reason": reason.value,
-            # the same as of the Job, so that its first observation changes nothing
+            # the message that the Job will have, so that its first observation changes nothing
             "message": f"waits for LocalQueue {queue}" if queue else "",
             "attempt": step.attempt + 1,
             "job_name": settings.run_name(experiment, name, step.attempt + 1),

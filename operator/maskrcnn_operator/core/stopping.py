@@ -1,4 +1,4 @@
-"""Requests to stop: which steps and runs get one, and which steps have got one."""
+"""Requests to stop steps and their runs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from maskrcnn_operator.api.status import LIVE_STATES, StepState, StepStatus
 from maskrcnn_operator.core.plan import ReconcileContext, Steps
 from maskrcnn_operator.core.runs import Run, RunKey, RunState
 
-_NOT_ASKED = (Reason.STOPPING, Reason.FAILING, Reason.JOB_RELABELED)
-"""Reasons of a step whose Job fails, or was deleted by another user, without a request to stop."""
+_NOT_REQUESTED = (Reason.STOPPING, Reason.FAILING, Reason.JOB_RELABELED)
+"""Reasons of a step that stops without a request, because its Job fails or was deleted by another user."""
 
 
 def was_asked_to_stop(step: StepStatus) -> bool:
-    """Return whether the end of the step's run is the answer to a request: a suspension, a deadline, an edit."""
-    return step.state is StepState.STOPPING and step.reason not in _NOT_ASKED
+    """Return whether the step stops on request: because of a suspension, a deadline, or an edit."""
+    return step.state is StepState.STOPPING and step.reason not in _NOT_REQUESTED
 
 
 def ask_to_stop(step: StepStatus, reason: Reason, message: str) -> StepStatus:
-    """Return the step while the run that it has is being stopped; a reason given before stays."""
+    """Return the step with a request to stop its run; an earlier request keeps its reason."""
     if was_asked_to_stop(step):
         return step
     return step.model_copy(update={"state": StepState.STOPPING, "reason": reason.value, "message": message})
 
 
 def ask_every_live_step_to_stop(steps: Steps, reason: Reason, message: str) -> Steps:
-    """Return the steps, those with a live run stopping."""
+    """Return the steps with a request to stop every live one."""
     return {
         name: ask_to_stop(step, reason, message) if step.state in LIVE_STATES else step for name, step in steps.items()
     }
@@ -42,7 +42,7 @@ def stop_while_suspended(context: ReconcileContext, steps: Steps) -> Steps:
 def runs_to_stop(runs: Iterable[Run], steps: Mapping[str, StepStatus]) -> tuple[RunKey, ...]:
     """Return the runs of steps that left the spec, of attempts that are not the newest, and of steps that stop.
 
-    A run that is stopping already is not asked again; a run that was asked and still runs is.
+    A run that is already stopping gets no second request; one that still runs after a request does.
     """
     return tuple(
         run.key
@@ -61,5 +61,5 @@ def _may_run(run: Run, step: StepStatus | None) -> bool:
 
 
 def what_is_still_alive(runs: Sequence[Run], lingering: Mapping[str, str]) -> tuple[str, ...]:
-    """Return in words what has not ended: pods that linger, and live runs, those of removed steps included."""
+    """Return descriptions of everything that has not ended: lingering pods and live runs, also of removed steps."""
     return (*lingering.values(), *(f"attempt {run.attempt} of step {run.step}" for run in runs if run.live))

@@ -1,4 +1,4 @@
-"""Summary of the steps: the verdict on the experiment as a whole, its status, and the plan that writes it."""
+"""Summary of the steps: verdict on the experiment as a whole, its status, and the plan that writes it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from maskrcnn_operator.core.runs import RunKey
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 MESSAGE_LENGTH = 8192
-"""Characters of a step's message: of 32 steps together they fit into an object many times."""
+"""Maximum length of a step's message in characters; the messages of 32 steps easily fit into one object."""
 
 _CURRENT_STATES = frozenset({StepState.STARTING, StepState.RUNNING, StepState.STOPPING})
 
 
 def seen() -> Verdict:
-    """Return the verdict on an experiment that is seen for the first time."""
-    return Verdict(ExperimentPhase.SEEN, Reason.PENDING, "The experiment has been seen")
+    """Return the verdict on a new experiment."""
+    return Verdict(ExperimentPhase.SEEN, Reason.PENDING, "The experiment is about to start")
 
 
 def invalid(problems: tuple[ManifestProblem, ...], *, suspended: bool = False) -> Verdict:
-    """Return the verdict on an experiment that cannot be carried out as it is written."""
+    """Return the verdict on an experiment with an invalid spec."""
     lines = "\n".join(str(problem) for problem in problems)
     return Verdict(ExperimentPhase.INVALID, str(problems[0].reason), lines, suspended=suspended)
 
@@ -40,14 +40,16 @@ def invalid(problems: tuple[ManifestProblem, ...], *, suspended: bool = False) -
 NAMED_WAITS = frozenset(
     {Reason.WAITING_FOR_PODS, Reason.WAITING_FOR_CLAIM, Reason.NAME_TAKEN, Reason.JOB_REFUSED, Reason.UPSTREAM_CHANGED}
 )
-"""What a step that could start waits for, outside of the experiment's own steps."""
+"""Reasons why a step that could start waits for something other than the experiment's steps."""
 
 
 def assess(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ...] = ()) -> Verdict:
     """Return the verdict on an experiment with a valid spec.
 
     Args:
-        alive: what has not ended, such as pods that linger; a suspension waits for it where no step is live.
+        steps: steps in the order of the spec.
+        suspend: whether spec.suspend is true.
+        alive: descriptions of everything that has not ended, such as lingering pods; a suspension waits for it.
     """
     live = [step for step in steps if step.state in LIVE_STATES]
     broken = [step for step in steps if step.state is StepState.FAILED]
@@ -56,9 +58,9 @@ def assess(steps: tuple[StepStatus, ...], *, suspend: bool, alive: tuple[str, ..
             ExperimentPhase.DONE, Reason.SUCCEEDED, "All steps have succeeded", suspended=suspend and not alive
         )
     if suspend and not live and alive:
-        return Verdict(ExperimentPhase.ACTIVE, Reason.STOPPING, f"waits until they have ended: {'; '.join(alive)}")
+        return Verdict(ExperimentPhase.ACTIVE, Reason.STOPPING, f"waits for the end of {'; '.join(alive)}")
     if suspend and not live:
-        return Verdict(ExperimentPhase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to go on")
+        return Verdict(ExperimentPhase.SUSPENDED, Reason.SUSPENDED, "Suspended: set spec.suspend to false to resume")
     waiting = [step for step in steps if step.state is StepState.PENDING and step.reason != Reason.UPSTREAM_FAILED]
     if broken and not live and not waiting:
         message = "; ".join(f"step {step.name}: {step.message or step.reason}" for step in broken)
@@ -72,7 +74,7 @@ _ACTIVITIES: Mapping[StepState, Reason] = {
     StepState.STARTING: Reason.STARTING,
     StepState.QUEUED: Reason.QUEUED,
 }
-"""What an experiment does whose steps are live; the first that one of them does."""
+"""State of an experiment with live steps: the first of these that one of the steps has."""
 
 
 def _activity(live: list[StepStatus], waiting: list[StepStatus]) -> str:
@@ -111,12 +113,12 @@ def conclude(
     forget: tuple[RunKey, ...] = (),
     wake: Iterable[datetime | None] = (),
 ) -> Plan:
-    """Return the plan that leaves the experiment with ``steps``; ``wake``: when to look again for other reasons."""
+    """Return the plan that gives the experiment ``steps``; ``wake`` has further times to reconcile again."""
     experiment, now, before = context.experiment, context.now, context.experiment.status
     ordered = tuple(steps[step.name] for step in experiment.spec.steps)
     status = assemble(experiment, context.desired.graph, ordered, verdict, now)
     status = status.model_copy(update={"steps": (*status.steps, *_held_and_no_longer_in_the_spec(context))})
-    # of the new status: no other look may follow the one that sees a step run
+    # from the new status: this may be the last reconciliation before the deadline
     _, over = active_deadline(experiment.spec, status, now)
     end = deleted_at(experiment.spec, status)
     later = [*wake, over, end if end and end > now else None]
@@ -134,19 +136,19 @@ def conclude(
 
 
 def _held_and_no_longer_in_the_spec(context: ReconcileContext) -> tuple[StepStatus, ...]:
-    """Return removed steps whose run cannot be stopped: it would run next to an attempt of a step added again."""
+    """Return removed steps whose run cannot be stopped, so that a step added again does not run at the same time."""
     names = {step.name for step in context.experiment.spec.steps}
     held = [context.experiment.status.step(run.step) for run in context.runs if run.held and run.step not in names]
     return tuple(step for step in held if step is not None)
 
 
 def _what_is_written(status: ExperimentStatus) -> ExperimentStatus:
-    """Return the status without what other writers own: the progress, and conditions of other types."""
+    """Return the status without the parts of other writers: the progress, and conditions of other types."""
     return status.model_copy(update={"progress": None, "conditions": ours(status.conditions)})
 
 
 def current_step(experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...]) -> str | None:
-    """Return the first step that starts or runs, in the order of the spec; one that trains goes before all others."""
+    """Return the first train step that starts, runs, or stops, or else the first other step that does."""
     running = [step.name for step in steps if step.state in _CURRENT_STATES]
     training = [name for name in running if experiment.step(name).kind.shown is Shown.MODEL_PATH]
     return next(iter(training or running), None)
@@ -187,7 +189,7 @@ def assemble(
 
 
 def _with_a_bounded_message(step: StepStatus) -> StepStatus:
-    """Return the step, its message cleaned and bounded: parts of it come from pods, policies and webhooks."""
+    """Return the step with its message cleaned and cut: parts of it come from pods, policies, and webhooks."""
     message = clean(step.message, MESSAGE_LENGTH)
     return step if message == step.message else step.model_copy(update={"message": message})
 
@@ -195,7 +197,7 @@ def _with_a_bounded_message(step: StepStatus) -> StepStatus:
 def _newest(
     experiment: MaskRCNNExperiment, steps: tuple[StepStatus, ...], shown: Shown, graph: StepGraph | None = None
 ) -> StepStatus | None:
-    """Return the last finished step whose result is shown there; with ``graph``, none that used an exported model."""
+    """Return the last finished step whose result ``shown`` shows; with ``graph``, none that used an exported model."""
     finished = []
     for step in steps:
         if step.state is not StepState.SUCCEEDED or experiment.step(step.name).kind.shown is not shown:
@@ -203,12 +205,12 @@ def _newest(
         maker = graph.nodes[step.name].model if graph and step.name in graph.nodes else None
         if maker is None or experiment.step(maker).kind.makes_model is not Model.EXPORTED:
             finished.append(step)
-    # finished in the same second: the later one in the spec
+    # of steps that finished in the same second, the last in the spec
     return max(reversed(finished), key=lambda step: step.completion_time or _LONG_AGO, default=None)
 
 
 def _progress(old: ExperimentStatus, steps: tuple[StepStatus, ...], current: str | None) -> Progress | None:
-    """Return the progress as long as it is of the attempt that runs."""
+    """Return the progress if it belongs to the running attempt, else None."""
     if old.progress is None or old.progress.step != current:
         return None
     before = old.step(current)

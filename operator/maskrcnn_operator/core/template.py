@@ -1,9 +1,9 @@
-"""Template hashes: what a user's spec says of a step's Job and pods apart from what its fingerprint covers.
+"""Template hashes: hashes of the spec fields that a step's Job is made from and its fingerprint does not cover.
 
 Version 1 is SHA-256 over canonical JSON (sorted keys, no spaces, ASCII), cut to 32 hex digits, with the suffix ``-v1``.
-Only the user's spec is in it, fields equal to their default left out: the hash of a spec that stays as it is doesn't
-change with an upgrade of the operator, another default of its installation, or a field that a later release adds.
-Hashes of two versions are not compared.
+It covers only the user's spec, without fields equal to their default. Therefore an upgrade of the operator, another
+default of its installation, or a new field of a later release does not change the hash of an unchanged spec. Hashes of
+different versions are not compared.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from maskrcnn_operator.core.overrides import overrides_of
 VERSION = "v1"
 
 BODY_FIELDS = frozenset({"workspace", "encryption_key_secret_ref", "queue_name"})
-"""Further fields of ``spec`` that every step's Job is made of."""
+"""Other fields of ``spec`` that every step's Job is made from."""
 STEP_FIELDS = frozenset({"nodes", "gpus_per_node", "processes_per_node", "threads_per_process", "resources"})
-"""Further fields of a step that its Job is made of. The fingerprint covers the task and the model."""
+"""Other fields of a step that its Job is made from. The fingerprint covers the task and the model."""
 
 
 def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
@@ -39,7 +39,7 @@ def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
             "podOverrides": _given(overrides_of(experiment, step)),
         }
         if step.kind.reads_spec:
-            # also fields that no result depends on: they are in the file that the pod reads
+            # includes fields that change no result, because they are in the file that the pod reads
             own = _given(step.experiment) if step.experiment is not None else {}
             content |= {"experiment": shared, "stepExperiment": own}
         hashes[step.name] = f"{_digest(content)}-{VERSION}"
@@ -47,7 +47,7 @@ def template_hashes(experiment: MaskRCNNExperiment) -> dict[str, str]:
 
 
 def is_another_template(recorded: str, current: str) -> bool:
-    """Return whether a recorded hash says that a Job was made of another spec; an unreadable one does not."""
+    """Return whether a recorded hash proves that a Job was made from another spec; an unreadable one does not."""
     return recorded.rpartition("-")[2] == VERSION and recorded != current
 
 

@@ -1,0 +1,1 @@
+"""Local runs of experiments, without a cluster."""

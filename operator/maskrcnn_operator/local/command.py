@@ -1,4 +1,4 @@
-"""``maskrcnn-operator run``: an experiment on this machine, from the manifest to the final tables."""
+"""Command ``maskrcnn-operator run``, which runs an experiment on this machine."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ PLAIN_WIDTH = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``run``."""
+    """Add the arguments of ``run`` to a parser."""
     parser.add_argument("manifest", type=Path, help="YAML file with a MaskRCNNExperiment")
     parser.add_argument(
         "--workspace",
         type=Path,
         default=Path("workspace"),
         metavar="DIR",
-        help="directory that stands for /workspace (default: ./workspace)",
+        help="directory that the manifest calls /workspace (default: ./workspace)",
     )
     parser.add_argument(
-        "--jobs", type=_positive, default=1, metavar="N", help="steps that may run at a time (default: 1)"
+        "--jobs", type=_positive, default=1, metavar="N", help="maximum number of steps to run at a time (default: 1)"
     )
     parser.set_defaults(command=run)
 
@@ -56,18 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     # Python refuses to read more than 4,300 digits
     if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} is not a whole number from 1 to 999999999")
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r} isn't a whole number from 1 to 999999999")
     return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command.
+    """Run the command.
 
     Returns:
-        0 Succeeded; 64 the manifest, the spec or the data cannot work; 1 a step failed otherwise; 130 after Ctrl-C and
-        143 after SIGTERM.
+        The exit code: 0 if the experiment succeeded, 64 if the manifest, the spec, or the data is invalid, 1 if a step
+        failed for another reason, 130 after Ctrl-C, and 143 after SIGTERM.
     """
-    # no terminal, no width
+    # without a terminal, rich assumes 80 columns
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     with _logging(console):
         log.info("maskrcnn-operator %s, Python %s", version(), platform.python_version())
@@ -85,13 +85,25 @@ def run_manifest(
     trainer: Sequence[str],
     settings: Settings = LOCAL_SETTINGS,
 ) -> int:
-    """Reads a manifest and runs it; everything that is wrong with it is logged (64)."""
+    """Run the experiment of a manifest; log all problems of the manifest and return 64 if there are any.
+
+    Args:
+        manifest: YAML file with one experiment.
+        workspace: directory that the manifest calls ``/workspace``.
+        jobs: maximum number of steps to run at a time.
+        console: receives the live table, if it is a terminal, and the final tables.
+        trainer: the command ``maskrcnn``.
+        settings: limits of the reconciliation; ``jobs`` replaces ``max_parallel_steps``.
+
+    Returns:
+        The exit code, see :func:`run`.
+    """
     try:
         experiment = _without_problems(read_manifest(read_text(manifest, "the manifest")))
         place = LocalWorkspace(workspace)
         key = _key(experiment)
         _refuse_suspended(experiment)
-        _tell_notes(experiment)
+        _log_notes(experiment)
         with contextlib.closing(_display(console, experiment, place)) as display:
             outcome = run_experiment(
                 experiment,
@@ -109,18 +121,18 @@ def run_manifest(
         log.error("%s", error)
         return EXIT_INVALID
     except OSError as error:
-        told = as_task_error(error)
-        log.error("--workspace %s cannot be used: %s", workspace, told or error.strerror)
-        return told.exit_code if told else EXIT_INVALID
+        explained = as_task_error(error)
+        log.error("--workspace %s cannot be used: %s", workspace, explained or error.strerror)
+        return explained.exit_code if explained else EXIT_INVALID
     _show_end(console, experiment, outcome, place)
     return outcome.exit_code
 
 
 def _without_problems(experiment: MaskRCNNExperiment) -> MaskRCNNExperiment:
-    """Return the experiment.
+    """Return the experiment unchanged.
 
     Raises:
-        ManifestError: its steps cannot work together, so that none of them would be started.
+        ManifestError: the steps contradict each other, so that none of them could start.
     """
     problems = resolve(experiment).problems
     if problems:
@@ -132,19 +144,19 @@ def _key(experiment: MaskRCNNExperiment) -> str | None:
     key = os.environ.get(KEY_VARIABLE) or None
     if experiment.spec.encryption_key_secret_ref is None:
         if key is not None:
-            log.warning("%s is set, but spec.encryptionKeySecretRef is not: models are written plain", KEY_VARIABLE)
+            log.warning("%s is set, but spec.encryptionKeySecretRef isn't: models won't be encrypted", KEY_VARIABLE)
         return None
     if key is None:
-        raise InvalidInput(f"spec.encryptionKeySecretRef: set {KEY_VARIABLE} to the key, since there is no Secret here")
+        raise InvalidInput(f"spec.encryptionKeySecretRef: a local run reads no Secrets; set {KEY_VARIABLE} to the key")
     return key
 
 
 def _refuse_suspended(experiment: MaskRCNNExperiment) -> None:
     if experiment.spec.suspend:
-        raise InvalidInput("spec.suspend is true, so nothing would run: set it to false")
+        raise InvalidInput("spec.suspend is true, so no step would run: set it to false")
 
 
-def _tell_notes(experiment: MaskRCNNExperiment) -> None:
+def _log_notes(experiment: MaskRCNNExperiment) -> None:
     for note in ignored_fields(experiment):
         log.info("%s", note)
     for warning in crowding(experiment, len(os.sched_getaffinity(0))):
@@ -163,11 +175,11 @@ def _show_end(
     for table in final_tables(experiment, outcome.status, outcome.logs, place.in_local_form):
         console.print(table)
     if outcome.exit_code in (EXIT_INTERRUPTED, EXIT_STOPPED):
-        log.warning("Stopped; run the same command again to resume")
+        log.warning("Stopped; to resume, run the same command again")
     failed = [step.name for step in outcome.status.steps if step.state is StepState.FAILED]
     stalled = outcome.status.condition("Stalled")
     if failed:
-        # the warnings and the table above say why
+        # the warnings and the table above give the reasons
         log.error("Failed: %s", ", ".join(failed))
     elif stalled is not None:
         for line in stalled.message.splitlines():
@@ -175,7 +187,7 @@ def _show_end(
 
 
 class _logging:  # noqa: N801 - used as a function
-    """Log lines on the console, above a live table where there is one."""
+    """Context that writes log lines to the console, above the live table if there is one."""
 
     def __init__(self, console: Console) -> None:
         handler: Callable[[], logging.Handler] = (

@@ -1,4 +1,4 @@
-"""What a run shows: a live table on a terminal, plain lines elsewhere, and the final tables."""
+"""Output of a local run: a live table on a terminal, log lines elsewhere, and the final tables."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from maskrcnn_operator.core.plan import Event
 log = logging.getLogger(__name__)
 
 HEADLINE = ("loss", "learning_rate", "images_per_second", "AP", "AP50", "mask_AP", "mask_AP50", "images")
-"""Metrics that fit on a line while a step runs."""
+"""Metrics that are shown while a step runs, in this order; all of them fit on one line."""
 
 PRECISIONS = ("AP", "AP50", "mask_AP", "mask_AP50")
-"""Metrics of a model in the final table."""
+"""Metrics in the final table of models."""
 SIZE = "size"
-"""Metric that is a number of bytes."""
+"""Metric in bytes."""
 
 PLAIN_INTERVAL = timedelta(seconds=10)
 
@@ -41,23 +41,23 @@ _STYLES: Mapping[StepState, str] = {
 
 
 class Display(Protocol):
-    """Shows how an experiment goes on."""
+    """Interface of the output while an experiment runs."""
 
     def update(self, status: ExperimentStatus, progress: Mapping[str, Progress], now: datetime) -> None:
-        """Shows the newest status and progress of running steps."""
+        """Show the newest status, and the progress of running steps by name."""
 
     def tell(self, event: Event) -> None:
-        """Shows that something happened."""
+        """Show an event."""
 
     def close(self) -> None:
-        """Ends showing."""
+        """Stop the output."""
 
 
 class PlainDisplay:
-    """A line for each event, and one for each running step at most every ten seconds.
+    """Log output: a line for each event, and one for each running step at most every 10 s.
 
     Args:
-        local: writes a message with this machine's paths.
+        local: replaces the manifest's paths in a message by paths of this machine.
     """
 
     def __init__(self, local: Callable[[str], str] = str) -> None:
@@ -70,6 +70,7 @@ class PlainDisplay:
         progress: Mapping[str, Progress],
         now: datetime,
     ) -> None:
+        """Log the progress of each running step if it has changed and 10 s have passed since its last line."""
         for name, current in progress.items():
             shown, text = self._last.get(name), progress_text(current)
             if shown is None or (text != shown[1] and now - shown[0] >= PLAIN_INTERVAL):
@@ -77,18 +78,22 @@ class PlainDisplay:
                 log.info("%s: %s", name, text)
 
     def tell(self, event: Event) -> None:
+        """Log an event at the level of its type."""
         level = logging.WARNING if event.type == "Warning" else logging.INFO
         log.log(level, "%s", self._local(event.message))
 
     def close(self) -> None:
+        """Forget the lines that were logged."""
         self._last.clear()
 
 
 class LiveDisplay:
-    """A table of the steps, redrawn while they run.
+    """Table of the steps that is redrawn while they run.
 
     Args:
-        local: writes a message with this machine's paths.
+        console: a terminal.
+        title: of the table.
+        local: replaces the manifest's paths in a message by paths of this machine.
     """
 
     def __init__(self, console: Console, title: str, local: Callable[[str], str] = str) -> None:
@@ -102,6 +107,7 @@ class LiveDisplay:
         progress: Mapping[str, Progress],
         now: datetime,  # noqa: ARG002 - a parameter of Display
     ) -> None:
+        """Redraw the table."""
         table = Table(title=self._title, box=box.SIMPLE_HEAD, title_justify="left")
         for column in ("step", "state", "progress", "metrics"):
             table.add_column(column)
@@ -113,15 +119,17 @@ class LiveDisplay:
         self._live.update(table)
 
     def tell(self, event: Event) -> None:
+        """Log a warning above the table; other events are visible in the table."""
         if event.type == "Warning":
             log.warning("%s", self._local(event.message))
 
     def close(self) -> None:
+        """Remove the table."""
         self._live.stop()
 
 
 def progress_text(progress: Progress) -> str:
-    """One line: ``300/1000 (30%), 0:12:30 left, loss 0.61``."""
+    """Return a step's progress as one line, such as ``300/1000 (30%), 0:12:30 left, loss 0.61``."""
     parts = []
     if progress.iteration is not None:
         total = f"/{progress.total_iterations}" if progress.total_iterations else ""
@@ -164,7 +172,7 @@ def _headline(metrics: tuple[Metric, ...]) -> list[Metric]:
 
 
 def _short(value: str) -> str:
-    """Return a number with four digits, a whole one with all of its digits."""
+    """Return a number with four significant digits, or an integer with all of its digits."""
     try:
         number = float(value)
     except ValueError:
@@ -178,11 +186,13 @@ def final_tables(
     logs: Mapping[str, Path],
     local: Callable[[str], str] = str,
 ) -> list[RenderableType]:
-    """Return tables of steps, models, other results, and artifacts; those without a row are left out.
+    """Return tables of steps, models, other results, and artifacts, without those that have no rows.
 
     Args:
+        experiment: names the steps and their tasks.
+        status: at the end of the run.
         logs: newest log by step; shown for failed steps.
-        local: writes a path, or a message, with this machine's paths.
+        local: replaces the manifest's paths in a text by paths of this machine.
     """
     shown: list[RenderableType] = [_steps_table(experiment, status, logs, local)]
     artifacts = _table("artifacts", "step", "artifact", "size", "path")
@@ -195,7 +205,7 @@ def final_tables(
 
 
 def _models_table(status: ExperimentStatus) -> Table:
-    """A row for each step that measured a model; ``metrics.json`` of the step has all of its metrics."""
+    """Return a row for each step that measured a model; the step's ``metrics.json`` has all metrics."""
     table = _table("models", "step")
     for name in PRECISIONS:
         table.add_column(name, justify="right")
@@ -207,7 +217,7 @@ def _models_table(status: ExperimentStatus) -> Table:
 
 
 def _results_table(status: ExperimentStatus) -> Table:
-    """A row for each other step that has metrics, such as counts and sizes."""
+    """Return a row for each step with other metrics, such as counts and sizes."""
     table = _table("results", "step", "metrics")
     for step in status.steps:
         if step.metrics and {metric.name for metric in step.metrics}.isdisjoint(PRECISIONS):
@@ -216,7 +226,7 @@ def _results_table(status: ExperimentStatus) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Return a table whose columns are folded, never cut, where the terminal is narrow."""
+    """Return an empty table whose cells wrap on a narrow terminal instead of being truncated."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -224,7 +234,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _precision(value: str) -> str:
-    """Return an average precision with four decimals; -1 stands for one without ground truth."""
+    """Return an average precision with four decimals, or "-" for -1, which means that there is no ground truth."""
     try:
         number = float(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Carries plans out with processes, and tells what became of them as runs."""
+"""Execution of plans as local processes, which are reported as runs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ _TIME_AND_LEVEL = re.compile(r"^[0-9:]{8} [A-Z]+ +")
 
 
 class LocalExecutor:
-    """The processes of one experiment.
+    """Processes of one experiment.
 
     Args:
-        trainer: the command that stands for ``maskrcnn``.
-        key: the encryption key, where the experiment uses one.
+        experiment: whose steps are run.
+        workspace: maps the manifest's paths to this machine.
+        uid: of the experiment; marks the results directories that belong to it.
+        trainer: the command ``maskrcnn``.
+        key: the encryption key if the experiment uses one, else None.
     """
 
     def __init__(
@@ -56,20 +59,23 @@ class LocalExecutor:
         self._ended: dict[RunKey, Run] = {}
         self.logs: dict[str, Path] = {}
 
-    def start(self, wanted: StartRun) -> None:
-        """Starts an attempt, or takes the result that is already there."""
-        key = RunKey(wanted.step, wanted.attempt)
-        directory = self.workspace.step_directory(self.experiment.name, wanted.step)
-        result = finished_result(directory, wanted.fingerprints, self.workspace)
+    def start(self, request: StartRun) -> None:
+        """Start an attempt, or adopt an existing result.
+
+        An attempt that can't be started becomes a failed run.
+        """
+        key = RunKey(request.step, request.attempt)
+        directory = self.workspace.step_directory(self.experiment.name, request.step)
+        result = finished_result(directory, request.fingerprints, self.workspace)
         now = datetime.now(UTC).replace(microsecond=0)
-        # a result that lacks one of the names gets it from maskrcnn launch
-        if result is not None and set(wanted.fingerprints).issubset(result.fingerprints):
+        # if the result lacks one of the fingerprints, maskrcnn launch adds it
+        if result is not None and set(request.fingerprints).issubset(result.fingerprints):
             self._ended[key] = Run(
-                step=wanted.step,
-                attempt=wanted.attempt,
+                step=request.step,
+                attempt=request.attempt,
                 state=RunState.SUCCEEDED,
-                fingerprint=wanted.fingerprint,
-                older_fingerprints=wanted.older_fingerprints,
+                fingerprint=request.fingerprint,
+                older_fingerprints=request.older_fingerprints,
                 result=result,
                 exit_code=EXIT_OK,
                 adopted=True,
@@ -78,91 +84,91 @@ class LocalExecutor:
             )
             return
         try:
-            process = self._process(wanted, directory)
+            process = self._process(request, directory)
         except OSError as error:
             self._ended[key] = Run(
-                step=wanted.step,
-                attempt=wanted.attempt,
+                step=request.step,
+                attempt=request.attempt,
                 state=RunState.FAILED,
-                fingerprint=wanted.fingerprint,
-                older_fingerprints=wanted.older_fingerprints,
-                message=f"the process could not be started: {error}",
+                fingerprint=request.fingerprint,
+                older_fingerprints=request.older_fingerprints,
+                message=f"the process couldn't be started: {error}",
                 started=now,
                 ended=now,
             )
             return
-        self._started[key] = (wanted, process)
-        self.logs[wanted.step] = process.log
+        self._started[key] = (request, process)
+        self.logs[request.step] = process.log
 
-    def _process(self, wanted: StartRun, directory: Path) -> AttemptProcess:
-        step = self.experiment.step(wanted.step)
+    def _process(self, request: StartRun, directory: Path) -> AttemptProcess:
+        step = self.experiment.step(request.step)
         home = self.workspace.experiment_directory(self.experiment.name)
-        files = Files(directory, home / STAGING / f"{wanted.step}-{wanted.attempt}", wanted.attempt)
+        files = Files(directory, home / STAGING / f"{request.step}-{request.attempt}", request.attempt)
         files.staging.mkdir(parents=True, exist_ok=True)
         if files.staging.is_symlink():
-            raise OSError(errno.ELOOP, "it is a link, and the attempt would write to what it leads to", files.staging)
-        if wanted.spec is not None:
-            content = yaml.safe_dump(self.workspace.localised(wanted.spec), sort_keys=False)
+            raise OSError(errno.ELOOP, "it is a link, and the attempt would write to the link's target", files.staging)
+        if request.spec is not None:
+            content = yaml.safe_dump(self.workspace.localised(request.spec), sort_keys=False)
             with files.spec.open("x", encoding="utf-8") as stream:
                 stream.write(content)
         paths = ProcessPaths(
             results_dir=str(directory),
-            spec_file=str(files.spec) if wanted.spec is not None else None,
-            model_path=wanted.model_path,
+            spec_file=str(files.spec) if request.spec is not None else None,
+            model_path=request.model_path,
             termination_log=str(directory / TERMINATION_FILE),
             encrypted=self.key is not None,
             path=self.workspace.to_local,
         )
         arguments = launch_arguments(step, task_arguments(step, paths), nodes=1, processes_per_node=step.processes)
         environment = without_ours(os.environ) | task_environment(
-            paths, fingerprints=wanted.fingerprints, attempt=wanted.attempt, experiment_uid=self.uid
+            paths, fingerprints=request.fingerprints, attempt=request.attempt, experiment_uid=self.uid
         )
         environment[WORKSPACE_VARIABLE] = str(self.workspace.directory)
         if self.key is not None:
             environment[KEY_VARIABLE] = self.key
         return AttemptProcess(
-            (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=wanted.fingerprints[0]
+            (*self.trainer, *arguments), environment, files, uid=self.uid, fingerprint=request.fingerprints[0]
         )
 
     def observe(self) -> list[Run]:
-        """Every attempt that was started and not forgotten."""
-        for key, (wanted, process) in list(self._started.items()):
+        """Return a run for each attempt that was started and not forgotten."""
+        for key, (request, process) in list(self._started.items()):
             code = process.poll()
             self.logs[key.step] = process.log
             if code is not None:
-                self._ended[key] = self._ended_run(wanted, process, code)
+                self._ended[key] = self._ended_run(request, process, code)
                 del self._started[key]
         live = [
             Run(
                 step=key.step,
                 attempt=key.attempt,
                 state=RunState.STOPPING if process.stopping else RunState.RUNNING,
-                fingerprint=wanted.fingerprint,
-                older_fingerprints=wanted.older_fingerprints,
+                fingerprint=request.fingerprint,
+                older_fingerprints=request.older_fingerprints,
                 started=process.started,
                 ran=process.started,
             )
-            for key, (wanted, process) in self._started.items()
+            for key, (request, process) in self._started.items()
         ]
         return [*live, *self._ended.values()]
 
-    def _ended_run(self, wanted: StartRun, process: AttemptProcess, code: int) -> Run:
+    def _ended_run(self, request: StartRun, process: AttemptProcess, code: int) -> Run:
         directory = process.files.directory
         if code == EXIT_OK:
-            result = finished_result(directory, wanted.fingerprints, self.workspace)
+            result = finished_result(directory, request.fingerprints, self.workspace)
             result = result or reported_result(
-                directory, attempt=wanted.attempt, fingerprints=wanted.fingerprints, workspace=self.workspace
+                directory, attempt=request.attempt, fingerprints=request.fingerprints, workspace=self.workspace
             )
         else:
             result = reported_result(
-                directory, attempt=wanted.attempt, fingerprints=wanted.fingerprints, workspace=self.workspace
+                directory, attempt=request.attempt, fingerprints=request.fingerprints, workspace=self.workspace
             )
         return Run(
-            step=wanted.step,
-            attempt=wanted.attempt,
+            step=request.step,
+            attempt=request.attempt,
             state=RunState.SUCCEEDED if code == EXIT_OK else RunState.FAILED,
-            fingerprint=wanted.fingerprint,
-            older_fingerprints=wanted.older_fingerprints,
+            fingerprint=request.fingerprint,
+            older_fingerprints=request.older_fingerprints,
             exit_code=code,
             result=result,
             message=f"exit code {code}{self._refusal(process)}; see {process.log}" if code != EXIT_OK else "",
@@ -172,18 +178,25 @@ class LocalExecutor:
         )
 
     def _refusal(self, process: AttemptProcess) -> str:
-        """Return the end of the log of an attempt that could not claim its directory: it may not leave a word there."""
+        """Return the last log line of an attempt that couldn't claim its directory, else an empty text.
+
+        Such an attempt writes no termination message, since the directory may hold a user's files.
+        """
         if process.log != process.files.unclaimed_log:
             return ""
         try:
             end = process.log.read_bytes()[-_END_OF_LOG:].decode(errors="replace")
         except OSError:
             return ""
-        said = [_TIME_AND_LEVEL.sub("", line).strip() for line in end.splitlines() if line.strip()]
-        return f": {self.workspace.in_manifest_form(said[-1])}" if said else ""
+        lines = [_TIME_AND_LEVEL.sub("", line).strip() for line in end.splitlines() if line.strip()]
+        return f": {self.workspace.in_manifest_form(lines[-1])}" if lines else ""
 
     def new_records(self) -> list[tuple[str, dict[str, Any]]]:
-        """What running steps have written to their status.json since the last call, by step."""
+        """Return the records that running steps have added to their ``status.json`` since the last call.
+
+        Returns:
+            Pairs of a step's name and a record.
+        """
         return [
             (key.step, record)
             for key, (_, process) in self._started.items()
@@ -191,20 +204,20 @@ class LocalExecutor:
         ]
 
     def stop(self, key: RunKey) -> None:
-        """Asks an attempt to stop after a checkpoint."""
+        """Signal an attempt to stop after a checkpoint."""
         if key in self._started:
             self._started[key][1].stop()
 
     def kill(self) -> None:
-        """Ends everything at once."""
+        """Kill all processes."""
         for _, process in self._started.values():
             process.kill()
 
     def forget(self, key: RunKey) -> None:
-        """An attempt whose outcome stands in the status."""
+        """Forget an ended attempt; called once its outcome is in the status."""
         self._ended.pop(key, None)
 
     @property
     def busy(self) -> bool:
-        """Whether any process is alive, or any outcome has not been taken yet."""
+        """Return whether a process is running, or the outcome of an attempt isn't in the status yet."""
         return bool(self._started or self._ended)

@@ -1,10 +1,10 @@
-"""What of a manifest has no meaning on this machine, and what may not go well on it."""
+"""Notes before a local run: fields that are ignored, and steps that will be slow."""
 
 from __future__ import annotations
 
 from maskrcnn_operator.api.experiment import MaskRCNNExperiment
 
-_OF_THE_CLUSTER = {
+_CLUSTER_FIELDS = {
     "image": "image",
     "queue_name": "queueName",
     "pod_overrides": "podOverrides",
@@ -14,15 +14,15 @@ _OF_THE_CLUSTER = {
 
 
 def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
-    """A sentence for each field that is given, and ignored without a cluster."""
+    """Return a sentence for each given field that only has an effect on a cluster."""
     spec = experiment.spec
     given = [
         f"spec.{name}"
-        for field, name in _OF_THE_CLUSTER.items()
+        for field, name in _CLUSTER_FIELDS.items()
         if field in spec.model_fields_set and getattr(spec, field)
     ]
     given += [
-        f"spec.steps[{index}].{_OF_THE_CLUSTER[field]}"
+        f"spec.steps[{index}].{_CLUSTER_FIELDS[field]}"
         for index, step in enumerate(spec.steps)
         for field in ("image", "pod_overrides")
         if getattr(step, field)
@@ -32,14 +32,14 @@ def ignored_fields(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
         for index, step in enumerate(spec.steps)
         if step.resources.requests or step.resources.limits
     ]
-    notes = ["spec.workspace is ignored here: --workspace says where /workspace is"]
-    return (*notes, *(f"{name} is ignored here: it has a meaning on a cluster only" for name in given))
+    notes = ["spec.workspace is ignored in a local run: --workspace is the directory for /workspace"]
+    return (*notes, *(f"{name} is ignored in a local run: it only has an effect on a cluster" for name in given))
 
 
 def crowding(experiment: MaskRCNNExperiment, cpus: int) -> tuple[str, ...]:
-    """A sentence for each step that would run more processes than there are CPUs."""
+    """Return a sentence for each step that runs more processes than there are CPUs."""
     return tuple(
-        f"step {step.name} runs {step.processes} processes on {cpus} CPU(s): it will be slow"
+        f"step {step.name} runs {step.processes} processes on {cpus} CPU(s); it will be slow"
         for step in experiment.spec.steps
         if step.processes > cpus
     )

@@ -1,4 +1,4 @@
-"""``/workspace`` of the manifest as a directory of this machine."""
+"""Mapping of the manifest's ``/workspace`` to a directory of this machine."""
 
 from __future__ import annotations
 
@@ -21,50 +21,53 @@ _SPECIAL = "*?[],"
 
 
 class LocalWorkspace:
-    """The directory that stands for ``/workspace``; symbolic links in it are followed.
+    """Directory that the manifest calls ``/workspace``; symbolic links in it are followed.
 
     Raises:
-        InvalidInput: its path holds a character that file patterns give a meaning to.
+        InvalidInput: the path has a character with a meaning in file patterns or lists of them.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         if any(character in str(self.directory) for character in _SPECIAL):
-            raise InvalidInput(f"--workspace {self.directory}: the path must be without the characters {_SPECIAL}")
+            raise InvalidInput(f"--workspace {self.directory}: the path must not contain any of {_SPECIAL}")
 
     def to_local(self, path: str) -> str:
-        """A path of the manifest as this machine has it; paths outside ``/workspace`` stay."""
+        """Return a path of the manifest as a path of this machine; paths outside ``/workspace`` are unchanged."""
         if path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/"):
             return str(self.directory) + path[len(WORKSPACE_MOUNT) :]
         return path
 
     def to_manifest(self, path: str) -> str:
-        """Undoes :meth:`to_local`."""
+        """Return a path of this machine as a path of the manifest; the inverse of :meth:`to_local`."""
         own = str(self.directory)
         if path == own or path.startswith(own + "/"):
             return WORKSPACE_MOUNT + path[len(own) :]
         return path
 
     def in_manifest_form(self, text: str) -> str:
-        """A message with the paths in it as the manifest has them."""
+        """Return a text in which this machine's paths are replaced by the manifest's."""
         return text.replace(f"{self.directory}/", f"{WORKSPACE_MOUNT}/")
 
     def in_local_form(self, text: str) -> str:
-        """A message with the paths in it as the user has them: relative where that is below the current directory."""
+        """Return a text in which the manifest's paths are replaced by this machine's.
+
+        They are relative if the workspace is in the current directory or below it.
+        """
         relative = os.path.relpath(self.directory)
         shown = str(self.directory) if relative.startswith("..") else relative
         return _MOUNTED.sub(lambda _: shown, text)
 
     def experiment_directory(self, experiment: str) -> Path:
-        """Where everything of an experiment is."""
+        """Return the directory of an experiment, which holds those of its steps."""
         return self.directory / experiment
 
     def step_directory(self, experiment: str, step: str) -> Path:
-        """Where a step writes its results."""
+        """Return the results directory of a step."""
         return self.directory / experiment / step
 
     def localised(self, spec: ExperimentSpec) -> dict[str, Any]:
-        """The spec as YAML values in camelCase, every path in it as this machine has it."""
+        """Return the spec as YAML values with camelCase names, its paths replaced by this machine's."""
         content: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         self._replace(content, [dotted((name,)) for name in MODEL_FIELDS])
         self._replace(content["dataConfig"], [dotted((name,)) for name in FILE_FIELDS])
@@ -78,5 +81,5 @@ class LocalWorkspace:
 
 
 def without_ours(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the variables by which tasks are told what to do."""
+    """Return an environment without the variables that configure tasks (``MASKRCNN_*``)."""
     return {name: value for name, value in environ.items() if not name.startswith(VARIABLE_PREFIX)}

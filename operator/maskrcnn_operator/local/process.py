@@ -1,4 +1,4 @@
-"""One attempt at a step as a process of this machine, in a process group of its own."""
+"""Attempt of a step as a local process, in its own process group."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from maskrcnn_trainer.shared.parent_death import end_with_parent
 _log = logging.getLogger(__name__)
 
 UNCLAIMED_LOGS = ".logs"
-"""Folder of an experiment's directory for logs of attempts that could not claim their results directory."""
+"""Folder in an experiment's directory for logs of attempts that couldn't claim their results directory."""
 
 _ATTEMPT = re.compile(r"[a-z0-9][a-z0-9-]*-\d+")
 _STAGED_SPEC, _STAGED_LOG = "spec.yaml", "output.log"
 
 
 def trainer_command() -> tuple[str, ...]:
-    """The ``maskrcnn`` of this environment: beside the interpreter, else as a module."""
-    beside = Path(sys.executable).with_name("maskrcnn")
-    return (str(beside),) if beside.is_file() else (sys.executable, "-m", "maskrcnn_trainer.cli")
+    """Return the command ``maskrcnn`` of this environment: the script next to the interpreter, else the module."""
+    script = Path(sys.executable).with_name("maskrcnn")
+    return (str(script),) if script.is_file() else (sys.executable, "-m", "maskrcnn_trainer.cli")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Files:
 
     Attributes:
         directory: the step's results directory.
-        staging: where the log is until the task has claimed that directory, which may move what is in it aside.
-        attempt: its number.
+        staging: directory of the log until the task has claimed the results directory. To claim it, the task may move
+            its old content aside.
+        attempt: number of the attempt.
     """
 
     directory: Path
@@ -52,33 +53,33 @@ class Files:
 
     @property
     def spec(self) -> Path:
-        """The merged spec."""
+        """Return the file of the merged spec."""
         return self.staging / _STAGED_SPEC
 
     @property
     def staged_log(self) -> Path:
-        """The log until the directory is claimed."""
+        """Return the log file until the results directory is claimed."""
         return self.staging / _STAGED_LOG
 
     @property
     def unclaimed_log(self) -> Path:
-        """The log of an attempt that could not claim the directory, which may be the user's."""
+        """Return the log file if the attempt can't claim the results directory, which may hold a user's files."""
         return self.staging.parent.parent / UNCLAIMED_LOGS / f"{self.directory.name}.attempt-{self.attempt}.log"
 
     @property
     def log(self) -> Path:
-        """The log after that."""
+        """Return the log file once the results directory is claimed."""
         return self.directory / "logs" / f"attempt-{self.attempt}.log"
 
 
 class AttemptProcess:
-    """A started attempt. Its output goes to a log, its status.json is followed.
+    """Running attempt, whose output goes to a log file and whose ``status.json`` is followed.
 
     Attributes:
-        fingerprint: the one that run.json names first once the attempt has claimed its directory.
+        fingerprint: the first one in ``run.json`` once the attempt has claimed its results directory.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process can't be started.
     """
 
     def __init__(
@@ -98,38 +99,38 @@ class AttemptProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
-                # a run that is killed must not leave a training behind that is not watched
-                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of ours holds a lock here
+                # after SIGKILL of the run, a training must not continue unattended
+                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of this process holds a lock here
             )
 
     def poll(self) -> int | None:
-        """The exit code (128 + signal where one ended it) once it has ended, else None."""
+        """Return the exit code, 128 + signal if a signal ended the process, or None while it runs."""
         code = self._process.poll()
         self._publish_log(code)
         if code is None:
             return None
         if self.ended is None:
             self.ended = datetime.now(UTC).replace(microsecond=0)
-            # a process that outlived its leader has none left to report to
+            # processes that outlive the group's leader are of no use
             self._signal_group(signal.SIGKILL)
             _clear(self.files.staging)
         return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
-        """Asks it to stop, once: the launcher hands the signal on to its processes."""
+        """Send SIGTERM to the launcher, which forwards it to its processes; do nothing if it was sent before."""
         if not self.stopping and self._process.poll() is None:
             self.stopping = True
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends the whole process group at once."""
+        """Kill the whole process group."""
         self.stopping = True
         if self._process.poll() is None:
             self._signal_group(signal.SIGKILL)
 
     @property
     def log(self) -> Path:
-        """Where the log is now."""
+        """Return the current path of the log file."""
         return self._published or self.files.staged_log
 
     def _signal_group(self, number: signal.Signals) -> None:
@@ -144,14 +145,14 @@ class AttemptProcess:
         claimed = self._claimed()
         if code is None and not claimed:
             return
-        # nothing is written to a directory that the attempt could not claim
-        places = (self.files.log,) if claimed or code == 0 else ()
-        for log in (*places, self.files.unclaimed_log):
+        # nothing is written to a directory that the attempt couldn't claim
+        preferred = (self.files.log,) if claimed or code == 0 else ()
+        for log in (*preferred, self.files.unclaimed_log):
             try:
                 self._move_log_to(log)
             except OSError as error:
                 # such as a results directory on another volume, or one that has become read-only
-                _log.warning("the log of attempt %d cannot be kept as %s: %s", self.files.attempt, log, error.strerror)
+                _log.warning("The log of attempt %d can't be moved to %s: %s", self.files.attempt, log, error.strerror)
             else:
                 self._published = log
                 return
@@ -176,7 +177,7 @@ class AttemptProcess:
 
 
 def clear_staging(folder: Path) -> None:
-    """Delete what attempts have left in the staging folder; what is not of an attempt stays."""
+    """Delete the files of attempts in the staging folder, and the folder if nothing else is in it."""
     with contextlib.suppress(OSError):
         for attempt in [] if folder.is_symlink() else list(folder.iterdir()):
             if _is_of_an_attempt(attempt):
@@ -185,7 +186,7 @@ def clear_staging(folder: Path) -> None:
 
 
 def _is_of_an_attempt(staging: Path) -> bool:
-    """Return whether a folder is called as one of an attempt and holds nothing else than one does."""
+    """Return whether a folder has the name of an attempt and holds only files that attempts write."""
     return (
         _ATTEMPT.fullmatch(staging.name) is not None
         and staging.is_dir()

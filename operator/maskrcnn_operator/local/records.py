@@ -1,4 +1,4 @@
-"""The lines that a running task adds to its status.json."""
+"""Reading of the records that a running task adds to its ``status.json``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 
 class RecordFollower:
-    """Reads what is new in ``status.json``, a JSON object a line; lines of earlier attempts are passed over.
+    """Reader of the lines that are added to ``status.json``, one JSON object each; older lines are skipped.
 
-    A directory of an older fingerprint is moved aside while the task starts: its file is told by its inode.
+    While a task starts, it may move a results directory of an older fingerprint aside. A new inode shows that the file
+    was replaced.
     """
 
     def __init__(self, file: Path) -> None:
@@ -25,7 +26,7 @@ class RecordFollower:
         return found.st_ino, found.st_size
 
     def new_records(self) -> list[dict[str, Any]]:
-        """The whole lines that were added since the last call; what is no JSON object is passed over."""
+        """Return the complete lines that were added since the last call; lines that aren't JSON objects are skipped."""
         inode, size = self._identity()
         if inode != self._inode or size < self._position:
             self._inode, self._position = inode, 0

@@ -1,4 +1,4 @@
-"""Files that a task has left in its results directory: termination message, result, and artifacts."""
+"""Reading of a task's results directory: termination message, result, and artifacts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskrcnn_trainer.shared.messages import RESULT_FILE, TERMINATION_FILE
 def reported_result(
     directory: Path, *, attempt: int, fingerprints: Sequence[str], workspace: LocalWorkspace
 ) -> TaskResult | None:
-    """The termination message of one attempt; None where it left none, or an older one is still there."""
+    """Return the termination message of an attempt, or None if it wrote none, or if that of an older one is there."""
     result = _read(directory / TERMINATION_FILE, workspace)
     if result is None or result.attempt != attempt or result.fingerprint not in fingerprints:
         return None
@@ -24,19 +24,20 @@ def reported_result(
 
 
 def finished_result(directory: Path, fingerprints: Sequence[str], workspace: LocalWorkspace) -> TaskResult | None:
-    """Return the result of a finished step; None unless it is of one of the fingerprints and its artifacts stand.
+    """Return the result of a finished step.
 
-    An artifact stands where its files have the recorded size.
+    Returns:
+        None unless the result has one of the fingerprints and the files of each artifact have the recorded size.
     """
     result = _read(directory / RESULT_FILE, workspace)
     if result is None or result.exit_code != EXIT_OK or set(fingerprints).isdisjoint(result.fingerprints):
         return None
-    return result if all(_stands(artifact, workspace) for artifact in result.artifacts.values()) else None
+    return result if all(_is_complete(artifact, workspace) for artifact in result.artifacts.values()) else None
 
 
 def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
     try:
-        # a pipe would be read for ever
+        # reading a named pipe would block
         result = parse_result(file.read_bytes()) if file.is_file() else None
     except OSError:
         return None
@@ -53,8 +54,8 @@ def _read(file: Path, workspace: LocalWorkspace) -> TaskResult | None:
     )
 
 
-def _stands(artifact: Artifact, workspace: LocalWorkspace) -> bool:
-    """Whether a file, the files of a directory or those that a pattern matches have the recorded size together."""
+def _is_complete(artifact: Artifact, workspace: LocalWorkspace) -> bool:
+    """Return whether an artifact's files (one, those in a directory, or those of a pattern) have the recorded size."""
     path = Path(workspace.to_local(artifact.path))
     try:
         if path.is_dir():
@@ -66,5 +67,5 @@ def _stands(artifact: Artifact, workspace: LocalWorkspace) -> bool:
             if not files:
                 return False
         return artifact.size_bytes is None or sum(file.stat().st_size for file in files) == artifact.size_bytes
-    except (OSError, ValueError):  # gone in the meantime, or no pattern
+    except (OSError, ValueError):  # deleted in the meantime, or an invalid pattern
         return False

@@ -1,4 +1,4 @@
-"""The loop of a local run: observe, reconcile, carry out, show; until nothing is left to do."""
+"""Main loop of a local run: observe, reconcile, start and stop processes, show progress."""
 
 from __future__ import annotations
 
@@ -40,20 +40,21 @@ LOCAL_SETTINGS = Settings(max_parallel_steps=1, keep_last_run=timedelta())
 
 
 class Interrupts(StopSignals):
-    """SIGINT and SIGTERM while a run goes on: the first stops after a checkpoint, a Ctrl-C after it kills."""
+    """SIGINT and SIGTERM during a run: the first one stops steps after a checkpoint, a later Ctrl-C kills them."""
 
     @property
     def kill(self) -> bool:
-        """Return whether a SIGINT has come after another signal."""
+        """Return whether a SIGINT followed another signal."""
         return self.interrupts > (self.first is signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class ExperimentOutcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
         exit_code: of the command.
+        status: of the experiment at the end.
         logs: newest log by step.
     """
 
@@ -71,22 +72,26 @@ def run_experiment(
     key: str | None = None,
     settings: Settings = LOCAL_SETTINGS,
 ) -> ExperimentOutcome:
-    """Runs an experiment on this machine until it has succeeded, cannot go on, or is interrupted.
+    """Run an experiment on this machine until it succeeds, no step can run anymore, or it is interrupted.
 
     Args:
-        trainer: the command that stands for ``maskrcnn``.
-        key: the encryption key, where the experiment uses one.
+        experiment: as it was read from the manifest.
+        workspace: maps the manifest's paths to this machine.
+        display: shows status, progress, and events.
+        trainer: the command ``maskrcnn``.
+        key: the encryption key if the experiment uses one, else None.
+        settings: limits of the reconciliation.
 
     Raises:
-        InvalidInput: another run works on the experiment, its status file is none, or a link is in the place of a file
-            that a run writes.
+        InvalidInput: another process runs the experiment, its status file is invalid, or a file that a run writes is a
+            link.
     """
     directory = workspace.experiment_directory(experiment.name)
     _refuse_links(directory)
     with StatusStore(directory, experiment.name) as store, Interrupts() as interrupts:
         clear_staging(directory / STAGING)
         executor = LocalExecutor(experiment, workspace, uid=store.uid, trainer=trainer, key=key)
-        status = _status_to_go_on_from(experiment, store.status, workspace)
+        status = _status_to_resume(experiment, store.status, workspace)
         loop = _Loop(
             experiment.with_status(status),
             executor=executor,
@@ -107,12 +112,17 @@ def _refuse_links(directory: Path) -> None:
     for name in (LOCK_FILE, EXPERIMENT_STATUS_FILE, STAGING, UNCLAIMED_LOGS):
         if (directory / name).is_symlink():
             raise InvalidInput(
-                f"{directory / name} is a link, and a run would write to what it leads to: remove the link"
+                f"{directory / name} is a link, and a run would write to the link's target: remove the link"
             )
 
 
 def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> int:
-    """0 Succeeded; 64 by manifest, spec or data; 1 a step failed otherwise; 130 and 143 after a signal."""
+    """Return the exit code of the command, see :func:`maskrcnn_operator.local.command.run`.
+
+    Args:
+        status: at the end of the run.
+        interrupted: the first signal, or None.
+    """
     if status.is_true(ConditionType.SUCCEEDED):
         return EXIT_OK
     if interrupted is not None:
@@ -124,25 +134,25 @@ def exit_code(status: ExperimentStatus, interrupted: signal.Signals | None) -> i
     return EXIT_INVALID if all(step.exit_code == EXIT_INVALID for step in failed) else EXIT_STEP_FAILED
 
 
-def _status_to_go_on_from(
+def _status_to_resume(
     experiment: MaskRCNNExperiment, status: ExperimentStatus, workspace: LocalWorkspace
 ) -> ExperimentStatus:
-    """The recorded status, where the directory still holds what it says; failed steps get a new budget."""
+    """Return the recorded status, without successes whose results are gone, and with new restarts for failed steps."""
     desired = resolve(experiment)
     steps: list[StepStatus] = []
     for step in status.steps:
         kept = resumed(step)
         known = not desired.problems and step.name in desired.graph.nodes
         if known:
-            # the manifest may have been edited since the last run, and nothing here says so
+            # the manifest may have been edited since the last run, and a local run has no generation that shows it
             kept = without_fingerprint_that_lacks_a_field(kept, experiment.step(step.name))
         if kept.state is StepState.SUCCEEDED and known and kept.fingerprint:
             directory = workspace.step_directory(experiment.name, step.name)
             if finished_result(directory, [kept.fingerprint], workspace) is None:
-                log.warning("%s: its recorded result is gone from %s, so it is made again", step.name, directory)
+                log.warning("%s: its result in %s is missing or incomplete; the step runs again", step.name, directory)
                 kept = StepStatus(name=step.name, attempt=step.attempt)
         elif kept.state in LIVE_STATES:
-            # the process of an earlier run has ended with it
+            # the processes of an earlier run ended with it
             update = {"state": StepState.PENDING, "next_attempt_time": None, "active_since": None}
             kept = kept.model_copy(update=update)
         elif kept.state is StepState.PENDING:
@@ -166,14 +176,14 @@ class _Loop:
         self.display, self.interrupts, self.settings = display, interrupts, settings
         self.progress: dict[str, Progress] = {}
         self.written = datetime.min.replace(tzinfo=UTC)
-        self.told = False
+        self.warned = False
 
     def run(self) -> ExperimentStatus:
         wake_at: datetime | None = None
         seen: object = None
         while True:
             now = datetime.now(UTC)
-            self._heed_signals()
+            self._handle_signals()
             runs = self._observe(now)
             signature = (tuple(runs), self.interrupts.first)
             if signature != seen or (wake_at is not None and wake_at <= now):
@@ -187,10 +197,10 @@ class _Loop:
             self.display.update(self.experiment.status, self.progress, now)
             time.sleep(POLL_SECONDS)
 
-    def _heed_signals(self) -> None:
-        if self.interrupts.first is not None and not self.told:
-            self.told = True
-            log.warning("Stopping after a checkpoint; press Ctrl-C again to end at once")
+    def _handle_signals(self) -> None:
+        if self.interrupts.first is not None and not self.warned:
+            self.warned = True
+            log.warning("Stopping after a checkpoint; press Ctrl-C again to stop immediately")
         if self.interrupts.kill:
             self.executor.kill()
 
@@ -212,9 +222,9 @@ class _Loop:
         ]
 
     def _reconcile(self, runs: list[Run], now: datetime) -> Plan:
-        wanted = self.experiment.suspended(True) if self.interrupts.first is not None else self.experiment
-        plan = reconcile(wanted, runs, now, self.settings)
-        # the status first: a run that is killed in between finds the attempt's number taken
+        experiment = self.experiment.suspended(True) if self.interrupts.first is not None else self.experiment
+        plan = reconcile(experiment, runs, now, self.settings)
+        # the status is written first: if the run is killed in between, the next one uses a new attempt number
         if plan.status != self.store.status:
             self._write(plan.status, now)
         self.experiment = self.experiment.with_status(plan.status)
@@ -224,11 +234,11 @@ class _Loop:
             self.executor.stop(key)
         for key in plan.forget:
             self.executor.forget(key)
-        # here it is this command that is stopped and started again, not the resource
+        # in a local run, suspension means that the command was interrupted, which is already logged
         silent = {Reason.SUSPENDED.value, Reason.RESUMED.value}
         ready = plan.status.condition(ConditionType.READY)
         if ready is not None and plan.status.is_true(ConditionType.STALLED):
-            silent.add(ready.reason)  # the command ends with it
+            silent.add(ready.reason)  # the command's final message reports it
         for event in plan.events:
             if event.reason not in silent:
                 self.display.tell(event)

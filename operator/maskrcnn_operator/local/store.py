@@ -1,4 +1,4 @@
-"""``experiment-status.json``: the experiment's status as it would stand on the resource, and the lock beside it."""
+"""File ``experiment-status.json``, which holds an experiment's status as on a cluster, and its lock."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class StatusStore:
-    """The status of one experiment in its directory; a context in which no other process runs the experiment.
+    """Status of one experiment in its directory; a context that keeps other processes from running the experiment.
 
     Raises:
-        InvalidInput: another process runs it, or the file that is there is no status.
+        InvalidInput: on entering, if another process runs the experiment or the file isn't a valid status.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -37,7 +37,7 @@ class StatusStore:
 
     @property
     def file(self) -> Path:
-        """Where the status stands."""
+        """Return the path of the status file."""
         return self.directory / EXPERIMENT_STATUS_FILE
 
     def __enter__(self) -> StatusStore:
@@ -47,7 +47,7 @@ class StatusStore:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.__exit__(None, None, None)
-            raise InvalidInput(f"{self.directory}: another maskrcnn-operator run works on this experiment") from None
+            raise InvalidInput(f"{self.directory}: another maskrcnn-operator run uses this experiment") from None
         self._load()
         return self
 
@@ -66,12 +66,10 @@ class StatusStore:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InvalidInput(
-                f"{self.file} is not the status of an experiment ({_why(error)}): move it away"
-            ) from error
+            raise InvalidInput(f"{self.file} isn't a valid experiment status ({_why(error)}): move it away") from error
 
     def write(self, status: ExperimentStatus) -> None:
-        """Puts the status in place of the old one, all at once."""
+        """Replace the status file atomically."""
         content = {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -83,7 +81,7 @@ class StatusStore:
 
 
 def _why(error: Exception) -> str:
-    """Return in a few words why a file is not a status: of several problems the first, and how many more."""
+    """Return why a file isn't a valid status: the first problem, and the number of others."""
     if isinstance(error, ValidationError):
         first, *others = error.errors(include_url=False)
         more = f", and {len(others)} more" if others else ""
@@ -91,9 +89,9 @@ def _why(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}: invalid JSON"
     if isinstance(error, OSError):
-        return error.strerror or "it cannot be read"
+        return error.strerror or "it can't be read"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return "it isn't UTF-8"
-    return "it has a number that is too large" if isinstance(error, ValueError) else "it has no metadata.uid or status"
+    return "a number in it is too large" if isinstance(error, ValueError) else "it has no metadata.uid or status"

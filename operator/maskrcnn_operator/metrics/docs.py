@@ -1,4 +1,4 @@
-"""``python -m maskrcnn_operator.metrics.docs``: the page on metrics, from the metrics themselves."""
+"""Generator of docs/reference/metrics.md from the metrics: ``python -m maskrcnn_operator.metrics.docs``."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from maskrcnn_operator.metrics.experiments import LEFT_OUT, LEFT_OUT_HELP, SERIE
 _HEAD = """\
 # Metrics
 
-<!-- Generated: python -m maskrcnn_operator.metrics.docs > docs/metrics.md -->
+<!-- Generated: python -m maskrcnn_operator.metrics.docs > docs/reference/metrics.md -->
 
 The controller serves `/metrics` on `--metrics-port`, in the Prometheus text format and as OpenMetrics.
 
 ## The operator
 
-Every replica exports these. No label grows with the number of experiments.
+Every replica exports these. The number of series doesn't depend on the number of experiments.
 
 """
 
 _EXPERIMENTS = """
 ## Experiments
 
-Read from the operator's cache at every scrape: a series vanishes with its experiment. Only the replica that holds the
-Lease exports them. `maskrcnn_experiments` counts all of them. `--experiment-metrics N` gives at most N experiments
-series of their own (0: none), those that are not finished first, then those that failed, then the newest: at most
-{count} series each. There are no labels for pods, attempts or messages. Scrape with `honorLabels: true`, so that
-`namespace` stays the experiment's.
+Only the replica that holds the Lease exports these. They are read from the operator's cache at every scrape, so the
+series of an experiment disappear when it is deleted. `maskrcnn_experiments` counts all experiments. At most
+`--experiment-metrics` experiments (0: none) have their own series, up to {count} each: first those that aren't
+finished, then those that failed, then the newest. There are no labels for pods, attempts, or messages. Scrape with
+`honorLabels: true`, so that `namespace` is the experiment's.
 
 """
 
 _API = "maskrcnn_operator_api_requests_total"
 _BAD_STATES = "Failed|InvalidSpec|WorkspaceNotShared"
 _QUERIES: tuple[tuple[str, str], ...] = (
-    ("Share of API calls that failed:", f'sum(rate({_API}{{code=~"5..|none"}}[5m])) / sum(rate({_API}[5m]))'),
+    ("Ratio of failed API calls:", f'sum(rate({_API}{{code=~"5..|none"}}[5m])) / sum(rate({_API}[5m]))'),
     (
-        "99th percentile of a reconciliation:",
+        "99th percentile of the duration of a reconciliation:",
         "histogram_quantile(0.99, sum by (le) (rate(maskrcnn_operator_reconcile_duration_seconds_bucket[5m])))",
     ),
     (
-        "Median duration of a training that succeeded, over a month:",
+        "Median duration of successful trainings in the last 30 days:",
         "histogram_quantile(0.5, sum by (le) ("
         'increase(maskrcnn_step_duration_seconds_bucket{task="train", result="Succeeded"}[30d])))',
     ),
     ("Experiments that need attention:", f'maskrcnn_experiment_state{{state=~"{_BAD_STATES}"}}'),
     ("Age of an experiment, in hours:", "(time() - maskrcnn_experiment_created_timestamp_seconds) / 3600"),
     (
-        "Progress that has stood still for an hour:",
+        "Experiments with the same progress as an hour ago:",
         "maskrcnn_experiment_progress_ratio == maskrcnn_experiment_progress_ratio offset 1h",
     ),
 )
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     experiments = _EXPERIMENTS.format(count=len(SERIES))
     return "".join([_HEAD, _table(_operator()), experiments, _table(_experiments()), _states(), _queries()])
 
@@ -71,7 +71,7 @@ def _operator() -> Iterator[tuple[str, str, str, str]]:
         suffix = "_total" if family.type == "counter" else ""
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
         yield f"{family.name}{suffix}", family.type, labels, family.documentation
-    yield "process_*", "gauge, counter", "", "CPU, memory, file descriptors and start time of the process."
+    yield "process_*", "gauge, counter", "", "CPU, memory, file descriptors, and start time of the process."
 
 
 def _experiments() -> Iterator[tuple[str, str, str, str]]:
@@ -88,7 +88,7 @@ def _states() -> str:
         Reason.WAITING, Reason.SUSPENDED, Reason.SUCCEEDED, Reason.FAILED, Reason.INVALID_SPEC,
         Reason.WORKSPACE_NOT_SHARED, Reason.STATUS_REFUSED, Reason.API_SERVER_ERROR, Reason.ERROR,
     )  # fmt: skip
-    return f"\nThe states: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
+    return f"\nStates: {', '.join(f'`{reason.value}`' for reason in named)}.\n"
 
 
 def _queries() -> str:
@@ -96,7 +96,7 @@ def _queries() -> str:
 
 
 def _table(rows: Iterator[tuple[str, str, str, str]]) -> str:
-    lines = ["| name | type | labels | what |", "|---|---|---|---|"]
+    lines = ["| name | type | labels | description |", "|---|---|---|---|"]
     lines += [f"| `{name}` | {kind} | {labels} | {text} |" for name, kind, labels, text in rows]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Series of experiments, read from what is known of the cluster: they vanish with their experiment."""
+"""Series of experiments, made at each scrape from the cache, so that they disappear with their experiment."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from maskrcnn_operator.api.status import ConditionType, ExperimentStatus, StepSt
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _LIVE_RANK = 2
 _RANKS = {Reason.FAILED.value: 1, Reason.SUCCEEDED.value: 0}
-"""Which finished experiments keep their series first: a failed one has an alert, which must last."""
+"""Priority of finished experiments for series: the alert on a failed one must not resolve because its series ended."""
 _WAITS_FOR_OTHERS = frozenset({Reason.WAITING_FOR_STEPS.value, Reason.UPSTREAM_FAILED.value})
 _VOCABULARY = frozenset(reason.value for reason in Reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An experiment with its metrics by name, looked up once for all series.
+    """Experiment with its metrics by name, looked up once for all series.
 
     Attributes:
-        reported: newest metrics of the current step, as texts.
-        evaluated: metrics of the last finished evaluation, as texts.
+        experiment: from the cache.
+        reported: newest metrics of the current step, as in the status (text).
+        evaluated: metrics of the last finished evaluation, as in the status (text).
     """
 
     experiment: MaskRCNNExperiment
@@ -39,12 +40,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Series:
-    """One series of every experiment.
+    """Definition of a series that each experiment has.
 
     Attributes:
-        value: None where the experiment has no such number.
-        labels: beside namespace and experiment.
-        label_values: theirs.
+        name: of the metric.
+        help: its description in ``/metrics`` and docs/reference/metrics.md.
+        value: returns the value for an experiment; None if it has none.
+        labels: names of labels in addition to namespace and experiment.
+        label_values: returns the values of ``labels`` for an experiment.
     """
 
     name: str
@@ -55,28 +58,29 @@ class Series:
 
 
 class Experiments(Protocol):
-    """What is read of :class:`maskrcnn_operator.cluster.cache.Cache`."""
+    """Interface of :class:`maskrcnn_operator.cluster.cache.Cache` that this module uses."""
 
-    def experiments(self) -> Iterable[MaskRCNNExperiment]: ...
+    def experiments(self) -> Iterable[MaskRCNNExperiment]:
+        """Return all experiments in the cache."""
 
 
 def state_of(status: ExperimentStatus) -> str:
-    """The STATE column: the reason of the condition Ready, one of the documented vocabulary.
+    """Return the value of the STATE column, which is the reason of the condition Ready.
 
-    Whoever may write a status could write any reason, and must not make series without bound: it counts as Error.
+    A reason that isn't documented becomes Error: clients that may write a status must not create any number of series.
     """
     ready = status.condition(ConditionType.READY)
     return _in_vocabulary(ready.reason) if ready is not None else Reason.PENDING.value
 
 
 def step_at(status: ExperimentStatus) -> StepStatus | None:
-    """The step that says why the experiment's state is what it is: the one that runs, else waits, else has failed."""
+    """Return the step responsible for the experiment's state: a running one, else a waiting one, else a failed one."""
     current = status.step(status.current_step) if status.current_step else None
     if current is not None:
         return current
-    for wanted in (StepState.QUEUED, StepState.PENDING, StepState.FAILED):
+    for state in (StepState.QUEUED, StepState.PENDING, StepState.FAILED):
         for step in status.steps:
-            if step.state is wanted and step.reason not in _WAITS_FOR_OTHERS:
+            if step.state is state and step.reason not in _WAITS_FOR_OTHERS:
                 return step
     return None
 
@@ -85,7 +89,7 @@ def _step_labels(experiment: MaskRCNNExperiment) -> tuple[str, ...]:
     step = step_at(experiment.status)
     if step is None:
         return "", ""
-    # a failed task's own word comes from its pod: it must not make series without bound
+    # the reason of a failed task comes from its pod, which must not create any number of series
     return step.name, _in_vocabulary(step.reason)
 
 
@@ -132,61 +136,67 @@ def _created(reading: Reading) -> float | None:
 SERIES: tuple[Series, ...] = (
     Series(
         "maskrcnn_experiment_state",
-        "Always 1; state is what kubectl get shows as STATE, step the one that runs, else waits, else has failed.",
+        "Constant 1, labeled with the experiment's state, as in the STATE column of kubectl get, and the step"
+        " responsible for it (running, else waiting, else failed) with its reason.",
         lambda _: 1.0,
         ("state", "step", "reason"),
         lambda experiment: (state_of(experiment.status), *_step_labels(experiment)),
     ),
     Series(
         "maskrcnn_experiment_progress_ratio",
-        "How far the current step has come, from 0 to 1; absent while none reports.",
+        "Progress of the current step, from 0 to 1; absent while no step reports.",
         _progress,
     ),
     Series(
         "maskrcnn_experiment_restarts",
-        "Counted restarts of all steps as they stand in the status; back to 0 when failed steps are tried again.",
+        "Restarts of all steps that count against maxRestarts, as in the status; reset to 0 when failed steps are"
+        " retried.",
         lambda reading: float(reading.experiment.status.restarts),
     ),
-    Series("maskrcnn_experiment_loss", "Newest total training loss; absent while none is reported.", _reported("loss")),
+    Series(
+        "maskrcnn_experiment_loss",
+        "Latest total training loss; absent while no step reports one.",
+        _reported("loss"),
+    ),
     Series(
         "maskrcnn_experiment_images_per_second",
-        "Newest speed of the current step, in images a second; absent while none is reported.",
+        "Latest throughput of the current step, in images per second; absent while no step reports it.",
         _reported("images_per_second"),
     ),
     Series(
         "maskrcnn_experiment_box_average_precision_ratio",
-        "COCO AP of boxes, 0 to 1: of the last finished evaluation, until then of the training's last checkpoint.",
+        "COCO box AP, from 0 to 1, of the last finished evaluation; before the first one, of the last checkpoint.",
         _evaluated("AP"),
     ),
     Series(
         "maskrcnn_experiment_mask_average_precision_ratio",
-        "COCO AP of masks, 0 to 1: of the last finished evaluation, until then of the training's last checkpoint.",
+        "COCO mask AP, from 0 to 1, of the last finished evaluation; before the first one, of the last checkpoint.",
         _evaluated("mask_AP"),
     ),
     Series(
         "maskrcnn_experiment_created_timestamp_seconds",
-        "When the experiment was created, in seconds since 1970; its age is time() minus this.",
+        "Creation time of the experiment, in seconds since 1970.",
         _created,
     ),
 )
-"""What is told of every experiment, one series each."""
+"""All series that an experiment may have."""
 
 TOTAL = "maskrcnn_experiments"
-TOTAL_HELP = "Experiments by namespace and state, whether or not they have series of their own."
+TOTAL_HELP = "Number of experiments by namespace and state, including those without their own series."
 LEFT_OUT = "maskrcnn_experiments_without_series"
-LEFT_OUT_HELP = "Experiments past the limit of --experiment-metrics, which have no series of their own."
+LEFT_OUT_HELP = "Number of experiments without their own series, because there are more than --experiment-metrics."
 
 Row = tuple[tuple[str, ...], float]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Every series at one moment.
+    """Values of all series at one moment.
 
     Attributes:
         rows: labels and values, in the order of :data:`SERIES`.
         states: number of experiments by namespace and state.
-        left_out: number of experiments without series of their own.
+        left_out: number of experiments without their own series.
     """
 
     rows: tuple[Sequence[Row], ...]
@@ -195,34 +205,37 @@ class Snapshot:
 
 
 class ExperimentCollector(Collector):
-    """Series of the experiments that a cache knows.
+    """Collector of the series of all experiments in a cache.
 
     Args:
-        cache: see :class:`Experiments`; it is read in the thread that calls.
-        is_leader: only the replica that reconciles exports, so that no series stands there twice.
-        limit: experiments with series of their own: those that are not finished first, then those that failed, then
-            the newest. 0 for none.
+        cache: see :class:`Experiments`; it is read in the calling thread.
+        is_leader: returns whether this replica reconciles; others export nothing, so that no series is exported twice.
+        limit: maximum number of experiments with their own series, 0 for none: first those that aren't finished, then
+            those that failed, then the newest.
     """
 
     def __init__(self, cache: Experiments, is_leader: Callable[[], bool], limit: int) -> None:
         self._cache, self._is_leader, self._limit = cache, is_leader, limit
 
     def deferred_snapshot(self) -> Callable[[], Snapshot | None]:
-        """List the experiments, to be called in the thread that fills the cache; what it returns runs in any thread."""
+        """List the experiments, and return a function that makes the snapshot.
+
+        Call this method in the thread that fills the cache; the returned function may be called in any thread.
+        """
         known = tuple(self._cache.experiments()) if self._is_leader() else None
         return lambda: snapshot_of(known, self._limit) if known is not None else None
 
     def snapshot(self) -> Snapshot | None:
-        """Return what is exported now; None unless this replica is the leader."""
+        """Return the current values of all series; None unless this replica is the leader."""
         return self.deferred_snapshot()()
 
     def collect(self) -> Iterator[Metric]:
-        """The series as prometheus_client wants them."""
+        """Return the series as metric families of prometheus_client."""
         return families(self.snapshot())
 
 
 def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int) -> Snapshot:
-    """Return the series of experiments, of which at most ``limit`` have series of their own."""
+    """Return the values of all series of experiments, of which at most ``limit`` have their own."""
     known = _newest_by_name(experiments)
     states = Counter((experiment.metadata.namespace, state_of(experiment.status)) for experiment in known)
     chosen = known
@@ -237,12 +250,12 @@ def snapshot_of(experiments: Iterable[MaskRCNNExperiment], limit: int) -> Snapsh
 
 
 def families(snapshot: Snapshot | None) -> Iterator[Metric]:
-    """The series of a snapshot as prometheus_client wants them; nothing for None."""
+    """Yield the series of a snapshot as metric families of prometheus_client; none for None."""
     if snapshot is None:
         return
     total = GaugeMetricFamily(TOTAL, TOTAL_HELP, labels=("namespace", "state"))
-    for place_and_state, count in snapshot.states:
-        total.add_metric(place_and_state, count)
+    for namespace_and_state, count in snapshot.states:
+        total.add_metric(namespace_and_state, count)
     yield total
     yield GaugeMetricFamily(LEFT_OUT, LEFT_OUT_HELP, value=snapshot.left_out)
     for series, rows in zip(SERIES, snapshot.rows, strict=True):
@@ -262,7 +275,7 @@ def _rows(series: Series, readings: Iterable[Reading]) -> Iterator[Row]:
 
 
 def _newest_by_name(experiments: Iterable[MaskRCNNExperiment]) -> list[MaskRCNNExperiment]:
-    """One experiment a name: one that was deleted and made again may still be known, and a series must be one."""
+    """Return the newest experiment of each name: the cache may still have a deleted one, and series must be unique."""
     found: dict[tuple[str, str], MaskRCNNExperiment] = {}
     for experiment in sorted(experiments, key=_created_at):
         found[experiment.metadata.namespace, experiment.name] = experiment

@@ -1,7 +1,8 @@
-"""HTTP without TLS, for probes and scrapes: few connections, each for a short time, whatever clients do.
+"""HTTP server without TLS for probes and scrapes, which bounds the number and the duration of connections.
 
-Any pod in the cluster may connect here. A connection takes some 13 KiB and a file descriptor, so the oldest connection
-of the address that has the most is cut for a new one: a probe is answered while another client holds all it can.
+Any pod in the cluster may connect. A connection takes about 13 KiB and a file descriptor. At the limit, the oldest
+connection of the address that has the most is closed for a new one. Thus probes are answered even if another client
+opens as many connections as it can.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from typing import Any, cast
 from aiohttp import web
 
 MOST_CONNECTIONS = 64
-"""A kubelet has a few at a time, a Prometheus server one."""
+"""Open at a time; a kubelet opens a few, a Prometheus server one."""
 MOST_SECONDS = 20.0
-"""From the start of a connection to its end, the answer included; a scrape is given up after 10 s by default."""
+"""From opening a connection to closing it; by default, Prometheus aborts a scrape after 10 s."""
 SHUTDOWN_SECONDS = 2.0
 
 
 class PlainServer:
-    """Serves an application until :meth:`cleanup`.
+    """Server of an application, from :meth:`start` to :meth:`cleanup`.
 
     Args:
-        most_connections: that are open at a time.
-        most_seconds: that each may be open.
+        application: answers the requests.
+        most_connections: maximum number of open connections.
+        most_seconds: maximum duration of a connection.
     """
 
     def __init__(
@@ -38,23 +40,23 @@ class PlainServer:
         self._most_connections, self._most_seconds = most_connections, most_seconds
         self._server: asyncio.Server | None = None
         self._open: dict[_Handler, tuple[str, asyncio.Transport, asyncio.TimerHandle]] = {}
-        """The oldest first: address, transport, and what cuts it."""
+        """Address, transport, and timer that closes the connection; the oldest first."""
 
     @property
     def addresses(self) -> list[Any]:
-        """Addresses listened at, as ``socket.getsockname`` returns them."""
+        """Return the addresses that the server listens on, as ``socket.getsockname`` returns them."""
         return [listening.getsockname() for listening in self._server.sockets] if self._server is not None else []
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
+        """Return the number of open connections."""
         return len(self._open)
 
     async def start(self, host: str | None, port: int) -> None:
-        """Listen at ``port`` (0: any free one) of ``host``, or of all addresses if it is None.
+        """Listen on ``port`` (0: any free one) of ``host``, or of all addresses if it is None.
 
         Raises:
-            OSError: the address isn't one of this machine, or is in use.
+            OSError: the address isn't one of this machine's, or it is in use.
         """
         await self._runner.setup()
         manager, loop = self._runner.server, asyncio.get_running_loop()
@@ -67,7 +69,7 @@ class PlainServer:
             raise
 
     async def cleanup(self) -> None:
-        """Stop accepting, wait for the requests that are being answered, and close every connection."""
+        """Stop accepting connections, wait for pending requests, and close all connections."""
         if self._server is not None:
             self._server.close()
         await self._runner.cleanup()
@@ -76,7 +78,7 @@ class PlainServer:
             transport.abort()
 
     def opened(self, handler: _Handler, transport: asyncio.Transport) -> None:
-        """Take a connection in, and cut another one where there are too many."""
+        """Register a connection, and close another one if there are too many."""
         if len(self._open) >= self._most_connections:
             self._cut(self._one_to_cut())
         address = (transport.get_extra_info("peername") or ("",))[0]
@@ -84,7 +86,7 @@ class PlainServer:
         self._open[handler] = address, transport, timer
 
     def closed(self, handler: _Handler) -> None:
-        """Forget a connection that has ended."""
+        """Remove a connection that has ended."""
         known = self._open.pop(handler, None)
         if known is not None:
             known[2].cancel()
@@ -101,16 +103,16 @@ class PlainServer:
 
 
 class _Handler(web.RequestHandler):
-    """aiohttp's protocol; it tells when its connection begins and ends."""
+    """Protocol of aiohttp that registers its connection with the server."""
 
     __slots__ = ("_plain",)
 
     def __init__(self, plain: PlainServer, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
-        # a client that keeps its connection would take another's place
+        # a client that keeps its connection alive would take the place of another one
         super().__init__(
             manager,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] # None turns it off, as the documentation of AppRunner has it
+            access_log=None,  # type: ignore[arg-type] # None disables it, see the documentation of AppRunner
             keepalive_timeout=0.0,
         )
         self._plain = plain

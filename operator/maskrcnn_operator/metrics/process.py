@@ -1,4 +1,4 @@
-"""Numbers of the operator's own process, counted where things happen."""
+"""Metrics of the operator's process, and functions that update them."""
 
 from __future__ import annotations
 
@@ -14,61 +14,64 @@ from maskrcnn_trainer.shared.version import version
 from maskrcnn_trainer.spec.task_name import TaskName
 
 REGISTRY = CollectorRegistry()
-"""Holds what this module counts, and the process' CPU, memory and files."""
+"""Registry of this module's metrics and of the process's CPU, memory, and files."""
 
 ProcessCollector(registry=REGISTRY)
 
 _BUILD = Gauge(
     "maskrcnn_operator_build_info",
-    "Always 1; the labels are the versions of the operator and of Python.",
+    "Constant 1, labeled with the versions of the operator and of Python.",
     ["version", "python_version"],
     registry=REGISTRY,
 )
 _RECONCILE = Histogram(
     "maskrcnn_operator_reconcile_duration_seconds",
-    "Time that one reconciliation of an experiment took, its writes included.",
+    "Duration of one reconciliation of an experiment, including its writes.",
     ["result"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
     registry=REGISTRY,
 )
-_QUEUE_DEPTH = Gauge("maskrcnn_operator_queue_depth", "Experiments that wait to be reconciled.", registry=REGISTRY)
+_QUEUE_DEPTH = Gauge(
+    "maskrcnn_operator_queue_depth", "Number of experiments that wait to be reconciled.", registry=REGISTRY
+)
 _QUEUE_WAIT = Histogram(
     "maskrcnn_operator_queue_wait_seconds",
-    "Time that an experiment waited to be reconciled after it was due.",
+    "Time from when an experiment was due until its reconciliation started.",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0),
     registry=REGISTRY,
 )
 _API_CALLS = Counter(
     "maskrcnn_operator_api_requests",
-    "Calls of the Kubernetes API; the code is none where no answer came.",
+    "Requests to the Kubernetes API; the code is none if there was no response.",
     ["verb", "resource", "code"],
     registry=REGISTRY,
 )
 _API_SECONDS = Histogram(
     "maskrcnn_operator_api_request_duration_seconds",
-    "Time until the Kubernetes API answered, waiting for the rate limit excluded.",
+    "Duration of requests to the Kubernetes API, without the wait for the rate limit.",
     ["verb", "resource"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
     registry=REGISTRY,
 )
 _API_HELD = Histogram(
     "maskrcnn_operator_api_request_held_seconds",
-    "Time that a call of the Kubernetes API was held back by qps and burst, by its purpose; the count is all calls.",
+    "Time that a request to the Kubernetes API waited for the rate limit (qps and burst), by purpose; requests that"
+    " didn't wait are counted, too.",
     ["purpose"],
     buckets=(0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0),
     registry=REGISTRY,
 )
 _STEPS = Counter(
     "maskrcnn_operator_steps_finished",
-    "Steps that ended for good; the result is Succeeded or Failed.",
+    "Steps that ended and won't be retried; the result is Succeeded or Failed.",
     ["task", "result"],
     registry=REGISTRY,
 )
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _STEP_SECONDS = Histogram(
     "maskrcnn_step_duration_seconds",
-    "Time from the start of a step's first attempt until it succeeded or failed for good, waits between attempts"
-    " included; a step that failed without an attempt has none.",
+    "Time from the start of a step's first attempt until the step succeeded or failed without another retry, including"
+    " waits between attempts; a step that failed without an attempt isn't observed.",
     ["task", "result"],
     buckets=(
         *(_MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE),
@@ -79,29 +82,30 @@ _STEP_SECONDS = Histogram(
 )
 _RESTARTS = Counter(
     "maskrcnn_operator_step_restarts",
-    "Attempts of steps that ended and are made again, counted or not, by reason.",
+    "Attempts of steps that are followed by another one, by reason, whether or not they count against maxRestarts.",
     ["reason"],
     registry=REGISTRY,
 )
 _REPORTS = Counter(
     "maskrcnn_operator_reports",
-    "Progress reports of running steps that were answered, by HTTP status.",
+    "Responses to progress reports of running steps, by HTTP status.",
     ["code"],
     registry=REGISTRY,
 )
 _PROGRESS_INTERVAL = Gauge(
     "maskrcnn_operator_progress_interval_seconds",
-    "Time between two writes of one experiment's progress; it grows with the number of experiments that report.",
+    "Minimum time between two writes of one experiment's progress; it grows with the number of reporting experiments.",
     registry=REGISTRY,
 )
 _CONNECTIONS_CUT = Counter(
     "maskrcnn_operator_report_connections_cut",
-    "Connections to the report endpoint that were closed before an answer, because of a bound on number, time or size.",
+    "Connections to the report endpoint that were closed without a response, because they exceeded a limit on number,"
+    " time, or size.",
     registry=REGISTRY,
 )
 _UNREADABLE = Counter(
     "maskrcnn_operator_unreadable_objects",
-    "Objects that couldn't be read, each time that a list or a watch showed them; the log names each once.",
+    "Objects that couldn't be parsed, counted each time that a list or a watch returned them; the log names each once.",
     ["kind"],
     registry=REGISTRY,
 )
@@ -110,7 +114,7 @@ _LEADER = Gauge(
 )
 _NAMESPACE_LISTED = Gauge(
     "maskrcnn_operator_namespace_listed",
-    "1 where the newest list of a watched namespace succeeded, else 0; the namespace is * where all are watched.",
+    "1 if the latest list of a watched namespace succeeded, else 0; the namespace is * if all are watched.",
     ["namespace"],
     registry=REGISTRY,
 )
@@ -118,13 +122,13 @@ _NAMESPACE_LISTED = Gauge(
 _BEGAN = time.monotonic()
 _LIST_AGE = Gauge(
     "maskrcnn_operator_last_list_age_seconds",
-    "Time since the cluster was last listed; since the start of the process before the first list.",
+    "Time since the cluster was last listed, or since the start of the process before the first list.",
     registry=REGISTRY,
 )
 
 
 def _begin_at_zero() -> None:
-    """Series stand there from the start: of one that begins at 1, the rate would miss the first event."""
+    """Create the series with the value 0: ``rate`` misses the first event of a series that starts at 1."""
     _BUILD.labels(version(), platform.python_version()).set(1)
     for result in ("success", "conflict", "not_found", "not_leading", "api_error", "error"):
         _RECONCILE.labels(result)
@@ -148,37 +152,38 @@ _begin_at_zero()
 
 
 def observe_reconcile(seconds: float, result: str) -> None:
-    """One reconciliation ended; ``result`` is a word of a small vocabulary, such as ``success`` or ``conflict``."""
+    """Observe a reconciliation that ended; ``result`` is one of a few words, such as ``success`` or ``conflict``."""
     _RECONCILE.labels(result).observe(seconds)
 
 
 def queue_depth(waiting: int) -> None:
-    """So many experiments wait now."""
+    """Set the number of experiments that wait to be reconciled."""
     _QUEUE_DEPTH.set(waiting)
 
 
 def queue_wait(seconds: float) -> None:
-    """An experiment was taken from the queue after so long."""
+    """Observe how long an experiment was due when it was taken from the queue."""
     _QUEUE_WAIT.observe(seconds)
 
 
 def api_call(verb: str, resource: str, code: int, seconds: float) -> None:
-    """A call of the API server ended; ``code`` 0 where no answer came."""
+    """Observe a request to the API server; ``code`` is 0 if there was no response."""
     _API_CALLS.labels(verb, resource, str(code) if code else "none").inc()
     _API_SECONDS.labels(verb, resource).observe(seconds)
 
 
 def api_call_held(purpose: CallPurpose, seconds: float) -> None:
-    """Observe a call of the API server that is about to be made, held back for so long."""
+    """Observe how long a request to the API server waited for the rate limit."""
     _API_HELD.labels(purpose.value).observe(seconds)
 
 
 def step_ended(task: str, result: str, seconds: float | None) -> None:
-    """Count a step that ended for good.
+    """Count a step that ended and won't be retried.
 
     Args:
+        task: of the step, such as ``train``.
         result: ``Succeeded`` or ``Failed``.
-        seconds: from the start of its first attempt to its end; None where it never started.
+        seconds: from the start of its first attempt to its end; None if it never started.
     """
     _STEPS.labels(task, result).inc()
     if seconds is not None:
@@ -186,42 +191,42 @@ def step_ended(task: str, result: str, seconds: float | None) -> None:
 
 
 def step_restarted(reason: str) -> None:
-    """A step's attempt ended and is made again; ``reason`` is one of the documented vocabulary."""
+    """Count an attempt of a step that is followed by another one; ``reason`` is a documented one."""
     _RESTARTS.labels(reason).inc()
 
 
 def report_answered(code: int) -> None:
-    """A progress report was answered with an HTTP status."""
+    """Count a response to a progress report, by its HTTP status."""
     _REPORTS.labels(str(code)).inc()
 
 
 def progress_interval(seconds: float) -> None:
-    """Set the time between two writes of one experiment's progress."""
+    """Set the minimum time between two writes of one experiment's progress."""
     _PROGRESS_INTERVAL.set(seconds)
 
 
 def report_connection_cut() -> None:
-    """Count a connection to the report endpoint that was closed before an answer because of a bound."""
+    """Count a connection to the report endpoint that was closed without a response because of a limit."""
     _CONNECTIONS_CUT.inc()
 
 
 def unreadable_object(kind: str) -> None:
-    """Count an object that couldn't be read; ``kind`` is the plural of its resource, such as ``pods``."""
+    """Count an object that couldn't be parsed; ``kind`` is the plural of its resource, such as ``pods``."""
     _UNREADABLE.labels(kind).inc()
 
 
 def leading(holds_lease: bool) -> None:
-    """Whether this replica reconciles."""
+    """Set whether this replica holds the Lease."""
     _LEADER.set(1 if holds_lease else 0)
 
 
 def last_listed(moment: Callable[[], float | None]) -> None:
-    """Export the age of the last list; ``moment`` returns when it ended by ``time.monotonic()``, or None."""
+    """Export the age of the last list; ``moment`` returns its ``time.monotonic()``, or None before the first one."""
     _LIST_AGE.set_function(lambda: time.monotonic() - (moment() or _BEGAN))
 
 
 def namespace_listed(namespace: str, listed: bool) -> None:
-    """Set whether the newest list of a namespace succeeded."""
+    """Set whether the latest list of a namespace succeeded."""
     _NAMESPACE_LISTED.labels(namespace).set(1 if listed else 0)
 
 

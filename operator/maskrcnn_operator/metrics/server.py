@@ -1,4 +1,4 @@
-"""``/metrics`` over HTTP."""
+"""HTTP server of ``/metrics``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from maskrcnn_operator.metrics.plain_http import PlainServer
 from maskrcnn_operator.metrics.process import REGISTRY
 
 KEPT_SECONDS = 1.0
-"""A page is at most so old: Prometheus scrapes every 15 to 60 s."""
+"""Maximum age of a cached page; Prometheus scrapes every 15 to 60 s."""
 MOST_KEPT = 4
-"""Formats that are kept: two Prometheus servers rarely use more."""
+"""Maximum number of cached formats; two Prometheus servers rarely use more."""
 
 
 class _Joined(Collector):
-    """The metrics of a registry, and the series of experiments."""
+    """Metrics of a registry, followed by the series of experiments."""
 
     def __init__(self, registry: CollectorRegistry, experiments: Callable[[], Snapshot | None]) -> None:
         self._registry, self._experiments = registry, experiments
@@ -34,10 +34,10 @@ class _Joined(Collector):
 
 
 class _Pages:
-    """Texts of the metrics: one is made at a time, and kept for a moment.
+    """Cache of the pages in each format; one page is rendered at a time.
 
-    Any client may scrape, as often as the network allows. Fifty clients that did so without a pause made the event loop
-    ten times slower, since their texts were made in as many threads.
+    Any client may scrape, as often as the network allows. Without the cache, 50 clients that scraped without a pause
+    made the event loop ten times slower, since their pages were rendered in as many threads.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class _Pages:
         self._making = asyncio.Lock()
 
     async def page(self, encode: Callable[[Collector], bytes], content_type: str) -> bytes:
-        """Return the text in a format."""
+        """Return the page in a format."""
         async with self._making:
             made = self._made.get(content_type)
             if made is None or self._clock() - made[0] >= KEPT_SECONDS:
@@ -56,7 +56,7 @@ class _Pages:
                 began = self._clock()
                 text = await asyncio.to_thread(encode, _Joined(self._registry, snapshot))
                 while len(self._made) >= MOST_KEPT:
-                    # a client may name any version
+                    # the content type has a version, which clients may choose
                     self._made.pop(next(iter(self._made)))
                 made = self._made[content_type] = began, text
             return made[1]
@@ -67,19 +67,20 @@ def metrics_app(
     registry: CollectorRegistry = REGISTRY,
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """``GET /metrics``, in the text format or as OpenMetrics, whichever is asked for.
+    """Return the application that serves ``GET /metrics`` in the text format or as OpenMetrics, as requested.
 
     Args:
-        experiments: listed in the event loop, which owns the cache; series and text are made in a thread.
-        clock: seconds that only rise.
+        experiments: series of experiments, or None for none. They are listed in the event loop, which owns the cache;
+            the page is rendered in a thread.
+        registry: metrics of the process.
+        clock: monotonic time in seconds.
     """
-
     pages = _Pages(experiments, registry, clock)
 
     async def metrics(request: web.Request) -> web.Response:
         try:
             encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        except (ValueError, TypeError):  # a version that isn't one
+        except (ValueError, TypeError):  # an invalid version in Accept
             encode, content_type = choose_encoder("")
         return web.Response(body=await pages.page(encode, content_type), headers={"Content-Type": content_type})
 
@@ -95,11 +96,16 @@ async def serve(
     host: str | None = None,
     registry: CollectorRegistry = REGISTRY,
 ) -> PlainServer:
-    """Serve ``/metrics`` until ``cleanup`` of what is returned is awaited.
+    """Serve ``/metrics`` until ``cleanup`` of the returned server is awaited.
 
     Args:
-        port: 0 for any free one; ``addresses`` of what is returned has it.
-        host: address to listen at; all of them when None.
+        port: to listen on; 0 for any free one, which ``addresses`` of the server has.
+        experiments: series of experiments, or None for none.
+        host: address to listen on, or None for all.
+        registry: metrics of the process.
+
+    Raises:
+        OSError: the address isn't one of this machine's, or it is in use.
     """
     server = PlainServer(metrics_app(experiments, registry))
     await server.start(host, port)

@@ -1,4 +1,4 @@
-"""The resource on a real API server: which manifests it takes, what it says to others, what may change and when."""
+"""The resource on a real API server: accepted manifests, messages for refused ones, and permitted changes."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ Kubectl = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def served(kubectl: Kubectl, crd: None) -> None:
-    """kubectl knows the resource by its short name: the list of resources that it keeps may be older than that."""
+    """Wait until kubectl finds the resource by its short name; its cached list of resources may be older."""
     deadline = time.monotonic() + 60
-    while (said := kubectl("get", "mrx", "-A", check=False)).returncode and time.monotonic() < deadline:
+    while (done := kubectl("get", "mrx", "-A", check=False)).returncode and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert said.returncode == 0, said.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def shared_namespace(bed: Bed, served: None) -> Iterator[str]:
-    """One namespace for dry runs, which leave nothing behind."""
+    """Create one namespace for dry runs, which leave nothing behind."""
     name = bed.create_namespace("manifests")
     yield name
     bed.delete_namespace(name)
@@ -55,7 +55,7 @@ def shared_namespace(bed: Bed, served: None) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def refusals(kubectl: Kubectl, shared_namespace: str) -> dict[str, str]:
-    """What kubectl says to each refused manifest, by file name; the folder is applied as a dry run in one call."""
+    """Return kubectl's errors for each refused manifest by file name, from one dry run of the whole folder."""
     done = kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", str(FOLDER / "refused"), check=False)
     found: dict[str, str] = {}
     for part in re.split(r"(?m)^(?=Error from server|error: |The MaskRCNNExperiment |Warning: )", done.stderr):
@@ -71,9 +71,9 @@ def refusals(kubectl: Kubectl, shared_namespace: str) -> dict[str, str]:
 def test_refused(file: Path, refusals: dict[str, str]) -> None:
     text = file.read_text()
     name = yaml.safe_load(text)["metadata"]["name"]
-    said = refusals.get(file.name, "") + refusals.get(name, "")
+    message = refusals.get(file.name, "") + refusals.get(name, "")
     for fragment in re.findall(r"(?m)^# refused: (.*)$", text):
-        assert fragment in said, f"{said or 'accepted'}\n{refusals['']}"
+        assert fragment in message, f"{message or 'accepted'}\n{refusals['']}"
 
 
 @pytest.mark.parametrize("file", ACCEPTED, ids=lambda file: file.stem)
@@ -89,17 +89,17 @@ def test_accepted(file: Path, bed: Bed, kubectl: Kubectl, namespace: str) -> Non
 
 
 @pytest.mark.parametrize("file", STALLED, ids=lambda file: file.stem)
-def test_what_reconciling_refuses_is_accepted(file: Path, kubectl: Kubectl, shared_namespace: str) -> None:
+def test_manifest_refused_at_reconciliation_is_accepted(file: Path, kubectl: Kubectl, shared_namespace: str) -> None:
     assert "created" in kubectl("apply", "-n", shared_namespace, "--dry-run=server", "-f", str(file)).stdout
 
 
-def missing(wanted: Any, found: Any, path: str = "spec") -> list[str]:
-    """Where what the user wrote is not what the server keeps."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        return [at for key, item in wanted.items() for at in missing(item, found.get(key), f"{path}.{key}")]
-    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        return [at for i, item in enumerate(wanted) for at in missing(item, found[i], f"{path}[{i}]")]
-    return [] if wanted == found else [f"{path}: {wanted!r} became {found!r}"]
+def missing(expected: Any, found: Any, path: str = "spec") -> list[str]:
+    """Return the fields where the server's value differs from the manifest's."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return [at for key, item in expected.items() for at in missing(item, found.get(key), f"{path}.{key}")]
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        return [at for i, item in enumerate(expected) for at in missing(item, found[i], f"{path}[{i}]")]
+    return [] if expected == found else [f"{path}: {expected!r} became {found!r}"]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
@@ -153,7 +153,7 @@ def test_the_definition_is_structural(bed: Bed) -> None:
     assert len(json.dumps(found["spec"])) < 200_000
 
 
-def test_explain_reads_like_a_table(kubectl: Kubectl) -> None:
+def test_explain_shows_type_default_and_bounds(kubectl: Kubectl) -> None:
     text = kubectl("explain", "mrx.spec.experiment.dataConfig").stdout
     flat = " ".join(text.split())
     assert "imageSize <[]integer> -required- Size [height, width] in pixels" in flat
@@ -237,7 +237,7 @@ AT_ANY_TIME = {
 
 
 def edited(bed: Bed, namespace: str, *, suspend: bool, status: dict[str, Any], change: dict[str, Any]) -> Any:
-    """What the server answers to a change of the spec of an experiment with that status."""
+    """Change the spec of an experiment with this status; return the server's answer."""
     manifest = example()
     manifest["spec"]["suspend"] = suspend
     path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
@@ -288,7 +288,7 @@ def test_may_change_and_resume_at_once(bed: Bed, namespace: str) -> None:
     assert edited(bed, namespace, suspend=True, status=SUSPENDED, change=change)["metadata"]["generation"] == 2
 
 
-def test_may_not_change_once_resumed_although_the_condition_still_stands(bed: Bed, namespace: str) -> None:
+def test_may_not_change_once_resumed_although_the_condition_is_still_true(bed: Bed, namespace: str) -> None:
     with pytest.raises(RestError, match="spec.workspace can change until"):
         edited(bed, namespace, suspend=False, status=SUSPENDED, change=ONLY_WHEN_NOTHING_RUNS["workspace"])
 
@@ -306,14 +306,14 @@ def test_a_key_may_be_changed_or_removed_only_while_suspended(bed: Bed, namespac
     assert bed.api("PATCH", path, {"spec": change})["metadata"]["generation"] == 2
 
 
-def test_spec_and_status_are_written_apart(bed: Bed, namespace: str) -> None:
+def test_spec_and_status_are_written_separately(bed: Bed, namespace: str) -> None:
     manifest = example()
     path = f"{RESOURCE.format(namespace)}/{manifest['metadata']['name']}"
     live = bed.api("POST", RESOURCE.format(namespace), {**manifest, "status": RUNNING})
     assert "status" not in live
     live = bed.api("PATCH", f"{path}/status", {"spec": {"image": "other"}, "status": RUNNING})
     assert (live["spec"]["image"], live["metadata"]["generation"]) == ("", 1)
-    assert live["status"] == RUNNING  # the server fills nothing in
+    assert live["status"] == RUNNING  # the server fills in no defaults
 
 
 def applied(bed: Bed, namespace: str, manager: str, status: dict[str, Any]) -> dict[str, Any]:
@@ -371,7 +371,7 @@ def test_columns_and_names(bed: Bed, kubectl: Kubectl, namespace: str) -> None:
 
 
 def without_bounds(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema as an older release may have had it: without bounds and rules."""
+    """Return a schema without bounds and rules, as in an older release."""
     gone = ("maxLength", "maxItems", "maxProperties", "maximum", "minimum", "pattern", "x-kubernetes-validations")
     found = {key: value for key, value in schema.items() if key not in gone}
     if "items" in found:
@@ -384,7 +384,7 @@ def without_bounds(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def older_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema of an older release: without bounds and rules, the status' steps merged by their names."""
+    """Return a schema of an older release: without bounds and rules, and with steps in the status merged by name."""
     found = without_bounds(schema)
     found["properties"]["status"]["properties"]["steps"] |= {
         "x-kubernetes-list-type": "map",
@@ -395,7 +395,7 @@ def older_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The group of a definition without bounds, and what puts those of this release into it."""
+    """Create a definition without bounds; yield its group, and a function that upgrades it to this release."""
     group = "older.example.com"
     definition = custom_resource_definition()
     definition["metadata"]["name"] = f"{PLURAL}.{group}"
@@ -406,7 +406,7 @@ def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     bed.api("POST", definitions, definition)
     deadline = time.monotonic() + 60
-    while True:  # kubectl wait fails where the definition has no conditions yet
+    while True:  # kubectl wait fails as long as the definition has no conditions
         conditions = bed.api("GET", f"{definitions}/{PLURAL}.{group}").get("status", {}).get("conditions") or ()
         if any((found["type"], found["status"]) == ("Established", "True") for found in conditions):
             break
@@ -425,7 +425,7 @@ def older_definition(bed: Bed) -> Iterator[tuple[str, Callable[[], None]]]:
         time.sleep(0.1)
 
 
-def test_an_object_from_before_the_bounds_still_takes_status_writes(
+def test_object_older_than_the_bounds_accepts_status_writes(
     bed: Bed, namespace: str, older_definition: tuple[str, Callable[[], None]]
 ) -> None:
     group, upgrade = older_definition
@@ -457,7 +457,7 @@ def test_an_object_from_before_the_bounds_still_takes_status_writes(
     stalled = {"conditions": [condition("Stalled", "True", "InvalidSpec")]}
     answer = bed.api("PATCH", f"{path}/minimal/status", {"status": stalled})
     assert answer["status"]["conditions"] == stalled["conditions"]
-    # the spec has to be right as soon as it is touched
+    # a change of the spec is refused until the whole spec is valid
     with pytest.raises(RestError, match="affinity: Too many"):
         bed.api("PATCH", f"{path}/minimal", {"spec": {"suspend": True}})
     corrected = {"podOverrides": None, "steps": example()["spec"]["steps"]}

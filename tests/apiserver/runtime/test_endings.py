@@ -97,7 +97,7 @@ def test_evictions_of_one_pod_are_bounded(
     cluster.apply(manifest("evicted", CONVERT, maxRestarts=0))
     step = step_of(cluster.wait_ready("evicted", "Failed"), "convert")
     assert (step["reason"], step["attempt"]) == ("DisruptedTooOften", 20)
-    assert "20 attempts were disrupted without a newer checkpoint; the last: pod " in step["message"]
+    assert "20 attempts were disrupted without a newer checkpoint; last message: pod " in step["message"]
     assert len(kubelet.started) == 20
 
 

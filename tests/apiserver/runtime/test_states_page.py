@@ -1,4 +1,4 @@
-"""The page docs/states.md: what kubectl shows of experiments in each state."""
+"""The page docs/reference/states.md: what kubectl shows of experiments in each state."""
 
 from __future__ import annotations
 

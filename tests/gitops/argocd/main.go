@@ -1,9 +1,9 @@
-// Command argocd does with Argo CD's own engine what Argo CD would do with a folder of manifests, and says it in JSON:
+// Command argocd runs Argo CD's engine on a file of manifests and prints the result as JSON:
 //
 //	argocd sync|diff NAMESPACE MANIFEST.yaml HEALTH.lua
 //
-// sync applies and waits for nothing; both tell what differs between the manifests and the cluster, and the health of
-// each resource as the Lua script says it.
+// sync applies the manifests without waiting. Both print which manifests differ from the cluster, and the health of each
+// resource according to the Lua script.
 package main
 
 import (
@@ -36,7 +36,7 @@ type answer struct {
 
 func main() {
 	if len(os.Args) != 5 {
-		fail(fmt.Errorf("four arguments are needed: sync|diff NAMESPACE MANIFEST.yaml HEALTH.lua"))
+		fail(fmt.Errorf("expected four arguments: sync|diff NAMESPACE MANIFEST.yaml HEALTH.lua"))
 	}
 	found, err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	if err != nil {
@@ -136,7 +136,7 @@ func run(mode, namespace, manifest, script string) (*answer, error) {
 	return found, nil
 }
 
-// judge asks a Lua script for the health of our kind, as Argo CD does with what argocd-cm holds.
+// judge computes the health of MaskRCNNExperiments with a Lua script, as Argo CD does with the one in argocd-cm.
 type judge struct{ script string }
 
 func newJudge(file string) (*judge, error) {
@@ -156,7 +156,7 @@ func (j *judge) GetResourceHealth(item *unstructured.Unstructured) (*health.Heal
 	}
 	table, ok := state.Get(-1).(*lua.LTable)
 	if !ok {
-		return nil, fmt.Errorf("the script returned no table")
+		return nil, fmt.Errorf("the script didn't return a table")
 	}
 	return &health.HealthStatus{
 		Status:  health.HealthStatusCode(table.RawGetString("status").String()),

@@ -1,8 +1,8 @@
-// Command flux does with Flux's own engine what a Kustomization would do with a folder of manifests, and says it in JSON:
+// Command flux runs Flux's engine on a file of manifests and prints the result as JSON:
 //
 //	flux NAMESPACE MANIFEST.yaml
 //
-// It applies on the server and tells of each object what the apply did, and its status as kstatus reads it.
+// It applies the manifests on the server, and prints the action for each object and its status by kstatus.
 package main
 
 import (
@@ -31,7 +31,7 @@ type answer struct {
 
 func main() {
 	if len(os.Args) != 3 {
-		fail(fmt.Errorf("two arguments are needed: NAMESPACE MANIFEST.yaml"))
+		fail(fmt.Errorf("expected two arguments: NAMESPACE MANIFEST.yaml"))
 	}
 	found, err := run(os.Args[1], os.Args[2])
 	if err != nil {

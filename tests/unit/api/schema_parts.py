@@ -1,4 +1,4 @@
-"""The parts of a schema, by path."""
+"""Parts of a schema, by path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from maskrcnn_operator.api.schema import Schema
 
 
 def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """A schema that is written out, and every schema in it, with the path of each, such as ``spec.steps[].name``."""
+    """Yield a written-out schema and every schema in it, each with its path, such as ``spec.steps[].name``."""
     yield path, schema
     for field, value in schema.get("properties", {}).items():
         yield from walk(value, f"{path}.{field}" if path else field)

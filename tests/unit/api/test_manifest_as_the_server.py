@@ -1,4 +1,4 @@
-"""What the API server refuses, the types refuse, too; what it accepts can be carried out, or is refused later."""
+"""The types refuse the manifests that the API server refuses; those that it accepts are valid or refused later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STALLED = sorted((FOLDER / "stalled").glob("*.yaml"))
 
 
 def problems(text: str) -> list[ManifestProblem]:
-    """What this release says is wrong with a manifest."""
+    """Return the problems of a manifest that this release finds."""
     try:
         experiment = read_manifest(text)
     except ManifestError as error:
@@ -52,18 +52,18 @@ def test_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.stem)
-def test_a_refused_manifest_says_what_it_expects(file: Path) -> None:
+def test_refused_manifest_has_its_expected_message(file: Path) -> None:
     assert file.read_text().startswith("# refused: ")
 
 
 @pytest.mark.parametrize("file", STALLED, ids=lambda file: file.stem)
-def test_what_reconciling_refuses_names_the_field(file: Path) -> None:
+def test_problem_found_at_reconciliation_names_the_field(file: Path) -> None:
     expected = re.findall(r"(?m)^# stalled: (spec\..*)$", file.read_text())
     assert expected
     assert [str(problem) for problem in problems(file.read_text())] == expected
 
 
-def test_every_field_of_the_spec_stands_in_an_accepted_manifest() -> None:
+def test_every_field_of_the_spec_is_in_an_accepted_manifest() -> None:
     given: set[str] = set()
 
     def collect(value: object, path: str) -> None:
@@ -84,12 +84,14 @@ def test_every_field_of_the_spec_stands_in_an_accepted_manifest() -> None:
 
 def test_every_rule_has_a_manifest_that_breaks_it() -> None:
     expected = [line for file in REFUSED for line in re.findall(r"(?m)^# refused: (.*)$", file.read_text())]
-    expected = [re.sub(r"^step [a-z-]+: ", "", line) for line in expected if " " in line]  # without who breaks it
+    expected = [
+        re.sub(r"^step [a-z-]+: ", "", line) for line in expected if " " in line
+    ]  # without the name of the step
     every = [rule for kind in (TYPE_RULES, FIELD_RULES) for rules in kind.values() for rule in rules]
     every += PATTERN_RULES.values()
     while_running = [rule for rule in every if "oldSelf" in rule.expression]
-    assert len(while_running) == 3  # tried with edits on the API server
+    assert len(while_running) == 3  # tested with edits on the API server
     for rule in every:
-        told = [text for text in re.findall(r"'([^']*)'", rule.told) if len(text) > 12]
+        told = [text for text in re.findall(r"'([^']*)'", rule.message_expression) if len(text) > 12]
         said = any(line in rule.message or any(text in line for text in told) for line in expected)
         assert said or rule in while_running, rule.message

@@ -5,7 +5,7 @@ import re
 from maskrcnn_operator.api.reasons import WHAT_TO_DO, Reason
 
 
-def test_every_reason_says_what_can_be_done() -> None:
+def test_every_reason_has_advice() -> None:
     assert set(WHAT_TO_DO) == set(Reason)
     assert all(text.endswith(".") for text in WHAT_TO_DO.values())
 

@@ -1,4 +1,4 @@
-"""Labels and annotations that belong to controllers: which may be set, and why another may not."""
+"""Labels and annotations that belong to controllers: those that a user may set, and reasons why others are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KUEUE = "kueue.x-k8s.io/"
 
 
 def problems(field: str, values: dict[str, str], *, step: int | None = None) -> dict[str, str]:
-    """The problems of labels or annotations in spec.podOverrides, or in those of a step."""
+    """Return the problems of labels or annotations in spec.podOverrides, or in those of a step."""
     manifest = copy.deepcopy(MANIFEST)
     (manifest["spec"] if step is None else manifest["spec"]["steps"][step])["podOverrides"] = {field: values}
     try:
@@ -44,7 +44,9 @@ def problems(field: str, values: dict[str, str], *, step: int | None = None) -> 
     ],
 )
 @pytest.mark.parametrize("step", [None, 2])
-def test_a_key_of_the_user_goes_where_it_is_read(field: Any, key: str, place: Place, step: int | None) -> None:
+def test_permitted_key_is_set_on_the_object_where_it_is_read(
+    field: Any, key: str, place: Place, step: int | None
+) -> None:
     assert not problems(field, {key: "1"}, step=step)
     assert {where: carried_by(where, field, {key: "1"}) for where in Place} == {
         where: {key: "1"} if where is place else {} for where in Place
@@ -85,7 +87,7 @@ def test_keys_that_are_refused_for_the_same_reason_are_named_together() -> None:
     assert "maskrcnn.dev/spec: keys under" in message
 
 
-def test_every_row_of_the_table_says_where_the_key_goes_or_why_it_is_refused() -> None:
+def test_every_row_of_the_table_has_either_an_object_or_a_reason_for_refusal() -> None:
     for row in RESERVED:
         assert (row.place is None) == bool(row.why), row
         example = row.key + "x" if row.is_prefix else row.key

@@ -1,4 +1,4 @@
-"""A status that another writer has changed: read so that it can be calculated with and written back."""
+"""A status that another writer has changed can be used in calculations and written back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_times_can_be_compared_and_moved(text: str, moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("number", [2**62, 10**30, 10**400], ids=["2^62", "10^30", "10^400"])
-def test_numbers_are_within_what_can_be_written_back(number: int) -> None:
+def test_numbers_are_limited_so_that_they_can_be_written_back(number: int) -> None:
     step = {"name": "train", "attempt": number, "restarts": number, "exitCode": number, "checkpointStep": number}
     status = read(activeSeconds=number, restarts=number, steps=[step], progress={"step": "train", "iteration": number})
     assert active_time(status, NOON) == timedelta(seconds=10**10)

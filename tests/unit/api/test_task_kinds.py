@@ -1,4 +1,4 @@
-"""Every task is an entry in the operator's table and in the trainer's, and both agree."""
+"""Every task has an entry in the operator's table and in the trainer's, and both agree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kind_of(name: TaskName) -> TaskKind[Any]:
 
 
 def options(name: TaskName) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Return every option of a task with its JSON schema, those of its parts below their path."""
+    """Yield the path and the JSON schema of every option of a task, including nested options."""
     schema = kind_of(name).options.model_json_schema(by_alias=True)
     waiting = [((field,), part) for field, part in schema.get("properties", {}).items()]
     while waiting:
@@ -106,7 +106,7 @@ def is_choice(name: TaskName, path: tuple[str, ...]) -> bool:
 
 
 def choices(name: TaskName) -> list[dict[tuple[str, ...], Any]]:
-    """Return the options of steps that together take every value of every choice."""
+    """Return options of steps that together use every value of every choice."""
     values = values_of(name)
     chosen = [path for path in values if is_choice(name, path)]
     others = {path: found[0] for path, found in values.items() if path not in chosen}
@@ -117,7 +117,7 @@ def choices(name: TaskName) -> list[dict[tuple[str, ...], Any]]:
 
 
 def varied(name: TaskName) -> Iterator[dict[tuple[str, ...], Any]]:
-    """Return the options of such steps, each with and without those that may be left out."""
+    """Yield options of such steps, with and without those that are not required."""
     required = set(kind_of(name).options.model_json_schema(by_alias=True).get("required", ()))
     for chosen in choices(name):
         yield chosen
@@ -132,7 +132,7 @@ def test_every_task_has_an_entry_and_a_field_of_the_step(name: TaskName) -> None
     assert field.description, f"Step.{name.attribute} has no description"
 
 
-def test_entries_stand_in_the_order_of_the_names() -> None:
+def test_entries_are_in_the_order_of_the_names() -> None:
     assert list(TASK_KINDS) == [name for name in TaskName if name in TASK_KINDS]
 
 
@@ -142,7 +142,7 @@ def test_trainer_has_an_entry_for_every_task_of_the_operator(name: TaskName) -> 
 
 
 @pytest.mark.parametrize("name", TaskName)
-def test_both_tables_say_what_a_task_reads_the_spec_for(name: TaskName) -> None:
+def test_both_tables_agree_on_the_purposes_of_a_task(name: TaskName) -> None:
     assert kind_of(name).reads_spec is bool(TASKS[name].all_reads)
     read = (kind_of(name).reads_by_option(step_with(name, chosen).task) for chosen in varied(name))
     assert frozenset().union(*read) == TASKS[name].reads_by_option
@@ -212,11 +212,11 @@ def test_spec_that_a_task_reads_is_part_of_its_fingerprint(name: TaskName) -> No
 
 
 @pytest.mark.parametrize("name", TaskName)
-def test_what_a_task_takes_can_be_given(name: TaskName) -> None:
+def test_inputs_of_a_task_can_be_given(name: TaskName) -> None:
     kind = kind_of(name)
     if kind.uses_models:
         assert Model.TRAINED in kind.uses_models, (
-            f"{name.value}: the messages of the graph tell users to name a train step"
+            f"{name.value}: messages of the graph advise users to name a train step"
         )
     if kind.model_in_spec or kind.files:
         assert kind.reads_spec, f"{name.value}: its model and its files are fields of the spec"
@@ -229,7 +229,7 @@ def test_every_task_has_a_running_reason_of_its_own() -> None:
     assert len(set(reasons)) == len(reasons)
 
 
-def test_only_the_table_tells_tasks_apart() -> None:
+def test_only_the_table_compares_tasks() -> None:
     types = "|".join(kind.options.__name__ for kind in TASK_KINDS.values())
     switch = re.compile(rf"\bTaskName\.[A-Z]|\bisinstance\([^)]*\b({types})\b")
     found = [

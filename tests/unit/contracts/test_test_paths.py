@@ -91,7 +91,7 @@ def test_file_mirrors_the_module_whose_path_it_has(path: str, module: str | None
 def test_every_file_mirrors_a_module_or_is_listed_with_a_reason() -> None:
     known = modules()
     lost = [path for path in files_of_tests() if not is_exempt(path) and mirrored(path, known) is None]
-    assert lost == [], f"name them after a module, see docs/testing.md: {lost}"
+    assert lost == [], f"name them after a module, see docs/contributing/testing.md: {lost}"
 
 
 def test_exceptions_are_there_and_needed() -> None:

@@ -24,7 +24,7 @@ MANIFEST = yaml.safe_load(Path(__file__).with_name("nine_steps.yaml").read_text(
 
 @pytest.fixture
 def make() -> Make:
-    """Makes the nine-step experiment after some changes of its spec (a dictionary, changed in place)."""
+    """Return a function that makes the nine-step experiment after changes of its spec (a dictionary, in place)."""
 
     def build(*changes: Change) -> MaskRCNNExperiment:
         manifest = copy.deepcopy(MANIFEST)
@@ -37,13 +37,13 @@ def make() -> Make:
 
 @pytest.fixture
 def world(make: Make) -> World:
-    """The nine-step experiment, not looked at yet."""
+    """Return the nine-step experiment before its first reconciliation."""
     return World(make())
 
 
 @pytest.fixture
 def training(world: World) -> World:
-    """The training runs; the conversions have succeeded."""
+    """Return the experiment with succeeded conversions and a running training."""
     world.settle()
     world.succeed("convert-train", "convert-val")
     world.change("train", state=RunState.RUNNING, ran=world.now)

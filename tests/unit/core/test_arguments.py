@@ -99,7 +99,7 @@ def test_every_path_of_the_manifest_is_mapped(make: Any, step: str, mapped: dict
 
 
 @pytest.mark.parametrize(("step", "missing"), [("train", "spec_file"), ("prune", "model_path")])
-def test_what_a_task_needs(make: Any, step: str, missing: str) -> None:
+def test_missing_spec_file_or_model_raises(make: Any, step: str, missing: str) -> None:
     with pytest.raises(ValueError, match=f"step {step}: the task {step} needs"):
         task_arguments(make().step(step), process_paths(**{missing: None}))
 
@@ -134,6 +134,6 @@ def test_a_task_is_given_the_oldest_fingerprint_and_all_of_them() -> None:
     assert (found["MASKRCNN_FINGERPRINT"], found["MASKRCNN_FINGERPRINTS"]) == ("f-v1", "f-v1 g-v2")
 
 
-def test_a_conversion_without_a_tag_leaves_it_to_the_task(make: Any) -> None:
+def test_conversion_without_a_tag_has_no_tag_argument(make: Any) -> None:
     experiment = make(lambda spec: spec["steps"][0]["datasetConvert"].pop("tag"))
     assert "-t" not in task_arguments(experiment.step("convert-train"), process_paths())

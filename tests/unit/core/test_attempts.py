@@ -1,4 +1,4 @@
-"""Runs that ended in an unusual way: what the step says of them, and what is removed at once."""
+"""Runs that ended in unusual ways: the status of the step, and runs that are removed at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVICTED = "pod nuclei-train-1-0 on node node-a: exit code 143 (Evicted): The nod
 
 
 def test_run_that_holds_resources_is_removed_once_its_result_is_written(training: World) -> None:
-    """A sidecar outlives the trainer."""
+    """A sidecar is still running after the trainer has ended."""
     run = training.newest("train")
     result = TaskResult(0, run.fingerprint, 1, "/workspace/nuclei/train/model.tlt")
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=result, unfinished=True)
@@ -72,8 +72,8 @@ def test_suspension_wins_over_a_failure_of_the_same_moment(training: World) -> N
     assert (training.step("train").state, training.step("train").restarts) == (StepState.PENDING, 0)
 
 
-def test_disruption_is_told_with_what_was_done_to_the_pod(training: World) -> None:
-    """The task itself only knows that it was stopped."""
+def test_message_of_a_disruption_is_that_of_the_pod(training: World) -> None:
+    """The task itself knows only that it was stopped."""
     run = training.newest("train")
     said = TaskResult(143, run.fingerprint, 1, reason="Stopped", message="stopped by SIGTERM", checkpoint_step=40)
     training.fail("train", 143, disrupted=True, message=EVICTED, result=said)
@@ -111,8 +111,8 @@ def test_step_that_fails_for_its_unreadable_results_has_no_exit_code(training: W
     assert (step.state, step.reason, step.exit_code) == (StepState.FAILED, "DisruptedTooOften", None)
 
 
-def test_failure_that_was_seen_is_told_though_the_job_is_gone_before_it_has_ended(training: World) -> None:
-    """A worker group with sidecars, whose Job is deleted since a pod has failed; the others end unseen."""
+def test_observed_failure_is_reported_although_the_job_is_gone_before_its_end(training: World) -> None:
+    """The Job of a worker group with sidecars is deleted after one pod failed; the other pods end unobserved."""
     training.change("train", failing=FAILED, exit_code=1)
     training.settle()
     assert (training.step("train").state, training.step("train").message) == (StepState.STOPPING, FAILED)
@@ -124,9 +124,7 @@ def test_failure_that_was_seen_is_told_though_the_job_is_gone_before_it_has_ende
 
 
 @pytest.mark.parametrize("code", [143, None])
-def test_failure_that_was_seen_counts_though_the_pod_that_failed_is_removed_first(
-    training: World, code: int | None
-) -> None:
+def test_observed_failure_counts_although_the_failed_pod_is_removed_first(training: World, code: int | None) -> None:
     training.change("train", failing=FAILED, exit_code=1)
     training.settle()
     training.change("train", state=RunState.STOPPING, failing="", exit_code=None, deleted=True)
@@ -138,8 +136,8 @@ def test_failure_that_was_seen_counts_though_the_pod_that_failed_is_removed_firs
     assert step.message == f"Error: {FAILED}"
 
 
-def test_failure_is_told_before_the_next_attempt_starts_though_its_time_has_come(training: World) -> None:
-    """The operator was away while the attempt failed and its back-off passed."""
+def test_failure_is_reported_before_the_next_attempt_that_is_due_starts(training: World) -> None:
+    """The operator did not run while the attempt failed and its back-off passed."""
     ended = training.now
     training.now += timedelta(minutes=10)
     training.change("train", state=RunState.FAILED, exit_code=143, ended=ended, disrupted=True, message=EVICTED)

@@ -1,4 +1,4 @@
-"""A step whose Workload Kueue has deactivated waits for a person, and says so."""
+"""Steps whose Workload Kueue has deactivated, which wait for a user."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from maskrcnn_operator.core.runs import RunState
 
 from .world import World
 
-SAID = "Kueue has suspended its Job: The workload is deactivated due to exceeding the maximum execution time"
+KUEUE_MESSAGE = "Kueue has suspended its Job: The workload is deactivated due to exceeding the maximum execution time"
 
 
 @pytest.fixture
 def deactivated(training: World) -> World:
-    """The training was stopped and is not admitted again."""
-    training.change("train", state=RunState.QUEUED, waiting_reason="WorkloadDeactivated", message=SAID)
+    """Return the experiment with a training that Kueue has stopped and does not admit again."""
+    training.change("train", state=RunState.QUEUED, waiting_reason="WorkloadDeactivated", message=KUEUE_MESSAGE)
     training.settle()
     return training
 
@@ -26,28 +26,28 @@ def ready(world: World) -> tuple[str, str]:
     return condition.reason, condition.message
 
 
-def test_its_reason_is_that_of_the_experiment_and_told_once(deactivated: World) -> None:
+def test_deactivation_is_the_reason_of_the_experiment_and_one_event(deactivated: World) -> None:
     step = deactivated.step("train")
-    assert (step.state, step.reason, step.message) == (StepState.QUEUED, "WorkloadDeactivated", SAID)
-    assert ready(deactivated) == ("WorkloadDeactivated", f"step train: WorkloadDeactivated: {SAID}")
+    assert (step.state, step.reason, step.message) == (StepState.QUEUED, "WorkloadDeactivated", KUEUE_MESSAGE)
+    assert ready(deactivated) == ("WorkloadDeactivated", f"step train: WorkloadDeactivated: {KUEUE_MESSAGE}")
     assert deactivated.events.count("WorkloadDeactivated") == 1
 
 
-def test_the_reason_stays_when_the_event_is_gone(deactivated: World) -> None:
+def test_reason_stays_when_the_event_is_gone(deactivated: World) -> None:
     deactivated.change("train", waiting_reason="", message="waits for LocalQueue gpus")
     deactivated.settle()
-    assert deactivated.step("train").message == SAID
+    assert deactivated.step("train").message == KUEUE_MESSAGE
     assert ready(deactivated)[0] == "WorkloadDeactivated"
     assert deactivated.events.count("WorkloadDeactivated") == 1
 
 
-def test_the_reason_goes_when_kueue_says_that_the_job_waits(deactivated: World) -> None:
+def test_reason_is_removed_when_kueue_reports_that_the_job_waits(deactivated: World) -> None:
     deactivated.change("train", waiting_reason="Queued", message="waits for LocalQueue gpus")
     deactivated.settle()
     assert (deactivated.step("train").reason, ready(deactivated)[0]) == ("Queued", "Queued")
 
 
-def test_the_reason_goes_when_the_job_is_admitted_again(deactivated: World) -> None:
+def test_reason_is_removed_when_the_job_is_admitted_again(deactivated: World) -> None:
     for state in (RunState.STARTING, RunState.RUNNING, RunState.QUEUED):
         deactivated.change("train", state=state, waiting_reason="", message="")
         deactivated.settle()

@@ -1,4 +1,4 @@
-"""Lost nodes, runs that vanish, and stops that nobody asked for."""
+"""Lost nodes, runs that vanish, and stops without a request."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_the_rest_of_a_worker_group_is_stopped_when_a_node_is_lost(training: Wor
     assert training.step("train").attempt == 2
 
 
-def test_a_pod_that_failed_for_its_lost_peer_costs_no_restart(training: World) -> None:
-    """The pod that is left fails within seconds, and its peer's node is found lost within a minute."""
+def test_failure_because_of_a_lost_peer_does_not_count_as_a_restart(training: World) -> None:
+    """The remaining pod fails within seconds; the node of its peer is found lost within a minute."""
     training.change("train", failing="pod 0 ended with exit code 70: a peer is gone", exit_code=70)
     training.settle()
     assert training.step("train").reason == "Failing"
@@ -47,13 +47,13 @@ def test_a_pod_that_failed_for_its_lost_peer_costs_no_restart(training: World) -
     assert (step.reason, step.restarts, step.disruptions) == ("NodeLost", 0, 1)
 
 
-def test_a_single_pod_on_a_lost_node_is_made_again_elsewhere(training: World) -> None:
+def test_attempt_with_a_single_pod_on_a_lost_node_is_retried(training: World) -> None:
     training.fail("train", None, lost=LOST, disrupted=True)
     step = training.step("train")
     assert (step.reason, step.restarts, step.disruptions) == ("NodeLost", 0, 1)
 
 
-def test_a_lost_node_does_not_forgive_a_spec_that_cannot_work(training: World) -> None:
+def test_invalid_spec_fails_the_step_although_a_node_is_lost(training: World) -> None:
     training.fail("train", 64, lost=LOST, disrupted=True)
     assert (training.step("train").state, training.step("train").reason) == (StepState.FAILED, "InvalidInput")
 
@@ -69,7 +69,7 @@ def test_a_lost_node_does_not_undo_a_suspension(training: World) -> None:
     assert training.step("train").disruptions == 0
 
 
-def test_a_job_that_fails_is_counted_although_it_was_seen_stopping(training: World) -> None:
+def test_failed_job_counts_although_it_was_observed_stopping(training: World) -> None:
     training.change("train", state=RunState.STOPPING, message="pod x on node y: exit code 1")
     training.settle()
     step = training.step("train")
@@ -79,25 +79,27 @@ def test_a_job_that_fails_is_counted_although_it_was_seen_stopping(training: Wor
     assert (training.step("train").reason, training.step("train").restarts) == ("BackOff", 1)
 
 
-def test_a_job_deleted_behind_our_back_is_made_again_and_not_counted(training: World) -> None:
+def test_job_deleted_by_another_user_is_recreated_and_not_counted(training: World) -> None:
     training.change("train", state=RunState.STOPPING, deleted=True)
     training.settle()
     training.fail("train", 143, deleted=True, disrupted=True)
     step = training.step("train")
     assert (step.state, step.reason, step.restarts) == (StepState.PENDING, "Disrupted", 0)
-    # somebody has asked for its removal already
+    # its removal has already been requested
     training.now += timedelta(seconds=10)
     plan = training.look()
     assert ([start.attempt for start in plan.start], plan.forget) == ([2], ())
 
 
-@pytest.mark.parametrize(("name", "told"), [("nuclei-train-1-abcde", "its Job nuclei-train-1-abcde"), ("", "its run")])
-def test_a_vanished_run_names_its_job(training: World, name: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"), [("nuclei-train-1-abcde", "its Job nuclei-train-1-abcde"), ("", "its run")]
+)
+def test_a_vanished_run_names_its_job(training: World, name: str, expected: str) -> None:
     training.change("train", name=name)
     training.settle()
     del training.runs[TRAIN]
     training.settle()
-    assert training.step("train").message == f"{told} is gone"
+    assert training.step("train").message == f"{expected} is gone"
 
 
 def test_suspending_a_step_that_already_stops(training: World) -> None:
@@ -110,8 +112,8 @@ def test_suspending_a_step_that_already_stops(training: World) -> None:
     assert training.conditions()["Suspended"] == "True"
 
 
-def test_an_attempt_of_which_something_comes_back_to_life_is_stopped(training: World) -> None:
-    """A lost node's pod is made again by the old Job while the next attempt waits its time."""
+def test_ended_attempt_that_runs_again_is_stopped(training: World) -> None:
+    """The old Job recreates the pod of a lost node while the next attempt backs off."""
     training.fail("train", None, lost=LOST, disrupted=True)
     training.change("train", state=RunState.RUNNING, lost="", ended=None)
     plan = training.look()
@@ -134,7 +136,7 @@ def test_an_experiment_that_is_being_deleted_starts_nothing(world: World) -> Non
     assert plan.status == world.experiment.status
 
 
-def test_an_older_attempt_that_comes_back_to_life_is_stopped_while_the_next_runs(training: World) -> None:
+def test_older_attempt_that_runs_again_is_stopped_while_the_next_runs(training: World) -> None:
     first = training.newest("train")
     training.fail("train", 75)
     training.now += timedelta(seconds=10)
@@ -146,7 +148,7 @@ def test_an_older_attempt_that_comes_back_to_life_is_stopped_while_the_next_runs
     assert (step.state, step.attempt) == (StepState.RUNNING, 2)
 
 
-def test_pods_whose_job_is_gone_leave_its_name_to_the_step(training: World) -> None:
+def test_step_keeps_the_name_of_a_job_that_is_gone(training: World) -> None:
     training.change("train", name="nuclei-train-1-abcde")
     training.settle()
     training.change("train", name="", state=RunState.STOPPING)
@@ -154,14 +156,14 @@ def test_pods_whose_job_is_gone_leave_its_name_to_the_step(training: World) -> N
     assert training.step("train").job_name == "nuclei-train-1-abcde"
 
 
-def test_a_suspension_does_not_hide_a_spec_that_cannot_work(training: World) -> None:
+def test_invalid_spec_fails_the_step_although_it_is_suspended(training: World) -> None:
     training.suspend(True)
     training.settle()
     training.fail("train", 64)
     assert (training.step("train").state, training.step("train").reason) == (StepState.FAILED, "InvalidInput")
 
 
-def test_a_node_lost_while_the_run_ends_is_told(training: World) -> None:
+def test_node_lost_while_the_run_stops_is_reported(training: World) -> None:
     training.change("train", state=RunState.STOPPING)
     training.settle()
     training.change("train", lost=LOST)
@@ -169,7 +171,7 @@ def test_a_node_lost_while_the_run_ends_is_told(training: World) -> None:
     assert (training.step("train").reason, training.step("train").message) == ("NodeLost", LOST)
 
 
-def test_an_older_attempt_that_is_not_ready_in_time_stops_no_newer_one(training: World, make: Make) -> None:
+def test_deadline_of_an_older_attempt_does_not_stop_a_newer_one(training: World, make: Make) -> None:
     training.edit(make(lambda spec: spec.update(preRunningDeadlineSeconds=60)))
     first = training.newest("train")
     training.fail("train", 75)

@@ -1,4 +1,4 @@
-"""When the newest attempt of a step first ran, and what no longer applies from then on."""
+"""Time at which the newest attempt of a step first ran, and its effect on preRunningDeadlineSeconds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .world import START, World
 
 @pytest.fixture
 def starting(world: World) -> World:
-    """The training starts; the conversions have succeeded."""
+    """Return the experiment with succeeded conversions and a training that starts."""
     world.settle()
     world.succeed("convert-train", "convert-val")
     return world
 
 
 def restarted(world: World) -> None:
-    """Preempted by Kueue, then admitted again: the run stays."""
+    """Simulate that Kueue preempts the training and admits it again; its run stays."""
     world.change("train", state=RunState.QUEUED, started=None)
     world.settle()
     world.now += timedelta(hours=1)
@@ -52,21 +52,21 @@ def test_run_start_survives_a_preemption(starting: World) -> None:
     assert (step.state, step.attempt, step.run_start_time) == (StepState.STARTING, 1, starting.now - timedelta(hours=1))
 
 
-def test_attempt_that_was_never_seen_to_run_has_a_run_start_once_it_has_ended(starting: World) -> None:
+def test_ended_attempt_that_was_not_observed_running_has_a_run_start(starting: World) -> None:
     starting.now += timedelta(seconds=30)
     starting.fail("train", 1, ran=START + timedelta(seconds=20))
     assert starting.step("train").run_start_time == START + timedelta(seconds=20)
 
 
-def test_run_start_of_a_run_whose_pods_were_not_seen_is_its_start(starting: World) -> None:
-    """Its Job is Complete; Jobs and pods are watched apart."""
+def test_run_start_of_a_run_without_observed_pods_is_its_start(starting: World) -> None:
+    """Jobs and pods are watched separately, so the Job may be seen as Complete first."""
     starting.now += timedelta(seconds=30)
     starting.change("train", state=RunState.RUNNING)
     starting.settle()
     assert starting.step("train").run_start_time == starting.newest("train").started
 
 
-def test_run_start_lies_between_start_and_now_whatever_the_clock_of_the_node_says(starting: World) -> None:
+def test_run_start_is_between_start_and_now_with_a_wrong_clock_of_the_node(starting: World) -> None:
     starting.change("train", state=RunState.RUNNING, ran=starting.now + timedelta(hours=5))
     starting.settle()
     assert starting.step("train").run_start_time == starting.now
@@ -91,7 +91,7 @@ def test_pre_running_deadline_does_not_apply_to_an_attempt_that_has_run(make: Ma
         world.change(name, state=RunState.RUNNING, ran=world.now)
     world.settle()
     world.succeed("convert-train", "convert-val")
-    # by default a step gets ready in time or not at all
+    # the attempt has run, so the deadline no longer applies
     world.change("train", state=RunState.RUNNING, ran=world.now)
     world.settle()
     restarted(world)
@@ -99,7 +99,7 @@ def test_pre_running_deadline_does_not_apply_to_an_attempt_that_has_run(make: Ma
     plan = world.look()
     assert plan.stop == ()
     assert world.step("train").state is StepState.STARTING
-    # a new attempt has to get ready again
+    # the deadline applies to a new attempt
     world.fail("train", 1)
     world.now += timedelta(seconds=10)
     world.settle()

@@ -1,4 +1,4 @@
-"""A crash after attempts were started and before the status was written."""
+"""Crashes after attempts were started and before the status was written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .world import World
 
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(("code", "restarts", "disruptions"), [(75, 1, 0), (143, 0, 1)])
-def test_an_attempt_that_failed_counts_though_its_successor_runs_already(
+def test_failed_attempt_counts_although_the_next_already_runs(
     training: World, known: bool, code: int, restarts: int, disruptions: int
 ) -> None:
     before = training.experiment.status
@@ -33,7 +33,7 @@ def test_an_attempt_that_failed_counts_though_its_successor_runs_already(
     assert (step.state, step.attempt) == (StepState.RUNNING, 2)
     assert (step.restarts, step.disruptions) == (restarts, disruptions)
     assert plan.status.restarts == restarts
-    # it was accounted for, so it need not stay
+    # it has been counted, so it can be removed
     assert first.key not in training.runs
 
 
@@ -47,7 +47,7 @@ def test_an_attempt_that_was_counted_is_not_counted_again(training: World) -> No
     assert (step.attempt, step.restarts) == (2, 1)
 
 
-def test_attempt_that_vanished_does_not_count_where_its_successor_exists(training: World) -> None:
+def test_vanished_attempt_does_not_count_if_the_next_exists(training: World) -> None:
     first = training.newest("train")
     del training.runs[first.key]
     training.runs[RunKey("train", 2)] = replace(first, attempt=2)
@@ -57,7 +57,7 @@ def test_attempt_that_vanished_does_not_count_where_its_successor_exists(trainin
     assert (step.restarts, step.disruptions) == (0, 0)
 
 
-def test_runs_are_adopted_in_the_first_look_after_the_status_was_removed(training: World) -> None:
+def test_runs_are_adopted_after_the_status_was_removed(training: World) -> None:
     training.experiment = training.experiment.with_status(ExperimentStatus())
     plan = training.look()
     assert plan.start == ()
@@ -67,7 +67,7 @@ def test_runs_are_adopted_in_the_first_look_after_the_status_was_removed(trainin
 
 
 def forget_train(world: World) -> None:
-    """Take the step out of the status, as if the status could not be written after the step was started."""
+    """Remove the step from the status, as if the status could not be written after the step was started."""
     status = world.experiment.status
     steps = tuple(StepStatus(name="train") if step.name == "train" else step for step in status.steps)
     world.experiment = world.experiment.with_status(status.model_copy(update={"steps": steps}))
@@ -80,7 +80,7 @@ def test_adopted_run_gives_the_step_its_start(training: World) -> None:
     assert training.step("train").start_time == training.newest("train").started
 
 
-def test_adopted_run_of_another_fingerprint_takes_the_old_results_from_the_step(training: World, make: Make) -> None:
+def test_adopted_run_of_another_fingerprint_removes_the_old_results(training: World, make: Make) -> None:
     training.succeed("train")
     training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
     training.now += timedelta(minutes=1)
@@ -93,7 +93,7 @@ def test_adopted_run_of_another_fingerprint_takes_the_old_results_from_the_step(
     assert step.start_time == training.now
 
 
-def test_adopted_run_whose_fingerprint_cannot_be_read_is_stopped_and_made_again(training: World) -> None:
+def test_adopted_run_with_unreadable_fingerprint_is_stopped_and_retried(training: World) -> None:
     forget_train(training)
     training.change("train", fingerprint="")
     assert training.look().stop == (RunKey("train", 1),)

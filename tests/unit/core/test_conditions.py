@@ -1,4 +1,4 @@
-"""What the conditions of an experiment say, within what the API server takes."""
+"""Conditions of an experiment, within the limits of the API server."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_time_of_a_condition_whose_status_changes_is_new(world: World) -> None:
     assert (ready.status, ready.last_transition_time) == ("True", world.now)
 
 
-def test_a_suspended_invalid_experiment_says_both_reasons() -> None:
+def test_suspended_invalid_experiment_has_both_reasons() -> None:
     told = conditions(invalid((ManifestProblem("spec", "is wrong"),), suspended=True), (), 1, NOW)
     reasons = {condition.type: condition.reason for condition in told}
     assert (reasons["Suspended"], reasons["Stalled"], reasons["Ready"]) == ("Suspended", "InvalidSpec", "InvalidSpec")

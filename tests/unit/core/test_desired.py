@@ -1,4 +1,4 @@
-"""Desired state: the merged specs that it carries from the manifest to the start of a step."""
+"""Desired state: merged specs from the manifest to the start of a step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_steps_with_the_same_spec_share_one_object(make: Make) -> None:
 
 
 def test_equal_specs_that_give_other_fields_are_not_shared(make: Make) -> None:
-    """A Job's spec file has every field that is given, also one at its default."""
+    """A Job's spec file has every explicit field, also one equal to its default."""
 
     def without_momentum(spec: dict[str, Any]) -> None:
         spec["experiment"].pop("momentum", None)

@@ -1,7 +1,7 @@
-"""Random edits, upgrades, rollbacks and lost statuses: what runs again is what the recorded version covers, no more.
+"""Random edits, upgrades, rollbacks, and lost statuses: only steps whose recorded version covers an edit run again.
 
-Directories are played as ``maskrcnn launch`` treats them: a result of any of the fingerprints of a start is taken, and
-from then on it has all of them.
+Directories are simulated as ``maskrcnn launch`` handles them: it takes a result with any fingerprint of the start, and
+adds the others to it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,15 @@ def edited(values: Values) -> tuple[MaskRCNNExperiment, DesiredState]:
 
 @dataclass
 class Result:
-    """What a directory holds: of which spec, made of which results, under which names, given for which spec."""
+    """Content of a results directory.
+
+    Attributes:
+        values: fields of the spec from which it was made.
+        named: fields of the spec when it got its names.
+        made_of: numbers of the results from which it was made.
+        number: of this result.
+        names: its fingerprints.
+    """
 
     values: Values
     named: Values
@@ -83,7 +91,7 @@ class Result:
 
 
 class Machine:
-    """An experiment whose steps succeed at once."""
+    """Experiment whose steps succeed at once."""
 
     def __init__(self) -> None:
         self.values: Values = (0, 0, 0, 0)
@@ -98,7 +106,7 @@ class Machine:
         self.generation += 1
 
     def settle(self, steps: int = 100) -> list[str]:
-        """Look until all is done, or that many steps have run; return those whose task has run."""
+        """Reconcile until all steps are done or ``steps`` tasks have run; return the steps whose task has run."""
         ran: list[str] = []
         runs: list[Run] = []
         for _ in range(60):
@@ -133,7 +141,7 @@ class Machine:
         return found.model_copy(update={"metadata": metadata, "status": self.status})
 
     def names_of(self, start: StartRun) -> tuple[str, ...]:
-        """The fingerprints that a start is given; a release that knows version 1 alone gives that."""
+        """Return the fingerprints of a start; a release with only version 1 uses that one."""
         return (self.desired.prints[start.step].by_version["v1"],) if self.old_release else start.fingerprints
 
     def record(self, name: str, fingerprint: str) -> None:
@@ -146,7 +154,7 @@ class Machine:
         self.status = self.status.model_copy(update={"steps": tuple(steps)})
 
     def launch(self, name: str, names: tuple[str, ...]) -> bool:
-        """Take the result in the directory or make another one; return whether the task has run."""
+        """Take the result in the directory or make a new one; return whether the task has run."""
         there = self.results.get(name)
         if there is not None and not there.names.isdisjoint(names):
             if not there.names.issuperset(names):
@@ -158,7 +166,7 @@ class Machine:
         return True
 
     def begin_old_release(self) -> None:
-        """Roll back: fingerprints that it does not know are those of steps that have changed."""
+        """Roll back: for the older release, a step with an unknown fingerprint has changed."""
         self.old_release = True
         known = {name: prints.by_version["v1"] for name, prints in self.desired.prints.items()}
         self.forget(*(name for name, recorded in self.recorded().items() if recorded != known[name]))
@@ -171,13 +179,13 @@ class Machine:
         self.status = self.status.model_copy(update={"steps": tuple(steps)})
 
     def demands(self, name: str, there: Result, recorded: str, values: Values, action: str) -> bool:
-        """Return whether an input that counts has changed since the result of a step was made."""
+        """Return whether an input that the fingerprint covers has changed since the result of a step was made."""
         newest = recorded == edited(values)[1].prints[name].newest
         if name == "on-images" and (self.old_release or not newest):
-            # an older release does not say by which seed it drew, and does not find results that depend on one
+            # an older release does not record the seed, and does not find results that depend on it
             return action != "look" or not recorded
         by_older = not newest or self.old_release
-        # an older release reads the name alone, and it covers the shuffling
+        # an older release reads only the name, which covers the shuffling
         made = there.named if self.old_release else there.values
         changed = {field for field, old, new in zip(FIELDS, made, self.values, strict=True) if old != new}
         return bool(changed & COVERED.get(name, (set(), set()))[0 if by_older else 1])
@@ -225,7 +233,7 @@ def test_only_what_a_recorded_version_covers_runs_again(begun: int, actions: lis
 
 
 def nothing_is_stale(machine: Machine) -> None:
-    """What a result is made of is what is there, and it is of the spec as it is."""
+    """Check that each result was made from the existing results and from the current spec."""
     for name, result in machine.results.items():
         made_of = tuple(machine.results[other].number for other in CONSUMES.get(name, ()))
         assert result.made_of == made_of, f"{name} is of a former {CONSUMES[name]}"

@@ -37,7 +37,7 @@ def something_else(spec: dict[str, Any]) -> None:
 
 
 def by_older_release(world: World) -> None:
-    """Make all that is recorded so far what a release with version 1 alone had recorded."""
+    """Replace the recorded fingerprints with those of a release that has only version 1."""
     desired = resolve(world.experiment)
     status = world.experiment.status
     steps = tuple(
@@ -67,7 +67,7 @@ def finished(experiment: MaskRCNNExperiment) -> World:
 
 @pytest.fixture
 def upgraded(make: Any) -> World:
-    """An experiment that an older release has finished."""
+    """Return an experiment that an older release has finished."""
     world = finished(make())
     by_older_release(world)
     return world
@@ -78,7 +78,7 @@ def test_an_upgrade_in_the_middle_of_a_training_starts_and_stops_nothing(trainin
     before = training.experiment.status
     plan = training.settle()
     assert (plan.start, plan.stop, plan.status) == ((), (), before)
-    # suspended and resumed, it goes on as the attempt that the directory is claimed for
+    # after a suspension and a resume it continues with the fingerprint for which the directory is claimed
     training.suspend(True)
     training.settle()
     training.fail("train", 143)
@@ -142,7 +142,7 @@ def test_a_training_that_starts_after_the_upgrade_is_of_version_2(world: World) 
 
 
 def test_a_step_on_a_training_of_version_1_is_run_again_with_it(training: World, make: Any) -> None:
-    """Version 2 does not cover the shuffling: its evaluation would stay that of a model which is no longer there."""
+    """Version 2 does not cover the shuffling: the evaluation of a model that no longer exists would stay."""
     by_older_release(training)
     training.succeed("train")
     training.succeed("evaluate")
@@ -157,7 +157,7 @@ def test_a_step_on_a_training_of_version_1_is_run_again_with_it(training: World,
 
 
 def test_a_step_keeps_its_older_fingerprint_for_all_of_its_attempts(training: World, make: Any) -> None:
-    """The checkpoints that it goes on from have it."""
+    """The checkpoints from which it resumes have that fingerprint."""
     given = training.newest("train")
     training.edit(make(shuffled))
     training.settle()
@@ -170,7 +170,7 @@ def test_a_step_keeps_its_older_fingerprint_for_all_of_its_attempts(training: Wo
 
 
 def test_a_step_on_results_that_older_releases_do_not_find_has_no_older_fingerprint(training: World, make: Any) -> None:
-    """After a rollback the training is made again, and its evaluation with it."""
+    """After a rollback the training runs again, and its evaluation too."""
     training.succeed("train")
     training.edit(make(shuffled))
     training.settle()
@@ -192,7 +192,7 @@ def test_a_calibration_on_images_of_version_1_stays_until_an_edit(make: Any) -> 
     world.settle()
     assert world.live() == {"export"}
     assert versions(world)["export"] == "v2"
-    # and from then on it runs again where what it draws changes, and only then
+    # from then on it runs again only if its images change
     world.succeed("export")
     world.edit(make(on_images))
     world.settle()
@@ -203,7 +203,7 @@ def test_a_calibration_on_images_of_version_1_stays_until_an_edit(make: Any) -> 
 
 
 def test_a_calibration_on_images_that_an_edit_interrupts_is_not_taken(make: Any) -> None:
-    """Its end, seen after the edit, may be that of the former seed."""
+    """The result, observed after the edit, may be that of the former seed."""
     world = World(make(on_images))
     world.settle()
     for names in ORDER:
@@ -234,12 +234,12 @@ def test_a_calibration_on_images_is_run_again_with_a_training_of_version_1(make:
 
 def test_a_result_that_an_image_of_an_older_release_names_counts(training: World) -> None:
     (older,) = training.newest("train").older_fingerprints
-    training.succeed("train", said=older)
+    training.succeed("train", fingerprint=older)
     assert training.step("train").state is StepState.SUCCEEDED
 
 
 def test_a_result_of_another_fingerprint_does_not_count(training: World) -> None:
-    training.succeed("train", said="aaaaaaaa111111111111111111111111-v1")
+    training.succeed("train", fingerprint="aaaaaaaa111111111111111111111111-v1")
     assert training.step("train").reason == "ResultUnreadable"
 
 

@@ -1,4 +1,4 @@
-"""What an edit of the spec changes: which steps run again, what ends first, and what an invalid edit leaves alone."""
+"""Effects of an edit: steps that run again, runs that end first, and results that an invalid edit leaves alone."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_old_runs_end_before_what_is_upstream_starts(world: World, make: Any) ->
     assert world.step("train").attempt == 2
 
 
-def test_a_change_that_is_taken_back_waits_for_old_runs_too(world: World, make: Any) -> None:
-    """Training has lost its result; the evaluation of it, wanted again, is still being stopped."""
+def test_reverted_change_waits_for_old_runs(world: World, make: Any) -> None:
+    """The training has lost its result; its evaluation, which is needed again, is still being stopped."""
     world.settle()
     world.succeed("convert-train", "convert-val", "train")
     world.edit(make(lambda spec: spec["experiment"].update(seed=7)))
@@ -206,7 +206,7 @@ def test_a_suspension_leaves_the_reason_of_a_step_that_is_being_stopped(training
     assert (step.state, step.reason, step.message) == (StepState.STOPPING, "SpecChanged", "the step was changed")
 
 
-def test_a_change_that_is_taken_back_gives_no_new_budget_of_disruptions(training: World, make: Any) -> None:
+def test_reverted_change_gives_no_new_budget_of_disruptions(training: World, make: Any) -> None:
     training.fail("train", 143, checkpoint_step=100)
     training.now += timedelta(seconds=10)
     training.settle()

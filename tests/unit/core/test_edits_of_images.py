@@ -1,4 +1,4 @@
-"""Which image the next attempt of a step takes."""
+"""Image of the next attempt of a step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mine(spec: dict[str, Any]) -> None:
 
 
 def retried(world: World) -> str | None:
-    """The image of the attempt after one that failed."""
+    """Let the training fail; return the image of its next attempt."""
     world.fail("train", 75)
     world.now += timedelta(minutes=5)
     world.settle()
@@ -33,7 +33,7 @@ def retried(world: World) -> str | None:
 
 @pytest.fixture
 def own(training: World, make: Make) -> World:
-    """The training runs with an image of the user's own."""
+    """Return the experiment with a training that runs with the user's own image."""
     training.edit(make(mine))
     assert retried(training) == "mine:1"
     training.change("train", state=RunState.RUNNING)
@@ -110,7 +110,7 @@ def test_retry_of_an_edited_chain_takes_the_new_default(training: World, make: M
     assert retried(training) == "trainer:9"
 
 
-def test_edit_that_no_job_is_made_of_keeps_the_image(training: World, make: Make) -> None:
+def test_edit_outside_the_template_keeps_the_image(training: World, make: Make) -> None:
     training.settings = NEW_DEFAULT
     training.edit(make(lambda spec: spec.update(maxRestarts=9)))
     training.settle()

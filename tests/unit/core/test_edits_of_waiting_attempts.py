@@ -1,4 +1,4 @@
-"""Attempts that never ran are replaced when the spec of their Job changes; those that have run go on."""
+"""Replacement of attempts that never ran when the spec of their Job changes; attempts that have run continue."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def image(spec: dict[str, Any]) -> None:
 
 
 def gone(world: World, name: str) -> None:
-    """The Job and its pods end without having run."""
+    """Remove a Job and its pods, which never ran."""
     del world.runs[world.newest(name).key]
     world.settle()
 
 
 @pytest.fixture
 def starting(world: World) -> World:
-    """The training waits for its pods; the conversions have succeeded."""
+    """Return the experiment with succeeded conversions and a training that waits for its pods."""
     world.settle()
     world.succeed("convert-train", "convert-val")
     assert world.step("train").state is StepState.STARTING
@@ -87,7 +87,7 @@ def test_replacement_is_neither_counted_nor_delayed(starting: World, make: Make)
     assert (step.attempt, step.restarts, step.disruptions, step.next_attempt_time) == (31, 0, 0, None)
 
 
-def test_replacement_is_told_once_as_an_event_that_is_no_warning(starting: World, make: Make) -> None:
+def test_replacement_causes_one_event_that_is_not_a_warning(starting: World, make: Make) -> None:
     starting.edit(make(image))
     events = [event for event in starting.look().events if event.reason == "TemplateChanged"]
     assert [(event.type, event.message[:40]) for event in events] == [
@@ -99,14 +99,14 @@ def test_replacement_is_told_once_as_an_event_that_is_no_warning(starting: World
     assert "StepRestarting" not in starting.events
 
 
-def test_attempt_that_runs_goes_on_after_an_edit_of_its_template(training: World, make: Make) -> None:
+def test_running_attempt_continues_after_an_edit_of_its_template(training: World, make: Make) -> None:
     training.edit(make(image))
     assert training.look().stop == ()
     training.settle()
     assert (training.step("train").state, training.step("train").attempt) == (StepState.RUNNING, 1)
 
 
-def test_edit_of_what_no_job_is_made_of_replaces_nothing(starting: World, make: Make) -> None:
+def test_edit_of_fields_outside_the_template_replaces_nothing(starting: World, make: Make) -> None:
     starting.edit(make(lambda spec: spec.update(maxRestarts=9, activeDeadlineSeconds=9000)))
     assert starting.look().stop == ()
     starting.settle()
@@ -128,7 +128,7 @@ def test_job_of_an_earlier_release_is_not_replaced(starting: World, make: Make) 
     assert (starting.step("train").state, starting.step("train").attempt) == (StepState.STARTING, 1)
 
 
-def test_edit_that_is_taken_back_starts_an_attempt_of_the_old_spec(starting: World, make: Make) -> None:
+def test_reverted_edit_starts_an_attempt_of_the_old_spec(starting: World, make: Make) -> None:
     starting.edit(make(image))
     starting.settle()
     starting.edit(make())
@@ -139,7 +139,7 @@ def test_edit_that_is_taken_back_starts_an_attempt_of_the_old_spec(starting: Wor
 
 
 def test_attempt_that_fails_while_it_is_replaced_does_not_count(starting: World, make: Make) -> None:
-    """Its pod has started in the same moment."""
+    """The pod of the attempt started at the same moment."""
     starting.edit(make(image))
     starting.settle()
     starting.fail("train", 143)
@@ -154,8 +154,8 @@ def test_attempt_that_succeeds_while_it_is_replaced_keeps_its_result(starting: W
     assert starting.step("train").state is StepState.SUCCEEDED
 
 
-def test_attempt_with_an_old_claim_is_replaced_though_the_status_did_not_know_it(world: World, make: Make) -> None:
-    """A claim may be corrected until the status names a first attempt, and the Job may have just been made."""
+def test_attempt_with_an_old_claim_is_replaced_although_the_status_does_not_have_it(world: World, make: Make) -> None:
+    """A claim may be corrected until the status has a first attempt, whose Job may already exist."""
     before = world.experiment.status
     plan = world.look()
     assert {start.step for start in plan.start} == {"convert-train", "convert-val"}
@@ -188,7 +188,7 @@ def test_invalid_edit_replaces_nothing(starting: World, make: Make) -> None:
     assert (starting.step("train").state, starting.step("train").attempt) == (StepState.STARTING, 1)
 
 
-def test_adopted_attempt_of_the_wanted_template_is_kept(starting: World) -> None:
+def test_adopted_attempt_of_the_current_template_is_kept(starting: World) -> None:
     starting.experiment = starting.experiment.with_status(ExperimentStatus())
     plan = reconcile(starting.experiment, list(starting.runs.values()), starting.now, starting.settings)
     assert plan.stop == ()

@@ -1,4 +1,4 @@
-"""Events: what is told of a change, and what is not."""
+"""Events: changes that cause one, and changes that do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_failed_step_and_its_failed_experiment_are_warnings(training: World) -
     assert [(event.type, event.reason) for event in events] == [("Warning", "StepFailed"), ("Warning", "Failed")]
 
 
-def test_an_attempt_is_started_although_the_one_before_it_was_not_seen_to_end(training: World) -> None:
+def test_start_causes_an_event_although_the_end_of_the_last_attempt_was_not_observed(training: World) -> None:
     first = training.newest("train")
     del training.runs[first.key]
     training.runs[RunKey("train", 2)] = replace(first, attempt=2)
@@ -23,17 +23,17 @@ def test_an_attempt_is_started_although_the_one_before_it_was_not_seen_to_end(tr
     assert [(event.reason, event.message) for event in events] == [("StepStarted", "step train: attempt 2")]
 
 
-def test_a_stop_for_a_suspension_is_no_restart(training: World) -> None:
+def test_stop_for_a_suspension_causes_no_restart_event(training: World) -> None:
     training.suspend(True)
     training.settle()
     training.fail("train", 143)
     assert "StepRestarting" not in training.events
 
 
-def test_what_keeps_pods_from_running_is_a_warning_once_for_each_reason(world: World) -> None:
+def test_each_reason_that_keeps_pods_from_running_causes_one_warning(world: World) -> None:
     world.settle()
     world.events.clear()
-    told = []
+    found = []
     for reason, message in (
         ("", ""),
         ("FailedCreate", "exceeded quota: pods=1"),
@@ -43,15 +43,15 @@ def test_what_keeps_pods_from_running_is_a_warning_once_for_each_reason(world: W
         ("ImagePullBackOff", "x: not found"),
     ):
         world.change("convert-train", waiting_reason=reason, message=message)
-        told += [(event.type, event.reason, event.message) for event in world.look().events]
-    assert told == [
+        found += [(event.type, event.reason, event.message) for event in world.look().events]
+    assert found == [
         ("Warning", "FailedCreate", "step convert-train: exceeded quota: pods=1"),
         ("Warning", "Unschedulable", "step convert-train: 0/3 nodes"),
         ("Warning", "ImagePullBackOff", "step convert-train: x: not found"),
     ]
 
 
-def test_a_step_that_starts_or_is_queued_is_no_warning(world: World) -> None:
+def test_starting_or_queued_step_causes_no_warning(world: World) -> None:
     world.settle()
     world.change("convert-train", state=RunState.QUEUED)
     world.change("convert-val", message="0 of 1 pods exist")
@@ -60,7 +60,7 @@ def test_a_step_that_starts_or_is_queued_is_no_warning(world: World) -> None:
     assert world.look().events == ()
 
 
-def test_scheduling_gate_is_no_warning_since_kueue_sets_one_at_each_start_with_a_topology(world: World) -> None:
+def test_scheduling_gate_causes_no_warning_because_kueue_sets_it_with_a_topology(world: World) -> None:
     world.settle()
     world.change("convert-train", waiting_reason="SchedulingGated", message="1 of 1 pods")
     assert world.look().events == ()

@@ -1,4 +1,4 @@
-"""Which fields of the spec decide the result of a step: listed once, next to what their declarations say."""
+"""Fields of the spec that decide the result of a step, compared with the purposes in their declarations."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ HOW_TASKS_RUN = fields(
 ) | fields("n_workers prefetch_buffer_size shuffle_buffer_size", "data_config.")
 
 INT8: dict[str, Any] = {"dataType": "int8"}
-# none of its fields switches another one off
+# none of its fields disables another
 SPEC: dict[str, Any] = {
     "totalSteps": 10,
     "numExamplesPerEpoch": 4,

@@ -33,25 +33,25 @@ def changed(make: Any, *changes: Any, base: tuple[Any, ...] = (), version: str =
 
 
 @pytest.mark.parametrize("version", sorted(ALGORITHMS))
-def test_fingerprints_are_what_they_were(make: Any, version: str) -> None:
-    """A release that finds others here would train everything again."""
+def test_fingerprints_match_the_recorded_ones(make: Any, version: str) -> None:
+    """A release with other fingerprints would repeat all trainings."""
     assert prints(make(), version) == json.loads((GOLDEN / f"fingerprints-{version}.json").read_text())
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        # how a task runs, not what it gives
+        # change how a task runs, not its result
         ({"evalBatchSize": 8}, set()),
         ({"loggingFrequency": 50, "reportFrequency": 2, "keepCheckpoints": 0}, set()),
         ({"numStepsPerEval": 500, "visualizeImagesSummary": True}, set()),
         ({"warmupLearningRate": 0.5}, set()),
         ({"numExamplesPerEpoch": 100}, set()),
         ({"dataConfig": {"nWorkers": 2, "prefetchBufferSize": 3}}, set()),
-        # defaults that are written out, other spellings of the same value
+        # explicit defaults, other spellings of the same value
         ({"momentum": 0.9, "useAmp": False, "initLearningRate": 2e-2}, set()),
         ({"maskrcnnConfig": {"bboxRegWeights": [10, 10, 5, 5], "maxLevel": 6}}, set()),
-        # evaluation alone
+        # evaluation only
         ({"dataConfig": {"evalSamples": 10}}, {"evaluate", "evaluate-pruned"}),
         # detection, not training
         ({"maskrcnnConfig": {"testNms": 0.6}}, {"evaluate", "evaluate-pruned", "inference", "export"}),
@@ -65,7 +65,7 @@ def test_fingerprints_are_what_they_were(make: Any, version: str) -> None:
         ({"dataConfig": {"augmentation": {"scaleJitter": [0.5, 2]}}}, MODELS),
         ({"maskrcnnConfig": {"trainRpnNmsThreshold": 0.8}}, MODELS),
         ({"maskrcnnConfig": {"nlayers": 18}}, MODELS),
-        # the retraining takes its weights from the pruned model, which comes of the training all the same
+        # the retraining uses the weights of the pruned model, which depends on the training
         ({"checkpoint": "/workspace/other.hdf5"}, MODELS),
         ({"skipCheckpointVariables": "head"}, MODELS),
     ],
@@ -87,7 +87,7 @@ def test_what_a_field_of_the_experiment_changes(make: Any, change: dict[str, Any
         (8, {"export": {"dataType": "fp16"}}, {"export"}),
         (8, {"export": {"dataType": "int8", "batchSize": 8, "engine": {"build": True}}}, {"export"}),
         (8, {"export": {"dataType": "int8", "batchSize": 8}}, set()),
-        # the records of the calibration are drawn by the seed of the export, not by that of the training
+        # the seed of the export draws the records of the calibration, not that of the training
         (8, {"experiment": {"seed": 7}}, {"export"}),
         (7, {"inference": {"imageDir": "/workspace/other", "threshold": 0.5, "includeMask": True}}, {"inference"}),
         (4, {"prune": {"pruningThreshold": 0.6}}, {"prune", *AFTER_PRUNE}),
@@ -122,7 +122,7 @@ def test_what_a_field_of_a_conversion_changes(make: Any, step: int, change: dict
     assert changed(make, lambda spec: spec["steps"][step]["datasetConvert"].update(change)) == expected
 
 
-def test_how_it_runs_is_no_part(make: Any) -> None:
+def test_execution_fields_are_not_part_of_the_fingerprint(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec.update(image="trainer:2", maxRestarts=9, queueName="q", activeDeadlineSeconds=5, suspend=True)
         spec["podOverrides"] = {"nodeSelector": {"a": "b"}}
@@ -146,7 +146,7 @@ def test_the_best_model_depends_on_its_evaluation(make: Any) -> None:
     assert "train" in changed(make, fewer, base=(best,))
 
 
-def test_data_that_the_user_names_is_not_that_of_a_conversion(make: Any) -> None:
+def test_data_named_by_the_user_does_not_depend_on_a_conversion(make: Any) -> None:
     def own(spec: dict[str, Any]) -> None:
         spec["experiment"]["dataConfig"]["trainingFilePattern"] = "/data/t-*"
 
@@ -174,18 +174,18 @@ BEST = {"train": {"output": "best"}}
 @pytest.mark.parametrize(
     ("base", "change", "expected"),
     [
-        # numEpochs wins over totalSteps, and numExamplesPerEpoch says how long an epoch is
+        # numEpochs overrides totalSteps, and numExamplesPerEpoch is the length of an epoch
         ({"numEpochs": 3}, {"totalSteps": 7}, set()),
         ({"numEpochs": 3}, {"numExamplesPerEpoch": 7}, MODELS),
         # the best checkpoint depends on when evaluations run: once an epoch, or every numStepsPerEval
         ({"numStepsPerEval": 500}, {"numExamplesPerEpoch": 7}, set()),
         ({}, {"numExamplesPerEpoch": 7}, MODELS),
         ({}, {"numStepsPerEval": 500}, MODELS),
-        # what the warm-up starts from
+        # the warm-up starts from this rate
         ({"warmupSteps": 10}, {"warmupLearningRate": 0.5}, MODELS),
     ],
 )
-def test_a_field_that_another_one_switches_off_changes_nothing(
+def test_field_that_another_field_disables_changes_nothing(
     make: Any, base: dict[str, Any], change: dict[str, Any], expected: set[str]
 ) -> None:
     best = (lambda spec: spec["steps"][2].update(BEST), lambda spec: spec["experiment"].update(base))
@@ -206,10 +206,10 @@ def on_images(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "on_records_changes", "on_images_changes"),
     [
-        # the images are drawn by the seed, from a directory or from the records
+        # the seed draws the images, from a directory or from the records
         ({"seed": 7}, {"export"}, {"export"}),
         ({"dataConfig": {"trainingFilePattern": "/data/other-*"}}, {"export"}, set()),
-        # images are calibrated on as they are, in the order drawn
+        # the calibration uses the images without augmentation, in the order in which they are drawn
         ({"dataConfig": {"shuffleBufferSize": 10}}, set(), set()),
         ({"dataConfig": {"augmentInputData": False}}, set(), set()),
         ({"dataConfig": {"augmentation": {"scaleJitter": [0.5, 2]}}}, set(), set()),
@@ -225,8 +225,8 @@ def test_a_calibration_depends_on_what_it_draws(
     assert changed(make, change, base=(on_images,)) == on_images_changes
 
 
-def test_version_1_stays_as_it_was(make: Any) -> None:
-    """It covers the shuffling, and not the seed of a calibration on images."""
+def test_version_1_is_unchanged(make: Any) -> None:
+    """Version 1 covers the shuffling, but not the seed of a calibration on images."""
 
     def shuffle(spec: dict[str, Any]) -> None:
         spec["experiment"]["dataConfig"]["shuffleBufferSize"] = 10
@@ -260,7 +260,7 @@ def test_a_step_depends_on_the_step_whose_files_it_reads(
         step[task].update(fields)
         step["dependsOn"] = ["convert-train"]
         if reader != 1:
-            # else it would depend on it through its model
+            # otherwise it would depend on that step through its model
             step["modelPath"] = "/workspace/model.tlt"
 
     def shards(spec: dict[str, Any]) -> None:
@@ -270,7 +270,7 @@ def test_a_step_depends_on_the_step_whose_files_it_reads(
     assert name in changed(make, shards, base=(read,))
 
 
-def test_a_step_does_not_depend_on_a_step_that_it_waits_for_alone(make: Any) -> None:
+def test_step_does_not_depend_on_a_step_for_which_it_only_waits(make: Any) -> None:
     def wait(spec: dict[str, Any]) -> None:
         spec["steps"][7].update(dependsOn=["convert-train"], modelPath="/workspace/model.tlt")
 
@@ -298,5 +298,5 @@ def test_skipped_variables_matter_only_where_weights_are_taken(make: Any) -> Non
     def skip(spec: dict[str, Any]) -> None:
         spec["experiment"]["skipCheckpointVariables"] = "head"
 
-    # the retraining takes the pruned model's
+    # the retraining uses the weights of the pruned model
     assert changed(make, skip, base=(no_checkpoint,)) == AFTER_PRUNE

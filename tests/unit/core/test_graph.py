@@ -60,28 +60,33 @@ def find(spec: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("step", "change", "field", "message"),
     [
-        ("evaluate", {"name": "train"}, "spec.steps[3].name", "train is the name of spec.steps[2] too"),
-        ("evaluate", {"dependsOn": ["a", "train"]}, "spec.steps[3].dependsOn[0]", "no step is called a"),
-        ("evaluate", {"modelFrom": "a"}, "spec.steps[3].modelFrom", "no step is called a"),
-        ("evaluate", {"modelFrom": "train", "modelPath": "/m.tlt"}, "spec.steps[3].modelPath", "modelFrom is given"),
+        ("evaluate", {"name": "train"}, "spec.steps[3].name", "found train, which is also the name of spec.steps[2]"),
+        ("evaluate", {"dependsOn": ["a", "train"]}, "spec.steps[3].dependsOn[0]", "found a, but there is no such step"),
+        ("evaluate", {"modelFrom": "a"}, "spec.steps[3].modelFrom", "found a, but there is no such step"),
+        (
+            "evaluate",
+            {"modelFrom": "train", "modelPath": "/m.tlt"},
+            "spec.steps[3].modelPath",
+            "modelFrom is also given",
+        ),
         ("evaluate", {"modelFrom": "prune"}, "spec.steps[3].modelFrom", "must be retrained first"),
         ("evaluate", {"modelFrom": "convert-val"}, "spec.steps[3].modelFrom", "makes no model"),
         ("evaluate", {"modelFrom": "evaluate-pruned"}, "spec.steps[3].modelFrom", "makes no model"),
         ("export", {"modelFrom": "prune"}, "spec.steps[8].modelFrom", "must be retrained first"),
-        ("prune", {"modelFrom": "export"}, "spec.steps[4].modelFrom", "which prune cannot read"),
-        ("retrain", {"modelFrom": "export"}, "spec.steps[5].modelFrom", "which train cannot read"),
+        ("prune", {"modelFrom": "export"}, "spec.steps[4].modelFrom", "prune cannot read the exported model"),
+        ("retrain", {"modelFrom": "export"}, "spec.steps[5].modelFrom", "train cannot read the exported model"),
         ("train", {"modelPath": "/m.tlt"}, "spec.steps[2].modelPath", "experiment.checkpoint"),
         (
             "retrain",
             {"modelFrom": "train", "experiment": {"checkpoint": "/c"}},
             "spec.steps[5].experiment.checkpoint",
-            "modelFrom says already",
+            "modelFrom is also given",
         ),
         (
             "retrain",
             {"modelFrom": "prune", "experiment": {"prunedModelPath": "/p"}},
             "spec.steps[5].experiment.prunedModelPath",
-            "modelFrom says already",
+            "modelFrom is also given",
         ),
         ("convert-val", {"modelFrom": "train"}, "spec.steps[1].modelFrom", "uses no model"),
         ("convert-val", {"modelPath": "/m.tlt"}, "spec.steps[1].modelPath", "uses no model"),
@@ -109,14 +114,14 @@ def test_one_validation_set(make: Any) -> None:
     assert [problem.field for problem in problems] == ["spec.steps[1].datasetConvert.split"]
 
 
-def test_every_further_validation_set_names_the_first(make: Any) -> None:
+def test_every_additional_validation_set_names_the_first(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         find(spec, "convert-train")["datasetConvert"]["split"] = "val"
         spec["steps"].insert(2, {**find(spec, "convert-val"), "name": "third"})
 
     problems = build_graph(make(change)).problems
-    assert [problem.message.split(":")[0] for problem in problems] == [
-        "step convert-train converts the val set already"
+    assert [problem.message.split(";")[0] for problem in problems] == [
+        "step convert-train already converts the val set"
     ] * 2
 
 

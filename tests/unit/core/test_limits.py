@@ -1,4 +1,4 @@
-"""How long things are kept: ended runs, the experiment itself, its progress."""
+"""Retention of ended runs, of the finished experiment, and of its progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL = (
 
 
 def reports(world: World, step: str, checkpoint: int | None) -> None:
-    """What the report endpoint writes."""
+    """Write a report to the status, as the report endpoint does."""
     progress = Progress(step=step, iteration=10, checkpoint_step=checkpoint)
     world.experiment = world.experiment.with_status(world.experiment.status.model_copy(update={"progress": progress}))
 
@@ -110,7 +110,7 @@ def test_a_reported_checkpoint_is_copied_before_the_progress_goes(training: Worl
     assert training.step("train").checkpoint_step == 700
 
 
-def test_a_report_alone_is_nothing_to_write(training: World) -> None:
+def test_report_alone_causes_no_write(training: World) -> None:
     reports(training, "train", None)
     plan = training.look()
     assert (plan.write_status, plan.drop_progress) == (False, False)
@@ -125,8 +125,8 @@ def test_a_report_that_came_late_is_removed_and_changes_nothing(training: World)
     assert training.step("train").checkpoint_step is None
 
 
-def test_progress_of_an_older_attempt_says_nothing_of_the_next(training: World, make: Make) -> None:
-    """The step is changed, ends and starts again in one look."""
+def test_progress_of_an_older_attempt_does_not_apply_to_the_next(training: World, make: Make) -> None:
+    """The step is edited, ends, and starts again within one reconciliation."""
     reports(training, "train", 500)
     training.edit(make(lambda spec: spec["experiment"].update(seed=7)))
     training.look()
@@ -139,7 +139,7 @@ def test_progress_of_an_older_attempt_says_nothing_of_the_next(training: World, 
     assert training.step("train").checkpoint_step is None
 
 
-def test_a_deletion_whose_time_is_over_asks_for_no_look_in_the_past(make: Make) -> None:
+def test_deletion_that_is_due_requests_no_reconciliation_in_the_past(make: Make) -> None:
     world = World(make(lambda spec: spec.update(steps=spec["steps"][:1], ttlSecondsAfterFinished=60)))
     world.settle()
     world.succeed("convert-train")
@@ -179,21 +179,21 @@ def test_an_experiment_that_was_replaced_or_edited_since_is_not_deleted(make: Ma
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_time_of_completion_alone_deletes_nothing(make: Make, kept: bool) -> None:
-    """An edit that cannot be read leaves the time as it is and makes Succeeded Unknown."""
+def test_completion_time_alone_deletes_nothing(make: Make, kept: bool) -> None:
+    """An unreadable edit leaves the time unchanged and sets Succeeded to Unknown."""
     world = finished(make)
     status = world.experiment.status
-    told = [
+    found = [
         condition.model_copy(update={"status": "Unknown"})
         for condition in status.conditions
         if kept and condition.type == "Succeeded"
     ]
     assert deleted_at(world.experiment.spec, status) is not None
-    assert deleted_at(world.experiment.spec, status.model_copy(update={"conditions": tuple(told)})) is None
+    assert deleted_at(world.experiment.spec, status.model_copy(update={"conditions": tuple(found)})) is None
 
 
 def test_an_experiment_without_a_time_of_completion_is_not_deleted(make: Make) -> None:
-    """Another writer may have taken it out of the status."""
+    """Another writer may have removed it from the status."""
     world = finished(make)
     status = world.experiment.status.model_copy(update={"completion_time": None})
     assert deleted_at(world.experiment.spec, status) is None

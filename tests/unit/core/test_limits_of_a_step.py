@@ -1,4 +1,4 @@
-"""activeDeadlineSeconds of a step: the time that it runs, over all of its attempts."""
+"""activeDeadlineSeconds of a step: limit on the running time of all its attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .world import START, World
 
 
 def limited(seconds: int | None = 60, step: int = 0) -> Any:
-    """A change that gives a step its deadline."""
+    """Return a change that gives a step its deadline."""
 
     def change(spec: dict[str, Any]) -> None:
         spec["steps"][step]["activeDeadlineSeconds"] = seconds
@@ -25,7 +25,7 @@ def limited(seconds: int | None = 60, step: int = 0) -> Any:
 
 @pytest.fixture
 def converting(make: Make) -> World:
-    """Both conversions run; the first has 60 s for all of its attempts."""
+    """Return the experiment with two running conversions; the first has 60 s for all its attempts."""
     world = World(make(limited()))
     world.settle()
     for name in ("convert-train", "convert-val"):
@@ -43,11 +43,11 @@ def test_only_the_step_that_is_over_its_deadline_is_stopped_and_fails(converting
     converting.fail("convert-train", 143)
     step = converting.step("convert-train")
     assert (step.state, step.reason) == (StepState.FAILED, "DeadlineExceeded")
-    assert step.message == "activeDeadlineSeconds (60) of step convert-train is over"
+    assert step.message == "activeDeadlineSeconds (60) of step convert-train exceeded"
     assert converting.live() == {"convert-val"}
 
 
-def test_the_look_that_finds_a_step_running_asks_for_one_at_its_deadline(make: Make) -> None:
+def test_running_step_requests_a_reconciliation_at_its_deadline(make: Make) -> None:
     world = World(make(limited()))
     world.settle()
     world.change("convert-train", state=RunState.QUEUED)
@@ -87,7 +87,7 @@ def test_time_in_the_queue_and_time_suspended_do_not_count(converting: World, ho
     assert (converting.step("convert-train").active_seconds, plan.stop) == (40, ())
 
 
-def test_an_attempt_that_could_start_with_no_time_left_fails_the_step(converting: World) -> None:
+def test_step_with_no_time_left_for_an_attempt_fails(converting: World) -> None:
     converting.now += timedelta(seconds=60)
     converting.fail("convert-train", 75)
     converting.now += timedelta(minutes=10)
@@ -110,7 +110,7 @@ def test_a_higher_deadline_and_a_resume_continue_with_the_time_that_is_left(conv
     assert converting.look().wake_at == converting.now + timedelta(seconds=40)
 
 
-def test_a_resume_alone_does_not_give_the_time_again(converting: World) -> None:
+def test_resume_does_not_reset_the_active_time(converting: World) -> None:
     converting.now += timedelta(seconds=60)
     converting.settle()
     converting.fail("convert-train", 143)
@@ -148,8 +148,8 @@ def test_steps_without_a_deadline_keep_no_time(converting: World, make: Make) ->
     assert converting.look().wake_at == converting.now + timedelta(seconds=50)
 
 
-def test_the_deadline_of_the_experiment_is_told_where_both_are_over(converting: World, make: Make) -> None:
+def test_deadline_of_the_experiment_is_reported_if_both_are_exceeded(converting: World, make: Make) -> None:
     converting.edit(make(limited(), lambda spec: spec.update(activeDeadlineSeconds=60)))
     converting.now += timedelta(seconds=60)
     converting.settle()
-    assert converting.step("convert-train").message == "activeDeadlineSeconds (60) is over"
+    assert converting.step("convert-train").message == "activeDeadlineSeconds (60) exceeded"

@@ -38,7 +38,7 @@ def test_several_train_sets_and_the_tag_of_the_annotation_file(make: Any) -> Non
     assert pattern == "/workspace/nuclei/more/more.v2-*.tfrecord,/workspace/nuclei/convert-train/train-*.tfrecord"
 
 
-def test_what_the_user_gives_wins(make: Any) -> None:
+def test_given_paths_are_not_replaced(make: Any) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec["experiment"]["dataConfig"]["trainingFilePattern"] = "/data/t-*"
         files = {"validationFilePattern": "/data/v-*", "valJsonFile": "/data/val.json"}
@@ -63,14 +63,14 @@ def test_a_steps_fields_are_merged_by_field(make: Any) -> None:
     assert (spec.maskrcnn_config.freeze_bn, spec.maskrcnn_config.freeze_blocks) == (False, (0, 1))
 
 
-def test_a_steps_fields_bring_no_defaults_with_them(make: Any) -> None:
-    """The pod gets the spec as it was given."""
+def test_fields_of_a_step_add_no_defaults(make: Any) -> None:
+    """The pod gets only the fields that were given."""
     spec = spec_of(make(), "retrain")
     assert {"seed", "total_steps", "l1_weight_decay"} < spec.model_fields_set
     assert "momentum" not in spec.model_fields_set
 
 
-def test_the_model_of_another_step_takes_the_place_of_the_experiments(make: Any) -> None:
+def test_model_of_another_step_replaces_that_of_the_experiment(make: Any) -> None:
     experiment = make()
     graph = build_graph(experiment)
     assert spec_of(experiment, "train").checkpoint == "/workspace/pretrained/resnet50.hdf5"

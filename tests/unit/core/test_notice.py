@@ -1,4 +1,4 @@
-"""Conditions written alone: what they say, and what stays as it is."""
+"""Conditions that are written without the steps, and conditions that stay unchanged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_failing_server_keeps_it_reconciling() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Succeeded", "Suspended"])
-def test_failing_server_takes_nothing_from_what_is_ready(kind: str) -> None:
+def test_failing_server_keeps_ready_true(kind: str) -> None:
     before = [condition(kind, "True"), condition("Succeeded", "True"), condition("Ready", "True")]
     after = states(with_notice(before, TRYING, 3, NOW))
     assert after["Ready"] == ("True", "R")
@@ -63,7 +63,7 @@ def test_experiment_without_conditions_gets_those_that_every_status_has(said: An
 
 
 @pytest.mark.parametrize("said", [STALLED, TRYING])
-def test_notice_that_stands_there_changes_nothing(said: Any) -> None:
+def test_notice_that_is_already_written_changes_nothing(said: Any) -> None:
     before = with_notice([condition("Ready", "False"), FOREIGN], said, 3, NOW)
     assert with_notice(before, said, 3, NOW.replace(hour=13)) == before
 
@@ -92,7 +92,7 @@ def test_message_is_cleaned_and_cut(message: str, text: str) -> None:
     "stored",
     [{}, {"status": None}, {"status": []}, {"status": {"conditions": {}}}, {"status": {"conditions": ["x", 1]}}],
 )
-def test_conditions_of_another_form_are_none(stored: dict[str, Any]) -> None:
+def test_invalid_conditions_are_ignored(stored: dict[str, Any]) -> None:
     assert raw_conditions(stored) == ()
 
 

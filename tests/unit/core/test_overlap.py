@@ -1,4 +1,4 @@
-"""Inputs in the results directories of steps that do not run before."""
+"""Inputs in results directories of steps that do not run before the reader."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OVERLAPS = [
     (put(0, "datasetConvert", imageDir="/workspace/nuclei"), "steps[0].datasetConvert.imageDir", 0),
     (put(0, "datasetConvert", imageDir="/workspace"), "steps[0].datasetConvert.imageDir", 0),
     (put(0, "datasetConvert", imageDir="/"), "steps[0].datasetConvert.imageDir", 0),
-    # one that runs later, or beside it
+    # of a step that runs later, or at the same time
     (
         put(0, "datasetConvert", annotationsFile="/workspace/nuclei/train/train.json"),
         "steps[0].datasetConvert.annotationsFile",
@@ -80,7 +80,7 @@ OVERLAPS = [
     (data(None, trainingFilePattern="/workspace/nuclei/[e]*/a-*"), "spec.experiment.dataConfig.trainingFilePattern", 3),
     (data(None, trainingFilePattern="/workspace/**/a-*"), "spec.experiment.dataConfig.trainingFilePattern", 2),
     (data(None, validationFilePattern="/*/nuc?ei/*/v-*"), "spec.experiment.dataConfig.validationFilePattern", 2),
-    # older results, which another step deletes
+    # older results of another step, which are deleted
     (put(3, None, modelPath="/workspace/nuclei/train.0a1b2c3d/model.step-5.tlt"), "steps[3].modelPath", 2),
     (put(3, None, modelPath="/workspace/nuclei/train.0a1b2c3d.1/model.step-5.tlt"), "steps[3].modelPath", 2),
     (
@@ -88,7 +88,7 @@ OVERLAPS = [
         "spec.experiment.dataConfig.trainingFilePattern",
         0,
     ),
-    # spelled otherwise
+    # other spellings of the path
     (put(0, "datasetConvert", imageDir="//workspace//nuclei/./convert-train//"), "datasetConvert.imageDir", 0),
     (put(0, "datasetConvert", imageDir="/workspace/raw/../nuclei/x/../convert-train"), "datasetConvert.imageDir", 0),
     (put(0, "datasetConvert", imageDir="/../workspace/nuclei/train"), "datasetConvert.imageDir", 2),
@@ -104,17 +104,17 @@ def test_an_input_where_a_step_writes_is_invalid(make: Make, change: Any, field:
     ready = world.experiment.status.condition("Ready")
     assert ready is not None
     assert ready.reason == "InvalidSpec"
-    (told,) = [line for line in ready.message.splitlines() if f"(spec.steps[{owner}].name)" in line][:1]
-    assert f"{field}: /" in told
+    (found,) = [line for line in ready.message.splitlines() if f"(spec.steps[{owner}].name)" in line][:1]
+    assert f"{field}: /" in found
 
 
 FINE = [
-    # before it: its results stand while this step runs
+    # of an earlier step: its results stay while this step runs
     put(7, "inference", imageDir="/workspace/nuclei/convert-train/images"),
     both(put(7, None, modelPath="/workspace/nuclei/train/model.step-5.tlt"), put(7, None, dependsOn=["train"])),
     data(None, trainingFilePattern="/workspace/nuclei/convert-*/train-*.tfrecord"),
     data(None, valJsonFile="/workspace/nuclei/convert-val/val.json"),
-    # beside results
+    # next to results
     put(0, "datasetConvert", imageDir="/workspace/nuclei/raw"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train2"),
     put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train.old"),
@@ -127,7 +127,7 @@ FINE = [
     experiment(checkpoint="/workspace/nuclei/removed/model.step-5.tlt"),
     data(None, trainingFilePattern="/workspace/tr*"),
     data(None, trainingFilePattern="/workspace/nuclei/tfrecords-*"),
-    # not read
+    # paths that are not read
     put(8, "export", dataType="fp32", calibration={"imageDir": "/workspace/nuclei/inference"}),
     lambda spec: spec["steps"][5].update(experiment={"checkpoint": "/workspace/nuclei/retrain/x"}),
     both(
@@ -144,23 +144,23 @@ def test_other_inputs_are_fine(make: Make, change: Any) -> None:
     assert desired.overlaps == {}
 
 
-def test_the_message_says_what_would_be_right(make: Make) -> None:
-    def told(change: Any, step: str) -> str:
+def test_message_names_a_remedy(make: Make) -> None:
+    def found(change: Any, step: str) -> str:
         (problem,) = resolve(make(change)).overlaps[step]
         return str(problem)
 
-    assert told(put(7, None, modelPath="/workspace/nuclei/train/m.tlt"), "inference") == (
+    assert found(put(7, None, modelPath="/workspace/nuclei/train/m.tlt"), "inference") == (
         "spec.steps[7].modelPath: /workspace/nuclei/train/m.tlt lies in the results directory of step train "
-        "(spec.steps[2].name), which may be moved or deleted: name another path, rename that step, or add it to "
+        "(spec.steps[2].name), which may be moved or deleted: use another path, rename that step, or add it to "
         "dependsOn"
     )
-    assert told(put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train"), "convert-train") == (
+    assert found(put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train"), "convert-train") == (
         "spec.steps[0].datasetConvert.imageDir: /workspace/nuclei/convert-train is the results directory of this step "
-        "(spec.steps[0].name), which may be moved or deleted: name another path, or rename the step"
+        "(spec.steps[0].name), which may be moved or deleted: use another path, or rename the step"
     )
-    assert told(put(0, "datasetConvert", imageDir="/workspace/nuclei"), "convert-train").endswith(
+    assert found(put(0, "datasetConvert", imageDir="/workspace/nuclei"), "convert-train").endswith(
         "/workspace/nuclei contains the results directory of this step (spec.steps[0].name), which may be moved or "
-        "deleted: name a directory without it"
+        "deleted: use a directory without it"
     )
 
 
@@ -168,7 +168,7 @@ BAD = put(0, "datasetConvert", imageDir="/workspace/nuclei/convert-train")
 
 
 def test_a_step_that_has_started_continues(make: Make) -> None:
-    """As in an experiment that an earlier release has let pass."""
+    """An earlier release accepted such an experiment."""
     world = World(make(BAD))
     prints = resolve(world.experiment)
     world.edit(make())
@@ -184,7 +184,7 @@ def test_a_step_that_has_started_continues(make: Make) -> None:
     assert world.live() == {"convert-train", "convert-val"}
     world.succeed("convert-train", "convert-val")
     assert world.live() == {"train"}
-    # the next edit would start it again
+    # the next edit would rerun it
     world.edit(make(BAD, put(0, "datasetConvert", numShards=7)))
     world.settle()
     assert world.conditions()["Stalled"] == "True"
@@ -236,7 +236,7 @@ def test_the_layout_of_the_readme_with_a_step_called_as_the_images(
 
 def test_the_remedy_offers_no_dependency_on_a_step_that_runs_later(make: Make) -> None:
     (problem,) = resolve(make(experiment(checkpoint="/workspace/nuclei/evaluate/c.hdf5"))).overlaps["train"]
-    assert str(problem).endswith("moved or deleted: name another path, or rename the step")
+    assert str(problem).endswith("moved or deleted: use another path, or rename the step")
 
 
 def test_annotations_of_a_train_set_are_read_by_its_conversion_alone(make: Make) -> None:

@@ -1,4 +1,4 @@
-"""Overrides of a step over those of the experiment."""
+"""Merging of a step's overrides with those of the experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .world import World
 
 
 def merged(make: Make, whole: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """What is wanted of the pods of the train step, without what is a default."""
+    """Return the merged overrides of the train step, without defaults."""
 
     def change(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = whole
@@ -77,7 +77,7 @@ def test_everything_else_replaces(make: Make, field: str, whole: Any, own: Any) 
 @pytest.mark.parametrize(
     ("field", "whole", "empty"), [("tolerations", [{"key": "gpu"}], []), ("affinity", {"a": 1}, {})]
 )
-def test_an_empty_value_takes_back_what_the_experiment_says(make: Make, field: str, whole: Any, empty: Any) -> None:
+def test_empty_value_overrides_that_of_the_experiment(make: Make, field: str, whole: Any, empty: Any) -> None:
     assert not merged(make, {field: whole}, {field: empty}).get(field)
 
 
@@ -93,7 +93,7 @@ def test_the_security_context_merges_field_by_field(make: Make) -> None:
     assert merged(make, {}, {"securityContext": own})["securityContext"] == own
 
 
-def test_annotations_that_fit_on_no_pod_once_they_are_merged_are_a_problem(make: Make) -> None:
+def test_merged_annotations_too_large_for_a_pod_are_a_problem(make: Make) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {"annotations": {f"note-{number}": "x" * 60_000 for number in range(3)}}
         spec["steps"][2]["podOverrides"] = {"annotations": {"note-3": "x" * 20_000}}

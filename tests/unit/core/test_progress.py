@@ -40,7 +40,7 @@ def test_progress_of_records() -> None:
     assert (other.step, other.total_iterations, other.metrics) == ("evaluate", None, ())
 
 
-def test_nonsense_in_a_record_is_passed_over() -> None:
+def test_invalid_values_in_a_record_are_ignored() -> None:
     found = progress_of("train", {"step": 4, "kpi": 3, "graphical": {"loss": "NaN"}, "eta": 7}, None, NOW)
     assert found is not None
     assert (found.iteration, found.metrics, found.eta) == (4, (), None)

@@ -1,4 +1,4 @@
-"""What a step that could start waits for: pods that linger, the claim, a name, an answer of the API server."""
+"""Waits of a step that could start: lingering pods, the claim, a taken name, a refusal of the API server."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def test_nothing_starts_while_pods_of_the_step_linger(world: World) -> None:
     assert world.step("convert-train").message == ""
 
 
-def test_what_is_upstream_of_lingering_pods_waits_too(world: World) -> None:
-    """They may still read what would be made again."""
+def test_steps_upstream_of_lingering_pods_wait(world: World) -> None:
+    """They may still read results that would be replaced."""
     world.lingering = {"train": OLD_POD}
     world.settle()
     assert world.runs == {}
     step = world.step("convert-train")
     assert (step.reason, step.message) == (
         "UpstreamChanged",
-        "waits until steps that still use its old result have stopped",
+        "waits for the end of steps that use its old result",
     )
     assert world.step("train").reason == "WaitingForSteps"
     assert ready(world).reason == "Waiting"
@@ -62,7 +62,7 @@ def test_what_is_upstream_of_lingering_pods_waits_too(world: World) -> None:
     assert world.live() == {"convert-train", "convert-val"}
 
 
-def test_a_back_off_is_told_rather_than_pods_that_linger(training: World) -> None:
+def test_back_off_is_reported_before_lingering_pods(training: World) -> None:
     training.lingering = {"train": OLD_POD}
     training.fail("train", 1, message="broken")
     assert training.step("train").reason == "BackOff"
@@ -70,7 +70,7 @@ def test_a_back_off_is_told_rather_than_pods_that_linger(training: World) -> Non
     training.settle()
     assert training.step("train").reason == "WaitingForPods"
     assert training.live() == set()
-    assert ready(training).message == f"step train: WaitingForPods: waits until they have ended: {OLD_POD}"
+    assert ready(training).message == f"step train: WaitingForPods: waits for the end of {OLD_POD}"
     training.lingering = {}
     training.settle()
     assert training.step("train").attempt == 2
@@ -82,7 +82,7 @@ def test_a_suspension_waits_until_no_pod_is_left(training: World) -> None:
     training.lingering = {"train": OLD_POD}
     training.fail("train", 143)
     assert training.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
-    assert (ready(training).reason, ready(training).message) == ("Stopping", f"waits until they have ended: {OLD_POD}")
+    assert (ready(training).reason, ready(training).message) == ("Stopping", f"waits for the end of {OLD_POD}")
     training.lingering = {}
     training.settle()
     assert training.conditions()["Suspended"] == "True"
@@ -120,10 +120,10 @@ def test_nothing_starts_before_the_claim_is_known(make: Make) -> None:
     step = world.step("convert-train")
     assert (step.reason, step.message) == (
         "WaitingForClaim",
-        "the PersistentVolumeClaim maskrcnn is not there, or cannot be read",
+        "the PersistentVolumeClaim maskrcnn does not exist or cannot be read",
     )
     assert ready(world).reason == "Waiting"
-    # looking again and again writes nothing
+    # repeated reconciliations write nothing
     world.now += timedelta(seconds=30)
     assert not world.look().write_status
     world.settings = SETTINGS
@@ -140,7 +140,7 @@ def test_without_read_write_many_one_step_runs_at_a_time(make: Make) -> None:
     assert world.live() == {"convert-val"}
 
 
-def test_a_worker_group_that_runs_outlives_the_sharing_of_its_workspace(training: World) -> None:
+def test_running_worker_group_continues_when_its_workspace_is_no_longer_shared(training: World) -> None:
     training.settings = replace(SETTINGS, workspace_shared=False)
     training.settle()
     assert ready(training).reason == "WorkspaceNotShared"
@@ -163,7 +163,7 @@ def test_an_attempt_that_could_not_be_made_is_tried_again_later(world: World, re
     assert "not of this experiment" in step.message
     assert world.live() == {"convert-val"}
     assert world.events.count(reason) == 1
-    # whoever looks meanwhile was refused nothing, and waits all the same
+    # later reconciliations have no refusal as input, and the step still waits
     world.refused = {}
     world.now += timedelta(minutes=4)
     world.settle()
@@ -184,11 +184,11 @@ def test_an_edit_tries_a_refused_attempt_at_once(world: World, make: Make) -> No
 
 
 def test_a_job_of_a_queue_is_queued_from_the_start(make: Make) -> None:
-    """Kueue suspends it: Starting would be a write more, and active time."""
+    """Kueue suspends it: Starting would cost another write, and count as active time."""
     experiment = make(lambda spec: spec.update(queueName="gpus"))
     world = World(experiment, replace(SETTINGS, queueing=True))
     world.settle()
-    assert world.step("convert-train").state is StepState.STARTING  # the executor of these tests admits at once
+    assert world.step("convert-train").state is StepState.STARTING  # the simulated executor admits at once
     started = World(experiment, replace(SETTINGS, queueing=True))
     started.look()
     assert (started.step("convert-train").state, started.step("convert-train").reason) == (StepState.QUEUED, "Queued")
@@ -199,7 +199,7 @@ def test_a_job_of_a_queue_is_queued_from_the_start(make: Make) -> None:
     assert not started.look().write_status
 
 
-def test_an_unknown_claim_is_told_rather_than_the_turn_that_it_would_give(training: World) -> None:
+def test_unknown_claim_is_reported_before_the_limit_of_parallel_steps(training: World) -> None:
     training.succeed("train")
     training.fail("prune", 75)
     training.settings = replace(SETTINGS, workspace_shared=None)
@@ -210,16 +210,14 @@ def test_an_unknown_claim_is_told_rather_than_the_turn_that_it_would_give(traini
     assert plan.wake_at == training.now + timedelta(seconds=30)
 
 
-def test_a_refusal_says_nothing_of_a_step_that_waits_for_others(world: World) -> None:
+def test_refusal_does_not_apply_to_a_step_that_waits_for_others(world: World) -> None:
     world.refused = {"train": StartRefusal(Reason.NAME_TAKEN, "Job nuclei-train-1-abcde is not of this experiment")}
     world.settle()
     assert (world.step("train").reason, world.step("train").next_attempt_time) == ("WaitingForSteps", None)
 
 
 @pytest.mark.parametrize(("queue", "queueing"), [({}, True), ({"queueName": "gpus"}, False)])
-def test_a_job_that_nothing_queues_is_starting_from_the_start(
-    make: Make, queue: dict[str, str], queueing: bool
-) -> None:
+def test_job_without_a_queue_is_starting_from_the_start(make: Make, queue: dict[str, str], queueing: bool) -> None:
     world = World(make(lambda spec: spec.update(queue)), replace(SETTINGS, queueing=queueing))
     world.look()
     world.look()
@@ -227,7 +225,7 @@ def test_a_job_that_nothing_queues_is_starting_from_the_start(
 
 
 def test_a_job_in_the_operators_default_queue_is_queued_from_the_start(make: Make) -> None:
-    """Starting first would cost another write, and say for a moment what is not so."""
+    """Starting first would cost another write, and be wrong for a moment."""
     queueing = replace(SETTINGS, queueing=True, default_queue="shared")
     world = World(make(lambda spec: spec.update(queueName="")), queueing)
     world.look()
@@ -239,7 +237,7 @@ def test_a_job_in_the_operators_default_queue_is_queued_from_the_start(make: Mak
 
 
 class Situation:
-    """The step train, and everything that may hold it back, each by itself."""
+    """The step train, with a method for each reason that keeps it from starting."""
 
     def __init__(self, experiment: MaskRCNNExperiment) -> None:
         self.experiment = experiment
@@ -315,7 +313,7 @@ IN_ORDER: Mapping[str, Callable[[Situation], None]] = {
 
 
 @pytest.mark.parametrize("position", range(len(IN_ORDER)))
-def test_first_check_that_holds_a_step_back_answers(make: Make, position: int) -> None:
+def test_first_check_that_applies_decides(make: Make, position: int) -> None:
     situation, (reason, *_) = Situation(make()), list(IN_ORDER)[position:]
     for happen in reversed(list(IN_ORDER.values())[position:]):
         happen(situation)
@@ -325,7 +323,7 @@ def test_first_check_that_holds_a_step_back_answers(make: Make, position: int) -
     assert isinstance(why, Never) == (reason == "DeadlineExceeded")
 
 
-def test_step_that_nothing_holds_back_starts(make: Make) -> None:
+def test_step_to_which_no_check_applies_starts(make: Make) -> None:
     assert answer(Situation(make()).candidate()) is None
 
 

@@ -1,4 +1,4 @@
-"""Tables for reconcile, driven by an executor that does what it is told and nothing else."""
+"""``reconcile`` with a simulated executor that carries out its plans and does nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maskrcnn_operator.core.runs import RunKey, RunState
 from .world import SETTINGS, START, World
 
 
-def test_first_look_starts_what_can_start(world: World) -> None:
+def test_first_reconciliation_starts_all_ready_steps(world: World) -> None:
     plan = world.look()
     assert [start.step for start in plan.start] == ["convert-train", "convert-val"]
     assert [step.name for step in plan.status.steps] == [step.name for step in world.experiment.spec.steps]
@@ -37,7 +37,7 @@ def test_experiment_whose_first_runs_could_not_be_started_has_been_seen(world: W
     assert len(plan.status.steps) == len(world.experiment.spec.steps)
 
 
-def test_the_nine_steps_to_their_end(world: World) -> None:
+def test_nine_steps_run_to_completion(world: World) -> None:
     world.settle()
     assert world.live() == {"convert-train", "convert-val"}
     assert world.conditions() == {"Reconciling": "True", "Succeeded": "Unknown", "Ready": "False"}
@@ -65,7 +65,7 @@ def test_the_nine_steps_to_their_end(world: World) -> None:
     assert world.events[-1] == "Succeeded"
 
 
-def test_what_is_started(world: World) -> None:
+def test_started_attempts(world: World) -> None:
     world.settle()
     world.succeed("convert-train")
     started: dict[str, StartRun] = {}
@@ -131,7 +131,7 @@ def test_failed_attempts(
     assert step.next_attempt_time == (training.now + timedelta(seconds=10) if waits else None)
 
 
-def test_the_next_attempt_waits_its_time(training: World) -> None:
+def test_next_attempt_waits_for_the_back_off(training: World) -> None:
     training.fail("train", 75)
     assert training.look().wake_at == training.now + timedelta(seconds=10)
     training.now += timedelta(seconds=9)
@@ -156,13 +156,13 @@ def test_the_budget_of_restarts(training: World) -> None:
     assert training.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
 
 
-def test_disruptions_are_bounded_and_a_newer_checkpoint_counts_anew(training: World) -> None:
+def test_disruptions_are_limited_and_a_newer_checkpoint_resets_them(training: World) -> None:
     for attempt in range(19):
         training.change("train", checkpoint_step=100)
         training.fail("train", 143)
         training.now += timedelta(minutes=5)
         training.settle()
-        # the first one has brought a checkpoint
+        # the first attempt has written a checkpoint
         assert training.step("train").disruptions == attempt + 1
     training.change("train", checkpoint_step=200)
     training.settle()
@@ -174,7 +174,7 @@ def test_disruptions_are_bounded_and_a_newer_checkpoint_counts_anew(training: Wo
     assert training.step("train").reason == "DisruptedTooOften"
 
 
-def test_a_run_that_vanished_is_made_again_and_not_counted(training: World) -> None:
+def test_vanished_run_is_retried_and_not_counted(training: World) -> None:
     del training.runs[RunKey("train", 1)]
     training.settle()
     step = training.step("train")
@@ -184,15 +184,15 @@ def test_a_run_that_vanished_is_made_again_and_not_counted(training: World) -> N
     assert training.step("train").attempt == 2
 
 
-def test_a_result_that_cannot_be_read_is_asked_for_again(training: World) -> None:
+def test_unreadable_result_is_retried(training: World) -> None:
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=None)
     training.settle()
     assert training.step("train").reason == "ResultUnreadable"
     assert training.step("train").restarts == 0
 
 
-def test_a_run_that_the_status_does_not_know_is_adopted(training: World) -> None:
-    """The run was started, then the status could not be written."""
+def test_run_missing_from_the_status_is_adopted(training: World) -> None:
+    """The run was started, but the status could not be written."""
     run = training.newest("train")
     steps = tuple(
         StepStatus(name="train", state=StepState.PENDING) if step.name == "train" else step
@@ -333,13 +333,13 @@ def test_conditions_of_other_writers_cost_no_write(training: World) -> None:
     assert reconcile(experiment, [], training.now, SETTINGS).write_status is True
 
 
-def test_a_node_whose_clock_is_ahead_does_not_hold_the_next_attempt_back(training: World) -> None:
+def test_fast_clock_of_a_node_does_not_delay_the_next_attempt(training: World) -> None:
     training.change("train", state=RunState.FAILED, exit_code=1, ended=training.now + timedelta(days=365))
     training.settle()
     assert training.step("train").next_attempt_time == training.now + timedelta(seconds=10)
 
 
-def test_a_node_whose_clock_is_behind_does_not_take_the_back_off_away(training: World) -> None:
+def test_slow_clock_of_a_node_does_not_shorten_the_back_off(training: World) -> None:
     started = training.newest("train").started
     assert started is not None
     training.change("train", state=RunState.FAILED, exit_code=143, ended=started - timedelta(days=365))
@@ -370,7 +370,7 @@ def test_a_step_that_could_start_after_the_active_deadline_fails(make: Any) -> N
     world.succeed("convert-val")
     step = world.step("train")
     assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "DeadlineExceeded", 0)
-    assert step.message == "activeDeadlineSeconds (60) is over"
+    assert step.message == "activeDeadlineSeconds (60) exceeded"
     assert world.step("evaluate").reason == "UpstreamFailed"
 
 
@@ -395,13 +395,13 @@ def test_a_step_keeps_the_start_of_its_first_attempt(training: World) -> None:
     assert (training.step("train").attempt, training.step("train").start_time) == (2, started)
 
 
-def test_a_step_fails_whose_model_was_not_named_by_the_step_that_makes_it(training: World) -> None:
+def test_step_fails_if_its_upstream_step_named_no_model(training: World) -> None:
     result = TaskResult(0, training.newest("train").fingerprint)
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=result)
     training.settle()
     step = training.step("evaluate")
     assert (step.state, step.reason, step.attempt) == (StepState.FAILED, "Error", 0)
-    assert step.message == "step train has succeeded without naming a model: change its revision to run it again"
+    assert step.message == "step train succeeded but named no model; change its revision to run it again"
     assert training.live() == set()
 
 
@@ -417,7 +417,7 @@ def test_a_step_stopped_by_the_active_deadline_fails_although_its_pods_linger(ma
     assert (step.state, step.reason) == (StepState.FAILED, "DeadlineExceeded")
 
 
-def test_the_active_deadline_of_an_idle_experiment_asks_for_no_look(make: Any) -> None:
+def test_active_deadline_of_an_idle_experiment_requests_no_reconciliation(make: Any) -> None:
     world = World(make(lambda spec: spec.update(activeDeadlineSeconds=60)))
     world.settle()
     for name in ("convert-train", "convert-val"):
@@ -458,7 +458,7 @@ def test_the_back_off_grows_with_failures_and_disruptions_together(training: Wor
     assert training.step("train").next_attempt_time == training.now + timedelta(seconds=20)
 
 
-def test_the_current_step_is_the_one_that_trains(training: World) -> None:
+def test_current_step_is_the_training_step(training: World) -> None:
     training.succeed("train", "prune")
     assert training.live() == {"evaluate", "retrain"}
     assert training.experiment.status.current_step == "retrain"

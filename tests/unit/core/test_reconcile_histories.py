@@ -1,4 +1,4 @@
-"""Random histories: whatever happens, reconcile rests at a fixed point, never runs a step twice and loses no result."""
+"""Random histories: reconcile always reaches a fixed point, never runs a step twice, and loses no result."""
 
 from __future__ import annotations
 
@@ -72,18 +72,18 @@ class Machine:
 
     @property
     def desired(self) -> DesiredState:
-        """What the spec asks for; worked out once for each variant, as a long-lived caller does."""
+        """Return the desired state, computed once for each variant, as a long-lived caller does."""
         return RESOLVED[id(self.experiment.spec.steps)]
 
     def look(self) -> bool:
-        """One reconciliation, carried out; whether anything changed."""
+        """Reconcile once and carry out the plan; return whether anything changed."""
         before = self.experiment.status
         plan = reconcile(self.experiment, list(self.runs.values()), self.now, SETTINGS, self.desired)
         for start in plan.start:
             key = RunKey(start.step, start.attempt)
             assert not any(run.live for run in self.runs.values() if run.step == start.step), "two live runs of a step"
             assert key not in self.runs, "an attempt's number was used twice"
-            # of a run that vanished nobody can say whether the user named its image
+            # it is unknown whether the user named the image of a run that vanished
             assert start.step in self.vanished or start.image == (self.experiment.spec.image or "default:1")
             self.runs[key] = Run(
                 start.step,
@@ -209,13 +209,13 @@ def test_random_histories(actions: list[tuple[str, int, int]]) -> None:
 
 @settings(max_examples=100)
 @given(st.lists(ACTIONS, max_size=20))
-def test_every_history_can_still_end_well(actions: list[tuple[str, int, int]]) -> None:
+def test_every_history_can_still_succeed(actions: list[tuple[str, int, int]]) -> None:
     machine = Machine()
     machine.settle()
     for action in actions:
         machine.act(*action)
         machine.settle()
-    # the user puts right what is wrong, suspends, resumes; then every attempt succeeds
+    # the user corrects the spec, suspends, and resumes; then every attempt succeeds
     machine.experiment = VARIANTS[EDITS[0], IMAGES[0]].with_status(machine.experiment.status).suspended(True)
     machine.settle()
     for run in [run for run in machine.runs.values() if run.live]:

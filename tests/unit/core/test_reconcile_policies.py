@@ -1,4 +1,4 @@
-"""Order of the policies: of several reasons to stop an attempt, the first one is its reason."""
+"""Order of the policies: of several reasons to stop an attempt, the first is reported."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ IN_ORDER: Mapping[Change, tuple[str, str]] = {
     spec_changed: ("SpecChanged", "the step was changed"),
     template_changed: ("TemplateChanged", "never ran and is replaced"),
     suspended: ("Suspended", "spec.suspend is true"),
-    deadline_of_all: ("DeadlineExceeded", "activeDeadlineSeconds (1) is over"),
+    deadline_of_all: ("DeadlineExceeded", "activeDeadlineSeconds (1) exceeded"),
     deadline_of_pods: ("PreRunningDeadlineExceeded", "preRunningDeadlineSeconds (60)"),
-    deadline_of_the_step: ("DeadlineExceeded", "of step convert-train is over"),
+    deadline_of_the_step: ("DeadlineExceeded", "of step convert-train exceeded"),
 }
 
 

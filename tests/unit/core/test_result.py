@@ -29,7 +29,7 @@ def test_a_termination_message() -> None:
     assert result.checkpoint_step == 120000
 
 
-def test_a_result_that_was_there_already() -> None:
+def test_result_that_already_existed() -> None:
     content = {"code": 0, "fingerprint": "f"}
     said = [parse_result(json.dumps(content | more)) for more in ({"upToDate": True}, {}, {"upToDate": "no"})]
     assert [result and result.up_to_date for result in said] == [True, False, False]
@@ -45,7 +45,7 @@ def test_an_error() -> None:
     "text",
     ["", "{", "[]", "null", '"x"', "{}", '{"code":"x"}', '{"code":0,"artifacts":{"a":{}}}', '{"code":0,"error":3}'],
 )
-def test_nonsense_is_no_result(text: str) -> None:
+def test_invalid_text_is_not_a_result(text: str) -> None:
     assert parse_result(text) is None
 
 
@@ -70,11 +70,11 @@ def test_nonsense_is_no_result(text: str) -> None:
         b"\xff\xfe\x00",
     ],
 )
-def test_a_result_that_would_be_another_one_is_none(text: str | bytes) -> None:
+def test_result_with_invalid_identity_is_unreadable(text: str | bytes) -> None:
     assert parse_result(text) is None
 
 
-def test_what_is_out_of_bounds_is_left_out_or_cut() -> None:
+def test_values_out_of_bounds_are_left_out_or_cut() -> None:
     text = (
         '{"code":1,"attempt":1e300,"checkpointStep":1e300,"error":{"reason":"\\udce9","message":"LONG"},"upToDate":1,'
         '"artifacts":{"a":{"path":"/x","bytes":1000000000000000000000,"sha256":7},"b":{"path":"/y","bytes":"2"}},'
@@ -105,7 +105,7 @@ WORDS = (
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_whatever_a_task_said_the_status_is_accepted(training: World, word: str) -> None:
+def test_status_with_any_result_of_a_task_is_accepted(training: World, word: str) -> None:
     result = parse_result(word)
     assert result is not None
     state = RunState.FAILED if result.exit_code else RunState.SUCCEEDED
@@ -114,7 +114,7 @@ def test_whatever_a_task_said_the_status_is_accepted(training: World, word: str)
     assert list(refused(training.experiment.status.to_json())) == []
 
 
-def test_a_result_of_another_fingerprint_is_none(training: World) -> None:
+def test_result_of_another_fingerprint_is_unreadable(training: World) -> None:
     attempt = training.newest("train").attempt
     other = TaskResult(0, "another-v1", attempt=attempt, model_path="/workspace/old.tlt")
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=other)
@@ -130,27 +130,27 @@ def test_a_steps_message_is_bounded_and_cleaned(training: World) -> None:
     assert list(refused(training.experiment.status.to_json())) == []
 
 
-def test_a_step_whose_result_was_there_is_up_to_date(training: World) -> None:
+def test_step_whose_result_already_existed_is_up_to_date(training: World) -> None:
     found = TaskResult(0, training.newest("train").fingerprint, model_path="/workspace/m.tlt", up_to_date=True)
     training.change("train", state=RunState.SUCCEEDED, exit_code=0, ended=training.now, result=found)
     training.look()
     assert (training.step("train").state, training.step("train").reason) == (StepState.SUCCEEDED, "UpToDate")
 
 
-def test_the_exit_code_of_the_result_stands_in_for_that_of_the_process(training: World) -> None:
+def test_exit_code_of_the_result_is_used_if_that_of_the_process_is_unknown(training: World) -> None:
     training.fail("train", None, result=TaskResult(64, reason="InvalidData", message="no image"))
     step = training.step("train")
     assert (step.state, step.reason, step.exit_code) == (StepState.FAILED, "InvalidData", 64)
 
 
-def test_the_exit_code_of_the_process_counts_more_than_that_of_the_result(training: World) -> None:
+def test_exit_code_of_the_process_overrides_that_of_the_result(training: World) -> None:
     training.fail("train", 137, result=TaskResult(64))
     step = training.step("train")
     assert (step.state, step.exit_code) == (StepState.PENDING, 137)
     assert step.message.startswith("OutOfMemory")
 
 
-def test_the_message_of_the_task_is_told_rather_than_that_of_the_executor(training: World) -> None:
+def test_message_of_the_task_overrides_that_of_the_executor(training: World) -> None:
     training.fail("train", 64, message="pod x: exit code 64", result=TaskResult(64, message="no image"))
     assert training.step("train").message == "no image"
 

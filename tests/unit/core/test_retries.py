@@ -1,4 +1,4 @@
-"""Retries: back-off, reasons of exit codes, and maxRestarts, counted since the newest checkpoint, bounded in all."""
+"""Retries: back-off, reasons of exit codes, and maxRestarts since the newest checkpoint and in all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .world import World
 
 
 def crash(world: World, checkpoint: int | None = None, code: int = 1) -> None:
-    """The training fails, with a checkpoint of that step, and is tried again if it may be."""
+    """Let the training fail, after a checkpoint if one is given, and wait until it is retried."""
     if checkpoint is not None:
         world.change("train", checkpoint_step=checkpoint)
     world.fail("train", code)
@@ -44,7 +44,7 @@ def test_budget_is_spent_since_the_newest_checkpoint(training: World) -> None:
 
 
 def test_budget_of_a_status_without_restarts_since_the_checkpoint_names_no_checkpoint(training: World) -> None:
-    """An earlier release has counted two restarts."""
+    """An earlier release counted two restarts."""
     status = training.experiment.status
     steps = tuple(step.model_copy(update={"restarts": 2}) if step.name == "train" else step for step in status.steps)
     training.experiment = training.experiment.with_status(status.model_copy(update={"steps": steps, "restarts": 2}))
@@ -125,5 +125,5 @@ def test_back_off_doubles_from_ten_seconds_to_five_minutes() -> None:
         (None, "", "Error"),
     ],
 )
-def test_what_an_exit_code_means(exit_code: int | None, task_reason: str, reason: str) -> None:
+def test_reason_of_an_exit_code(exit_code: int | None, task_reason: str, reason: str) -> None:
     assert exit_reason(exit_code, task_reason) == reason

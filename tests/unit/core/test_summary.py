@@ -1,4 +1,4 @@
-"""Fields of the status that speak of the experiment as a whole."""
+"""Fields of the status for the experiment as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .conftest import Make
 from .world import START, World
 
 
-def test_of_two_models_of_the_same_second_the_later_in_the_spec_counts(make: Make) -> None:
+def test_of_two_models_of_the_same_second_the_later_in_the_spec_is_shown(make: Make) -> None:
     def two(spec: dict[str, Any]) -> None:
         spec["steps"] = [*spec["steps"][:3], {"name": "second", "train": {}}]
 
@@ -27,7 +27,7 @@ def test_of_two_models_of_the_same_second_the_later_in_the_spec_counts(make: Mak
     assert world.experiment.status.model_path == "/workspace/second.tlt"
 
 
-def test_metrics_of_an_exported_model_do_not_stand_for_the_experiment(make: Make) -> None:
+def test_metrics_of_an_exported_model_are_not_those_of_the_experiment(make: Make) -> None:
     def evaluate_the_export(spec: dict[str, Any]) -> None:
         exported = {"name": "evaluate-export", "evaluate": {}, "modelFrom": "export"}
         spec["steps"] = [*spec["steps"][:4], spec["steps"][8], exported]
@@ -62,13 +62,13 @@ def test_the_model_of_a_step_stays_where_a_later_one_fails(training: World) -> N
 
 
 def one(make: Make) -> World:
-    """Return an experiment of one step that starts."""
+    """Return an experiment with one step, which is starting."""
     world = World(make(lambda spec: spec.update(steps=spec["steps"][:1], activeDeadlineSeconds=60)))
     world.settle()
     return world
 
 
-def test_time_in_which_a_step_only_starts_is_no_active_time(make: Make) -> None:
+def test_start_of_a_step_is_not_active_time(make: Make) -> None:
     world = one(make)
     assert world.look().wake_at is None
     world.now += timedelta(hours=1)
@@ -85,8 +85,8 @@ def test_time_in_which_a_step_only_starts_is_no_active_time(make: Make) -> None:
     assert (world.experiment.status.active_since, world.experiment.status.active_seconds) == (None, 20)
 
 
-def test_look_that_sees_a_step_run_asks_for_one_at_the_deadline(make: Make) -> None:
-    """Its own write of the status brings no other look."""
+def test_running_step_requests_a_reconciliation_at_the_deadline_of_the_experiment(make: Make) -> None:
+    """The write of the status that follows does not cause another reconciliation."""
     world = one(make)
     world.now += timedelta(seconds=30)
     world.change("convert-train", state=RunState.RUNNING)
@@ -105,7 +105,7 @@ def test_stop_of_a_step_that_ran_is_active_time_until_its_pods_have_ended(make: 
     assert (world.experiment.status.active_since, world.experiment.status.active_seconds) == (None, 30)
 
 
-def test_stop_of_a_step_that_never_ran_is_no_active_time(make: Make) -> None:
+def test_stop_of_a_step_that_never_ran_is_not_active_time(make: Make) -> None:
     world = one(make)
     world.suspend(True)
     world.settle()
@@ -116,5 +116,5 @@ def test_stop_of_a_step_that_never_ran_is_no_active_time(make: Make) -> None:
 
 
 def test_step_that_starts_is_the_current_one(make: Make) -> None:
-    """The alert on steps that do not start reads its reason."""
+    """The alert for steps that do not start reads the reason of the current step."""
     assert one(make).experiment.status.current_step == "convert-train"

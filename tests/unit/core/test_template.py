@@ -1,4 +1,4 @@
-"""Template hashes: which fields of a spec are in them, and that nothing but the user's spec is."""
+"""Template hashes: they cover certain fields of the user's spec, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPEC_READERS = {"train", "evaluate", "retrain", "evaluate-pruned", "inference", 
 ALL = {step["name"] for step in MANIFEST["spec"]["steps"]}
 
 MERGED_FIELDS = {"image", "pod_overrides"}
-"""Fields of ``spec`` and of a step of which the Job is made together."""
+"""Fields of ``spec`` and of a step that are merged for the Job."""
 NOT_OF_THE_JOB = {
     # of the experiment as a whole
     "suspend",
@@ -47,12 +47,12 @@ NOT_OF_THE_JOB = {
 
 
 def changed(make: Make, change: Change) -> set[str]:
-    """Steps whose hash is another one after a change of the spec."""
+    """Return the steps whose hash differs after a change of the spec."""
     before, after = template_hashes(make()), template_hashes(make(change))
     return {name for name in ALL if before[name] != after[name]}
 
 
-def test_every_field_of_the_spec_is_either_of_the_job_or_not() -> None:
+def test_every_field_of_the_spec_is_classified() -> None:
     fields = set(ExperimentBody.model_fields) | set(Step.model_fields)
     assert fields == BODY_FIELDS | STEP_FIELDS | MERGED_FIELDS | NOT_OF_THE_JOB
     assert not (BODY_FIELDS | STEP_FIELDS | MERGED_FIELDS) & NOT_OF_THE_JOB
@@ -105,7 +105,7 @@ def test_image_of_the_spec_does_not_change_the_hash_of_a_step_with_its_own(make:
 
 
 def test_empty_list_at_a_step_changes_its_hash(make: Make) -> None:
-    """It takes back what the spec says."""
+    """It overrides the list of the spec."""
 
     def of_the_spec(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {"tolerations": [{"key": "gpu", "operator": "Exists"}]}
@@ -119,7 +119,7 @@ def test_empty_list_at_a_step_changes_its_hash(make: Make) -> None:
 
 
 def test_field_of_the_experiment_changes_the_hash_of_steps_that_read_it(make: Make) -> None:
-    """No result depends on it, and the pods of all of them find it in their file."""
+    """The field changes no result, but it is in the spec file of their pods."""
     assert changed(make, lambda spec: spec["experiment"].update(evalBatchSize=3)) == SPEC_READERS
 
 
@@ -133,12 +133,12 @@ def test_field_of_the_experiment_changes_the_hash_of_steps_that_read_it(make: Ma
         {"ttlSecondsAfterFinished": 9},
     ],
 )
-def test_field_that_no_job_is_made_of_changes_no_hash(make: Make, change: dict[str, Any]) -> None:
+def test_field_outside_the_template_changes_no_hash(make: Make, change: dict[str, Any]) -> None:
     assert changed(make, lambda spec: spec.update(change)) == set()
 
 
-def test_default_that_is_given_is_the_same_as_an_absent_field(make: Make) -> None:
-    """An API server fills defaults in, those of fields that a later release adds included."""
+def test_explicit_default_has_the_hash_of_an_absent_field(make: Make) -> None:
+    """An API server fills in defaults, also of fields from a later release."""
 
     def bare(spec: dict[str, Any]) -> None:
         for field in ("image", "queueName", "podOverrides", "encryptionKeySecretRef"):
@@ -167,7 +167,7 @@ def test_hash_does_not_depend_on_the_order_of_keys(make: Make) -> None:
 
 
 def test_version_1_stays_as_it_was_recorded(make: Make) -> None:
-    """Jobs that wait in a queue carry it through an upgrade: another hash of the same spec would replace them."""
+    """Queued Jobs keep it during an upgrade: another hash of the same spec would replace them."""
     assert template_hashes(make())["train"] == "1d6615d235ca65385c8d59ebee4b8f84-v1"
 
 
@@ -183,5 +183,5 @@ def test_quantity_as_a_number_is_the_same_as_its_text() -> None:
 @pytest.mark.parametrize(
     ("recorded", "another"), [("", False), ("a-v1", False), ("b-v1", True), ("b-v2", False), ("b", False)]
 )
-def test_only_a_hash_of_this_version_says_that_the_template_is_another(recorded: str, another: bool) -> None:
+def test_only_a_hash_of_this_version_proves_another_template(recorded: str, another: bool) -> None:
     assert is_another_template(recorded, "a-v1") is another

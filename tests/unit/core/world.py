@@ -1,4 +1,4 @@
-"""An executor that does what it is told and nothing else."""
+"""Simulated executor that carries out plans and does nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = Settings(default_image="trainer:1")
 
 
 class World:
-    """An experiment, its runs and a clock."""
+    """Experiment with its runs and a clock."""
 
     def __init__(self, experiment: MaskRCNNExperiment, settings: Settings = SETTINGS) -> None:
         self.experiment, self.settings, self.now = experiment, settings, START
@@ -61,7 +61,7 @@ class World:
         return plan
 
     def settle(self) -> Plan:
-        """Looks until nothing changes; a fixed point costs no write."""
+        """Reconcile until nothing changes; check that the last plan has no event and no start."""
         for _ in range(20):
             before = self.experiment.status
             plan = self.look()
@@ -90,8 +90,8 @@ class World:
             self.change(name, state=RunState.RUNNING)
         self.settle()
 
-    def succeed(self, *names: str, said: str | None = None) -> None:
-        """End runs with a result; ``said`` is the fingerprint in it, of the run unless given."""
+    def succeed(self, *names: str, fingerprint: str | None = None) -> None:
+        """End runs with a result that has ``fingerprint``, by default that of the run."""
         for name in names:
             run = self.newest(name)
             model = f"/workspace/nuclei/{name}/model.tlt"
@@ -105,7 +105,7 @@ class World:
                 ended=self.now,
                 result=TaskResult(
                     exit_code=0,
-                    fingerprint=said or run.fingerprint,
+                    fingerprint=fingerprint or run.fingerprint,
                     attempt=run.attempt,
                     model_path=model if makes_model else None,
                     metrics=(Metric(name="AP", value=f"0.{len(name)}"),),

@@ -1,4 +1,4 @@
-"""The developer's page names files that are there."""
+"""The pages for developers name files that exist, and all packages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+DEVELOPMENT = (ROOT / "docs" / "contributing" / "development.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+WALKS = "Four walks through the code"
 PACKAGES = ("operator/maskrcnn_operator", "trainer/maskrcnn_trainer")
 
 
-def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+def section(page: str, title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert found, title
     return found[1]
 
@@ -30,7 +32,7 @@ def paths(text: str) -> list[str]:
 
 def walks() -> dict[str, list[str]]:
     """Return the files of each walk by its heading."""
-    parts = re.split(r"^\*\*(.+)\*\*$", section("Four walks through the code"), flags=re.MULTILINE)[1:]
+    parts = re.split(r"^\*\*(.+)\*\*$", section(ARCHITECTURE, WALKS), flags=re.MULTILINE)[1:]
     return {
         title: re.findall(r"^\d+\. `(.+?)`", text, re.MULTILINE)
         for title, text in zip(parts[::2], parts[1::2], strict=True)
@@ -38,7 +40,7 @@ def walks() -> dict[str, list[str]]:
 
 
 def test_places_to_look_in_are_there() -> None:
-    named = paths(section("Where things are"))
+    named = paths(section(DEVELOPMENT, "Where things are"))
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
 
@@ -50,5 +52,15 @@ def test_files_of_a_walk_are_there(walk: str) -> None:
 
 
 def test_table_of_walks_has_the_length_of_each_list() -> None:
-    counted = re.findall(r"^\| .+? \| \d+ \| (\d+) \|", section("Four walks through the code"), re.MULTILINE)
+    counted = re.findall(r"^\| .+? \| \d+ \| (\d+) \|", section(ARCHITECTURE, WALKS), re.MULTILINE)
     assert [int(count) for count in counted] == [len(files) for files in walks().values()]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_architecture_names_each_package_and_no_other(package: str) -> None:
+    title = "Operator" if package.startswith("operator") else "Trainer"
+    below = (ROOT / package).iterdir()
+    packages = {path.name for path in below if path.is_dir() and (path / "__init__.py").is_file()}
+    modules = {"cli", "errors", "spelling"} & {path.stem for path in (ROOT / package).glob("*.py")}
+    listed = re.findall(r"^\| (`.+?) \|", section(ARCHITECTURE, title), re.MULTILINE)
+    assert {name for cell in listed for name in re.findall(r"`(\w+)`", cell)} == packages | modules

@@ -1,4 +1,4 @@
-"""The page for users of the original toolkit: complete, and every row held by tests that exist."""
+"""The page on differences from TAO Toolkit is complete, and each row is held by tests that exist."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from maskrcnn_trainer.cli import build_parser, main
@@ -23,7 +24,8 @@ from maskrcnn_trainer.task.arguments import with_hyphens
 
 ROOT = Path(__file__).resolve().parents[3]
 WITHOUT_VALUE = ("--multi-node", "--launch_cuda_blocking", "--force_ptq", "-v")
-PAGE = ROOT / "docs" / "from-tao.md"
+PAGE = ROOT / "docs" / "reference" / "from-tao.md"
+TESTS = Path(__file__).with_name("from_tao_tests.yaml")
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,15 @@ class Row:
 
     Attributes:
         section: the heading above it.
-        original, here: what stands between backquotes in the first two cells.
-        tests: what stands between backquotes in the last.
+        key: its first cell, or its second if the first is empty, without backquotes.
+        original, here: texts in backquotes in the first two cells.
     """
 
     section: str
     line: int
+    key: str
     original: tuple[str, ...]
     here: tuple[str, ...]
-    tests: tuple[str, ...]
 
 
 @functools.cache
@@ -49,13 +51,19 @@ def rows() -> tuple[Row, ...]:
     for number, line in enumerate(PAGE.read_text().splitlines(), start=1):
         if line.startswith("#"):
             section = line.lstrip("# ")
-        if not line.startswith("|") or line.startswith(("|---", "| original |")):
+        if not line.startswith("|") or line.startswith(("|---", "| TAO Toolkit |")):
             continue
-        cells = line.strip("|").split(" | ")
-        assert len(cells) == 4, f"line {number} has {len(cells)} cells"
-        original, here, _, tests = (tuple(re.findall(r"`([^`]+)`", cell)) for cell in cells)
-        found.append(Row(section, number, original, here, tests))
+        cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        assert len(cells) == 3, f"line {number} has {len(cells)} cells"
+        original, here = (tuple(re.findall(r"`([^`]+)`", cell)) for cell in cells[:2])
+        found.append(Row(section, number, (cells[0] or cells[1]).replace("`", ""), original, here))
     return tuple(found)
+
+
+def held_by() -> dict[str, dict[str, list[str]]]:
+    """Return the tests that hold each row, by section and key."""
+    found: dict[str, dict[str, list[str]]] = yaml.safe_load(TESTS.read_text(encoding="utf-8"))
+    return found
 
 
 @functools.cache
@@ -65,7 +73,7 @@ def functions(path: Path) -> frozenset[str]:
 
 
 def commands(parser: argparse.ArgumentParser, name: str = "maskrcnn") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every command that takes flags of its own, aliases once."""
+    """Yield all commands that have flags of their own, without aliases."""
     children = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not children:
         yield name, parser
@@ -78,7 +86,7 @@ def commands(parser: argparse.ArgumentParser, name: str = "maskrcnn") -> Iterato
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every field by its name in YAML, with the name of what it is part of before it."""
+    """Yield all fields by their names in YAML; a part of a field follows the field's name and a dot."""
     for field in model.model_fields.values():
         yield f"{prefix}{field.alias}"
         for part in (field.annotation, *typing.get_args(field.annotation)):
@@ -87,18 +95,26 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
                 yield from fields(part, own)
 
 
-def test_every_row_names_tests_and_each_of_them_is_there() -> None:
+def test_each_row_has_tests_and_each_of_them_exists() -> None:
     assert len(rows()) > 150
+    listed = {(section, key): tests for section, keys in held_by().items() for key, tests in keys.items()}
+    keys = [(row.section, row.key) for row in rows()]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == set(listed)
     wrong = []
-    for row in rows():
-        if not row.tests:
-            wrong.append(f"line {row.line} names no test")
-        for test in row.tests:
+    for row, tests in listed.items():
+        if not tests:
+            wrong.append(f"{row} has no test")
+        for test in tests:
             path, _, name = test.partition("::")
             file = ROOT / "tests" / path
             if not file.is_file() or name not in functions(file):
-                wrong.append(f"line {row.line}: {test} is not there")
+                wrong.append(f"{row}: {test} doesn't exist")
     assert not wrong, "\n".join(wrong)
+
+
+def test_rows_are_short_enough_to_read() -> None:
+    assert [row.line for row in rows() if len(PAGE.read_text().splitlines()[row.line - 1]) > 400] == []
 
 
 def test_every_flag_has_a_row_below_its_command() -> None:
@@ -245,7 +261,7 @@ def test_every_spelling_of_the_original_is_read(short: str, long: str, wanted: d
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    """What ``maskrcnn train`` with several processes asks ``launch`` for."""
+    """Return the settings that ``maskrcnn train`` with several processes passes to ``launch``."""
     asked: list[Any] = []
 
     def instead(settings: Any, _environment: Any, **_options: Any) -> int:

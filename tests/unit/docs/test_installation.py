@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "maskrcnn-operator"
 RELEASE, NAMESPACE = "maskrcnn", "maskrcnn-system"
 OTHERS = {"argocd", "flux-system", "research"}
-"""Namespaces of GitOps engines and of a team, which the examples name as well."""
+"""Namespaces of GitOps engines and of a team, which are in the examples, too."""
 SUFFIXES = {".md", ".yaml", ".yml", ".sh", ".txt", ".tpl", ""}
 NUMBERS = {6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 
@@ -31,7 +31,7 @@ def files() -> list[Path]:
 
 
 def matches(pattern: str) -> dict[str, set[str]]:
-    """What the only group of a pattern finds, by file; continued lines are one."""
+    """Return what the only group of a pattern finds, by file; continued lines are one."""
     found: dict[str, set[str]] = {}
     for path in files():
         text = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
@@ -47,13 +47,13 @@ def documents(path: str) -> list[dict[str, Any]]:
 def test_helm_names_one_release() -> None:
     named = matches(HELM + r"([a-z{][\w{-]*)")
     assert named.keys() <= {RELEASE, "{{"}, named
-    assert {"README.md", "docs/operations.md"} <= named[RELEASE]
+    assert {"docs/how-to/install.md", "docs/how-to/upgrade.md"} <= named[RELEASE]
 
 
 def test_commands_name_one_namespace() -> None:
     named = matches(r"(?:helm|kubectl) [^\n]*?(?<![\w-])(?:-n|--namespace)[ =]([a-z][\w-]*)")
     assert named.keys() <= {NAMESPACE, *OTHERS}, named
-    assert {"README.md", "docs/operations.md"} <= named[NAMESPACE]
+    assert {"docs/how-to/install.md", "docs/how-to/alerts.md"} <= named[NAMESPACE]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_tests_and_plain_manifests_install_the_same() -> None:
 
 
 def test_the_network_policy_to_copy_is_the_charts() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "network.md").read_text(encoding="utf-8")
     blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
     (copied,) = [block for block in blocks if block.get("kind") == "NetworkPolicy"]
     golden = yaml.safe_load_all((ROOT / "tests" / "chart" / "golden" / "namespaced.yaml").read_text(encoding="utf-8"))
@@ -109,11 +109,12 @@ def test_pages_name_the_charts_minimum_of_kubernetes() -> None:
     minimum = re.fullmatch(r">=(\d+\.\d+)\.0-0", required)
     assert minimum
     named = matches(r"Kubernetes (\d+\.\d+) or later")
-    assert named == {minimum[1]: {"README.md", "docs/operations.md"}}
+    assert named.keys() == {minimum[1]}
+    assert "docs/how-to/install.md" in named[minimum[1]]
 
 
 def test_pages_count_the_series_of_an_experiment_as_the_code_makes_them() -> None:
     words = "|".join(NUMBERS.values())
     named = matches(rf"\b({words})(?: series)?(?: for)? each\b")
     assert named.keys() == {NUMBERS[len(SERIES)]}, named
-    assert {"docs/operations.md", "charts/maskrcnn-operator/values.yaml"} <= named[NUMBERS[len(SERIES)]]
+    assert {"docs/how-to/monitoring.md", "charts/maskrcnn-operator/values.yaml"} <= named[NUMBERS[len(SERIES)]]

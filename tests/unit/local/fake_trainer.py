@@ -1,8 +1,8 @@
-"""Stands for ``maskrcnn`` in tests: honours the environment that every task honours, and does as FAKE_TRAINER says.
+"""Fake ``maskrcnn`` for tests, which reads the environment variables of a task and behaves as FAKE_TRAINER specifies.
 
-FAKE_TRAINER is JSON: for each step a list of what its attempts do, the last one for all further attempts:
-"ok" (the default), "wait" (runs until SIGTERM, then exits 143 after a checkpoint), "stubborn" (ignores SIGTERM),
-"silent" (exits 0 without a word), or a number, the exit code to fail with.
+FAKE_TRAINER is a JSON object with a list for each step. The list has the behavior of each attempt; the last one applies
+to all further attempts. A behavior is "ok" (the default), "wait" (run until SIGTERM, then exit with 143 after a
+checkpoint), "stubborn" (ignore SIGTERM), "silent" (exit with 0 without a termination message), or an exit code.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ fingerprint = os.environ["MASKRCNN_FINGERPRINT"]
 fingerprints = os.environ.get("MASKRCNN_FINGERPRINTS", fingerprint).split()
 arguments = sys.argv[1:]
 task = arguments[arguments.index("--") + 1 :]
-behaviours = json.loads(os.environ.get("FAKE_TRAINER", "{}")).get(results.name, ["ok"])
-behaviour = behaviours[min(attempt, len(behaviours)) - 1]
+behaviors = json.loads(os.environ.get("FAKE_TRAINER", "{}")).get(results.name, ["ok"])
+behavior = behaviors[min(attempt, len(behaviors)) - 1]
 
 
-PLACE = f" of {results.parents[1]}/raw/a.jpg" if task[0] == "dataset_convert" else ""
+PLACE = f" in {results.parents[1]}/raw/a.jpg" if task[0] == "dataset_convert" else ""
 
 
-def speak(code: int, error: str | None = None) -> None:
-    """Writes the termination message, and for success an artifact and result.json."""
-    word = {
+def write_result(code: int, error: str | None = None) -> None:
+    """Write the termination message and, for success, an artifact and ``result.json``."""
+    message = {
         "version": 1,
         "task": task[0],
         "code": code,
@@ -40,16 +40,16 @@ def speak(code: int, error: str | None = None) -> None:
         "metrics": {},
         "artifacts": {},
         "checkpointStep": 7 if task[0] == "train" else None,
-        "error": None if error is None else {"reason": error, "message": f"{task[0]} says {error}{PLACE}"},
+        "error": None if error is None else {"reason": error, "message": f"{task[0]} found {error}{PLACE}"},
     }
     if code == 0:
         model = results / f"{task[0]}.bin"
         model.write_bytes(b"x" * 10)
-        word["artifacts"] = {"model": {"path": str(model), "bytes": 10}}
-        word["metrics"] = {"AP": 0.25} if task[0] == "evaluate" else {"count": 3}
-        word["modelPath"] = str(model) if task[0] == "train" else None
-        (results / "result.json").write_text(json.dumps(word))
-    Path(os.environ["MASKRCNN_TERMINATION_LOG"]).write_text(json.dumps(word))
+        message["artifacts"] = {"model": {"path": str(model), "bytes": 10}}
+        message["metrics"] = {"AP": 0.25} if task[0] == "evaluate" else {"count": 3}
+        message["modelPath"] = str(model) if task[0] == "train" else None
+        (results / "result.json").write_text(json.dumps(message))
+    Path(os.environ["MASKRCNN_TERMINATION_LOG"]).write_text(json.dumps(message))
 
 
 def report(step: int) -> None:
@@ -77,20 +77,20 @@ with (results.parent / "calls.jsonl").open("a") as calls:
 sys.stdout.write(f"attempt {attempt} of {task[0]}\n")
 sys.stdout.flush()
 
-if behaviour in ("wait", "stubborn"):
+if behavior in ("wait", "stubborn"):
     stop_requested = results / "stop-requested"
-    stop_requested.unlink(missing_ok=True)  # of an earlier attempt
+    stop_requested.unlink(missing_ok=True)  # an earlier attempt may have left it
     signal.signal(signal.SIGTERM, lambda *_: stop_requested.touch())
     report(3)
     (results / "ready").touch()
-    while behaviour == "stubborn" or not stop_requested.exists():
+    while behavior == "stubborn" or not stop_requested.exists():
         time.sleep(0.02)
-    speak(143, "Stopped")
+    write_result(143, "Stopped")
     sys.exit(143)
-if behaviour == "silent":
+if behavior == "silent":
     sys.exit(0)
-if behaviour != "ok":
-    speak(int(behaviour), "InvalidData" if behaviour == 64 else "Broken")
-    sys.exit(int(behaviour))
+if behavior != "ok":
+    write_result(int(behavior), "InvalidData" if behavior == 64 else "Broken")
+    sys.exit(int(behavior))
 report(10)
-speak(0)
+write_result(0)

@@ -1,4 +1,4 @@
-"""A local run against a small trainer that honours the environment contract."""
+"""Local runs with a fake trainer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAST = replace(LOCAL_SETTINGS, back_off_base=timedelta(milliseconds=10))
 DEADLINE = 60.0
 BENCH_VARIABLE = "TEST_BENCH"
 
-# A run that hangs fails before CI kills pytest: a killed pytest runs no finalizer and leaves processes behind.
+# A hanging run must fail before CI kills pytest, which would then run no finalizers and leave processes behind.
 pytestmark = pytest.mark.timeout(300)
 
 MANIFEST: dict[str, Any] = {
@@ -70,7 +70,7 @@ MANIFEST: dict[str, Any] = {
 
 
 class Bench:
-    """A workspace with a manifest in it, and the commands that were started on it."""
+    """Workspace with a manifest, and the commands that were started on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,8 +87,8 @@ class Bench:
         file.write_text(yaml.safe_dump(self.manifest))
         return file
 
-    def run(self, *, jobs: int = 1, **behaviour: list[object]) -> int:
-        os.environ["FAKE_TRAINER"] = json.dumps(behaviour)
+    def run(self, *, jobs: int = 1, **behavior: list[object]) -> int:
+        os.environ["FAKE_TRAINER"] = json.dumps(behavior)
         self.output = io.StringIO()
         console = Console(file=self.output, width=200)
         return run_manifest(
@@ -100,8 +100,8 @@ class Bench:
             settings=FAST,
         )
 
-    def start(self, behaviour: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
-        """Start the command as a process of its own, which may be sent signals."""
+    def start(self, behavior: dict[str, list[object]], *options: str) -> subprocess.Popen[bytes]:
+        """Start the command as a separate process, so that it can receive signals."""
         program = (
             "import sys, pathlib;"
             "from maskrcnn_operator.local import command;"
@@ -111,7 +111,7 @@ class Bench:
         arguments = ["run", str(self.write()), "--workspace", str(self.workspace), *options]
         process = subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
-            env={**os.environ, "FAKE_TRAINER": json.dumps(behaviour), "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "FAKE_TRAINER": json.dumps(behavior), "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -119,7 +119,7 @@ class Bench:
         return process
 
     def kill_all(self) -> None:
-        """Kill every process that was started on this bench, also trainers that outlived their command."""
+        """Kill all processes that were started on this bench, including trainers that outlived their command."""
         for process in self.commands:
             process.kill()
             process.wait()
@@ -131,7 +131,7 @@ class Bench:
             psutil.wait_procs(left)
 
     def left(self) -> list[psutil.Process]:
-        """Return the processes of this bench that run, pytest itself left out."""
+        """Return the running processes of this bench, except pytest itself."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
@@ -169,16 +169,16 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 
 def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until the condition holds; fail when ``process`` ends before it does."""
+    """Wait until the condition holds; fail if ``process`` ends before."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         if process is not None and process.poll() is not None:
             pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()[0].decode()}")
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.02)
 
 
-def test_an_experiment_runs_to_its_end(bench: Bench) -> None:
+def test_experiment_runs_all_steps_and_succeeds(bench: Bench) -> None:
     assert bench.run() == 0
     assert bench.started() == ["convert", "convert-val", "train", "evaluate"]
     status = bench.status()
@@ -195,7 +195,7 @@ def test_an_experiment_runs_to_its_end(bench: Bench) -> None:
 
 
 def by_older_release(bench: Bench) -> None:
-    """Make the recorded status and the results those of a release that knows version 1 of the fingerprint alone."""
+    """Rewrite the status and the results as a release would that only knows version 1 of the fingerprint."""
     prints = resolve(read_object(bench.manifest)).prints
     file = bench.home / "experiment-status.json"
     content = json.loads(file.read_text())
@@ -209,7 +209,7 @@ def by_older_release(bench: Bench) -> None:
     file.write_text(json.dumps(content))
 
 
-def test_nothing_runs_again_after_an_upgrade(bench: Bench) -> None:
+def test_no_step_runs_again_after_an_upgrade(bench: Bench) -> None:
     assert bench.run() == 0
     by_older_release(bench)
     recorded = bench.step("train")["fingerprint"]
@@ -219,7 +219,7 @@ def test_nothing_runs_again_after_an_upgrade(bench: Bench) -> None:
     assert (bench.started(), bench.step("train")["fingerprint"]) == (started, recorded)
 
 
-def test_a_process_sees_this_machines_paths(bench: Bench) -> None:
+def test_trainer_gets_this_machines_paths(bench: Bench) -> None:
     bench.run()
     convert, _, train, evaluate = bench.calls()
     ws = str(bench.workspace)
@@ -242,7 +242,7 @@ def test_a_process_sees_this_machines_paths(bench: Bench) -> None:
     assert "MASKRCNN_KEY" not in environment
 
 
-def test_what_is_up_to_date_is_not_run_again(bench: Bench) -> None:
+def test_only_a_changed_step_runs_again(bench: Bench) -> None:
     bench.run()
     assert bench.run() == 0
     assert len(bench.calls()) == 4
@@ -263,39 +263,39 @@ def test_results_are_found_without_the_status(bench: Bench) -> None:
     assert bench.started()[4:] == ["train"]
 
 
-def test_a_permanent_failure_stops_what_depends_on_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_permanent_failure_stops_the_steps_that_depend_on_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     assert bench.run(train=[64]) == 64
     assert bench.started() == ["convert", "convert-val", "train"]
     assert bench.step("train")["state"] == "Failed"
     assert bench.step("train")["reason"] == "InvalidData"
     assert bench.step("evaluate")["reason"] == "UpstreamFailed"
-    assert bench.step("evaluate")["message"] == "step train failed, so this one cannot run"
+    assert bench.step("evaluate")["message"] == "step train failed, so this step cannot run"
     assert bench.conditions() == {"Stalled": "True", "Succeeded": "False", "Ready": "False"}
-    assert "train says InvalidData" in caplog.text
+    assert "train found InvalidData" in caplog.text
     assert bench.run() == 0
     assert bench.started()[3:] == ["train", "evaluate"]
 
 
-def test_failures_are_tried_again_within_the_budget(bench: Bench) -> None:
+def test_failures_are_retried_up_to_max_restarts(bench: Bench) -> None:
     assert bench.run(train=[1, 75, "ok"]) == 0
     assert bench.step("train")["attempt"] == 3
     assert bench.step("train")["restarts"] == 2
     assert (bench.home / "train" / "logs" / "attempt-3.log").exists()
 
 
-def test_the_budget_ends(bench: Bench) -> None:
+def test_step_fails_when_its_restarts_are_used_up(bench: Bench) -> None:
     assert bench.run(train=[1]) == 1
     assert bench.started().count("train") == 3
     assert "maxRestarts (2) is used up" in bench.step("train")["message"]
 
 
-def test_a_run_without_a_word_is_started_again(bench: Bench) -> None:
+def test_success_without_a_termination_message_is_retried_and_not_counted(bench: Bench) -> None:
     assert bench.run(train=["silent", "ok"]) == 0
     assert bench.step("train")["attempt"] == 2
     assert bench.step("train")["restarts"] == 0
 
 
-def test_steps_that_need_each_other_not_run_side_by_side(bench: Bench) -> None:
+def test_independent_steps_run_at_the_same_time(bench: Bench) -> None:
     bench.manifest["spec"]["steps"] = bench.manifest["spec"]["steps"][:2]
     process = bench.start({"convert": ["wait"], "convert-val": ["wait"]}, "--jobs", "2")
     wait_for("convert", (bench.home / "convert" / "ready").exists, process)
@@ -305,7 +305,7 @@ def test_steps_that_need_each_other_not_run_side_by_side(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_goes_on(bench: Bench, number: signal.Signals, code: int) -> None:
+def test_interrupted_run_resumes(bench: Bench, number: signal.Signals, code: int) -> None:
     process = bench.start({"train": ["wait"]})
     wait_for("train", (bench.home / "train" / "ready").exists, process)
     process.send_signal(number)
@@ -318,7 +318,7 @@ def test_an_interrupted_run_goes_on(bench: Bench, number: signal.Signals, code: 
     assert bench.step("train")["attempt"] == 2
 
 
-def test_a_second_ctrl_c_kills(bench: Bench) -> None:
+def test_second_ctrl_c_kills_the_trainer(bench: Bench) -> None:
     process = bench.start({"train": ["stubborn"]})
     wait_for("train", (bench.home / "train" / "ready").exists, process)
     process.send_signal(signal.SIGINT)
@@ -329,7 +329,7 @@ def test_a_second_ctrl_c_kills(bench: Bench) -> None:
     assert bench.step("train")["state"] == "Pending"
 
 
-def test_a_killed_run_leaves_no_process_and_goes_on(bench: Bench) -> None:
+def test_killed_run_leaves_no_process_and_resumes(bench: Bench) -> None:
     process = bench.start({"train": ["wait"]})
     wait_for("train", (bench.home / "train" / "ready").exists, process)
     process.kill()
@@ -370,7 +370,9 @@ def test_error_in_the_run_itself_leaves_no_trainer(bench: Bench, monkeypatch: py
     wait_for("the end of the trainer", lambda: not bench.left())
 
 
-def test_one_run_of_an_experiment_at_a_time(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_second_run_of_an_experiment_at_the_same_time_is_refused(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     process = bench.start({"train": ["wait"]})
     wait_for("train", (bench.home / "train" / "ready").exists, process)
     assert bench.run() == 64
@@ -389,13 +391,13 @@ def test_the_key_comes_from_the_environment(bench: Bench, monkeypatch: pytest.Mo
     assert all("secret" not in " ".join(call["arguments"]) for call in bench.calls())
 
 
-def test_a_key_that_the_manifest_does_not_use_is_not_used(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_ignored_unless_the_manifest_refers_to_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_KEY", "secret")
     assert bench.run() == 0
     assert all("MASKRCNN_KEY" not in call["environment"] for call in bench.calls())
 
 
-def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_ignored_fields_and_too_many_processes_are_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="maskrcnn_operator")
     spec = bench.manifest["spec"]
     spec["queueName"] = "gpus"
@@ -411,7 +413,7 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
         "spec.steps[0].podOverrides",
         "spec.steps[2].resources",
     ):
-        assert f"{field} is ignored here" in caplog.text
+        assert f"{field} is ignored in a local run" in caplog.text
     assert "step train runs 999 processes" in caplog.text
 
 
@@ -419,8 +421,8 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
     ("change", "message"),
     [
         (
-            lambda m: m["spec"]["steps"][3].update(modelFrom="nobody"),
-            "steps[3].modelFrom: no step is called nobody",
+            lambda m: m["spec"]["steps"][3].update(modelFrom="missing"),
+            "steps[3].modelFrom: found missing, but there is no such step",
         ),
         (
             lambda m: m["spec"]["experiment"].update(checkpoint="weights.npz"),
@@ -431,7 +433,7 @@ def test_ignored_fields_and_crowding_are_told(bench: Bench, caplog: pytest.LogCa
         (lambda m: m.update(kind="Experiment"), "expected exactly one MaskRCNNExperiment"),
     ],
 )
-def test_what_cannot_work_starts_nothing(
+def test_invalid_manifest_starts_no_step(
     bench: Bench, caplog: pytest.LogCaptureFixture, change: Any, message: str
 ) -> None:
     change(bench.manifest)
@@ -440,7 +442,7 @@ def test_what_cannot_work_starts_nothing(
     assert not bench.calls()
 
 
-def test_a_workspace_that_cannot_be_used_is_64(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_unusable_workspace_exits_with_64(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.workspace.write_text("a file")
     assert bench.run() == 64
     (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -450,18 +452,18 @@ def test_a_workspace_that_cannot_be_used_is_64(bench: Bench, caplog: pytest.LogC
     )
 
 
-def test_a_failure_is_told_once_with_this_machines_paths(
+def test_failure_is_logged_once_with_this_machines_paths(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bench.folder)
     assert bench.run(**{"convert": [64], "convert-val": [64]}) == 64
     lines = [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     assert lines == [
-        "step convert: InvalidData: dataset_convert says InvalidData of ws/raw/a.jpg",
-        "step convert-val: InvalidData: dataset_convert says InvalidData of ws/raw/a.jpg",
+        "step convert: InvalidData: dataset_convert found InvalidData in ws/raw/a.jpg",
+        "step convert-val: InvalidData: dataset_convert found InvalidData in ws/raw/a.jpg",
         "Failed: convert, convert-val",
     ]
-    assert "of ws/raw/a.jpg" in bench.output.getvalue()
+    assert "in ws/raw/a.jpg" in bench.output.getvalue()
 
 
 def test_a_path_that_is_wrong_for_all_steps_is_one_problem(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -470,7 +472,7 @@ def test_a_path_that_is_wrong_for_all_steps_is_one_problem(bench: Bench, caplog:
     assert caplog.text.count("weights.npz") == 1
 
 
-def test_a_workspace_that_patterns_would_misread_is_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_workspace_path_with_pattern_characters_is_refused(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.workspace = bench.folder / "a,b"
     assert bench.run() == 64
     assert "--workspace" in caplog.text
@@ -497,7 +499,7 @@ def unreadable_manifest(folder: Path, kind: str) -> Path:
         ("utf-16", "is UTF-16 text; save it as UTF-8"),
     ],
 )
-def test_a_manifest_that_cannot_be_read_is_one_sentence(
+def test_unreadable_manifest_is_logged_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, message: str
 ) -> None:
     console, file = Console(file=io.StringIO()), unreadable_manifest(tmp_path, kind)
@@ -509,15 +511,15 @@ def test_a_manifest_that_cannot_be_read_is_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", ""], "argument manifest: the path is empty"),
-        (["run", "m.yaml", "--workspace", ""], "argument --workspace: the path is empty"),
-        (["run", "m.yaml", "--workspace="], "argument --workspace: the path is empty"),
-        (["controller", "--kubeconfig", ""], "argument --kubeconfig: the path is empty"),
-        (["run", "m.yaml", "--jobs", "9" * 5000], f"argument --jobs: '{'9' * 40}' is not a whole number from 1 to"),
+        (["run", ""], "argument manifest: the path is empty;"),
+        (["run", "m.yaml", "--workspace", ""], "argument --workspace: the path is empty;"),
+        (["run", "m.yaml", "--workspace="], "argument --workspace: the path is empty;"),
+        (["controller", "--kubeconfig", ""], "argument --kubeconfig: the path is empty;"),
+        (["run", "m.yaml", "--jobs", "9" * 5000], f"argument --jobs: '{'9' * 40}' isn't a whole number from 1 to"),
     ],
     ids=range(5),
 )
-def test_a_command_line_that_cannot_work_is_64(
+def test_invalid_command_line_exits_with_64(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -527,7 +529,7 @@ def test_a_command_line_that_cannot_work_is_64(
 
 
 def test_a_calibration_on_images_of_an_older_release_runs_once_more(bench: Bench) -> None:
-    """The manifest may say another seed than the one by which its images were drawn."""
+    """The manifest may have another seed than the one that selected the calibration images."""
     export = {"dataType": "int8", "calibration": {"imageDir": "/workspace/raw"}}
     bench.manifest["spec"]["steps"].append({"name": "export", "export": export, "modelFrom": "train"})
     assert bench.run() == 0
@@ -539,7 +541,7 @@ def test_a_calibration_on_images_of_an_older_release_runs_once_more(bench: Bench
     assert bench.started() == [*started, "export"]
 
 
-def test_steps_that_cannot_work_together_are_refused_by_manifest_name(
+def test_two_steps_of_one_name_are_refused_with_the_manifests_file_name(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.manifest["spec"]["steps"][1]["name"] = "convert"
@@ -547,5 +549,5 @@ def test_steps_that_cannot_work_together_are_refused_by_manifest_name(
     assert bench.output.getvalue() == ""
     assert not bench.workspace.exists()
     file = bench.folder / "experiment.yaml"
-    right = "spec.steps[1].name: convert is the name of spec.steps[0] too: every step needs its own"
+    right = "spec.steps[1].name: found convert, which is also the name of spec.steps[0]; names must be unique"
     assert [line.getMessage() for line in caplog.records if line.levelname == "ERROR"] == [f"{file}: {right}"]

@@ -1,4 +1,4 @@
-"""Labels of a finished inference that the user has corrected, through edits of the experiment and their reversal."""
+"""Labels of a finished inference that a user has corrected, when the experiment is edited and the edit is reverted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRAINER = (sys.executable, "-m", "maskrcnn_trainer.cli")
 
 @pytest.fixture(name="workspace")
 def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two images and an exported model."""
+    """Create a workspace with two images and an exported model."""
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     monkeypatch.setenv("MASKRCNN_THREADS", "1")
     (tmp_path / "ws" / "images").mkdir(parents=True)
@@ -51,7 +51,7 @@ def run(workspace: Path, threshold: float) -> int:
 
 
 def correct(label: Path, *, same_size: bool) -> str:
-    """Another category for the first object, and for another size one object less."""
+    """Change the category of a label's first object and, unless ``same_size``, remove the last object."""
     objects = json.loads(label.read_text())
     objects[0]["category_id"] = 9 if objects[0]["category_id"] != 9 else 2
     text = json.dumps(objects if same_size else objects[:-1]) + "\n"
@@ -60,7 +60,7 @@ def correct(label: Path, *, same_size: bool) -> str:
 
 
 def found(workspace: Path, text: str) -> list[str]:
-    """The directories that hold a label."""
+    """Return the names of the directories with a label of this text."""
     return sorted(
         path.parent.parent.name for path in (workspace / "cells").glob("*/labels/a.json") if path.read_text() == text
     )
@@ -76,13 +76,13 @@ def test_corrected_labels_survive_an_edit_and_its_reversal(workspace: Path, same
     assert run(workspace, 0.5) == 0
     assert found(workspace, text) == [place]
     assert (home / "label" / "labels" / "b.json").is_file()
-    # and any further edits
+    # the correction also survives further edits
     for threshold in (0.65, 0.8, 0.85):
         assert run(workspace, threshold) == 0
         assert len(found(workspace, text)) == 1
 
 
-def test_corrected_labels_survive_the_same_command_again(workspace: Path) -> None:
+def test_corrected_labels_survive_a_repeated_run(workspace: Path) -> None:
     assert run(workspace, 0.5) == 0
     text = correct(workspace / "cells" / "label" / "labels" / "a.json", same_size=False)
     for _ in range(2):

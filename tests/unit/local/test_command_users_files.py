@@ -1,4 +1,4 @@
-"""The user's own files through edits of the spec, with the trainer itself."""
+"""A user's own files survive edits of the spec, tested with the real trainer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def manifest(image_dir: str, *, step: str = "images", shards: int = 1) -> dict[s
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with raw images in the directory of a step called ``images`` of an experiment called ``raw``."""
+    """Create a workspace whose raw images are in the results directory of the step ``images`` of experiment ``raw``."""
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     monkeypatch.setenv("MASKRCNN_THREADS", "1")
     images = tmp_path / "ws" / "raw" / "images"
@@ -70,7 +70,7 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_three_edits_of_a_step_called_as_its_images_lose_none(
+def test_edits_of_a_step_with_its_inputs_in_its_results_directory_lose_no_image(
     workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for shards in (1, 2, 3):
@@ -80,7 +80,7 @@ def test_three_edits_of_a_step_called_as_its_images_lose_none(
     assert "(spec.steps[0].name)" in caplog.text
 
 
-def test_three_edits_of_a_step_that_reads_its_own_directory_by_a_link_lose_nothing(
+def test_edits_of_a_step_that_reads_its_results_directory_through_a_link_lose_no_image(
     workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (workspace / "link").symlink_to(workspace / "raw" / "images")
@@ -99,16 +99,16 @@ def test_images_in_the_directory_of_a_removed_step_stay(workspace: Path) -> None
     assert run(workspace, manifest("/workspace/raw/own", step="images")) == 0
     (home / "images" / "b.png").write_bytes(b"mine")
     for shards in (1, 2, 3):
-        # the directory of the step that was renamed is an input like any other
+        # the directory of a renamed step is an input like any other
         (home / "images" / "a.png").write_bytes((home / "own" / "a.png").read_bytes())
         assert run(workspace, manifest("/workspace/raw/images", step="renamed", shards=shards)) == 0
         assert {"a.png", "b.png", "run.json"} < set(names(home / "images"))
-    # and with its old name the step does not take it back
+    # a step with the old name doesn't reclaim the directory
     assert run(workspace, manifest("/workspace/raw/own", step="images", shards=9)) == 64
     assert {"a.png", "b.png", "run.json"} < set(names(home / "images"))
 
 
-def test_staging_of_the_user_is_left_alone(tmp_path: Path) -> None:
+def test_clearing_the_staging_folder_keeps_files_of_users(tmp_path: Path) -> None:
     staging = tmp_path / ".staging"
     mine = (
         "job_1/spec.yaml",
@@ -132,7 +132,7 @@ def test_staging_of_the_user_is_left_alone(tmp_path: Path) -> None:
     assert names(staging) == ["job_1", "mine", "train-3", "train-4", "train-5"]
 
 
-def test_staging_of_attempts_goes_with_its_folder(tmp_path: Path) -> None:
+def test_clearing_the_staging_folder_removes_it_when_it_is_empty(tmp_path: Path) -> None:
     (tmp_path / ".staging" / "train-1").mkdir(parents=True)
     (tmp_path / ".staging" / "train-1" / "spec.yaml").touch()
     for _ in range(2):
@@ -141,7 +141,7 @@ def test_staging_of_attempts_goes_with_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".staging", ".logs", ".lock", "experiment-status.json"])
-def test_a_link_in_the_place_of_a_file_of_the_run_is_refused(
+def test_link_at_the_path_of_a_file_of_the_run_is_refused(
     workspace: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = workspace.parent / "elsewhere"
@@ -155,7 +155,7 @@ def test_a_link_in_the_place_of_a_file_of_the_run_is_refused(
     assert not elsewhere.exists() or names(elsewhere) == []
 
 
-def test_a_link_in_the_place_of_an_attempts_folder_is_not_written_through(
+def test_link_at_the_path_of_an_attempts_folder_is_not_followed(
     workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = workspace.parent / "elsewhere"
@@ -169,9 +169,7 @@ def test_a_link_in_the_place_of_an_attempts_folder_is_not_written_through(
     assert (elsewhere / "output.log").read_text() == "mine"
 
 
-def test_a_link_in_the_results_of_a_step_is_not_written_through(
-    workspace: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_link_in_a_results_directory_is_not_followed(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
     home = workspace / "raw" / "convert"
     assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 0
     (workspace.parent / "mine").write_text("mine")
@@ -184,10 +182,10 @@ def test_a_link_in_the_results_of_a_step_is_not_written_through(
     assert (workspace.parent / "mine").read_text() == "mine"
 
 
-def test_a_log_that_cannot_be_kept_in_the_results_is_kept_beside_them(
+def test_log_that_cannot_be_moved_to_the_results_directory_is_kept_in_logs(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such as where the results directory is a link to another volume."""
+    """For example, the results directory may be on another volume."""
     replace = Path.replace
 
     def as_across_volumes(path: Path, target: Path) -> Path:
@@ -197,13 +195,13 @@ def test_a_log_that_cannot_be_kept_in_the_results_is_kept_beside_them(
 
     monkeypatch.setattr(Path, "replace", as_across_volumes)
     assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 0
-    assert "the log of attempt 1 cannot be kept" in caplog.text
+    assert "The log of attempt 1 can't be moved to" in caplog.text
     assert "Finished writing" in (workspace / "raw" / ".logs" / "convert.attempt-1.log").read_text()
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["convert/run.json", "experiment-status.json"])
-def test_a_pipe_in_the_place_of_a_file_of_the_run_is_not_waited_for(workspace: Path, name: str) -> None:
+def test_named_pipe_at_the_path_of_a_file_of_the_run_does_not_block(workspace: Path, name: str) -> None:
     (workspace / "raw" / "convert").mkdir()
     os.mkfifo(workspace / "raw" / name)
     assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 64

@@ -29,7 +29,7 @@ STATUS = ExperimentStatus(
 )
 
 
-def test_a_line_of_progress() -> None:
+def test_progress_is_one_line() -> None:
     assert progress_text(PROGRESS) == "300/1000 (30%), 0:12:30 left, loss 0.6123"
     assert progress_text(Progress(step="train")) == "running, no progress yet"
     assert progress_text(Progress(step="train", iteration=2)) == "2 done"
@@ -53,7 +53,7 @@ def test_plain_lines_come_at_most_every_ten_seconds(caplog: pytest.LogCaptureFix
     ]
 
 
-def test_the_live_table() -> None:
+def test_live_table_shows_state_and_progress_of_each_step() -> None:
     output = io.StringIO()
     display = LiveDisplay(Console(file=output, force_terminal=True, width=120), "experiment shapes")
     display.update(STATUS, {"train": PROGRESS}, NOW)
@@ -79,7 +79,7 @@ def _measured(name: str, **metrics: float) -> StepStatus:
     return StepStatus(name=name, state=StepState.SUCCEEDED, metrics=values)
 
 
-def test_final_table_has_a_row_a_model_with_the_precisions_on_100_columns() -> None:
+def test_final_table_has_a_row_for_each_model_and_fits_100_columns() -> None:
     rest = {f"mask_AR_{kind}": 0.123456 for kind in ("small", "medium", "large", "max1", "max10", "max100")}
     names = tuple(step.name for step in EXPERIMENT.spec.steps if step.task_name.value in ("train", "evaluate"))
     steps = [_measured(name, AP=0.54321, AP50=1, mask_AP=-1, mask_AP50=0.5, **rest) for name in names]
@@ -92,7 +92,7 @@ def test_final_table_has_a_row_a_model_with_the_precisions_on_100_columns() -> N
     ]
 
 
-def test_final_table_writes_whole_numbers_whole_and_sizes_as_mib() -> None:
+def test_final_table_shows_integers_with_all_digits_and_sizes_in_mib() -> None:
     convert, prune = (
         next(step.name for step in EXPERIMENT.spec.steps if step.task_name.value == task)
         for task in ("datasetConvert", "prune")
@@ -110,7 +110,7 @@ def test_final_table_writes_whole_numbers_whole_and_sizes_as_mib() -> None:
     assert "389.1 MiB /workspace/a/model.tlt" in text
 
 
-def test_long_names_are_folded_not_cut_on_100_columns() -> None:
+def test_long_texts_are_wrapped_at_100_columns() -> None:
     path = "/workspace/" + "/".join(["a-long-name-of-a-directory"] * 8)
     artifacts = {"model": Artifact(path=path, size_bytes=5)}
     step = StepStatus(name="train", state=StepState.SUCCEEDED, artifacts=artifacts, message="word " * 60)

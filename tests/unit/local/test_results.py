@@ -1,4 +1,4 @@
-"""A result.json of a finished step, whatever it holds."""
+"""Reading of ``result.json``, including damaged ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def result(directory: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/workspace/**.tlt", "/workspace/gone"])
-def test_a_result_without_its_artifact_is_none(tmp_path: Path, path: str) -> None:
+def test_result_without_its_artifact_is_ignored(tmp_path: Path, path: str) -> None:
     result(tmp_path, path)
     assert finished_result(tmp_path, ["a8c47326caeee986b816f946d049d9ad-v1"], LocalWorkspace(tmp_path)) is None
     (tmp_path / "model.tlt").write_bytes(b"1")
@@ -33,6 +33,6 @@ def test_a_result_without_its_artifact_is_none(tmp_path: Path, path: str) -> Non
     assert finished_result(tmp_path, ["a8c47326caeee986b816f946d049d9ad-v1"], LocalWorkspace(tmp_path)) is not None
 
 
-def test_a_pipe_is_no_result(tmp_path: Path) -> None:
+def test_named_pipe_is_not_a_result_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "result.json")
     assert finished_result(tmp_path, ["a8c47326caeee986b816f946d049d9ad-v1"], LocalWorkspace(tmp_path)) is None

@@ -1,4 +1,4 @@
-"""The file of a local run's status: the old content or the new, whatever happens in between."""
+"""Status file of a local run: it always has either the old or the new content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_write_that_fails_names_the_status_file_and_keeps_the_old_content(tmp_pa
 
 
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"metadata": 1}'])
-def test_a_file_that_is_no_status_is_refused_and_stays(tmp_path: Path, content: str) -> None:
+def test_invalid_status_file_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     (tmp_path / "experiment-status.json").write_text(content)
     with pytest.raises(InvalidInput, match="move it away"), StatusStore(tmp_path, "shapes"):
         pass
@@ -41,7 +41,7 @@ def test_a_file_that_is_no_status_is_refused_and_stays(tmp_path: Path, content: 
         (b"{", "line 1: invalid JSON"),
         (b"[]", "it has no metadata.uid or status"),
         (b"\xff", "it isn't UTF-8"),
-        (b"[" + b"9" * 5000 + b"]", "it has a number that is too large"),
+        (b"[" + b"9" * 5000 + b"]", "a number in it is too large"),
         (b"[" * 100_000, "it is nested too deeply"),
         (
             b'{"metadata": {"uid": "x"}, "status": {"steps": [{"name": 5, "state": "Odd"}], "progress": 7}}',
@@ -50,9 +50,9 @@ def test_a_file_that_is_no_status_is_refused_and_stays(tmp_path: Path, content: 
     ],
     ids=range(6),
 )
-def test_why_a_file_is_no_status_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_invalid_status_file_is_explained_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "experiment-status.json"
     file.write_bytes(content)
     with pytest.raises(InvalidInput) as caught, StatusStore(tmp_path, "shapes"):
         pass
-    assert str(caught.value) == f"{file} is not the status of an experiment ({message}): move it away"
+    assert str(caught.value) == f"{file} isn't a valid experiment status ({message}): move it away"

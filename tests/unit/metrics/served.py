@@ -1,4 +1,4 @@
-"""Every metric of the process with a value, served over HTTP."""
+"""Server of ``/metrics`` in which every metric has a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .test_experiments import Cache, experiment
 
 
 def count_everything() -> None:
-    """Count one of everything, so that every metric has a series."""
+    """Update every metric once, so that each has a series."""
     process.observe_reconcile(0.003, "success")
     process.queue_depth(3)
     process.queue_wait(0.2)
@@ -46,7 +46,7 @@ async def served() -> AsyncIterator[str]:
 
 
 async def fetch(url: str, accept: str = "") -> tuple[str, str]:
-    """Return the content type and the text that are served."""
+    """Return the content type and the text of a response."""
     async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": accept}) as answer:
         assert answer.status == 200
         return answer.headers["Content-Type"], await answer.text()

@@ -1,4 +1,4 @@
-"""Series of experiments: what each says, how many there are, and that they vanish."""
+"""Series of experiments: their values, their number, and their end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Cache:
 
 
 def samples(collector: ExperimentCollector) -> dict[tuple[str, ...], float]:
-    """Values by name and labels; a series that stands there twice is an error."""
+    """Return values by name and labels; fail if a series is exported twice."""
     found: dict[tuple[str, ...], float] = {}
     for family in collector.collect():
         for sample in family.samples:
@@ -76,7 +76,7 @@ def of_experiments(collector: ExperimentCollector) -> dict[tuple[str, ...], floa
     return {key: value for key, value in samples(collector).items() if key[0].startswith("maskrcnn_experiment_")}
 
 
-def test_a_training_has_eight_series() -> None:
+def test_running_training_has_eight_series() -> None:
     assert samples(ExperimentCollector(Cache(experiment()), lambda: True, 10)) == {
         ("maskrcnn_experiments", "lab", "Running"): 1,
         ("maskrcnn_experiments_without_series",): 0,
@@ -97,7 +97,7 @@ def test_no_series_has_a_label_for_a_pod_an_attempt_or_a_message() -> None:
     assert labels == {"namespace", "experiment", "state", "step", "reason"}
 
 
-def test_what_an_experiment_does_not_have_has_no_series() -> None:
+def test_missing_values_have_no_series() -> None:
     found = of_experiments(ExperimentCollector(Cache(experiment(status=ExperimentStatus())), lambda: True, 10))
     assert {key[0] for key in found} == {
         "maskrcnn_experiment_state", "maskrcnn_experiment_restarts", "maskrcnn_experiment_created_timestamp_seconds",
@@ -105,41 +105,43 @@ def test_what_an_experiment_does_not_have_has_no_series() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "expected"),
     [
         ({"train": ("Succeeded", "Completed"), "evaluate": ("Succeeded", "UpToDate")}, None),
         ({"train": ("Failed", "OutOfMemory"), "evaluate": ("Pending", "UpstreamFailed")}, ("train", "OutOfMemory")),
         ({"train": ("Pending", "JobRefused"), "evaluate": ("Pending", "WaitingForSteps")}, ("train", "JobRefused")),
         ({"train": ("Failed", "Error"), "other": ("Pending", "BackOff")}, ("other", "BackOff")),
         ({"train": ("Pending", "BackOff"), "other": ("Queued", "Queued")}, ("other", "Queued")),
-        # a task's own word is no label: whoever makes images could make series
-        ({"train": ("Failed", "MyOwnWord42")}, ("train", "Error")),
+        # an undocumented reason isn't a label value: a trainer image could create any number of series with it
+        ({"train": ("Failed", "MyOwnReason42")}, ("train", "Error")),
     ],
 )
-def test_the_step_that_says_why(steps: dict[str, tuple[str, str]], told: tuple[str, str] | None) -> None:
+def test_state_has_the_step_responsible_for_it(
+    steps: dict[str, tuple[str, str]], expected: tuple[str, str] | None
+) -> None:
     status = ExperimentStatus(
         steps=tuple(
             StepStatus(name=name, state=StepState(state), reason=reason) for name, (state, reason) in steps.items()
         )
     )
     found = of_experiments(ExperimentCollector(Cache(experiment(status=status)), lambda: True, 10))
-    assert [key[4:] for key in found if key[0] == "maskrcnn_experiment_state"] == [told or ("", "")]
+    assert [key[4:] for key in found if key[0] == "maskrcnn_experiment_state"] == [expected or ("", "")]
 
 
-def test_a_finished_evaluation_counts_before_that_of_a_training() -> None:
+def test_finished_evaluation_takes_precedence_over_metrics_of_the_training() -> None:
     status = TRAINING.model_copy(update={"metrics": (Metric(name="AP", value="0.377"),)})
     found = samples(ExperimentCollector(Cache(experiment(status=status)), lambda: True, 10))
     assert found["maskrcnn_experiment_box_average_precision_ratio", "lab", "nuclei"] == 0.377
     assert found["maskrcnn_experiment_mask_average_precision_ratio", "lab", "nuclei"] == 0.28
 
 
-def test_a_state_that_is_no_word_of_ours_is_an_error() -> None:
+def test_undocumented_state_is_exported_as_error() -> None:
     found = samples(ExperimentCollector(Cache(experiment(state="x" * 100_000)), lambda: True, 10))
     assert found["maskrcnn_experiments", "lab", "Error"] == 1
     assert not any("x" * 100 in label for key in found for label in key)
 
 
-def test_an_experiment_that_nobody_has_looked_at_is_pending() -> None:
+def test_experiment_without_a_status_is_pending() -> None:
     fresh = experiment().with_status(ExperimentStatus())
     found = samples(ExperimentCollector(Cache(fresh), lambda: True, 10))
     assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending", "", ""] == 1
@@ -147,7 +149,7 @@ def test_an_experiment_that_nobody_has_looked_at_is_pending() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "none", "1.2.3"])
-def test_a_metric_that_is_no_number_has_no_series(value: str) -> None:
+def test_metric_that_is_not_a_number_has_no_series(value: str) -> None:
     progress = Progress(step="train", metrics=(Metric(name="loss", value=value),))
     found = of_experiments(
         ExperimentCollector(Cache(experiment(status=ExperimentStatus(progress=progress))), lambda: True, 10)
@@ -155,7 +157,7 @@ def test_a_metric_that_is_no_number_has_no_series(value: str) -> None:
     assert "maskrcnn_experiment_loss" not in {key[0] for key in found}
 
 
-def test_series_vanish_with_their_experiment() -> None:
+def test_series_of_a_deleted_experiment_disappear() -> None:
     cache = Cache(experiment("a"), experiment("b"))
     collector = ExperimentCollector(cache, lambda: True, 10)
     assert {key[2] for key in of_experiments(collector)} == {"a", "b"}
@@ -171,7 +173,7 @@ def test_only_the_leader_exports() -> None:
     assert samples(collector)
 
 
-def test_limit_keeps_unfinished_then_failed_then_new_ones_and_counts_the_rest() -> None:
+def test_limit_prefers_unfinished_then_failed_then_new_experiments() -> None:
     cache = Cache(
         experiment("old-running", minutes=0),
         experiment("new-done", "Succeeded", minutes=90),
@@ -193,7 +195,7 @@ def test_limit_keeps_unfinished_then_failed_then_new_ones_and_counts_the_rest() 
         assert len(of_experiments(collector)) <= 8 * limit
 
 
-def test_experiments_are_counted_by_namespace_where_none_has_series() -> None:
+def test_experiments_without_series_are_counted_by_namespace() -> None:
     elsewhere = experiment("b", "Failed")
     moved = elsewhere.model_copy(
         update={"metadata": elsewhere.metadata.model_copy(update={"namespace": "field", "uid": "b2"})}
@@ -207,14 +209,14 @@ def test_experiments_are_counted_by_namespace_where_none_has_series() -> None:
     }
 
 
-def test_an_experiment_made_again_under_its_name_has_one_set_of_series() -> None:
+def test_recreated_experiment_has_one_set_of_series() -> None:
     cache = Cache(experiment(uid="new", minutes=5, state="Pending"), experiment(uid="old", state="Failed"))
     found = samples(ExperimentCollector(cache, lambda: True, 10))
     assert found["maskrcnn_experiment_state", "lab", "nuclei", "Pending", "train", "Training"] == 1
     assert found["maskrcnn_experiments", "lab", "Pending"] == 1
 
 
-def test_both_text_formats_can_be_read() -> None:
+def test_both_text_formats_are_valid() -> None:
     registry = CollectorRegistry()
     registry.register(ExperimentCollector(Cache(experiment(), experiment("b", "Failed")), lambda: True, 10))
     families: list[Any] = list(parser.text_string_to_metric_families(exposition.generate_latest(registry).decode()))

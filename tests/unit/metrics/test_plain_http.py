@@ -19,7 +19,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: operator\r\n"
 
 
 async def connect(served: PlainServer, local: str = "127.0.0.1") -> Opened:
-    """Open a connection and send a request without its end."""
+    """Open a connection and send an incomplete request."""
     opened = await asyncio.open_connection("127.0.0.1", served.addresses[0][1], local_addr=(local, 0))
     opened[1].write(HEAD)
     await opened[1].drain()
@@ -56,7 +56,7 @@ async def served() -> AsyncIterator[PlainServer]:
     await plain.cleanup()
 
 
-async def test_a_request_is_answered_while_a_client_holds_every_connection(served: PlainServer) -> None:
+async def test_request_is_answered_while_another_client_holds_all_connections(served: PlainServer) -> None:
     held = [await connect(served) for _ in range(4)]
     assert await status(served) == 200
     assert [await is_cut(opened) for opened in held] == [True, False, False, False]
@@ -70,7 +70,7 @@ async def test_the_address_with_the_most_connections_loses_one(served: PlainServ
     assert await is_cut(held[0])
 
 
-async def test_a_connection_is_cut_in_the_end(served: PlainServer) -> None:
+async def test_connection_is_closed_after_its_maximum_duration(served: PlainServer) -> None:
     opened = await connect(served)
     assert await is_cut(opened, 5.0)
     assert served.connections == 0
@@ -85,7 +85,7 @@ async def test_an_answered_connection_is_closed(served: PlainServer) -> None:
     assert served.connections == 0
 
 
-async def test_cleanup_ends_held_connections(served: PlainServer) -> None:
+async def test_cleanup_closes_open_connections(served: PlainServer) -> None:
     opened = await connect(served)
     await served.cleanup()
     assert await is_cut(opened)

@@ -1,4 +1,4 @@
-"""What the process counts, served over HTTP; names by Prometheus' conventions; the page is fresh."""
+"""Metrics of the process, their HTTP server, and the generated page docs/reference/metrics.md."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .served import count_everything, fetch, served
 from .test_experiments import Cache, experiment
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = ROOT / "docs" / "metrics.md"
+PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 
 def value(name: str, **labels: str) -> float:
     return process.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def test_each_call_counts_where_it_says() -> None:
+def test_each_function_updates_its_metric() -> None:
     counted = (
         ("maskrcnn_operator_reconcile_duration_seconds_count", {"result": "success"}),
         ("maskrcnn_operator_queue_wait_seconds_count", {}),
@@ -72,7 +72,7 @@ def test_step_without_an_attempt_is_counted_without_a_duration() -> None:
     assert [value(name, **labels) for name in names] == [before[0] + 1, before[1]]
 
 
-def test_durations_of_steps_are_told_apart_from_minutes_to_days() -> None:
+def test_buckets_of_step_durations_range_from_minutes_to_days() -> None:
     labels = {"task": "train", "result": "Succeeded"}
     [family] = process._STEP_SECONDS.collect()
     bounds = [
@@ -81,12 +81,12 @@ def test_durations_of_steps_are_told_apart_from_minutes_to_days() -> None:
         if sample.name.endswith("_bucket") and labels.items() <= sample.labels.items()
     ]
     minute, hour, day = 60.0, 3600.0, 86400.0
-    # each of these falls into a bucket of its own
+    # each of these durations falls into a different bucket
     for shorter, longer in pairwise((0, 2 * minute, 20 * minute, 3 * hour, 10 * hour, 1.5 * day, 3 * day, 30 * day)):
         assert any(shorter <= bound < longer for bound in bounds), (shorter, longer)
 
 
-def test_the_age_of_the_last_list_grows_from_the_list_or_else_from_the_start() -> None:
+def test_age_of_the_last_list_counts_from_the_start_of_the_process_before_the_first_one() -> None:
     moment: list[float | None] = [None]
     process.last_listed(lambda: moment[0])
     never = value("maskrcnn_operator_last_list_age_seconds")
@@ -112,7 +112,7 @@ async def test_metrics_are_served_as_openmetrics_that_its_parser_accepts(url: st
 
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
-async def test_scrapes_at_the_same_moment_share_a_page_that_a_later_one_makes_again(accept: str) -> None:
+async def test_simultaneous_scrapes_share_a_page_and_a_later_one_renders_it_again(accept: str) -> None:
     made, now = 0, 100.0
 
     class Counted(ExperimentCollector):
@@ -136,7 +136,7 @@ async def test_scrapes_at_the_same_moment_share_a_page_that_a_later_one_makes_ag
         assert made == 2
 
 
-async def test_pages_of_any_version_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_cached_formats_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     pages: list[Any] = []
     make = module._Pages.__init__
     monkeypatch.setattr(module._Pages, "__init__", lambda self, *given: (pages.append(self), make(self, *given))[1])
@@ -147,12 +147,12 @@ async def test_pages_of_any_version_take_no_more_memory(monkeypatch: pytest.Monk
     assert len(pages[0]._made) == MOST_KEPT
 
 
-async def test_a_version_that_is_none_gets_the_text_format(url: str) -> None:
+async def test_invalid_version_in_accept_gets_the_text_format(url: str) -> None:
     kind, _ = await fetch(url, "application/openmetrics-text; version=x")
     assert kind.startswith("text/plain")
 
 
-async def test_the_cache_is_read_where_it_is_filled(url: str) -> None:
+async def test_cache_is_read_in_the_thread_that_fills_it(url: str) -> None:
     threads = []
 
     class Watched(Cache):
@@ -167,7 +167,7 @@ async def test_the_cache_is_read_where_it_is_filled(url: str) -> None:
 
 
 async def test_series_are_made_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 50,000 experiments they take the event loop nearly a second."""
+    """In the event loop, the series of 50,000 experiments would block it for nearly a second."""
     threads = []
 
     def snapshot_of(*arguments: Any) -> Any:
@@ -191,7 +191,7 @@ def test_series_of_a_namespace_can_be_removed() -> None:
     assert process.REGISTRY.get_sample_value("maskrcnn_operator_namespace_listed", {"namespace": "team-b"}) is None
 
 
-async def test_a_process_without_experiments_serves_its_own(url: str) -> None:
+async def test_server_without_experiments_exports_only_metrics_of_the_process(url: str) -> None:
     runner = await serve(0, host="127.0.0.1")
     _, text = await fetch(f"http://127.0.0.1:{runner.addresses[0][1]}/metrics")
     await runner.cleanup()
@@ -199,7 +199,7 @@ async def test_a_process_without_experiments_serves_its_own(url: str) -> None:
     assert "maskrcnn_experiment" not in text
 
 
-async def test_the_page_names_everything_that_is_served(url: str) -> None:
+async def test_generated_page_names_every_exported_metric(url: str) -> None:
     _, text = await fetch(url)
     served = set(re.findall(r"^# TYPE (maskrcnn_\w+) ", text, re.MULTILINE))
     served = {name for name in served if not name.endswith("_created")}
@@ -211,7 +211,7 @@ async def test_the_page_names_everything_that_is_served(url: str) -> None:
     assert {name.removesuffix("_bucket") for name in asked} <= named
 
 
-def test_the_page_is_fresh(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_generated_page_is_up_to_date(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert docs.main(["--check", str(PAGE)]) == 0
     assert docs.main([]) == 0
     assert capsys.readouterr().out == PAGE.read_text()

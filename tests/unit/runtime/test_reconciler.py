@@ -229,7 +229,7 @@ async def test_experiment_with_wrong_overrides_of_a_step_can_be_suspended(stage:
     await stage.look()
     assert (stage.told["Stalled"], json.loads(stage.steps)[0]["state"]) == ("InvalidSpec", "Starting")
     [said] = {item["message"] for item in stage.stored["status"]["conditions"]}
-    assert said.startswith("spec.steps[1].podOverrides.nodeSelecter: is not a field here")
+    assert said.startswith("spec.steps[1].podOverrides.nodeSelecter: unknown field")
     assert stage.cache.job(job.uid) == job
     experiment = copy.deepcopy(stage.stored)
     experiment["spec"]["suspend"] = True

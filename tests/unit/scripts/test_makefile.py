@@ -40,7 +40,7 @@ def test_no_target_is_taken_for_a_file() -> None:
 def test_pages_name_targets_that_exist() -> None:
     named = {
         (page.name, target)
-        for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md")
+        for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md")
         for target in re.findall(r"(?:`|^|&& |\()make (?:-s )?([a-z][\w-]*)", page.read_text("utf-8"), re.MULTILINE)
     }
     assert {target for _, target in named} >= {"test", "e2e", "help", "dev-cluster"}

@@ -1,4 +1,4 @@
-"""The reasons in docs/operations.md: what to do about each is what the operator's table says."""
+"""Advice in docs/reference/reasons.md: it is the operator's own."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from scripts.reasons_table import PAGE, advice, with_advice
 
 from maskrcnn_operator.api.reasons import WHAT_TO_DO, Reason
 
-TABLE = """## Reasons
+TABLE = """## Steps that ended
 
-| Reason | Means | Do |
+| Reason | Meaning | What to do |
 |---|---|---|
 | `Error` | Any other `exit` code. | Guess. |
-
-## Rights
-
-| `Error` | of a | table below |
+| `Completed` | It has succeeded. | |
 """
 
 
@@ -27,10 +24,11 @@ def test_page_has_the_advice_of_the_table() -> None:
 
 
 def test_last_cell_of_a_reason_is_replaced_and_nothing_else() -> None:
-    assert with_advice(TABLE) == TABLE.replace("Guess.", WHAT_TO_DO[Reason.ERROR])
+    done, completed = WHAT_TO_DO[Reason.ERROR], WHAT_TO_DO[Reason.COMPLETED]
+    assert with_advice(TABLE) == TABLE.replace("Guess.", done).replace("succeeded. | |", f"succeeded. | {completed} |")
 
 
-def test_row_of_a_word_that_is_no_reason_is_refused() -> None:
+def test_row_of_an_unknown_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="Errors"):
         with_advice(TABLE.replace("`Error`", "`Errors`"))
 
@@ -39,9 +37,9 @@ def test_row_of_a_word_that_is_no_reason_is_refused() -> None:
     ("reason", "part"),
     [
         (Reason.SUSPENDED, "Set `spec.suspend` to false"),
-        (Reason.WAITING_FOR_TURN, "or `--jobs` locally"),
+        (Reason.WAITING_FOR_TURN, "or `--jobs` on a single"),
         (Reason.CRASH_LOOP_BACK_OFF, "(`kubectl logs POD -c CONTAINER`)"),
-        (Reason.IMAGE_PULL_BACK_OFF, "or give `podOverrides.imagePullSecrets`: the"),
+        (Reason.IMAGE_PULL_BACK_OFF, "or set `podOverrides.imagePullSecrets`; the"),
     ],
 )
 def test_fields_options_and_commands_are_set_as_code(reason: Reason, part: str) -> None:

@@ -1,10 +1,22 @@
-"""The page docs/states.md: chosen lines of kubectl's output, and stable values for those that vary."""
+"""The page docs/reference/states.md: chosen lines of kubectl's output, and stable values for those that vary."""
 
 from __future__ import annotations
 
 import pytest
 from scripts.experiment_states import PAGE, STATES, play_of
-from scripts.states_page import AGE, Capture, chosen, condition_row, events, explained, items, masked, page, section
+from scripts.states_page import (
+    AGE,
+    RUN_BY,
+    Capture,
+    chosen,
+    condition_row,
+    events,
+    explained,
+    items,
+    masked,
+    page,
+    section,
+)
 from tests.apiserver.plays import PodFacts
 
 UID = "3f1c2a9e-5b7d-4c1e-9f00-aa12bb34cc56"
@@ -135,10 +147,10 @@ def test_row_of_conditions_has_a_dash_for_an_absent_one() -> None:
 
 def test_section_has_the_commands_and_a_stable_age() -> None:
     lines = list(section(capture()))
-    assert lines[:5] == ["## Backing off", "", "It waits.", "", "```"]
-    assert lines[5] == "$ kubectl get maskrcnnexperiments shapes"
-    assert lines[7].split() == ["shapes", "Waiting", AGE]
-    assert lines[8] == "$ kubectl describe maskrcnnexperiment shapes"
+    assert lines[:6] == ["## Backing off", "", "It waits.", "", RUN_BY, "```console"]
+    assert lines[6] == "$ kubectl get maskrcnnexperiments shapes"
+    assert lines[8].split() == ["shapes", "Waiting", AGE]
+    assert lines[9] == "$ kubectl describe maskrcnnexperiment shapes"
     assert lines[-2:] == ["```", ""]
 
 

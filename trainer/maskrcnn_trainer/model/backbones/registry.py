@@ -6,7 +6,7 @@ To add a backbone:
    Keras inside ``build`` only: the module is also read where TensorFlow is not installed.
 2. Add an instance for each arch to `BACKBONES`.
 3. Add its arch and its depths to the Literals ``arch`` and ``nlayers`` in ``spec/maskrcnn_config.py``, and run
-   ``make manifests``: the CRD and docs/api.md follow.
+   ``make manifests``: the CRD and docs/reference/resource.md follow.
 4. A type of layer that the network did not have needs a rule in each of ``pruning/groups.py`` (which channels go
    together), ``pruning/flops.py`` (what a call costs) and ``export/dense.py`` (its ONNX nodes). A layer without a rule
    is refused by name. A layer with variables is made by a method of `BackboneLayers`.

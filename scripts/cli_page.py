@@ -1,0 +1,133 @@
+"""Reference of the command lines, docs/reference/cli.md, from the parsers of both programs.
+
+python scripts/cli_page.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+from maskrcnn_operator.cli import build_parser as operator_parser
+from maskrcnn_trainer.cli import build_parser as trainer_parser
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "cli.md"
+USAGE_WIDTH = "100"
+LINE = 120
+
+INTRODUCTION = """# Command line
+
+<!-- Generated: python scripts/cli_page.py -->
+
+`maskrcnn` runs one task. It reads long flags with `-` and with `_` (`--use-amp` is `--use_amp`). `maskrcnn-operator`
+runs whole experiments. Abbreviated flags are not guessed, and invalid arguments exit with [64](exit-codes.md).
+[Differences from TAO Toolkit](from-tao.md) also lists the flags that are read and ignored. To print the help:
+
+<!-- run: here -->
+```bash
+maskrcnn train --help
+maskrcnn-operator run --help
+```
+"""
+
+COMPUTED = {"lease_namespace": "the pod's namespace"}
+"""Defaults that depend on where the command runs, by argument."""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    parts = [INTRODUCTION]
+    with mock.patch.dict(os.environ, COLUMNS=USAGE_WIDTH):
+        for parser in (trainer_parser(), operator_parser()):
+            parts += [section(command) for command in commands(parser)]
+    return "\n".join(parts)
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers of all commands below a parser, without aliases, in the order of its help."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    if not below:
+        yield parser
+    for action in below:
+        for child in dict.fromkeys(action.choices.values()):
+            yield from commands(child)
+
+
+def section(parser: argparse.ArgumentParser) -> str:
+    """Return the section of a command: its description, usage, and a table of arguments."""
+    rows = [row(action) for action in parser._actions if is_shown(action)]  # noqa: SLF001
+    table = "\n".join(["| Argument | Default | Description |", "|---|---|---|", *rows])
+    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("\n       ", "\n")
+    return f"## {parser.prog}\n\n{description(parser)}```text\n{usage}\n```\n\n{table}\n"
+
+
+def is_shown(action: argparse.Action) -> bool:
+    """Return whether the table has an argument: not those that are read and ignored, and not ``--help``."""
+    return action.help != argparse.SUPPRESS and "--help" not in action.option_strings
+
+
+def description(parser: argparse.ArgumentParser) -> str:
+    """Return a command's description as a paragraph; empty if it has none."""
+    text = textwrap.fill(escaped(" ".join((parser.description or "").split())), LINE, break_on_hyphens=False)
+    return f"{text}\n\n" if text else ""
+
+
+def row(action: argparse.Action) -> str:
+    """Return the row of one argument."""
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    value = value_of(action)
+    argument = " ".join(filter(None, (names, f"`{value}`" if value else ""))) + (
+        " (required)" if is_required(action) else ""
+    )
+    text = escaped(" ".join((action.help or "").split()).replace("%(default)s", str(action.default)).replace("%%", "%"))
+    return f"| {argument} | {default(action)} | {text} |"
+
+
+def is_required(action: argparse.Action) -> bool:
+    """Return whether a flag must be given; the usage shows it for positional arguments."""
+    return action.required and bool(action.option_strings)
+
+
+def value_of(action: argparse.Action) -> str:
+    """Return an argument's value as the usage shows it; empty for a switch."""
+    if action.nargs == 0:
+        return ""
+    if action.choices:
+        return "{" + ",".join(map(str, action.choices)) + "}"
+    names = action.metavar or action.dest.upper()
+    name = " ".join(names) if isinstance(names, tuple) else names
+    return f"{name} ..." if action.nargs in ("+", "*") else name
+
+
+def default(action: argparse.Action) -> str:
+    """Return the default as code; empty for none, for an empty list, and for a switch."""
+    if action.dest in COMPUTED:
+        return COMPUTED[action.dest]
+    shown = action.default not in (None, True, False, argparse.SUPPRESS, [], (), "")
+    return f"`{action.default}`" if shown else ""
+
+
+def escaped(text: str) -> str:
+    """Return a text for a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or with ``--check`` return 1 if it is out of date."""
+    made = page()
+    if arguments == ["--check"]:
+        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == made
+        if not current:
+            sys.stderr.write(f"{PAGE} differs from the parsers: run `make manifests`\n")
+        return int(not current)
+    PAGE.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+r"""Reference of the files that tasks write, docs/reference/files.md, from the trainer's table of tasks.
+
+The table has regular expressions. The page shows them with words for what varies: ``model\.step-\d+\.tlt`` is
+``model.step-N.tlt``.
+
+python scripts/files_page.py [--check]
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from maskrcnn_trainer.results.ours import LOG_FILES
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.spec.task_table import TASKS, TaskEntry
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "files.md"
+
+_WORDS = (
+    (r"(?:[^/.][^/]*/)*[^/.][^/]*", "IMAGE"),
+    (r"[^/.][^/]*", "TAG"),
+    (r"[^/]+", "..."),
+    (r"\d{5}", "NNNNN"),
+    (r"\d+", "N"),
+)
+"""Parts of the table's regular expressions, and what the page shows in their place; longer parts first."""
+_PICTURES = re.compile(r"\(\?i:[\w|]+\)")
+_OPTIONAL = re.compile(r"\(\?:([^()|]+)\)\?")
+_CHOICE = re.compile(r"\(\?:([^()]+\|[^()]+)\)")
+
+MEANINGS = {
+    RUN_FILE: "The one run that may write here: its token and its fingerprint. A pod with an older token is refused.",
+    RESULT_FILE: "Result of the finished task: metrics, and artifacts with their sizes and SHA-256.",
+    STATUS_FILE: "Progress, as TAO writes it: one JSON object a line.",
+    TERMINATION_FILE: "What a pod has as its termination message; only if the step runs without a cluster.",
+    "logs/attempt-N[.node-N].log[.1]": "Log of each node in each attempt; at most 16 MiB for a node, ten attempts.",
+    "logs/attempt-N.spec.yaml": "Specification that the attempt was started with.",
+    "logs/tensorboard/events.out.tfevents....": "Losses, learning rate, throughput, and metrics for TensorBoard.",
+    "TAG-NNNNN-of-NNNNN.tfrecord": "Examples as TFRecords, in shards.",
+    "TAG_warnings.json": "Objects and images that were left out or corrected.",
+    "model.step-N.tlt": "Checkpoints. The newest `keepCheckpoints` and the best one are kept.",
+    "evaluations.json": "Metrics by step, with the SHA-256 of the checkpoint and the identity of the validation data.",
+    ".train.lock": "Lock of the training that writes here.",
+    "metrics.json": "COCO metrics.",
+    "detections.json": "Detections in COCO format.",
+    "detections.png": "Picture of detections; written by the demo of an earlier release.",
+    "model.tlt": "Pruned model. It must be trained before it is used.",
+    "images_annotated/IMAGE.EXT": "Images with boxes, masks, and names drawn.",
+    "labels/IMAGE.json": "Detections of one image.",
+    "predictions.json": "Detections of all images in COCO format; pycocotools loads it.",
+    "model.onnx or model.etlt": "Exported model: ONNX; encrypted if a key is set (`maskrcnn decrypt` decrypts it).",
+    "cal.bin": "Calibration cache of INT8, in TensorRT's format.",
+    "model.engine[.json]": "TensorRT engine, and a JSON file with classes, image size, and normalization.",
+    "nvinfer_config.txt": "Configuration for DeepStream.",
+    "labels.txt": "Names of the classes for DeepStream, one a line, from `BG` on.",
+}
+"""Meaning of each file, by its name as the page shows it."""
+
+INTRODUCTION = """# Files
+
+<!-- Generated: python scripts/files_page.py -->
+
+A step writes its results to `<experiment>/<step>/` in the workspace; a task on the command line writes to its results
+directory. In the names below `N` is a number, `TAG` the name of a converted data set, `IMAGE` the path of an image in
+its directory, and brackets enclose optional parts. Checkpoints and results are written atomically: under a temporary
+name (`.<name>.<pid>.partial`), then renamed.
+
+Other files in these directories are yours, and are never moved or deleted: see
+[the workspace](../how-to/workspace.md). [Differences from TAO Toolkit](from-tao.md#files) compares the formats.
+"""
+
+
+def readable(pattern: str) -> str:
+    """Return a regular expression of the table as a name that a reader understands."""
+    text = _PICTURES.sub("EXT", pattern)
+    for part, word in _WORDS:
+        text = text.replace(part, word)
+    text = _CHOICE.sub(lambda choice: choice[1].replace("|", " or "), _OPTIONAL.sub(r"[\1]", text))
+    return text.replace("\\", "")
+
+
+def table(names: Iterable[str]) -> str:
+    """Return a table of files.
+
+    Raises:
+        ValueError: a file has no meaning in ``MEANINGS``.
+    """
+    lines = ["| File | Content |", "|---|---|"]
+    for name in names:
+        if name not in MEANINGS:
+            raise ValueError(f"scripts/files_page.py: MEANINGS has no entry for {name!r}; add what the file holds")
+        shown = " or ".join(f"`{one}`" for one in name.split(" or "))
+        lines.append(f"| {shown} | {MEANINGS[name]} |")
+    return "\n".join(lines)
+
+
+def of_task(entry: TaskEntry) -> list[str]:
+    """Return the names of the files that a task writes, as the page shows them."""
+    return [readable(pattern) for pattern in (*entry.files, *map(re.escape, entry.locks))]
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    parts = [INTRODUCTION, "## Each task", "", table((RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE)), ""]
+    parts += ["## Logs", "", table(map(readable, LOG_FILES)), ""]
+    for name, entry in TASKS.items():
+        parts += [f"## {name.command}", "", table(of_task(entry)), ""]
+    return "\n".join(parts)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or with ``--check`` return 1 if it is out of date."""
+    made = page()
+    if arguments == ["--check"]:
+        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == made
+        if not current:
+            sys.stderr.write(f"{PAGE} differs from the table of tasks: run `make manifests`\n")
+        return int(not current)
+    PAGE.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""Reference of the files that tasks write: it is up to date, and names files in words."""
+
+from __future__ import annotations
+
+import pytest
+from scripts.files_page import MEANINGS, PAGE, main, of_task, page, readable, table
+
+from maskrcnn_trainer.results.ours import LOG_FILES
+from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, STATUS_FILE, TERMINATION_FILE
+from maskrcnn_trainer.spec.task_table import TASKS
+
+
+def test_committed_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make manifests`"
+    assert main(["--check"]) == 0
+
+
+def test_stale_page_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("scripts.files_page.page", lambda: "another")
+    assert main(["--check"]) == 1
+    assert "make manifests" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        (r"model\.step-\d+\.tlt", "model.step-N.tlt"),
+        (r"[^/.][^/]*-\d{5}-of-\d{5}\.tfrecord", "TAG-NNNNN-of-NNNNN.tfrecord"),
+        (r"images/(?:[^/.][^/]*/)*[^/.][^/]*\.(?i:jpg|png)", "images/IMAGE.EXT"),
+        (r"(?:model\.onnx|model\.etlt)", "model.onnx or model.etlt"),
+        (r"model\.engine(?:\.json)?", "model.engine[.json]"),
+    ],
+)
+def test_pattern_becomes_a_name_that_is_readable(pattern: str, name: str) -> None:
+    assert readable(pattern) == name
+
+
+def test_each_meaning_is_of_a_file() -> None:
+    of_tasks = {name for entry in TASKS.values() for name in of_task(entry)}
+    logs = {readable(pattern) for pattern in LOG_FILES}
+    assert of_tasks | logs | {RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE} == set(MEANINGS)
+
+
+def test_file_without_a_meaning_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"MEANINGS has no entry for 'model\.new'"):
+        table(["model.new"])
