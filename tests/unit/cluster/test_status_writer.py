@@ -65,7 +65,7 @@ class Stage:
             server,  # type: ignore[arg-type]
             self.cache,
             fence=self._fence,
-            tell=lambda regarding, event: self.events.append((regarding, event)),
+            record_event=lambda regarding, event: self.events.append((regarding, event)),
         )
         self.cache.put(EXPERIMENTS, server.add(EXPERIMENTS, "ns", experiment))
 
@@ -320,7 +320,7 @@ async def test_status_is_accepted_whatever_other_controllers_have_filled_the_lis
     [(regarding, event)] = stage.events
     assert regarding[:3] == ("ns", "nuclei", "exp-1")
     assert (event.type, event.reason) == ("Warning", "ConditionsRemoved")
-    assert event.message.endswith(f"removed those of other writers: {', '.join(kinds[11:])}")
+    assert event.message.endswith(f"removed conditions of other writers: {', '.join(kinds[11:])}")
 
 
 async def test_foreign_conditions_that_leave_room_stay_when_a_status_is_refused(stage: Stage) -> None:

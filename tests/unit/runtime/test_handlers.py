@@ -102,4 +102,4 @@ def test_unreadable_last_state_does_not_keep_a_deleted_object(ears: Ears, monkey
 def test_skipped_event_is_logged(ears: Ears, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         ears.handle(PODS, {"type": "ADDED", "object": {}})
-    assert "An event of pods has no object with a uid and is skipped" in caplog.text
+    assert "Skipped a watch event of pods: it has no object with a uid" in caplog.text

@@ -152,7 +152,7 @@ async def test_a_task_that_fails_ends_the_replica(
     assert await asyncio.wait_for(running, SECONDS) == 1
     assert server.holder == ("" if role == "leader" else OTHER)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == f"The task {name} failed: ZeroDivisionError: killed by the test"
+    assert record.getMessage() == f"The task {name} failed: ZeroDivisionError: killed by the test; this replica stops"
     assert record.exc_info
 
 
@@ -162,10 +162,10 @@ async def test_a_worker_that_ends_ends_the_replica(caplog: pytest.LogCaptureFixt
     worker.cancel()
     assert await asyncio.wait_for(running, SECONDS) == 1
     assert server.holder == ""
-    assert "The task worker 3 was cancelled" in caplog.text
+    assert "The task worker 3 was canceled" in caplog.text
 
 
-@pytest.mark.parametrize("end", ["returned", "failed: ZeroDivisionError: killed by the test", "was cancelled"])
+@pytest.mark.parametrize("end", ["returned", "failed: ZeroDivisionError: killed by the test", "was canceled"])
 @pytest.mark.parametrize("part", ["_accept", "_open_in_turn"])
 @pytest.mark.parametrize("role", ["leader", "standby"])
 async def test_report_endpoint_that_loses_a_task_ends_the_replica(
@@ -181,7 +181,7 @@ async def test_report_endpoint_that_loses_a_task_ends_the_replica(
 
     async def work(*_: Any) -> None:
         await lost.wait()
-        if end == "was cancelled":
+        if end == "was canceled":
             raise asyncio.CancelledError
         if end != "returned":
             raise ZeroDivisionError("killed by the test")
@@ -192,7 +192,7 @@ async def test_report_endpoint_that_loses_a_task_ends_the_replica(
     assert await asyncio.wait_for(running, SECONDS) == 1
     name = "accepting reports at 127.0.0.1" if part == "_accept" else "opening reports"
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == f"The task {name} {end}"
+    assert record.getMessage() == f"The task {name} {end}; this replica stops"
 
 
 async def test_stop_before_the_first_list_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server) -> None:
@@ -369,5 +369,5 @@ async def test_unreadable_claim_is_counted_and_logged_and_its_experiment_waits(
     lines = [record.getMessage() for record in caplog.records if "can't be read" in record.getMessage()]
     assert lines == [
         f"persistentvolumeclaims ns/{claim} can't be read and is skipped: "
-        "ValueError: spec.accessModes isn't a list of texts"
+        "ValueError: spec.accessModes isn't a list of strings"
     ]

@@ -88,7 +88,7 @@ async def test_forbidden_namespace_keeps_no_other_from_being_listed(
     assert bench.cache.last_listed is not None
     assert bench.keys == [Key("team-a", "e")]
     assert (listed("team-a"), listed("team-z")) == (1, 0)
-    assert "The namespace team-z cannot be listed and is retried: 403 Forbidden" in caplog.text
+    assert "The namespace team-z cannot be listed, retrying: 403 Forbidden" in caplog.text
 
 
 async def test_forbidden_namespace_is_retried_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -292,7 +292,7 @@ async def test_namespace_that_is_no_longer_listed_ends_the_task() -> None:
     await asyncio.sleep(0)
     [one] = [found for found in asyncio.all_tasks() if found.get_name() == "relisting team-z"]
     one.cancel()
-    with pytest.raises(EndedEarly, match="The task relisting team-z was cancelled"):
+    with pytest.raises(EndedEarly, match="The task relisting team-z was canceled"):
         await asyncio.wait_for(task, 10)
 
 

@@ -138,7 +138,7 @@ async def test_repeated_problem_is_logged_once(caplog: pytest.LogCaptureFixture)
     down = refusal(errors.APIServerError, 503)
     await Script([down], [down], [refusal(errors.APIServerError, 500)], [event("ADDED", 105), down]).play()
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [line.getMessage().count("The watch of pods in ns ended") for line in lines] == [1, 1, 1]
+    assert [line.getMessage().count("Watch of pods in ns ended") for line in lines] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("hostile", [None, 5, [], {}, {"type": "ADDED"}, {"type": "ADDED", "object": 1}])
@@ -202,7 +202,7 @@ async def test_watch_that_is_cancelled_ends_all_of_them() -> None:
             await asyncio.sleep(0.001)
     [one] = [found for found in asyncio.all_tasks() if found.get_name() == "watch of pods in team-z"]
     one.cancel()
-    with pytest.raises(EndedEarly, match="The task watch of pods in team-z was cancelled"):
+    with pytest.raises(EndedEarly, match="The task watch of pods in team-z was canceled"):
         await asyncio.wait_for(task, 10)
     assert not [found for found in asyncio.all_tasks() if found.get_name().startswith("watch of")]
 
