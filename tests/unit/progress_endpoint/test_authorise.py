@@ -127,7 +127,7 @@ def test_a_report_that_contradicts_its_pod(cluster: Any, report: Report, field: 
     found = decide(cluster, report=report)
     assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (403, "NotYours")
-    assert found.message.startswith(f"{field}: the report says ")
+    assert found.message.startswith(f"{field}: the report has ")
 
 
 def test_an_image_of_an_older_release_names_the_fingerprint_that_it_knows(cluster: Any) -> None:

@@ -116,7 +116,7 @@ def test_an_authority_is_renewed_with_its_key_long_before_it_ends() -> None:
 def test_a_key_of_another_authority_is_told() -> None:
     one, other = new_authority(NOW), new_authority(NOW)
     assert read_authority(one.certificate_pem.encode(), one.key_pem.encode()).key_pem == one.key_pem
-    with pytest.raises(CertificateError, match="not that of the certificate"):
+    with pytest.raises(CertificateError, match="doesn't belong to the certificate"):
         read_authority(one.certificate_pem.encode(), other.key_pem.encode())
 
 
@@ -244,7 +244,7 @@ async def test_the_keeper_goes_on_while_the_api_server_is_away(time: Any, caplog
     for _ in range(3):
         await time.advance(60)
     assert secrets.calls.count("get") == 6
-    assert len([line for line in caplog.records if "could not be checked" in line.message]) == 1
+    assert len([line for line in caplog.records if "Could not renew the certificate" in line.message]) == 1
     secrets.down = False
     await time.advance(60)
     await time.advance(60)

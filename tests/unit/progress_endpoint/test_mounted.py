@@ -128,12 +128,12 @@ async def test_a_self_signed_certificate_is_warned_of(tmp_path: Path, caplog: py
         await mounted.refresh()
         await mounted.refresh()
     (record,) = caplog.records
-    assert "is no certificate authority" in record.getMessage()
+    assert "isn't a certificate authority" in record.getMessage()
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", "caf\u00e9".encode()])
 async def test_an_authority_that_is_no_certificate_is_refused(tmp_path: Path, content: bytes) -> None:
     mount(tmp_path)
     (tmp_path / "ca.crt").write_bytes(content)
-    with pytest.raises(CertificateError, match=r"--report-certificate .*: ca\.crt holds no PEM certificate"):
+    with pytest.raises(CertificateError, match=r"--report-certificate .*: ca\.crt holds an invalid PEM certificate"):
         await MountedCertificate(tmp_path).refresh()

@@ -176,7 +176,7 @@ async def test_a_write_that_fails_is_given_up_and_said_once(
     for step in range(3):
         writer.offer(GRANT, record(step))
         await time.advance(30)
-    assert len([line for line in caplog.records if "could not be written" in line.message]) == 1
+    assert len([line for line in caplog.records if "Could not write the progress" in line.message]) == 1
     api.error = None
     writer.offer(GRANT, record(9))
     await time.settle()
@@ -315,7 +315,7 @@ async def test_failures_are_logged_again_after_a_success(
     for step, api.error in enumerate([down, down, None, down]):
         writer.offer(GRANT, record(step))
         await time.advance(30)
-    assert len([line for line in caplog.records if "could not be written" in line.message]) == 2
+    assert len([line for line in caplog.records if "Could not write the progress" in line.message]) == 2
 
 
 async def test_last_write_of_a_clock_that_is_ahead_delays_no_longer_than_the_interval(
@@ -339,7 +339,7 @@ async def test_bug_in_a_write_is_logged_and_the_next_report_is_written(
     api.error = RuntimeError("a bug")
     writer.offer(GRANT, record(1))
     await time.settle()
-    assert "Progress of lab/nuclei could not be written" in caplog.text
+    assert "Could not write the progress of experiment lab/nuclei" in caplog.text
     api.error = None
     writer.offer(GRANT, record(2))
     await time.settle()
