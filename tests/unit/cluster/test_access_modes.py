@@ -1,4 +1,4 @@
-"""Claims are read seldom, missing ones too, and once however many experiments ask."""
+"""Claims are read seldom, missing ones too, and once for any number of experiments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskrcnn_operator.cluster.resources import CLAIMS, Resource
 
 
 class Server(FakeServer):
-    """Counts its reads; ``gate`` holds their answers back."""
+    """Client that counts its reads; ``gate`` holds responses back."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Answers of 200 that aren't what was asked for: a page of a load balancer, a list without items, JSON too deep."""
+"""Successful responses with unexpected bodies: a page of a load balancer, a list without items, deeply nested JSON."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_a_refusal_that_is_nested_too_deep_is_an_error_all_the_same() -> None:
 
 
 class OneLease(Client):
-    """A client behind a load balancer, whose API server holds one Lease.
+    """Client behind a load balancer, with an API server that has one Lease.
 
     Attributes:
-        instead: answers to the next writes, in place of the API server's.
+        instead: responses to the next writes, in place of the API server's.
     """
 
     def __init__(self) -> None:

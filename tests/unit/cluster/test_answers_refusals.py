@@ -1,4 +1,4 @@
-"""Answers of the API server: which of them may pass, and which refuse an object for what it is."""
+"""Classification of error responses: which are temporary, and which reject an object for its content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of the API server: so many a second, reconciling before all else, each of the others within its share."""
+"""Rate limit of API calls: a total rate, priority of reconciliation, and a share for each other purpose."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RECONCILE, LIST, REVIEW = CallPurpose.RECONCILE, CallPurpose.LIST, CallPurpose.R
 PROGRESS, EVENT, DIAGNOSIS, URGENT = CallPurpose.PROGRESS, CallPurpose.EVENT, CallPurpose.DIAGNOSIS, CallPurpose.URGENT
 QPS, BURST = 40.0, 20
 SLOT = 1 / QPS + 1e-7
-"""A little late, since sums of floating-point seconds are not exact."""
+"""Slightly late, since sums of floating-point seconds are not exact."""
 
 
 class Calls:
-    """Callers of one budget, and the order in which they were let through."""
+    """Callers of one budget, and the order in which they were admitted."""
 
     def __init__(self, time: FakeTime, qps: float = QPS, burst: int = BURST) -> None:
         self.time = time
@@ -114,7 +114,7 @@ async def test_reconciling_takes_as_long_with_a_flood_of_reviews_as_without(time
     reviewed = len(calls.made)
     assert reviewed == 4
     calls.ask(RECONCILE, 100)
-    # alone, 100 calls take 80 slots after the burst of 20
+    # without reviews, 100 calls take 80 slots after the burst of 20
     await calls.pass_slots(80 + reviewed)
     assert Counter(calls.made) == {REVIEW: reviewed, RECONCILE: 100}
     for task in calls.tasks:
@@ -232,7 +232,7 @@ async def test_every_call_is_told_with_its_wait(time: FakeTime) -> None:
 
 
 class Told:
-    """A limit that holds nothing back and notes who asked."""
+    """Rate limiter without a limit that records the purposes of calls."""
 
     def __init__(self) -> None:
         self.purposes: list[CallPurpose] = []
@@ -246,7 +246,7 @@ class Told:
 
 
 class Answering(Client):
-    """A client whose server answers everything."""
+    """Client whose server responds to every call."""
 
     def __init__(self, limit: Told) -> None:
         super().__init__(Mock(), limit=limit)

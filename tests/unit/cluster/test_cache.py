@@ -1,4 +1,4 @@
-"""What is known of the cluster when it is told in no order, twice, or not at all."""
+"""Cache with objects that arrive out of order, twice, or not at all."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_pod_that_had_ended_stays_as_long_as_its_job() -> None:
     assert cache.drop(PODS, "p0") == KEY
     assert cache.drop(PODS, "p1") == KEY
     assert [found.uid for found in cache.pods_of("ns", "nuclei")] == ["p0"]
-    # told again by a list that lacks it: no news
+    # a list without it reports the same again: no change
     assert cache.retain(PODS, None, set(), 50) == set()
     cache.drop(JOBS, "j1")
     assert cache.pods_of("ns", "nuclei") == []
@@ -215,7 +215,7 @@ def test_cache_lacks_what_is_newer_and_nothing_that_is_gone() -> None:
 
 
 class LeftOut(list[tuple[str, str, str, str]]):
-    """What a cache left out: kind, namespace, name and the error's type."""
+    """Callback that records skipped objects: kind, namespace, name, and type of the error."""
 
     def __call__(self, resource: Resource, namespace: str, name: str, error: Exception) -> None:
         self.append((resource.plural, namespace, name, type(error).__name__))
@@ -381,7 +381,7 @@ def test_answer_to_a_write_of_progress_is_news_only_where_it_shows_an_edit(exper
     assert cache.put_progress({**at(experiment_object, 2), "status": {"progress": progress}}) is None
     edited = at(experiment_object, 3, generation=2)
     assert cache.put_progress(edited) == KEY
-    # the watch tells of the edit when it is known already
+    # the watch delivers the edit when it is known already
     assert cache.put(EXPERIMENTS, edited) is None
     deleted = at(experiment_object, 4, generation=2, deletionTimestamp="2026-11-22T12:00:00Z")
     assert cache.put_progress(deleted) == KEY
@@ -395,7 +395,7 @@ def test_an_object_whose_label_went_and_came_back_is_known_again() -> None:
     assert cache.put(PODS, pod("p0", 10, "j1", "Running")) is None
     assert cache.lacks(PODS, "p0", 11)
     assert cache.put(PODS, pod("p0", 11, "j1", "Running")) == KEY
-    # told late, of a state before that
+    # a late event about an earlier state
     assert cache.drop(PODS, "p0", 10) is None
     assert cache.pod("p0") is not None
 

@@ -1,4 +1,4 @@
-"""The client's calls on the wire, against a server that records them and answers as it is told."""
+"""HTTP requests of the client, against a server that records them and sends given responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ANY_OBJECT = {"metadata": {"name": "x", "uid": "u", "resourceVersion": "1"}}
 
 @dataclass
 class Call:
-    """A request as it arrived."""
+    """Request that a server received."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Call:
 
 @dataclass
 class Wire:
-    """An API server's place: ``answers`` are given in turn, then empty objects."""
+    """Server that sends ``answers`` in turn, then empty objects."""
 
     calls: list[Call] = field(default_factory=list)
     answers: list[web.Response] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Wire:
 
     @property
     def body(self) -> Any:
-        """The body of the one call."""
+        """The body of the only call."""
         [call] = self.calls
         return call.body
 
@@ -85,7 +85,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def elsewhere() -> AsyncIterator[Wire]:
-    """Another host."""
+    """URL of another host."""
     found = Wire()
     server = await serving(found)
     yield found
@@ -93,7 +93,7 @@ async def elsewhere() -> AsyncIterator[Wire]:
 
 
 class Limit:
-    """Notes the purpose of each call, and for how long it was told to hold calls back."""
+    """Rate limiter that records the purpose of each call and the requested waits."""
 
     def __init__(self) -> None:
         self.purposes: list[CallPurpose] = []
@@ -239,7 +239,7 @@ async def test_credentials_of_a_netrc_file_are_not_sent(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     client = Client(connect(Configuration(host=wire.url)))
     await client.get(JOBS, "ns", "job")

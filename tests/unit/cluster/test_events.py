@@ -1,4 +1,4 @@
-"""Events: posted after the fact, repeats counted, floods cut."""
+"""Events: posted after the status, repeats counted, floods limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identity of objects, whatever their metadata holds."""
+"""Identity of objects with any metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who holds the Lease, and how it changes hands."""
+"""Leader election: the holder of the Lease, and its change."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_the_first_takes_it_and_the_second_waits(server: FakeServer) -> No
 
 
 async def test_lease_is_taken_and_kept_on_an_api_server_that_is_slow(server: FakeServer) -> None:
-    """Two calls take longer than one may."""
+    """Two calls together take longer than the limit of one."""
     get, replace = server.get, server.replace
 
     async def slow_get(*arguments: Any, **options: Any) -> Any:
@@ -198,7 +198,7 @@ async def test_replica_that_does_not_hold_the_lease_releases_nothing(server: Fak
 async def test_lease_is_held_from_before_the_call_that_took_it(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    """Another replica counts from the moment at which the API server has written it, which may be the call's first."""
+    """Another replica counts from the moment of the write on the API server, which may be the start of the call."""
     now = 0.0
     monkeypatch.setattr("maskrcnn_operator.cluster.lease.time", SimpleNamespace(monotonic=lambda: now))
     call = getattr(server, verb)

@@ -1,4 +1,4 @@
-"""Full lists, and what is made of answers."""
+"""Full lists, and errors made from responses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def job_of(name: str) -> dict[str, Any]:
 
 
 async def listed(server: FakeServer, cache: Cache, namespace: str | None = None, *, compare: bool = False) -> set[Key]:
-    """List a namespace; return the keys that have changed."""
+    """List a namespace; return the keys that changed."""
     changed: set[Key] = set()
     await list_namespace(server, cache, namespace, changed, compare=compare)  # type: ignore[arg-type]
     return changed
@@ -64,7 +64,7 @@ async def test_expired_pages_start_the_list_again(
 async def test_failed_list_of_pods_leaves_experiments_unknown(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
-    """An experiment whose pods are not known must not be reconciled: it would be taken for one that has none."""
+    """An experiment whose pods are unknown must not be reconciled, since it would seem to have none."""
     cache = Cache()
     server.add(EXPERIMENTS, "ns", experiment_object)
     server.fail["list", "pods"] = [ApiError(500, "InternalError", "no")]
@@ -135,7 +135,7 @@ async def test_object_deleted_during_a_comparison_is_skipped(
 async def test_undecodable_experiment_is_known_with_its_problem(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
-    """Its status would otherwise never say what is wrong."""
+    """Otherwise, its status would never report the problem."""
     unreadable: list[tuple[str, str, str]] = []
     cache = Cache(lambda resource, namespace, name, error: unreadable.append((resource.plural, namespace, name)))
     partial: dict[str, Any] = {
@@ -152,7 +152,7 @@ async def test_undecodable_experiment_is_known_with_its_problem(
     assert [problem.reason for problem in entry.problems] == ["InvalidSpec"]
     assert entry.raw is not None
     assert "annotations" not in entry.raw["metadata"]
-    # a write of its status makes a new version, which must not lead to another write
+    # a write of its status makes a new version, which must not cause another write
     server.add(EXPERIMENTS, "ns", {**partial, "metadata": {**partial["metadata"], "uid": entry.uid}})
     assert await listed(server, cache) == set()
     assert cache.experiment("ns", "fine") is not None
@@ -204,10 +204,10 @@ def test_paths() -> None:
     ("status", "kind"), [(404, NotFound), (409, Conflict), (410, Gone), (429, TooManyRequests), (500, ApiError)]
 )
 def test_an_answer_is_an_error_of_its_kind(status: int, kind: type[ApiError]) -> None:
-    error = _error_of(status, b'{"reason": "Word", "message": "said", "details": {"retryAfterSeconds": 3}}', None)
+    error = _error_of(status, b'{"reason": "Word", "message": "text", "details": {"retryAfterSeconds": 3}}', None)
     assert type(error) is kind
-    assert (error.status, error.reason, error.message, error.retry_after) == (status, "Word", "said", 3)
-    assert str(error) == f"{status} Word: said"
+    assert (error.status, error.reason, error.message, error.retry_after) == (status, "Word", "text", 3)
+    assert str(error) == f"{status} Word: text"
 
 
 def test_an_answer_that_is_no_json_is_an_error_all_the_same() -> None:

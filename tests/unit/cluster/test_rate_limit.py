@@ -1,4 +1,4 @@
-"""Token buckets: a burst, then one call an interval, for each key."""
+"""Token buckets: a burst, then one call per interval, for each key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from maskrcnn_operator.cluster.rate_limit import RateLimit, TokenBucket
 
 
 class Time:
-    """Seconds that a test moves."""
+    """Clock that a test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

@@ -1,4 +1,4 @@
-"""One call for all who ask for the same key at the same time."""
+"""One call for all callers with the same key at the same time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskrcnn_operator.cluster.single_flight import SingleFlight
 
 
 class Source:
-    """Counts its calls; each waits for ``gate``."""
+    """Source that counts its calls; each waits for ``gate``."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -1,4 +1,4 @@
-"""Conditions written alone: what stays as it is, and that nothing of them outlives the next accepted status."""
+"""Writes of conditions alone: they change nothing else, and the next accepted status removes them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ DONE = [condition("Succeeded", "True", "Succeeded"), condition("Ready", "True", 
 
 
 class Stage:
-    """A writer and an experiment that runs, with a condition of somebody else."""
+    """Writer, and a running experiment with a condition of another controller."""
 
     def __init__(self, server: FakeServer, experiment: Mapping[str, Any]) -> None:
         self.server, self.cache, self.leading = server, Cache(), True
@@ -84,7 +84,7 @@ class Stage:
         return found
 
     def flood(self, number: int, message: str = "") -> list[str]:
-        """Let another controller write conditions; return their types, the first first."""
+        """Let another controller write conditions; return their types, oldest first."""
         status = self.stored["status"]
         kinds = [f"Foreign{index:02}" for index in range(number)]
         added = [{**FOREIGN, "type": kind, "message": message} for kind in kinds]
@@ -184,7 +184,7 @@ async def test_next_accepted_status_ends_the_notice(stage: Stage, said: Notice, 
     metadata = await stage.apply(then)
     assert stage.conditions == {item["type"]: item for item in [*then, FOREIGN]}
     assert metadata["resourceVersion"] == stage.stored["metadata"]["resourceVersion"]
-    # its items have one owner again, so a later status can leave them out
+    # each condition has one owner again, so that a later status can leave it out
     await stage.apply(DONE)
     assert stage.conditions == {item["type"]: item for item in [*DONE, FOREIGN]}
 
@@ -196,7 +196,7 @@ async def test_accepted_status_without_a_notice_before_is_one_call(stage: Stage)
 
 async def test_condition_with_two_owners_is_released_when_it_keeps_a_status_from_being_accepted(stage: Stage) -> None:
     await stage.tell(REFUSED)
-    # accepted, and the replica ended before it could take the condition over
+    # the status was accepted, and the replica ended before it could take over the condition
     await stage.server.apply_status(
         "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
     )

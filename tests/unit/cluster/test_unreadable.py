@@ -1,4 +1,4 @@
-"""Experiments that cannot be read: what is written of them, and what isn't."""
+"""Status of experiments that cannot be read."""
 
 from __future__ import annotations
 

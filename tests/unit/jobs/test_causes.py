@@ -1,4 +1,4 @@
-"""Events as the cause of a wait: whose are read, when, and which of them is told."""
+"""Events as the cause of a wait: which are read, when, and which one is reported."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_other_events_of_a_job_are_not_told() -> None:
         ([event("FailedMapVolume", "no device", 50)], (Reason.FAILED_MOUNT, "no device")),
         ([event("FailedAttachVolume", "Multi-Attach", 50)], (Reason.FAILED_ATTACH_VOLUME, "Multi-Attach")),
         ([event("FailedCreatePodSandBox", "no network", 50)], (Reason.FAILED_CREATE_POD_SANDBOX, "no network")),
-        # newer ones count, but not one that says less
+        # newer events count, but not a newer one with less detail
         ([event("FailedAttachVolume", "a", 20), event("FailedMount", "b", 40)], (Reason.FAILED_MOUNT, "b")),
         (
             [
@@ -139,15 +139,15 @@ def test_other_events_of_a_job_are_not_told() -> None:
             ],
             (Reason.FAILED_MOUNT, "secret absent"),
         ),
-        # what is over is not told
+        # an obstacle that is over isn't reported
         ([event("FailedMount", "a", 20), event("Pulling", "Pulling image", 40, "Normal")], (None, "")),
         ([event("FailedScheduling", "0/3 nodes", 20), event("Scheduled", "", 30, "Normal")], (None, "")),
-        # a sandbox that fails is made again and again
+        # a failed sandbox is created again repeatedly
         (
             [event("FailedCreatePodSandBox", "a", 20), event("SandboxChanged", "made again", 40, "Normal")],
             (Reason.FAILED_CREATE_POD_SANDBOX, "a"),
         ),
-        # others are told in their own words
+        # events without a reason of ours are reported with their own reason and message
         (
             [event("FailedToRetrieveImagePullSecret", "no secret pull", 20)],
             (None, "FailedToRetrieveImagePullSecret: no secret pull"),

@@ -1,4 +1,4 @@
-"""What an installation gives to pods, and what an experiment's own wishes leave of it."""
+"""Defaults of an installation for pods, and their precedence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_an_experiment_asks_for_wins_field_by_field(make: Make) -> None:
 
 
 def security(make: Make, defaults: str, **overrides: Any) -> dict[str, Any]:
-    """Return what the pods' securityContext says of ids."""
+    """Return the ids in the pods' securityContext."""
 
     def change(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {"securityContext": overrides} if overrides else {}

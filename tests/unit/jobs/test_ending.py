@@ -1,4 +1,4 @@
-"""Whose error counts, what index 0 said, and whether an attempt was disrupted."""
+"""End of an attempt: the error that counts, the result of index 0, and disruption."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def pods(*ends: dict[str, Any]) -> tuple[Any, ...]:
         ([{"code": 1, "ended": 40}, {"code": 137, "ended": 60, "container_reason": "OOMKilled"}], 1, 137, False),
         ([{"code": 75, "ended": 50}, {"code": 2, "ended": 60}, {"code": 1, "ended": 70}], 1, 2, False),
         ([{"code": 75, "ended": 50}, {"code": 75, "ended": 40}], 1, 75, False),
-        # the other pods are deleted when the first has failed
+        # the other pods are deleted after the first failure
         ([{"code": 143, "ended": 60}, {"code": 1, "ended": 50}], 1, 1, False),
         ([{"code": 143, "ended": 60}, {"code": 75, "ended": 50}], 1, 75, False),
         ([{"code": 143, "ended": 60}, {"code": 75, "ended": 50}, {"code": 1, "ended": 70}], 2, 1, False),
         ([{"code": 143, "ended": 50}, {"code": 1, "ended": 50}], 1, 1, False),
-        # a drain: the first one stopped, the others lost a peer
+        # a drain: the first pod was stopped, the others lost a peer
         ([{"code": 75, "ended": 60}, {"code": 143, "ended": 50}], 1, 143, True),
         ([{"code": 75, "ended": 50}, {"code": 75, "ended": 60, "disrupted": True}], 0, 75, True),
-        # it was asked to stop and had to be killed
+        # the pod was stopped and had to be killed
         ([{"code": 137, "ended": 50, "deleted": 50}], 0, 143, True),
         ([{"code": 137, "ended": 50}], 0, 137, False),
         ([{"code": 137, "ended": 50, "deleted": 50, "container_reason": "OOMKilled"}], 0, 137, False),
-        # the kernel killed a child of the task: its exit code is 137, whatever the container left
+        # the kernel killed a child of the task: the exit code is 137, whatever the container's is
         ([{"code": 64, "ended": 40, "container_reason": "OOMKilled"}, {"code": 64, "ended": 60}], 1, 64, False),
-        # no container of it ever ran
+        # none of its containers ran
         ([{"pod_reason": ("UnexpectedAdmissionError", "no GPU")}], 0, None, False),
         ([{"code": 1, "ended": 90}, {"pod_reason": ("Evicted", "low on memory")}], 0, 1, False),
     ],
@@ -82,7 +82,7 @@ def test_the_error_of_index_0_is_told_in_its_own_words() -> None:
 
 
 def test_the_error_of_another_pod_is_told_with_where_it_was() -> None:
-    """Index 0 only says that it lost a peer, but it knows of the checkpoint."""
+    """Index 0 only reports that it lost a peer, but it knows the checkpoint."""
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
     log = "Traceback\n  somewhere\nValueError: broken"
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, {"code": 1, "said": log, "ended": 50}))
@@ -132,12 +132,12 @@ def test_the_last_word_of_a_replaced_pod() -> None:
 
 
 def test_failed_pod_that_says_it_is_done_has_not_succeeded() -> None:
-    """What a failed pod says may be the end of its log."""
+    """The message of a failed pod may be the end of its log."""
     assert not succeeded_all_the_same(pods({"code": 1, "said": said(0)}))
 
 
 def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
-    """Index 0 has said something, but the failure is of an index whose container never ran."""
+    """Index 0 reported a result, but the failure is of an index whose container never ran."""
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
     rejected = {"pod_reason": ("UnexpectedAdmissionError", "no GPU")}
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, rejected))

@@ -1,4 +1,4 @@
-"""What Kueue's events say of a Job that it has stopped."""
+"""Events by Kueue about a Job that it has stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Jobs and the Service of the nine-step experiment, whole, and what changes them."""
+"""Complete Jobs and the Service of the nine-step experiment, and the fields that change them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODELS = {"train", "prune", "retrain", "export"}
 
 
 def starts(experiment: MaskRCNNExperiment) -> dict[str, StartRun]:
-    """Every attempt of an experiment whose steps succeed one after the other."""
+    """Yield all attempts of an experiment whose steps succeed one after the other."""
     found: dict[str, StartRun] = {}
     runs: list[Run] = []
     for _ in range(20):
@@ -64,7 +64,7 @@ def the_job(experiment: MaskRCNNExperiment, step: str = "train", config: JobConf
 
 
 def test_the_nine_jobs_and_the_service(make: Make) -> None:
-    """Run with MASKRCNN_WRITE_GOLDEN=1 to write them anew, then read the difference."""
+    """Compare with the golden files; MASKRCNN_WRITE_GOLDEN=1 writes them again."""
     experiment = make()
     made = {f"{name}.yaml": job_manifest(experiment, start, CONFIG) for name, start in starts(experiment).items()}
     service = service_manifest(experiment, "train")
@@ -169,7 +169,7 @@ def test_pod_overrides(make: Make) -> None:
         "securityContext": {"runAsUser": 4711, "fsGroup": 0, "supplementalGroups": [7]},
         "gpuResource": "amd.com/gpu",
     }
-    # a worker group gets tolerations of its own
+    # the pods of a worker group get additional tolerations
     job = the_job(make(lambda spec: spec.update(podOverrides=overrides), lambda spec: spec["steps"][2].update(nodes=1)))
     spec, template = pod(job), job["spec"]["template"]
     for name in (
@@ -308,7 +308,7 @@ def test_the_users_image_wins(make: Make) -> None:
 
 @pytest.mark.parametrize("step", ["convert-train", "train"])
 def test_the_restricted_standard(make: Make, step: str) -> None:
-    """What Pod Security's restricted profile asks for, field by field."""
+    """Check the requirements of the restricted Pod Security Standard, field by field."""
     job = the_job(make(), step)
     spec, main = pod(job), container(job)
     assert spec["securityContext"]["runAsNonRoot"] is True

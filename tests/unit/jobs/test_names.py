@@ -1,4 +1,4 @@
-"""Names fit their limits and tell apart what must be told apart."""
+"""Names of objects: their lengths, and their uniqueness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts whose Job has had pods before: it was preempted and started again, or has replaced a disrupted pod."""
+"""Attempts whose Job had pods before, because it was preempted and restarted, or replaced a disrupted pod."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STOPPED = word(143, checkpointStep=40, error={"reason": "Stopped", "message": "s
 
 
 def preempted(index: int = 0, **fields: Any) -> dict[str, Any]:
-    """A pod of the first start, which a suspension has deleted."""
+    """Return a pod of the first start, which a suspension has deleted."""
     said = STOPPED if index == 0 else ""
     first = {"phase": "Failed", "code": 143, "ended": 500, "deleted": 620, "created": 1, "said": said}
     return pod_object(index=index, **({"name": f"first-{index}"} | first | fields))
 
 
 def again(index: int = 0, **fields: Any) -> dict[str, Any]:
-    """A pod of the second start, at 1000."""
+    """Return a pod of the second start, at 1000."""
     return pod_object(index=index, name=f"second-{index}", **({"created": 1000} | fields))
 
 
@@ -79,7 +79,7 @@ def test_only_pods_of_an_earlier_start_are_known_of_a_job_that_failed() -> None:
 
 
 def test_disruption_before_a_real_failure_decides_nothing() -> None:
-    """By a Job of an earlier release, which replaces a pod that is disrupted: its startTime stays."""
+    """A Job of an earlier release replaces a disrupted pod without changing its startTime."""
     drained = preempted(disrupted=True, pod_reason=("Evicted", "node drained"))
     failed = again(phase="Failed", code=1, ended=1100, said="Traceback\nKeyError: 'loss'")
     run = seen(job_object(start=1, failed=BACKOFF), drained, failed)
@@ -112,7 +112,7 @@ def test_disruption_of_the_newest_pod_is_told_though_the_clocks_differ(skew: flo
 
 @pytest.mark.parametrize("skew", [-8, -2, 0, 2, 8])
 def test_clocks_of_controller_and_api_server_may_differ_by_seconds(skew: float) -> None:
-    """A Job that is started again right after it was preempted; ``skew``: how far the API server's clock is ahead."""
+    """A preempted Job is restarted at once, and the API server's clock is ahead by ``skew``."""
     job = job_object(start=1000, nodes=2, failed=BACKOFF)
     old = [preempted(index, created=980 + skew, ended=990, deleted=1110) for index in (0, 1)]
     new = [again(0, created=1000 + skew), again(1, created=1000 + skew, phase="Failed", code=1, ended=1100)]

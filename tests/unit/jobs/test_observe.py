@@ -1,4 +1,4 @@
-"""Jobs with their pods as runs, one situation each."""
+"""Jobs and pods as runs, one situation per test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOON = at(10)
 
 
 class See:
-    """Looks at objects of an experiment."""
+    """Function that observes objects of an experiment."""
 
     def __init__(self, make: Make) -> None:
         self.experiment = make()
@@ -66,11 +66,11 @@ def test_a_run_knows_the_fingerprints_that_its_job_was_given(see: See, with_job:
 
 def test_a_job_whose_pods_all_run_runs(see: See) -> None:
     assert see.one(job_object(nodes=2), *worker_group()).state == "Running"
-    # two pods of one index are not the pods of two
+    # two pods of one index do not count as pods of two indexes
     assert see.one(job_object(nodes=2), pod_object(name="a"), pod_object(name="b")).state == "Starting"
-    # its node does not answer
+    # its node does not respond
     assert see.one(job_object(nodes=2), *worker_group(ready=False)).state == "Running"
-    # one has ended well before the other
+    # one pod has succeeded well before the other
     assert see.one(job_object(nodes=2), *worker_group(phase="Succeeded", code=0)).state == "Running"
 
 
@@ -114,14 +114,14 @@ def test_a_complete_job(see: See) -> None:
 
 
 def test_jobs_and_pods_are_watched_apart(see: See) -> None:
-    """The Job is seen to be complete before its pods are."""
+    """The Job is seen complete before its pods are."""
     late = see.all(job_object(complete=90), pod_object(), now=at(91))
     assert [run.state for run in late.runs] == ["Running"]
     unseen = see.all(job_object(complete=90), now=at(91))
     assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Running"], at(105))
     (never,) = see.all(job_object(complete=90), now=at(105)).runs
     assert (never.state, never.result) == ("Succeeded", None)
-    # of a worker group, another pod than index 0 is not enough
+    # in a worker group, the end of another pod than index 0 isn't enough
     (run,) = see.all(job_object(complete=90, nodes=2), pod_object(index=1, phase="Succeeded", code=0), now=at(91)).runs
     assert run.state == "Running"
 
@@ -132,7 +132,7 @@ def test_a_failed_job(see: See) -> None:
         job, pod_object(index=0, phase="Failed", code=75, ended=60), pod_object(index=1, phase="Failed", code=1)
     )
     assert (run.state, run.exit_code, run.ended, run.disrupted, run.live) == ("Failed", 1, at(60), False, False)
-    # no pod of a worker group is replaced
+    # pods of a worker group are not replaced
     assert run.started == at(1)
     assert run.message == "pod nuclei-train-1-1 on node node-a: exit code 1"
 
@@ -146,7 +146,7 @@ def test_worker_group_has_succeeded_where_index_0_ends_well_while_another_pod_fa
         assert (run.state, run.exit_code) == ("Succeeded", 0)
         assert run.result is not None
         assert run.result.checkpoint_step == 100
-        # the other way round, nothing was said
+        # in the reverse order, index 0 has no result
         assert see.one(job, pod_object(index=0, phase="Failed", code=1, ended=59), late, now=at(61)).state == "Failed"
 
 
@@ -158,7 +158,7 @@ def test_a_job_that_is_about_to_fail_stops(see: See) -> None:
         ("Stopping", "pod nuclei-train-1-1 on node node-a: exit code 1")
     ]
     assert stopping.wake_at == at(240)
-    # the pods have ended: what is to be known is known
+    # all pods have ended, so there is nothing to wait for
     pods[0] = pod_object(index=0, phase="Failed", code=143, ended=65, deleted=180)
     ended = see.one(job, *pods, now=at(66))
     assert (ended.state, ended.exit_code, ended.ended) == ("Failed", 1, at(65))
@@ -187,17 +187,17 @@ def test_worker_group_has_first_run_when_all_of_its_pods_do(see: See) -> None:
     assert see.one(job, pod_object(), now=at(60)).ran is None
     assert see.one(job, pod_object(), pod_object(index=1, phase="Pending"), now=at(60)).ran is None
     assert see.one(job, pod_object(), later, now=at(60)).ran == at(2)
-    # a trainer that has ended has run
+    # a terminated trainer has run
     assert see.one(job, pod_object(phase="Failed", code=1), now=at(60)).ran == at(2)
     assert see.one(job_object(suspend=True, start=None), pod_object(phase="Failed", code=143)).ran == at(2)
 
 
 def test_failing_pod_does_not_make_its_attempt_start_again(see: See) -> None:
-    """The kubelet tells the end of a pod before the Job controller tells that of its Job."""
+    """The kubelet reports the end of a pod before the Job controller reports the end of its Job."""
     failed = pod_object(phase="Failed", code=1)
     assert see.one(job_object(), failed, now=at(60)).state == "Running"
     assert see.one(job_object(nodes=2), *worker_group(phase="Failed", code=1), now=at(60)).state == "Running"
-    # of a worker group that was never complete, and of a pod that has never run
+    # also for a worker group that was never complete, and for a pod that has never run
     assert see.one(job_object(nodes=2), failed, now=at(60)).state == "Starting"
     rejected = pod_object(phase="Failed", pod_reason=("UnexpectedAdmissionError", "no GPU"))
     assert see.one(job_object(), rejected, now=at(60)).state == "Starting"
@@ -242,13 +242,13 @@ def test_pods_that_a_deleted_job_has_left(see: See) -> None:
 
 
 def test_pods_of_another_uid_linger(see: See) -> None:
-    """Deleted and applied again while pods are still ending."""
+    """The experiment was deleted and applied again while its old pods are still ending."""
     old = pod_object(owner=ANOTHER, job="gone", deleted=130)
     seen = see.all(old, now=at(60))
     assert seen.runs == ()
     assert seen.lingering == {"train": "pod nuclei-train-1-0 on node node-a"}
     assert seen.wake_at == at(190)
-    # its Job is not ours either
+    # its Job isn't ours either
     theirs = job_object(owner=ANOTHER, uid="gone", deleted=50)
     assert see.all(theirs, old, now=at(60)).runs == ()
     lost = see.all(old, now=at(190))
@@ -277,7 +277,7 @@ def test_a_lost_node_under_a_single_pod(see: See) -> None:
     assert (run.state, run.disrupted, run.ended, lost.wake_at) == ("Failed", True, at(160), None)
     assert "node-a" in run.lost
     assert "node.kubernetes.io/out-of-service" in run.lost
-    # and it does not hold the next attempt back
+    # and it doesn't delay the next attempt
     assert lost.lingering == {}
 
 
@@ -338,14 +338,14 @@ def test_job_or_pod_with_a_forged_attempt_is_no_run(see: See, forged: int) -> No
 
 
 def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> None:
-    # its Job was deleted by force and made again under the same number
+    # the Job was deleted by force and created again with the same number
     left = pod_object(job="gone", name="left", phase="Failed", code=1)
     run = see.one(job_object(), pod_object(), left)
     assert (run.step, run.attempt, run.state, run.name) == ("train", 1, "Running", "nuclei-train-1-abcde")
 
 
 def test_a_worker_group_does_not_wait_for_what_already_runs() -> None:
-    # the kubelet's word on a restart stays for a while after the pod has become ready
+    # the kubelet's reason for a restart remains for a while after the pod is ready
     runs = PodView("1", "a", "lab", phase="Running", ready=True, reason="ImagePullBackOff", message="x: not found")
     waits = PodView("2", "b", "lab", index=1, phase="Pending", reason="Unschedulable", message="0/3 nodes")
     job = job_view(job_object(nodes=2))

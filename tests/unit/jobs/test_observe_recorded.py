@@ -1,4 +1,4 @@
-"""What every release has left in clusters: this one finds nothing to do on it, and trains nothing again."""
+"""Recordings of all releases: this release has nothing to do for them, and trains nothing again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if os.environ.get("MASKRCNN_WRITE_RECORDED"):
         (RECORDED / RELEASE / f"{_name}.yaml").write_text(_scene.to_yaml())
 
 _NOT_ACTIVE = {"image-pull-back-off", "name-taken", "starting", "stopping"}
-"""Release 0.1.0 called an experiment Running, and its time active, while its steps only started, and did not record
-whether a step that stops has run. One write corrects that."""
+"""Release 0.1.0 called an experiment Running, and its time active, while its steps were only starting, and did not
+record whether a stopping step has run. One write corrects that."""
 
 FILES = sorted(RECORDED.glob("*/*.yaml"))
 
@@ -51,7 +51,7 @@ def test_there_is_nothing_to_do(file: Path, image: str) -> None:
 
 
 def test_a_recording_says_what_it_is_of() -> None:
-    """Guards the recordings themselves: that there is something in them to do wrong."""
+    """Check that the recordings have content that could be handled wrongly."""
     content = yaml.safe_load((RECORDED / RELEASE / "training.yaml").read_text())
     experiment = read_object(content["experiment"])
     assert experiment.status.current_step == "train"

@@ -1,4 +1,4 @@
-"""Objects of the API server as views."""
+"""Views of objects from the API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an attempt does not run: what its pods say, and what the events say of them and of its Job."""
+"""Reasons why an attempt does not run, from its pods and from the events about them and their Job."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def told(*arguments: Any, **named: Any) -> tuple[str, str]:
 
 
 def starting(index: int = 0, **fields: Any) -> dict[str, Any]:
-    """A pod of one second ago whose containers are being made."""
+    """Return a pod that was created a second ago and whose containers are being created."""
     pod = pod_object(index=index, phase="Pending", **{"waiting": CREATING, **fields})
     pod["metadata"]["creationTimestamp"] = written(1)
     return pod

@@ -1,4 +1,4 @@
-"""What a pod may speak for: each link of the chain, broken once."""
+"""Authorization of a report: each link of the chain, broken once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which connection of the report endpoint is opened next, which is cut for it, and how long each may stay."""
+"""Limits on connections of the report endpoint: order of opening, choice of the one to close, deadlines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An authority that all replicas share, and certificates that are replaced in time."""
+"""CA that all replicas share, and certificates that are replaced in time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 class Secrets:
-    """Secrets of an API server, its conflicts included. ``together`` calls of get answer at the same moment."""
+    """Secrets of an API server, including conflicts; ``together`` calls of get respond at the same moment."""
 
     def __init__(self, together: int = 1) -> None:
         self.kept: dict[str, dict[str, Any]] = {}
@@ -39,7 +39,7 @@ class Secrets:
         self.hold(together)
 
     def hold(self, together: int) -> None:
-        """The next so many calls of get wait for each other."""
+        """Make the next ``together`` calls of get wait for each other."""
         self._barrier, self._held = asyncio.Barrier(together), together
 
     async def get(self, resource: Any, namespace: str | None, name: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Secrets:
 
 
 def handshake(server: ssl.SSLContext, trusted: str, name: str) -> x509.Certificate:
-    """A TLS handshake in memory; returns what the server showed. Raises ssl.SSLError as a client would."""
+    """Make a TLS handshake in memory; return the server's certificate, or raise ssl.SSLError as a client would."""
     client = ssl.create_default_context(cadata=trusted)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     left = client.wrap_bio(to_client, to_server, server_hostname=name)
@@ -108,7 +108,7 @@ def test_an_authority_is_renewed_with_its_key_long_before_it_ends() -> None:
     later = NOW + AUTHORITY_LIFETIME - timedelta(days=729)
     again = renewed(authority, later)
     assert again.certificate.not_valid_after_utc - later == AUTHORITY_LIFETIME
-    # a step that trusts the old certificate goes on: the old key signs
+    # a step that trusts the old certificate can still report, since the old key signs
     leaf = x509.load_pem_x509_certificate(issue(again, ["a.b.svc"], later).certificate)
     leaf.verify_directly_issued_by(authority.certificate)
 
@@ -174,7 +174,7 @@ async def test_what_is_no_authority_is_told_and_left_alone(data: Any) -> None:
 
 
 async def test_a_certificate_is_replaced_before_it_expires_and_new_connections_see_it(time: Any) -> None:
-    # OpenSSL looks at the real time, so this clock starts there
+    # OpenSSL uses the real time, so this clock starts there
     start = datetime.now(UTC)
     certificate = ServerCertificate(Secrets(), "ops", ["reports.ops.svc"], now=lambda: start + (time.now() - time_zero))
     time_zero = time.now()
@@ -192,7 +192,7 @@ async def test_a_certificate_is_replaced_before_it_expires_and_new_connections_s
 
 
 def _leaf(certificate: ServerCertificate) -> x509.Certificate:
-    """What the context shows, to a client that does not look at the time."""
+    """Return the context's certificate as seen by a client that does not check it."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()

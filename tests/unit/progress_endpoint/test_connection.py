@@ -1,4 +1,4 @@
-"""What a connection of the report endpoint passes on to HTTP, and when it is closed."""
+"""Data that a connection of the report endpoint passes to HTTP, and the time of its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Handler(asyncio.Protocol):
 
 
 class Bench:
-    """A connection between a socket and a handler."""
+    """Connection between a socket and a handler."""
 
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.handler, self.transport = Handler(), Transport()

@@ -1,4 +1,4 @@
-"""A certificate that somebody else renews is served, and its renewal noticed."""
+"""Certificate that another controller renews: it is served, and its renewal noticed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_files_that_stay_unusable_are_logged_once(tmp_path: Path, caplog: 
 
 
 def verifies(server: ssl.SSLContext, authority: str) -> bool:
-    """Return whether a client that trusts an authority, as a step does its ca.crt, shakes hands with a server."""
+    """Return whether a client that trusts a CA, as a step trusts its ca.crt, completes a handshake with a server."""
     client = ssl.create_default_context(cadata=authority)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     left = client.wrap_bio(to_client, to_server, server_hostname="operator.svc")
@@ -106,13 +106,13 @@ async def test_a_step_verifies_what_its_authority_signs_after_it_was_started(tmp
     assert await mounted.refresh()
     assert verifies(mounted.context, given)
 
-    # the authority itself is renewed with the same key: rotationPolicy Never
+    # the CA itself is renewed with the same key: rotationPolicy Never
     mount(tmp_path, renewed(authority, NOW))
     assert await mounted.refresh()
     assert mounted.ca_pem != given
     assert verifies(mounted.context, given)
 
-    # with another key, as a self-signed certificate has after its renewal
+    # with another key, as in the renewal of a self-signed certificate
     mount(tmp_path)
     assert await mounted.refresh()
     assert not verifies(mounted.context, given)

@@ -1,4 +1,4 @@
-"""Reports as they come in: the trainer's are taken, nonsense is refused by name, nothing else ever happens."""
+"""Parsing of reports: those of the trainer are accepted, invalid ones are refused with the field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maskrcnn_trainer.task.reporter import Reporter
 
 
 class Kept:
-    """A poster that keeps what it is given, as bytes on the wire."""
+    """Poster that keeps its reports as bytes."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The endpoint over real HTTPS: the trainer's own poster gets through, everybody else gets a clear answer in JSON."""
+"""Endpoint over real HTTPS: the trainer's poster succeeds, and all other clients get a clear error in JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REPORT = {
 
 @dataclass
 class Bench:
-    """A running endpoint and what came of it."""
+    """Running endpoint with its results."""
 
     cluster: Any
     time: Any

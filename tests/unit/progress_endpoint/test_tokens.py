@@ -1,4 +1,4 @@
-"""Tokens are reviewed once in a while, and never kept."""
+"""Token reviews: made once in a while, without storing the token."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_few_reviews_are_under_way_and_more_are_refused_until_they_end(tim
     assert {
         (found.status, found.reason, found.retry_after) for found in refused if isinstance(found, ReportRefusal)
     } == {(503, "TooBusy", 5.0)}
-    # what is known is answered, and what is under review may be waited for
+    # known tokens are answered, and a caller may wait for a pending review
     assert await checker.check("pod-known", "10.0.0.1") == known
     again = asyncio.create_task(checker.check("x0", "10.0.0.1"))
     await time.settle()
@@ -174,7 +174,7 @@ async def test_tokens_that_are_remembered_are_bounded_and_those_reviewed_last_st
     for pod, seconds in {"pod-1": 200.0, "pod-2": 101.0}.items():
         await checker.check(pod, "10.0.0.1")
         time.seconds += seconds
-    for pod in ("pod-1", "pod-3"):  # the first one's review is too old
+    for pod in ("pod-1", "pod-3"):  # the first one's review has expired
         await checker.check(pod, "10.0.0.1")
     reviews.asked.clear()
     for pod in ("pod-1", "pod-3", "pod-2"):

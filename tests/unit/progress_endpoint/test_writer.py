@@ -1,4 +1,4 @@
-"""At most one write in an interval for an experiment, the newest; with many experiments the interval is longer."""
+"""At most one write per interval and experiment, with the newest progress; the interval grows with the experiments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRANT = Grant("lab", "nuclei", "experiment-uid", "train", 2, "nuclei-train-2-abc
 
 
 class Api:
-    """Keeps what is applied; ``gate`` holds answers back, ``error`` is raised."""
+    """API that records what is applied; ``gate`` holds responses back, ``error`` is raised."""
 
     def __init__(self, time: Any) -> None:
         self._time = time
@@ -92,7 +92,7 @@ async def test_reports_within_the_interval_are_one_write_of_the_newest(
     assert api.iterations == [(0.0, 1)]
     await time.advance(1)
     assert api.iterations == [(0.0, 1), (30.0, 9)]
-    # what an overtaken report said of metrics is not lost
+    # metrics of a report that was replaced are not lost
     assert api.applied[1][1]["metrics"] == [{"name": "AP", "value": "0.5"}]
 
 
@@ -230,7 +230,7 @@ def test_the_interval_grows_with_the_experiments_that_report(reporting: int, rat
 
 
 class Day:
-    """A clock that goes from one appointment to the next: much faster than a :class:`FakeTime` that ticks."""
+    """Clock that jumps from one appointment to the next, much faster than a :class:`FakeTime` that ticks."""
 
     def __init__(self, time: Any) -> None:
         self._time = time
@@ -288,7 +288,7 @@ async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is
         name = f"e{index}"
         metadata = cluster.nuclei.metadata.model_copy(update={"name": name, "uid": name})
         cluster.experiments["lab", name] = cluster.nuclei.model_copy(update={"metadata": metadata})
-        # all of them begin to report within an interval of theirs, as after the start of an operator
+        # all of them start to report within one interval, as after a start of the operator
         training(name, start + index * 30 // number)
     await day.pass_until(start + 430)
     await writer.close()
@@ -296,7 +296,7 @@ async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is
     assert rate == 10.0
     assert max(intervals) == 200.0
     by_second = Counter(int(moment) for moment, _ in written)
-    # the share's part of the burst of 100, and then ten a second
+    # the share's part of the burst of 100, and then ten per second
     assert sum(by_second[second] for second in range(10)) <= 20 + 10 * rate
     assert max(by_second[second] for second in range(10, 430)) <= rate + 1
     assert len(written) <= 20 + 430 * rate

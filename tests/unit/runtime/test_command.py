@@ -1,4 +1,4 @@
-"""The command line of the controller, and what it must not drag in."""
+"""Command line of the controller, and modules that it must not import."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_object_as_deep_as_the_api_server_takes_is_decoded_and_has_a_problem(
 
 
 def test_the_operator_decodes_what_is_nested_deeply() -> None:
-    # it ends before it reaches for a cluster
+    # it ends before it connects to a cluster
     code = "import sys; from maskrcnn_operator.cli import main; main(['controller', '--report-port', '0'])"
     code += "; print(sys.getrecursionlimit())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

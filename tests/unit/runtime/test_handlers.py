@@ -1,4 +1,4 @@
-"""What is done with an event of a watch, whatever is in it."""
+"""Handling of watch events with any content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn_operator.runtime.handlers import make_handler
 
 
 class Ears:
-    """The handler of one operator, its cache, and the keys that it was called with."""
+    """Handler of one operator, its cache, and the keys that it was called with."""
 
     def __init__(self) -> None:
         self.cache, self.keys = Cache(), list[Key]()
@@ -43,7 +43,7 @@ def test_deleted_object_is_forgotten(ears: Ears) -> None:
 
 
 def test_object_that_is_labeled_again_comes_back(ears: Ears) -> None:
-    """A watch with a selector sends DELETED when an object's label goes."""
+    """A watch with a selector sends DELETED when an object's label is removed."""
     ears.hear("ADDED", job(5))
     ears.hear("DELETED", job(9))
     ears.hear("ADDED", job(11))

@@ -1,4 +1,4 @@
-"""Whether an operator can start, by the namespaces that it may list."""
+"""Start of an operator, by the namespaces that it may list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica that loses one of its tasks: it ends with an error, and gives its Lease back."""
+"""Replica that loses one of its tasks: it exits with an error and releases the Lease."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TASKS: dict[str, tuple[Any, str]] = {
 
 
 class Server(FakeServer):
-    """An API server in memory that notes reads of the Lease."""
+    """API server in memory that records reads of the Lease."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ async def end(operator: Operator, running: asyncio.Task[int]) -> None:
 
 
 def mortal(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
-    """Return an event upon which a task raises an exception."""
+    """Return an event on which a task raises an exception."""
     owner, attribute = TASKS[name]
     original, killed = getattr(owner, attribute), asyncio.Event()
 
@@ -259,7 +259,7 @@ async def test_task_that_fails_right_before_the_stop_is_no_failure(server: Serve
     operator = made(server)
     running = await started(operator, server, "leader")
     operator._supervisor.supervise(asyncio.create_task(fails()))
-    await asyncio.sleep(0)  # it has failed, and nobody has heard of it
+    await asyncio.sleep(0)  # it has failed, and its callback has not run yet
     await end(operator, running)
 
 

@@ -1,4 +1,4 @@
-"""When a status is to say that the API server fails or refuses."""
+"""Time at which a status reports that the API server fails or rejects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entry(uid: str = "exp-1", generation: int = 1) -> ExperimentEntry:
 
 
 class Watch:
-    """Patience with a clock that is set."""
+    """Patience with a clock that the test sets."""
 
     def __init__(self, kept: int = 100) -> None:
         self.now = 1000.0

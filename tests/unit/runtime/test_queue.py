@@ -1,4 +1,4 @@
-"""Each key once, one worker at a time, put off and asked for again."""
+"""Work queue: each key once, one worker at a time, delays, and back-off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEADLINE = 20.0
 
 
 class Clock:
-    """A clock that stands still until a test moves it; the event loop's timers run in real time."""
+    """Clock that only moves when a test moves it; the event loop's timers run in real time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -153,7 +153,7 @@ async def test_a_cleared_queue_forgets_when_a_key_was_due() -> None:
 async def test_a_key_that_is_put_off_again_and_again_leaves_one_entry() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
-    # three days of a training with a deadline, looked at every 30 s
+    # three days of a training with a deadline, reconciled every 30 s
     for number in range(8640):
         clock.now += 30
         queue.add("a")

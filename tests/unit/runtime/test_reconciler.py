@@ -1,4 +1,4 @@
-"""One look at an experiment whose API server fails, or whose status cannot be written or read."""
+"""Reconciliation of an experiment while the API server fails, or its status cannot be written or read."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ KEY = Key("ns", "nuclei")
 
 
 class Claims:
-    """Every claim is shared."""
+    """Access modes by which all claims are shared."""
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
         return True
 
 
 class Stage:
-    """A reconciler, and its experiment as the server holds it.
+    """Reconciler, and its experiment on the server.
 
     Args:
-        server: of an earlier replica; a new one with an experiment when absent.
+        server: server of an earlier replica; None for a new one with an experiment.
     """
 
     def __init__(self, server: FakeServer | None = None) -> None:
@@ -74,14 +74,14 @@ class Stage:
         self.cache.put(EXPERIMENTS, self.server.add(EXPERIMENTS, "ns", experiment))
 
     def put_version(self) -> dict[str, Any]:
-        """Return the experiment after a write that has changed nothing but its version."""
+        """Return the experiment after a write that changes only its version."""
         return self.server.add(EXPERIMENTS, "ns", self.stored)
 
     async def look(self) -> None:
         await self.reconciler.reconcile(KEY)
 
     async def fail(self, verb: str, plural: str, error: ApiError) -> None:
-        """A look in which a call fails."""
+        """Reconcile while a call fails."""
         self.server.fail[verb, plural] = [error]
         with pytest.raises(ApiError) as caught:
             await self.look()
@@ -106,7 +106,7 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> Stage:
-    """An experiment that has been seen and not started."""
+    """Return a stage whose experiment has been seen and not started."""
     found = Stage()
     experiment = found.cache.experiment(*KEY)
     assert experiment is not None
@@ -191,7 +191,7 @@ async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage
     await stage.look()
     assert "Stalled" not in stage.told
     assert stage.told["Ready"] == "Starting"
-    # the attempt was started once, whatever became of the status
+    # the attempt was started only once, although its status was rejected
     assert len([plural for plural, _, _ in stage.server.objects if plural == "jobs"]) == 1
 
 
@@ -305,7 +305,7 @@ async def test_experiment_with_jobs_left_to_delete_is_looked_at_again_at_once(st
 
 
 async def started_without_pods(stage: Stage) -> str:
-    """Start the training, whose Job makes no pods; return the Job's uid."""
+    """Start the training, whose Job creates no pods; return the Job's uid."""
     await stage.look()
     [job] = [item for (plural, _, _), item in stage.server.objects.items() if plural == "jobs"]
     job["status"] = {"startTime": "2026-01-01T12:00:00Z"}

@@ -1,4 +1,4 @@
-"""Lists of several namespaces: each is listed, told of and retried alone."""
+"""Lists of several namespaces: each is listed, reported, and retried separately."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Bench:
-    """A relisting of two namespaces, each with an experiment."""
+    """Relisting of two namespaces, each with an experiment."""
 
     def __init__(self, *namespaces: str, interval: float = 60.0, full_interval: float = 3600.0) -> None:
         self.server, self.cache, self.keys = FakeServer(), Cache(), list[Key]()
@@ -205,7 +205,7 @@ async def test_refused_look_at_a_namespace_is_not_repeated(monkeypatch: pytest.M
 
 
 async def test_resource_that_is_not_served_for_a_while_loses_nothing() -> None:
-    """An API server that has just started may answer 404 for a resource of a definition."""
+    """An API server that has just started may respond 404 for a resource of a definition."""
     bench = Bench("team-a", "team-z")
     await bench.relisting.once()
     bench.server.broken = {"team-a": ApiError(404, "NotFound", "page not found"), "team-z": FORBIDDEN}
@@ -216,7 +216,7 @@ async def test_resource_that_is_not_served_for_a_while_loses_nothing() -> None:
 
 
 async def test_lists_after_the_first_compare_versions() -> None:
-    """A new leader's list, too."""
+    """This includes the list of a new leader."""
     bench = Bench()
     await bench.relisting.once()
     assert set(bench.verbs()) == {"list"}
@@ -381,7 +381,7 @@ async def test_few_namespaces_are_listed_at_a_time_and_each_once(
 
     monkeypatch.setattr(module, "list_namespace", list_namespace)
     bench = Bench(*(f"team-{number}" for number in range(namespaces)))
-    # a new leader lists while the lists that are due go on
+    # a new leader lists while the due lists continue
     await asyncio.gather(bench.relisting.once(), bench.relisting.once())
     assert (max(most), twice) == (expected, [])
 

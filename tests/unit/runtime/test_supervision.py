@@ -1,4 +1,4 @@
-"""Supervised tasks: each kind of early end is logged and reported, and an end after a stop is not."""
+"""Supervised tasks: each kind of early end is logged and reported, an end after a stop is not."""
 
 from __future__ import annotations
 

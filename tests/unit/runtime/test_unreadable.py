@@ -1,4 +1,4 @@
-"""Objects that are left out: counted whenever they are seen, logged once."""
+"""Skipped objects: counted whenever they are seen, logged once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches: from which version each continues, whatever ends it, and what kopf makes of a line that it cannot decode."""
+"""Watches: the version from which each continues after any end, and undecodable lines in kopf's stream."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refusal(kind: type[errors.APIError], status: int) -> errors.APIError:
 
 
 class Lists:
-    """Versions of lists: 100, and 1,000 more for each that is asked for."""
+    """Versions of lists: 100, and 1,000 more for each requested list."""
 
     def __init__(self) -> None:
         self.version, self.asked = 100, 0
@@ -47,7 +47,7 @@ class Lists:
 
 
 class Script:
-    """Watches by script: each is a list of events, which an exception may end; after the last one, silence."""
+    """Script of watches: each is a list of events, which an exception may end; the last watch is silent and endless."""
 
     def __init__(self, *watches: Iterable[Any]) -> None:
         self.watches, self.since, self.heard = list(watches), list[int](), list[Any]()
@@ -65,7 +65,7 @@ class Script:
         self.heard.append(heard)
 
     async def play(self, lists: Lists | None = None) -> Lists:
-        """Watch until every watch of the script has ended and one more has begun."""
+        """Watch until every watch of the script has ended and one more has started."""
         lists = lists or Lists()
         task = asyncio.create_task(Watch(PODS, "ns", lists, self.hear, self.events).run())
         async with asyncio.timeout(10):
@@ -208,7 +208,7 @@ async def test_watch_that_is_cancelled_ends_all_of_them() -> None:
 
 
 class Streams:
-    """An API server that answers each watch with lines."""
+    """API server that responds to each watch with lines."""
 
     def __init__(self, *lines: bytes, status: int = 200) -> None:
         self.lines, self.status = lines, status
@@ -271,7 +271,7 @@ async def test_kopf_streams_the_events_since_a_version() -> None:
 
 @pytest.mark.parametrize("bad", [DEEP, b"<html>\n", b'{"type": "ADD\n', b"\xff\xfe\n"])
 async def test_kopf_ends_at_a_line_that_it_cannot_decode(bad: bytes) -> None:
-    """The reason for :func:`test_watch_that_cannot_continue_starts_from_a_new_list`."""
+    """This is the reason for :func:`test_watch_that_cannot_continue_starts_from_a_new_list`."""
     async with Streams(line(event("ADDED", 5)), bad, line(event("ADDED", 7))).served() as events:
         found, error = await collected(events(PODS, "ns", 4))
     assert found == [event("ADDED", 5)]
@@ -281,7 +281,7 @@ async def test_kopf_ends_at_a_line_that_it_cannot_decode(bad: bytes) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
 async def test_refused_watch_ends_at_once_and_in_silence(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """kopf would try again by itself, and wait for other credentials for ever after a 401."""
+    """By default, kopf would retry by itself, and wait forever for other credentials after a 401."""
     async with Streams(line({"kind": "Status", "message": "no"}), status=status).served() as events:
         async with asyncio.timeout(10):
             found, error = await collected(events(PODS, "ns", 4))

@@ -1,4 +1,4 @@
-"""Workers: what becomes of a key whose reconciliation fails; log lines."""
+"""Workers: handling of keys whose reconciliation fails, and log lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEADLINE = 20.0
 
 
 async def looks(outcomes: list[Exception | float | None], seconds: float = DEADLINE) -> list[float]:
-    """The moments at which a key was looked at until all outcomes were used up."""
+    """Return the times at which a key was reconciled until all outcomes were used."""
     queue: WorkQueue[Key] = WorkQueue()
     moments: list[float] = []
     ended = asyncio.Event()
@@ -146,7 +146,7 @@ async def test_later_deletion_of_the_same_name_begins_a_new_count(
         workers.start()
     else:
         await look()
-    # from now on every answer but the first of a count requests a list
+    # from now on, every response except for the first of a count requests a list
     monkeypatch.setattr(worker, "UNHEARD_SECONDS", 1e-9)
     await look()
     await workers.stop()
@@ -187,7 +187,7 @@ async def test_key_refused_for_want_of_the_lease_holds_no_other_back() -> None:
     workers = Workers(queue, reconcile, 1)
     workers.start()
     queue.add_all([KEY, other])
-    # the one worker takes the other key once it is done with the first
+    # the only worker takes the other key when it is done with the first
     await asyncio.wait_for(ended.wait(), DEADLINE)
     await workers.stop()
 

@@ -1,4 +1,4 @@
-"""Jobs of steps that are stopped: deleted once, by the leader alone, and looked for where they should be."""
+"""Jobs of stopped steps: deleted once, only by the leader, and looked for if they are missing."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_a_live_look_finds_a_running_job_that_was_relabeled(stage: Stage, 
     stored = stage.server.objects["jobs", "ns", job.name]
     before = dict(stored["metadata"])
     stored["metadata"] = {**before, **change, "resourceVersion": "1000"}
-    # the watch tells that what no longer has the label is deleted
+    # a watch reports an object that no longer has the label as deleted
     stage.cache.drop(JOBS, job.uid)
     assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == (job.name,)
     [relabeled] = await stage.executor.look_for(stage.experiment, [job.name])

@@ -1,4 +1,4 @@
-"""Jobs that the API server does not take: which answers are a refusal, and which may pass."""
+"""Jobs that the API server rejects: which errors are refusals, and which are temporary."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_an_answer_that_may_pass_is_no_refusal(stage: Stage, status: int, 
     stage.server.fail["create", "jobs"] = [api_error(status, reason, message, 3.0)]
     with pytest.raises(ApiError) as caught:
         await stage.step()
-    # the one would list everything, the other says that the cache is behind
+    # NotFound would cause a list of everything, and Conflict means that the cache is stale
     assert not isinstance(caught.value, NotFound | Conflict)
     assert (caught.value.status, caught.value.message, caught.value.retry_after) == (status, message, 3.0)
     assert await stage.step() == {}

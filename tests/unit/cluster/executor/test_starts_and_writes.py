@@ -1,4 +1,4 @@
-"""Plans carried out: the order, what is there already, and what is refused."""
+"""Plans carried out: the order of writes, existing objects, and refusals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_our_own_writes_are_known_at_once(stage: Stage) -> None:
 
 async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> None:
     await stage.see()
-    # somebody edits the experiment, which no watch has told yet
+    # a user edits the experiment, and no watch has delivered it yet
     moved = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     stage.server.add(EXPERIMENTS, "ns", moved)
     with pytest.raises(Conflict):
@@ -76,7 +76,7 @@ async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> N
 async def test_a_job_that_is_there_already_is_ours_by_uid_and_attempt(stage: Stage) -> None:
     await stage.see()
     await stage.step()
-    # the same once more, by a process that has seen nothing of it
+    # the same again, by a process with an empty cache
     late = Stage.__new__(Stage)
     late.__dict__.update(stage.__dict__)
     late.cache.drop(JOBS, late.cache.jobs_of("ns", "nuclei")[0].uid)
