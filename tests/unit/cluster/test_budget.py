@@ -72,7 +72,7 @@ def calls(time: FakeTime) -> Iterator[Calls]:
         task.cancel()
 
 
-async def test_a_burst_goes_at_once_and_the_rest_evenly(calls: Calls, time: FakeTime) -> None:
+async def test_burst_is_made_at_once_and_the_rest_evenly(calls: Calls, time: FakeTime) -> None:
     calls.ask(RECONCILE, 60)
     await time.settle()
     assert len(calls.made) == BURST
@@ -122,7 +122,7 @@ async def test_reconciling_takes_as_long_with_a_flood_of_reviews_as_without(time
 
 
 @pytest.mark.parametrize(("purpose", "share"), [(REVIEW, 0.2), (PROGRESS, 0.2), (EVENT, 0.2), (DIAGNOSIS, 0.1)])
-async def test_each_of_the_others_stays_within_its_share_though_nothing_else_calls(
+async def test_each_other_purpose_stays_within_its_share_without_other_calls(
     calls: Calls, time: FakeTime, purpose: CallPurpose, share: float
 ) -> None:
     calls.ask(purpose, 500)
@@ -148,7 +148,7 @@ async def test_a_call_that_waits_for_its_share_does_not_hold_up_another_purpose(
     assert calls.made[4:] == [EVENT]
 
 
-async def test_others_that_may_be_made_go_in_the_order_in_which_they_came(calls: Calls) -> None:
+async def test_other_purposes_are_admitted_in_order(calls: Calls) -> None:
     await calls.use_up()
     order = [REVIEW, EVENT, PROGRESS, EVENT, REVIEW, PROGRESS]
     for purpose in order:
@@ -210,7 +210,7 @@ async def test_a_call_that_is_canceled_takes_nothing_from_the_others(calls: Call
     assert len(calls.made) == 2
 
 
-async def test_no_task_is_left_when_nobody_waits(calls: Calls, time: FakeTime) -> None:
+async def test_no_task_is_left_when_no_caller_waits(calls: Calls, time: FakeTime) -> None:
     await calls.use_up()
     waiting = calls.ask(REVIEW, 3)
     await time.settle()
@@ -220,7 +220,7 @@ async def test_no_task_is_left_when_nobody_waits(calls: Calls, time: FakeTime) -
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "call budget"] == []
 
 
-async def test_every_call_is_told_with_its_wait(time: FakeTime) -> None:
+async def test_every_call_is_reported_with_its_wait(time: FakeTime) -> None:
     told: list[tuple[CallPurpose, float]] = []
     budget = CallBudget(
         8.0, 1, time.clock, time.sleep, on_wait=lambda purpose, seconds: told.append((purpose, seconds))
@@ -262,7 +262,7 @@ class Answering(Client):
         return self.status, json.dumps(answer).encode(), 3.0
 
 
-async def test_every_call_of_the_client_says_its_purpose(experiment_object: dict[str, Any]) -> None:
+async def test_every_call_of_the_client_has_its_purpose(experiment_object: dict[str, Any]) -> None:
     limit = Told()
     client = Answering(limit)
 
@@ -297,7 +297,7 @@ async def test_every_call_of_the_client_says_its_purpose(experiment_object: dict
     assert set(await purposes_of(election._take_or_renew(), election._create({}))) == {URGENT}
 
 
-async def test_the_server_is_obeyed_when_it_asks_to_wait(time: FakeTime) -> None:
+async def test_retry_after_of_the_server_is_followed(time: FakeTime) -> None:
     limit = Told()
     client = Answering(limit)
     client.status = 429

@@ -172,7 +172,7 @@ async def test_every_call_waits_for_the_limit_by_its_purpose(client: Client, lim
     ]
 
 
-async def test_what_is_deleted_goes_after_what_it_owns(client: Client, wire: Wire) -> None:
+async def test_deletion_removes_owned_objects_first(client: Client, wire: Wire) -> None:
     """Pods that outlive their Job would run next to those of the next attempt."""
     await client.delete(JOBS, "ns", "job", uid="u")
     assert wire.body["propagationPolicy"] == "Foreground"
@@ -208,7 +208,7 @@ async def test_too_many_requests_hold_later_calls_back(  # noqa: PLR0917
     assert limit.held_back == [seconds]
 
 
-async def test_other_answers_hold_nothing_back(client: Client, wire: Wire, limit: Limit) -> None:
+async def test_other_errors_hold_no_calls_back(client: Client, wire: Wire, limit: Limit) -> None:
     wire.answers = [web.json_response({}, status=503, headers={"Retry-After": "3"})]
     with pytest.raises(ApiError) as caught:
         await client.get(JOBS, "ns", "job")

@@ -40,7 +40,7 @@ def test_job_without_the_label_belongs_to_no_experiment() -> None:
 
 
 @pytest.mark.parametrize("label", ["x" * 254, "a\nb", 3])
-def test_label_that_kubernetes_does_not_take_is_refused(label: Any) -> None:
+def test_label_that_is_invalid_in_kubernetes_is_refused(label: Any) -> None:
     with pytest.raises(ValueError, match=f"{EXPERIMENT_LABEL} isn't a string of 1 to 253 printable characters"):
         experiment_key(JOBS, {**METADATA, "labels": {EXPERIMENT_LABEL: label}})
 

@@ -20,7 +20,7 @@ def test_scans_of_twice_the_room_still_hit() -> None:
     assert len(kept) == 4_000
 
 
-def test_new_keys_are_let_in_in_time() -> None:
+def test_new_keys_are_admitted_eventually() -> None:
     kept: Kept[int, int] = Kept(100)
     for key in range(100):
         kept.put(key, key)

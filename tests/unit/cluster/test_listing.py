@@ -32,7 +32,7 @@ async def listed(server: FakeServer, cache: Cache, namespace: str | None = None,
     return changed
 
 
-async def test_list_makes_the_cache_whole(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_list_completes_the_cache(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     for number in range(5):
         server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
@@ -85,9 +85,7 @@ async def test_failed_list_keeps_the_keys_that_it_has_changed(
     assert changed == {Key("ns", "e0"), Key("ns", "e1")}
 
 
-async def test_comparison_reads_what_differs_and_nothing_else(
-    server: FakeServer, experiment_object: dict[str, Any]
-) -> None:
+async def test_comparison_reads_only_changed_objects(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     for number in range(30):
         server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
@@ -111,7 +109,9 @@ async def test_comparison_reads_what_differs_and_nothing_else(
     assert found.metadata.generation == 2
 
 
-async def test_comparison_reads_all_where_much_differs(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_comparison_reads_all_if_many_objects_changed(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
     cache = Cache()
     for number in range(30):
         server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
@@ -168,7 +168,7 @@ async def test_undecodable_pod_is_skipped_and_named(server: FakeServer) -> None:
     assert named == [("pods", "ns", "deep")]
 
 
-async def test_everything_of_a_namespace_that_is_gone_leaves(
+async def test_objects_of_a_deleted_namespace_are_dropped(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
     cache = Cache()
@@ -210,7 +210,7 @@ def test_an_answer_is_an_error_of_its_kind(status: int, kind: type[ApiError]) ->
     assert str(error) == f"{status} Word: text"
 
 
-def test_an_answer_that_is_no_json_is_an_error_all_the_same() -> None:
+def test_error_response_that_is_not_json_is_an_error() -> None:
     error = _error_of(502, b"<html>bad gateway</html>", 7.0)
     assert (error.status, error.retry_after) == (502, 7.0)
     assert "bad gateway" in error.message

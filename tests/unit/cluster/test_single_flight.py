@@ -27,7 +27,7 @@ class Source:
         return self.calls
 
 
-async def test_those_who_ask_meanwhile_share_the_answer_and_later_ones_do_not() -> None:
+async def test_concurrent_callers_share_the_result_and_later_ones_do_not() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     source = Source()
     asked = [asyncio.create_task(flights.ask("a", source)) for _ in range(5)]

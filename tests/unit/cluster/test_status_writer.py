@@ -134,7 +134,7 @@ async def test_notice_leaves_steps_and_foreign_conditions_as_they_are(stage: Sta
     assert stage.entry.version == int(stage.stored["metadata"]["resourceVersion"])
 
 
-async def test_notice_that_stands_there_is_not_written_again(stage: Stage) -> None:
+async def test_existing_notice_is_not_written_again(stage: Stage) -> None:
     await stage.tell(REFUSED)
     assert await stage.tell(REFUSED)
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
@@ -154,14 +154,14 @@ async def test_notice_about_a_deleted_experiment_is_not_written_to_the_next(stag
     assert stage.server.writes == []
 
 
-async def test_replica_that_lost_the_lease_tells_nothing(stage: Stage) -> None:
+async def test_replica_that_lost_the_lease_writes_no_notice(stage: Stage) -> None:
     stage.leading = False
     with pytest.raises(RuntimeError):
         await stage.tell(REFUSED)
     assert stage.server.writes == []
 
 
-async def test_replica_that_lost_the_lease_tells_nothing_of_an_undecodable_experiment(stage: Stage) -> None:
+async def test_replica_that_lost_the_lease_writes_no_notice_to_an_undecodable_experiment(stage: Stage) -> None:
     undecodable = {**stage.stored["metadata"], "resourceVersion": "900"}
     stage.cache.put_undecodable(undecodable)
     stage.leading = False
@@ -264,7 +264,7 @@ async def test_experiment_that_changes_while_conditions_are_taken_over_is_looked
 
 
 @pytest.mark.parametrize("status", [403, 409, 429, 500, 503, 0])
-async def test_other_failures_of_a_status_write_are_no_refusal(stage: Stage, status: int) -> None:
+async def test_other_failures_of_a_status_write_are_not_refusals(stage: Stage, status: int) -> None:
     stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(status, "", "exceeded")]
     with pytest.raises(ApiError) as caught:
         await stage.apply(DONE)
@@ -303,15 +303,13 @@ def test_objects_without_managed_fields_have_no_owners(managed: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["[" * 9000 + "]" * 9000, "7", "null", "{"])
-def test_keys_that_name_no_type_of_a_condition_are_passed_over(kind: str) -> None:
+def test_keys_without_a_condition_type_are_ignored(kind: str) -> None:
     managed = [{"manager": "kubectl", "fieldsV1": {"f:status": {"f:conditions": {f'k:{{"type":{kind}}}': {}}}}}]
     assert owners_of_conditions(managed) == (frozenset(), frozenset())
 
 
 @pytest.mark.parametrize("number", [12, 13, 16, 20])
-async def test_status_is_accepted_whatever_other_controllers_have_filled_the_list_with(
-    stage: Stage, number: int
-) -> None:
+async def test_status_is_accepted_if_other_controllers_have_filled_the_list(stage: Stage, number: int) -> None:
     kinds = stage.flood(number)
     suspended = [*FAILED, condition("Suspended", "True", "Suspended"), condition("Reconciling", "True", "Running")]
     await stage.apply(suspended)
@@ -349,7 +347,7 @@ async def test_notice_is_accepted_although_foreign_conditions_fill_the_list_and_
 
 
 @pytest.mark.parametrize("write", ["status", "notice"])
-async def test_foreign_conditions_that_fill_the_object_make_way(stage: Stage, write: str) -> None:
+async def test_foreign_conditions_that_fill_the_object_are_removed(stage: Stage, write: str) -> None:
     kinds = stage.flood(11, "x" * (MOST_BYTES // 11 - 220))
     long = "y" * 8_000
     if write == "status":

@@ -41,7 +41,7 @@ def test_run_whose_job_is_gone_has_the_hash_of_its_pods(make: Make) -> None:
 
 
 @pytest.mark.parametrize("template", [None, 7, ["a-v1"], {}])
-def test_hash_that_is_no_text_counts_as_absent(make: Make, template: object) -> None:
+def test_hash_that_is_not_a_string_counts_as_absent(make: Make, template: object) -> None:
     job = job_view(with_template(job_object(), template))
     [run] = observe(make(), [job], [], at(10)).runs
     assert run.template == ""

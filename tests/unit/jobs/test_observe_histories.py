@@ -189,13 +189,13 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
 
 @settings(max_examples=200)
 @given(STAGES_DONE, HISTORIES)
-def test_whatever_happens(stages: int, actions: list[Action]) -> None:
+def test_invariants_hold_in_any_history(stages: int, actions: list[Action]) -> None:
     play(Cluster(stages), actions)
 
 
 @settings(max_examples=120)
 @given(STAGES_DONE, HISTORIES)
-def test_whatever_happens_to_a_cluster_that_works(stages: int, actions: list[Action]) -> None:
+def test_invariants_hold_if_controllers_work(stages: int, actions: list[Action]) -> None:
     """The Job controller acts after each event, pods run, and terminating pods take their time."""
     cluster = Cluster(stages)
     for action in actions:
@@ -204,7 +204,7 @@ def test_whatever_happens_to_a_cluster_that_works(stages: int, actions: list[Act
 
 @settings(max_examples=60)
 @given(STAGES_DONE, st.lists(ACTIONS, max_size=20))
-def test_every_history_can_still_end_well(stages: int, actions: list[Action]) -> None:
+def test_every_history_can_still_succeed(stages: int, actions: list[Action]) -> None:
     cluster = Cluster(stages)
     play(cluster, actions)
     # nodes return, the user fixes problems, suspends and resumes; then every attempt succeeds

@@ -32,7 +32,7 @@ def test_there_are_recordings_of_every_state() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 @pytest.mark.parametrize("image", [SETTINGS.default_image, "example.org/maskrcnn-trainer:9.9.9"])
-def test_there_is_nothing_to_do(file: Path, image: str) -> None:
+def test_recordings_need_no_action(file: Path, image: str) -> None:
     content = yaml.safe_load(file.read_text())
     experiment = read_object(content["experiment"])
     now = datetime.fromisoformat(content["now"])
@@ -50,7 +50,7 @@ def test_there_is_nothing_to_do(file: Path, image: str) -> None:
         assert plan.status == experiment.status
 
 
-def test_a_recording_says_what_it_is_of() -> None:
+def test_recordings_have_content() -> None:
     """Check that the recordings have content that could be handled wrongly."""
     content = yaml.safe_load((RECORDED / RELEASE / "training.yaml").read_text())
     experiment = read_object(content["experiment"])

@@ -28,7 +28,7 @@ def held(index: int = 0, code: int = 0, **fields: Any) -> dict[str, Any]:
     return pod_object(index=index, code=code, sidecar="running", **fields)
 
 
-def test_success_is_taken_from_the_trainer() -> None:
+def test_success_of_the_trainer_counts() -> None:
     run = seen(job_object(), held(said=DONE, ended=50))
     assert (run.state, run.exit_code, run.ended, run.unfinished, run.disrupted) == (
         "Succeeded",
@@ -42,7 +42,7 @@ def test_success_is_taken_from_the_trainer() -> None:
 
 
 @pytest.mark.parametrize(("code", "disrupted"), [(1, False), (64, False), (75, False), (143, True)])
-def test_failure_is_taken_from_the_trainer(code: int, disrupted: bool) -> None:
+def test_failure_of_the_trainer_counts(code: int, disrupted: bool) -> None:
     run = seen(job_object(), held(code=code, ended=50))
     assert (run.state, run.exit_code, run.ended, run.unfinished) == ("Failed", code, at(50), True)
     assert run.disrupted is disrupted
@@ -101,7 +101,7 @@ def test_removed_attempt_stays_ended_while_its_sidecar_terminates() -> None:
         assert (run.state, run.ended, run.disrupted, run.lost) == ("Failed", at(50), False, "")
 
 
-def test_sidecar_that_fails_takes_no_result_away() -> None:
+def test_failed_sidecar_keeps_the_result() -> None:
     """A failed sidecar fails its pod, and with it the Job."""
     failed = job_object(failed=("BackoffLimitExceeded", "limit"))
     for said in (DONE, ""):

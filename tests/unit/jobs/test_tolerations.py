@@ -43,7 +43,7 @@ def test_step_of_one_node_keeps_the_default_of_kubernetes(make: Make) -> None:
 
 @pytest.mark.parametrize("operator", ["Exists", "Equal"])
 @pytest.mark.parametrize("effect", ["NoExecute", None])
-def test_what_is_given_for_a_taint_stays_alone(operator: str, effect: str | None) -> None:
+def test_given_toleration_of_a_taint_is_not_duplicated(operator: str, effect: str | None) -> None:
     given = {"key": UNREACHABLE, "operator": operator, "tolerationSeconds": 900}
     given |= {"effect": effect} if effect else {}
     assert with_worker_group_tolerations([given]) == [given, ours(NOT_READY)]
@@ -59,11 +59,11 @@ def test_what_is_given_for_a_taint_stays_alone(operator: str, effect: str | None
         ({"key": "gpu", "operator": "Exists", "effect": "NoExecute"}, [NOT_READY, UNREACHABLE]),
     ],
 )
-def test_only_a_toleration_of_these_taints_takes_the_place_of_ours(given: dict[str, str], added: list[str]) -> None:
+def test_only_a_toleration_of_these_taints_replaces_ours(given: dict[str, str], added: list[str]) -> None:
     assert with_worker_group_tolerations([given]) == [given, *map(ours, added)]
 
 
-def test_default_of_the_installation_takes_the_place_of_ours(make: Make) -> None:
+def test_default_of_the_installation_replaces_ours(make: Make) -> None:
     own = {"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 900}
     experiment = make(without_tolerations)
     config = replace(CONFIG, defaults=JobDefaults(tolerations=(own,)))

@@ -113,7 +113,7 @@ def test_an_authority_is_renewed_with_its_key_long_before_it_ends() -> None:
     leaf.verify_directly_issued_by(authority.certificate)
 
 
-def test_a_key_of_another_authority_is_told() -> None:
+def test_key_of_another_ca_is_refused() -> None:
     one, other = new_authority(NOW), new_authority(NOW)
     assert read_authority(one.certificate_pem.encode(), one.key_pem.encode()).key_pem == one.key_pem
     with pytest.raises(CertificateError, match="doesn't belong to the certificate"):
@@ -128,14 +128,14 @@ async def test_the_authority_is_made_once_and_then_read() -> None:
     assert secrets.calls == ["get", "create", "get"]
 
 
-async def test_of_several_replicas_that_make_one_all_use_the_same() -> None:
+async def test_replicas_that_create_a_ca_at_once_use_the_same() -> None:
     secrets = Secrets(together=3)
     found = await asyncio.gather(*(obtain_authority(secrets, "ops", "ca", NOW) for _ in range(3)))
     assert len({authority.certificate_pem for authority in found}) == 1
     assert secrets.calls.count("create") == 3
 
 
-async def test_of_several_replicas_that_renew_one_all_use_the_same() -> None:
+async def test_replicas_that_renew_a_ca_at_once_use_the_same() -> None:
     secrets = Secrets()
     old = await obtain_authority(secrets, "ops", "ca", NOW)
     later = NOW + AUTHORITY_LIFETIME - timedelta(days=100)
@@ -165,7 +165,7 @@ async def test_secret_that_is_deleted_while_it_is_renewed_is_made_again(monkeypa
     "data",
     [None, {}, {"ca.crt": "!", "ca.key": "!"}, {"ca.crt": base64.b64encode(b"x").decode(), "ca.key": "eA=="}],
 )
-async def test_what_is_no_authority_is_told_and_left_alone(data: Any) -> None:
+async def test_invalid_secret_is_reported_and_not_overwritten(data: Any) -> None:
     secrets = Secrets()
     secrets.kept["ca"] = {"metadata": {"name": "ca", "resourceVersion": "1"}, "data": data}
     with pytest.raises(CertificateError, match="Secret ops/ca: .* delete the Secret"):
@@ -221,7 +221,7 @@ async def test_clients_check_authority_and_name() -> None:
         handshake(certificate.context, stranger.ca_pem, "reports.ops.svc")
 
 
-async def test_an_authority_that_was_replaced_is_followed() -> None:
+async def test_replaced_ca_is_used() -> None:
     secrets = Secrets()
     certificate = ServerCertificate(secrets, "ops", ["reports.ops.svc"])
     await certificate.refresh()
@@ -232,7 +232,7 @@ async def test_an_authority_that_was_replaced_is_followed() -> None:
     handshake(certificate.context, certificate.ca_pem, "reports.ops.svc")
 
 
-async def test_the_keeper_goes_on_while_the_api_server_is_away(time: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_renewal_continues_after_an_api_outage(time: Any, caplog: pytest.LogCaptureFixture) -> None:
     secrets = Secrets()
     certificate = ServerCertificate(secrets, "ops", ["reports.ops.svc"])
     await certificate.refresh()

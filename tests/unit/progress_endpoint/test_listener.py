@@ -113,7 +113,7 @@ async def test_trainings_report_while_idle_connections_are_opened(tmp_path: Path
     assert buffers <= 128 + 8
 
 
-async def test_the_oldest_idle_connection_of_the_address_with_most_gives_way(start: Start) -> None:
+async def test_oldest_idle_connection_of_the_address_with_most_is_closed(start: Start) -> None:
     endpoint = await start(Bounds(connections=4, idle_seconds=0.0))
     other, first, second, third = await opened(endpoint, "127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.1")
     await reports(endpoint, "127.0.0.3")
@@ -122,7 +122,7 @@ async def test_the_oldest_idle_connection_of_the_address_with_most_gives_way(sta
     assert endpoint.cut == 1
 
 
-async def test_connections_of_one_address_give_way_to_newer_ones_of_it(start: Start) -> None:
+async def test_connections_of_one_address_are_replaced_by_newer_ones(start: Start) -> None:
     endpoint = await start(Bounds(connections=4, idle_seconds=0.0))
     held = await opened(endpoint, *["127.0.0.1"] * 10)
     assert [is_open(client) for client in held] == [False] * 6 + [True] * 4
@@ -250,7 +250,7 @@ async def test_a_malformed_request_is_answered_in_json_and_quietly(
     assert loud(caplog) == []
 
 
-async def test_a_client_that_leaves_before_its_answer_is_no_error(
+async def test_client_that_disconnects_before_its_response_is_not_an_error(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint = await start(Bounds())
@@ -303,7 +303,7 @@ async def test_a_connection_that_ends_leaves_no_buffer_to_the_collector(start: S
     ],
     ids=["no file descriptor", "connection aborted"],
 )
-async def test_accepting_goes_on_after_an_error(
+async def test_accepting_continues_after_an_error(
     start: Start, error: OSError, warning: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint = await start(Bounds())
@@ -341,7 +341,7 @@ async def test_bug_while_a_connection_is_opened_is_logged_and_ends_nothing(
     assert loud(caplog) == ["Could not open a connection from 127.0.0.1"]
 
 
-async def test_report_that_says_it_is_too_large_is_refused_before_its_body(start: Start) -> None:
+async def test_report_with_a_too_large_content_length_is_refused_before_its_body(start: Start) -> None:
     endpoint = await start(Bounds())
     client = await asyncio.to_thread(tls, endpoint)
     client.sendall(HEAD.replace(b"Content-Length: %d" % len(BODY), b"Content-Length: 65537"))
@@ -356,7 +356,7 @@ async def test_connections_take_little_memory_of_the_kernel(start: Start) -> Non
 
 
 @pytest.mark.timeout(60)
-async def test_other_work_goes_on_while_clients_connect_without_a_pause(
+async def test_other_work_continues_while_clients_connect_without_a_pause(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = await start(Bounds(waiting=4))

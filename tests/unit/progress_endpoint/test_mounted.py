@@ -44,7 +44,7 @@ async def test_a_renewed_certificate_is_loaded_once(tmp_path: Path) -> None:
     assert mounted.ca_pem == renewed != authority
 
 
-async def test_what_cannot_be_used_is_told_and_the_old_one_served(tmp_path: Path) -> None:
+async def test_unusable_files_are_reported_and_the_old_certificate_served(tmp_path: Path) -> None:
     mounted = MountedCertificate(tmp_path)
     with pytest.raises(CertificateError, match=r"tls\.crt"):
         await mounted.refresh()
@@ -118,7 +118,7 @@ async def test_a_step_verifies_what_its_authority_signs_after_it_was_started(tmp
     assert not verifies(mounted.context, given)
 
 
-async def test_a_self_signed_certificate_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_self_signed_certificate_is_logged_as_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mounted = MountedCertificate(tmp_path)
     mount(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -132,7 +132,7 @@ async def test_a_self_signed_certificate_is_warned_of(tmp_path: Path, caplog: py
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", "caf\u00e9".encode()])
-async def test_an_authority_that_is_no_certificate_is_refused(tmp_path: Path, content: bytes) -> None:
+async def test_ca_file_without_a_certificate_is_refused(tmp_path: Path, content: bytes) -> None:
     mount(tmp_path)
     (tmp_path / "ca.crt").write_bytes(content)
     with pytest.raises(CertificateError, match=r"--report-certificate .*: ca\.crt holds an invalid PEM certificate"):

@@ -37,7 +37,7 @@ def refused(body: bytes | dict[str, Any]) -> str:
     return caught.value.refusal.message
 
 
-def test_everything_that_the_trainer_posts_is_taken(tmp_path: Path) -> None:
+def test_all_reports_of_the_trainer_are_accepted(tmp_path: Path) -> None:
     kept = Kept()
     environment = TaskEnvironment(fingerprint="9f2c-v1", attempt=2, experiment_uid="uid")
     reporter = Reporter("train", tmp_path, environment, poster=kept)
@@ -97,11 +97,11 @@ def test_everything_that_the_trainer_posts_is_taken(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_nonsense_is_refused_by_field(body: Any, said: str) -> None:
+def test_invalid_report_is_refused_with_the_field(body: Any, said: str) -> None:
     assert said in refused(body)
 
 
-def test_the_message_is_text_whatever_was_sent() -> None:
+def test_message_is_bounded_text_for_any_body() -> None:
     assert len(refused(b'{"a": "' + b"\x00" * 5000)) < 300
 
 
@@ -118,7 +118,7 @@ FIELDS = ("version", "experimentUid", "fingerprint", "attempt", "step", "total_s
     st.binary(max_size=200)
     | st.dictionaries(st.sampled_from(FIELDS), json_values).map(lambda x: json.dumps(x).encode())
 )
-def test_nothing_but_a_report_or_a_refusal_comes_of_any_bytes(body: bytes) -> None:
+def test_any_bytes_give_a_report_or_a_refusal(body: bytes) -> None:
     try:
         found = parse_report(body)
     except Refused as error:

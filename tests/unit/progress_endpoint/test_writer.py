@@ -96,9 +96,7 @@ async def test_reports_within_the_interval_are_one_write_of_the_newest(
     assert api.applied[1][1]["metrics"] == [{"name": "AP", "value": "0.5"}]
 
 
-async def test_never_two_writes_within_the_interval_however_many_reports(
-    writer: ProgressWriter, time: Any, api: Api
-) -> None:
+async def test_at_most_one_write_within_the_interval(writer: ProgressWriter, time: Any, api: Api) -> None:
     for second in range(300):
         writer.offer(GRANT, record(second))
         await time.advance(1)
@@ -116,7 +114,7 @@ async def test_after_a_quiet_time_a_report_is_written_at_once(writer: ProgressWr
     assert api.iterations == [(0.0, 1), (31.0, 2)]
 
 
-async def test_another_replica_that_has_just_written_counts(
+async def test_recent_write_of_another_replica_counts(
     writer: ProgressWriter, cluster: Any, time: Any, api: Api
 ) -> None:
     cluster.change_status(progress=Progress(step="train", iteration=4, last_updated_time=time.now()))
@@ -149,13 +147,13 @@ async def test_a_step_that_ends_before_its_turn_is_not_written(
     assert api.iterations == [(0.0, 1)]
 
 
-async def test_a_record_that_says_nothing_is_not_written(writer: ProgressWriter, time: Any, api: Api) -> None:
+async def test_empty_record_is_not_written(writer: ProgressWriter, time: Any, api: Api) -> None:
     assert not writer.offer(GRANT, {"step": None, "kpi": {}, "graphical": {}})
     await time.advance(60)
     assert api.applied == []
 
 
-async def test_another_attempt_begins_anew_in_the_same_interval(
+async def test_another_attempt_starts_over_in_the_same_interval(
     writer: ProgressWriter, cluster: Any, time: Any, api: Api
 ) -> None:
     writer.offer(GRANT, record(50, checkpointStep=50))
@@ -169,7 +167,7 @@ async def test_another_attempt_begins_anew_in_the_same_interval(
     assert "checkpointStep" not in api.applied[1][1]
 
 
-async def test_a_write_that_fails_is_given_up_and_said_once(
+async def test_failed_write_is_dropped_and_logged_once(
     writer: ProgressWriter, time: Any, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.error = api_error(503, "ServiceUnavailable", "down")
@@ -213,7 +211,7 @@ async def test_metrics_under_ever_new_names_do_not_grow_without_end(
     assert "m4_0" in {metric["name"] for metric in api.applied[-1][1]["metrics"]}
 
 
-async def test_closing_gives_up_what_is_not_written(writer: ProgressWriter, time: Any, api: Api) -> None:
+async def test_close_cancels_pending_writes(writer: ProgressWriter, time: Any, api: Api) -> None:
     writer.offer(GRANT, record(1))
     await time.settle()
     writer.offer(GRANT, record(2))

@@ -74,7 +74,7 @@ async def stage() -> AsyncIterator[Stage]:
     running.cancel()
 
 
-async def test_what_was_read_is_known_and_its_experiment_is_looked_at(stage: Stage) -> None:
+async def test_read_cause_is_known_and_its_experiment_is_reconciled(stage: Stage) -> None:
     stage.server.events["job-1"] = [QUOTA]
     await stage.read(JOB)
     assert stage.reader.causes == {"job-1": WaitCause(SINCE, stage.now, Reason.FAILED_CREATE, "exceeded quota")}

@@ -50,7 +50,7 @@ def test_object_that_is_labeled_again_comes_back(ears: Ears) -> None:
     assert len(ears.cache.jobs_of("ns", "nuclei")) == 1
 
 
-def test_old_event_is_no_news(ears: Ears) -> None:
+def test_old_event_is_not_reported(ears: Ears) -> None:
     ears.hear("MODIFIED", job(9))
     ears.hear("MODIFIED", job(5))
     assert ears.keys == [Key("ns", "nuclei")]

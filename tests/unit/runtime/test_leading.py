@@ -109,7 +109,7 @@ async def test_each_gain_of_the_lease_lists_the_cluster(stage: Stage) -> None:
     assert stage.noted == ["listed", "found"] * 2
 
 
-async def test_the_loss_of_the_lease_ends_the_work_and_forgets_what_waits(stage: Stage) -> None:
+async def test_loss_of_the_lease_stops_workers_and_clears_the_queue(stage: Stage) -> None:
     stage.gate.clear()
     stage.election.change(True)
     await stage.until(lambda: stage.noted == ["listed", "found"])
@@ -127,7 +127,7 @@ async def test_the_loss_of_the_lease_ends_the_work_and_forgets_what_waits(stage:
     assert stage.noted == ["listed", "found", "listed", "found"]
 
 
-async def test_a_leader_looks_at_every_experiment_now_and_then() -> None:
+async def test_leader_reconciles_all_experiments_periodically() -> None:
     stage = Stage(resync_seconds=0.02)
     stage.election.change(True)
     await stage.until(lambda: stage.noted.count("found") >= 3)

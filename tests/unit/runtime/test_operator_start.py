@@ -45,7 +45,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("answer", [DENIED, UNKNOWN])
-async def test_refusal_that_lasts_ends_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
+async def test_lasting_refusal_ends_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
     server = Server(answer)
     async with asyncio.timeout(DEADLINE):
         assert await Operator(Options(denied_seconds=0.05), server).run() == EXIT_CANNOT_RUN  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ async def test_refusal_that_lasts_ends_the_process(answer: ApiError, caplog: pyt
 
 
 @pytest.mark.parametrize("answer", [DENIED, UNKNOWN])
-async def test_refusal_that_passes_does_not_end_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
+async def test_temporary_refusal_does_not_end_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
     server = Server(answer, answer, None)
     assert await Operator(Options(denied_seconds=20.0), server)._can_run(server)  # type: ignore[arg-type]
     assert server.calls == 3

@@ -195,7 +195,7 @@ async def test_report_endpoint_that_loses_a_task_ends_the_replica(
     assert record.getMessage() == f"The task {name} {end}; this replica stops"
 
 
-async def test_stop_before_the_first_list_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server) -> None:
+async def test_stop_before_the_first_list_is_not_a_failure(caplog: pytest.LogCaptureFixture, server: Server) -> None:
     server.fail["list", "pods"] = [ApiError(500, "InternalError", "no") for _ in range(1000)]
     operator = made(server)
     running = asyncio.create_task(operator.run())
@@ -234,7 +234,7 @@ async def test_a_task_that_fails_before_the_first_list_ends_the_replica(
 
 
 @pytest.mark.parametrize("role", ["leader", "standby"])
-async def test_a_stop_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server, role: str) -> None:
+async def test_stop_is_not_a_failure(caplog: pytest.LogCaptureFixture, server: Server, role: str) -> None:
     operator = made(server)
     running = await started(operator, server, role)
     operator.stop.set()
@@ -243,7 +243,7 @@ async def test_a_stop_is_no_failure(caplog: pytest.LogCaptureFixture, server: Se
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_task_that_fails_after_the_stop_is_no_failure(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+async def test_task_that_fails_after_the_stop_is_not_a_failure(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     kill = mortal(monkeypatch, "relisting")
     operator = made(server)
     running = await started(operator, server, "leader")
@@ -252,7 +252,7 @@ async def test_a_task_that_fails_after_the_stop_is_no_failure(monkeypatch: pytes
     assert await asyncio.wait_for(running, SECONDS) == 0
 
 
-async def test_task_that_fails_right_before_the_stop_is_no_failure(server: Server) -> None:
+async def test_task_that_fails_right_before_the_stop_is_not_a_failure(server: Server) -> None:
     async def fails() -> None:
         raise ZeroDivisionError
 
@@ -301,7 +301,7 @@ async def test_lease_is_kept_until_the_work_has_ended(server: Server) -> None:
     assert server.holder == ""
 
 
-async def test_experiment_that_stays_missing_brings_a_list(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+async def test_experiment_that_stays_missing_requests_a_list(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setattr(worker_module, "UNHEARD_SECONDS", 0.0)
     monkeypatch.setattr(relisting_module, "SOON_SECONDS", 0.0)
     operator = made(server)

@@ -89,7 +89,7 @@ class Relabeling(Stage):
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-async def test_relabeled_job_holds_its_step_alone(change: dict[str, Any]) -> None:
+async def test_relabeled_job_holds_only_its_step(change: dict[str, Any]) -> None:
     stage = Relabeling(A, B)
     await stage.looks()
     assert stage.jobs() == {"a-1", "b-1"}
@@ -145,7 +145,7 @@ async def test_relabeled_job_whose_pods_have_ended_gets_no_other_attempt_next_to
     assert stage.jobs() == {"a-1"}
 
 
-async def test_relabeled_job_that_is_gone_is_made_again() -> None:
+async def test_deleted_relabeled_job_is_created_again() -> None:
     stage = Relabeling(A)
     await stage.looks()
     stage.relabel({"labels": {}})
@@ -158,7 +158,7 @@ async def test_relabeled_job_that_is_gone_is_made_again() -> None:
     assert stage.step("a") == ("Pending", "RunLost")
 
 
-async def test_step_that_leaves_the_spec_and_comes_back_starts_nothing_next_to_its_relabeled_job() -> None:
+async def test_step_removed_and_added_again_starts_nothing_next_to_its_relabeled_job() -> None:
     stage = Relabeling(A, B)
     await stage.looks()
     # the Job has a later attempt, so that the name of the next one would be free

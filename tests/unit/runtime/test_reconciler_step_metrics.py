@@ -89,9 +89,7 @@ async def test_leader_with_an_old_state_does_not_count_again(stage: Stage) -> No
     assert since(before) == (1, 1, SECONDS)
 
 
-async def test_end_is_counted_though_what_follows_its_write_fails(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_end_is_counted_if_a_call_after_its_write_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     before = counted()
 
     def fail(*_: object) -> None:

@@ -81,7 +81,7 @@ async def test_an_end_after_the_stop_is_not_reported(caplog: pytest.LogCaptureFi
     assert caplog.records == []
 
 
-async def test_a_task_that_does_not_end_is_left_behind(
+async def test_task_that_does_not_end_is_ignored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervision, "STOP_SECONDS", 0.01)

@@ -330,7 +330,7 @@ BIG = settings(suppress_health_check=list(HealthCheck), report_multiple_bugs=Fal
 
 @settings(BIG, max_examples=300)
 @given(CLUSTERS, RECORDS, st.booleans())
-def test_objects_that_are_wrong_anywhere(objects: tuple[Object | None, ...], record: Object, known: bool) -> None:
+def test_objects_with_hostile_values_anywhere(objects: tuple[Object | None, ...], record: Object, known: bool) -> None:
     cache = Cache(UnreadableObjects())
     for (resource, valid), hostile in zip(VALID, objects, strict=True):
         if hostile is None or known:
@@ -432,7 +432,7 @@ def test_any_json(value: Any) -> None:
         parse_report(json.dumps(value).encode())
 
 
-def test_objects_that_are_right_decide_something() -> None:
+def test_valid_objects_lead_to_decisions() -> None:
     cache = Cache()
     for resource, valid in VALID:
         cache.put(resource, valid)

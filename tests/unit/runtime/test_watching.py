@@ -90,7 +90,7 @@ async def test_watch_starts_from_the_list_and_continues_from_the_last_event() ->
     assert lists.asked == 0
 
 
-async def test_an_event_without_a_version_leaves_the_place_to_continue_from() -> None:
+async def test_event_without_a_version_keeps_the_version_to_continue_from() -> None:
     script = Script([event("ADDED", 105), event("MODIFIED")])
     await script.play()
     assert script.since == [100, 105]
@@ -106,7 +106,7 @@ async def test_an_event_without_a_version_leaves_the_place_to_continue_from() ->
         OSError("reset"),
     ],
 )
-async def test_unavailable_api_server_is_asked_again_from_the_same_version(error: Exception) -> None:
+async def test_watch_of_an_unavailable_api_server_resumes_from_the_same_version(error: Exception) -> None:
     script = Script([event("ADDED", 105), error], [error])
     lists = await script.play()
     assert script.since == [100, 105, 105]
@@ -142,7 +142,7 @@ async def test_repeated_problem_is_logged_once(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("hostile", [None, 5, [], {}, {"type": "ADDED"}, {"type": "ADDED", "object": 1}])
-async def test_hostile_event_is_handed_on_and_the_watch_goes_on(hostile: Any) -> None:
+async def test_hostile_event_is_passed_on_and_the_watch_continues(hostile: Any) -> None:
     script = Script([hostile, event("ADDED", 105)])
     lists = await script.play()
     assert script.since == [100, 105]
@@ -166,7 +166,7 @@ async def test_waits_between_tries_double_up_to_a_limit(monkeypatch: pytest.Monk
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.2]
 
 
-async def test_one_broken_watch_leaves_the_others_alone() -> None:
+async def test_broken_watch_does_not_affect_others() -> None:
     begun: list[tuple[str, str | None]] = []
 
     async def events(resource: Resource, namespace: str | None, since: int) -> AsyncIterator[Any]:
@@ -280,7 +280,7 @@ async def test_kopf_ends_at_a_line_that_it_cannot_decode(bad: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
-async def test_refused_watch_ends_at_once_and_in_silence(status: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_watch_ends_at_once_without_a_log_line(status: int, caplog: pytest.LogCaptureFixture) -> None:
     """By default, kopf would retry by itself, and wait forever for other credentials after a 401."""
     async with Streams(line({"kind": "Status", "message": "no"}), status=status).served() as events:
         async with asyncio.timeout(10):

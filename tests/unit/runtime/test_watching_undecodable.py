@@ -82,7 +82,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_undecodable_object_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_undecodable_object_does_not_hide_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relisting, "SOON_SECONDS", 0.01)
     monkeypatch.setattr(watching, "FIRST_WAIT", 0.01)
     server = ApiServer()

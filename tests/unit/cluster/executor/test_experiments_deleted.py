@@ -28,7 +28,7 @@ def finish(stage: Stage) -> Plan:
     return Plan(stage.experiment.status, write_status=False, delete_experiment=True)
 
 
-async def test_the_experiment_goes_without_a_finalizer(stage: Stage) -> None:
+async def test_experiment_is_deleted_without_a_finalizer(stage: Stage) -> None:
     plan = finish(stage)
     await stage.executor.conclude(stage.experiment, plan)
     assert stage.server.objects == {}
