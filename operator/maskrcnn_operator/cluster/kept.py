@@ -34,7 +34,7 @@ class Kept(Generic[K, V]):
         return self._values.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Store a value; if there is no room, only sometimes."""
+        """Store a value; if the cache is full, a new key may be dropped."""
         if key not in self._values:
             if len(self._keys) >= self._room:
                 if self._random.random() >= _ADMITTED:

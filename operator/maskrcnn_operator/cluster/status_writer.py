@@ -125,7 +125,7 @@ class StatusWriter:
     async def _own(
         self, namespace: str, name: str, sent: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Make the status manager the only owner of the conditions that an accepted apply sets or leaves out."""
+        """Take over conditions of other managers that an accepted apply lists, and remove those that it leaves out."""
         foreign = owners_of_conditions(metadata.get("managedFields")).others & SOMETIMES_ABSENT
         if not foreign:
             return metadata

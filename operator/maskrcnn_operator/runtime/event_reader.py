@@ -70,7 +70,7 @@ class EventReader:
         try:
             events = await self._client.events_about(subject.namespace, subject.uid)
         except ApiError as error:
-            self._note(error)
+            self._note(subject, error)
             return unread(subject, self._causes.get(subject.uid), self._now())
         return cause_of(subject, events, self._now())
 
@@ -80,14 +80,22 @@ class EventReader:
         while len(self._causes) > _KEPT:
             self._causes.popitem(last=False)
 
-    def _note(self, error: ApiError) -> None:
+    def _note(self, subject: Subject, error: ApiError) -> None:
         denied = error.status == 403
         if denied and not self._denied:
             log.warning(
-                "No permission to read events, so the status of steps that cannot start lacks their cause; "
-                "logged once: %s",
+                "No permission to read events in namespace %s, so the status of steps that cannot start lacks their "
+                "cause; grant the Role of this release (logged once): %s",
+                subject.namespace,
                 error,
             )
         elif not denied:
-            log.info("Could not read events of a step that does not start, retrying later: %s", error)
+            kind = "pod" if subject.is_pod else "Job"
+            log.info(
+                "Could not read the events of the %s with uid %s in namespace %s, retrying later: %s",
+                kind,
+                subject.uid,
+                subject.namespace,
+                error,
+            )
         self._denied = self._denied or denied

@@ -95,7 +95,7 @@ class Operator:
                     return self._exit_code if self.stop.is_set() else EXIT_CANNOT_RUN
                 await self._run(client, stack)
             except (ApiError, CertificateError) as error:
-                log.error("Cannot run: %s", error)
+                log.error("Cannot run, exiting with code %d: %s", EXIT_CANNOT_RUN, error)
                 return EXIT_CANNOT_RUN
         return self._exit_code
 

@@ -122,7 +122,7 @@ class Cluster:
             return True
         for step in plan.status.steps:
             before = self.experiment.status.step(step.name)
-            assert before is None or step.attempt >= before.attempt, "an attempt's number fell"
+            assert before is None or step.attempt >= before.attempt, "an attempt's number decreased"
         assert plan.write_status == (
             plan.status.model_copy(update={"progress": None})
             != self.experiment.status.model_copy(update={"progress": None})

@@ -86,7 +86,7 @@ def check(cluster: Cluster) -> None:
             if (pod.step, pod.attempt, pod.experiment_uid) == (step.name, step.attempt, UID)
         ]
         if step.state in LIVE_STATES and not all(pod.terminal for pod in pods):
-            assert any(map(cluster.alive, pods)), "an attempt goes on that is lost"
+            assert any(map(cluster.alive, pods)), "a lost attempt continues"
         assert step.attempt >= max((job.attempt for job in ours), default=0)
         assert cluster.late is not None or not any(outlived_by_sidecars(cluster, job) for job in ours)
         if step.state is StepState.RUNNING:
