@@ -180,7 +180,7 @@ class Cache:
         if key is None:
             return None
         if self._gone.pop(uid, None) is not None:
-            self._forget_that_it_is_kept(uid, key.namespace)
+            self._remove_from_kept(uid, key.namespace)
         value: ExperimentEntry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
@@ -352,13 +352,13 @@ class Cache:
     def _remove(self, resource: Resource, uid: str, key: Key) -> None:
         del self._seen[resource][uid]
         if resource is PODS:
-            self._forget_that_it_is_kept(uid, key.namespace)
+            self._remove_from_kept(uid, key.namespace)
         uids = self._by_key[resource][key]
         uids.discard(uid)
         if not uids:
             del self._by_key[resource][key]
 
-    def _forget_that_it_is_kept(self, uid: str, namespace: str) -> None:
+    def _remove_from_kept(self, uid: str, namespace: str) -> None:
         kept = self._kept_pods.get(namespace)
         if kept is not None:
             kept.pop(uid, None)

@@ -69,7 +69,7 @@ class StatusWriter:
             Conflict: the status was computed from an outdated object.
             StatusRefused: the API server rejects the status.
         """
-        sent = _without_what_is_empty({key: value for key, value in status.items() if key != "progress"})
+        sent = _without_empty_values({key: value for key, value in status.items() if key != "progress"})
         try:
             metadata = await self._apply(namespace, name, sent, resource_version)
         except StatusRefused as refused:
@@ -201,7 +201,7 @@ class StatusWriter:
         return str(left["metadata"]["resourceVersion"])
 
 
-def _without_what_is_empty(status: Mapping[str, Any]) -> dict[str, Any]:
+def _without_empty_values(status: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out empty texts, lists, and maps: absent means the same, and each value adds to the cost of every write."""
     found = {key: value for key, value in status.items() if not _is_empty(value)}
     if "steps" in found:

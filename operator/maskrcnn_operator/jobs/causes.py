@@ -144,7 +144,7 @@ def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> WaitC
     if best is None:
         return WaitCause(subject.since, now)
     reason, message = meanings.get(best.reason), best.message
-    message = _without_what_changes(message) if reason else f"{best.reason}: {message}"
+    message = _without_pod_name(message) if reason else f"{best.reason}: {message}"
     return WaitCause(subject.since, now, reason, one_line(message, TEXT_LENGTH))
 
 
@@ -158,7 +158,7 @@ def _time(event: EventView) -> datetime:
     return event.time or _LONG_AGO
 
 
-def _without_what_changes(message: str) -> str:
+def _without_pod_name(message: str) -> str:
     """Return the message of an event without the name of the pod that could not be created.
 
     Each try has another pod name. Each would be a new message, and a new message is another write of the status.

@@ -46,7 +46,7 @@ def earliest_first(pods: Sequence[PodView]) -> list[PodView]:
 def pod_whose_error_counts(pods: Sequence[PodView]) -> PodView | None:
     """Return the failed pod whose error is that of the attempt; None if no pod failed.
 
-    The order of precedence is: exit code 64, out of memory, the first pod to end with another code than 75, code 75.
+    The order of precedence is: exit code 64, out of memory, the first pod to end with a code other than 75, code 75.
     A pod that ended with 143 after another one had failed was stopped because of it, and does not count.
     """
     failed = earliest_first(pods)

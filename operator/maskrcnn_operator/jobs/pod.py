@@ -46,7 +46,7 @@ GRACE_SECONDS = 120
 
 Object = dict[str, Any]
 
-# the C dumper writes the same text as yaml.safe_dump, which took most of the time of making a Job
+# the C dumper writes the same text as yaml.safe_dump, whose Python code took most of the time of making a Job
 _Dumper: type[yaml.SafeDumper] | type[yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -206,7 +206,7 @@ def _environment(
 def _resources(overrides: PodOverrides, step: Step) -> Object:
     found: Object = step.resources.to_json()
     if step.gpus_per_node:
-        # of an extended resource the limit is the request too
+        # Kubernetes uses the limit of an extended resource as its request, too
         found["limits"] = {**found.get("limits", {}), overrides.gpu_resource: str(step.gpus_per_node)}
     return {name: amounts for name, amounts in found.items() if amounts}
 
@@ -218,7 +218,7 @@ def _pod_security(overrides: PodOverrides, config: JobConfig) -> Object:
         "runAsNonRoot": True,
         **config.defaults.security_context.to_json(),
         **given,
-        # a workspace of millions of files is not walked at every start
+        # do not change the owner of millions of files in a workspace at every start
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
