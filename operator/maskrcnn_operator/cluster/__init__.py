@@ -1,0 +1,1 @@
+"""Access to the Kubernetes API server: client, rate limit, cache, lists, writes, events, and leader election."""

@@ -1,7 +1,7 @@
-"""Access modes of a workspace's claim, read seldom: they say whether several nodes can mount it.
+"""Cached access modes of workspace claims, which determine whether several nodes can mount a claim.
 
-A claim that cannot be read counts as one of unknown access modes: its experiment starts nothing more, what runs
-continues, and no other experiment is affected.
+A claim that cannot be read has unknown access modes: its experiment starts no more steps, running steps continue, and
+no other experiment is affected.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from maskrcnn_operator.cluster.single_flight import SingleFlight
 
 SHARED_MODE = "ReadWriteMany"
 KNOWN_SECONDS = 300.0
-"""How long an answer holds: the modes of a claim never change, but another one may come in its place."""
+"""Seconds for which the modes of a claim are cached: they never change, but another claim may replace it."""
 MISSING_SECONDS = 30.0
-"""Seconds for which it holds that a claim is missing or cannot be read: as long as an experiment waits before it looks
-again, so that many experiments on one missing claim cost as many calls as one."""
+"""The same for a claim that is missing or cannot be read. It equals the time after which an experiment looks again, so
+that many experiments on one missing claim make as many calls as one."""
 _KEPT = 10_000
 
 
 class AccessModes:
-    """Known access modes of claims.
+    """Cache of the access modes of claims.
 
     Args:
-        clock: seconds that only rise.
-        on_unreadable: called for each claim that cannot be read, whenever it is read.
+        clock: monotonic clock, in seconds.
+        on_unreadable: called at each read of a claim that cannot be read.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class AccessModes:
     ) -> None:
         self._client, self._clock, self._on_unreadable = client, clock, on_unreadable
         self._known: OrderedDict[tuple[str, str], tuple[float, bool | None]] = OrderedDict()
-        """By namespace and name: until when it holds, and what :meth:`shared` returns."""
+        """By namespace and name: when the entry expires, and the result of :meth:`shared`."""
         self._reads: SingleFlight[tuple[str, str], bool | None] = SingleFlight()
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
-        """Return whether a claim is ReadWriteMany; None where there is none or it cannot be read.
+        """Return whether a claim is ReadWriteMany; None if it does not exist or cannot be read.
 
         Raises:
-            ApiError: the API server could not answer.
+            ApiError: the call failed for another reason.
         """
         key = namespace, claim
         known = self._known.get(key)
@@ -90,12 +90,12 @@ def _access_modes(claim: Mapping[str, object]) -> list[str]:
     """Return ``spec.accessModes``.
 
     Raises:
-        ValueError: it isn't there, or isn't a list of access modes.
+        ValueError: it is missing, or isn't a list of access modes.
     """
     spec = claim.get("spec")
     if not isinstance(spec, Mapping):
         raise ValueError("spec isn't an object")
     modes = spec.get("accessModes")
     if not isinstance(modes, list) or not all(isinstance(mode, str) for mode in modes):
-        raise ValueError("spec.accessModes isn't a list of texts")
+        raise ValueError("spec.accessModes isn't a list of strings")
     return modes

@@ -1,11 +1,10 @@
-"""Bodies of successful answers: JSON of the kind that was asked for, or an ApiError.
+"""Decoding of successful responses: JSON of the requested kind, or an ApiError.
 
-A load balancer or a proxy in front of the API server may answer 200 with a page of its own, and one object of a list
-may be nested too deep for the parser. Callers retry ApiErrors; any other exception would end their task.
+A load balancer or a proxy in front of the API server may respond with 200 and a page of its own, and one object of a
+list may be nested too deeply for the parser. Callers retry ApiErrors; any other exception would end their task.
 
-Whatever is nested too deeply in metadata, or in an object of a built-in kind, is below ``metadata.managedFields``,
-which has a level for each level of the object and which users may write, too. It is left out, so that everything else
-can be read.
+In metadata and in objects of built-in kinds, only ``metadata.managedFields`` can be nested too deeply: it has a level
+for each level of the object, and users can write it, too. It is left out, so that the rest can be read.
 """
 
 from __future__ import annotations
@@ -20,23 +19,26 @@ from maskrcnn_operator.cluster.shallow import without_deep_values
 UNDECODABLE = "UndecodableAnswer"
 """Reason of the ApiError."""
 LONGEST_RETRY_SECONDS = 60.0
-"""A server that asks for more is asked again after this: an account of ours isn't without it for longer."""
+"""Longest Retry-After that is followed: a longer one would leave the operator without its API server for too long."""
 _QUOTED_BYTES = 200
 _LEVELS = 100
-"""Levels that are kept of an answer that cannot be parsed whole; built-in kinds have some 20."""
+"""Levels that are kept of a response that cannot be parsed whole; built-in kinds have about 20."""
 
 
 def decoded(status: int, text: bytes, verb: str, resource: Resource, *, metadata_only: bool = False) -> dict[str, Any]:
-    """Return the object or the list of a successful answer.
+    """Return the object or the list in the body of a successful response.
 
     Args:
-        verb: of the call, as the API server's RBAC has it.
-        metadata_only: only metadata was asked for.
+        status: HTTP status, for the error.
+        text: the body.
+        verb: verb of the call in RBAC's terms.
+        resource: kind of the object, or of the list's items.
+        metadata_only: only the metadata was requested.
 
     Raises:
-        ApiError: the body isn't the JSON of such an object; its reason is :data:`UNDECODABLE`.
+        ApiError: the body isn't JSON of such an object; the error's reason is :data:`UNDECODABLE`.
     """
-    # the spec of an experiment has fields of any depth, and is read whole or not at all
+    # the spec of an experiment has fields of any depth, so it is read whole or not at all
     may_leave_out = metadata_only or resource is not EXPERIMENTS
     try:
         answer = _parsed(text) if may_leave_out else json.loads(text)
@@ -51,7 +53,7 @@ def decoded(status: int, text: bytes, verb: str, resource: Resource, *, metadata
 
 
 def _parsed(text: bytes) -> Any:
-    """Parse JSON; what is nested too deeply for that is null."""
+    """Parse JSON; values that are nested too deeply become null."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -59,20 +61,20 @@ def _parsed(text: bytes) -> Any:
 
 
 def retry_seconds(value: object) -> float | None:
-    """Return the seconds of a Retry-After, at most :data:`LONGEST_RETRY_SECONDS`; None if it isn't a number of them."""
+    """Return the seconds of a Retry-After, at most :data:`LONGEST_RETRY_SECONDS`; None if it isn't a number."""
     if isinstance(value, str) and value.isdecimal():
         return min(float(value), LONGEST_RETRY_SECONDS)
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        # the bound first: an integer of JSON may be too large for a float
+        # min before float: an integer in JSON may be too large for a float
         return float(min(value, LONGEST_RETRY_SECONDS))
     return None
 
 
 def _missing(answer: dict[str, Any], verb: str, resource: Resource) -> str | None:
-    """Return the first field that such an answer needs and doesn't have."""
+    """Return the first required field that a response lacks."""
     metadata = answer.get("metadata")
     if verb == "list":
-        # an empty list of a built-in kind may be null
+        # items of an empty list of a built-in kind may be null
         listed = "items" in answer and isinstance(answer["items"], list | None)
         version = isinstance(metadata, dict) and _is_version(metadata.get("resourceVersion") or "0")
         return None if listed and version else "metadata.resourceVersion" if listed else "items"
@@ -87,11 +89,11 @@ def _missing(answer: dict[str, Any], verb: str, resource: Resource) -> str | Non
 
 
 def _is_version(value: object) -> bool:
-    # int() takes at most 4,300 digits
+    # int() accepts at most 4,300 digits
     return isinstance(value, str) and value.isdecimal() and len(value) <= 30
 
 
 def _undecodable(status: int, problem: str, text: bytes) -> ApiError:
     quoted = text[:_QUOTED_BYTES].decode("utf-8", "replace")
     clean = "".join(char if char.isprintable() else " " for char in quoted)
-    return api_error(status, UNDECODABLE, f"the answer isn't what was asked for: {problem}: {clean}")
+    return api_error(status, UNDECODABLE, f"unexpected response body: {problem}: {clean}")

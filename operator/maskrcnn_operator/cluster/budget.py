@@ -1,4 +1,4 @@
-"""Budget of calls of the API server: one limit for all, and shares for what must not hold up reconciling."""
+"""Rate limit of calls to the API server, with shares for calls that must not delay reconciliation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from enum import Enum
 from maskrcnn_operator.cluster.rate_limit import TokenBucket
 
 _ROUNDING = 1e-6
-"""Seconds by which a clock may be early: sums of floating-point seconds are not exact."""
+"""Tolerance in seconds: sums of floating-point seconds are not exact."""
 
 
 class CallPurpose(Enum):
-    """The reason for a call, which decides when it is made; the value is its name in metrics."""
+    """Purpose of a call, which determines its priority; the value is its name in metrics."""
 
     RECONCILE = "reconcile"
     LIST = "list"
@@ -29,8 +29,8 @@ class CallPurpose(Enum):
 
 
 FIRST = (CallPurpose.RECONCILE, CallPurpose.LIST)
-"""Made before all others, first come, first served. A list waits with one page at a time, so it delays reconciling by
-one call each."""
+"""Purposes that go before all others, first come, first served. A list has one page in the queue at a time, so it
+delays reconciliation by at most one call."""
 
 SHARES: Mapping[CallPurpose, float] = {
     CallPurpose.REVIEW: 0.2,
@@ -38,15 +38,14 @@ SHARES: Mapping[CallPurpose, float] = {
     CallPurpose.EVENT: 0.2,
     CallPurpose.DIAGNOSIS: 0.1,
 }
-"""Part of the limit that each of the others may use at most, and only while nothing of FIRST waits. What they may use
-together leaves reconciling three tenths of the calls even in the moment before it asks. Of a limit of 50 a fifth is ten
-a second: 2,000 running trainings need seven reviews (each token once in 300 s), and their progress is written at the
-rate that there is. A tenth is five reads of events a second, so that 1,500 steps that cannot start are read every five
-minutes."""
+"""Largest part of the limit for each other purpose, used only while no call of FIRST waits. Together they leave 30% of
+the calls to reconciliation at any moment. With a limit of 50, 20% is ten calls a second: 2,000 running trainings need
+seven reviews (each token once in 300 s), and their progress is written at the remaining rate. 10% is five reads of
+events a second, so the events of 1,500 steps that cannot start are read every five minutes."""
 
 
 def rate_of(purpose: CallPurpose, qps: float) -> float:
-    """Return the calls a second that ``purpose`` may make of a limit of ``qps``; 0 for no limit."""
+    """Return the calls per second that ``purpose`` may make under a limit of ``qps``; 0 for no limit."""
     return SHARES.get(purpose, 1.0) * qps
 
 
@@ -57,17 +56,18 @@ class _Waiter:
 
 
 class CallBudget:
-    """Holds callers back by purpose.
+    """Rate limiter that queues calls by purpose.
 
-    A waiting call of FIRST goes before every other; calls of one purpose go first come, first served. The others share
-    what is left, the one that has waited longest first, each up to its share. URGENT never waits and is not counted:
-    a replica that renews its Lease late loses it.
+    Calls of FIRST go before all others; within one purpose, calls go first come, first served. The other purposes share
+    the rest, each up to its share, starting with the call that has waited longest. URGENT never waits and is not
+    counted: a replica that renews its Lease late loses it.
 
     Args:
-        qps: calls a second on average; 0 for no limit.
-        burst: calls that may be made at once after a quiet time; each share has its part of it.
-        clock, sleep: seconds that only rise, and waiting for them.
-        on_wait: told of every call, with the seconds that it was held back.
+        qps: average calls per second; 0 for no limit.
+        burst: calls that may be made at once after an idle time; each share has its part of it.
+        clock: monotonic clock, in seconds.
+        sleep: waits for a number of seconds of ``clock``.
+        on_wait: called for every call with its purpose and the seconds that it waited.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class CallBudget:
         self._on_wait(purpose, self._clock() - began)
 
     def hold_back(self, seconds: float) -> None:
-        """Make no call for so long, as the server has asked; URGENT is exempt."""
+        """Make no call for this many seconds, except for URGENT, since the server requested it."""
         self._held_until = max(self._held_until, self._clock() + seconds)
 
     def waiting(self, purpose: CallPurpose) -> int:
-        """Return the number of calls that are held back."""
+        """Return the number of calls of a purpose that wait."""
         return len(self._waiting.get(purpose, ()))
 
     async def _turn(self, purpose: CallPurpose) -> None:
@@ -148,7 +148,7 @@ class CallBudget:
     def _set_alarm(self, now: float) -> None:
         due = min((self._ready_at(purpose) for purpose, queue in self._waiting.items() if queue), default=None)
         if self._alarm is not None:
-            # one that rings too early finds nothing to do and is set again
+            # an alarm that is too early does nothing and sets the next one
             if due is not None and self._alarm_at <= due:
                 return
             self._alarm.cancel()

@@ -1,13 +1,13 @@
-"""What is known of the cluster: experiments as types, their Jobs and pods as what a run is read from.
+"""Cache of the cluster: experiments as typed objects, their Jobs and pods as views.
 
-Objects come from three sides (watches, full lists, answers to our own writes) in no order. Of two the one with the
-larger resourceVersion stays: since Kubernetes 1.35 the versions of one kind are promised to be ordered. An object that
-was seen to be deleted comes back only in a later version: a watch tells that an object is deleted when its label goes,
-and that it is added when the label is put back.
+Objects come from three sources (watches, full lists, responses to our own writes) in any order. The version with the
+larger resourceVersion is kept: since Kubernetes 1.35, the versions of one kind are guaranteed to be ordered. A deleted
+object comes back only in a later version: a watch reports an object as deleted when its label is removed, and as added
+when the label is set again.
 
-An object that cannot be read is left out, whatever is wrong with it: one object must not keep the others from being
-read. What users may write is read leniently (:mod:`maskrcnn_operator.jobs.parse`) or told in the experiment's status
-(:mod:`maskrcnn_operator.cluster.parse`), so that this is left for metadata that no API server writes, and for defects.
+An object that cannot be read for any reason is skipped, so that it does not keep the others from being read. Values
+that users can write are parsed leniently (:mod:`maskrcnn_operator.jobs.parse`) or reported in the experiment's status
+(:mod:`maskrcnn_operator.cluster.parse`). So only metadata that no API server writes, or a bug, leads to a skip.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ WATCHED = (EXPERIMENTS, JOBS, PODS)
 """The kinds that the cache holds."""
 
 OnUnreadable = Callable[[Resource, str, str, Exception], None]
-"""Called for each object that cannot be read: its kind, namespace and name (empty where they cannot be read), and
-why."""
+"""Called for each object that cannot be read with its kind, namespace and name (empty if they cannot be read), and the
+error."""
 
 _TOMBSTONES = 20_000
 FOR_GOOD = 2**64
-"""Above every version: the object never comes back."""
+"""Larger than every version: the object never comes back."""
 _KEPT_PODS = 2_000
-"""Pods of a namespace that are kept though they are gone: two of the largest worker groups. Whoever may create pods
-there can add as many."""
+"""Deleted pods that are kept for each namespace: two of the largest worker groups. The limit is needed since any user
+who can create pods in the namespace can add to them."""
 _KEPT_DESIRED = 4_000
 _IDENTITY = frozenset({"namespace", "name", "uid", "resourceVersion", "generation"})
 _UNDECODABLE = ManifestProblem("", "the object cannot be decoded: it is nested too deeply")
@@ -58,15 +58,15 @@ _UNDECODABLE = ManifestProblem("", "the object cannot be decoded: it is nested t
 
 @dataclass(frozen=True, slots=True)
 class ExperimentEntry:
-    """An experiment as it was last seen.
+    """Last known state of an experiment.
 
     Attributes:
         version: its resourceVersion.
-        experiment: None where the object cannot be read; ``problems`` says why. Where they are those of podOverrides
-            of steps, it is without these, and not to be carried out.
-        raw: the object without its spec and annotations, only where it cannot be read; without a status where that is
+        experiment: None if the object cannot be read because of ``problems``. If all problems are in podOverrides of
+            steps, the experiment is there without these overrides, and must not be carried out.
+        raw: the object without its spec and annotations; None if the object can be read. It has no status if that is
             unknown.
-        told: of an object of which only the metadata is known: whether its conditions say so.
+        reported: only the metadata is known, and the conditions of the object report this.
     """
 
     uid: str
@@ -75,7 +75,7 @@ class ExperimentEntry:
     experiment: MaskRCNNExperiment | None
     problems: tuple[ManifestProblem, ...] = ()
     raw: Mapping[str, Any] | None = None
-    told: bool = False
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _Seen:
 
 
 class Cache:
-    """The cluster as it was last seen. Not for several threads.
+    """Last known state of the cluster. Not thread-safe.
 
     Args:
         on_unreadable: see :data:`OnUnreadable`.
@@ -97,9 +97,9 @@ class Cache:
         self._seen: dict[Resource, dict[str, _Seen]] = {resource: {} for resource in WATCHED}
         self._by_key: dict[Resource, dict[Key, set[str]]] = {resource: {} for resource in WATCHED}
         self._gone: OrderedDict[str, int] = OrderedDict()
-        """By uid, the version up to which an object is gone."""
+        """By uid, the version up to which an object counts as deleted."""
         self._kept_pods: dict[str, OrderedDict[str, None]] = {}
-        """By namespace, uids of the pods that are gone and kept, the oldest first."""
+        """By namespace, uids of deleted pods that are kept, oldest first."""
         self._desired: Kept[str, tuple[int, DesiredState]] = Kept(_KEPT_DESIRED)
         self.listed = False
         """True once every namespace that can be listed has been listed."""
@@ -107,66 +107,66 @@ class Cache:
         """When a namespace was last listed, by ``time.monotonic()``; None until :attr:`listed`."""
 
     def mark_namespace_listed(self) -> None:
-        """Note that every kind of a namespace has just been listed."""
+        """Record that every kind of a namespace has just been listed."""
         if self.listed:
             self.last_listed = time.monotonic()
 
     def mark_listed(self) -> None:
-        """Note that every namespace that can be listed has been."""
+        """Record that every namespace that can be listed has been listed."""
         self.listed, self.last_listed = True, time.monotonic()
 
     def lacks(self, resource: Resource, uid: str, version: int) -> bool:
-        """Return whether an object is not known to be gone, and nothing as new as that version of it is known."""
+        """Return whether ``version`` of an object is newer than the known one, and not deleted as far as is known."""
         seen = self._seen[resource].get(uid)
         return version > self._gone.get(uid, -1) and (seen is None or seen.version < version)
 
     def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
-        """The experiment; None where there is none, or none that can be read."""
+        """Return the experiment; None if it does not exist or cannot be read."""
         entry = self.entry(Key(namespace, name))
         return entry.experiment if entry else None
 
     def entry(self, key: Key) -> ExperimentEntry | None:
-        """The newest experiment of that name, readable or not."""
+        """Return the newest experiment of that name, readable or not."""
         entries = [seen.value for seen in self._of(EXPERIMENTS, key) if isinstance(seen.value, ExperimentEntry)]
         return max(entries, key=lambda entry: entry.version, default=None)
 
     def experiments(self) -> list[MaskRCNNExperiment]:
-        """All experiments that can be read."""
+        """Return all experiments that can be read."""
         values = (seen.value for seen in self._seen[EXPERIMENTS].values())
         return [
             value.experiment for value in values if isinstance(value, ExperimentEntry) and value.experiment is not None
         ]
 
     def keys(self) -> set[Key]:
-        """The keys of all experiments, and of those whose Jobs or pods are still there."""
+        """Return the keys of all experiments, and of deleted ones that still have Jobs or pods."""
         return {key for keys in self._by_key.values() for key in keys}
 
     def jobs_of(self, namespace: str, name: str) -> list[JobView]:
-        """Jobs that carry an experiment's name, of whatever uid it is."""
+        """Return the Jobs that have an experiment's name as a label, with any uid of the experiment."""
         return [seen.value for seen in self._of(JOBS, Key(namespace, name)) if isinstance(seen.value, JobView)]
 
     def pods_of(self, namespace: str, name: str) -> list[PodView]:
-        """Pods that carry an experiment's name, of whatever uid it is."""
+        """Return the pods that have an experiment's name as a label, with any uid of the experiment."""
         return [seen.value for seen in self._of(PODS, Key(namespace, name)) if isinstance(seen.value, PodView)]
 
     def job(self, uid: str) -> JobView | None:
-        """The Job of that uid."""
+        """Return the Job of that uid."""
         seen = self._seen[JOBS].get(uid)
         return seen.value if seen and isinstance(seen.value, JobView) else None
 
     def pod(self, uid: str) -> PodView | None:
-        """The pod of that uid."""
+        """Return the pod of that uid."""
         seen = self._seen[PODS].get(uid)
         return seen.value if seen and isinstance(seen.value, PodView) else None
 
     def put(self, resource: Resource, item: Mapping[str, Any]) -> Key | None:
-        """Takes an object in; the key of its experiment, None where it says nothing new or belongs to none.
+        """Store an object; return the key of its experiment, or None if nothing changed or it belongs to none.
 
-        Nothing is raised, whatever the object is: one that cannot be read is left out, and what is known of it stays.
+        It raises nothing, for any object: one that cannot be read is skipped, and its last known state stays.
         """
         try:
             return self._put(resource, item)
-        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
+        except Exception as error:  # noqa: BLE001 - a malformed object must not affect others
             self._leave_out(resource, item, error)
             return None
 
@@ -180,7 +180,7 @@ class Cache:
         if key is None:
             return None
         if self._gone.pop(uid, None) is not None:
-            self._forget_that_it_is_kept(uid, key.namespace)
+            self._remove_from_kept(uid, key.namespace)
         value: ExperimentEntry | JobView | PodView
         if resource is EXPERIMENTS:
             value = _entry(item, uid, version, old.value if old is not None else None)
@@ -189,34 +189,36 @@ class Cache:
         else:
             value = job_view(item) if resource is JOBS else pod_view(item)
             if old is not None and replace(value, resource_version=old.value.resource_version) == old.value:
-                # much of a Job's and a pod's status decides nothing
+                # most changes of a Job's or a pod's status do not affect the experiment
                 self._seen[resource][uid] = _Seen(key, version, value)
                 return None
         if old is not None and old.key != key:
-            # its label was changed: it belongs to another experiment from now on
+            # its label was changed: it now belongs to another experiment
             self._remove(resource, uid, old.key)
         self._seen[resource][uid] = _Seen(key, version, value)
         self._by_key[resource].setdefault(key, set()).add(uid)
         return key
 
     def put_undecodable(
-        self, metadata: Mapping[str, Any], resource: Resource = EXPERIMENTS, *, told: bool = False
+        self, metadata: Mapping[str, Any], resource: Resource = EXPERIMENTS, *, reported: bool = False
     ) -> Key | None:
-        """Take in an object of which nothing but the metadata can be decoded; as :meth:`put`.
+        """Store an object of which only the metadata can be decoded; otherwise the same as :meth:`put`.
 
         Args:
-            told: its conditions say so; that stays known until its spec changes.
+            metadata: the object's metadata.
+            resource: kind of the object.
+            reported: its conditions report this. That stays recorded until its spec changes.
         """
         try:
-            key = self._put_undecodable(metadata, told) if resource is EXPERIMENTS else None
-        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
+            key = self._put_undecodable(metadata, reported) if resource is EXPERIMENTS else None
+        except Exception as error:  # noqa: BLE001 - a malformed object must not affect others
             self._leave_out(resource, {"metadata": metadata}, error)
             return None
-        if not told:
+        if not reported:
             self._leave_out(resource, {"metadata": metadata}, ManifestError((_UNDECODABLE,)))
         return key
 
-    def _put_undecodable(self, metadata: Mapping[str, Any], told: bool) -> Key | None:
+    def _put_undecodable(self, metadata: Mapping[str, Any], reported: bool) -> Key | None:
         uid, version, generation = identifier(metadata, "uid"), version_number(metadata), generation_number(metadata)
         old = self._seen[EXPERIMENTS].get(uid)
         key = experiment_key(EXPERIMENTS, metadata)
@@ -225,8 +227,8 @@ class Cache:
         raw = {"metadata": {name: value for name, value in metadata.items() if name in _IDENTITY}}
         before = old.value if old is not None else None
         known = before is not None and (before.problems, before.generation) == ((_UNDECODABLE,), generation)
-        told = told or (before is not None and known and before.told)
-        entry = ExperimentEntry(uid, version, generation, None, (_UNDECODABLE,), raw, told)
+        reported = reported or (before is not None and known and before.reported)
+        entry = ExperimentEntry(uid, version, generation, None, (_UNDECODABLE,), raw, reported)
         self._seen[EXPERIMENTS][uid] = _Seen(key, version, entry)
         self._by_key[EXPERIMENTS].setdefault(key, set()).add(uid)
         return None if known else key
@@ -237,9 +239,9 @@ class Cache:
         self._on_unreadable(resource, clean(known.get("namespace"), 253), clean(known.get("name"), 253), error)
 
     def put_progress(self, item: Mapping[str, Any]) -> Key | None:
-        """Take in the answer to a write of progress; return the key where it shows an edit that was not known yet.
+        """Store the response to a write of progress; return the key if it shows an edit that was not known yet.
 
-        The watch has no news left to tell of what such an answer has shown.
+        The watch will deliver the same version again, which is then no change.
         """
         uid = uid_of(item) or ""
         before = self._seen[EXPERIMENTS].get(uid)
@@ -249,14 +251,14 @@ class Cache:
         return None if _asked_for(before.value) == _asked_for(self._seen[EXPERIMENTS][uid].value) else key
 
     def put_status(self, metadata: Mapping[str, Any], experiment: MaskRCNNExperiment, status: ExperimentStatus) -> None:
-        """Takes in that ``status`` was written to ``experiment``, of which ``metadata`` is what came back.
+        """Store that ``status`` was written to ``experiment``; ``metadata`` is from the response.
 
-        The progress belongs to another writer and stays as it was. Metadata that cannot be read is left out: the watch
-        brings the object again.
+        The progress belongs to another writer and stays unchanged. If the metadata cannot be read, nothing is stored:
+        the watch delivers the object later.
         """
         try:
             uid, version = identifier(metadata, "uid"), version_number(metadata)
-        except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
+        except Exception as error:  # noqa: BLE001 - a malformed object must not affect others
             self._leave_out(EXPERIMENTS, {"metadata": metadata}, error)
             return
         old = self._seen[EXPERIMENTS].get(uid)
@@ -268,13 +270,15 @@ class Cache:
         self._seen[EXPERIMENTS][uid] = _Seen(old.key, version, replace(old.value, version=version, experiment=written))
 
     def drop(self, resource: Resource, uid: str, version: int = FOR_GOOD) -> Key | None:
-        """Forget an object that is gone; return the key of its experiment where it was known.
+        """Remove a deleted object; return the key of its experiment if the object was known.
 
-        A pod that had ended stays as long as its Job: the Job controller may delete it before its
+        A pod that had ended is kept as long as its Job exists: the Job controller may delete the pod before its
         termination message has been read.
 
         Args:
-            version: up to which it is gone; a newer state of it is taken in, or stays.
+            resource: kind of the object.
+            uid: uid of the object.
+            version: the object is deleted up to this version; a newer one stays, or is stored later.
         """
         seen = self._seen[resource].get(uid)
         if seen is not None and seen.version > version:
@@ -306,13 +310,13 @@ class Cache:
             self._remove(PODS, oldest, self._seen[PODS][oldest].key)
 
     def revive(self, uid: str) -> None:
-        """Take back that an object is gone: the API server has just shown it."""
+        """Stop counting an object as deleted, since the API server has just returned it."""
         self._gone.pop(uid, None)
 
     def retain(self, resource: Resource, namespace: str | None, uids: set[str], version: int) -> set[Key]:
-        """Drops what a full list of version ``version`` lacks; the keys that have changed by it.
+        """Drop the objects that a full list of version ``version`` lacks; return the keys that changed.
 
-        An object that is newer than the list stays: it was made while the list was read.
+        An object that is newer than the list stays: it was created while the list was read.
         """
         missing = [
             uid
@@ -322,7 +326,7 @@ class Cache:
         return {key for key in (self.drop(resource, uid, version) for uid in missing) if key is not None}
 
     def replace(self, resource: Resource, items: Iterable[Mapping[str, Any]], namespace: str | None = None) -> set[Key]:
-        """Makes ``items`` all that there is of a kind; the keys that have changed by it."""
+        """Replace all objects of a kind by ``items``; return the keys that changed."""
         listed = list(items)
         changed = {key for key in (self.put(resource, item) for item in listed) if key is not None}
         uids = {uid for uid in map(uid_of, listed) if uid is not None}
@@ -330,7 +334,7 @@ class Cache:
         return changed | self.retain(resource, namespace, uids, newest)
 
     def desired(self, experiment: MaskRCNNExperiment) -> DesiredState:
-        """``resolve(experiment)`` with the problems of its entry, kept as long as the spec stands."""
+        """Return ``resolve(experiment)`` with the problems of its entry, cached until the spec changes."""
         metadata = experiment.metadata
         kept = self._desired.get(metadata.uid)
         if kept is None or kept[0] != metadata.generation:
@@ -348,13 +352,13 @@ class Cache:
     def _remove(self, resource: Resource, uid: str, key: Key) -> None:
         del self._seen[resource][uid]
         if resource is PODS:
-            self._forget_that_it_is_kept(uid, key.namespace)
+            self._remove_from_kept(uid, key.namespace)
         uids = self._by_key[resource][key]
         uids.discard(uid)
         if not uids:
             del self._by_key[resource][key]
 
-    def _forget_that_it_is_kept(self, uid: str, namespace: str) -> None:
+    def _remove_from_kept(self, uid: str, namespace: str) -> None:
         kept = self._kept_pods.get(namespace)
         if kept is not None:
             kept.pop(uid, None)
@@ -367,7 +371,7 @@ class Cache:
 
 
 def _asked_for(entry: ExperimentEntry) -> object:
-    """Return what differs between two states of an experiment when its user has changed something."""
+    """Return a value that changes when a user edits or deletes the experiment."""
     deleted = entry.experiment.metadata.deletion_timestamp if entry.experiment else None
     return entry.generation, deleted, entry.experiment is None
 

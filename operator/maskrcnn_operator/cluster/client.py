@@ -1,7 +1,7 @@
-"""A thin asynchronous client: paths, rate limit, deadlines and errors over the official client's connection.
+"""Thin asynchronous client that adds paths, rate limit, timeouts, and errors to the official client's connection.
 
-Objects go in and out as JSON values. The official client's model classes are passed over: they are pydantic models
-whose conversion of one Job takes longer than all else that is done for it, and the resource itself has none.
+Objects are plain JSON values. The official client's model classes are not used: converting one Job to these pydantic
+models takes longer than all other work for it, and there is no model of the custom resource.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ STATUS_MANAGER = "maskrcnn-operator"
 PROGRESS_MANAGER = "maskrcnn-operator-progress"
 """Field manager of ``status.progress``."""
 CONDITIONS_MANAGER = "maskrcnn-operator-conditions"
-"""Field manager of conditions that are written alone, since the whole status is refused or cannot be read."""
+"""Field manager of conditions that are written alone because the whole status is rejected or cannot be read."""
 
 REQUEST_TIMEOUT = 15.0
 MOST_EVENTS = 500
-"""Events of one object that are read; those that repeat are one object, and each lives for an hour."""
+"""Most events of one object that are read. Repeated events are one object, and each expires after an hour."""
 MOST_EVENT_BYTES = 2**21
 
 _APPLY = "application/apply-patch+yaml"
@@ -48,28 +48,28 @@ _NO_WARNINGS = {"fieldValidation": "Ignore"}
 """Without it the API server parses each object twice, for a warning on unknown fields that the client ignores."""
 
 OnCall = Callable[[str, str, int, float], None]
-"""Told of every call: verb, resource (plural), HTTP status (0: none), seconds that it took."""
+"""Called after every call: verb, resource (plural), HTTP status (0: none), duration in seconds."""
 
 Object = dict[str, Any]
 Propagation = Literal["Foreground", "Background"]
 
 
 class Limit(Protocol):
-    """What holds calls back."""
+    """Rate limiter."""
 
     async def acquire(self, purpose: CallPurpose) -> None:
         """Wait until one more call of ``purpose`` may be made."""
 
     def hold_back(self, seconds: float) -> None:
-        """Make no call for so long."""
+        """Make no call for this many seconds."""
 
 
 class Client:
-    """The API server as the operator uses it. All methods raise :class:`ApiError`.
+    """Client of the API server with the calls that the operator needs. All methods raise :class:`ApiError`.
 
     Args:
         api: connection of the official client; see :func:`maskrcnn_operator.cluster.connection.connect`.
-        limit: every call waits for it, by its purpose.
+        limit: rate limiter that every call waits for.
         on_call: see :data:`OnCall`.
     """
 
@@ -84,7 +84,7 @@ class Client:
         self._limit: Limit = limit or CallBudget(qps=50.0, burst=100)
 
     async def close(self) -> None:
-        """Ends its connections."""
+        """Close the connections."""
         await self._api.close()  # type: ignore[no-untyped-call] # the client has few types
 
     async def get(
@@ -96,25 +96,27 @@ class Client:
     async def list(
         self, resource: Resource, namespace: str | None = None, *, page_size: int = FIRST_PAGE
     ) -> AsyncIterator[Page]:
-        """Yield every object of a namespace, or of all, page by page; at least one page.
+        """Yield all objects of a kind, page by page; at least one page.
 
         Args:
-            page_size: objects of the first page.
+            resource: kind of the objects.
+            namespace: None for all namespaces.
+            page_size: number of objects of the first page.
 
         Raises:
-            Gone: the list took so long that its version is no longer kept; start again.
+            Gone: the list took so long that the API server no longer has its version; start again.
         """
         async for page in read_pages(partial(self._page, resource, namespace), Request(page_size)):
             yield page
 
     async def list_metadata(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[Page]:
-        """Yield the metadata of every object, as :meth:`list` does the objects."""
+        """Yield the metadata of all objects, in pages as :meth:`list`."""
         request = Request(FIRST_PAGE, metadata_only=True)
         async for page in read_pages(partial(self._page, resource, namespace), request):
             yield page
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """Return one object as a list has it, which takes no permission to get it; None where there is none."""
+        """Return one object, read by a list, so that permission to list is enough; None if it does not exist."""
         async for page in read_pages(partial(self._page, resource, namespace), Request(1, only=(namespace, name))):
             for item in page.items:
                 return item
@@ -141,7 +143,7 @@ class Client:
         *,
         purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
-        """Creates an object and returns it. Raises Conflict where one of that name exists."""
+        """Create an object and return it; raise Conflict if one of that name exists."""
         return await self._call("POST", "create", resource, resource.path(namespace), body=body, purpose=purpose)
 
     async def replace(
@@ -153,7 +155,7 @@ class Client:
         *,
         purpose: CallPurpose = CallPurpose.RECONCILE,
     ) -> Object:
-        """Puts an object in the place of the one that has ``body``'s resourceVersion (Conflict: it has changed)."""
+        """Replace the object; raise Conflict if it has changed since the resourceVersion in ``body``."""
         return await self._call("PUT", "update", resource, resource.path(namespace, name), body=body, purpose=purpose)
 
     async def delete(
@@ -166,14 +168,18 @@ class Client:
         resource_version: str | None = None,
         propagation: Propagation = "Foreground",
     ) -> Object | None:
-        """Delete the object of that uid; return it as it is then, None where it is gone at once.
+        """Delete an object; return it if it still exists after that, such as with a finalizer, else None.
 
         Args:
-            resource_version: delete it only as it was in this version.
-            propagation: Foreground removes what it owns first, Background after it.
+            resource: kind of the object.
+            namespace: its namespace.
+            name: its name.
+            uid: delete the object only if it has this uid.
+            resource_version: delete it only if it has this version; None for any.
+            propagation: Foreground deletes the objects that it owns before it, Background after it.
 
         Raises:
-            NotFound: there is none.
+            NotFound: it does not exist.
             Conflict: the object of that name has another uid, or has changed since ``resource_version``.
         """
         preconditions = {"uid": uid, **({"resourceVersion": resource_version} if resource_version else {})}
@@ -189,15 +195,15 @@ class Client:
     async def apply_status(
         self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
     ) -> Object:
-        """Server-side apply of an experiment's status, the progress apart; returns the object's metadata alone.
+        """Apply an experiment's status, except progress, server-side; return only the object's metadata.
 
         Raises:
-            Conflict: the experiment has changed since ``resource_version``, so the status may be wrong by now.
+            Conflict: the experiment has changed since ``resource_version``, so the status may be outdated.
         """
         body = _applied(namespace, name, {"status": dict(status)})
-        # a forced apply of a stale status would otherwise turn what has succeeded back into what runs
+        # without it, a forced apply of an outdated status could set a succeeded step back to running
         body["metadata"]["resourceVersion"] = str(resource_version)
-        # the rest of the object is what was sent: it has not been changed in between
+        # only metadata is needed: the rest equals what was sent, since the version did not change in between
         return await self._apply(namespace, name, body, STATUS_MANAGER, accept=_METADATA_ALONE)
 
     async def patch_conditions(
@@ -209,12 +215,12 @@ class Client:
         *,
         metadata_only: bool = False,
     ) -> Object:
-        """JSON merge patch of an experiment's ``status.conditions`` alone; return the object, or only its metadata.
+        """Replace only ``status.conditions`` by a JSON merge patch; return the object, or only its metadata.
 
-        The list is replaced whole, so ``conditions`` has those of other writers, too.
+        The whole list is replaced, so ``conditions`` must include those of other writers.
 
         Raises:
-            Conflict: the experiment has changed since ``resource_version``, so the list may lack a condition by now.
+            Conflict: the experiment has changed since ``resource_version``, so the list may lack a new condition.
         """
         body = {
             "metadata": {"resourceVersion": str(resource_version)},
@@ -232,13 +238,13 @@ class Client:
         )
 
     async def apply_progress(self, namespace: str, name: str, progress: Mapping[str, Any] | None) -> Object:
-        """Server-side apply of ``status.progress`` under a field manager of its own; None removes it."""
+        """Apply ``status.progress`` server-side with its own field manager; None removes it."""
         status = {"status": {"progress": dict(progress)}} if progress is not None else {}
         body = _applied(namespace, name, status)
         return await self._apply(namespace, name, body, PROGRESS_MANAGER, purpose=CallPurpose.PROGRESS)
 
     async def token_review(self, token: str, audience: str) -> Object:
-        """The ``status`` of a TokenReview: authenticated, user, audiences, error."""
+        """Create a TokenReview and return its ``status``: authenticated, user, audiences, error."""
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -345,7 +351,7 @@ class Client:
             query = {**(query or {}), **_NO_WARNINGS}
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
-            # reads the token file again; an empty or damaged one is a ConfigException or a ValueError
+            # this reads the token file again; an empty or damaged file raises ConfigException or ValueError
             await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, None)
             answer = await self._api.call_api(
                 method, url, header_params=headers, body=body, _request_timeout=REQUEST_TIMEOUT
@@ -366,7 +372,7 @@ async def _read_bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
         size += len(part)
         if size > most:
             response.close()
-            raise api_error(response.status, TOO_LARGE, f"an answer of more than {most} bytes")
+            raise api_error(response.status, TOO_LARGE, f"the response is larger than {most} bytes")
         parts.append(part)
     response.release()
     return b"".join(parts)

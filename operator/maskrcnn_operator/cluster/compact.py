@@ -1,7 +1,7 @@
-"""Compact models for the cache, where thousands of them stay.
+"""Memory-saving representation of cached models.
 
-Pydantic keeps in each model the set of the fields that were given: half of the memory of an experiment. Frozen models
-of the same fields can share one. Of models of which no field was given, which have nothing but defaults, one is enough.
+Pydantic stores in each model the set of fields that were given, which takes half of the memory of an experiment. Frozen
+models with the same given fields can share one set, and models that have only defaults can be one object.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ M = TypeVar("M", bound=BaseModel)
 _SHARED: dict[frozenset[str], set[str]] = {}
 _IDENTITIES: set[int] = set()
 _MOST = 4096
-"""Sets beyond it, which only manifests made for it would need, are not shared."""
+"""Most shared sets; only manifests made for this purpose would need more."""
 _DEFAULTS: dict[type[BaseModel], BaseModel] = {}
-"""Of each type, the model of which no field was given."""
+"""For each type, the model that has only defaults."""
 _PLAIN = frozenset({str, int, float, bool, type(None), datetime})
 
 
 def compact(model: M) -> M:
-    """Return the same model, frozen, whose parts share the sets of given fields with every other compact model.
+    """Return the same frozen model after its parts were made to share sets of given fields with other compact models.
 
-    Of a copy of a compact model only what is new in it is looked at.
+    In a copy of a compact model, only the new parts are visited.
     """
     _compact(model)
     return model

@@ -1,4 +1,4 @@
-"""Where the API server is and how to prove who we are: in a pod by its service account, else by a kubeconfig."""
+"""Connection to the API server, configured by the pod's service account or by a kubeconfig."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
-    """The settings of a connection: of ``kubeconfig``, else of the pod's service account, else by KUBECONFIG.
+    """Return the settings of a connection: from ``kubeconfig``, else the pod's service account, else KUBECONFIG.
 
     Raises:
-        ApiError: (status 0) there are none, or they cannot be used.
+        ApiError: (status 0) there are no settings, or they are invalid.
     """
     settings = Configuration()
     try:
@@ -34,22 +34,22 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
                 persist_config=False,
             )
     except (config.ConfigException, OSError, RuntimeError) as error:
-        raise ApiError(0, "NoConfiguration", f"neither a service account nor a kubeconfig: {error}") from error
+        raise ApiError(0, "NoConfiguration", f"no usable service account or kubeconfig: {error}") from error
     return settings
 
 
 def connect(settings: Configuration) -> ApiClient:
-    """A connection with at most ``POOL`` calls at a time; to be made inside the event loop that uses it."""
+    """Return a connection for at most ``POOL`` concurrent calls; call it inside the event loop that uses it."""
     settings.connection_pool_maxsize = POOL
-    # else ~/.netrc is read for every call, by a thread; a proxy comes from the kubeconfig
+    # with trust_env, a thread would read ~/.netrc at every call; a proxy comes from the kubeconfig
     settings.client_session_kwargs = {"trust_env": False, "middlewares": (_refuse_redirects,)}
     return ApiClient(settings)
 
 
 async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-    """Fail at a redirect: an API server sends none, and another host must get neither a write nor a token."""
+    """Fail at a redirect: an API server sends none, and no other host may receive our writes or token."""
     response = await send(request)
     if response.status in _REDIRECTS:
         response.close()
-        raise aiohttp.ClientError(f"{request.method} {request.url.path} is redirected, which an API server never does")
+        raise aiohttp.ClientError(f"{request.method} {request.url.path} was redirected, which an API server never does")
     return response

@@ -1,4 +1,4 @@
-"""Answers of the API server other than the one that was asked for, and what may be done about each."""
+"""Errors of API calls, and their classification by what the caller should do."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 
 class ApiError(Exception):
-    """An answer of 400 and above, a body that is not what was asked for, or no answer at all.
+    """Failed API call: an HTTP status of 400 or above, an unexpected body, or no response.
 
     Attributes:
-        status: HTTP status; 0 where the connection failed or timed out, so that what became of the call is unknown.
-        reason: word of the answer's Status object, such as AlreadyExists; the HTTP phrase where it has none.
-        retry_after: seconds that the server asks to wait; None where it does not.
+        status: HTTP status; 0 if the connection failed or timed out, so that the outcome of the call is unknown.
+        reason: reason of the Status object in the response, such as AlreadyExists; ``Error`` if it has none.
+        retry_after: seconds after which the server requests a retry; None if it requests none.
     """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
@@ -24,42 +24,43 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """409: the object exists, or has changed since the version that the write was based on."""
+    """409: the object exists already, or has changed since the version that the write was based on."""
 
 
 class Gone(ApiError):
-    """410: the version or the page that was asked for is no longer kept."""
+    """410: the API server no longer has the requested version or page."""
 
 
 class TooManyRequests(ApiError):
-    """429; :attr:`retry_after` says for how long to hold back."""
+    """429: make no call for :attr:`retry_after` seconds."""
 
 
 class StatusRefused(ApiError):
-    """The content of a status was refused: the same write will be refused again."""
+    """The content of a status was rejected: the same write will be rejected again."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 429: TooManyRequests}
 
 
 def api_error(status: int, reason: str, message: str, retry_after: float | None = None) -> ApiError:
-    """The error of an HTTP status."""
+    """Return the error of an HTTP status."""
     return _BY_STATUS.get(status, ApiError)(status, reason, message, retry_after)
 
 
 _DENIED = re.compile(r'(?:[^:]*\bforbidden: )?User "[^"]*" cannot \w+ (?:resource|path) "')
-"""The text of every authorizer of Kubernetes; an admission plugin's comes after its own name or the object's."""
+"""Message of all authorizers of Kubernetes; that of an admission plugin starts with its own or the object's name."""
 _ROLE_MISSING = re.compile(r'\bRBAC: (?:cluster)?role\S* "[^"]*" not found')
 _TOO_LARGE = ("request is too large", "larger than max")
 _REFUSED_WITH_500 = (*_TOO_LARGE, "failed to create typed patch object")
-"""Texts with which an API server of 1.36 answers 500 to what it will never take: two of etcd for a write beyond its
-bounds, one of the apply for what the served definition has no field or another type for."""
+"""Parts of the messages with which an API server of 1.36 responds 500 to objects that it will never accept: two from
+etcd for a write that is too large, one from server-side apply for a field that the served definition lacks or has with
+another type."""
 
 
 def is_denied_to_this_account(error: ApiError) -> bool:
-    """Return whether the account may not make such a call at all, whatever it asks for.
+    """Return whether the account lacks the permission for such a call, independently of the object.
 
-    Roles are granted by an admin and reach the API server after its start, so the same call may be allowed soon.
+    An administrator may grant the role soon, and a role reaches the API server some time after its start.
     """
     if error.status == 401:
         return True
@@ -67,12 +68,12 @@ def is_denied_to_this_account(error: ApiError) -> bool:
 
 
 def is_refused_by_a_policy(error: ApiError) -> bool:
-    """Return whether a quota, an admission policy or a webhook refuses the object."""
+    """Return whether a quota, an admission policy, or a webhook rejects the object."""
     return error.status == 403 and not is_denied_to_this_account(error)
 
 
 def is_refused_for_its_content(error: ApiError) -> bool:
-    """Return whether the same object will be refused again: invalid, too large, or of another definition."""
+    """Return whether the same object will be rejected again: it is invalid, too large, or of another definition."""
     if error.status == 500:
         return any(words in error.message for words in _REFUSED_WITH_500)
     return error.status in (400, 413, 422)
@@ -84,5 +85,5 @@ def is_refused_for_its_size(error: ApiError) -> bool:
 
 
 def says_that_the_name_is_taken(error: ApiError) -> bool:
-    """Return whether an object of that name exists; another 409 is a race, as for a quota, that the next may win."""
+    """Return whether an object of that name exists. Any other 409 is a race, such as for a quota: a retry may win."""
     return error.status == 409 and error.reason == "AlreadyExists"

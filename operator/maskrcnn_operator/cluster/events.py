@@ -1,4 +1,4 @@
-"""Events: told after the status, one object for repeats, never in the way of anything."""
+"""Events about experiments, posted in the background after the status; repeats are counted on one object."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 CONTROLLER = "maskrcnn.dev/maskrcnn-operator"
 NOTE_BYTES = 1024
 SERIES_SECONDS = 360.0
-"""A repeat within so long is counted on the first one's object."""
+"""A repeat within this time is counted on the object of the first event."""
 BURST = 25
-"""Events of one experiment at once, as the Go client's spam filter has it; then one in :data:`REFILL_SECONDS`."""
+"""Events of one experiment at once, as in the Go client's spam filter; after that, one per :data:`REFILL_SECONDS`."""
 REFILL_SECONDS = 12.0
 _QUEUE = 10_000
 _KEPT = 4_000
 
 
 class Regarding(NamedTuple):
-    """The experiment that an event is about."""
+    """Experiment that an event is about."""
 
     namespace: str
     name: str
@@ -49,10 +49,12 @@ class _Series(NamedTuple):
 
 
 class EventRecorder:
-    """Posts events in the background, in order. What cannot be posted is dropped: the status says the same.
+    """Recorder that posts events in order in the background. An event that cannot be posted is dropped.
+
+    Nothing is lost by that, since the status has the same information.
 
     Args:
-        instance: name of this process, such as its pod's.
+        instance: name of this process, such as that of its pod.
     """
 
     def __init__(self, client: Client, instance: str) -> None:
@@ -63,12 +65,12 @@ class EventRecorder:
         self._shares = RateLimit(REFILL_SECONDS, BURST, time.monotonic, max_keys=_KEPT)
 
     def tell(self, experiment: MaskRCNNExperiment, events: tuple[Event, ...]) -> None:
-        """Takes events of an experiment to post; those beyond its share are dropped."""
+        """Queue events of an experiment; those beyond its share are dropped."""
         metadata = experiment.metadata
         self.tell_about(Regarding(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version), *events)
 
     def tell_about(self, regarding: Regarding, *events: Event) -> None:
-        """Take events as :meth:`tell` does, also of an experiment that cannot be read."""
+        """Queue events about an experiment, which may be unreadable; those beyond its share are dropped."""
         for event in events:
             if self._shares.wait(regarding.uid) == 0.0:
                 self._waiting.append((regarding.uid, event, self._body(regarding, event, datetime.now(UTC))))
@@ -76,20 +78,27 @@ class EventRecorder:
             self._wake.set()
 
     async def run(self) -> None:
-        """Posts until it is cancelled."""
+        """Post events until canceled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self.flush()
 
     async def flush(self) -> None:
-        """Posts all that waits."""
+        """Post all queued events."""
         while self._waiting:
             uid, event, body = self._waiting.popleft()
             try:
                 await self._post((uid, event), body)
             except ApiError as error:
-                log.warning("An event could not be posted: %s", error, extra={"reason": event.reason})
+                about = body["regarding"]
+                log.warning(
+                    "Could not post an event about experiment %s/%s; it is dropped: %s",
+                    about["namespace"],
+                    about["name"],
+                    error,
+                    extra={"reason": event.reason},
+                )
 
     async def _post(self, key: tuple[str, Event], body: dict[str, Any]) -> None:
         now, namespace = time.monotonic(), body["metadata"]["namespace"]
@@ -103,7 +112,7 @@ class EventRecorder:
                 self._series[key] = _Series(now, times, posted)
                 return
             except (NotFound, Conflict):
-                pass  # it has expired, or another writer has changed it: begin a new series
+                pass  # it has expired, or another writer has changed it: start a new series
         posted = await self._client.create(EVENTS, namespace, body, purpose=CallPurpose.EVENT)
         self._series[key] = _Series(now, 1, posted)
         while len(self._series) > _KEPT:

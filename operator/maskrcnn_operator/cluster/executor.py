@@ -1,8 +1,8 @@
-"""Carries a plan out, in the order that survives a crash between any two writes.
+"""Execution of a plan, in an order that survives a crash between any two writes.
 
-Jobs before the status: a Job that the status does not know is found by its attempt and taken for what it is, while a
-status that promises a Job which was never made would read as a lost one. The status before anything is removed: what is
-removed has been accounted for.
+Jobs are created before the status is written: a Job that the status does not name is found by its attempt and adopted,
+while a Job that the status names and that was never created would count as lost. The status is written before anything
+is deleted, so that it has the results of what is deleted.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from maskrcnn_operator.jobs.views import JobView
 log = logging.getLogger(__name__)
 
 MOST_DELETIONS = 20
-"""Jobs deleted in one look at an experiment. Whoever may create Jobs can make thousands that look like its
-attempts, and a worker that deletes them all is missing for the experiments of others."""
+"""Most Jobs deleted in one reconciliation. Any user who can create Jobs can make thousands that look like attempts of
+an experiment, and a worker that deletes them all would not be available to other experiments."""
 
 
 class Executor:
-    """Jobs, Services, statuses and deletions of experiments.
+    """Executor of plans: creates Jobs and Services, writes statuses, and deletes.
 
     Args:
-        config: what Jobs have in common, read at every start, since the report endpoint's certificate may change.
-        fence: called before every write; raises where this replica may no longer write.
+        config: returns the settings of all Jobs; called at every start, since the report endpoint's CA may change.
+        fence: called before every write; raises if this replica may no longer write.
         now: time of day, aware.
     """
 
@@ -65,13 +65,13 @@ class Executor:
     ) -> None:
         self._client, self._cache, self._events = client, cache, events
         self._config, self._fence, self._now = config, fence, now
-        self.statuses = StatusWriter(client, cache, fence=fence, tell=events.tell_about)
+        self.statuses = StatusWriter(client, cache, fence=fence, record_event=events.tell_about)
 
     async def start(self, experiment: MaskRCNNExperiment, starts: Iterable[StartRun]) -> dict[str, StartRefusal]:
-        """Makes the Service and the Job of each attempt; by step, those that could not be made.
+        """Create the Service and the Job of each attempt; return the refusals, by step.
 
         Raises:
-            ApiError: the outcome is unknown, or the server is not well: the same is to be tried again.
+            ApiError: the outcome is unknown, or the server is unavailable: the caller should retry.
         """
         refused: dict[str, StartRefusal] = {}
         for start in starts:
@@ -88,18 +88,20 @@ class Executor:
         *,
         on_written: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Carry out everything of a plan but its starts, which have been made; return whether all of it was done.
+        """Carry out a plan except for its starts, which have been made already.
 
         Args:
-            relabeled: Jobs whose labels may be those of a run to stop or forget, which they are not.
-            on_written: called once the status is written, before anything else that may fail.
+            experiment: the experiment that the plan was made for.
+            plan: the plan.
+            relabeled: Jobs that must not be deleted, although their labels may be those of a run to stop or forget.
+            on_written: called after the status was written, before other calls that may fail.
 
         Returns:
-            False where Jobs are left to delete: the experiment is to be looked at again.
+            True if all was done; False if Jobs are left to delete, so that the experiment must be reconciled again.
 
         Raises:
-            Conflict: the experiment has changed since the plan was made, and is to be looked at again.
-            StatusRefused: the API server does not take such a status; nothing but the starts was done.
+            Conflict: the experiment has changed since the plan was made, and must be reconciled again.
+            StatusRefused: the API server rejects the status; only the starts were done.
         """
         metadata = experiment.metadata
         if plan.write_status:
@@ -118,7 +120,7 @@ class Executor:
         for job in jobs[:MOST_DELETIONS]:
             await self._delete_job(job)
         if edited:
-            raise Conflict(409, "Conflict", "the experiment was edited meanwhile")
+            raise Conflict(409, "Conflict", "the experiment was edited while its plan was carried out")
         if len(jobs) > MOST_DELETIONS:
             return False
         if plan.delete_experiment:
@@ -126,10 +128,10 @@ class Executor:
         return True
 
     async def look_for(self, experiment: MaskRCNNExperiment, names: Iterable[str]) -> tuple[RelabeledJob, ...]:
-        """Look for Jobs that the cache lacks: a run has vanished only when the API server says so.
+        """Read Jobs that the cache lacks from the API server: only a 404 proves that a run has vanished.
 
         Returns:
-            Jobs that still run and whose labels or owner were changed: another attempt would run next to them.
+            Jobs that still run although their labels or owner were changed. Another attempt would run next to them.
         """
         namespace = experiment.metadata.namespace
         relabeled: list[RelabeledJob] = []
@@ -137,18 +139,18 @@ class Executor:
             try:
                 found = await self._client.get(JOBS, namespace, name)
             except NotFound:
-                log.info("The Job %s/%s is gone", namespace, name)
+                log.info("Job %s/%s no longer exists", namespace, name)
                 continue
             job = job_view(found)
-            # a watch tells that an object is deleted when its label goes
+            # a watch reports an object as deleted when its label is removed
             self._cache.revive(job.uid)
             self._cache.put(JOBS, found)
             step = next(step for step in experiment.status.steps if step.job_name == name)
             if not (is_attempt_of(job, experiment, step) or job.finished or job.deletion_timestamp):
                 why = (
-                    f"the Job {namespace}/{name} runs, but its labels or its owner were changed: it needs the labels "
+                    f"the Job {namespace}/{name} runs, but its labels or its owner were changed: restore the labels "
                     f"{LABEL_EXPERIMENT}: {experiment.metadata.name}, {LABEL_STEP}: {step.name}, {LABEL_ATTEMPT}: "
-                    f"'{step.attempt}', and the experiment as controller; put them back, or delete the Job"
+                    f"'{step.attempt}', and the owner reference to the experiment as controller, or delete the Job"
                 )
                 relabeled.append(RelabeledJob(job, step.name, step.attempt, why))
         return tuple(relabeled)
@@ -175,11 +177,11 @@ class Executor:
     async def _create(
         self, experiment: MaskRCNNExperiment, resource: Resource, manifest: Mapping[str, Any]
     ) -> tuple[dict[str, Any] | None, StartRefusal | None]:
-        """Create an object, or find ours that is there already; else return why not.
+        """Create an object, or return ours that exists already; else return the refusal.
 
         Raises:
-            ApiError: the same is to be tried again: a Role that has not reached the API server, a race for a quota, a
-                server that is not well.
+            ApiError: the caller should retry: a Role has not reached the API server yet, a race for a quota was lost,
+                or the server is unavailable.
         """
         namespace, name, kind = experiment.metadata.namespace, manifest["metadata"]["name"], manifest["kind"]
         self._fence()
@@ -189,26 +191,28 @@ class Executor:
             if says_that_the_name_is_taken(error):
                 return await self._found(experiment, resource, manifest, error)
             if is_refused_for_its_content(error) or is_refused_by_a_policy(error):
-                return None, StartRefusal(Reason.JOB_REFUSED, f"the {kind} {name} was refused: {error.message}")
+                return None, StartRefusal(
+                    Reason.JOB_REFUSED, f"the API server rejected the {kind} {name}: {error.message}"
+                )
             if isinstance(error, Conflict | NotFound):
-                # of the quota or the namespace: it does not say that the cache is behind
+                # it is about the quota or the namespace, and does not mean that the cache is stale
                 raise ApiError(error.status, error.reason, error.message, error.retry_after) from error
             raise
 
     async def _found(
         self, experiment: MaskRCNNExperiment, resource: Resource, manifest: Mapping[str, Any], taken: ApiError
     ) -> tuple[dict[str, Any] | None, StartRefusal | None]:
-        """The object that has taken a name, where it is ours; else a refusal."""
+        """Return the existing object of that name if it is ours, else a refusal."""
         name = manifest["metadata"]["name"]
         try:
             found = await self._client.get(resource, experiment.metadata.namespace, name)
         except NotFound:
-            # it has just gone
+            # it was deleted in the meantime
             raise taken from None
         if _is_ours(experiment, found, manifest):
             return found, None
         kind = manifest["kind"]
-        message = f"a {kind} called {name} exists and belongs to another controller or user"
+        message = f"a {kind} named {name} exists already and is owned by another controller or user"
         return None, StartRefusal(Reason.NAME_TAKEN, message)
 
     def _jobs(self, experiment: MaskRCNNExperiment, keys: Iterable[RunKey]) -> list[JobView]:
@@ -239,7 +243,7 @@ class Executor:
             self._cache.put(JOBS, left)
 
     async def _is_there(self, job: JobView) -> bool:
-        """Return whether the Job exists, not only another one of its name."""
+        """Return whether this Job still exists, and not just another one of its name."""
         try:
             found = await self._client.get(JOBS, job.namespace, job.name)
         except NotFound:
@@ -247,10 +251,10 @@ class Executor:
         return bool(found["metadata"]["uid"] == job.uid)
 
     async def _delete_experiment(self, experiment: MaskRCNNExperiment) -> None:
-        """Delete an experiment whose time is over, as the API server shows it now: its user may have just edited it.
+        """Delete an experiment whose TTL has expired, after a read of its current state: it may just have been edited.
 
         Raises:
-            Conflict: it has changed, and is to be looked at again.
+            Conflict: it has changed, and must be reconciled again.
         """
         metadata = experiment.metadata
         try:
@@ -265,13 +269,13 @@ class Executor:
         self._cache.put(EXPERIMENTS, live)
         found = self._cache.experiment(metadata.namespace, metadata.name)
         version = live["metadata"]["resourceVersion"]
-        # of an API server that was set back, the cache keeps what is of a later version
+        # if the API server was restored from a backup, the cache keeps the later version
         shown = found is not None and found.metadata.resource_version == version
         if found is None or not shown or not is_still_to_be_deleted(experiment, found, self._now()):
-            raise Conflict(409, "Conflict", "the experiment has changed since its time was over")
+            raise Conflict(409, "Conflict", "the experiment has changed since its TTL expired")
         self._fence()
         try:
-            # in the foreground the API server would add a finalizer
+            # with Foreground, the API server would add a finalizer
             left = await self._client.delete(
                 EXPERIMENTS,
                 metadata.namespace,
@@ -289,7 +293,7 @@ class Executor:
 
 
 def _is_ours(experiment: MaskRCNNExperiment, found: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
-    """Whether an object that is there already is the one that we were about to make."""
+    """Return whether an existing object is the one that we were about to create."""
     metadata, wanted = found["metadata"], manifest["metadata"].get("labels") or {}
     owners = metadata.get("ownerReferences") or ()
     owned = any(owner.get("controller") and owner.get("uid") == experiment.metadata.uid for owner in owners)

@@ -1,4 +1,4 @@
-"""Identity of an object, read from its metadata: uid, versions, and the experiment that it belongs to."""
+"""Identity of an object, read from its metadata: uid, version, and the experiment that it belongs to."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from maskrcnn_operator.cluster.resources import EXPERIMENT_LABEL, EXPERIMENTS, R
 
 
 class Key(NamedTuple):
-    """Names one experiment; also of its Jobs and pods, whether or not it exists."""
+    """Namespace and name of an experiment, which may be deleted while its Jobs and pods still exist."""
 
     namespace: str
     name: str
 
 
 def uid_of(item: object) -> str | None:
-    """Return an object's uid; None where it has none."""
+    """Return an object's uid; None if it has none."""
     metadata = item.get("metadata") if isinstance(item, Mapping) else None
     try:
         return identifier(metadata, "uid") if isinstance(metadata, Mapping) else None
@@ -25,11 +25,11 @@ def uid_of(item: object) -> str | None:
 
 
 def experiment_key(resource: Resource, metadata: Mapping[str, Any]) -> Key | None:
-    """Return the key of the experiment that an object is, or belongs to by its label; None where it belongs to none.
+    """Return the key of an experiment, or of the experiment that an object has as its label; None without the label.
 
     Raises:
-        KeyError: the metadata lacks a name or a namespace.
-        ValueError: name, namespace or label isn't a text that Kubernetes takes.
+        KeyError: the metadata has no name or no namespace.
+        ValueError: name, namespace, or label isn't valid in Kubernetes.
     """
     if resource is EXPERIMENTS:
         return Key(identifier(metadata, "namespace"), identifier(metadata, "name"))
@@ -40,15 +40,15 @@ def experiment_key(resource: Resource, metadata: Mapping[str, Any]) -> Key | Non
 
 
 def identifier(values: Mapping[str, Any], name: str) -> str:
-    """Return the text ``name`` of metadata or labels.
+    """Return the value of ``name`` in metadata or labels.
 
     Raises:
         KeyError: it is absent.
-        ValueError: it isn't a text that Kubernetes takes.
+        ValueError: it isn't a printable string of 1 to 253 characters.
     """
     value = values[name]
     if not isinstance(value, str) or not 0 < len(value) <= 253 or not value.isprintable():
-        raise ValueError(f"{name} isn't a text of 1 to 253 characters")
+        raise ValueError(f"{name} isn't a string of 1 to 253 printable characters")
     return value
 
 
@@ -63,7 +63,7 @@ def version_number(metadata: Mapping[str, Any]) -> int:
 
 
 def generation_number(metadata: Mapping[str, Any]) -> int:
-    """Return the generation; 1 where it is absent.
+    """Return the generation; 1 if it is absent.
 
     Raises:
         ValueError: it isn't a whole number.

@@ -1,4 +1,4 @@
-"""Values that are worth keeping and can be made again: as many as there is room for."""
+"""Bounded cache of values that can be computed again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 _ADMITTED = 1 / 8
-"""Part of the new keys that are let in where there is no room.
+"""Fraction of new keys that are admitted to a full cache.
 
-Keys are looked up in turns, all of them each time. Of N keys and room for C, the least recently used one would be the
-next to be looked up: evicting it gives no hit at all as soon as N > C. Letting few in gives nearly C / N.
+All keys are looked up in rounds. With N keys and room for C, the least recently used key is the next one to be looked
+up, so evicting it gives no hits at all if N > C. Admitting few keys gives a hit rate of nearly C / N.
 """
 
 
 class Kept(Generic[K, V]):
-    """At most ``room`` values by key. In a full one, a new key takes the place of a random one, or is not kept."""
+    """At most ``room`` values by key. If it is full, a new key replaces a random one, or is not stored."""
 
     def __init__(self, room: int) -> None:
         self._room, self._random = room, random.Random(0)  # noqa: S311 - nothing secret
@@ -30,11 +30,11 @@ class Kept(Generic[K, V]):
         return len(self._keys)
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key; None where it is not kept."""
+        """Return the value of a key; None if it is not stored."""
         return self._values.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value, if there is room for it."""
+        """Store a value; if the cache is full, a new key may be dropped."""
         if key not in self._values:
             if len(self._keys) >= self._room:
                 if self._random.random() >= _ADMITTED:
@@ -45,7 +45,7 @@ class Kept(Generic[K, V]):
         self._values[key] = value
 
     def drop(self, key: K) -> None:
-        """Forget the value of a key, if it is kept."""
+        """Remove the value of a key, if it is stored."""
         if key not in self._values:
             return
         del self._values[key]

@@ -1,7 +1,7 @@
-"""Which replica reconciles: the holder of a Lease, renewed in time.
+"""Leader election by a Lease: the replica that holds and renews it reconciles.
 
-The times and rules are those of the Go client's leader election: a Lease is free when its holder is empty, or has not
-renewed it for its duration as seen by the clock of the replica that looks, so that clocks need not agree.
+Times and rules are those of the Go client's leader election. A Lease is free if it has no holder, or if it was not
+renewed for its duration. Each replica measures that duration with its own clock, so clocks need not be synchronized.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from maskrcnn_operator.cluster.times import micro_time
 log = logging.getLogger(__name__)
 
 LONGEST_DURATION = 20.0
-"""A Lease without renewal is free after so many times our own duration, whatever duration it has."""
+"""A Lease that is not renewed is free after at most this many times our own duration, even if its own is longer."""
 _MOST_TRANSITIONS = 2**31 - 2
-"""The field is an int32, and the next holder adds one."""
+"""The field is an int32, and the next leader adds one."""
 
 
 @dataclass(frozen=True)
 class LeaseTimes:
-    """Seconds.
+    """Times of the leader election, in seconds.
 
     Attributes:
-        duration: another replica takes the Lease when it was not renewed for so long.
-        renew_deadline: we stop to write when we could not renew it for so long; below ``duration``.
-        retry: between two tries.
+        duration: another replica takes the Lease if it was not renewed for this time.
+        renew_deadline: the leader stops writing if it could not renew for this time; less than ``duration``.
+        retry: time between two tries.
     """
 
     duration: float = 15.0
@@ -44,10 +44,10 @@ class LeaseTimes:
 
 
 class LeaderElection:
-    """Takes the Lease when it is free and keeps it.
+    """Candidate in the leader election, which takes the Lease when it is free and renews it.
 
     Args:
-        identity: name of this replica, unlike any other's.
+        identity: unique name of this replica.
     """
 
     def __init__(
@@ -62,41 +62,41 @@ class LeaderElection:
         self._client, self._namespace, self._name = client, namespace, name
         self.identity, self._times = identity, times
         self.on_change: Callable[[bool], None] = lambda _: None
-        """Called with every gain (True) and loss (False)."""
+        """Called when the Lease is gained (True) or lost (False)."""
         self._renewed = float("-inf")
-        self._told = False
+        self._reported = False
         self._seen: tuple[Any, float] = (None, 0.0)
         self._mine: Object | None = None
 
     @property
     def held(self) -> bool:
-        """Whether it may write: it holds the Lease and has renewed it in time."""
+        """True if this replica may write, because it holds the Lease and renewed it in time."""
         return time.monotonic() - self._renewed < self._times.renew_deadline
 
     async def run(self) -> None:
-        """Takes and renews until it is cancelled; :meth:`release` is the caller's."""
+        """Take and renew the Lease until canceled; the caller calls :meth:`release`."""
         while True:
             try:
                 renewed = await self._take_or_renew()
                 if renewed is not None:
                     self._renewed = renewed
             except (ApiError, TimeoutError) as error:
-                log.warning("The Lease %s/%s could not be renewed: %s", self._namespace, self._name, error)
-            self._tell()
+                log.warning("Could not take or renew Lease %s/%s, retrying: %s", self._namespace, self._name, error)
+            self._report()
             left = self._renewed + self._times.renew_deadline - time.monotonic()
-            # a loss is told when it happens, not at the next try
+            # wake up at the deadline, so that a loss is reported at once and not at the next try
             await asyncio.sleep(min(self._times.retry, left) if left > 0 else self._times.retry)
-            self._tell()
+            self._report()
 
     async def release(self) -> None:
-        """Give the Lease back, so that another replica takes it at once.
+        """Release the Lease, so that another replica takes it at once.
 
-        An error is logged. An answer is awaited for half of the time that a renewal has.
+        Errors are logged. The calls may take half of ``renew_deadline`` together.
         """
         if not self.held:
             return
         self._renewed, self._mine = float("-inf"), None
-        self._tell()
+        self._report()
         try:
             async with asyncio.timeout(self._times.renew_deadline / 2):
                 lease = await self._client.get(LEASES, self._namespace, self._name, purpose=CallPurpose.URGENT)
@@ -104,21 +104,27 @@ class LeaderElection:
                 if spec.get("holderIdentity") == self.identity:
                     await self._replace(lease, {**spec, "holderIdentity": "", "leaseDurationSeconds": 1})
         except (ApiError, TimeoutError) as error:
-            log.warning("The Lease could not be released: %s", error)
+            log.warning(
+                "Could not release Lease %s/%s; another replica takes it when it expires: %s",
+                self._namespace,
+                self._name,
+                error,
+            )
 
-    def _tell(self) -> None:
-        if self.held != self._told:
-            self._told = self.held
-            log.info("%s the Lease %s/%s", "Holds" if self._told else "Lost", self._namespace, self._name)
-            self.on_change(self._told)
+    def _report(self) -> None:
+        if self.held != self._reported:
+            self._reported = self.held
+            message = "Became leader: holds Lease %s/%s" if self._reported else "No longer leader: lost Lease %s/%s"
+            log.info(message, self._namespace, self._name)
+            self.on_change(self._reported)
 
     async def _in_time(self, call: Awaitable[Object]) -> Object:
-        # each call alone: of an API server that takes 3 s for each, two under one limit would never end
+        # one limit per call: with an API server that takes 3 s for each, two calls under one limit would never succeed
         async with asyncio.timeout(self._times.renew_deadline / 2):
             return await call
 
     async def _take_or_renew(self) -> float | None:
-        """Take or renew the Lease; return the moment from which it is held, None where another replica holds it."""
+        """Take or renew the Lease; return the time of the renewal, or None if another replica holds the Lease."""
         lease = self._mine
         if lease is None:
             try:
@@ -126,7 +132,7 @@ class LeaderElection:
                 lease = await self._in_time(get)
             except NotFound:
                 pass
-            self._tell()
+            self._report()
         started, now = time.monotonic(), micro_time(datetime.now(UTC))
         spec: dict[str, Any] = {
             "holderIdentity": self.identity,
@@ -178,7 +184,7 @@ class LeaderElection:
         return await self._client.replace(LEASES, self._namespace, self._name, body, purpose=CallPurpose.URGENT)
 
 
-# Whoever may write Leases may have written this one: a field that makes no sense is taken as if it were absent.
+# Any client that may write Leases may have written this one: an invalid field counts as absent.
 
 
 def _spec(lease: Object) -> Object:

@@ -1,4 +1,4 @@
-"""Lists of a namespace: what watches cannot tell is found by them, such as what was deleted while a watch was cut."""
+"""Lists of a namespace, which find changes that watches miss, such as deletions while a watch was interrupted."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ from maskrcnn_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Resourc
 log = logging.getLogger(__name__)
 
 ORDER = (JOBS, PODS, EXPERIMENTS)
-"""Experiments are last: an experiment known before its Jobs and pods would be taken for one that has none."""
+"""Experiments come last: an experiment that is known before its Jobs and pods would seem to have none."""
 
 _BREATH = 25
-"""Objects read between two turns of the event loop."""
+"""Objects read between two yields to the event loop."""
 _FEW = 20
-"""So many objects are fetched one by one though they are more than a quarter of all."""
+"""Up to this number, objects are fetched one by one even if they are more than a quarter of all."""
 _MANY = 200
-"""More than so many are not fetched one by one: a list of all takes fewer calls."""
+"""Above this number, objects are not fetched one by one: a list of all takes fewer calls."""
 _ANY_VERSION = 2**64
 
 
 async def list_namespace(
     client: Client, cache: Cache, namespace: str | None, changed: set[Key], *, compare: bool = False
 ) -> dict[Resource, int]:
-    """Make the cache equal to the API server in every kind; return the version of each kind's list.
+    """Synchronize the cache with the API server; return the version of each kind's list.
 
     Args:
-        namespace: None for all.
-        changed: filled with the keys of the experiments of which something has changed, also where a list fails.
-        compare: read the metadata of all objects, and only those objects whose versions differ from the cache's.
+        client: client of the API server.
+        cache: the cache to update.
+        namespace: None for all namespaces.
+        changed: filled with the keys of the changed experiments, even if a list fails.
+        compare: read the metadata of all objects, and then only the objects whose versions differ from the cache's.
 
     Raises:
-        ApiError: a list failed; what was read before it stays in the cache.
+        ApiError: a list failed; the cache keeps what was read before.
     """
     read = _compare_kind if compare else _read_kind
     versions: dict[Resource, int] = {}
@@ -47,13 +49,17 @@ async def list_namespace(
         try:
             versions[resource] = await read(client, cache, resource, namespace, changed)
         except Gone:
-            log.info("The list of %s took too long and is started again", resource.plural)
+            log.info(
+                "The list of %s in %s took too long and its version expired, restarting it",
+                resource.plural,
+                namespace or "all namespaces",
+            )
             versions[resource] = await read(client, cache, resource, namespace, changed)
     return versions
 
 
 def forget_namespace(cache: Cache, namespace: str) -> set[Key]:
-    """Drop everything of a namespace that is gone; return the keys that have changed by it."""
+    """Drop all objects of a deleted namespace; return the keys that changed."""
     return {key for kind in ORDER for key in cache.retain(kind, namespace, set(), _ANY_VERSION)}
 
 

@@ -1,7 +1,7 @@
-"""Lists read page by page, each page bounded in objects and bytes.
+"""Lists read in pages that are bounded in objects and bytes.
 
-An object may be of some 1.5 MB, or of 2 kB. A page is as long as the sizes of the page before suggest, and one that
-turns out to be too long is read again, shorter.
+An object may have 2 kB or about 1.5 MB. The length of a page follows from the object sizes in the page before; a page
+that is too large is read again with fewer objects.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from maskrcnn_operator.cluster.errors import ApiError
 log = logging.getLogger(__name__)
 
 FIRST_PAGE = 10
-"""Objects of a first page, of whose sizes nothing is known: at most 15 MB."""
+"""Objects of a first page, whose sizes are unknown: at most 15 MB."""
 LARGEST_PAGE = 200
 PAGE_BYTES = 4 << 20
-"""Bytes that a page should have: decoding it takes the event loop some 50 ms."""
+"""Target size of a page in bytes: decoding it blocks the event loop for about 50 ms."""
 MOST_BYTES = 16 << 20
-"""Bytes after which a page of several objects is given up."""
+"""Size in bytes above which a page of several objects is abandoned."""
 
 TOO_LARGE = "AnswerTooLarge"
-"""Reason of an answer that was given up because of its size."""
+"""Reason of the ApiError for a response that was abandoned because of its size."""
 METADATA_ONLY = "PartialObjectMetadata"
 """Kind of an object of which only the metadata is known."""
 
@@ -33,7 +33,7 @@ Object = dict[str, Any]
 
 
 class Page(NamedTuple):
-    """A part of a list, and the version of the whole."""
+    """Part of a list, with the version of the whole list."""
 
     items: Sequence[Object]
     version: int
@@ -41,13 +41,13 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One page to read.
+    """Request for one page.
 
     Attributes:
-        limit: objects at most.
-        position: where it begins, in the API server's own words; empty for the start.
-        metadata_only: leave out all but the metadata.
-        most_bytes: raise ApiError (TOO_LARGE) beyond; None for no bound.
+        limit: most objects.
+        position: the API server's continue token; empty for the start of the list.
+        metadata_only: read only the metadata.
+        most_bytes: raise ApiError (TOO_LARGE) if the response is larger; None for no bound.
         only: namespace and name of the one object to read; None for all.
     """
 
@@ -59,31 +59,31 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """A page as the API server gave it, and its size in bytes."""
+    """Response for a page, and its size in bytes."""
 
     body: Object
     size: int
 
 
 Read = Callable[[Request], Awaitable[Answer]]
-"""Read one page; raises ApiError."""
+"""Function that reads one page and raises ApiError."""
 
 
 def next_limit(objects: int, size: int) -> int:
-    """Return how many objects to ask for, after a page of so many objects and bytes."""
+    """Return the number of objects to request after a page of ``objects`` objects and ``size`` bytes."""
     if objects == 0 or size == 0:
         return FIRST_PAGE
     return max(1, min(LARGEST_PAGE, objects * PAGE_BYTES // size))
 
 
 async def read_pages(read: Read, request: Request) -> AsyncIterator[Page]:
-    """Yield every object of a list, page by page; at least one page.
+    """Yield all objects of a list, page by page; at least one page.
 
-    A page that cannot be decoded is read one object at a time; of an object that cannot be decoded itself, the metadata
-    is given, as an object of the kind METADATA_ONLY.
+    A page that cannot be decoded is read one object at a time. For an object that cannot be decoded itself, only its
+    metadata is yielded, as an object of the kind METADATA_ONLY.
 
     Raises:
-        Gone: the list took so long that its version is no longer kept; start again.
+        Gone: the list took so long that the API server no longer has its version; start again.
         ApiError: a page cannot be read.
     """
     while True:
@@ -97,7 +97,7 @@ async def read_pages(read: Read, request: Request) -> AsyncIterator[Page]:
                 continue
             if error.reason != UNDECODABLE or request.metadata_only:
                 raise
-            log.warning("A page of a list cannot be decoded and is read one object at a time: %s", error)
+            log.warning("Could not decode a page of a list, reading its objects one at a time: %s", error)
             answer = await read(replace(request, metadata_only=True))
             found = [await _whole(read, item) for item in _items(answer.body)]
             items, limit = [item for item in found if item is not None], FIRST_PAGE
@@ -110,13 +110,13 @@ async def read_pages(read: Read, request: Request) -> AsyncIterator[Page]:
 
 
 def version_of(metadata: Any) -> int:
-    """Return the resourceVersion of an object's or a list's metadata; 0 where it has none."""
+    """Return the resourceVersion in the metadata of an object or a list; 0 if it has none."""
     version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
     return int(version) if isinstance(version, str) and version.isdecimal() and len(version) < 20 else 0
 
 
 async def _whole(read: Read, partial: Object) -> Object | None:
-    """Return the object that the metadata is of; None where it is gone."""
+    """Return the object that the metadata belongs to; None if it no longer exists."""
     metadata = partial["metadata"]
     try:
         answer = await read(Request(1, only=(metadata.get("namespace"), metadata["name"])))
@@ -130,7 +130,7 @@ async def _whole(read: Read, partial: Object) -> Object | None:
 def _items(body: Any) -> list[Object]:
     items = body.get("items") or [] if isinstance(body, dict) else None
     if not isinstance(items, list) or not isinstance(body.get("metadata"), dict):
-        raise ApiError(200, UNDECODABLE, "the answer is not a list of objects")
+        raise ApiError(200, UNDECODABLE, "the response isn't a list of objects")
     return [item for item in items if _is_object(item)]
 
 

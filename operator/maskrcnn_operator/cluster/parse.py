@@ -1,4 +1,4 @@
-"""An experiment as the API server shows it, read into types, at no more cost than what has changed in it."""
+"""Parser of experiments from the API server, which reads an unchanged spec only once."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from maskrcnn_operator.api.text import clean
 from maskrcnn_operator.cluster.compact import compact
 
 _NOT_KEPT = ("managedFields", "ownerReferences", "finalizers", "annotations", "labels")
-"""Metadata that decides nothing and may have a megabyte."""
+"""Metadata that affects no decision and may have a megabyte."""
 _MOST_PROBLEMS = 100
-"""A condition's message has room for no more, and each is kept."""
+"""Most problems that are kept: the message of a condition has no room for more."""
 _OF_OVERRIDES_OF_A_STEP = re.compile(r"spec\.steps\[(\d+)\]\.podOverrides(?![A-Za-z])")
 
 
 def read_experiment(
     item: Mapping[str, Any], known: MaskRCNNExperiment | None = None
 ) -> tuple[MaskRCNNExperiment | None, tuple[ManifestProblem, ...]]:
-    """Return the experiment, or what keeps it from being read; nothing is raised, whatever the object holds.
+    """Return the experiment, and the problems that prevent it from being read. It raises nothing, for any object.
 
-    An API server takes any podOverrides of a step. Where nothing else is wrong, the experiment is returned without
-    them, next to the problems: it cannot be carried out, but what runs is accounted for and can be suspended.
+    The API server accepts any podOverrides in a step. If only these are invalid, the experiment is returned without
+    them and with the problems: it cannot be carried out, but its runs are tracked and can be suspended.
 
     Args:
-        known: the same experiment at the same generation, whose spec is not read again.
+        item: the object from the API server.
+        known: the same experiment at the same generation, so that the spec is not read again; None if unknown.
     """
     try:
         return compact(_read(item, known)), ()
@@ -42,9 +43,9 @@ def read_experiment(
             return None, error.problems[:_MOST_PROBLEMS]
         rest, more = read_experiment(without)
         return rest, (*error.problems, *more)[:_MOST_PROBLEMS]
-    except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
-        said = clean(str(error), 200)
-        return None, (ManifestProblem("", f"cannot be read: {type(error).__name__}: {said}"),)
+    except Exception as error:  # noqa: BLE001 - a malformed object must not affect others
+        message = clean(str(error), 200)
+        return None, (ManifestProblem("", f"cannot be read: {type(error).__name__}: {message}"),)
 
 
 def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNNExperiment:
@@ -67,7 +68,7 @@ def _read(item: Mapping[str, Any], known: MaskRCNNExperiment | None) -> MaskRCNN
 
 
 def _without_wrong_overrides(item: Mapping[str, Any], problems: Iterable[ManifestProblem]) -> dict[str, Any] | None:
-    """Return the object without the podOverrides of steps that have problems; None where another field has one."""
+    """Return the object without the invalid podOverrides of steps; None if another field is invalid."""
     found = [_OF_OVERRIDES_OF_A_STEP.match(problem.field) for problem in problems]
     wrong = {int(match[1]) for match in found if match is not None}
     if not wrong or None in found:
@@ -80,7 +81,7 @@ def _without_wrong_overrides(item: Mapping[str, Any], problems: Iterable[Manifes
 
 
 def without_what_is_large(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the object without its spec and the metadata that decides nothing, its status only if that is JSON."""
+    """Return the object without its spec and unused metadata, and with its status only if that is valid JSON."""
     kept = {key: value for key, value in item.items() if key not in ("spec", "status")}
     kept["metadata"] = {key: value for key, value in item["metadata"].items() if key not in _NOT_KEPT}
     try:

@@ -1,4 +1,4 @@
-"""Token buckets: one, and one for each key."""
+"""Rate limits by token buckets: a single bucket, and one for each key."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """Calls on average one in ``interval``, and several at once after a quiet time.
+    """Token bucket that allows one call per ``interval`` on average, and a burst after an idle time.
 
     Args:
-        interval: seconds between two calls on average; 0 for no limit.
-        burst: calls at once; below 1 counts as 1.
+        interval: average seconds between two calls; 0 for no limit.
+        burst: calls at once; values below 1 count as 1.
     """
 
     __slots__ = ("_full_at", "_interval", "_tolerance")
@@ -19,11 +19,11 @@ class TokenBucket:
     def __init__(self, interval: float, burst: float) -> None:
         self._interval = interval
         self._tolerance = interval * (max(1.0, burst) - 1.0)
-        # the moment at which the bucket is full again
+        # time at which the bucket is full again
         self._full_at = float("-inf")
 
     def ready_at(self) -> float:
-        """Return the moment from which one more call may be made."""
+        """Return the time from which one more call may be made."""
         return self._full_at - self._tolerance
 
     def take(self, now: float) -> None:
@@ -32,13 +32,13 @@ class TokenBucket:
 
 
 class RateLimit:
-    """A token bucket for each key.
+    """Token bucket for each key.
 
     Args:
-        interval: seconds between two calls of a key on average.
-        burst: calls of a key at once after a quiet time.
-        clock: seconds that only rise.
-        max_keys: keys to remember; those whose last allowed call is the oldest are forgotten first.
+        interval: average seconds between two calls of a key.
+        burst: calls of a key at once after an idle time.
+        clock: monotonic clock, in seconds.
+        max_keys: most keys that are stored; keys with the oldest allowed call are removed first.
     """
 
     def __init__(self, interval: float, burst: int, clock: Callable[[], float], max_keys: int = 10_000) -> None:
@@ -46,7 +46,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def wait(self, key: str) -> float:
-        """Count a call of ``key``; return 0 where it is allowed, else the seconds until the next one would be."""
+        """Count a call of ``key``; return 0 if it is allowed, else the seconds until the next allowed call."""
         now = self._clock()
         bucket = self._buckets.get(key) or TokenBucket(self._interval, self._burst)
         if bucket.ready_at() > now:

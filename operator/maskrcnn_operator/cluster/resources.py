@@ -1,4 +1,4 @@
-"""The kinds of objects that the operator reads or writes, and their paths."""
+"""Kinds of objects that the operator reads or writes, and their paths."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from maskrcnn_operator.api.base import GROUP, PLURAL, VERSION
 
 EXPERIMENT_LABEL = "maskrcnn.dev/experiment"
-"""Carried by every Job, pod and Service of an experiment; watches select on it."""
+"""Label of every Job, pod, and Service of an experiment; watches select by it."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object as the API server's paths name it.
+    """Kind of object, by the names in the API server's paths.
 
     Attributes:
         group: API group; empty for the core group.
-        selector: label selector that lists are narrowed with.
+        selector: label selector for lists and watches; empty for all objects.
     """
 
     group: str
@@ -26,7 +26,7 @@ class Resource:
     selector: str = ""
 
     def path(self, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
-        """The path of one object, of a namespace's objects, or of all (``namespace`` None)."""
+        """Return the path of one object, of all objects in a namespace, or of all objects (``namespace`` None)."""
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
         parts += ["namespaces", namespace] if self.namespaced and namespace else []
         return "/".join(part for part in (*parts, self.plural, name, subresource) if part)
@@ -38,7 +38,7 @@ PODS = Resource("", "v1", "pods", selector=EXPERIMENT_LABEL)
 SERVICES = Resource("", "v1", "services", selector=EXPERIMENT_LABEL)
 EVENTS = Resource("events.k8s.io", "v1", "events")
 OBJECT_EVENTS = Resource("", "v1", "events")
-"""The same events, where they can be selected by the object that they are about."""
+"""The same events in the core group, where they can be selected by the object that they are about."""
 CLAIMS = Resource("", "v1", "persistentvolumeclaims")
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 SECRETS = Resource("", "v1", "secrets")

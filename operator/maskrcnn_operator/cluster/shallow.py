@@ -1,4 +1,4 @@
-"""JSON texts without the values that are nested too deeply for a recursive parser."""
+"""Removal of JSON values that are nested too deeply for a recursive parser."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _OPENING = b"[{"
 
 
 def without_deep_values(text: bytes, levels: int) -> bytes:
-    """Return a JSON text in which every object and list below ``levels`` others is null. It is not parsed recursively.
+    """Return a JSON text in which null replaces every object and list below ``levels`` others, without recursion.
 
-    A text that is not JSON comes back as some text that is not JSON either.
+    For a text that isn't JSON, the result isn't JSON either.
     """
     kept: list[bytes] = []
     depth = begin = 0

@@ -1,4 +1,4 @@
-"""One call at a time for a key: those who ask meanwhile share its answer."""
+"""Deduplication of concurrent calls: callers with the same key share one result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Calls under way, by key."""
+    """Pending calls, by key."""
 
     def __init__(self) -> None:
         self._under_way: dict[K, asyncio.Future[T]] = {}
@@ -23,9 +23,9 @@ class SingleFlight(Generic[K, T]):
         return key in self._under_way
 
     async def ask(self, key: K, call: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer of ``call``, or of the call for the same key that is under way; its errors are shared, too.
+        """Return the result of the pending call for ``key``, or of ``call`` if there is none; errors are shared, too.
 
-        When the one who made the call is canceled, the next one makes it again.
+        If the caller that makes the call is canceled, the next waiting caller makes it again.
         """
         while (answer := self._under_way.get(key)) is not None:
             await asyncio.wait((answer,))
@@ -39,7 +39,7 @@ class SingleFlight(Generic[K, T]):
             raise
         except Exception as error:
             answer.set_exception(error)
-            answer.exception()  # read once, so that asyncio logs nothing
+            answer.exception()  # retrieved, so that asyncio does not log it as unhandled
             raise
         else:
             answer.set_result(found)

@@ -1,12 +1,12 @@
-"""Writes of an experiment's status: the whole of it by server-side apply, its conditions alone by merge patch.
+"""Writes of an experiment's status: whole by server-side apply, or only its conditions by merge patch.
 
-The merge patch is for a status that the API server refuses, or that this release cannot read: the steps stay as they
-are stored. Its items belong to a field manager of its own, so an apply that no longer lists one does not remove it, or
-is even refused, since what is left of an item with two owners is no longer a valid condition. Every apply therefore
-ends such ownership where its answer shows any.
+The merge patch is used for a status that the API server rejects or that this release cannot read: the stored steps stay
+unchanged. Its conditions belong to a separate field manager. So an apply that no longer lists such a condition does not
+remove it, or is even rejected, since the rest of a condition with two owners isn't valid. Every apply therefore ends
+such ownership if its response shows any.
 
-Where conditions of other writers leave no room for ours (:mod:`maskrcnn_operator.core.crowding`), some are removed, and
-an event says which.
+If conditions of other writers leave no room for ours (:mod:`maskrcnn_operator.core.crowding`), some of them are
+removed, and an event names them.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ log = logging.getLogger(__name__)
 
 _KIND_LENGTH = 64
 SOMETIMES_ABSENT = frozenset({ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.SUSPENDED})
-"""Conditions that stand there only while they are True; the others are in every status, whoever owns them."""
+"""Conditions that exist only while they are True; the others are in every status."""
 
 
 class StatusWriter:
-    """The status of experiments.
+    """Writer of the status of experiments.
 
     Args:
-        fence: called before every write; raises where this replica may no longer write.
-        tell: called with an event that is worth telling of an experiment.
+        fence: called before every write; raises if this replica may no longer write.
+        record_event: called with each event to record about an experiment.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class StatusWriter:
         cache: Cache,
         *,
         fence: Callable[[], None],
-        tell: Callable[[Regarding, Event], None] = lambda *_: None,
+        record_event: Callable[[Regarding, Event], None] = lambda *_: None,
     ) -> None:
-        self._client, self._cache, self._fence, self._tell_event = client, cache, fence, tell
+        self._client, self._cache, self._fence, self._record_event = client, cache, fence, record_event
 
     async def apply(
         self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str
     ) -> Mapping[str, Any]:
-        """Apply a status, its progress apart; return the object's new metadata.
+        """Apply a status, except its progress; return the object's new metadata.
 
         Raises:
-            Conflict: it was computed from an old object.
-            StatusRefused: the API server does not take such a status.
+            Conflict: the status was computed from an outdated object.
+            StatusRefused: the API server rejects the status.
         """
-        sent = _without_what_is_empty({key: value for key, value in status.items() if key != "progress"})
+        sent = _without_empty_values({key: value for key, value in status.items() if key != "progress"})
         try:
             metadata = await self._apply(namespace, name, sent, resource_version)
         except StatusRefused as refused:
@@ -79,33 +79,36 @@ class StatusWriter:
             metadata = await self._apply(namespace, name, sent, version)
         return await self._own(namespace, name, sent, metadata)
 
-    async def tell(self, key: Key, told: Notice, entry: ExperimentEntry, now: datetime) -> bool:
-        """Write a notice into the conditions of an experiment; return whether it stands there.
+    async def tell(self, key: Key, notice: Notice, entry: ExperimentEntry, now: datetime) -> bool:
+        """Write a notice into the conditions of an experiment; return whether it is there now.
 
         Args:
-            entry: the experiment that it speaks of: another one of this name, or another generation, gets none.
+            key: key of the experiment.
+            notice: the notice.
+            entry: the experiment that it is about. An object with another uid or generation gets no notice.
+            now: time of day, aware.
         """
         if entry.raw is not None and "status" not in entry.raw:
-            return await self._tell_undecodable(key, told, entry, now)
+            return await self._tell_undecodable(key, notice, entry, now)
         live = await self._client.get(EXPERIMENTS, *key)
         metadata = live["metadata"]
         if metadata["uid"] != entry.uid or int(metadata.get("generation") or 1) != entry.generation:
             return False
         before = raw_conditions(live)
-        after = with_notice(before, told, entry.generation, now)
+        after = with_notice(before, notice, entry.generation, now)
         if after != before:
             live = await self._patch_notice(live, after)
-            log.warning("The status says %s: %s", told.reason.value, told.message)
+            log.warning("Set condition reason %s: %s", notice.reason.value, notice.message)
         self._cache.put(EXPERIMENTS, live)
         return True
 
-    async def _tell_undecodable(self, key: Key, told: Notice, entry: ExperimentEntry, now: datetime) -> bool:
-        """As :meth:`tell`, for an object of which only the metadata can be read: other conditions are lost."""
+    async def _tell_undecodable(self, key: Key, notice: Notice, entry: ExperimentEntry, now: datetime) -> bool:
+        """Write a notice to an object of which only the metadata can be read; its other conditions are lost."""
         self._fence()
-        after = with_notice((), told, entry.generation, now)
+        after = with_notice((), notice, entry.generation, now)
         left = await self._client.patch_conditions(*key, after, entry.version, metadata_only=True)
-        log.warning("The status says %s: %s", told.reason.value, told.message)
-        self._cache.put_undecodable(left["metadata"], told=True)
+        log.warning("Set condition reason %s: %s", notice.reason.value, notice.message)
+        self._cache.put_undecodable(left["metadata"], reported=True)
         return True
 
     async def _apply(self, namespace: str, name: str, sent: Mapping[str, Any], version: str) -> Mapping[str, Any]:
@@ -122,7 +125,7 @@ class StatusWriter:
     async def _own(
         self, namespace: str, name: str, sent: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Make the conditions that an accepted apply lists its own, and remove the others of their kinds."""
+        """Take over conditions of other managers that an accepted apply lists, and remove those that it leaves out."""
         foreign = owners_of_conditions(metadata.get("managedFields")).others & SOMETIMES_ABSENT
         if not foreign:
             return metadata
@@ -135,9 +138,10 @@ class StatusWriter:
     async def _make_way(
         self, namespace: str, name: str, sent: Mapping[str, Any], version: str, refused: StatusRefused
     ) -> str | None:
-        """Remove conditions that keep ``sent`` from being accepted; return the new version, None where there are none.
+        """Remove conditions because of which ``sent`` was rejected; return the new version, or None without any.
 
-        These are conditions of two owners that ``sent`` no longer lists, and those of other writers that are too many.
+        These are conditions with two owners that ``sent`` no longer lists, and conditions of other writers that leave
+        no room.
         """
         live = await self._client.get(EXPERIMENTS, namespace, name)
         ours, others = owners_of_conditions(live["metadata"].get("managedFields"))
@@ -148,11 +152,11 @@ class StatusWriter:
         if not leaving | crowding:
             return None
         version = await self._remove(live, leaving | crowding, version)
-        self._tell_removed(live["metadata"], crowding)
+        self._report_removed(live["metadata"], crowding)
         return version
 
     async def _patch_notice(self, live: Mapping[str, Any], conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Write the conditions of a notice, without those of other writers that leave no room for it."""
+        """Write the conditions of a notice, without conditions of other writers that leave no room for it."""
         metadata = live["metadata"]
         removed = conditions_to_remove(conditions)
         try:
@@ -162,7 +166,7 @@ class StatusWriter:
             if not is_refused_for_its_size(refused) or not removed:
                 raise
             left = await self._patch(metadata, conditions, removed)
-        self._tell_removed(metadata, removed)
+        self._report_removed(metadata, removed)
         return left
 
     async def _patch(
@@ -173,19 +177,19 @@ class StatusWriter:
         version = metadata["resourceVersion"]
         return await self._client.patch_conditions(metadata["namespace"], metadata["name"], kept, version)
 
-    def _tell_removed(self, metadata: Mapping[str, Any], removed: frozenset[str]) -> None:
+    def _report_removed(self, metadata: Mapping[str, Any], removed: frozenset[str]) -> None:
         if not removed:
             return
         names = ", ".join(sorted(one_line(kind, _KIND_LENGTH) for kind in removed))
         message = (
-            f"status.conditions had no room for the operator's conditions; removed those of other writers: {names}"
+            f"status.conditions had no room for the operator's conditions; removed conditions of other writers: {names}"
         )
         log.warning("%s", message)
         regarding = Regarding(*(str(metadata[field]) for field in ("namespace", "name", "uid", "resourceVersion")))
-        self._tell_event(regarding, Event("Warning", Reason.CONDITIONS_REMOVED, message))
+        self._record_event(regarding, Event("Warning", Reason.CONDITIONS_REMOVED, message))
 
     async def _remove(self, live: Mapping[str, Any], kinds: frozenset[str], version: str) -> str:
-        """Remove conditions, whoever owns them; return the new version.
+        """Remove conditions of any owner; return the new version.
 
         Raises:
             Conflict: the experiment has changed since ``version``.
@@ -197,8 +201,8 @@ class StatusWriter:
         return str(left["metadata"]["resourceVersion"])
 
 
-def _without_what_is_empty(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out texts, lists and maps that are empty: absent means the same, and every value costs at every write."""
+def _without_empty_values(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out empty texts, lists, and maps: absent means the same, and each value adds to the cost of every write."""
     found = {key: value for key, value in status.items() if not _is_empty(value)}
     if "steps" in found:
         found["steps"] = [
@@ -212,14 +216,14 @@ def _is_empty(value: object) -> bool:
 
 
 class Owners(NamedTuple):
-    """Types of conditions: those of which the apply of the status owns something, and those of which others do."""
+    """Types of the conditions that the status manager owns in part or whole, and of those that others do."""
 
     ours: frozenset[str]
     others: frozenset[str]
 
 
 def owners_of_conditions(managed_fields: object) -> Owners:
-    """Read who owns conditions from an object's ``metadata.managedFields``."""
+    """Return the owners of conditions from an object's ``metadata.managedFields``."""
     ours: set[str] = set()
     others: set[str] = set()
     for entry in managed_fields if isinstance(managed_fields, list) else ():
@@ -230,7 +234,7 @@ def owners_of_conditions(managed_fields: object) -> Owners:
 
 
 def _kinds_in(fields: object) -> set[str]:
-    """The keys ``k:{"type":"Ready"}`` below ``f:status`` and ``f:conditions``."""
+    """Return the types in the keys ``k:{"type":"Ready"}`` below ``f:status`` and ``f:conditions``."""
     for part in ("f:status", "f:conditions"):
         fields = fields.get(part) if isinstance(fields, Mapping) else None
     keys = fields if isinstance(fields, Mapping) else {}
@@ -238,7 +242,7 @@ def _kinds_in(fields: object) -> set[str]:
 
 
 def _kind_of(key: str) -> str | None:
-    # users may write managedFields, and the API server takes a value of any depth there
+    # users can write managedFields, and the API server accepts values of any depth there
     try:
         kind = json.loads(key).get("type")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Times as Kubernetes writes them."""
+"""Time formats of Kubernetes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def micro_time(moment: datetime) -> str:
-    """Return a time as RFC 3339 in UTC with microseconds, as Kubernetes writes a MicroTime."""
+    """Return a time in the format of a MicroTime: RFC 3339 in UTC with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""An experiment that the API server took and that cannot be read: its status says why, and nothing of it is lost."""
+"""Status of an experiment that the API server accepted but that the operator cannot read."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from maskrcnn_operator.core.summary import invalid
 
 
 def told_of_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any] | Notice | None:
-    """Return what is to be written of an experiment that cannot be read; None where it stands there already.
+    """Return what to write for an experiment that cannot be read; None if it is written already.
 
     Returns:
-        The whole status, where only the spec cannot be read. A notice, where the status cannot: its steps hold results
-        that another release has written, and only conditions may be written next to them. The same where the status is
-        unknown.
+        The whole status if only the spec cannot be read. A notice if the status cannot be read or is unknown: its steps
+        have results that another release wrote, so only conditions may be changed.
     """
     raw = entry.raw or {}
     if "status" not in raw:
         message = "; ".join(map(str, entry.problems))
-        return None if entry.told else notice(Reason.INVALID_SPEC, message, stalled=True)
+        return None if entry.reported else notice(Reason.INVALID_SPEC, message, stalled=True)
     stored = raw.get("status")
     now = now.replace(microsecond=0)
     try:
         old = ExperimentStatus.model_validate_json(json.dumps(stored if isinstance(stored, Mapping) else {}))
     except ValidationError as error:
-        told = _of_status(error)
+        unreadable = _of_status(error)
         before = raw_conditions(raw)
-        return None if with_notice(before, told, entry.generation, now) == before else told
+        return None if with_notice(before, unreadable, entry.generation, now) == before else unreadable
     verdict = invalid(entry.problems)
-    said = conditions(verdict, old.conditions, entry.generation, now)
-    new = old.model_copy(update={"observed_generation": entry.generation, "conditions": said})
+    written = conditions(verdict, old.conditions, entry.generation, now)
+    new = old.model_copy(update={"observed_generation": entry.generation, "conditions": written})
     same = new == old.model_copy(update={"conditions": ours(old.conditions)})
     return None if same else new.to_json()
 
@@ -48,6 +47,7 @@ def told_of_unreadable(entry: ExperimentEntry, now: datetime) -> dict[str, Any] 
 def _of_status(error: ValidationError) -> Notice:
     problems = "; ".join(str(details_problem(details, "status")) for details in error.errors(include_url=False))
     message = (
-        f"This release of the operator cannot read the status, and leaves it and what runs as they are: {problems}"
+        f"This release of the operator cannot read the status; it changes neither the status nor running steps: "
+        f"{problems}"
     )
     return notice(Reason.STATUS_UNREADABLE, message, stalled=True)

@@ -1,0 +1,1 @@
+"""Jobs, pods, and Services of experiments: their manifests, and the state of attempts read from them."""

@@ -1,4 +1,4 @@
-"""One Job with its pods as a run."""
+"""Run of an attempt, computed from its Job and pods."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from maskrcnn_operator.jobs.waiting import waiting_reason
 from maskrcnn_trainer.errors import EXIT_OK
 
 LOST_AFTER = timedelta(seconds=60)
-"""How long past its deletionTimestamp a pod that has not ended counts as not yet lost."""
+"""A pod that has not ended this long after its deletionTimestamp counts as lost."""
 UNSEEN_AFTER = timedelta(seconds=15)
-"""How long the pods of a finished or deleted Job are waited for: Jobs and pods are watched apart."""
+"""Longest wait for the pods of a finished or deleted Job: Jobs and pods arrive by separate watches."""
 
 _GOOD = ("Complete", "SuccessCriteriaMet")
 _ENDING = (*_GOOD, "Failed", "FailureTarget")
@@ -26,12 +26,12 @@ _ENDING = (*_GOOD, "Failed", "FailureTarget")
 
 @dataclass(frozen=True)
 class Attempt:
-    """What there is of one attempt.
+    """Job and pods of one attempt.
 
     Attributes:
-        job: None where it is gone and only pods are left.
+        job: None if it is gone and only pods are left.
         pods: all of its pods, those of index 0 first.
-        causes: by uid, what the events of Jobs and pods have said.
+        causes: causes read from the events of Jobs and pods, by uid.
     """
 
     step: str
@@ -41,28 +41,28 @@ class Attempt:
     causes: Mapping[str, WaitCause] = field(default_factory=dict)
 
     def active(self, now: datetime) -> list[PodView]:
-        """Pods whose task may still run; lost ones left out."""
+        """Return the pods whose task may still run, without the lost ones."""
         return [pod for pod in self.pods if not pod.ended and not is_lost(pod, now)]
 
     @property
     def newest(self) -> list[PodView]:
-        """The pods of the newest start of its Job."""
+        """Pods of the newest start of its Job."""
         return pods_of_newest_start(self.job, self.pods)
 
 
 def is_lost(pod: PodView, now: datetime) -> bool:
-    """Whether a pod should have ended long ago: its node does not answer."""
+    """Return whether a pod should have ended long ago, which means that its node does not respond."""
     return not pod.terminal and pod.deletion_timestamp is not None and pod.deletion_timestamp + LOST_AFTER <= now
 
 
 def lost_later(pods: Sequence[PodView], now: datetime) -> datetime | None:
-    """When the next of the pods that are being deleted counts as lost, if it has not ended by then."""
+    """Return when the next of the pods being deleted counts as lost, unless it ends before; None without one."""
     due = [pod.deletion_timestamp + LOST_AFTER for pod in pods if not pod.terminal and pod.deletion_timestamp]
     return min((moment for moment in due if moment > now), default=None)
 
 
 def run_of(attempt: Attempt, now: datetime) -> tuple[Run, datetime | None]:
-    """The attempt as a run, and when to look again even if nothing happens."""
+    """Return the run of an attempt, and when to look again even if nothing happens."""
     job = attempt.job
     if job is None or (job.deletion_timestamp is not None and not job.finished):
         run, wake = _deleted(attempt, now)
@@ -83,7 +83,7 @@ def _deleted(attempt: Attempt, now: datetime) -> tuple[Run, datetime | None]:
 
 
 def _finished(attempt: Attempt, job: JobView, now: datetime) -> tuple[Run, datetime | None]:
-    """A Job that is Complete or Failed, or is about to be: its pods may not have been seen to end yet."""
+    """Handle a Job that is Complete or Failed, or is about to be; the end of its pods may not have been seen yet."""
     good = any(map(job.condition, _GOOD))
     unseen = _unseen_until(attempt, job, now, index_0=good)
     if attempt.active(now) or unseen:
@@ -93,10 +93,10 @@ def _finished(attempt: Attempt, job: JobView, now: datetime) -> tuple[Run, datet
 
 
 def _all_went_well(attempt: Attempt, job: JobView) -> bool:
-    """Whether the task is done although its Job is not Complete.
+    """Return whether the task is done although its Job is not Complete.
 
-    A sidecar that fails makes its pod fail. Where index 0 ends well and another pod fails at the same moment, the Job
-    controller looks at the failure first.
+    A sidecar that fails makes its pod fail. If index 0 succeeds and another pod fails at the same moment, the Job
+    controller handles the failure first.
     """
     return _all_indexes_succeeded(attempt, job) or succeeded_all_the_same(attempt.pods)
 
@@ -107,7 +107,7 @@ def _all_indexes_succeeded(attempt: Attempt, job: JobView) -> bool:
 
 def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
     if job.suspended and not attempt.active(now) and _all_indexes_succeeded(attempt, job):
-        # suspended at the moment when its task ended: sidecars keep the Job from being Complete
+        # suspended at the moment its task ended: sidecars keep the Job from becoming Complete
         return replace(_succeeded(attempt, now), unfinished=True)
     if job.suspended:
         return _live(attempt, RunState.QUEUED, now)
@@ -116,9 +116,9 @@ def _underway(attempt: Attempt, job: JobView, now: datetime) -> Run:
     pods = attempt.newest
     held = [pod for pod in pods if not pod.terminal and pod.ended and pod.accompanied]
     if held and not attempt.active(now) and len(pods) >= job.parallelism:
-        # sidecars run, so that neither the pods nor their Job end by themselves
+        # sidecars still run, so neither the pods nor their Job end by themselves
         return replace((_succeeded if _all_went_well(attempt, job) else _failed)(attempt, now), unfinished=True)
-    # a container that has ended does not make the attempt start again; the Job is about to say what it makes of it
+    # a container that has ended does not set the attempt back to Starting; the Job's condition follows soon
     running = len([pod for pod in pods if pod.has_run]) >= job.parallelism
     run = _live(attempt, RunState.RUNNING if running else RunState.STARTING, now)
     if any(pod.failed and pod.deletion_timestamp is None for pod in held):
@@ -209,7 +209,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _ran(attempt: Attempt, now: datetime) -> datetime | None:
-    """Return when its task first ran: all pods of a worker group, or one that has ended since."""
+    """Return when its task first ran: when all pods of a worker group did, or one that has ended since."""
     ended = [pod for pod in attempt.pods if pod.ended and pod.has_run]
     running = [pod for pod in attempt.newest if pod.has_run]
     if not ended and len(running) < (attempt.job.parallelism if attempt.job else 1):
@@ -218,16 +218,19 @@ def _ran(attempt: Attempt, now: datetime) -> datetime | None:
 
 
 def _unseen_until(attempt: Attempt, job: JobView, now: datetime, *, index_0: bool) -> datetime | None:
-    """Until when the pods of a finished Job (of a good end: index 0) are waited for; None once one was seen to end."""
+    """Return until when to wait for the end of a pod of a finished Job; None once one has been seen to end.
+
+    With ``index_0``, only pods of index 0 count.
+    """
     if any(pod.ended and (pod.index == 0 or not index_0) for pod in attempt.newest):
         return None
-    told = [condition.last_transition_time for condition in job.conditions if condition.last_transition_time]
-    until = max(told, default=now) + UNSEEN_AFTER
+    changes = [condition.last_transition_time for condition in job.conditions if condition.last_transition_time]
+    until = max(changes, default=now) + UNSEEN_AFTER
     return until if until > now else None
 
 
 def _end(attempt: Attempt, now: datetime) -> datetime:
-    """When it ended: the same whenever it is asked."""
+    """Return when the attempt ended; later calls return the same time."""
     job = attempt.job
     if job is not None and job.completion_time is not None:
         return job.completion_time
@@ -236,5 +239,5 @@ def _end(attempt: Attempt, now: datetime) -> datetime:
     if ends:
         return max(ends)
     failed = (job.condition("Failed") or job.condition("FailureTarget")) if job else None
-    told = failed.last_transition_time if failed else None
-    return told or (job.deletion_timestamp if job else None) or now
+    failed_at = failed.last_transition_time if failed else None
+    return failed_at or (job.deletion_timestamp if job else None) or now

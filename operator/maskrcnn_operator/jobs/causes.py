@@ -1,6 +1,7 @@
-"""Events as the cause of a wait: which Job's or pod's are read, when, and which of them counts.
+"""Causes of a wait, read from events: which objects' events are read, when, and which event counts.
 
-A Job without pods and a pod whose volumes cannot be mounted say nothing of it in their status: only events do.
+The status of a Job that has no pods, or of a pod whose volumes cannot be mounted, does not name the cause. Only events
+do.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from maskrcnn_operator.jobs.parse import event_view
 from maskrcnn_operator.jobs.views import EventView, JobView, PodView
 
 READ_AFTER = (timedelta(seconds=15), timedelta(seconds=45))
-"""When the events are read first: a start that goes well rarely takes longer than the first, and what keeps it from
-going well is told within a minute."""
+"""Times of the first two reads: a normal start rarely takes longer than the first, and events name what prevents a
+start within a minute."""
 READ_EVERY = timedelta(minutes=5)
 MOST_PODS = 8
-"""Pods of an attempt whose events are read: those of a worker group mount the same volumes."""
+"""Most pods of an attempt whose events are read. More are not needed: all pods of a worker group mount the same
+volumes."""
 TEXT_LENGTH = 500
 
 _JOB_REASONS: Mapping[str, Reason] = {"FailedCreate": Reason.FAILED_CREATE}
@@ -32,23 +34,23 @@ _POD_REASONS: Mapping[str, Reason] = {
     "FailedCreatePodSandBox": Reason.FAILED_CREATE_POD_SANDBOX,
 }
 TOLD_BY_EVENTS = frozenset({*_JOB_REASONS.values(), *_POD_REASONS.values()})
-"""Reasons that nothing but events gives."""
+"""Reasons that only events give."""
 _OVER = frozenset({"Pulling", "Pulled", "Created", "Started"})
 """Events of a pod whose volumes are mounted and whose sandbox is made."""
 _BEFORE_ITS_NODE = frozenset({"FailedScheduling"})
 _SUMMARY = "Unable to attach or mount volumes"
-"""Begins an event that the kubelet adds every two minutes; the one of the volume itself says more."""
+"""Start of a message that the kubelet repeats every two minutes; the event of the volume itself has more detail."""
 _FORBIDDEN = re.compile(r'^pods "[^"]*" is forbidden: ')
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A Job or a pod whose events may say why an attempt does not run.
+    """Job or pod whose events may explain why an attempt does not run.
 
     Attributes:
         since: when it began to start, or was suspended.
-        is_suspended: whether it is a Job that was admitted and then suspended.
+        is_suspended: it is a Job that was admitted and then suspended.
     """
 
     namespace: str
@@ -60,13 +62,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class WaitCause:
-    """What the events of a subject said when they were last read.
+    """Result of the last read of a subject's events.
 
     Attributes:
-        since: of the subject as it was then; of an earlier start of its Job it says nothing.
-        read: when they were read, or could not be.
-        reason: None where the events name none of our vocabulary.
-        message: empty where they say nothing.
+        since: ``since`` of the subject at that time. If it differs, the result is about an earlier start of its Job.
+        read: when the events were read, or could not be.
+        reason: None if no event has one of our reasons.
+        message: empty if no event explains the wait.
     """
 
     since: datetime
@@ -76,14 +78,14 @@ class WaitCause:
 
 
 def missing_pods(job: JobView, pods: Iterable[PodView]) -> int:
-    """Return how many pods of a Job that was started do not exist."""
+    """Return the number of pods that a started Job lacks."""
     if job.start_time is None:
         return 0
     return max(0, job.parallelism - len({pod.index for pod in pods if pod.phase != "Failed"}))
 
 
 def subjects(job: JobView, pods: Sequence[PodView]) -> list[Subject]:
-    """Return whose events may say why an attempt does not run: its Job's, those of pods that only start."""
+    """Return the Job and the starting pods of an attempt whose events may explain why it does not run."""
     if job.suspended:
         at = stopped_at(job)
         return [] if at is None else [Subject(job.namespace, job.uid, at, is_pod=False, is_suspended=True)]
@@ -93,19 +95,19 @@ def subjects(job: JobView, pods: Sequence[PodView]) -> list[Subject]:
 
 
 def job_subject(job: JobView, pods: Sequence[PodView]) -> Subject:
-    """The Job; it lacks pods since its start, or since the last of them failed."""
+    """Return the Job as a subject; it has lacked pods since its start, or since the last of them failed."""
     ends = [pod.finished_at for pod in pods if pod.phase == "Failed" and pod.finished_at]
     since = max([job.start_time or _LONG_AGO, *ends])
     return Subject(job.namespace, job.uid, since, is_pod=False)
 
 
 def pod_subject(pod: PodView) -> Subject:
-    """The pod; it starts since it got its node."""
+    """Return the pod as a subject; it has been starting since it was scheduled."""
     return Subject(pod.namespace, pod.uid, pod.scheduled or pod.creation or _LONG_AGO, is_pod=True)
 
 
 def due_at(subject: Subject, known: WaitCause | None) -> datetime:
-    """Return when the events of a subject are to be read next."""
+    """Return when to read the events of a subject next."""
     read = known.read - subject.since if known is not None else timedelta.min
     for after in READ_AFTER:
         if read < after:
@@ -114,18 +116,16 @@ def due_at(subject: Subject, known: WaitCause | None) -> datetime:
 
 
 def still_known(subject: Subject, known: Mapping[str, WaitCause]) -> WaitCause | None:
-    """Return what is known of this start of a subject."""
+    """Return the known cause if it is about this start of the subject, else None."""
     cause = known.get(subject.uid)
     return cause if cause is not None and cause.since == subject.since else None
 
 
 def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> WaitCause:
-    """Return what the events of a subject say, objects as the API server gives them, whatever they are."""
+    """Return the cause that the events of a subject name. ``events`` come from the API server, with any content."""
     if subject.is_suspended:
-        said = suspension(map(event_view, events))
-        return (
-            WaitCause(subject.since, now) if said is None else WaitCause(subject.since, now, said.reason, said.message)
-        )
+        why = suspension(map(event_view, events))
+        return WaitCause(subject.since, now) if why is None else WaitCause(subject.since, now, why.reason, why.message)
     seen = [event for event in map(event_view, events) if subject.is_pod or (event.time or now) >= subject.since]
     over = max((_time(event) for event in seen if subject.is_pod and event.reason in _OVER), default=_LONG_AGO)
     meanings = _POD_REASONS if subject.is_pod else _JOB_REASONS
@@ -144,12 +144,12 @@ def cause_of(subject: Subject, events: Iterable[object], now: datetime) -> WaitC
     if best is None:
         return WaitCause(subject.since, now)
     reason, message = meanings.get(best.reason), best.message
-    message = _without_what_changes(message) if reason else f"{best.reason}: {message}"
+    message = _without_pod_name(message) if reason else f"{best.reason}: {message}"
     return WaitCause(subject.since, now, reason, one_line(message, TEXT_LENGTH))
 
 
 def unread(subject: Subject, known: WaitCause | None, now: datetime) -> WaitCause:
-    """Return what is known of a subject whose events could not be read: the same as before."""
+    """Return the cause of a subject whose events could not be read: the same as before."""
     same = known is not None and known.since == subject.since
     return replace(known, read=now) if known is not None and same else WaitCause(subject.since, now)
 
@@ -158,10 +158,10 @@ def _time(event: EventView) -> datetime:
     return event.time or _LONG_AGO
 
 
-def _without_what_changes(message: str) -> str:
-    """Return the message of an event without the name of a pod that could not be made: each attempt has another.
+def _without_pod_name(message: str) -> str:
+    """Return the message of an event without the name of the pod that could not be created.
 
-    A status is written only where something has changed, and every message would be new.
+    Each try has another pod name. Each would be a new message, and a new message is another write of the status.
     """
     message = message.removeprefix("(combined from similar events): ").removeprefix("Error creating: ")
     return _FORBIDDEN.sub("", message)

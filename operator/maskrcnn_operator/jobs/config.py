@@ -1,4 +1,4 @@
-"""What the Jobs of every experiment have in common: how this operator was installed."""
+"""Settings of the installation that apply to the Jobs of all experiments."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from maskrcnn_operator.jobs.defaults import JobDefaults
 from maskrcnn_operator.jobs.names import job_name
 
 RENDEZVOUS_PORT = 23456
-TOKEN_AUDIENCE = "maskrcnn-operator"  # noqa: S105 - whom the token is for
+TOKEN_AUDIENCE = "maskrcnn-operator"  # noqa: S105 - an audience
 
 
 @dataclass(frozen=True)
 class JobConfig:
-    """What the Jobs of every experiment have in common.
+    """Settings that apply to the Jobs of all experiments.
 
     Attributes:
-        default_image: trainer image of experiments that name none.
-        report_url: address that running steps report to; None for no reports.
-        report_ca: certificate in PEM that this address is checked against; None for the image's own authorities.
-        defaults: what pods get whose experiment asks for nothing of its own.
-        token_seconds: life of a reporting token, in seconds, at least 600; the kubelet renews it.
+        default_image: trainer image of experiments that specify none.
+        report_url: URL for the reports of running steps; None for no reports.
+        report_ca: CA certificate in PEM by which the URL is verified; None for the CAs of the image.
+        defaults: settings of pods whose experiment specifies none.
+        token_seconds: lifetime of a reporting token in seconds, at least 600; the kubelet renews it.
     """
 
     default_image: str | None = None
@@ -32,5 +32,5 @@ class JobConfig:
 
 
 def run_name(experiment: MaskRCNNExperiment, step: str, attempt: int) -> str:
-    """The name of an attempt's Job; what ``core.plan.Settings.run_name`` is in a cluster."""
+    """Return the name of an attempt's Job: ``core.plan.Settings.run_name`` in a cluster."""
     return job_name(experiment.name, step, attempt, experiment.metadata.uid)

@@ -1,4 +1,4 @@
-"""What an installation gives to the pods of experiments that ask for nothing of their own: ``--job-defaults FILE``."""
+"""Pod settings of an installation for experiments that specify none: ``--job-defaults FILE``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskrcnn_trainer.shared.yaml_reading import UNREADABLE_VALUES, load_documen
 
 
 class PodIds(ApiModel):
-    """Ids that pods run as. One that is null is left to the platform, as OpenShift's restricted-v2 asks for."""
+    """User and group ids of pods. A null id is left to the platform, which OpenShift's restricted-v2 requires."""
 
     run_as_user: int | None = Field(default=1000, ge=1, le=2**31 - 1)
     run_as_group: int | None = Field(default=1000, ge=0, le=2**31 - 1)
@@ -23,7 +23,7 @@ class PodIds(ApiModel):
 
 
 class JobDefaults(ApiModel):
-    """Fields of the file; what an experiment's ``podOverrides`` or ``queueName`` gives wins, field by field."""
+    """Fields of the file. An experiment's ``podOverrides`` and ``queueName`` take precedence, field by field."""
 
     image_pull_policy: str | None = None
     image_pull_secrets: tuple[dict[str, str], ...] = ()
@@ -35,10 +35,10 @@ class JobDefaults(ApiModel):
 
 
 def read_job_defaults(text: str, source: str) -> JobDefaults:
-    """The defaults of a YAML text; an empty one gives none.
+    """Return the defaults of a YAML text; an empty text has none.
 
     Raises:
-        InvalidInput: it is no YAML mapping, or has a field that is not known or of another type.
+        InvalidInput: the text isn't a YAML mapping, or has an unknown field or one of the wrong type.
     """
     try:
         documents = load_documents(text)
@@ -46,7 +46,7 @@ def read_job_defaults(text: str, source: str) -> JobDefaults:
         raise InvalidInput(f"{source} is invalid YAML: {' '.join(str(error).split())}") from error
     content = documents[0] if documents else {}
     if len(documents) > 1 or not isinstance(content, dict):
-        raise InvalidInput(f"{source} must be one mapping of fields, such as nodeSelector: {{}}")
+        raise InvalidInput(f"{source} must be a single mapping of fields, for example nodeSelector: {{}}")
     try:
         text = json.dumps(content)
     except (ValueError, TypeError, RecursionError) as error:  # such as a key that isn't a text

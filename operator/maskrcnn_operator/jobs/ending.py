@@ -1,4 +1,4 @@
-"""What became of an attempt, from its pods: whose error counts, what index 0 said, whether it was disrupted."""
+"""End of an attempt, computed from its pods: the error that counts, the result of index 0, and disruption."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt failed.
+    """End of a failed attempt.
 
     Attributes:
-        exit_code: of the pod whose error counts; None where it has none.
-        result: as index 0 reported it, without exit code and error where they are not those of the pod whose error
-            counts.
-        message: the pod whose error counts, its node and what it said.
-        disrupted: something outside ended the attempt, so it does not count.
+        exit_code: of the pod whose error counts; None if it has none.
+        result: as index 0 reported it, without exit code and error unless they are those of the pod whose error counts.
+        message: the pod whose error counts, its node, and its error.
+        disrupted: the attempt was ended from outside, so it does not count as a failure of the task.
     """
 
     exit_code: int | None
@@ -34,20 +33,21 @@ class Ending:
 
     @property
     def by_itself(self) -> bool:
-        """Whether no stop from outside explains the exit code: not SIGTERM, nor peers that were stopped first."""
+        """True if the exit code isn't explained by a stop from outside: by SIGTERM, or by peers that were stopped."""
         return self.exit_code not in (None, EXIT_STOPPED, EXIT_TRY_AGAIN)
 
 
 def earliest_first(pods: Sequence[PodView]) -> list[PodView]:
-    """The failed pods in the order in which they ended; in the same second a stopped one is the later one."""
+    """Return the failed pods in the order in which they ended; within one second, stopped pods come last."""
     failed = [pod for pod in pods if pod.failed]
     return sorted(failed, key=lambda pod: (pod.finished_at or _LAST, pod.exit_code == EXIT_STOPPED, pod.index))
 
 
 def pod_whose_error_counts(pods: Sequence[PodView]) -> PodView | None:
-    """The first of: exit code 64, out of memory, the earliest-finished pod that is not 75, 75. None where none failed.
+    """Return the failed pod whose error is that of the attempt; None if no pod failed.
 
-    A pod that ended with 143 after another had failed was stopped for that, and says nothing.
+    The order of precedence is: exit code 64, out of memory, the first pod to end with a code other than 75, code 75.
+    A pod that ended with 143 after another one had failed was stopped because of it, and does not count.
     """
     failed = earliest_first(pods)
     by_precedence = (
@@ -64,7 +64,11 @@ def _stopped_first(pod: PodView, failed: Sequence[PodView]) -> bool:
 
 
 def was_disrupted(job: JobView | None, pods: Sequence[PodView]) -> bool:
-    """Whether a pod was seen with DisruptionTarget, the Job failed by that rule, or the first to end ended with 143."""
+    """Return whether an attempt was disrupted.
+
+    It was if a pod had the condition DisruptionTarget, if the Job failed by the rule for it, or if the first pod to end
+    ended with 143.
+    """
     failed = earliest_first(pods)
     return (
         any(pod.disrupted for pod in pods)
@@ -84,22 +88,25 @@ def _failed_by_disruption(job: JobView | None) -> bool:
 
 
 def reported_result(pods: Sequence[PodView]) -> TaskResult | None:
-    """What index 0 said when it ended; of several pods of it, the succeeded one, else the newest that speaks."""
+    """Return the result that index 0 reported; None if it reported none.
+
+    If index 0 had several pods, it is that of the succeeded one, else that of the newest one with a result.
+    """
     first = [pod for pod in oldest_first(pods) if pod.index == 0 and pod.ended]
-    said = (parse_result(pod.termination_message) for pod in reversed(first))
-    return next((result for result in said if result is not None), None)
+    results = (parse_result(pod.termination_message) for pod in reversed(first))
+    return next((result for result in results if result is not None), None)
 
 
 def succeeded_all_the_same(pods: Sequence[PodView]) -> bool:
-    """Whether index 0 has said that the step is done, whatever became of its Job."""
+    """Return whether index 0 reported that the step is done, even if its Job failed or was deleted."""
     result = reported_result([pod for pod in pods if pod.succeeded])
     return result is not None and result.exit_code == EXIT_OK
 
 
 def ending(job: JobView | None, pods: Sequence[PodView]) -> Ending:
-    """How an attempt failed whose pods have all ended, or are lost.
+    """Return the end of a failed attempt whose pods have all ended or are lost.
 
-    Pods of an earlier start of its Job say nothing but which checkpoint there is.
+    From pods of an earlier start of its Job, only the reported checkpoint is used.
     """
     newest, result = pods_of_newest_start(job, pods), reported_result(pods)
     pod, disrupted = pod_whose_error_counts(newest), was_disrupted(job, newest)
@@ -115,7 +122,7 @@ def _condition_message(job: JobView | None) -> str:
 
 
 def _described(pod: PodView) -> str:
-    """Return which pod it is, how it ended, and what it left to say of it."""
+    """Return a pod's name and node, how it ended, and its error message."""
     where = f"pod {pod.name} on node {pod.node}" if pod.node else f"pod {pod.name}"
     if pod.ran_out_of_memory:
         how = "ran out of memory (OOMKilled)"
@@ -130,7 +137,7 @@ def _described(pod: PodView) -> str:
 
 
 def _last_line(text: str) -> str:
-    """The end of a log, which the kubelet gives where a container that failed has left no message."""
+    """Return the last line of the log that the kubelet stores for a failed container without a termination message."""
     if parse_result(text) is not None:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""A step as a Job, and the Service by which the pods of a worker group find each other."""
+"""Manifests of a step's Job, and of the headless Service through which the pods of a worker group find each other."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from maskrcnn_trainer.errors import EXIT_INVALID
 
 
 def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> dict[str, Any]:
-    """The Job of an attempt, to be created by POST and never changed.
+    """Return the Job of an attempt, which is created by POST and never changed.
 
-    It fails with its first pod, also where that is disrupted: whoever watches it decides on another attempt, and counts
-    and bounds them. The Job controller would replace a disrupted pod without end and without a word.
+    The Job fails with its first failed or disrupted pod. The operator then decides on another attempt, and counts and
+    limits attempts. The Job controller would replace disrupted pods without a limit and without a notice.
     """
     step, queue = experiment.step(start.step), experiment.spec.queue_name or config.defaults.queue_name
     nodes, overrides = step.nodes, overrides_of(experiment, step)
@@ -57,7 +57,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
-                # no rule matches 137 or 143: a Job that Kueue suspends would fail of it
+                # no rule matches 137 or 143: it would fail a Job that Kueue suspends
                 "rules": [
                     {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                     {
@@ -76,7 +76,7 @@ def job_manifest(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
 
 
 def service_manifest(experiment: MaskRCNNExperiment, step: str) -> dict[str, Any] | None:
-    """The headless Service of a step of several nodes, one for all of its attempts; None for a step of one node."""
+    """Return the headless Service for all attempts of a step on several nodes; None for a step on one node."""
     if experiment.step(step).nodes == 1:
         return None
     ours = labels(experiment.name, step)
@@ -92,7 +92,7 @@ def service_manifest(experiment: MaskRCNNExperiment, step: str) -> dict[str, Any
         },
         "spec": {
             "clusterIP": "None",
-            # pods look for each other before they are ready
+            # pods resolve each other's names before they are ready
             "publishNotReadyAddresses": True,
             "selector": dict(ours),
             "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT, "targetPort": RENDEZVOUS_PORT}],
@@ -101,7 +101,10 @@ def service_manifest(experiment: MaskRCNNExperiment, step: str) -> dict[str, Any
 
 
 def owner_reference(experiment: MaskRCNNExperiment) -> dict[str, Any]:
-    """The experiment as controller: its children are collected with it, and never hold it back."""
+    """Return an owner reference to the experiment as controller.
+
+    Its children are garbage-collected with it, and don't block its deletion.
+    """
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,

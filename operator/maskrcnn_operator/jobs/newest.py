@@ -1,4 +1,4 @@
-"""Pods of the newest start of a Job: those that say how its attempt stands, and how it has ended."""
+"""Pods of the newest start of a Job, which determine the state and the end of its attempt."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 CLOCK_SKEW = timedelta(seconds=10)
-"""How far the clocks of the controller manager (a Job's startTime) and the API server (a pod's creation) may differ."""
+"""Tolerated clock difference between the controller manager (a Job's startTime) and the API server (a pod's creation
+time)."""
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def oldest_first(pods: Sequence[PodView]) -> list[PodView]:
-    """Return the pods in the order in which they were made.
+    """Return the pods in the order of their creation.
 
-    Of pods made in the same second, one that has ended or was deleted is older: a pod is replaced once it has ended.
-    One that has succeeded comes last: the Job controller never replaces it.
+    Of pods created in the same second, one that has ended or was deleted is older: a pod is replaced after its end.
+    A pod that has succeeded comes last: the Job controller never replaces it.
     """
     return sorted(pods, key=_age)
 
@@ -33,13 +34,14 @@ def _age(pod: PodView) -> tuple[bool, datetime, bool, bool, datetime]:
 
 
 def pods_of_newest_start(job: JobView | None, pods: Sequence[PodView]) -> list[PodView]:
-    """Return the newest pod of each completion index, without those that an earlier start of the Job has left.
+    """Return the newest pod of each completion index, without pods of an earlier start of the Job.
 
-    A Job that Kueue preempts is suspended and started again, and a Job of an earlier release replaces a pod that is
-    disrupted: the pods before stay known. To order the pods of one index takes no other clock than the API server's. An
-    index that has no pod of the newest start takes a comparison with startTime, which is of another clock, unless the
-    pod runs and was not deleted: a suspension deletes every pod that runs. Where no failed pod is left, the
-    clocks may be far apart: one that was not deleted has ended no earlier start.
+    Earlier pods remain in the cache: a Job that Kueue preempts is suspended and started again, and a Job of an older
+    release replaces a disrupted pod. The pods of one index are ordered by the clock of the API server alone. Whether
+    the newest pod of an index is of the newest start is decided by startTime, which comes from another clock, except
+    for a running pod that was not deleted: a suspension deletes all running pods. If no failed pod remains, the clocks
+    may differ by more than :data:`CLOCK_SKEW`. Then failed pods that were not deleted are kept: they did not end an
+    earlier start.
     """
     newest = {pod.index: pod for pod in oldest_first(pods)}
     found = [newest[index] for index in sorted(newest)]

@@ -1,4 +1,4 @@
-"""Jobs and their pods read back as runs."""
+"""Runs of an experiment, computed from its Jobs and pods."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from maskrcnn_operator.jobs.causes import TOLD_BY_EVENTS, Subject, WaitCause, du
 from maskrcnn_operator.jobs.views import JobView, PodView
 
 MOST_AHEAD = 100
-"""Attempts by which Jobs may be ahead of the status: one after a crash between two writes, some more while the API
-server refuses the status. A number beyond is forged; adopted, it would be the newest attempt for ever."""
+"""Most attempts by which Jobs may be ahead of the status: one after a crash between two writes, some more while the API
+server refuses the status. A higher number is forged; if adopted, it would remain the newest attempt forever."""
 LOOK_AGAIN = timedelta(seconds=30)
-"""How often a relabeled Job is looked at."""
+"""Interval at which a relabeled Job is read."""
 _NO_CAUSES: Mapping[str, WaitCause] = {}
 _JOB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class RelabeledJob:
-    """A Job of ours that runs, and that labels or owner no longer show to be ours: only its name does.
+    """Running Job of ours whose labels or owner were changed, so that only its name identifies it.
 
     Attributes:
-        step, attempt: of which the status says that it is the Job.
-        why: what was changed and what would be right, in a sentence.
+        step, attempt: those for which the status names the Job.
+        why: what was changed and how to fix it, as a sentence.
     """
 
     job: JobView
@@ -41,13 +41,13 @@ class RelabeledJob:
 
 @dataclass(frozen=True)
 class Observation:
-    """What there is of an experiment.
+    """State of an experiment in the cluster.
 
     Attributes:
         runs: its attempts.
-        lingering: by step, which pods with its labels, of whatever uid, are not terminal and belong to no live run of
-            this experiment; lost ones left out.
-        to_read: whose events are to be read now, since they may say why an attempt does not run.
+        lingering: by step, a list in words of the pods that have the experiment's labels (with any uid), are neither
+            terminal nor lost, and belong to no live run of this experiment.
+        to_read: Jobs and pods whose events should be read now, since they may explain why an attempt does not run.
         wake_at: when to look again even if nothing happens; None for never.
     """
 
@@ -66,16 +66,18 @@ def observe(
     *,
     causes: Mapping[str, WaitCause] = _NO_CAUSES,
 ) -> Observation:
-    """The runs of an experiment.
+    """Return the observation of an experiment.
 
-    A pod that was deleted after it had ended is best kept among ``pods`` as long as its Job exists: the Job controller
-    deletes the other pods of a worker group that fails, and with them what index 0 has said.
+    Callers should keep a pod that was deleted after its end in ``pods`` as long as its Job exists: when a worker group
+    fails, the Job controller deletes its other pods, and the termination message of index 0 would be lost.
 
     Args:
-        jobs, pods: everything of its namespace that carries its name as a label, whatever its uid.
+        experiment: the experiment, with the status that was last written.
+        jobs: all Jobs in its namespace that have its name as a label, with any uid.
+        pods: the same for pods.
         now: aware.
-        relabeled: Jobs that are what the status says, whatever their labels say; no watch shows what becomes of them.
-        causes: by uid, what the events of Jobs and pods have said.
+        relabeled: Jobs that the status names and whose labels no longer match, so that no watch delivers their changes.
+        causes: causes read from the events of Jobs and pods, by uid.
     """
     uids = {held.job.uid for held in relabeled}
     theirs = [pod for pod in pods if pod.job_uid in uids]
@@ -90,12 +92,12 @@ def observe(
         if attempt.job is not None and run.state in (RunState.STARTING, RunState.QUEUED):
             about = subjects(attempt.job, attempt.pods)
             if any(subject.uid not in causes for subject in about):
-                runs[-1] = _as_told_before(run, experiment)
+                runs[-1] = _with_previous_reason(run, experiment)
             due = [(due_at(subject, causes.get(subject.uid)), subject) for subject in about]
             to_read += [subject for moment, subject in due if moment <= now]
             wake += [moment for moment, _ in due if moment > now]
         wake += [at] if at else []
-        # an ended run may have pods in which a sidecar still runs
+        # a run that has ended may have pods in which a sidecar still runs
         if run.live:
             claimed.update(pod.uid for pod in attempt.pods)
     lingering: dict[str, list[PodView]] = defaultdict(list)
@@ -106,14 +108,14 @@ def observe(
     wake += [at] if at else []
     runs += [_held(job, [pod for pod in theirs if pod.job_uid == job.job.uid], now) for job in relabeled]
     runs.sort(key=lambda run: (run.step, run.attempt))
-    told = {step: _named(sorted(found, key=lambda pod: pod.name)) for step, found in sorted(lingering.items())}
-    return Observation(tuple(runs), told, tuple(to_read), min(wake, default=None))
+    named = {step: _named(sorted(found, key=lambda pod: pod.name)) for step, found in sorted(lingering.items())}
+    return Observation(tuple(runs), named, tuple(to_read), min(wake, default=None))
 
 
-def _as_told_before(run: Run, experiment: MaskRCNNExperiment) -> Run:
-    """Return a run, some of whose events this replica has not read yet, with what the status has from an earlier one.
+def _with_previous_reason(run: Run, experiment: MaskRCNNExperiment) -> Run:
+    """Return a run with the reason in the status, if this replica has not read all events of the run yet.
 
-    Else each restart of the operator would take the reason back, and give it again with another event.
+    Otherwise each restart of the operator would remove the reason, then set it again and record another event.
     """
     step = experiment.status.step(run.step)
     if step is None or step.attempt != run.attempt or step.state is not StepState.STARTING:
@@ -124,17 +126,17 @@ def _as_told_before(run: Run, experiment: MaskRCNNExperiment) -> Run:
 
 
 def _held(relabeled: RelabeledJob, pods: Sequence[PodView], now: datetime) -> Run:
-    """Return the run of a relabeled Job: live as long as the Job runs, since it may create pods again."""
+    """Return the run of a relabeled Job; it is live as long as the Job runs, since the Job may create more pods."""
     attempt = Attempt(relabeled.step, relabeled.attempt, relabeled.job, tuple(pods))
     run, _ = run_of(attempt, now)
     return replace(run, state=run.state if run.live else RunState.STOPPING, held=relabeled.why, lost="")
 
 
 def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tuple[str, ...]:
-    """Return the names of Jobs that the status counts on and ``jobs`` lacks; only a live look shows that they are gone.
+    """Return the names of Jobs of live steps that ``jobs`` lacks; only a read from the API server proves them gone.
 
-    A Job that no longer says which attempt it is counts as lacking, too. A name that no Job can have is none of ours:
-    another writer has put it into the status.
+    A Job whose labels no longer show which attempt it is counts as missing, too. A name that isn't valid for a Job is
+    left out: another writer put it into the status.
     """
     return tuple(
         step.job_name
@@ -147,7 +149,7 @@ def missing_jobs(experiment: MaskRCNNExperiment, jobs: Sequence[JobView]) -> tup
 
 
 def is_attempt_of(job: JobView, experiment: MaskRCNNExperiment, step: StepStatus) -> bool:
-    """Return whether labels and owner of a Job say that it is the newest attempt of a step."""
+    """Return whether a Job is the newest attempt of a step by its labels and owner."""
     names = (job.namespace, job.experiment, job.experiment_uid, job.step, job.attempt)
     metadata = experiment.metadata
     return names == (metadata.namespace, metadata.name, metadata.uid, step.name, step.attempt)
@@ -156,7 +158,7 @@ def is_attempt_of(job: JobView, experiment: MaskRCNNExperiment, step: StepStatus
 def _attempts(
     experiment: MaskRCNNExperiment, jobs: Sequence[JobView], pods: Sequence[PodView], causes: Mapping[str, WaitCause]
 ) -> list[Attempt]:
-    """Our Jobs with their pods, then pods that say that they are ours and whose Job is gone."""
+    """Return our Jobs with their pods, then the attempts of which only pods with our labels are left."""
     uid = experiment.metadata.uid
     newest = {step.name: step.attempt for step in experiment.status.steps}
 

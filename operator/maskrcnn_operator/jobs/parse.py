@@ -1,7 +1,7 @@
-"""Views of a Job, a pod and an event, made of the objects of the API server.
+"""Parsers of Jobs, pods, and events from the API server.
 
-Users write Jobs, pods and events, and more users than those who write experiments. All are read whatever they hold:
-what isn't of the type that Kubernetes gives it counts as absent, and numbers and texts are bounded.
+Users can write these objects, and more users than those who can write experiments. No content makes a parser fail: a
+value that isn't of the type that Kubernetes defines counts as absent, and numbers and texts are bounded.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ from maskrcnn_operator.jobs.views import (
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
 NAME_LENGTH = 253
-"""Characters of a name, a uid, a label's value or a reason: the longest name that Kubernetes takes."""
+"""Most characters of a name, a uid, a label's value, or a reason: the longest name that Kubernetes accepts."""
 IMAGE_LENGTH = 1024
 MESSAGE_LENGTH = 4096
-"""As many as a termination message may have bytes; a condition's message may be longer, and is cut."""
+"""Most characters of a message: a termination message has at most 4,096 bytes; longer messages of conditions are
+cut."""
 _CONDITIONS = 64
 _ITEMS = 1024
-"""Entries of another list that are looked at."""
+"""Most entries that are read of any list but conditions."""
 
 Object = Mapping[str, object]
 
 
 def job_view(value: object) -> JobView:
-    """Return what is kept of a Job, an object as the API server gives it; nothing is raised, whatever it is."""
+    """Return the view of a Job from the API server; raises nothing, for any value."""
     metadata, spec, status = _part(value, "metadata"), _part(value, "spec"), _part(value, "status")
     labels, annotations = _part(metadata, "labels"), _part(metadata, "annotations")
     return JobView(
@@ -86,7 +87,7 @@ def job_view(value: object) -> JobView:
 
 
 def pod_view(value: object) -> PodView:
-    """Return what is kept of a pod, an object as the API server gives it; nothing is raised, whatever it is."""
+    """Return the view of a pod from the API server; raises nothing, for any value."""
     metadata, spec, status = _part(value, "metadata"), _part(value, "spec"), _part(value, "status")
     labels, annotations = _part(metadata, "labels"), _part(metadata, "annotations")
     conditions = {_text(item.get("type")): item for item in _entries(status, "conditions", _CONDITIONS)}
@@ -97,7 +98,7 @@ def pod_view(value: object) -> PodView:
     reason, message = _why(status, conditions, kind, details)
     waiting_container = ""
     if kind != "terminated" and reason in JUST_STARTS:
-        waiting_container, reason, message = _waiting_beside_the_task(status) or ("", reason, message)
+        waiting_container, reason, message = _waiting_sidecar(status) or ("", reason, message)
     return PodView(
         uid=_text(metadata.get("uid")),
         name=_text(metadata.get("name")),
@@ -132,10 +133,10 @@ def pod_view(value: object) -> PodView:
 
 
 def event_view(value: object) -> EventView:
-    """Return what is kept of an event of core/v1; nothing is raised, whatever it is."""
+    """Return the view of a core/v1 event; raises nothing, for any value."""
     series = _part(value, "series")
     event = value if isinstance(value, Mapping) else {}
-    # of the two libraries that record events, one writes lastTimestamp, the other eventTime and series
+    # there are two libraries that record events: one writes lastTimestamp, the other eventTime and series
     times = (_time(series.get("lastObservedTime")), _time(event.get("lastTimestamp")), _time(event.get("eventTime")))
     return EventView(
         warning=event.get("type") == "Warning",
@@ -147,22 +148,22 @@ def event_view(value: object) -> EventView:
 
 def _why(status: Object, conditions: Mapping[str, Object], kind: str, details: Object) -> tuple[str, str]:
     """Return reason and message of the pod, else of its scheduling, else of its container."""
-    reason, message = _told(status)
+    reason, message = _reason_and_message(status)
     scheduled = conditions.get("PodScheduled") or {}
     if kind == "terminated":
-        # what was done to the whole pod says more than what became of its container
-        ended = _told(details)[0]
+        # a disruption of the whole pod is the cause of the end of its container
+        ended = _reason_and_message(details)[0]
         if not reason and ended != OOM_KILLED and _is_true(conditions, "DisruptionTarget"):
-            return _told(conditions["DisruptionTarget"])
+            return _reason_and_message(conditions["DisruptionTarget"])
         return reason or ended, message
     if reason:
         return reason, message
     if scheduled.get("status") == "False":
-        return _told(scheduled)
-    return _told(details) if kind == "waiting" else ("", "")
+        return _reason_and_message(scheduled)
+    return _reason_and_message(details) if kind == "waiting" else ("", "")
 
 
-def _told(part: Object) -> tuple[str, str]:
+def _reason_and_message(part: Object) -> tuple[str, str]:
     return _shared(part.get("reason")), clean(part.get("message"), MESSAGE_LENGTH)
 
 
@@ -184,7 +185,7 @@ def _part(value: object, name: str) -> Object:
 
 
 def _entries(value: Object, name: str, most: int) -> Sequence[Object]:
-    """Return the objects in a list; none where it isn't one."""
+    """Return the objects in a list; none if the value isn't a list."""
     found = value.get(name)
     return [item for item in found[:most] if isinstance(item, Mapping)] if isinstance(found, list | tuple) else ()
 
@@ -194,12 +195,12 @@ def _text(value: object) -> str:
 
 
 def _shared(value: object) -> str:
-    # many objects carry the same words; with thousands of experiments they are kept once
+    # many objects have the same texts: interning keeps each of them once for thousands of experiments
     return sys.intern(clean(value, NAME_LENGTH))
 
 
 def _number(text: object) -> int:
-    """Return the whole number that a text says, 0 where it says none or one that Kubernetes wouldn't take."""
+    """Return the whole number in a text; 0 if there is none, or one that Kubernetes would not accept."""
     if not isinstance(text, str) or len(text) > 10 or not (text.isascii() and text.isdecimal()):
         return 0
     return number if (number := int(text)) <= INT32_MAX else 0
@@ -222,13 +223,13 @@ def _image(spec: Object) -> str | None:
     return sys.intern(clean(trainer.get("image"), IMAGE_LENGTH)) or None if trainer is not None else None
 
 
-def _waiting_beside_the_task(status: Object) -> tuple[str, str, str] | None:
-    """Return name, reason and message of the first init container or sidecar that says what it waits for."""
+def _waiting_sidecar(status: Object) -> tuple[str, str, str] | None:
+    """Return name, reason, and message of the first init container or sidecar that waits for a stated reason."""
     if _text(status.get("phase")) in TERMINAL_PHASES:
         return None
     for part in ("initContainerStatuses", "containerStatuses"):
         for item in _entries(status, part, _ITEMS):
-            reason, message = _told(_part(_part(item, "state"), "waiting"))
+            reason, message = _reason_and_message(_part(_part(item, "state"), "waiting"))
             if item.get("name") != CONTAINER_NAME and reason not in JUST_STARTS:
                 return _shared(item.get("name")), reason, message
     return None

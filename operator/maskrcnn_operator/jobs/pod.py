@@ -1,4 +1,4 @@
-"""The pod of a step: command line, environment, volumes, security."""
+"""Pod template of a step: command line, environment, volumes, security."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ FILES_DIRECTORY = "/etc/maskrcnn"
 SPEC_FILE = "spec.yaml"
 REPORT_CA_FILE = "report-ca.crt"
 TOKEN_DIRECTORY = "/var/run/secrets/maskrcnn"  # noqa: S105 - a directory
-TOKEN_FILE = "token"  # noqa: S105 - a file's name
+TOKEN_FILE = "token"  # noqa: S105 - a file name
 HOME = "/home/maskrcnn"
 TERMINATION_LOG = "/dev/termination-log"
 GRACE_SECONDS = 120
-"""Time to write a checkpoint after SIGTERM, where the user gives none."""
+"""Default of terminationGracePeriodSeconds: the time to write a checkpoint after SIGTERM."""
 
 Object = dict[str, Any]
 
-# the same text as yaml.safe_dump's from C: writing the spec was most of the work of making a Job
+# the C dumper writes the same text as yaml.safe_dump, whose Python code took most of the time of making a Job
 _Dumper: type[yaml.SafeDumper] | type[yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobConfig) -> Object:
-    """The pod template of an attempt's Job; it passes the restricted Pod Security Standard."""
+    """Return the pod template of an attempt's Job; it meets the restricted Pod Security Standard."""
     step = experiment.step(start.step)
     overrides = overrides_of(experiment, step)
     files = _files(start, config)
@@ -103,7 +103,7 @@ def pod_template(experiment: MaskRCNNExperiment, start: StartRun, config: JobCon
 
 
 def _files(start: StartRun, config: JobConfig) -> dict[str, tuple[str, str]]:
-    """Files that travel in annotations: by file name, the annotation and its content."""
+    """Return the files that the pod gets through annotations: by file name, the annotation and its content."""
     files = {}
     if start.spec is not None:
         content = start.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
@@ -146,7 +146,7 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePath": TERMINATION_LOG,
-        # index 0 alone writes a message; of another pod that failed the end of its log is told
+        # only index 0 writes a message; for other failed pods, the end of the log takes its place
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if config.defaults.image_pull_policy:
@@ -177,7 +177,7 @@ def _arguments(experiment: MaskRCNNExperiment, step: Step, start: StartRun, path
 
 
 def _literal(argument: str) -> str:
-    """An argument in which the kubelet expands nothing: it reads $(NAME), and $$ as $."""
+    """Escape an argument: the kubelet expands $(NAME), and reads $$ as $."""
     return argument.replace("$", "$$")
 
 
@@ -192,14 +192,14 @@ def _environment(
         paths, fingerprints=start.fingerprints, attempt=start.attempt, experiment_uid=experiment.metadata.uid
     )
     if gpus := experiment.step(start.step).gpus_per_node:
-        # a task that finds none of them fails, instead of a slow training on the CPU
+        # a task that finds no GPU fails, instead of training slowly on the CPU
         values[GPUS_VARIABLE] = str(gpus)
     if config.report_url:
         values[REPORT_URL_VARIABLE] = config.report_url
         values[REPORT_TOKEN_FILE_VARIABLE] = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
     if REPORT_CA_FILE in files:
         values[REPORT_CA_FILE_VARIABLE] = f"{FILES_DIRECTORY}/{REPORT_CA_FILE}"
-    # a user id without a passwd entry has neither
+    # neither is set for a user id without a passwd entry
     values |= {"HOME": HOME, "USER": "maskrcnn"}
     found: list[Object] = [{"name": name, "value": value} for name, value in values.items()]
     secret = experiment.spec.encryption_key_secret_ref
@@ -212,7 +212,7 @@ def _environment(
 def _resources(overrides: PodOverrides, step: Step) -> Object:
     found: Object = step.resources.to_json()
     if step.gpus_per_node:
-        # of an extended resource the limit is the request too
+        # Kubernetes uses the limit of an extended resource as its request, too
         found["limits"] = {**found.get("limits", {}), overrides.gpu_resource: str(step.gpus_per_node)}
     return {name: amounts for name, amounts in found.items() if amounts}
 
@@ -224,7 +224,7 @@ def _pod_security(overrides: PodOverrides, config: JobConfig) -> Object:
         "runAsNonRoot": True,
         **config.defaults.security_context.to_json(),
         **given,
-        # a workspace of millions of files is not walked at every start
+        # do not change the owner of millions of files in a workspace at every start
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }

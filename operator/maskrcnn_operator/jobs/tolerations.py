@@ -1,7 +1,7 @@
-"""Tolerations that keep the pods of a worker group on a node that does not answer for a short time only.
+"""Tolerations by which pods of a worker group are evicted from an unresponsive node after a short time.
 
-Without a toleration for it, Kubernetes gives every pod 300 s (the admission plugin DefaultTolerationSeconds): as long
-as that, the other pods of a worker group hold their GPUs and wait.
+By default, every pod tolerates such a node for 300 s (admission plugin DefaultTolerationSeconds). During that time the
+other pods of the worker group would hold their GPUs and wait.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WORKER_GROUP_SECONDS = 30
-"""From the moment when a node counts as unreachable until its pods of a worker group are evicted, in seconds."""
+"""Seconds from the moment a node counts as unreachable until the pods of a worker group are evicted from it."""
 
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -18,13 +18,13 @@ TolerationManifest = Mapping[str, Any]
 
 
 def with_worker_group_tolerations(given: Sequence[TolerationManifest]) -> list[TolerationManifest]:
-    """Return the tolerations of a worker group's pods: those given, and ours for each taint that none of them names."""
+    """Return the given tolerations, and ours for each taint that none of them covers."""
     missing = [key for key in _TAINTS if not any(_is_about(toleration, key) for toleration in given)]
     return [*given, *map(_for_a_while, missing)]
 
 
 def _is_about(toleration: TolerationManifest, key: str) -> bool:
-    """Return whether a toleration holds for the NoExecute taint ``key``, as DefaultTolerationSeconds sees it."""
+    """Return whether a toleration is for the NoExecute taint ``key``, by the rules of DefaultTolerationSeconds."""
     return toleration.get("key") in (key, "", None) and toleration.get("effect") in ("NoExecute", "", None)
 
 

@@ -1,6 +1,6 @@
-"""Views of a Job, a pod and an event: the few fields that decide something, in small frozen objects.
+"""Views of Jobs, pods, and events: small frozen objects with the few fields that affect a decision.
 
-:mod:`maskrcnn_operator.jobs.parse` makes them of what the API server shows.
+:mod:`maskrcnn_operator.jobs.parse` makes them from the objects of the API server.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ CONTAINER_NAME = "trainer"
 OOM_KILLED = "OOMKilled"
 TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
-"""Reasons of a container that has terminated without having run."""
+"""Reasons of a container that terminated without having run."""
 
 JUST_STARTS = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Reasons of a container that waits for its pod's volumes, network and init containers, or for nothing."""
+"""Reasons of a container that waits for its pod's volumes, network, or init containers, or that gives no reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobCondition:
-    """A condition of a Job that is True."""
+    """Condition of a Job that is True."""
 
     type: str
     reason: str = ""
@@ -32,11 +32,11 @@ class JobCondition:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A Job.
+    """Fields of a Job.
 
     Attributes:
-        experiment, step, attempt: of its labels; attempt is 0 where the label is no number.
-        experiment_uid: of its controller, where that is an experiment; empty otherwise; labels prove nothing.
+        experiment, step, attempt: from its labels; attempt is 0 if the label isn't a number.
+        experiment_uid: uid of its controller if that is an experiment, else empty. Labels don't prove ownership.
         queue: Kueue LocalQueue; empty without one.
         conditions: those that are True.
         start_time: when it was started or last admitted; None while it is suspended.
@@ -64,32 +64,32 @@ class JobView:
     parallelism: int = 1
 
     def condition(self, kind: str) -> JobCondition | None:
-        """The condition of type ``kind`` if it is True."""
+        """Return the condition of type ``kind``; None unless it is True."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
     @property
     def finished(self) -> bool:
-        """Whether it is Complete or Failed."""
+        """True if it is Complete or Failed."""
         return any(condition.type in ("Complete", "Failed") for condition in self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A pod of a step.
+    """Fields of a step's pod.
 
     Attributes:
-        experiment, step, attempt: of its labels; attempt is 0 where the label is no number.
-        experiment_uid: of its annotation; the proof is the controller of its Job.
-        job_uid: of its controller, where that is a Job; empty otherwise.
-        index: its completion index; 0 for a Job of one pod.
-        scheduled: when it got its node; None where it has none.
-        waiting_container: the init container or sidecar that ``reason`` is about; empty where it is another one.
-        container_state: of the container that runs the task: waiting, running, terminated or empty.
-        container_exit_code: of that container, as it is; None while it has not ended.
-        accompanied: whether another of its containers runs.
-        disrupted: whether its condition DisruptionTarget is True.
+        experiment, step, attempt: from its labels; attempt is 0 if the label isn't a number.
+        experiment_uid: from its annotation. Only the controller of its Job proves ownership.
+        job_uid: uid of its controller if that is a Job, else empty.
+        index: completion index; 0 for a Job of one pod.
+        scheduled: when it was assigned to its node; None if it has not been.
+        waiting_container: init container or sidecar that ``reason`` is about; empty if ``reason`` is not about one.
+        container_state: waiting, running, terminated, or empty; state of the container that runs the task.
+        container_exit_code: unchanged exit code of that container; None until it has ended.
+        accompanied: another one of its containers runs.
+        disrupted: its condition DisruptionTarget is True.
         reason, message: why it waits (ImagePullBackOff, Unschedulable, ...) or how it ended (OOMKilled, Evicted, ...).
-        started_at, finished_at: of that container.
+        started_at, finished_at: times of that container.
         deletion_timestamp: when it should be gone: the time of its deletion plus its grace period.
     """
 
@@ -125,7 +125,7 @@ class PodView:
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code of its task: 137 whenever it ran out of memory, 143 where SIGTERM had to be followed by SIGKILL."""
+        """Exit code of its task: always 137 if it ran out of memory; 143 if SIGKILL had to follow SIGTERM."""
         if self.ran_out_of_memory:
             return EXIT_KILLED
         if self.container_exit_code == EXIT_KILLED and self.deletion_timestamp is not None:
@@ -134,58 +134,58 @@ class PodView:
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel killed its task because memory ran out."""
+        """True if the kernel killed its task because memory ran out."""
         return self.reason == OOM_KILLED
 
     @property
     def terminal(self) -> bool:
-        """Whether none of its processes can run any more."""
+        """True if all of its processes have ended for good."""
         return self.phase in TERMINAL_PHASES
 
     @property
     def ended(self) -> bool:
-        """Whether its task cannot run any more; a sidecar may."""
+        """True if its task has ended for good; a sidecar may still run."""
         return self.terminal or self.container_state == "terminated"
 
     @property
     def succeeded(self) -> bool:
-        """Whether its task has run to a good end, whatever became of its sidecars."""
+        """True if its task has succeeded, even if a sidecar failed."""
         return self.phase == "Succeeded" or self.container_exit_code == EXIT_OK
 
     @property
     def failed(self) -> bool:
-        """Whether its task has ended, and not well."""
+        """True if its task has ended without success."""
         return self.ended and not self.succeeded
 
     @property
     def has_run(self) -> bool:
-        """Whether its task runs or has run."""
+        """True if its task runs or has run."""
         if self.container_state == "terminated":
             return self.reason not in _NEVER_RAN
         return self.running or self.container_state == "running"
 
     @property
     def running(self) -> bool:
-        """Whether its task runs (also while its node does not answer), or has run to a good end."""
+        """True if its task runs (also if its node does not respond) or has succeeded."""
         return self.phase == "Succeeded" or (
             self.phase == "Running" and (self.ready or self.container_state == "running")
         )
 
     @property
     def just_starts(self) -> bool:
-        """Whether its node makes it and it says nothing of what it waits for."""
+        """True if it is being created on its node and gives no reason for its wait."""
         on_its_way = bool(self.node) and not self.terminal and self.deletion_timestamp is None
         return on_its_way and self.container_state in ("", "waiting") and self.reason in JUST_STARTS
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event about a Job or a pod.
+    """Fields of an event about a Job or a pod.
 
     Attributes:
         reason: one word, such as FailedMount.
         message: one line.
-        time: when it was last observed; None where it does not say.
+        time: when it was last observed; None if it has no valid time.
     """
 
     warning: bool

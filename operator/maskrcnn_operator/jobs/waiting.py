@@ -1,4 +1,4 @@
-"""Why the pods of an attempt do not run yet."""
+"""Reasons why the pods of an attempt do not run yet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MEANINGS: Mapping[str, Reason] = {
     "Unschedulable": Reason.UNSCHEDULABLE,
     "SchedulingGated": Reason.SCHEDULING_GATED,
 }
-"""The kubelet's and the scheduler's words."""
+"""Our reason for each reason of the kubelet and the scheduler."""
 
 _ORDER = (
     Reason.INVALID_IMAGE_NAME,
@@ -48,7 +48,8 @@ _ORDER = (
     Reason.UNSCHEDULABLE,
     Reason.SCHEDULING_GATED,
 )
-"""The first of a worker group's is told: what a person has to correct before what may pass."""
+"""Order of precedence of the reasons in a worker group: errors that a user has to fix come before waits that may end by
+themselves."""
 
 _NOTHING: Mapping[str, WaitCause] = {}
 
@@ -56,11 +57,13 @@ _NOTHING: Mapping[str, WaitCause] = {}
 def waiting_reason(
     job: JobView, pods: Sequence[PodView], now: datetime, causes: Mapping[str, WaitCause] = _NOTHING
 ) -> tuple[str, str]:
-    """One word of our vocabulary and a sentence; both empty where the pods are just starting.
+    """Return one of our reasons and a sentence; both are empty if the pods are just starting.
 
     Args:
+        job: Job of the attempt.
         pods: all pods of the attempt.
-        causes: by uid, what the events of Jobs and pods have said.
+        now: aware; a wait counts as long from :data:`READ_EVERY` on.
+        causes: causes read from the events of Jobs and pods, by uid.
     """
     held = [found for pod in pods if not pod.terminal and not pod.running for found in _of_pod(pod, causes)]
     missing, cause = missing_pods(job, pods), still_known(job_subject(job, pods), causes)
@@ -79,9 +82,9 @@ def waiting_reason(
 
 
 def _of_pod(pod: PodView, causes: Mapping[str, WaitCause]) -> Iterable[tuple[Reason | None, str]]:
-    """Yield what holds a pod, if that is known."""
+    """Yield the reason why a pod does not run, and a sentence, if known."""
     if pod.reason in _MEANINGS:
-        # a pull that failed and the wait before the next say the same, with and without a beginning
+        # a failed pull and the wait before the next one have the same message, with and without this prefix
         message = one_line(pod.message.partition("ErrImagePull: ")[2] or pod.message, TEXT_LENGTH)
         if pod.waiting_container:
             where = f"container {pod.waiting_container}"
@@ -94,7 +97,7 @@ def _of_pod(pod: PodView, causes: Mapping[str, WaitCause]) -> Iterable[tuple[Rea
 
 
 def _unexplained(job: JobView, pods: Sequence[PodView], missing: int, now: datetime) -> str:
-    """Return where to look for the cause of a wait that has lasted long and that nothing explains."""
+    """Return where to look for the cause of a long wait that no event or status explains; empty for a short one."""
     if missing and now >= job_subject(job, pods).since + READ_EVERY:
         return f"{job.parallelism - missing} of {job.parallelism} pods exist: see kubectl describe job {job.name}"
     for pod in pods:

@@ -1,6 +1,6 @@
-"""What a pod may speak for. Pure: the pod is proven by its token, everything else by owner references and the status.
+"""Authorization of a report: its token proves the pod, owner references and the status prove the rest. Pure.
 
-Labels and annotations prove nothing, since whoever may create a pod may write them: they only say where to look.
+Labels and annotations prove nothing, since any user who can create a pod can set them. They only help to find objects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 @dataclass(frozen=True)
 class Peer:
-    """The pod that a token was made for, as the API server vouches for it."""
+    """Pod to which a token is bound, as confirmed by the API server."""
 
     namespace: str
     pod_name: str
@@ -33,7 +33,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Grant:
-    """The one attempt at a step that a pod belongs to."""
+    """Attempt at a step that a pod belongs to, and may report for."""
 
     namespace: str
     experiment: str
@@ -44,16 +44,16 @@ class Grant:
 
 
 def peer_of(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Peer | ReportRefusal:
-    """The pod that the ``status`` of a TokenReview speaks of."""
+    """Return the pod in the ``status`` of a TokenReview, or a refusal."""
     if review.get("authenticated") is not True:
-        return ReportRefusal(401, "TokenRejected", f"the token is not valid for the audience {audience}")
+        return ReportRefusal(401, "TokenRejected", f"the token isn't valid for the audience {audience}")
     if audience not in _texts(review, "audiences"):
-        return ReportRefusal(401, "TokenRejected", f"the API server does not vouch for the audience {audience}")
+        return ReportRefusal(401, "TokenRejected", f"the API server does not confirm the audience {audience}")
     user = _part(review, "user")
     extra, username = _part(user, "extra"), user.get("username")
     names, uids = _texts(extra, _POD_NAME), _texts(extra, _POD_UID)
     if not isinstance(username, str) or not username.startswith(_SERVICE_ACCOUNT) or len(names) != 1 or len(uids) != 1:
-        return ReportRefusal(403, "NotAPod", "the token is not bound to a pod: use the one that is projected into it")
+        return ReportRefusal(403, "NotAPod", "the token isn't bound to a pod; send the token projected into the pod")
     namespace = username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
     return Peer(namespace, names[0], uids[0])
 
@@ -64,37 +64,41 @@ def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _texts(value: Mapping[str, Any], name: str) -> list[str]:
-    """Return a list of texts; nothing of it where another value is among them."""
+    """Return a list of strings; an empty one if any of its values isn't a string."""
     found = value.get(name)
     return found if isinstance(found, list) and all(isinstance(text, str) for text in found) else []
 
 
-def authorise(  # noqa: PLR0911 - one way out for every link of the chain
+def authorise(  # noqa: PLR0911 - one return for each link of the chain
     peer: Peer,
     report: Report,
     pod: PodView | None,
     job: JobView | None,
     experiment: MaskRCNNExperiment | None,
 ) -> Grant | ReportRefusal:
-    """Which attempt a report is of: pod -> its controller, a Job -> its controller, the experiment -> its step.
+    """Return the attempt that a report belongs to, or a refusal.
+
+    The chain is: pod -> its controller, a Job -> its controller, an experiment -> its step.
 
     Args:
-        pod: the pod of the peer's uid; None where none is known.
-        job: the Job whose uid is that of the pod's controller.
-        experiment: the experiment that the Job's label names.
+        peer: pod that sent the report.
+        report: the report.
+        pod: the cached pod with the peer's uid; None if unknown.
+        job: the cached Job with the uid of the pod's controller; None if unknown.
+        experiment: the experiment that the Job's label names; None if unknown.
     """
     if pod is None or (pod.namespace, pod.name) != (peer.namespace, peer.pod_name):
-        return _forbidden("UnknownPod", f"pod {peer.namespace}/{peer.pod_name} is none of a step's")
+        return _forbidden("UnknownPod", f"pod {peer.namespace}/{peer.pod_name} doesn't belong to an experiment step")
     if job is None or job.uid != pod.job_uid or job.namespace != peer.namespace:
-        return _forbidden("UnknownJob", f"pod {pod.name} is controlled by no Job of an experiment")
+        return _forbidden("UnknownJob", f"pod {pod.name} isn't controlled by a Job of an experiment")
     owner = experiment.metadata if experiment is not None else None
     if experiment is None or owner is None or (owner.namespace, owner.uid) != (peer.namespace, job.experiment_uid):
-        return _forbidden("UnknownExperiment", f"Job {job.name} is controlled by no experiment")
+        return _forbidden("UnknownExperiment", f"Job {job.name} isn't controlled by an experiment")
     step = next((step for step in experiment.status.steps if step.job_name == job.name), None)
     if step is None:
-        return _forbidden("NotCurrent", f"Job {job.name} is not the newest attempt of a step")
+        return _forbidden("NotCurrent", f"Job {job.name} isn't the newest attempt at a step")
     if step.state not in LIVE_STATES:
-        return _forbidden("NotRunning", f"step {step.name} is {step.state}")
+        return _forbidden("NotRunning", f"step {step.name} isn't running: its state is {step.state}")
     contradiction = _contradiction(report, experiment, step, job)
     if contradiction:
         return _forbidden("NotYours", contradiction)
@@ -102,7 +106,7 @@ def authorise(  # noqa: PLR0911 - one way out for every link of the chain
 
 
 def speaks_for_current(grant: Grant, experiment: MaskRCNNExperiment | None) -> bool:
-    """Whether the experiment's progress is that of the attempt that was granted."""
+    """Return whether the granted attempt is the one whose progress the experiment's status shows."""
     if experiment is None or experiment.metadata.uid != grant.experiment_uid:
         return False
     step = experiment.status.step(grant.step)
@@ -115,16 +119,16 @@ def speaks_for_current(grant: Grant, experiment: MaskRCNNExperiment | None) -> b
 
 
 def _contradiction(report: Report, experiment: MaskRCNNExperiment, step: StepStatus, job: JobView) -> str:
-    # an image of an older release names the fingerprint that it knows
+    # an image of an older release reports the fingerprint of its release
     known = report.fingerprint in job.older_fingerprints
-    said_and_true = (
+    claims = (
         (SenderKey.EXPERIMENT_UID, report.experiment_uid, experiment.metadata.uid),
         (SenderKey.ATTEMPT, report.attempt, step.attempt),
         (SenderKey.FINGERPRINT, report.fingerprint, report.fingerprint if known else step.fingerprint),
     )
-    for field, said, true in said_and_true:
-        if said is not None and said != true:
-            return f"{field}: the report says {said}, but the pod belongs to {true}"
+    for field, reported, true in claims:
+        if reported is not None and reported != true:
+            return f"{field}: the report has {reported}, but the pod belongs to {true}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The authority in a Secret of the operator's namespace, the same for all replicas and after every restart."""
+"""Certificate authority (CA) of the report endpoint, kept in a Secret for all replicas and restarts."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ _ATTEMPTS = 5
 
 
 class SecretClient(Protocol):
-    """The calls that are needed of :class:`maskrcnn_operator.cluster.client.Client`."""
+    """Part of :class:`maskrcnn_operator.cluster.client.Client` that is needed for the Secret."""
 
-    async def get(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any]: ...
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any]:
+        """Return an object."""
 
-    async def create(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def create(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object and return it."""
 
-    async def replace(
-        self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]
-    ) -> dict[str, Any]: ...
+    async def replace(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace an object and return it."""
 
 
 async def obtain_authority(client: SecretClient, namespace: str, name: str, now: datetime) -> Authority:
-    """The authority of the Secret, made or renewed where that is needed. Of several replicas that do so one wins.
+    """Return the CA in the Secret, after creating or renewing it if needed; if several replicas do so, one wins.
 
     Raises:
-        CertificateError: what the Secret holds cannot be used; it is never overwritten.
-        ApiError: the API server cannot be reached or refuses.
+        CertificateError: the content of the Secret is invalid; it is never overwritten.
+        ApiError: a call failed.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -63,7 +64,9 @@ async def obtain_authority(client: SecretClient, namespace: str, name: str, now:
         except (Conflict, NotFound):
             continue
         return authority
-    raise CertificateError(f"Secret {namespace}/{name}: another controller or user keeps making and removing it")
+    raise CertificateError(
+        f"Secret {namespace}/{name}: {_ATTEMPTS} writes failed because another controller or user kept changing it"
+    )
 
 
 def _read(secret: Mapping[str, Any], where: str) -> Authority:
@@ -73,8 +76,8 @@ def _read(secret: Mapping[str, Any], where: str) -> Authority:
         return read_authority(certificate, key)
     except (KeyError, TypeError, binascii.Error, CertificateError) as error:
         raise CertificateError(
-            f"{where}: {CERTIFICATE_KEY} and {PRIVATE_KEY_KEY} hold no certificate authority ({error}); "
-            "delete the Secret and a new one is made"
+            f"{where}: {CERTIFICATE_KEY} and {PRIVATE_KEY_KEY} aren't a valid certificate authority ({error}); "
+            "delete the Secret to have a new one created"
         ) from error
 
 

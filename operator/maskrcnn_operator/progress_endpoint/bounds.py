@@ -1,7 +1,7 @@
-"""Bounds on the connections of the report endpoint: which is opened next, which is cut, how long each may stay. Pure.
+"""Limits on the connections of the report endpoint: order of opening, choice of the one to close, deadlines. Pure.
 
-A client needs no token to connect, so the bounds apply when only its address is known. The address with the most
-connections loses one first. No address has a limit of its own, because many pods may share one (NAT).
+A client needs no token to connect, so the limits apply when only its address is known. The address with the most
+connections loses one first. There is no limit per address, because many pods may share one (NAT).
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class Bounds:
     """Limits of the report endpoint.
 
     Attributes:
-        connections: open at the same time, TLS handshakes included. One takes up to half a MiB: 256 KiB for asyncio's
-            TLS buffer, ``total_bytes``, OpenSSL's own.
-        waiting: accepted, and not open yet; one takes a file descriptor and a few KiB.
-        openings_per_second: on average, after a burst of ``connections``. A TLS handshake takes 1 to 2 ms of CPU. If
-            none is answered, a connection stays open for connections / openings_per_second = 0.64 s, more than
-            ``idle_seconds``: while clients only open connections, none is cut before it can report.
-        idle_seconds: after it was opened. A connection that still has no complete headers is cut first. A report takes
-            some 10 ms, more on a node without free CPU.
-        handshake_seconds: for the TLS handshake.
-        head_seconds: for the headers, after the handshake.
-        answer_seconds: after it was opened. A connection with complete headers is cut before only if its address has
-            more than the newcomer's.
-        total_seconds: from accept until the connection is closed, the answer included.
-        head_bytes: of the headers; a Kubernetes token has about 1 KiB.
-        total_bytes: read from a connection, the rest is dropped; a report has at most 64 KiB.
+        connections: connections that are open at the same time, including TLS handshakes. One takes up to 512 KiB:
+            256 KiB for asyncio's TLS buffer, ``total_bytes``, and OpenSSL's buffers.
+        waiting: connections that are accepted but not open yet; one takes a file descriptor and a few KiB.
+        openings_per_second: average rate of openings, after a burst of ``connections``. A TLS handshake takes 1 to
+            2 ms of CPU. If no request is answered, a connection stays open for connections / openings_per_second
+            = 0.64 s, more than ``idle_seconds``: if clients only open connections, none is closed before it can report.
+        idle_seconds: time after opening from which a connection without complete headers may be closed first. A report
+            takes about 10 ms, more on a node without free CPU.
+        handshake_seconds: time for the TLS handshake.
+        head_seconds: time for the headers, after the handshake.
+        answer_seconds: time after opening before which a connection with complete headers is closed only if its address
+            has more connections than the newcomer's.
+        total_seconds: time from accept until the connection is closed, including the response.
+        head_bytes: size of the headers; a Kubernetes token has about 1 KiB.
+        total_bytes: bytes read from a connection; the rest is dropped. A report has at most 64 KiB.
     """
 
     connections: int = 128
@@ -60,7 +60,7 @@ class Bounds:
 
 
 class Held(Protocol):
-    """A connection, as the decisions see it."""
+    """Properties of a connection on which the limits depend."""
 
     @property
     def address(self) -> str:
@@ -68,10 +68,11 @@ class Held(Protocol):
 
     @property
     def since(self) -> float:
-        """When it was opened, or accepted if it still waits, by a clock that only rises."""
+        """Time of opening, or of acceptance if it still waits, by a monotonic clock in seconds."""
 
     @property
-    def phase(self) -> ConnectionPhase: ...
+    def phase(self) -> ConnectionPhase:
+        """Stage of the connection."""
 
 
 H = TypeVar("H", bound=Held)
@@ -79,14 +80,14 @@ H = TypeVar("H", bound=Held)
 
 @dataclass(frozen=True)
 class Turn(Generic[H]):
-    """A connection to open, and the one to cut for it."""
+    """Connection to open, and the one to close for it."""
 
     newcomer: H
     cut: H | None
 
 
 def connection_to_refuse(waiting: Collection[H], bounds: Bounds) -> H | None:
-    """Return the waiting connection to close: the newest of the address with the most; None within the bound."""
+    """Return the waiting connection to close: the newest of the address with the most; None within the limit."""
     if len(waiting) <= bounds.waiting:
         return None
     shares = _shares(waiting)
@@ -108,7 +109,7 @@ def next_turn(waiting: Sequence[H], held: Collection[H], now: float, bounds: Bou
 
 
 def deadline(phase: ConnectionPhase, accepted: float, entered: float, bounds: Bounds) -> float:
-    """Return when a connection is cut that was accepted at ``accepted`` and came to ``phase`` at ``entered``."""
+    """Return when to close a connection that was accepted at ``accepted`` and entered ``phase`` at ``entered``."""
     end = accepted + bounds.total_seconds
     if phase is ConnectionPhase.HANDSHAKE:
         return min(end, entered + bounds.handshake_seconds)
@@ -118,9 +119,10 @@ def deadline(phase: ConnectionPhase, accepted: float, entered: float, bounds: Bo
 
 
 def _connection_to_cut(held: Collection[H], newcomer: str, now: float, bounds: Bounds) -> H | None:
-    """Return the connection to cut for one of the address ``newcomer``; None if it must wait.
+    """Return the connection to close for one of the address ``newcomer``; None if it must wait.
 
-    Connections that had their time come first. If there is none, an address may take from one that has more.
+    Connections that have used up their time come first. If there is none, an address may take one from an address with
+    more connections.
     """
     shares = _shares(held)
     spent = [connection for connection in held if _has_had_its_time(connection, now, bounds)]

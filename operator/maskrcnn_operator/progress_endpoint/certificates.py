@@ -1,7 +1,7 @@
-"""Certificates of the report endpoint: an authority of its own and short-lived certificates signed by it. Pure.
+"""Certificates of the report endpoint: its own certificate authority (CA), and short-lived certificates. Pure.
 
-The authority's certificate is renewed with the same key and name, so that a step which was given the old one as its
-trust anchor goes on verifying what the key signs. Profiles follow RFC 5280.
+The CA certificate is renewed with the same key and name, so that a step with the old one as its trust anchor still
+accepts certificates signed by the key. Profiles follow RFC 5280.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 AUTHORITY_NAME = "maskrcnn-operator report authority"
 AUTHORITY_LIFETIME = timedelta(days=3650)
 AUTHORITY_MARGIN = timedelta(days=730)
-"""An authority with less left is renewed: longer than any training that still trusts the old certificate."""
+"""Remaining lifetime below which a CA is renewed; longer than any training that trusts the old certificate."""
 LEAF_LIFETIME = timedelta(days=30)
 LEAF_MARGIN = timedelta(days=10)
-"""A leaf with less left is replaced."""
+"""Remaining lifetime below which a leaf is replaced."""
 BACKDATED = timedelta(hours=1)
-"""Certificates begin so long ago: the clocks of nodes differ."""
+"""Validity before the time of creation, since the clocks of nodes differ."""
 
 
 class CertificateError(Exception):
-    """An authority that was found cannot be used."""
+    """Error: an existing certificate or its key cannot be used."""
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority, its key included."""
+    """Certificate authority with its key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @property
     def certificate_pem(self) -> str:
-        """What a client is given to trust."""
+        """The CA certificate as PEM, the trust anchor for clients."""
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     @property
     def key_pem(self) -> str:
-        """The private key, PKCS 8."""
+        """The private key as PEM (PKCS 8)."""
         return _key_pem(self.key).decode()
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A server's certificate and its key, as PEM."""
+    """Certificate of a server and its key, as PEM."""
 
     certificate: bytes
     key: bytes
@@ -61,49 +61,49 @@ class Leaf:
     issued_by: bytes
 
     def serves(self, authority: Authority, now: datetime) -> bool:
-        """Whether it may stay in use: signed by the authority's key, and not about to expire."""
+        """Return whether it may stay in use, because it is signed by the CA's key and does not expire soon."""
         return self.issued_by == _public_bytes(authority.key) and self.not_after - now > LEAF_MARGIN
 
 
 def new_authority(now: datetime) -> Authority:
-    """An authority with a key of its own."""
+    """Return a CA with a new key."""
     return _self_signed(ec.generate_private_key(ec.SECP256R1()), now)
 
 
 def renewed(authority: Authority, now: datetime) -> Authority:
-    """The authority itself while it lasts, else with a new certificate for the same key."""
+    """Return the CA itself, or, if it expires soon, with a new certificate for the same key."""
     if authority.certificate.not_valid_after_utc - now > AUTHORITY_MARGIN:
         return authority
     return _self_signed(authority.key, now)
 
 
 def read_authority(certificate_pem: bytes, key_pem: bytes) -> Authority:
-    """An authority from PEM.
+    """Return the CA from PEM.
 
     Raises:
-        CertificateError: it cannot be read, or key and certificate do not belong together.
+        CertificateError: certificate or key cannot be read, or they do not belong together.
     """
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"no PEM certificate and private key: {error}") from error
+        raise CertificateError(f"not a PEM certificate and private key: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or _encoded(certificate.public_key()) != _public_bytes(key):
-        raise CertificateError("the private key is not that of the certificate")
+        raise CertificateError("the private key doesn't belong to the certificate")
     return Authority(certificate, key)
 
 
 def signs_others(certificates_pem: bytes) -> bool:
-    """Return whether PEM certificates have an authority among them, so that what it signs later is verified as well.
+    """Return whether a CA is among PEM certificates, so that certificates that it signs later are accepted as well.
 
     Raises:
-        CertificateError: there is no certificate, or one that cannot be read.
+        CertificateError: there is no certificate, or one cannot be read.
     """
     try:
         certificates = x509.load_pem_x509_certificates(certificates_pem)
         return any(_is_authority(certificate) for certificate in certificates)
     except ValueError as error:
-        raise CertificateError(f"no PEM certificate: {error}") from error
+        raise CertificateError(f"an invalid PEM certificate: {error}") from error
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
@@ -114,13 +114,15 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def issue(authority: Authority, names: Sequence[str], now: datetime) -> Leaf:
-    """A server's certificate for DNS names and IP addresses.
+    """Return a server's certificate, with a new key, for DNS names and IP addresses.
 
     Args:
+        authority: CA that signs it.
         names: at least one; the first is also the subject's name.
+        now: time of day, aware.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    not_after = now + LEAF_LIFETIME  # an authority is renewed long before
+    not_after = now + LEAF_LIFETIME  # the CA is renewed long before
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_name(names[0][:64]))

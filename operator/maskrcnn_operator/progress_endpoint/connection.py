@@ -1,4 +1,4 @@
-"""One connection of the report endpoint, between TLS and HTTP: its bytes are counted, and its time is limited."""
+"""Connection of the report endpoint, between TLS and HTTP, with limits on bytes and time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """Passes on what a client sends, within ``bounds``.
+    """Protocol that passes a client's data to the HTTP protocol, within ``bounds``.
 
     Args:
         accepted: the client's socket.
-        address: the client's, without the port.
-        new_handler: returns the HTTP protocol; called once TLS is established.
-        on_cut: called if the connection is closed before its answer because of a bound.
-        on_end: called once the connection is closed.
+        address: the client's address without the port.
+        new_handler: returns the HTTP protocol; called when TLS is established.
+        on_cut: called if the connection is closed before its response because of a limit.
+        on_end: called when the connection is closed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def phase(self) -> ConnectionPhase:
-        """The connection's stage."""
+        """Stage of the connection."""
         closing = self._transport is not None and self._transport.is_closing()
         return ConnectionPhase.CLOSING if closing else self._phase
 
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         """Make the TLS handshake; the connection then lives until ``on_end`` is called.
 
         Raises:
-            OSError: no handshake; ``on_end`` has been called.
+            OSError: the handshake failed; ``on_end`` has been called.
         """
         self.since = self._loop.time()
         self._enter(ConnectionPhase.HANDSHAKE)
@@ -68,7 +68,8 @@ class Connection(asyncio.Protocol):
                 lambda: self, self._socket, ssl=context, ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS
             )
         except OSError as error:
-            # the error's frames hold asyncio's TLS buffer, and one of their futures holds the error: a cycle of 256 KiB
+            # the error's frames hold asyncio's TLS buffer, and one of their futures holds the error: a reference cycle
+            # of 256 KiB
             traceback.clear_frames(error.__traceback__)
             raise
         finally:
@@ -77,7 +78,7 @@ class Connection(asyncio.Protocol):
                 self._end()
 
     def refuse(self) -> None:
-        """Close the connection, because of a bound, before :meth:`open`."""
+        """Close the connection, because of a limit, before :meth:`open`."""
         self._on_cut()
         self.close()
 
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._socket.close()
 
     def cut(self) -> None:
-        """Close the connection at once, because of a bound, after :meth:`open` was called."""
+        """Close the connection at once, because of a limit, after :meth:`open` was called."""
         if self.phase is not ConnectionPhase.CLOSING:
             self._on_cut()
         self.abort()
@@ -95,20 +96,22 @@ class Connection(asyncio.Protocol):
         """Close the connection at once, after :meth:`open` was called."""
         if self._transport is not None:
             self._transport.abort()
-        # asyncio gives no transport before the handshake is complete, and one that has been closed twice ignores
-        # abort(); the end of the stream works in every case
+        # there is no transport before the handshake is complete, and one that was closed twice ignores abort();
+        # shutdown works in all cases
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the HTTP protocol, since TLS is established."""
         self._transport = cast(asyncio.Transport, transport)
         self._enter(ConnectionPhase.HEAD)
         self._handler = self._new_handler()
         self._handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        """Pass data to the HTTP protocol, up to the limits."""
         if not self._received:
-            # empty lines before a request mean nothing (RFC 9112, 2.2); two of them look like the end of the headers
+            # empty lines before a request are ignored (RFC 9112, 2.2); two of them look like the end of the headers
             data = data.lstrip(b"\r\n")
         data = data[: self._bounds.total_bytes - self._received]
         if self._phase is ConnectionPhase.HEAD:
@@ -118,17 +121,21 @@ class Connection(asyncio.Protocol):
             self._handler.data_received(data)
 
     def eof_received(self) -> bool | None:
+        """Pass the end of the client's data to the HTTP protocol."""
         return self._handler.eof_received() if self._handler is not None else None
 
     def pause_writing(self) -> None:
+        """Pass the request to pause to the HTTP protocol."""
         if self._handler is not None:
             self._handler.pause_writing()
 
     def resume_writing(self) -> None:
+        """Pass the request to resume to the HTTP protocol."""
         if self._handler is not None:
             self._handler.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """End the HTTP protocol, since the connection is closed."""
         if error is not None:
             error.__traceback__ = None  # its frames hold asyncio's TLS buffer; the handler keeps the error
         if self._handler is not None:

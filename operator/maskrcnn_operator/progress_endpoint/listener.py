@@ -1,7 +1,8 @@
-"""TLS listener of the report endpoint: it holds a bounded number of connections, whatever clients do.
+"""TLS listener of the report endpoint, with a bounded number of connections.
 
-Sockets are accepted here because asyncio's own server makes a TLS buffer of 256 KiB for every client that connects. An
-accepted socket waits for its turn without TLS: clients that come faster than they are served are slowed down.
+Sockets are accepted here because asyncio's server allocates a TLS buffer of 256 KiB for every client that connects. An
+accepted socket waits without TLS until it can be opened, which slows down clients that connect faster than they are
+served.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 64
 RECEIVE_BUFFER_BYTES = 32 * 1024
-"""In the kernel for each connection, also for one that waits to be accepted; the default grows to 6 MiB."""
+"""Receive buffer in the kernel for each connection, accepted or not; the default grows to 6 MiB."""
 RETRY_SECONDS = 0.1
 WARNING_SECONDS = 60.0
 
 
 class BoundedListener:
-    """Accepts connections for an application, and closes some of them to stay within ``bounds``.
+    """Listener that accepts connections for an application, and closes some of them to stay within ``bounds``.
 
     Args:
         new_handler: returns the HTTP protocol of one connection.
-        end_handlers: waits for the requests that are being answered, and closes their connections.
-        context: for new connections.
-        on_cut: called for every connection that is closed before its answer because of a bound.
+        end_handlers: waits for requests in progress, and closes their connections.
+        context: TLS context of new connections.
+        bounds: limits on the connections.
+        on_cut: called for every connection that is closed before its response because of a limit.
     """
 
     def __init__(
@@ -59,18 +61,18 @@ class BoundedListener:
     def tasks(self) -> Sequence[asyncio.Task[None]]:
         """Tasks that accept connections, one for each address, and the task that opens them; none before :meth:`start`.
 
-        Without any one of them reports are lost, so the caller supervises each. Only :meth:`cleanup` ends them.
+        If any of them ends, reports are lost, so the caller supervises all. Only :meth:`cleanup` ends them.
         """
         return tuple(self._tasks)
 
     @property
     def addresses(self) -> list[Any]:
-        """Addresses listened at, as ``socket.getsockname`` returns them."""
+        """Addresses of the listening sockets, as returned by ``socket.getsockname``."""
         return [listening.getsockname() for listening in self._sockets]
 
     @property
     def connections(self) -> int:
-        """Number of open connections, TLS handshakes included."""
+        """Number of open connections, including TLS handshakes."""
         return len(self._held)
 
     @property
@@ -79,10 +81,10 @@ class BoundedListener:
         return len(self._waiting)
 
     async def start(self, host: str | None, port: int) -> None:
-        """Listen at ``port`` (0: any free one) of ``host``, or of all addresses if it is None.
+        """Listen on ``port`` (0: any free port) of ``host``, or of all addresses if it is None.
 
         Raises:
-            OSError: the address isn't one of this machine, or is in use.
+            OSError: the address does not belong to this machine, or is in use.
         """
         self._sockets = await _listen(host, port)
         for listening in self._sockets:
@@ -91,7 +93,7 @@ class BoundedListener:
         self._tasks.append(asyncio.create_task(self._open_in_turn(), name="opening reports"))
 
     async def cleanup(self) -> None:
-        """Stop accepting, wait for the reports that are being answered, and close every connection."""
+        """Stop accepting, wait for reports in progress, and close all connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,7 +114,7 @@ class BoundedListener:
                 accepted, peer = await loop.sock_accept(listening)
             except OSError as error:
                 if error.errno != errno.ECONNABORTED:
-                    self._warn("The report endpoint cannot accept connections: %s", error)
+                    self._warn("The report endpoint cannot accept connections, retrying: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._waiting.append(
@@ -124,10 +126,10 @@ class BoundedListener:
             self._arrived.set()
             refused = connection_to_refuse(self._waiting, self._bounds)
             if refused is not None:
-                self._warn("The report endpoint is full: a connection of %s is refused", refused.address)
+                self._warn("The report endpoint is full, closing a waiting connection from %s", refused.address)
                 self._waiting.remove(refused)
                 refused.refuse()
-            # while clients connect, sock_accept returns at once: let the loop do all other work
+            # while clients connect, sock_accept returns at once: yield to the other tasks
             await asyncio.sleep(0)
 
     async def _open_in_turn(self) -> None:
@@ -142,7 +144,7 @@ class BoundedListener:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 if turn.cut is not None:
-                    self._warn("The report endpoint is full: a connection of %s is cut", turn.cut.address)
+                    self._warn("The report endpoint is full, closing an open connection from %s", turn.cut.address)
                     self._held.remove(turn.cut)
                     turn.cut.cut()
                 self._waiting.remove(turn.newcomer)
@@ -150,7 +152,7 @@ class BoundedListener:
                 opening = asyncio.create_task(self._open(turn.newcomer))
                 self._opening.add(opening)
                 opening.add_done_callback(self._opening.discard)
-                # what was cut is closed in the meantime, too
+                # the connection that was cut is closed in the meantime, too
                 while (wait := rate.wait("")) > 0:
                     await asyncio.sleep(wait)
                 await asyncio.sleep(0)
@@ -159,9 +161,9 @@ class BoundedListener:
         try:
             await connection.open(self._context)
         except OSError as error:
-            log.debug("No TLS with %s: %s", connection.address, error)
+            log.debug("TLS handshake with %s failed: %s", connection.address, error)
         except Exception:
-            log.exception("A connection of %s cannot be opened", connection.address)
+            log.exception("Could not open a connection from %s", connection.address)
 
     def _warn(self, message: str, *values: object) -> None:
         now = asyncio.get_running_loop().time()
@@ -171,7 +173,7 @@ class BoundedListener:
 
 
 async def _listen(host: str | None, port: int) -> list[socket.socket]:
-    """Return listening sockets, one for each address of ``host`` that this machine has, all at the same port."""
+    """Return listening sockets on the same port, one for each address of ``host`` that this machine has."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
@@ -184,7 +186,7 @@ async def _listen(host: str | None, port: int) -> list[socket.socket]:
             except OSError as error:
                 if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
-                missing = error  # such as IPv6 where the kernel has it turned off
+                missing = error  # for example, IPv6 is turned off in the kernel
                 continue
             sockets.append(listening)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

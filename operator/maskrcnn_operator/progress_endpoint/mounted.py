@@ -1,4 +1,4 @@
-"""The report endpoint's certificate from mounted files that another controller, such as cert-manager, renews."""
+"""Certificate of the report endpoint from mounted files that another controller, such as cert-manager, renews."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
 
 class MountedCertificate:
-    """Keeps a TLS context served with what a directory holds.
+    """TLS context whose certificate is reloaded from a directory.
 
     Args:
-        directory: with ``tls.crt``, ``tls.key`` and ``ca.crt``, as a Secret of type kubernetes.io/tls is mounted.
+        directory: has ``tls.crt``, ``tls.key``, and ``ca.crt``, as in a mounted Secret of type kubernetes.io/tls.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._loaded: tuple[bytes, bytes, bytes] | None = None
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        """Good for a server after the first :meth:`refresh`; connections made later see the newest certificate."""
+        """TLS context for a server after the first :meth:`refresh`; new connections get the newest certificate."""
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     @property
     def ca_pem(self) -> str:
-        """What steps are given to trust; RuntimeError before the first :meth:`refresh`."""
+        """Trust anchor for steps, as PEM; RuntimeError before the first :meth:`refresh`."""
         if self._loaded is None:
             raise RuntimeError("refresh() has not been awaited yet")
         return self._loaded[2].decode()
 
     async def refresh(self) -> bool:
-        """Reads the files and loads them where they have changed; whether they had.
+        """Load the files if they have changed; return whether they had.
 
         Raises:
-            CertificateError: they cannot be used; what was served before is served on.
+            CertificateError: they cannot be used; the previous certificate stays in use.
         """
         try:
             names = (CERTIFICATE, KEY, AUTHORITY)
@@ -51,23 +51,23 @@ class MountedCertificate:
             lasts = signs_others(authority)
             self.context.load_cert_chain(self._directory / CERTIFICATE, self._directory / KEY)
         except OSError as error:
-            # an SSLError is one, too: a certificate and a key that do not belong together
+            # this includes SSLError, for a certificate and a key that do not belong together
             raise CertificateError(f"--report-certificate {self._directory}: {error}") from error
         except CertificateError as error:
             raise CertificateError(f"--report-certificate {self._directory}: {AUTHORITY} holds {error}") from error
         self._loaded = (certificate, key, authority)
-        log.info("Reports are served with the certificate in %s", self._directory)
+        log.info("The report endpoint uses the certificate in %s", self._directory)
         if not lasts:
             log.warning(
-                "%s is no certificate authority: steps that are running cannot report any more once %s is renewed;"
-                " use an issuer that signs with an authority, not a self-signed one",
+                "%s isn't a certificate authority: running steps will no longer be able to report when %s is renewed;"
+                " use an issuer with a CA instead of a self-signed certificate",
                 self._directory / AUTHORITY,
                 CERTIFICATE,
             )
         return True
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Refreshes for ever, a minute apart. Ends by cancellation only."""
+        """Refresh every minute until canceled."""
         failing = False
         while True:
             await sleep(CHECK_SECONDS)
@@ -76,5 +76,10 @@ class MountedCertificate:
                 failing = False
             except CertificateError as error:
                 if not failing:
-                    log.warning("The certificate of the report endpoint could not be read: %s", error)
+                    log.warning(
+                        "Could not reload the certificate of the report endpoint, keeping the previous one, retrying "
+                        "every %g s: %s",
+                        CHECK_SECONDS,
+                        error,
+                    )
                 failing = True

@@ -1,4 +1,4 @@
-"""Why a report is not taken."""
+"""Refusal of a report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReportRefusal:
-    """An answer of 400 and above, for people and for machines.
+    """Error response with an HTTP status of 400 or above.
 
     Attributes:
         status: HTTP status.
-        reason: one CamelCase word.
-        message: what is wrong, in a sentence.
-        retry_after: seconds to wait before another try; None where trying again does not help.
+        reason: one CamelCase word, for programs.
+        message: the problem as a sentence, for users.
+        retry_after: seconds to wait before a retry; None if a retry does not help.
     """
 
     status: int
@@ -23,7 +23,7 @@ class ReportRefusal:
 
 
 class Refused(Exception):
-    """Carries a :class:`ReportRefusal` to where the answer is made."""
+    """Exception that carries a :class:`ReportRefusal` to the code that makes the response."""
 
     def __init__(self, refusal: ReportRefusal) -> None:
         super().__init__(refusal.message)

@@ -1,4 +1,4 @@
-"""What a running step posts: a line of its status.json and whose it is, checked before anything is done with it."""
+"""Report of a running step: a line of its status.json with its sender, parsed and validated."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from maskrcnn_trainer.shared.messages import MESSAGE_VERSION, SenderKey, StatusK
 
 MAX_REPORT_BYTES = 64 * 1024
 MAX_METRICS = 64
-"""Metrics of one record, and of the status."""
+"""Most metrics of one record, and of the status."""
 MAX_NUMBER = 2**53
-"""Largest count: what every reader of JSON can hold."""
+"""Largest count: larger integers aren't exact in all JSON parsers."""
 
 _COUNTS = (StatusKey.STEP, StatusKey.TOTAL_STEPS, StatusKey.CHECKPOINT_STEP)
 _METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,62}")
@@ -25,11 +25,11 @@ _ETA = re.compile(r"(\d{1,6} days?, )?\d{1,9}:\d{2}:\d{2}")
 
 @dataclass(frozen=True)
 class Report:
-    """One report.
+    """Report of a running step.
 
     Attributes:
-        experiment_uid, attempt, fingerprint: whose it says to be; None where it does not say.
-        record: step, total_steps, eta, kpi, graphical and checkpointStep, each of the right type where it is there.
+        experiment_uid, attempt, fingerprint: the sender's claims; None if absent.
+        record: step, total_steps, eta, kpi, graphical, and checkpointStep, with validated types; None if absent.
     """
 
     experiment_uid: str | None
@@ -39,29 +39,29 @@ class Report:
 
 
 def parse_report(body: bytes) -> Report:
-    """The report in a request's body.
+    """Return the report in a request's body.
 
     Raises:
-        Refused: 400, naming the field; whatever the bytes are, nothing else is raised.
+        Refused: 400, with the field in the message. Nothing else is raised, for any bytes.
     """
     try:
         content = json.loads(body, parse_constant=_no_constant)
     except RecursionError:
         _refuse("the body is nested too deeply")
     except ValueError as error:
-        _refuse(f"the body is no JSON: {_shortened(str(error))}")
+        _refuse(f"the body isn't valid JSON: {_shortened(str(error))}")
     if not isinstance(content, dict):
-        _refuse("the body must be one JSON object")
+        _refuse("the body must be a JSON object")
     version = content.get(SenderKey.VERSION, MESSAGE_VERSION)
     if type(version) is not int or version != MESSAGE_VERSION:
-        _refuse(f"{SenderKey.VERSION}: {MESSAGE_VERSION} is what is read here")
+        _refuse(f"{SenderKey.VERSION}: unsupported report version, expected {MESSAGE_VERSION}")
     counts: dict[str, int | None] = {name: _count(content, name) for name in _COUNTS}
     eta = _text(content, StatusKey.ETA, 40)
     if eta is not None and not _ETA.fullmatch(eta):
-        _refuse(f"{StatusKey.ETA}: must be a duration as h:mm:ss")
+        _refuse(f"{StatusKey.ETA}: must be a duration in the format h:mm:ss")
     kpi, graphical = _metrics(content, StatusKey.KPI), _metrics(content, StatusKey.GRAPHICAL)
     if len(kpi | graphical) > MAX_METRICS:
-        _refuse(f"{StatusKey.KPI} and {StatusKey.GRAPHICAL}: at most {MAX_METRICS} metrics")
+        _refuse(f"{StatusKey.KPI} and {StatusKey.GRAPHICAL}: too many metrics, at most {MAX_METRICS} are allowed")
     return Report(
         experiment_uid=_text(content, SenderKey.EXPERIMENT_UID, 128),
         attempt=_count(content, SenderKey.ATTEMPT),
@@ -71,7 +71,7 @@ def parse_report(body: bytes) -> Report:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} isn't a JSON number")
 
 
 def _refuse(message: str) -> NoReturn:
@@ -87,7 +87,7 @@ def _count(content: Mapping[str, Any], name: str) -> int | None:
     if value is None:
         return None
     if type(value) is not int or not 0 <= value <= MAX_NUMBER:
-        _refuse(f"{name}: must be a whole number of 0 to 2^53, or null")
+        _refuse(f"{name}: must be an integer from 0 to 2^53, or null")
     return value
 
 
@@ -96,7 +96,7 @@ def _text(content: Mapping[str, Any], name: str, length: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > length or not value.isprintable():
-        _refuse(f"{name}: must be a printable text of at most {length} characters, or null")
+        _refuse(f"{name}: must be a string of at most {length} printable characters, or null")
     return value
 
 
@@ -105,12 +105,14 @@ def _metrics(content: Mapping[str, Any], name: str) -> dict[str, int | float]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        _refuse(f"{name}: must be an object of numbers by name, or null")
+        _refuse(f"{name}: must be an object that maps names to numbers, or null")
     if len(values) > MAX_METRICS:
-        _refuse(f"{name}: at most {MAX_METRICS} metrics")
+        _refuse(f"{name}: too many metrics, at most {MAX_METRICS} are allowed")
     for metric, value in values.items():
         if not _METRIC_NAME.fullmatch(metric):
-            _refuse(f"{name}: a metric's name has letters, digits and _.:/@- and at most 63 characters")
+            _refuse(
+                f"{name}: a metric's name must start with a letter or _, and have at most 63 letters, digits, or _.:/@-"
+            )
         if isinstance(value, bool) or not isinstance(value, int | float) or not _bounded(value):
             _refuse(f"{name}.{metric}: must be a finite number")
     return dict(values)

@@ -1,4 +1,4 @@
-"""The endpoint that running steps report to: ``POST /v1/report``, one line of status.json in the body."""
+"""HTTP endpoint for reports of running steps: ``POST /v1/report`` with one line of status.json as the body."""
 
 from __future__ import annotations
 
@@ -31,32 +31,35 @@ log = logging.getLogger(__name__)
 REPORT_PATH = "/v1/report"
 POD_INTERVAL_SECONDS = 10.0
 POD_BURST = 10
-"""A pod may send so many at once, and then one in POD_INTERVAL_SECONDS: more than a trainer ever does."""
+"""Reports that a pod may send at once; after that, one per POD_INTERVAL_SECONDS. A trainer never sends more."""
 BODY_SECONDS = 10.0
 LINGERING_SECONDS = 1.0
-"""Seconds for which the rest of a refused client's request is read, so that the client can read the answer."""
+"""Seconds for which the rest of a refused request is read, so that the client can read the response."""
 READ_BUFFER_BYTES = 16 * 1024
 
 OnReport = Callable[[int], None]
-"""Told of every answer: its HTTP status."""
+"""Called with the HTTP status of every response."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ClusterView(Protocol):
-    """What the endpoint reads of :class:`maskrcnn_operator.cluster.cache.Cache`."""
+    """Part of :class:`maskrcnn_operator.cluster.cache.Cache` that the endpoint reads."""
 
     listed: bool
 
-    def pod(self, uid: str) -> PodView | None: ...
+    def pod(self, uid: str) -> PodView | None:
+        """Return the pod of that uid."""
 
-    def job(self, uid: str) -> JobView | None: ...
+    def job(self, uid: str) -> JobView | None:
+        """Return the Job of that uid."""
 
-    def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None: ...
+    def experiment(self, namespace: str, name: str) -> MaskRCNNExperiment | None:
+        """Return the experiment; None if it does not exist or cannot be read."""
 
 
 class ReportEndpoint:
-    """Takes reports: proves who speaks, checks what is said, hands it to the writer."""
+    """Handler of reports, which authenticates the pod, validates the report, and passes it to the writer."""
 
     def __init__(
         self, cache: ClusterView, tokens: TokenChecker, writer: ProgressWriter, clock: Callable[[], float]
@@ -65,13 +68,14 @@ class ReportEndpoint:
         self._pods = RateLimit(POD_INTERVAL_SECONDS, POD_BURST, clock)
 
     async def report(self, request: web.Request) -> web.Response:
-        """Answers one report: 200 with ``{"accepted": true}``, or false with a reason where it is not written."""
+        """Handle one report; respond 200 with ``{"accepted": true}``, or false with the reason if it isn't written."""
         if not self._cache.listed:
-            _refuse(503, "NotReady", "the operator has just started and does not know the pods yet", retry_after=5.0)
+            _refuse(503, "NotReady", "the operator is starting and has not listed the pods yet", retry_after=5.0)
         peer = await self._peer(request)
         wait = self._pods.wait(peer.pod_uid)
         if wait > 0:
-            _refuse(429, "TooManyReports", f"a pod may report once in {POD_INTERVAL_SECONDS:.0f} s", retry_after=wait)
+            message = f"too many reports from this pod, one per {POD_INTERVAL_SECONDS:.0f} s is allowed"
+            _refuse(429, "TooManyReports", message, retry_after=wait)
         report = parse_report(await _body(request))
         pod = self._cache.pod(peer.pod_uid)
         job = self._cache.job(pod.job_uid) if pod is not None and pod.job_uid else None
@@ -87,12 +91,15 @@ class ReportEndpoint:
     async def _peer(self, request: web.Request) -> Peer:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            _refuse(401, "NoToken", "send the pod's projected token as Authorization: Bearer TOKEN")
+            message = "the bearer token is missing; send the pod's projected token as Authorization: Bearer TOKEN"
+            _refuse(401, "NoToken", message)
         try:
             found = await self._tokens.check(token.strip(), request.remote or "")
         except ApiError as error:
-            log.warning("A token could not be reviewed: %s", error)
-            _refuse(503, "NotReady", "the API server cannot be asked about the token now", retry_after=10.0)
+            log.warning(
+                "Could not review the token of a report from %s, refusing it with 503: %s", request.remote, error
+            )
+            _refuse(503, "NotReady", "the API server could not review the token; retry later", retry_after=10.0)
         if isinstance(found, ReportRefusal):
             raise Refused(found)
         return found
@@ -106,17 +113,18 @@ def progress_app(
     clock: Callable[[], float] = time.monotonic,
     on_report: OnReport | None = None,
 ) -> web.Application:
-    """The endpoint as an application; it answers in JSON, errors too: ``{"error": {"reason", "message"}}``."""
+    """Return the application of the endpoint. All responses are JSON; errors: ``{"error": {"reason", "message"}}``."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response = await _answered(request, handler)
         except ConnectionError as error:
-            # the client is gone: aiohttp would log a traceback, whose frames hold the body, which holds the error
+            # the client has disconnected: aiohttp would log a traceback, whose frames hold the body, which holds the
+            # error
             error.__traceback__ = None
             return web.Response(status=400)
-        response.force_close()  # one report a connection: a client that keeps it open would take another's place
+        response.force_close()  # one report per connection, since an idle open connection would block another client
         if on_report is not None:
             on_report(response.status)
         return response
@@ -135,16 +143,18 @@ async def serve(
     bounds: Bounds = Bounds(),  # noqa: B008 - frozen
     on_cut: Callable[[], None] = lambda: None,
 ) -> BoundedListener:
-    """Serve until ``cleanup`` of what is returned is awaited.
+    """Serve until ``cleanup`` of the returned listener is awaited.
 
     Args:
-        port: 0 for any free one; ``addresses`` of what is returned has it.
-        host: address to listen at; all of them when None.
-        bounds: on connections.
-        on_cut: called for every connection that is closed before its answer because of a bound.
+        application: the application from :func:`progress_app`.
+        port: 0 for any free port, which is in ``addresses`` of the returned listener.
+        context: TLS context of new connections.
+        host: address to listen on; None for all.
+        bounds: limits on the connections.
+        on_cut: called for every connection that is closed before its response because of a limit.
 
     Raises:
-        OSError: the address cannot be listened at.
+        OSError: the address does not belong to this machine, or is in use.
     """
     runner = web.AppRunner(application, shutdown_timeout=2.0)
     await runner.setup()
@@ -156,7 +166,7 @@ async def serve(
         return _HttpHandler(
             server,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] # None turns it off, as the documentation of AppRunner has it
+            access_log=None,  # type: ignore[arg-type] # None turns it off, according to the documentation of AppRunner
             keepalive_timeout=0.0,
             tcp_keepalive=False,
             auto_decompress=False,
@@ -174,7 +184,7 @@ async def serve(
 
 
 class _HttpHandler(web.RequestHandler):
-    """aiohttp's protocol; it answers a malformed request without a traceback in the log."""
+    """HTTP protocol of aiohttp that handles a malformed request without a traceback in the log."""
 
     __slots__ = ()
 
@@ -183,10 +193,10 @@ class _HttpHandler(web.RequestHandler):
     ) -> web.StreamResponse:
         if status != 400 or exc is None:
             return super().handle_error(request, status, exc, message)
-        log.debug("A malformed request of %s: %s", request.remote, exc)
-        # the error's frames hold the connection with its TLS buffer, and the error: a cycle of 256 KiB
+        log.debug("Malformed request from %s, refusing it with 400: %s", request.remote, exc)
+        # the error's frames hold the connection with its TLS buffer, and the error: a reference cycle of 256 KiB
         traceback.clear_frames(exc.__traceback__)
-        response = _error(ReportRefusal(400, "BadRequest", f"the request cannot be read: {type(exc).__name__}"))
+        response = _error(ReportRefusal(400, "BadRequest", f"malformed HTTP request: {type(exc).__name__}"))
         response.force_close()
         return response
 
@@ -199,21 +209,22 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPException as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error(
-            ReportRefusal(error.status, error.reason.replace(" ", ""), f"{error.reason}: POST {REPORT_PATH}"), headers
+            ReportRefusal(error.status, error.reason.replace(" ", ""), f"{error.reason}: use POST {REPORT_PATH}"),
+            headers,
         )
     except ConnectionError:
         raise
     except Exception:
-        log.exception("A report could not be answered")
+        log.exception("Could not handle a report because of an unexpected error, responding with 500")
         return _error(
-            ReportRefusal(500, "InternalError", "the report could not be handled; the operator's log says why")
+            ReportRefusal(500, "InternalError", "the report could not be handled; the operator's log has the error")
         )
 
 
 async def _body(request: web.Request) -> bytes:
-    too_large = ReportRefusal(413, "ReportTooLarge", f"a report has at most {MAX_REPORT_BYTES} bytes")
+    too_large = ReportRefusal(413, "ReportTooLarge", f"the report is too large, at most {MAX_REPORT_BYTES} bytes")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        _refuse(415, "UnsupportedEncoding", "send the report without a content encoding")
+        _refuse(415, "UnsupportedEncoding", "unsupported Content-Encoding; send the report without one")
     if (request.content_length or 0) > MAX_REPORT_BYTES:
         raise Refused(too_large)
     try:
@@ -222,7 +233,7 @@ async def _body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise Refused(too_large) from None
     except TimeoutError:
-        _refuse(408, "TooSlow", f"a report must arrive within {BODY_SECONDS:.0f} s")
+        _refuse(408, "TooSlow", f"the report did not arrive within {BODY_SECONDS:.0f} s")
     except (web.RequestPayloadError, ValueError) as error:
         _refuse(400, "InvalidReport", f"the body cannot be read: {type(error).__name__}")
 

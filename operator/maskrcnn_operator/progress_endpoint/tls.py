@@ -1,4 +1,4 @@
-"""The endpoint's side of TLS: a context whose certificate is replaced before it expires, without a restart."""
+"""TLS context of the endpoint whose certificate is replaced before it expires, without a restart."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RETRY_SECONDS = 60.0
 
 
 class ServerCertificate:
-    """Keeps a TLS context served.
+    """TLS context with a certificate of the operator's own CA.
 
     Args:
-        client: reads and writes the authority's Secret.
-        namespace: that of the Secret.
-        names: DNS names and addresses that clients know the endpoint by.
+        client: reads and writes the CA's Secret.
+        namespace: namespace of the Secret.
+        names: DNS names and addresses by which clients reach the endpoint.
         now: time of day, aware.
     """
 
@@ -41,21 +41,21 @@ class ServerCertificate:
         self._authority: Authority | None = None
         self._leaf: Leaf | None = None
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        """Good for a server after the first :meth:`refresh`; connections made later see the newest certificate."""
+        """TLS context for a server after the first :meth:`refresh`; new connections get the newest certificate."""
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     @property
     def ca_pem(self) -> str:
-        """What steps are given to trust; RuntimeError before the first :meth:`refresh`."""
+        """Trust anchor for steps, as PEM; RuntimeError before the first :meth:`refresh`."""
         if self._authority is None:
             raise RuntimeError("refresh() has not been awaited yet")
         return self._authority.certificate_pem
 
     async def refresh(self) -> bool:
-        """Reads the authority and replaces the certificate where it is due; whether it was replaced.
+        """Read the CA and replace the certificate if it is due; return whether it was replaced.
 
         Raises:
-            CertificateError, ApiError: the authority cannot be had; what was served before is served on.
+            CertificateError, ApiError: the CA is not available; the previous certificate stays in use.
         """
         self._authority = await obtain_authority(self._client, self._namespace, SECRET_NAME, self._now())
         if self._leaf is not None and self._leaf.serves(self._authority, self._now()):
@@ -63,11 +63,13 @@ class ServerCertificate:
         leaf = issue(self._authority, self._names, self._now())
         load(self.context, leaf)
         self._leaf = leaf
-        log.info("Reports are served with a certificate until %s", leaf.not_after.isoformat(timespec="seconds"))
+        log.info(
+            "The report endpoint uses a new certificate, valid until %s", leaf.not_after.isoformat(timespec="seconds")
+        )
         return True
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Refreshes for ever, an hour apart, a minute apart while that fails. Ends by cancellation only."""
+        """Refresh every hour, or every minute while that fails, until canceled."""
         failing = False
         while True:
             await sleep(RETRY_SECONDS if failing else CHECK_SECONDS)
@@ -76,13 +78,18 @@ class ServerCertificate:
                 failing = False
             except (ApiError, CertificateError) as error:
                 if not failing:
-                    log.warning("The certificate of the report endpoint could not be checked: %s", error)
+                    log.warning(
+                        "Could not renew the certificate of the report endpoint, keeping the previous one, retrying "
+                        "every %g s: %s",
+                        RETRY_SECONDS,
+                        error,
+                    )
                 failing = True
 
 
 def load(context: ssl.SSLContext, leaf: Leaf) -> None:
-    """Makes a context show ``leaf`` to connections from now on."""
-    # OpenSSL reads files only: one that exists in memory alone keeps the key off every disk
+    """Set the certificate that a context uses for new connections."""
+    # OpenSSL only reads files; a file in memory keeps the key off the disk
     descriptor = os.memfd_create("report-certificate", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as stream:

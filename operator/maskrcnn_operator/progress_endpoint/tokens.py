@@ -1,4 +1,4 @@
-"""Reviews of tokens by the API server, few at a time, remembered for a while by a hash of the token."""
+"""Token reviews by the API server, limited in number and cached by a hash of the token."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ ACCEPTED_SECONDS = 300.0
 REJECTED_SECONDS = 30.0
 MAX_TOKEN_LENGTH = 16 * 1024
 MAX_PENDING = 64
-"""Reviews under way or waiting for their turn: at their share of the default limit, six seconds' worth."""
+"""Most reviews that are in progress or waiting: at their share of the default rate limit, they take six seconds."""
 REVIEW_SECONDS = 10.0
-"""Seconds that a review may take in all: a trainer gives up a post after so long."""
+"""Longest time for a review in seconds, equal to the trainer's timeout of a post."""
 
 Review = Callable[[str, str], Awaitable[Mapping[str, Any]]]
-"""A TokenReview of a token for an audience; returns its ``status``."""
+"""Function that makes a TokenReview of a token for an audience and returns its ``status``."""
 
 
 T = TypeVar("T")
 
 
 class TokenChecker:
-    """Proves pods. The token itself is never kept, only its SHA-256; a token is under review once at a time.
+    """Authentication of pods by their tokens.
+
+    Only the SHA-256 of a token is stored. A token has at most one review at a time.
 
     Args:
-        review: see :data:`Review`; what it raises goes through.
-        clock: seconds that only rise.
-        limit: of reviews, by address: tokens that are seen for the first time must not keep the API server busy.
-        max_tokens: tokens remembered of each kind, so that rejected ones never push accepted ones out.
-        patience: seconds that a review may take.
+        review: see :data:`Review`; its exceptions are passed on.
+        clock: monotonic clock, in seconds.
+        limit: rate limit of reviews by address, since new tokens must not overload the API server.
+        max_tokens: most cached tokens, separately for accepted and rejected ones, so that rejected tokens never evict
+            accepted ones.
+        patience: longest time for a review in seconds.
     """
 
     def __init__(
@@ -55,9 +58,9 @@ class TokenChecker:
         self._rejected: OrderedDict[bytes, tuple[float, ReportRefusal]] = OrderedDict()
 
     async def check(self, token: str, address: str) -> Peer | ReportRefusal:
-        """Return the pod that ``token``, sent from ``address``, was made for."""
+        """Return the pod to which ``token``, sent from ``address``, is bound, or a refusal."""
         if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
-            return ReportRefusal(401, "TokenRejected", "the bearer token is none of a Kubernetes API server's")
+            return ReportRefusal(401, "TokenRejected", "the bearer token isn't a Kubernetes service-account token")
         digest = hashlib.sha256(token.encode()).digest()
         known = _fresh(self._accepted, digest, self._clock()) or _fresh(self._rejected, digest, self._clock())
         if known is not None:
@@ -69,7 +72,7 @@ class TokenChecker:
         return await self._reviews.ask(digest, lambda: self._ask(token, digest))
 
     def _refusal(self, address: str) -> ReportRefusal | None:
-        # in this order: what is refused for the sake of others does not count against the address
+        # in this order, so that a refusal because of the total number does not count against the address
         if len(self._reviews) >= MAX_PENDING:
             return _too_busy()
         wait = self._limit.wait(address)
@@ -91,7 +94,7 @@ class TokenChecker:
 
 
 def _too_busy() -> ReportRefusal:
-    return ReportRefusal(503, "TooBusy", "too many new tokens wait for their review; try again later", retry_after=5.0)
+    return ReportRefusal(503, "TooBusy", "too many new tokens wait for a review; retry later", retry_after=5.0)
 
 
 def _fresh(kept: OrderedDict[bytes, tuple[float, T]], digest: bytes, now: float) -> T | None:

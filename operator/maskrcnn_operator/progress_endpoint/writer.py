@@ -1,4 +1,4 @@
-"""Writes progress into the status: the newest of an experiment, once in an interval that grows with their number."""
+"""Writer of progress to the status, at an interval that grows with the number of reporting experiments."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from maskrcnn_operator.progress_endpoint.report import MAX_METRICS
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 30.0
-"""Least time between two writes of an experiment."""
+"""Shortest time between two writes of an experiment."""
 CONCURRENT_WRITES = 8
 
 Apply = Callable[[str, str, Mapping[str, Any]], Awaitable[object]]
-"""Server-side apply of ``status.progress``, by namespace and name, under the progress' own field manager."""
+"""Function that applies ``status.progress`` server-side, by namespace and name, with its own field manager."""
 
 Lookup = Callable[[str, str], MaskRCNNExperiment | None]
-"""The experiment as it was last seen, by namespace and name."""
+"""Function that returns the last known state of an experiment by namespace and name."""
 
 
 def interval_of(reporting: int, rate: float) -> float:
-    """Return the seconds between two writes of one experiment, so that those of all take ``rate`` writes a second.
+    """Return the seconds between two writes of one experiment, so that all make at most ``rate`` writes per second.
 
     Args:
-        reporting: experiments that report.
-        rate: 0 for no limit.
+        reporting: number of experiments that report.
+        rate: writes per second; 0 for no limit.
     """
     return max(INTERVAL_SECONDS, reporting / rate) if rate > 0 else INTERVAL_SECONDS
 
 
 @dataclass
 class _Slot:
-    """What is to be told of one experiment: one place, which a newer report takes."""
+    """Newest progress of one experiment; a newer report replaces it."""
 
     grant: Grant
     progress: Progress | None
@@ -52,15 +52,18 @@ class _Slot:
 
 
 class ProgressWriter:
-    """One place an experiment: a report takes it, and it is written when the interval since the last write is over.
+    """Writer that keeps the newest progress of each experiment and writes it once per interval.
 
-    A report is taken without waiting for the API server. A write that fails is given up: the next report comes soon.
+    Reports are accepted without waiting for the API server. A failed write isn't retried, since the next report comes
+    soon.
 
     Args:
-        apply, lookup: see :data:`Apply` and :data:`Lookup`.
-        rate: writes a second that all experiments together may take; 0 for no limit.
-        on_interval: told of :attr:`interval`, at the start and whenever another experiment reports or one stops.
-        clock, sleep: seconds that only rise, and waiting for them.
+        apply: see :data:`Apply`.
+        lookup: see :data:`Lookup`.
+        rate: most writes per second for all experiments together; 0 for no limit.
+        on_interval: called with :attr:`interval` at the start, and whenever an experiment starts or stops reporting.
+        clock: monotonic clock, in seconds.
+        sleep: waits for a number of seconds of ``clock``.
         now: time of day, aware.
     """
 
@@ -89,7 +92,7 @@ class ProgressWriter:
         return interval_of(len(self._slots), self._rate)
 
     def offer(self, grant: Grant, record: Mapping[str, Any]) -> bool:
-        """Takes a record in; False where it is not written: another step is the current one, or it says nothing."""
+        """Accept a record; return False if it won't be written, since its step isn't current or nothing changed."""
         experiment = self._lookup(grant.namespace, grant.experiment)
         if experiment is None or not speaks_for_current(grant, experiment):
             return False
@@ -109,14 +112,14 @@ class ProgressWriter:
         return True
 
     async def close(self) -> None:
-        """Gives up what is not written."""
+        """Cancel all pending writes."""
         tasks = [slot.task for slot in self._slots.values() if slot.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _rest(self, experiment: MaskRCNNExperiment) -> float:
-        """Seconds until the next write after that of another replica, or of this one before it forgot."""
+        """Return the seconds until the next write, counted from the last write by any replica."""
         last = experiment.status.progress.last_updated_time if experiment.status.progress else None
         if last is None:
             return 0.0
@@ -131,7 +134,11 @@ class ProgressWriter:
                     await self._write(slot)
                 await self._sleep(max(0.0, slot.earliest - self._clock()))
         except Exception:
-            log.exception("Progress of %s/%s could not be written", slot.grant.namespace, slot.grant.experiment)
+            log.exception(
+                "Could not write the progress of experiment %s/%s because of an unexpected error",
+                slot.grant.namespace,
+                slot.grant.experiment,
+            )
         finally:
             self._slots.pop(uid, None)
             self._on_interval(self.interval)
@@ -146,7 +153,12 @@ class ProgressWriter:
             self._failing = False
         except ApiError as error:
             if not self._failing:
-                log.warning("Progress of %s/%s could not be written: %s", grant.namespace, grant.experiment, error)
+                log.warning(
+                    "Could not write the progress of experiment %s/%s, trying again with the next report: %s",
+                    grant.namespace,
+                    grant.experiment,
+                    error,
+                )
             self._failing = True
 
 

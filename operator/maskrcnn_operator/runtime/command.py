@@ -1,6 +1,6 @@
-"""``maskrcnn-operator controller``: the operator in, or beside, a cluster.
+"""Command ``maskrcnn-operator controller``, which runs the operator inside or outside of a cluster.
 
-What it needs is imported when it runs: ``maskrcnn-operator run`` works without a client of Kubernetes.
+Its dependencies are imported when it runs, so that ``maskrcnn-operator run`` works without a Kubernetes client.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from maskrcnn_operator.jobs.defaults import JobDefaults
 
 RECURSION_LIMIT = 15_000
-"""The API server takes JSON nested 10,000 levels deep, and Python's decoder counts each as a call. The 8 MiB of a
-thread's stack hold 30,000 levels of what needs most of it, comparing and printing."""
+"""Recursion limit of Python. The API server accepts JSON with 10,000 nested levels, and Python's decoder counts each as
+a call. A thread's stack of 8 MiB has room for 30,000 levels of comparing and printing, which need the most."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     import gc
     import logging
 
-    # one object that is nested deeply would otherwise keep a whole list from being decoded, here and in kopf
+    # otherwise, one deeply nested object would prevent the decoding of a whole list, here and in kopf
     sys.setrecursionlimit(RECURSION_LIMIT)
     _have_a_home()
     from maskrcnn_operator.runtime.logs import set_up_logging
@@ -50,10 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     set_up_logging(arguments.log_format, arguments.log_level)
     logging.getLogger(__name__).info("maskrcnn-operator %s, Python %s", version(), platform.python_version())
     if (arguments.report_port is None) != (arguments.report_url is None):
-        logging.getLogger(__name__).error("--report-port and --report-url go together")
+        logging.getLogger(__name__).error("--report-port and --report-url must be given together")
         return EXIT_INVALID
     if arguments.report_certificate is not None and arguments.report_port is None:
-        logging.getLogger(__name__).error("--report-certificate needs --report-port and --report-url")
+        logging.getLogger(__name__).error("--report-certificate requires --report-port and --report-url")
         return EXIT_INVALID
     try:
         defaults = _job_defaults(arguments.job_defaults)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_INVALID
     options = options_of(arguments, defaults)
 
-    # most of what lives here lives long: modules, and then the cache
+    # most objects are long-lived: modules, and later the cache
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
@@ -84,7 +84,7 @@ def _job_defaults(file: Path | None) -> JobDefaults:
 
 
 def _have_a_home() -> None:
-    """The official client asks for one when it is imported, which a user without a passwd entry need not have."""
+    """Set HOME if there is none: the official client reads it at import, and a user without a passwd entry lacks it."""
     try:
         Path.home()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Which experiment the code that runs now is about, for log lines."""
+"""Experiment that is being reconciled, for log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads events of Jobs and pods that do not start, in the background: nothing waits for them."""
+"""Background reader of the events of Jobs and pods that do not start; reconciliation does not wait for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_operator.runtime.queue import WorkQueue
 log = logging.getLogger(__name__)
 
 _KEPT = 10_000
-"""Causes that are kept: of several times as many subjects as a tenth of 50 calls a second can read in five minutes."""
+"""Most causes that are kept: several times the number of reads in five minutes at 10% of 50 calls per second."""
 
 
 class _Read(NamedTuple):
@@ -26,13 +26,13 @@ class _Read(NamedTuple):
 
 
 class EventReader:
-    """What events have said, by the uid of the Job or pod that they are about.
+    """Reader of events that keeps the causes by the uid of the Job or pod.
 
-    One read at a time; the namespaces take turns. A read that fails says nothing: the next is due when it would have
-    been, and what was known before stays.
+    It makes one read at a time, and namespaces take turns. After a failed read, the previous cause stays, and the next
+    read is due at its usual time.
 
     Args:
-        on_read: called with the experiment after each read.
+        on_read: called with the key of the experiment after each read.
         now: time of day, aware.
     """
 
@@ -45,18 +45,18 @@ class EventReader:
 
     @property
     def causes(self) -> Mapping[str, WaitCause]:
-        """What is known, by uid."""
+        """Known causes, by uid."""
         return self._causes
 
     def request(self, key: Key, subjects: Iterable[Subject]) -> None:
-        """Read the events of an experiment's Jobs and pods as soon as there is room for it."""
+        """Queue reads of the events of an experiment's Jobs and pods."""
         for subject in subjects:
             if subject.uid not in self._requested:
                 self._requested.add(subject.uid)
                 self._queue.add(_Read(key, subject))
 
     async def run(self) -> None:
-        """Read until it is cancelled."""
+        """Read until canceled."""
         while True:
             read = await self._queue.get()
             try:
@@ -70,7 +70,7 @@ class EventReader:
         try:
             events = await self._client.events_about(subject.namespace, subject.uid)
         except ApiError as error:
-            self._note(error)
+            self._note(subject, error)
             return unread(subject, self._causes.get(subject.uid), self._now())
         return cause_of(subject, events, self._now())
 
@@ -80,10 +80,22 @@ class EventReader:
         while len(self._causes) > _KEPT:
             self._causes.popitem(last=False)
 
-    def _note(self, error: ApiError) -> None:
+    def _note(self, subject: Subject, error: ApiError) -> None:
         denied = error.status == 403
         if denied and not self._denied:
-            log.warning("Events may not be read, so steps whose pods do not start say less of it: %s", error)
+            log.warning(
+                "No permission to read events in namespace %s, so the status of steps that cannot start lacks their "
+                "cause; grant the Role of this release (logged once): %s",
+                subject.namespace,
+                error,
+            )
         elif not denied:
-            log.info("Events could not be read: %s", error)
+            kind = "pod" if subject.is_pod else "Job"
+            log.info(
+                "Could not read the events of the %s with uid %s in namespace %s, retrying later: %s",
+                kind,
+                subject.uid,
+                subject.namespace,
+                error,
+            )
         self._denied = self._denied or denied

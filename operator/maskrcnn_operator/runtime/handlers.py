@@ -1,4 +1,4 @@
-"""The handler of watch events: puts an object into the cache and its key on the queue, and does nothing else."""
+"""Handler of watch events, which only puts an object into the cache and its key on the queue."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ OnKey = Callable[[Key], None]
 
 
 def make_handler(cache: Cache, on_key: OnKey) -> Callable[[Resource, Any], None]:
-    """Return the handler of one operator's events. It raises nothing, whatever an event contains.
+    """Return the handler of watch events. It raises nothing, for any content of an event.
 
     Args:
-        on_key: called with the key of each experiment of which something has changed.
+        cache: the cache to update.
+        on_key: called with the key of each changed experiment.
     """
 
     def handle(resource: Resource, event: Any) -> None:
@@ -28,11 +29,11 @@ def make_handler(cache: Cache, on_key: OnKey) -> Callable[[Resource, Any], None]
         metadata = item.get("metadata") if isinstance(item, Mapping) else None
         uid = metadata.get("uid") if isinstance(metadata, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(uid, str):
-            log.warning("An event of %s has no object with a uid and is skipped", resource.plural)
+            log.warning("Skipped a watch event of %s: it has no object with a uid", resource.plural)
             return
         key = _put(cache, resource, item)
         if event.get("type") == "DELETED":
-            # its last state comes with the event, such as a pod's termination message
+            # the event has the object's last state, such as a pod's termination message
             key = cache.drop(resource, uid, version_of(metadata) or FOR_GOOD) or key
         if key is not None:
             on_key(key)
@@ -43,8 +44,10 @@ def make_handler(cache: Cache, on_key: OnKey) -> Callable[[Resource, Any], None]
 def _put(cache: Cache, resource: Resource, item: Mapping[str, Any]) -> Key | None:
     try:
         return cache.put(resource, item)
-    except Exception as error:  # noqa: BLE001 - an object that is odd in any way fails alone
+    except Exception as error:  # noqa: BLE001 - a malformed object must not affect others
         metadata = item["metadata"]
         name = f"{metadata.get('namespace')}/{metadata.get('name')}"
-        log.warning("%s %.512s cannot be read: %s: %.512s", resource.plural, name, type(error).__name__, error)
+        log.warning(
+            "%s %.512s can't be read and is skipped: %s: %.512s", resource.plural, name, type(error).__name__, error
+        )
         return None

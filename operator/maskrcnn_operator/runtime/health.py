@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``: whether the process works, and whether it has listed the cluster."""
+"""Probes ``/healthz`` (the process works) and ``/readyz`` (the process has listed the cluster)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from maskrcnn_operator.metrics.plain_http import PlainServer
 
 LAG_INTERVAL = 1.0
 MAX_LAG = 10.0
-"""Seconds that the event loop may be late before the process counts as stuck."""
+"""Seconds of event loop lag above which the process counts as stuck."""
 
 
 class Health:
-    """Answers of the probes.
+    """Results of the probes.
 
-    Liveness is about this process alone: how late the event loop is, and whether every task still runs. It leaves the
-    API server out, since a restart doesn't bring that back. Readiness is whether the cluster has been listed.
+    Liveness depends only on this process: on the lag of the event loop, and on tasks that have ended. It does not
+    depend on the API server, since a restart would not fix that. Readiness means that the cluster has been listed.
 
     Args:
-        listed: whether the cluster has been listed.
+        listed: returns whether the cluster has been listed.
         ended: returns a sentence for each task that has ended too early.
     """
 
@@ -32,25 +32,25 @@ class Health:
         self._lag = 0.0
 
     async def run(self) -> None:
-        """Measure how late the event loop is, until cancelled."""
+        """Measure the lag of the event loop until canceled."""
         while True:
             await asyncio.sleep(LAG_INTERVAL)
             now = time.monotonic()
             self._lag, self._beat = max(0.0, now - self._beat - LAG_INTERVAL), now
 
     def problems(self) -> list[str]:
-        """Return what is wrong with this process; nothing if all is well."""
+        """Return the problems of this process, empty if it is healthy."""
         lag = max(self._lag, time.monotonic() - self._beat - LAG_INTERVAL)
         found = [f"the event loop is {lag:.0f} s late"] if lag > MAX_LAG else []
         return [*found, *self._ended()]
 
     @property
     def ready(self) -> bool:
-        """Whether the cluster has been listed."""
+        """True if the cluster has been listed."""
         return self._listed()
 
     def application(self) -> web.Application:
-        """The probes over HTTP: 200, or 503 with what is wrong."""
+        """Return the HTTP application of the probes, which respond 200, or 503 with the problem."""
 
         async def healthz(_: web.Request) -> web.Response:
             found = self.problems()
@@ -66,7 +66,7 @@ class Health:
 
 
 async def serve(health: Health, port: int, host: str | None = None) -> PlainServer:
-    """Serve the probes until ``cleanup`` of what is returned is awaited; port 0 for any free one."""
+    """Serve the probes until ``cleanup`` of the returned server is awaited; port 0 is any free port."""
     server = PlainServer(health.application())
     await server.start(host, port)
     return server

@@ -1,4 +1,4 @@
-"""Parts of a replica that act only while it leads: election, work queue, and the workers that reconcile."""
+"""Parts of a replica that are used while it is leader: election, work queue, and the workers that reconcile."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from maskrcnn_operator.runtime.worker import Workers
 
 
 class Leader:
-    """Everything between a changed key and what is written of it.
+    """Pipeline from the key of a changed experiment to the writes of its reconciliation.
 
     Args:
         identity: name of this replica as holder of the Lease.
-        job_config: read again for every Job, since the certificate in it changes.
+        job_config: called for every Job, since the CA certificate in it may change.
     """
 
     def __init__(
@@ -67,19 +67,20 @@ class Leader:
 
     @property
     def leads(self) -> bool:
-        """Whether this replica reconciles."""
+        """True while this replica reconciles."""
         return self._workers.running
 
     def look_at(self, key: Key) -> None:
-        """Queue a key that has changed.
+        """Queue the key of a changed experiment.
 
-        A replica that does not lead has it in its cache, and looks at all keys once it does.
+        A replica that isn't leader does nothing: it has the change in its cache, and queues all keys when it becomes
+        leader.
         """
         if self.leads:
             self._queue.add(key)
 
     def start(self) -> None:
-        """Start to compete for the Lease."""
+        """Start to take part in the leader election."""
         self._supervisor.start("events", self.events.run())
         self._supervisor.start("event reader", self._reader.run())
         self._supervisor.start("election", self.election.run())

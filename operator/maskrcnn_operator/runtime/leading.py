@@ -1,4 +1,4 @@
-"""What changes when this replica gains or loses the Lease."""
+"""Start and stop of reconciliation when this replica becomes leader or stops being leader."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from maskrcnn_operator.runtime.worker import NotLeading, Workers
 
 
 def require_lease(election: LeaderElection) -> None:
-    """Raises NotLeading where this replica may not write."""
+    """Raise NotLeading if this replica may not write."""
     if not election.held:
         raise NotLeading
 
 
 class Leading:
-    """Starts the workers with the Lease and stops them without it."""
+    """Controller of the workers, which run only while this replica holds the Lease."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Leading:
         self._changed.set()
 
     async def run(self) -> None:
-        """Follows the Lease, and looks at every experiment now and then, until it is cancelled."""
+        """Start and stop the workers by the Lease, and queue all experiments periodically, until canceled."""
         while True:
             if self._election.held and not self._workers.running:
-                # the leader before may have written what our watches have not told yet
+                # our watches may not have delivered all writes of the previous leader yet
                 await self._relisting.once()
                 self._workers.start()
                 self._queue.add_all(self._cache.keys())

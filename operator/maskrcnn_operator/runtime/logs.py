@@ -1,4 +1,4 @@
-"""Log lines: JSON objects with experiment and step for machines, plain lines for people."""
+"""Format of log lines: JSON objects with experiment and step, or plain text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _EXTRA = ("step", "attempt", "reason", "seconds", "wait")
-"""Attributes of a record that become fields of its line."""
+"""Attributes of a log record that become fields of its line."""
 
 
 class _Context(logging.Filter):
@@ -24,10 +24,10 @@ class _Context(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what is known of experiment, step and attempt."""
+    """One JSON object per line: time, level, logger, message, and, if known, experiment, step, and attempt."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -44,13 +44,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``time LEVEL experiment: message``."""
+    """Plain text ``time LEVEL experiment: message``."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(experiment)s%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         experiment = getattr(record, "experiment", "")
         record.experiment = f"{experiment}: " if experiment else ""
         text = super().format(record)
@@ -59,10 +59,11 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> None:
-    """Let every logger of the process write to standard error, from a level on.
+    """Make all loggers of the process write to standard error.
 
     Args:
-        log_level: of the operator's own lines; of other packages, never below warning.
+        log_format: format of the lines.
+        log_level: minimum level of the operator's lines; that of other packages is at least warning.
     """
     level = logging.getLevelNamesMapping()[log_level.upper()]
     handler = logging.StreamHandler(sys.stderr)
@@ -72,5 +73,5 @@ def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> None:
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger("maskrcnn_operator").setLevel(level)
-    # it logs each failed try of a watch, which our own lines say once
+    # kopf logs each failed try of a watch, which we log once
     logging.getLogger("kopf").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""One replica of the operator: its parts, put together, started in order and stopped in the reverse of it."""
+"""Replica of the operator: construction of its parts, start in order, and stop in reverse order."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ _UNREACHABLE_SECONDS = 3.0
 
 
 class Operator:
-    """One replica.
+    """Replica of the operator.
 
     Args:
-        client: in place of one made from ``options``, for tests of what the API server may do.
+        client: client to use, for tests; None to make one from ``options``.
     """
 
     def __init__(self, options: Options, client: Client | None = None) -> None:
@@ -66,7 +66,7 @@ class Operator:
         self.stop = asyncio.Event()
         """Set it to end :meth:`run`."""
         self.ports: dict[str, int] = {}
-        """Ports listened at, by health, metrics and reports."""
+        """Ports that are served, by name: health, metrics, reports."""
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._supervisor = Supervisor(self._task_ended)
         self._exit_code = 0
@@ -75,15 +75,15 @@ class Operator:
 
     @property
     def leads(self) -> bool:
-        """Whether this replica reconciles."""
+        """True while this replica reconciles."""
         return self._leader is not None and self._leader.leads
 
     async def run(self) -> int:
-        """Run until :attr:`stop` is set, SIGTERM or SIGINT comes, or a task ends too early; return an exit code.
+        """Run until :attr:`stop` is set, SIGTERM or SIGINT arrives, or a task ends too early; return an exit code.
 
         Returns:
             0 after a stop; 1 if it cannot run (no configuration, no permission, or the resource is not served), or if
-            one of its tasks has ended too early. The Lease is released in every case.
+            one of its tasks ended too early. The Lease is released in all cases.
         """
         async with AsyncExitStack() as stack:
             self._take_signals()
@@ -95,7 +95,7 @@ class Operator:
                     return self._exit_code if self.stop.is_set() else EXIT_CANNOT_RUN
                 await self._run(client, stack)
             except (ApiError, CertificateError) as error:
-                log.error("Cannot run: %s", error)
+                log.error("Cannot run, exiting with code %d: %s", EXIT_CANNOT_RUN, error)
                 return EXIT_CANNOT_RUN
         return self._exit_code
 
@@ -105,10 +105,10 @@ class Operator:
         return Client(connect(settings), limit=limit, on_call=metrics.api_call)
 
     async def _can_run(self, client: Client) -> bool:
-        """Return whether the resource is served and may be listed somewhere.
+        """Return whether the resource is served and may be listed in at least one namespace.
 
-        Waits for an API server that does not answer, and for a while for one that refuses: right after its start it
-        does not know all Roles and tokens yet.
+        It retries while the API server is unavailable, and for a limited time after 401 and 403: an API server that has
+        just started does not know all Roles and tokens yet.
         """
         namespaces = self.options.namespaces or (None,)
         patience, denied_since = self.options.denied_seconds, 0.0
@@ -121,7 +121,8 @@ class Operator:
                 except ApiError as error:
                     if error.status == 404:
                         log.error(
-                            "The API server does not serve %s.%s: apply this release's CustomResourceDefinition first",
+                            "The API server does not serve %s.%s; exiting. "
+                            "Apply the CustomResourceDefinition of this release first",
                             EXPERIMENTS.plural,
                             EXPERIMENTS.group,
                         )
@@ -129,15 +130,17 @@ class Operator:
                     if error.status in (401, 403):
                         denied.append(error)
                     else:
-                        log.warning("The API server does not answer yet: %s", error)
+                        log.warning("API server not available yet, retrying in %g s: %s", _UNREACHABLE_SECONDS, error)
             if len(denied) < len(namespaces):
                 denied_since = 0.0
             else:
                 denied_since = denied_since or time.monotonic()
                 if time.monotonic() - denied_since >= patience:
-                    log.error("The experiments may not be listed: %s", denied[0])
+                    log.error(
+                        "No permission to list experiments after %g s of retries; exiting: %s", patience, denied[0]
+                    )
                     return False
-                log.warning("The experiments may not be listed yet, which is tried for %g s: %s", patience, denied[0])
+                log.warning("No permission to list experiments yet, retrying for %g s: %s", patience, denied[0])
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), _UNREACHABLE_SECONDS)
         return False
@@ -228,7 +231,7 @@ class Operator:
             on_cut=metrics.report_connection_cut,
         )  # fmt: skip
         self._listening(stack, "reports", listener)
-        # the stack runs this before it ends the listener, whose tasks have then not ended early
+        # the stack runs this before it ends the listener, so that the end of its tasks does not count as early
         stack.push_async_callback(self._supervisor.stop)
         for task in listener.tasks:
             self._supervisor.supervise(task)
@@ -246,13 +249,13 @@ class Operator:
         self.ports[name] = runner.addresses[0][1]
 
     def _take_signals(self) -> None:
-        """Let SIGTERM and SIGINT stop this replica in order."""
+        """Make SIGTERM and SIGINT stop this replica in an orderly way."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
-        """Waits for ``work``, which a stop gives up."""
+        """Wait for ``work``, or cancel it at a stop."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.create_task(self.stop.wait())
         try:

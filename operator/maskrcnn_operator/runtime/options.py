@@ -15,12 +15,12 @@ from maskrcnn_operator.progress_endpoint.server import REPORT_PATH
 
 
 def cluster_settings(default_image: str | None = None, default_queue: str | None = None) -> Settings:
-    """Return how steps are planned where they are Jobs."""
+    """Return the settings for planning steps as Jobs in a cluster."""
     return Settings(default_image=default_image, queueing=True, default_queue=default_queue or "", run_name=run_name)
 
 
 def report_address(url: str) -> str:
-    """Return the URL that steps post to, of the address under which they reach this endpoint."""
+    """Return the URL to which steps post: ``url`` if it has a path, else ``url`` with the endpoint's path."""
     return url if urlsplit(url).path.strip("/") else url.rstrip("/") + REPORT_PATH
 
 
@@ -29,20 +29,20 @@ class Options:
     """Options of one replica.
 
     Attributes:
-        namespaces: the ones to watch; none for all.
-        kubeconfig: None for the pod's service account, or what KUBECONFIG names.
-        settings: what steps are planned by.
-        jobs: what Jobs have in common; its report_ca is filled in where reports are served here.
-        workers: reconciliations at a time.
-        qps, burst: calls of the API server a second on average, and at once after a quiet time; qps 0 for no limit.
-        denied_seconds: how long a 401 or 403 of the first list may last before this replica gives up.
-        relist_seconds: between two lists of a namespace, which compare versions and read what differs.
-        full_relist_seconds: between two lists that read every object.
-        resync_seconds: between two looks at every experiment though nothing happened.
-        health_port, metrics_port, report_port: None for none, 0 for any free one.
-        report_certificate: directory of the report endpoint's certificate; None for one of our own in a Secret.
-        experiment_metrics: experiments with series of their own; 0 for none.
-        host: address that is listened at; all of them when None.
+        namespaces: namespaces to watch; empty for all.
+        kubeconfig: None for the pod's service account, or else the file in KUBECONFIG.
+        settings: settings for planning steps.
+        jobs: settings of all Jobs; its report_ca is filled in if this replica serves reports.
+        workers: concurrent reconciliations.
+        qps, burst: average API calls per second, and calls at once after an idle time; qps 0 for no limit.
+        denied_seconds: seconds of 401 or 403 for the first list after which this replica exits.
+        relist_seconds: seconds between two lists of a namespace, which compare versions and read changed objects.
+        full_relist_seconds: seconds between two lists that read all objects.
+        resync_seconds: seconds between two reconciliations of all experiments without a change.
+        health_port, metrics_port, report_port: None for no server, 0 for any free port.
+        report_certificate: directory of the report endpoint's certificate; None for the operator's own CA in a Secret.
+        experiment_metrics: most experiments with their own series; 0 for none.
+        host: address to listen on; None for all.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Options:
 
 
 def options_of(arguments: argparse.Namespace, defaults: JobDefaults) -> Options:
-    """Return the options that the flags of :mod:`maskrcnn_operator.runtime.flags` give."""
+    """Return the options from the parsed flags of :mod:`maskrcnn_operator.runtime.flags`."""
     report_url = report_address(arguments.report_url) if arguments.report_url else None
     return Options(
         namespaces=tuple(dict.fromkeys(arguments.namespace)),

@@ -1,4 +1,4 @@
-"""When the status is to say that an experiment cannot be reconciled, since the API server fails or refuses."""
+"""Delay before the status reports that an experiment cannot be reconciled because of errors of the API server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from maskrcnn_operator.cluster.identity import Key
 from maskrcnn_operator.core.notice import Notice, notice
 
 PATIENCE_SECONDS = 120.0
-"""Seconds for which reconciling an experiment may fail before its status says so."""
+"""Seconds of failed reconciliations of an experiment after which its status reports them."""
 REFUSALS = 3
-"""After so many refusals in a row of the status of one generation the status says so."""
+"""Number of consecutive rejections of the status of one generation after which the status reports them."""
 QUIET_SECONDS = 300.0
-"""A failure so long ago is another trouble: the next try comes within about a minute, unless another replica leads."""
+"""Seconds since the last failure after which a new one is unrelated: the next try comes within about a minute, unless
+another replica is leader."""
 KEPT = 10_000
 
 
@@ -28,8 +29,8 @@ class _Trouble:
 
     Attributes:
         since, last: first and newest failure, by the clock.
-        refusals: of the status, of this uid and generation.
-        told: reason of the last notice, and status and reason of the answer that it names.
+        refusals: rejections of the status of this uid and generation.
+        reported: reason of the last notice, and status and reason of the error that it names.
     """
 
     uid: str
@@ -37,14 +38,15 @@ class _Trouble:
     since: float
     last: float
     refusals: int = 0
-    told: tuple[Reason, int, str] | None = None
+    reported: tuple[Reason, int, str] | None = None
 
 
 class Patience:
-    """Troubles by experiment, of which those that failed last are kept.
+    """Failures by experiment; if there are too many, the ones with the newest failures are kept.
 
     Args:
-        clock: seconds since any fixed moment, never going back.
+        clock: monotonic clock, in seconds.
+        kept: most experiments.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, kept: int = KEPT) -> None:
@@ -55,32 +57,34 @@ class Patience:
         return len(self._troubles)
 
     def succeeded(self, key: Key) -> None:
-        """Forget what has failed: the experiment was reconciled, or is gone."""
+        """Forget the failures of an experiment, since it was reconciled or deleted."""
         self._troubles.pop(key, None)
 
     def failed(self, key: Key, entry: ExperimentEntry, error: ApiError, reasons: Collection[str] = ()) -> Notice | None:
-        """Take a failure in; return what the status is to say now, None where it is too early or says it already.
+        """Record a failure; return the notice to write to the status, None if it is too early or already there.
 
         Args:
+            key: key of the experiment.
             entry: the experiment that could not be reconciled.
-            reasons: those of its conditions as they stand now: a status that was accepted has ended a notice.
+            error: the failure.
+            reasons: reasons of its current conditions: an accepted status has removed an earlier notice.
         """
         if isinstance(error, Conflict):
-            # the object has changed meanwhile, which says nothing against the API server
+            # the object has changed in the meantime, which the API server is not to blame for
             return None
         trouble = self._trouble(key, entry)
         if isinstance(error, StatusRefused):
             trouble.refusals += 1
         found = _notice(trouble, error)
-        if found is None or (trouble.told == _gist(found, error) and found.reason in reasons):
+        if found is None or (trouble.reported == _gist(found, error) and found.reason in reasons):
             return None
         return found
 
     def told(self, key: Key, said: Notice, error: ApiError) -> None:
-        """Note that the status says it, so that it isn't written again for the same answer."""
+        """Record that the notice is in the status, so that it isn't written again for the same error."""
         trouble = self._troubles.get(key)
         if trouble is not None:
-            trouble.told = _gist(said, error)
+            trouble.reported = _gist(said, error)
 
     def _trouble(self, key: Key, entry: ExperimentEntry) -> _Trouble:
         now = self._clock()
@@ -88,7 +92,7 @@ class Patience:
         if trouble is None or trouble.uid != entry.uid or now - trouble.last > QUIET_SECONDS:
             trouble = _Trouble(entry.uid, entry.generation, now, now)
         if trouble.generation != entry.generation:
-            trouble.generation, trouble.refusals, trouble.told = entry.generation, 0, None
+            trouble.generation, trouble.refusals, trouble.reported = entry.generation, 0, None
         trouble.last = now
         self._troubles[key] = trouble
         while len(self._troubles) > self._kept:
@@ -99,16 +103,16 @@ class Patience:
 def _notice(trouble: _Trouble, error: ApiError) -> Notice | None:
     if trouble.refusals >= REFUSALS:
         if not isinstance(error, StatusRefused):
-            # the refusal stays what has to be mended
+            # the rejection of the status remains the problem to fix
             return None
-        message = f"The API server refuses this status, so the steps stay as they were last written: {error}"
+        message = f"The API server rejects the new status, so the steps remain as last written: {error}"
         return notice(Reason.STATUS_REFUSED, message, stalled=True)
     if trouble.last - trouble.since < PATIENCE_SECONDS:
         return None
-    message = f"Reconciling has failed for {PATIENCE_SECONDS:g} s and is tried again; the last answer: {error}"
+    message = f"Reconciling has failed for {PATIENCE_SECONDS:g} s and is retried; the last error: {error}"
     return notice(Reason.API_SERVER_ERROR, message, stalled=False)
 
 
 def _gist(said: Notice, error: ApiError) -> tuple[Reason, int, str]:
-    """Return the subject of a notice; texts of the same answer differ in names, versions and times."""
+    """Return the subject of a notice without its text, which differs between equal errors in names and times."""
     return said.reason, error.status, error.reason

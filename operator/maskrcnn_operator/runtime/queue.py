@@ -1,4 +1,4 @@
-"""Work queue with one entry a key, fair between lanes; each key has one worker at a time, and may be put off."""
+"""Work queue with one entry per key, one worker per key at a time, fairness between lanes, and delays."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ BACK_OFF_LIMIT = 60.0
 
 
 class WorkQueue(Generic[K]):
-    """For one event loop.
+    """Work queue for one event loop.
 
-    Lanes take turns: a key waits for one key of each other lane, however many of them wait there.
+    Lanes take turns: a key waits for at most one key of each other lane between two keys of its own.
 
     Args:
-        lane: the lane of a key, such as its namespace.
-        on_depth: told how many keys wait, whenever that changes.
-        on_wait: told for how many seconds a key has waited after it was due.
-        clock: seconds since any fixed moment, never going back.
+        lane: returns the lane of a key, such as its namespace.
+        on_depth: called with the number of waiting keys whenever it changes.
+        on_wait: called with the seconds that a key has waited since it was due.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class WorkQueue(Generic[K]):
     ) -> None:
         self._lane, self._on_depth, self._on_wait, self._clock = lane, on_depth, on_wait, clock
         self._ready: OrderedDict[Hashable, OrderedDict[K, float]] = OrderedDict()
-        """By lane, the next one first: keys that wait, in order, and since when. No lane is empty."""
+        """Waiting keys in order, with the time since which they wait, by lane, next lane first. No lane is empty."""
         self._depth = 0
         self._working: set[K] = set()
         self._again: set[K] = set()
@@ -54,7 +54,7 @@ class WorkQueue(Generic[K]):
         return self._depth
 
     def add(self, key: K) -> None:
-        """The key is to be worked on now; once more after that where a worker has it."""
+        """Queue a key for now; if a worker has it, queue it again when the worker is done."""
         self._due.pop(key, None)
         if key in self._working:
             self._again.add(key)
@@ -65,12 +65,12 @@ class WorkQueue(Generic[K]):
             self._changed.set()
 
     def add_all(self, keys: Iterable[K]) -> None:
-        """:meth:`add` for each."""
+        """Call :meth:`add` for each key."""
         for key in keys:
             self.add(key)
 
     def add_later(self, key: K, seconds: float) -> None:
-        """The key is to be worked on in ``seconds``, or earlier where something else asks for it."""
+        """Queue a key in ``seconds``, unless it is already due earlier or added earlier in the meantime."""
         if seconds <= 0:
             self.add(key)
             return
@@ -79,14 +79,14 @@ class WorkQueue(Generic[K]):
             return
         self._due[key] = due
         heapq.heappush(self._later, (due, next(self._number), key))
-        # entries that no longer hold stay until their time, which may be days away
+        # outdated entries would stay until they are due, which may be days away
         if len(self._later) > 2 * len(self._due):
             self._later = [(at, next(self._number), waiting) for waiting, at in self._due.items()]
             heapq.heapify(self._later)
         self._set_timer()
 
     def retry(self, key: K, at_least: float = 0.0) -> float:
-        """Puts a key off that could not be worked on: longer each time, and at least so long; returns the seconds."""
+        """Queue a failed key with exponential back-off, but at least ``at_least`` seconds; return the delay."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         wait = min(BACK_OFF_LIMIT, BACK_OFF_BASE * 2.0 ** min(failures, 20))
@@ -96,11 +96,11 @@ class WorkQueue(Generic[K]):
         return wait
 
     def forgive(self, key: K) -> None:
-        """The key was worked on well: its next back-off begins anew."""
+        """Reset the back-off of a key after a success."""
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """Return the key that has waited longest in the lane whose turn it is; call :meth:`done` for it."""
+        """Return the first key of the next lane, waiting for one; the caller must call :meth:`done` for it."""
         while not self._ready:
             self._changed.clear()
             await self._changed.wait()
@@ -115,14 +115,14 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """No worker has the key any more."""
+        """Mark the end of a worker's work on a key."""
         self._working.discard(key)
         if key in self._again:
             self._again.discard(key)
             self.add(key)
 
     def clear(self) -> None:
-        """Forgets everything but what is being worked on."""
+        """Remove all keys except those that workers have."""
         self._ready.clear()
         self._depth = 0
         self._again.clear()
@@ -146,7 +146,7 @@ class WorkQueue(Generic[K]):
         now = self._clock()
         while self._later and self._later[0][0] <= now:
             due, _, key = heapq.heappop(self._later)
-            # what was asked for earlier in the meantime has another due time, or none
+            # a key that was added for an earlier time in the meantime has another due time, or none
             if self._due.get(key) == due:
                 self.add(key)
         self._set_timer()

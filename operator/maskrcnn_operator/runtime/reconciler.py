@@ -1,4 +1,4 @@
-"""One look at one experiment: what is known of it, what is to be done, and the doing."""
+"""Reconciliation of one experiment: observe it, make a plan, and carry it out."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
-    """The time of day, aware."""
+    """Return the time of day, aware."""
     return datetime.now(UTC)
 
 
 class Reconciler:
-    """Brings experiments from what is there towards what is wanted.
+    """Reconciler of experiments, which moves their actual state toward the desired state.
 
     Args:
-        settings: what :func:`maskrcnn_operator.core.reconcile.reconcile` is told; the sharing of the workspace apart.
-        patience: when a status says that its experiment cannot be reconciled.
-        reader: where to find why Jobs and pods do not start; None where their events are not read.
+        settings: settings for :func:`maskrcnn_operator.core.reconcile.reconcile`, except ``workspace_shared``.
+        patience: decides when a status reports that its experiment cannot be reconciled.
+        reader: reads why Jobs and pods do not start; None to read no events.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Reconciler:
         self._reader = reader
 
     async def reconcile(self, key: Key) -> float | None:
-        """Does what is to be done now; seconds until it is worth to look again though nothing happens, None for never.
+        """Reconcile an experiment; return the seconds until the next reconciliation without a change, None for never.
 
         Raises:
-            ApiError: something could not be done; Conflict where the cache was behind.
+            ApiError: a call failed; Conflict if the cache was stale.
         """
         entry = self._cache.entry(key)
         if entry is None:
@@ -91,7 +91,7 @@ class Reconciler:
                     experiment, seen(experiment, self._now(), self._cache.desired(experiment))
                 )
             raise
-        # what is written has happened, whether or not the deletions after it succeed
+        # report the changes once the status is written, even if a later deletion fails
         done = await self._executor.conclude(experiment, plan, relabeled, on_written=lambda: _tell(experiment, plan))
         if not done:
             return 0.0
@@ -99,27 +99,30 @@ class Reconciler:
 
     async def _tell_unreadable(self, key: Key, entry: ExperimentEntry) -> None:
         now = self._now()
-        told = told_of_unreadable(entry, now)
-        if isinstance(told, Notice):
-            await self._executor.statuses.tell(key, told, entry, now)
-        elif told is not None:
-            await self._executor.statuses.apply(*key, told, str(entry.version))
+        report = told_of_unreadable(entry, now)
+        if isinstance(report, Notice):
+            await self._executor.statuses.tell(key, report, entry, now)
+        elif report is not None:
+            await self._executor.statuses.apply(*key, report, str(entry.version))
 
     async def _tell_failure(self, key: Key, entry: ExperimentEntry, error: ApiError) -> None:
-        """Write into the status that reconciling fails, once it has failed for long, if the API server takes that."""
-        said = self._patience.failed(key, entry, error, _reasons(self._cache.entry(key)))
-        if said is None:
+        """Report in the status that reconciling fails, once it has failed for a while."""
+        notice = self._patience.failed(key, entry, error, _reasons(self._cache.entry(key)))
+        if notice is None:
             return
         try:
-            if await self._executor.statuses.tell(key, said, entry, self._now()):
-                self._patience.told(key, said, error)
+            if await self._executor.statuses.tell(key, notice, entry, self._now()):
+                self._patience.told(key, notice, error)
         except ApiError as again:
-            log.info("The status cannot say so either: %s", again)
+            log.info("Could not report the failed reconciliation in the status either: %s", again)
 
     async def _start(
         self, key: Key, experiment: MaskRCNNExperiment, relabeled: Sequence[RelabeledJob]
     ) -> tuple[Plan, datetime | None]:
-        """The plan, its starts made. Where one is refused the plan is made again; a step is refused once at most."""
+        """Make a plan and carry out its starts; return the plan and when to look again.
+
+        If a start is refused, the plan is made again with that refusal. Each step is refused at most once.
+        """
         settings = replace(self._settings, workspace_shared=await self._shared(experiment))
         desired = self._cache.desired(experiment)
         refused: dict[str, StartRefusal] = {}
@@ -144,7 +147,7 @@ class Reconciler:
 
 
 def _reasons(entry: ExperimentEntry | None) -> set[str]:
-    """The reasons of an experiment's conditions."""
+    """Return the reasons of an experiment's conditions."""
     if entry is None:
         return set()
     if entry.experiment is None:
@@ -153,24 +156,24 @@ def _reasons(entry: ExperimentEntry | None) -> set[str]:
 
 
 def _finished(experiment: MaskRCNNExperiment) -> bool:
-    """Whether nothing is started any more, so that how the workspace can be mounted need not be known."""
+    """Return whether no more steps will start, so that the access modes of the workspace are not needed."""
     succeeded = experiment.status.condition(ConditionType.SUCCEEDED)
     current = experiment.status.observed_generation == experiment.metadata.generation
     return current and succeeded is not None and succeeded.status == "True"
 
 
 def _duration(step: StepStatus) -> float | None:
-    """Return the seconds from the start of a step's first attempt to its end; None where it has no attempt."""
+    """Return the seconds from the start of a step's first attempt to its end; None without an attempt."""
     if step.start_time is None or step.completion_time is None:
         return None
     return (step.completion_time - step.start_time).total_seconds()
 
 
 def _tell(experiment: MaskRCNNExperiment, plan: Plan) -> None:
-    """Count and log what a written status has changed.
+    """Count and log the changes in a written status.
 
-    A write from an old state is refused as a conflict, so each change of a stored status is counted once among all
-    replicas: neither a restart nor another leader counts what another process has written.
+    A write from an outdated state is rejected as a conflict. So all replicas together count each change of a stored
+    status once: neither a restart nor another leader counts the writes of another process.
     """
     before: ExperimentStatus = experiment.status
     tasks = {step.name: step.task_name.value for step in experiment.spec.steps}

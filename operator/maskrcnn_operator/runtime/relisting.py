@@ -1,6 +1,6 @@
-"""Lists of every namespace: at the start, every few minutes, and soon after a watch has missed something.
+"""Lists of all namespaces at the start, every few minutes, and soon after a watch has missed a change.
 
-Each namespace is listed, and retried, alone: one that is forbidden, deleted or broken keeps no other from being served.
+Each namespace is listed and retried separately, so that a forbidden, deleted, or broken one does not affect the others.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from maskrcnn_operator.runtime.supervision import run_together
 log = logging.getLogger(__name__)
 
 SOON_SECONDS = 2.0
-"""From the sign that something was missed to the list: watches are cut at about the same time."""
+"""Seconds from the request for a list to the list: several watches are often interrupted at about the same time."""
 FIRST_RETRY = 0.5
 RETRY_LIMIT = 30.0
 AT_A_TIME = 2
-"""Namespaces listed at a time: a page of each is in memory."""
+"""Namespaces that are listed concurrently; a page of each is in memory."""
 ALL_NAMESPACES = "*"
-"""Name of the cluster as a whole, where all namespaces are watched."""
+"""Name of the whole cluster, if all namespaces are watched."""
 
 
 class WentBack(Exception):
-    """The API server has an older state than before, as after a restore of its data from a backup.
+    """Error: the API server has an older state than before, for example after a restore of its data from a backup.
 
-    Everything known of it may be of a later version than what it will show for hours, and would be taken for newer. A
-    new process begins with nothing.
+    The versions in the cache may be larger than those that the API server will return for hours, so the cache would
+    ignore them as older. A new process starts with an empty cache.
     """
 
 
 class _Place:
-    """A namespace (None: all of them) and what became of its lists.
+    """Namespace (None: all) and the state of its lists.
 
     Attributes:
-        problem: status and reason of the list that failed last; None while lists succeed.
+        problem: status and reason of the last list if it failed; None while lists succeed.
         wait: seconds before the next try after a failure.
-        fully_listed: when every object was last read, by ``time.monotonic()``; None for never.
-        begun, ended: number of the newest list that was begun, and of the newest that succeeded.
-        versions: of each kind, the version of the newest list that succeeded.
-        may_be_looked_at: whether the namespace itself can be read; false after a refusal, until its problem changes.
-        changed: keys of experiments that lists have changed, to be handed on with the next one that succeeds.
+        fully_listed: when all objects were last read, by ``time.monotonic()``; None for never.
+        begun, ended: number of the newest list that was started, and of the newest that succeeded.
+        versions: version of the newest successful list of each kind.
+        may_be_looked_at: the namespace object can be read; false after a 403, until ``problem`` changes.
+        changed: keys of experiments that lists have changed, reported after the next successful list.
     """
 
     def __init__(self, namespace: str | None) -> None:
@@ -72,12 +72,12 @@ class _Place:
 
 
 class Relisting:
-    """Keeps the cache whole.
+    """Periodic lists that keep the cache complete.
 
     Args:
-        on_key: called with the key of each experiment of which a list has found something new.
-        interval: seconds between two lists of a namespace; they compare versions and read what differs.
-        full_interval: seconds between two lists that read every object.
+        on_key: called with the key of each experiment in which a list has found a change.
+        interval: seconds between two lists of a namespace, which compare versions and read changed objects.
+        full_interval: seconds between two lists that read all objects.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Relisting:
         self._at_a_time = asyncio.Semaphore(AT_A_TIME)
 
     async def once(self) -> None:
-        """List every namespace; return when each has been tried and at least one has been listed.
+        """List all namespaces; return when each has been tried and at least one has been listed.
 
         Raises:
-            WentBack: see there.
+            WentBack: the API server has an older state than before.
         """
         wait = FIRST_RETRY
         while not any(await asyncio.gather(*(self._list(place) for place in self._places.values()))):
@@ -109,15 +109,16 @@ class Relisting:
         self._cache.mark_listed()
 
     def ask(self) -> None:
-        """List soon: something may have been deleted that no watch has told of."""
+        """Request a list soon, since a watch may have missed a deletion."""
         for place in self._places.values():
             place.asked.set()
 
     async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]:
-        """Return the versions of a namespace's newest lists, as soon as it has been listed.
+        """Return the versions of a namespace's newest lists, waiting for a list.
 
         Args:
-            fresh: only a list counts that begins after this call; it is asked for.
+            namespace: one of the namespaces; None if all are watched.
+            fresh: request a list, and wait for one that starts after this call.
         """
         place = self._places[namespace]
         least = place.begun + 1 if fresh else 1
@@ -128,7 +129,7 @@ class Relisting:
         return place.versions
 
     async def run(self) -> None:
-        """List until cancelled; the first list is the caller's.
+        """List periodically until canceled; the caller makes the first list by :meth:`once`.
 
         Raises:
             EndedEarly: the lists of a namespace have ended, by WentBack if the API server was restored from a backup.
@@ -150,7 +151,7 @@ class Relisting:
 
     async def _asked_or_due(self, place: _Place) -> None:
         try:
-            # not all namespaces at the same moment
+            # a random interval, so that the namespaces are not all listed at the same moment
             async with asyncio.timeout(self._interval * random.uniform(0.8, 1.0)):  # noqa: S311 - nothing secret
                 await place.asked.wait()
         except TimeoutError:
@@ -170,8 +171,8 @@ class Relisting:
                 await self._failed(place, error)
                 return False
             except Exception as error:
-                # one namespace must not stop the others, whatever is in it
-                log.exception("Listing failed")
+                # an unexpected error in one namespace must not stop the lists of the others
+                log.exception("%s cannot be listed because of an unexpected error", _described(place))
                 await self._failed(place, ApiError(0, type(error).__name__, str(error)))
                 return False
             self._require_progress(place, versions)
@@ -188,8 +189,8 @@ class Relisting:
             before = place.versions.get(resource, 0)
             if 0 < version < before:
                 raise WentBack(
-                    f"{_told(place)} has the {resource.plural} of version {version}, after {before}: the API server "
-                    "was set back, perhaps to a backup"
+                    f"{_described(place)}: the list of {resource.plural} has version {version}, older than {before} "
+                    "before: the API server was probably restored from a backup"
                 )
 
     def _compares(self, place: _Place) -> bool:
@@ -197,7 +198,7 @@ class Relisting:
 
     def _succeeded(self, place: _Place) -> None:
         if place.problem is not None:
-            log.info("%s can be listed again", _told(place))
+            log.info("%s can be listed again", _described(place))
         place.problem = None
         self._cache.mark_namespace_listed()
         metrics.namespace_listed(place.name, True)
@@ -209,14 +210,14 @@ class Relisting:
         place.wait = FIRST_RETRY if known is None else min(RETRY_LIMIT, place.wait * 2)
         metrics.namespace_listed(place.name, False)
         if place.problem != known:
-            log.warning("%s cannot be listed and is retried: %s", _told(place), error, extra={"reason": error.reason})
+            log.warning("%s cannot be listed, retrying: %s", _described(place), error, extra={"reason": error.reason})
             place.may_be_looked_at = True
         if place.namespace is not None and error.status in (403, 404) and await self._is_gone(place, place.namespace):
             for key in forget_namespace(self._cache, place.namespace):
                 self._on_key(key)
 
     async def _is_gone(self, place: _Place, namespace: str) -> bool:
-        """Return whether there is no such namespace: a refused list alone does not say so."""
+        """Return whether the namespace does not exist; a failed list alone does not prove that."""
         if not place.may_be_looked_at:
             return False
         try:
@@ -228,5 +229,5 @@ class Relisting:
         return False
 
 
-def _told(place: _Place) -> str:
+def _described(place: _Place) -> str:
     return f"The namespace {place.namespace}" if place.namespace is not None else "The cluster"

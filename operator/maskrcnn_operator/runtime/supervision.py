@@ -1,4 +1,4 @@
-"""Supervision of tasks that run as long as the process: one that ends early is logged and reported."""
+"""Supervision of tasks that run as long as the process: an early end is logged and stops the replica."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
-"""Seconds that the tasks have to end after they were cancelled."""
+"""Seconds in which tasks must end after they were canceled."""
 
 
 class EndedEarly(Exception):
-    """A part of a long-lived task has ended."""
+    """Error: a part of a long-lived task has ended."""
 
 
 class Supervisor:
-    """Long-lived tasks by name.
+    """Supervisor of long-lived tasks.
 
-    A replica that has lost one of them would keep its Lease and answer its probes, and do only a part of its work. So
-    an end that :meth:`stop` has not asked for is never ignored, be it an exception, a return or a cancellation.
+    A replica without one of its tasks would keep the Lease and pass its probes, but do only part of its work. So an end
+    before :meth:`stop` is never ignored, whether it is an exception, a return, or a cancellation.
 
     Args:
         on_end: called for every task that ends before :meth:`stop`.
@@ -40,14 +40,14 @@ class Supervisor:
         self.supervise(task)
 
     def supervise(self, task: asyncio.Task[None]) -> None:
-        """Supervise a task whose owner ends it after :meth:`stop`."""
+        """Supervise a task that its owner ends after :meth:`stop`."""
         task.add_done_callback(self._done)
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """Log and report a task that has ended too early."""
         problem, error = how_it_ended(task)
         self._problems.append(problem)
-        log.error("%s", problem, exc_info=error)
+        log.error("%s; this replica stops", problem, exc_info=error)
         self._on_end()
 
     def problems(self) -> list[str]:
@@ -55,7 +55,7 @@ class Supervisor:
         return list(self._problems)
 
     async def stop(self) -> None:
-        """Cancel the tasks and wait until they have ended, for :data:`STOP_SECONDS` at most."""
+        """Cancel the tasks and wait for their end, at most :data:`STOP_SECONDS`."""
         self._stopping = True
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
@@ -63,21 +63,21 @@ class Supervisor:
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in late:
-                log.warning("The task %s does not end", task.get_name())
+                log.warning("The task %s did not end within %g s, ignoring it", task.get_name(), STOP_SECONDS)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not self._stopping:
             self.ended(task)
         elif not task.cancelled():
-            task.exception()  # asyncio logs an exception that is never read
+            task.exception()  # retrieved, so that asyncio does not log it as unhandled
 
 
 def how_it_ended(task: asyncio.Task[None]) -> tuple[str, BaseException | None]:
-    """Return a sentence on the end of a finished task, and its exception if it raised one."""
+    """Return a sentence on how a task ended, and its exception if it raised one."""
     name = task.get_name()
     if task.cancelled():
-        return f"The task {name} was cancelled", None
+        return f"The task {name} was canceled", None
     error = task.exception()
     if error is None:
         return f"The task {name} returned", None
@@ -85,12 +85,12 @@ def how_it_ended(task: asyncio.Task[None]) -> tuple[str, BaseException | None]:
 
 
 async def run_together(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
-    """Run the parts of a long-lived task, by name, until this is cancelled or one of them ends.
+    """Run the parts of a long-lived task, by name, until canceled or until one of them ends.
 
-    A ``TaskGroup`` would ignore a part that returns or is cancelled.
+    A ``TaskGroup`` would ignore a part that returns or is canceled.
 
     Raises:
-        EndedEarly: a part has ended; the others were cancelled.
+        EndedEarly: a part has ended; the others were canceled.
     """
     tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
     try:

@@ -1,4 +1,4 @@
-"""Objects that can't be read: each counted whenever it is seen, and logged once."""
+"""Count and log of objects that can't be read; each object is logged once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskrcnn_operator.metrics import process as metrics
 log = logging.getLogger(__name__)
 
 _LOGGED = 1_000
-"""Objects that are remembered as logged; beyond them the oldest may be logged again."""
+"""Most objects that are remembered as logged; the oldest others may be logged again."""
 _NAME_LENGTH = 253
 _WHY_LENGTH = 200
 
@@ -24,7 +24,7 @@ class UnreadableObjects:
         self._logged: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     def __call__(self, resource: Resource, namespace: str, name: str, error: Exception) -> None:
-        """Count the object, and log it unless it was logged before. Lists and watches show it again and again."""
+        """Count the object, and log it unless it was logged before, since lists and watches return it repeatedly."""
         metrics.unreadable_object(resource.plural)
         shown = (resource.plural, one_line(namespace, _NAME_LENGTH), one_line(name, _NAME_LENGTH))
         new = shown not in self._logged

@@ -1,12 +1,11 @@
-"""kopf's watches, and nothing else of kopf: each kind of each namespace is watched, and restarted, alone.
+"""Watches, made with kopf's watch stream: each kind in each namespace is watched and restarted separately.
 
-A watch starts from the version of a list and continues from version to version, whatever cuts it. Where that is not
-possible, because the API server no longer keeps a version or an event cannot be decoded, the namespace is listed again
-and the watch starts from there.
+A watch starts from the version of a list and continues from the last version after an interruption. If that isn't
+possible, because the API server no longer has the version or an event cannot be decoded, the namespace is listed again
+and the watch starts from the new version.
 
-kopf's own list is not used: it would read every object a second time, in pages of a fixed number of objects, and fail
-as a whole where one object cannot be decoded. kopf is pinned to one version, since the stream alone is not among its
-public names.
+kopf's own list is not used: it would read all objects a second time, in pages of a fixed number of objects, and fail
+completely if one object cannot be decoded. kopf is pinned to one version, since its watch stream isn't public.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT = 0.2
 WAIT_LIMIT = 5.0
-"""Seconds between two tries to go on with a watch; while the API server is away, this is how late it is noticed."""
+"""Longest wait in seconds before a watch is resumed, which is also the delay after an outage of the API server."""
 LONG_ENOUGH = 30.0
-"""Seconds after which a watch that ends has worked, so that the next try need not wait."""
+"""Seconds after which a watch counts as successful, so that the next one starts without back-off."""
 
 Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
 Hear = Callable[[Resource, Any], None]
-"""Take in an event of a watch: ``{"type": ..., "object": ...}``."""
+"""Handler of an event of a watch: ``{"type": ..., "object": ...}``."""
 Events = Callable[[Resource, str | None, int], AsyncGenerator[Any, None]]
-"""The events of one watch of a kind in a namespace (None: all), from a version on, until it ends."""
+"""Function that yields the events of one watch of a kind in a namespace (None: all) since a version, until it ends."""
 
 _UNAVAILABLE = (
     errors.APIServerError,
@@ -53,21 +52,22 @@ _UNAVAILABLE = (
     OSError,
     TimeoutError,
 )
-"""Errors after which the same version is worth another try."""
+"""Errors after which a watch is resumed from the same version."""
 
 
 class Lists(Protocol):
-    """The part of :class:`maskrcnn_operator.runtime.relisting.Relisting` that watches use."""
+    """Part of :class:`maskrcnn_operator.runtime.relisting.Relisting` that watches use."""
 
-    async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]: ...
+    async def versions(self, namespace: str | None, *, fresh: bool = False) -> Mapping[Resource, int]:
+        """Return the versions of a namespace's newest lists; with ``fresh``, of lists that start after this call."""
 
 
 class Broken(Exception):
-    """The watch cannot continue from its version."""
+    """Error: the watch cannot continue from its version."""
 
 
 class _Credentials(credentials.Vault):
-    """The credentials of one watch. Where they are refused the watch ends: the next one logs in again."""
+    """Credentials of one watch. If they are rejected, the watch ends, and the next one logs in again."""
 
     async def invalidate(
         self,
@@ -76,13 +76,13 @@ class _Credentials(credentials.Vault):
         *,
         exc: Exception | None = None,
     ) -> None:
-        raise exc or credentials.LoginError("the credentials are refused")
+        raise exc or credentials.LoginError("the API server rejected the credentials")
 
 
 def watch_settings() -> kopf.OperatorSettings:
     """Return kopf's settings for one watch."""
     settings = kopf.OperatorSettings()
-    # an error ends the watch, and is handled here
+    # no retries in kopf: an error ends the watch, and is handled here
     settings.networking.error_backoffs = ()
     settings.networking.request_timeout = 60.0
     settings.networking.connect_timeout = 10.0
@@ -94,9 +94,9 @@ def watch_settings() -> kopf.OperatorSettings:
 
 
 async def connection_info(load: Callable[[], Awaitable[Configuration]]) -> kopf.ConnectionInfo:
-    """Return the connection of the official asynchronous client in kopf's terms.
+    """Convert the connection of the official asynchronous client to kopf's type.
 
-    kopf's own login would use the official client's blocking half, with settings of its own.
+    kopf's own login would use the official blocking client, with separate settings.
     """
     settings = await load()
     header = await settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
@@ -112,10 +112,10 @@ async def connection_info(load: Callable[[], Awaitable[Configuration]]) -> kopf.
 
 
 def kopf_events(login: Login) -> Events:
-    """Return the events of kopf's watches.
+    """Return a function that yields the events of kopf's watches.
 
     Args:
-        login: how to reach the API server; called for each watch, since tokens expire.
+        login: returns the connection to the API server; called for each watch, since tokens expire.
     """
     settings = watch_settings()
 
@@ -141,7 +141,7 @@ def kopf_events(login: Login) -> Events:
 
 
 class Watch:
-    """One kind in one namespace (None: in all), watched until cancelled."""
+    """Watch of one kind in one namespace (None: all)."""
 
     def __init__(self, resource: Resource, namespace: str | None, lists: Lists, hear: Hear, events: Events) -> None:
         self.resource, self.namespace = resource, namespace
@@ -149,7 +149,7 @@ class Watch:
         self._problem = ""
 
     async def run(self) -> None:
-        """Watch, and start again after whatever ends it."""
+        """Watch until canceled, restarting after every end."""
         since, wait = await self._listed(), FIRST_WAIT
         while True:
             began = time.monotonic()
@@ -158,8 +158,8 @@ class Watch:
                     async for event in events:
                         since = self._take(event, since)
                         wait, self._problem = FIRST_WAIT, ""
-            except Exception as error:  # noqa: BLE001 - a watch outlives whatever ends one request
-                self._tell(error)
+            except Exception as error:  # noqa: BLE001 - no error of one request may end the watch for good
+                self._report(error)
                 if not isinstance(error, _UNAVAILABLE):
                     since = await self._listed(fresh=True)
             if time.monotonic() - began > LONG_ENOUGH:
@@ -168,7 +168,7 @@ class Watch:
             wait = min(WAIT_LIMIT, wait * 2)
 
     def _take(self, event: Any, since: int) -> int:
-        """Hand an event on; return the version from which the watch can continue."""
+        """Pass an event to the handler; return the version from which the watch can continue."""
         kind = event.get("type") if isinstance(event, dict) else None
         item = event.get("object") if isinstance(event, dict) else None
         if kind == "ERROR":
@@ -180,12 +180,12 @@ class Watch:
     async def _listed(self, *, fresh: bool = False) -> int:
         return (await self._lists.versions(self.namespace, fresh=fresh))[self.resource]
 
-    def _tell(self, error: Exception) -> None:
-        """Log a problem once."""
+    def _report(self, error: Exception) -> None:
+        """Log a problem, at debug level if it is the same as before."""
         problem = f"{type(error).__name__} {getattr(error, 'status', '')}"
         level = logging.DEBUG if problem == self._problem else logging.WARNING
         level = min(level, logging.INFO) if isinstance(error, Broken) else level
-        log.log(level, "The watch of %s ended and is started again: %s: %s", self._name, problem.strip(), error)
+        log.log(level, "Watch of %s ended, restarting: %s: %s", self._name, problem.strip(), error)
         self._problem = problem
 
     @property
@@ -194,14 +194,17 @@ class Watch:
 
 
 async def watch(lists: Lists, hear: Hear, events: Events, namespaces: Sequence[str], stop: asyncio.Event) -> None:
-    """Watch every kind in every namespace until ``stop`` is set.
+    """Watch all kinds in all given namespaces until ``stop`` is set.
 
     Args:
-        lists: gives the versions to start from.
-        namespaces: the ones to watch; none for all.
+        lists: returns the versions to start from.
+        hear: handler of the events.
+        events: yields the events of one watch.
+        namespaces: namespaces to watch; empty for all.
+        stop: ends the watches.
 
     Raises:
-        EndedEarly: a watch has ended, and was not started again.
+        EndedEarly: a watch has ended and was not restarted.
     """
     places: tuple[str | None, ...] = tuple(namespaces) or (None,)
     works = {

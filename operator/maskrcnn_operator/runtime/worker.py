@@ -1,4 +1,4 @@
-"""Workers: they take keys from the queue and reconcile, as long as this replica holds the Lease."""
+"""Workers that take keys from the queue and reconcile while this replica holds the Lease."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from maskrcnn_operator.runtime.queue import WorkQueue
 log = logging.getLogger(__name__)
 
 UNHEARD_SECONDS = 5.0
-"""Seconds for which an experiment in the cache may be missing on the API server before a list is requested.
+"""Seconds for which the API server may not find an experiment in the cache before a list is requested.
 
-A watch that was cut continues within them, and usually delivers the deletion.
+An interrupted watch resumes within this time, and usually delivers the deletion.
 """
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
 
 
 class NotLeading(Exception):
-    """This replica may not write any more."""
+    """Error: this replica may no longer write."""
 
 
 class Workers:
-    """So many reconciliations at a time.
+    """Concurrent workers.
 
     Args:
-        on_missing: called when an experiment in the cache has been missing on the API server for
-            :data:`UNHEARD_SECONDS`: a watch has lost its deletion.
-        on_end: called with a worker's task that has ended before :meth:`stop`; its keys would be left undone.
+        number: number of workers.
+        on_missing: called if the API server has not found an experiment in the cache for :data:`UNHEARD_SECONDS`, which
+            means that a watch has missed its deletion.
+        on_end: called with the task of a worker that ended before :meth:`stop`; its keys would not be reconciled.
     """
 
     def __init__(
@@ -50,15 +51,15 @@ class Workers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[None]] = set()
         self._missing: dict[Key, float] = {}
-        """Experiments that the API server did not find, by the time of the first such answer."""
+        """Experiments that the API server did not find, with the time of the first such response."""
 
     @property
     def running(self) -> bool:
-        """Whether they take keys."""
+        """True while the workers take keys."""
         return bool(self._tasks)
 
     def start(self) -> None:
-        """Begins to take keys."""
+        """Start the workers."""
         if not self._tasks:
             self._missing.clear()
             self._tasks = {asyncio.create_task(self._work(), name=f"worker {i}") for i in range(self._number)}
@@ -66,7 +67,7 @@ class Workers:
                 task.add_done_callback(self._done)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Takes no more keys; what is being worked on may go on for ``grace`` seconds."""
+        """Stop taking keys; reconciliations in progress have ``grace`` seconds to finish."""
         tasks, self._tasks = self._tasks, set()
         for task in tasks - self._busy:
             task.cancel()
@@ -101,34 +102,34 @@ class Workers:
             if wait is not None:
                 self._queue.add_later(key, wait)
         except NotLeading:
-            # a renewal that is late may still keep the Lease, and nothing else would add the key again; with the Lease
+            # a late renewal may still keep the Lease, and then nothing else would queue the key again; if the Lease is
             # lost, the queue is cleared
             result = "not_leading"
             self._queue.retry(key)
         except Conflict as error:
             result = "conflict"
-            log.debug("Looked at an old state, and looks again: %s", error)
-            self._queue.retry(key)
+            wait = self._queue.retry(key)
+            log.debug("Stale cache, retrying in %.1f s: %s", wait, error)
         except NotFound as error:
             result = "not_found"
             self._not_found(key, missing_since, error)
         except ApiError as error:
             result = "api_error"
             wait = self._queue.retry(key, error.retry_after or 0.0)
-            log.warning("The API server: %s", error, extra={"wait": round(wait, 1)})
+            log.warning("API request failed, retrying in %.1f s: %s", wait, error, extra={"wait": round(wait, 1)})
         except Exception:
             result = "error"
             wait = self._queue.retry(key, 1.0)
-            log.exception("Reconciling failed", extra={"wait": round(wait, 1)})
+            log.exception("Reconciling failed, retrying in %.1f s", wait, extra={"wait": round(wait, 1)})
         finally:
             metrics.observe_reconcile(time.monotonic() - started, result)
             EXPERIMENT.reset(token)
 
     def _not_found(self, key: Key, since: float | None, error: NotFound) -> None:
-        """Retry after the watch should have delivered the deletion; request a list if it has not done so."""
+        """Retry when a watch should have delivered the deletion; request a list if none has."""
         now = time.monotonic()
         self._missing[key] = now if since is None else since
         if now - self._missing[key] >= UNHEARD_SECONDS:
-            log.info("Requesting a list, since no watch has delivered a deletion: %s", error)
+            log.info("Object not found, requesting a list; it may have been deleted without a watch event: %s", error)
             self._on_missing()
         self._queue.retry(key, UNHEARD_SECONDS)

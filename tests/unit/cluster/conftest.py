@@ -1,4 +1,4 @@
-"""An API server in memory: as much of its rules as the operator leans on."""
+"""API server in memory, with the rules that the operator relies on."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from maskrcnn_operator.cluster.resources import EXPERIMENTS, OBJECT_EVENTS, Reso
 
 Object = dict[str, Any]
 MOST_BYTES = 1 << 20
-"""Of the conditions; etcd's bound is for the whole object."""
+"""Limit for the conditions; etcd's limit is for the whole object."""
 
 
 class FakeServer:
-    """Stands in for :class:`maskrcnn_operator.cluster.client.Client`; every write has a version, and is noted."""
+    """Stand-in for :class:`maskrcnn_operator.cluster.client.Client` that records writes and gives each a version."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.fail: dict[tuple[str, str], list[ApiError]] = {}
-        """By verb and plural, errors that the next calls raise."""
+        """Errors that the next calls raise, by verb and plural."""
         self.events: dict[str, list[object]] = {}
-        """By the uid that they are about."""
+        """Events, by the uid of the object that they are about."""
         self.broken: dict[str | None, Exception] = {}
-        """By namespace, the error of every list of it."""
+        """Error of every list, by namespace."""
         self.reads: list[tuple[str, str, str | None]] = []
-        """Verb, plural and namespace or name of each list, list of metadata and find."""
+        """Verb, plural, and namespace or name of each list, list of metadata, and find."""
         self.before: dict[tuple[str, str], Callable[[], object]] = {}
-        """By verb and plural, what is done once right before such a call."""
+        """Function that is called once right before a call, by the call's verb and plural."""
         self._owners: dict[tuple[str, str], dict[str, set[str]]] = {}
         self._version = itertools.count(100)
         self._uid = itertools.count(1)
@@ -152,7 +152,7 @@ class FakeServer:
     async def apply_status(
         self, namespace: str, name: str, status: Mapping[str, Any], resource_version: str | int
     ) -> Object:
-        """An item that the apply no longer lists goes, stays or spoils the write by who owns it."""
+        """Apply a status; its owners decide whether a condition left out is removed, stays, or is an error."""
         self._maybe_fail("patch", EXPERIMENTS)
         found = self._found(EXPERIMENTS, namespace, name)
         self._check_version(found, resource_version)
@@ -181,7 +181,7 @@ class FakeServer:
         *,
         metadata_only: bool = False,
     ) -> Object:
-        """What it changes belongs to it, too; what it leaves out goes, whoever owned it."""
+        """Replace the conditions: their writer becomes an owner of changed ones, and the others are removed."""
         self._maybe_fail("merge", EXPERIMENTS)
         found = self._found(EXPERIMENTS, namespace, name)
         self._check_version(found, resource_version)
@@ -199,7 +199,7 @@ class FakeServer:
         return self.add(EXPERIMENTS, namespace, found)
 
     def belongs_to_another(self, namespace: str, name: str, kind: str) -> None:
-        """Make a condition another writer's."""
+        """Make another writer the owner of a condition."""
         self._owners.setdefault((namespace, name), {})[kind] = {"patch"}
 
     def _check_size(self, conditions: Sequence[Mapping[str, Any]]) -> None:

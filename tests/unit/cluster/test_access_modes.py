@@ -1,4 +1,4 @@
-"""Claims are read seldom, missing ones too, and once however many experiments ask."""
+"""Claims are read seldom, missing ones too, and once for any number of experiments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskrcnn_operator.cluster.resources import CLAIMS, Resource
 
 
 class Server(FakeServer):
-    """Counts its reads; ``gate`` holds their answers back."""
+    """Client that counts its reads; ``gate`` holds responses back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ async def test_a_claim_that_is_created_is_noticed_after_half_a_minute(
     assert await known.shared("ns", "data") is True
 
 
-async def test_a_claim_that_may_not_be_read_is_asked_for_once_in_half_a_minute(
+async def test_claim_that_may_not_be_read_is_requested_once_in_half_a_minute(
     server: Server, time: FakeTime, known: AccessModes
 ) -> None:
     server.add_claim("ReadWriteMany")
@@ -98,7 +98,7 @@ async def test_a_claim_that_may_not_be_read_is_asked_for_once_in_half_a_minute(
     assert await known.shared("ns", "data") is True
 
 
-async def test_an_answer_that_says_nothing_of_the_claim_is_not_kept(server: Server, known: AccessModes) -> None:
+async def test_failed_read_is_not_cached(server: Server, known: AccessModes) -> None:
     server.add_claim("ReadWriteMany")
     server.fail["get", "persistentvolumeclaims"] = [ApiError(500, "InternalError", "no")]
     with pytest.raises(ApiError):
@@ -107,7 +107,7 @@ async def test_an_answer_that_says_nothing_of_the_claim_is_not_kept(server: Serv
 
 
 @pytest.mark.parametrize("there", [True, False])
-async def test_those_who_ask_at_the_same_time_share_one_read(server: Server, known: AccessModes, there: bool) -> None:
+async def test_concurrent_callers_share_one_read(server: Server, known: AccessModes, there: bool) -> None:
     if there:
         server.add_claim("ReadWriteMany")
     server.gate.clear()

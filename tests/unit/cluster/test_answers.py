@@ -1,4 +1,4 @@
-"""Answers of 200 that aren't what was asked for: a page of a load balancer, a list without items, JSON too deep."""
+"""Successful responses with unexpected bodies: a page of a load balancer, a list without items, deeply nested JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def body(value: object) -> bytes:
 
 @pytest.mark.parametrize("text", NOT_JSON + NO_OBJECT, ids=lambda text: text[:20].decode("latin-1"))
 @pytest.mark.parametrize("verb", ["get", "list", "create", "update", "patch", "delete"])
-def test_a_body_that_is_no_answer_is_an_error(verb: str, text: bytes) -> None:
+def test_body_that_is_not_an_object_is_an_error(verb: str, text: bytes) -> None:
     with pytest.raises(ApiError) as raised:
         decoded(200, text, verb, JOBS)
     assert (raised.value.status, raised.value.reason) == (200, UNDECODABLE)
@@ -82,21 +82,21 @@ def test_the_message_quotes_a_little_of_the_answer_on_one_line() -> None:
 @pytest.mark.parametrize(
     "asked", ["soon", {}, [], -1, 10**400, "9" * 400, float("inf")], ids=lambda asked: str(asked)[:8]
 )
-def test_an_absurd_wait_is_bounded(asked: object) -> None:
+def test_very_long_retry_after_is_bounded(asked: object) -> None:
     error = _error_of(429, body({"reason": "TooManyRequests", "details": {"retryAfterSeconds": asked}}), None)
     assert error.status == 429
     assert error.retry_after is None or error.retry_after <= 300
 
 
-def test_a_refusal_that_is_nested_too_deep_is_an_error_all_the_same() -> None:
+def test_deeply_nested_error_response_is_an_error() -> None:
     assert _error_of(500, b"[" * 100_000, None).status == 500
 
 
 class OneLease(Client):
-    """A client behind a load balancer, whose API server holds one Lease.
+    """Client behind a load balancer, with an API server that has one Lease.
 
     Attributes:
-        instead: answers to the next writes, in place of the API server's.
+        instead: responses to the next writes, in place of the API server's.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ async def wait(until: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("text", [HTML, b"[]", b"[" * 100_000], ids=["page", "array", "deep"])
-async def test_a_leader_survives_an_answer_that_is_none(text: bytes) -> None:
+async def test_leader_survives_an_undecodable_response(text: bytes) -> None:
     client = OneLease()
     election = LeaderElection(client, "ns", "lease", "one", times=LeaseTimes(15.0, 10.0, 0.01))
     running = asyncio.create_task(election.run())

@@ -1,4 +1,4 @@
-"""Answers of the API server: which of them may pass, and which refuse an object for what it is."""
+"""Classification of error responses: which are temporary, and which reject an object for its content."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_expired_token_denies_the_account() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 400, 404, 409, 422, 429, 500, 503])
-def test_texts_of_other_answers_deny_nothing(status: int) -> None:
+def test_other_messages_are_not_denials(status: int) -> None:
     error = api_error(status, "", DENIED[0])
     assert not is_denied_to_this_account(error)
     assert not is_refused_by_a_policy(error)
@@ -79,7 +79,7 @@ def test_texts_of_other_answers_deny_nothing(status: int) -> None:
         (0, "", False),
     ],
 )
-def test_content_is_refused_by_its_own_statuses(status: int, message: str, refused: bool) -> None:
+def test_statuses_that_refuse_the_content(status: int, message: str, refused: bool) -> None:
     assert is_refused_for_its_content(api_error(status, "", message)) is refused
 
 
@@ -87,7 +87,7 @@ def test_content_is_refused_by_its_own_statuses(status: int, message: str, refus
     ("status", "reason", "taken"),
     [(409, "AlreadyExists", True), (409, "Conflict", False), (404, "AlreadyExists", False)],
 )
-def test_name_is_taken_where_the_reason_says_so(status: int, reason: str, taken: bool) -> None:
+def test_name_is_taken_by_its_reason_only(status: int, reason: str, taken: bool) -> None:
     assert says_that_the_name_is_taken(api_error(status, reason, "")) is taken
 
 

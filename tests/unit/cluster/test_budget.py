@@ -1,4 +1,4 @@
-"""Calls of the API server: so many a second, reconciling before all else, each of the others within its share."""
+"""Rate limit of API calls: a total rate, priority of reconciliation, and a share for each other purpose."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RECONCILE, LIST, REVIEW = CallPurpose.RECONCILE, CallPurpose.LIST, CallPurpose.R
 PROGRESS, EVENT, DIAGNOSIS, URGENT = CallPurpose.PROGRESS, CallPurpose.EVENT, CallPurpose.DIAGNOSIS, CallPurpose.URGENT
 QPS, BURST = 40.0, 20
 SLOT = 1 / QPS + 1e-7
-"""A little late, since sums of floating-point seconds are not exact."""
+"""Slightly late, since sums of floating-point seconds are not exact."""
 
 
 class Calls:
-    """Callers of one budget, and the order in which they were let through."""
+    """Callers of one budget, and the order in which they were admitted."""
 
     def __init__(self, time: FakeTime, qps: float = QPS, burst: int = BURST) -> None:
         self.time = time
@@ -72,7 +72,7 @@ def calls(time: FakeTime) -> Iterator[Calls]:
         task.cancel()
 
 
-async def test_a_burst_goes_at_once_and_the_rest_evenly(calls: Calls, time: FakeTime) -> None:
+async def test_burst_is_made_at_once_and_the_rest_evenly(calls: Calls, time: FakeTime) -> None:
     calls.ask(RECONCILE, 60)
     await time.settle()
     assert len(calls.made) == BURST
@@ -114,7 +114,7 @@ async def test_reconciling_takes_as_long_with_a_flood_of_reviews_as_without(time
     reviewed = len(calls.made)
     assert reviewed == 4
     calls.ask(RECONCILE, 100)
-    # alone, 100 calls take 80 slots after the burst of 20
+    # without reviews, 100 calls take 80 slots after the burst of 20
     await calls.pass_slots(80 + reviewed)
     assert Counter(calls.made) == {REVIEW: reviewed, RECONCILE: 100}
     for task in calls.tasks:
@@ -122,7 +122,7 @@ async def test_reconciling_takes_as_long_with_a_flood_of_reviews_as_without(time
 
 
 @pytest.mark.parametrize(("purpose", "share"), [(REVIEW, 0.2), (PROGRESS, 0.2), (EVENT, 0.2), (DIAGNOSIS, 0.1)])
-async def test_each_of_the_others_stays_within_its_share_though_nothing_else_calls(
+async def test_each_other_purpose_stays_within_its_share_without_other_calls(
     calls: Calls, time: FakeTime, purpose: CallPurpose, share: float
 ) -> None:
     calls.ask(purpose, 500)
@@ -148,7 +148,7 @@ async def test_a_call_that_waits_for_its_share_does_not_hold_up_another_purpose(
     assert calls.made[4:] == [EVENT]
 
 
-async def test_others_that_may_be_made_go_in_the_order_in_which_they_came(calls: Calls) -> None:
+async def test_other_purposes_are_admitted_in_order(calls: Calls) -> None:
     await calls.use_up()
     order = [REVIEW, EVENT, PROGRESS, EVENT, REVIEW, PROGRESS]
     for purpose in order:
@@ -210,7 +210,7 @@ async def test_a_call_that_is_canceled_takes_nothing_from_the_others(calls: Call
     assert len(calls.made) == 2
 
 
-async def test_no_task_is_left_when_nobody_waits(calls: Calls, time: FakeTime) -> None:
+async def test_no_task_is_left_when_no_caller_waits(calls: Calls, time: FakeTime) -> None:
     await calls.use_up()
     waiting = calls.ask(REVIEW, 3)
     await time.settle()
@@ -220,7 +220,7 @@ async def test_no_task_is_left_when_nobody_waits(calls: Calls, time: FakeTime) -
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "call budget"] == []
 
 
-async def test_every_call_is_told_with_its_wait(time: FakeTime) -> None:
+async def test_every_call_is_reported_with_its_wait(time: FakeTime) -> None:
     told: list[tuple[CallPurpose, float]] = []
     budget = CallBudget(
         8.0, 1, time.clock, time.sleep, on_wait=lambda purpose, seconds: told.append((purpose, seconds))
@@ -232,7 +232,7 @@ async def test_every_call_is_told_with_its_wait(time: FakeTime) -> None:
 
 
 class Told:
-    """A limit that holds nothing back and notes who asked."""
+    """Rate limiter without a limit that records the purposes of calls."""
 
     def __init__(self) -> None:
         self.purposes: list[CallPurpose] = []
@@ -246,7 +246,7 @@ class Told:
 
 
 class Answering(Client):
-    """A client whose server answers everything."""
+    """Client whose server responds to every call."""
 
     def __init__(self, limit: Told) -> None:
         super().__init__(Mock(), limit=limit)
@@ -262,7 +262,7 @@ class Answering(Client):
         return self.status, json.dumps(answer).encode(), 3.0
 
 
-async def test_every_call_of_the_client_says_its_purpose(experiment_object: dict[str, Any]) -> None:
+async def test_every_call_of_the_client_has_its_purpose(experiment_object: dict[str, Any]) -> None:
     limit = Told()
     client = Answering(limit)
 
@@ -297,7 +297,7 @@ async def test_every_call_of_the_client_says_its_purpose(experiment_object: dict
     assert set(await purposes_of(election._take_or_renew(), election._create({}))) == {URGENT}
 
 
-async def test_the_server_is_obeyed_when_it_asks_to_wait(time: FakeTime) -> None:
+async def test_retry_after_of_the_server_is_followed(time: FakeTime) -> None:
     limit = Told()
     client = Answering(limit)
     client.status = 429

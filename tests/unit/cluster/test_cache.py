@@ -1,4 +1,4 @@
-"""What is known of the cluster when it is told in no order, twice, or not at all."""
+"""Cache with objects that arrive out of order, twice, or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pod(uid: str, version: int, job_uid: str, phase: str) -> dict[str, Any]:
     return {**found, "metadata": {**found["metadata"], "ownerReferences": [owner]}, "status": {"phase": phase}}
 
 
-def test_the_newest_version_stays_whoever_tells_it_last(experiment_object: dict[str, Any]) -> None:
+def test_newest_version_stays_in_any_order_of_arrival(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     newer = at(experiment_object, 20)
     newer["status"] = {"restarts": 2}
@@ -46,7 +46,7 @@ def test_the_newest_version_stays_whoever_tells_it_last(experiment_object: dict[
     assert (found.metadata.resource_version, found.status.restarts) == ("20", 2)
 
 
-def test_the_spec_is_read_once_a_generation(experiment_object: dict[str, Any]) -> None:
+def test_spec_is_read_once_per_generation(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     cache.put(EXPERIMENTS, at(experiment_object, 1))
     first = cache.experiment("ns", "nuclei")
@@ -65,7 +65,7 @@ def test_the_spec_is_read_once_a_generation(experiment_object: dict[str, Any]) -
     assert third.spec.suspend is True
 
 
-def test_what_is_wanted_is_worked_out_once_a_generation(experiment_object: dict[str, Any]) -> None:
+def test_desired_state_is_resolved_once_per_generation(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     cache.put(EXPERIMENTS, at(experiment_object, 1))
     first = cache.experiment("ns", "nuclei")
@@ -78,7 +78,7 @@ def test_what_is_wanted_is_worked_out_once_a_generation(experiment_object: dict[
     assert cache.desired(second) is not desired
 
 
-def test_what_was_deleted_does_not_come_back() -> None:
+def test_deleted_object_does_not_come_back() -> None:
     cache = Cache()
     cache.put(JOBS, job("j1", 5))
     assert cache.drop(JOBS, "j1") == KEY
@@ -87,7 +87,7 @@ def test_what_was_deleted_does_not_come_back() -> None:
     assert cache.drop(JOBS, "j1") is None
 
 
-def test_of_what_was_deleted_the_oldest_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_deletion_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TOMBSTONES", 2)
     cache = Cache()
     for uid in ("1", "2", "3"):
@@ -97,7 +97,7 @@ def test_of_what_was_deleted_the_oldest_is_forgotten_first(monkeypatch: pytest.M
     assert cache.put(JOBS, job("2", 5)) is None
 
 
-def test_deletion_that_is_told_late_brings_nothing_back() -> None:
+def test_late_deletion_event_brings_nothing_back() -> None:
     cache = Cache()
     cache.put(JOBS, job("j1", 5))
     cache.drop(JOBS, "j1")
@@ -106,7 +106,7 @@ def test_deletion_that_is_told_late_brings_nothing_back() -> None:
     assert cache.job("j1") is None
 
 
-def test_a_change_that_decides_nothing_is_no_news() -> None:
+def test_irrelevant_change_is_not_reported() -> None:
     cache = Cache()
     assert cache.put(JOBS, job("j1", 5, active=0)) == KEY
     assert cache.put(JOBS, job("j1", 6, active=1, ready=0)) is None
@@ -116,7 +116,7 @@ def test_a_change_that_decides_nothing_is_no_news() -> None:
     assert kept.resource_version == "7"
 
 
-def test_a_list_takes_away_what_it_lacks_but_nothing_newer() -> None:
+def test_list_drops_missing_objects_but_no_newer_ones() -> None:
     cache = Cache()
     cache.put(JOBS, job("old", 5))
     cache.put(JOBS, job("made-meanwhile", 12))
@@ -142,7 +142,7 @@ def test_a_pod_that_had_ended_stays_as_long_as_its_job() -> None:
     assert cache.drop(PODS, "p0") == KEY
     assert cache.drop(PODS, "p1") == KEY
     assert [found.uid for found in cache.pods_of("ns", "nuclei")] == ["p0"]
-    # told again by a list that lacks it: no news
+    # a list without it reports the same again: no change
     assert cache.retain(PODS, None, set(), 50) == set()
     cache.drop(JOBS, "j1")
     assert cache.pods_of("ns", "nuclei") == []
@@ -164,7 +164,7 @@ def test_pod_that_had_ended_goes_where_its_job_is_unknown() -> None:
     assert cache.keys() == set()
 
 
-def test_an_experiment_that_cannot_be_read_says_why(experiment_object: dict[str, Any]) -> None:
+def test_unreadable_experiment_has_its_problems(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     experiment_object["spec"]["experiment"]["learningRateSteps"] = [60, 80]
     assert cache.put(EXPERIMENTS, at(experiment_object, 1)) == KEY
@@ -175,7 +175,7 @@ def test_an_experiment_that_cannot_be_read_says_why(experiment_object: dict[str,
     assert cache.experiments() == []
 
 
-def test_of_two_with_one_name_the_newer_is_the_experiment(experiment_object: dict[str, Any]) -> None:
+def test_newer_of_two_experiments_with_one_name_counts(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     cache.put(EXPERIMENTS, at(experiment_object, 5))
     cache.put(EXPERIMENTS, at(experiment_object, 8, uid="exp-2"))
@@ -186,7 +186,7 @@ def test_of_two_with_one_name_the_newer_is_the_experiment(experiment_object: dic
     assert cache.experiment("ns", "nuclei") is not None
 
 
-def test_what_carries_no_label_is_nobodys() -> None:
+def test_object_without_the_label_belongs_to_no_experiment() -> None:
     stray = job("j1", 5)
     del stray["metadata"]["labels"]
     assert Cache().put(JOBS, stray) is None
@@ -205,7 +205,7 @@ def test_time_of_the_last_list_counts_from_the_first_complete_one() -> None:
     assert cache.last_listed >= first
 
 
-def test_cache_lacks_what_is_newer_and_nothing_that_is_gone() -> None:
+def test_cache_lacks_newer_versions_and_no_deleted_objects() -> None:
     cache = Cache()
     assert cache.lacks(JOBS, "j1", 5)
     cache.put(JOBS, job("j1", 5))
@@ -215,7 +215,7 @@ def test_cache_lacks_what_is_newer_and_nothing_that_is_gone() -> None:
 
 
 class LeftOut(list[tuple[str, str, str, str]]):
-    """What a cache left out: kind, namespace, name and the error's type."""
+    """Callback that records skipped objects: kind, namespace, name, and type of the error."""
 
     def __call__(self, resource: Resource, namespace: str, name: str, error: Exception) -> None:
         self.append((resource.plural, namespace, name, type(error).__name__))
@@ -270,7 +270,7 @@ def test_an_experiment_whose_metadata_cannot_be_read_is_left_out(experiment_obje
     assert cache.keys() == set()
 
 
-def test_what_is_known_of_an_object_stays_while_it_cannot_be_read() -> None:
+def test_known_state_of_an_object_stays_while_it_cannot_be_read() -> None:
     cache = Cache()
     cache.put(JOBS, job("j1", 5))
     assert cache.put(JOBS, with_metadata(resourceVersion="6", labels=7)) is None
@@ -278,7 +278,7 @@ def test_what_is_known_of_an_object_stays_while_it_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize("levels", [101, 480, 900, 9_000])
-def test_an_experiment_that_is_nested_deeply_says_where(experiment_object: dict[str, Any], levels: int) -> None:
+def test_deeply_nested_experiment_has_the_field_in_its_problem(experiment_object: dict[str, Any], levels: int) -> None:
     left_out = LeftOut()
     cache = Cache(left_out)
     item = at(experiment_object, 1)
@@ -374,14 +374,14 @@ def test_an_object_whose_label_changes_leaves_its_experiment() -> None:
     assert (cache.pods_of(*KEY), cache.keys()) == ([], set())
 
 
-def test_answer_to_a_write_of_progress_is_news_only_where_it_shows_an_edit(experiment_object: dict[str, Any]) -> None:
+def test_response_to_a_progress_write_is_reported_only_for_an_edit(experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     cache.put(EXPERIMENTS, at(experiment_object, 1))
     progress = {"step": "train", "fraction": "0.5"}
     assert cache.put_progress({**at(experiment_object, 2), "status": {"progress": progress}}) is None
     edited = at(experiment_object, 3, generation=2)
     assert cache.put_progress(edited) == KEY
-    # the watch tells of the edit when it is known already
+    # the watch delivers the edit when it is known already
     assert cache.put(EXPERIMENTS, edited) is None
     deleted = at(experiment_object, 4, generation=2, deletionTimestamp="2026-11-22T12:00:00Z")
     assert cache.put_progress(deleted) == KEY
@@ -395,19 +395,19 @@ def test_an_object_whose_label_went_and_came_back_is_known_again() -> None:
     assert cache.put(PODS, pod("p0", 10, "j1", "Running")) is None
     assert cache.lacks(PODS, "p0", 11)
     assert cache.put(PODS, pod("p0", 11, "j1", "Running")) == KEY
-    # told late, of a state before that
+    # a late event about an earlier state
     assert cache.drop(PODS, "p0", 10) is None
     assert cache.pod("p0") is not None
 
 
-def test_a_list_does_not_say_that_what_it_lacks_is_gone_for_good() -> None:
+def test_object_missing_in_a_list_may_come_back() -> None:
     cache = Cache()
     cache.put(PODS, pod("p0", 6, "j1", "Running"))
     assert cache.retain(PODS, None, set(), 10) == {KEY}
     assert cache.put(PODS, pod("p0", 11, "j1", "Running")) == KEY
 
 
-def test_pods_that_are_gone_and_kept_are_bounded_in_each_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_deleted_pods_are_bounded_in_each_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maskrcnn_operator.cluster.cache._KEPT_PODS", 3)
     cache = Cache()
     cache.put(JOBS, job("j1", 1))

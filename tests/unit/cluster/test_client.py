@@ -1,4 +1,4 @@
-"""The client's calls on the wire, against a server that records them and answers as it is told."""
+"""HTTP requests of the client, against a server that records them and sends given responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ANY_OBJECT = {"metadata": {"name": "x", "uid": "u", "resourceVersion": "1"}}
 
 @dataclass
 class Call:
-    """A request as it arrived."""
+    """Request that a server received."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Call:
 
 @dataclass
 class Wire:
-    """An API server's place: ``answers`` are given in turn, then empty objects."""
+    """Server that sends ``answers`` in turn, then empty objects."""
 
     calls: list[Call] = field(default_factory=list)
     answers: list[web.Response] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Wire:
 
     @property
     def body(self) -> Any:
-        """The body of the one call."""
+        """The body of the only call."""
         [call] = self.calls
         return call.body
 
@@ -85,7 +85,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def elsewhere() -> AsyncIterator[Wire]:
-    """Another host."""
+    """URL of another host."""
     found = Wire()
     server = await serving(found)
     yield found
@@ -93,7 +93,7 @@ async def elsewhere() -> AsyncIterator[Wire]:
 
 
 class Limit:
-    """Notes the purpose of each call, and for how long it was told to hold calls back."""
+    """Rate limiter that records the purpose of each call and the requested waits."""
 
     def __init__(self) -> None:
         self.purposes: list[CallPurpose] = []
@@ -172,7 +172,7 @@ async def test_every_call_waits_for_the_limit_by_its_purpose(client: Client, lim
     ]
 
 
-async def test_what_is_deleted_goes_after_what_it_owns(client: Client, wire: Wire) -> None:
+async def test_deletion_removes_owned_objects_first(client: Client, wire: Wire) -> None:
     """Pods that outlive their Job would run next to those of the next attempt."""
     await client.delete(JOBS, "ns", "job", uid="u")
     assert wire.body["propagationPolicy"] == "Foreground"
@@ -208,7 +208,7 @@ async def test_too_many_requests_hold_later_calls_back(  # noqa: PLR0917
     assert limit.held_back == [seconds]
 
 
-async def test_other_answers_hold_nothing_back(client: Client, wire: Wire, limit: Limit) -> None:
+async def test_other_errors_hold_no_calls_back(client: Client, wire: Wire, limit: Limit) -> None:
     wire.answers = [web.json_response({}, status=503, headers={"Retry-After": "3"})]
     with pytest.raises(ApiError) as caught:
         await client.get(JOBS, "ns", "job")
@@ -239,7 +239,7 @@ async def test_credentials_of_a_netrc_file_are_not_sent(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     client = Client(connect(Configuration(host=wire.url)))
     await client.get(JOBS, "ns", "job")
@@ -262,5 +262,5 @@ async def test_events_are_selected_by_the_uid_that_they_are_about(client: Client
 
 async def test_events_of_a_flood_are_not_read(client: Client, wire: Wire) -> None:
     wire.answers = [web.json_response({"metadata": {}, "items": [{"message": "x" * MOST_EVENT_BYTES}]})]
-    with pytest.raises(ApiError, match="more than"):
+    with pytest.raises(ApiError, match="larger than"):
         await client.events_about("ns", "job-uid")

@@ -1,4 +1,4 @@
-"""Lists of the client over HTTP: what is asked for, what is bounded, and what cannot be decoded."""
+"""Lists of the client over HTTP: requests, limits, and undecodable objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 
 
 class Server:
-    """Objects as JSON texts by name, served as an API server does."""
+    """Server of objects given as JSON texts by name, with the lists of an API server."""
 
     def __init__(self, **objects: str) -> None:
         self.objects = objects

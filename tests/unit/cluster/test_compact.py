@@ -30,7 +30,7 @@ def test_models_of_the_same_fields_share_the_set_of_given_fields() -> None:
     assert sets_of(compact(one)) == sets_of(compact(other))
 
 
-def test_a_compact_model_says_and_writes_what_it_did() -> None:
+def test_compact_model_is_equal_and_serializes_the_same() -> None:
     plain, compacted = read("one"), compact(read("one"))
 
     assert compacted == plain
@@ -38,7 +38,7 @@ def test_a_compact_model_says_and_writes_what_it_did() -> None:
     assert compacted.spec.model_dump(exclude_unset=True) == plain.spec.model_dump(exclude_unset=True)
 
 
-def test_models_of_which_nothing_was_given_are_one() -> None:
+def test_models_with_only_defaults_are_one_object() -> None:
     one, other = compact(read("one")), compact(read("other"))
 
     assert one.spec.experiment.maskrcnn_config is other.spec.experiment.maskrcnn_config

@@ -1,4 +1,4 @@
-"""Events: posted after the fact, repeats counted, floods cut."""
+"""Events: posted after the status, repeats counted, floods limited."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def posted(server: FakeServer) -> list[dict[str, Any]]:
     return [item for (plural, _, _), item in server.objects.items() if plural == EVENTS.plural]
 
 
-async def test_an_event_names_what_it_is_about(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_event_names_its_experiment(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     recorder.tell(experiment(experiment_object), (STARTED,))
     assert posted(server) == []
@@ -48,7 +48,7 @@ async def test_repeats_are_counted_on_one_object(server: FakeServer, experiment_
     assert "series" not in second
 
 
-async def test_a_series_whose_object_has_expired_begins_anew(
+async def test_series_whose_object_has_expired_starts_again(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ async def test_a_flood_is_cut(server: FakeServer, experiment_object: dict[str, A
     assert len(posted(server)) == BURST
 
 
-async def test_what_cannot_be_posted_is_dropped(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_event_that_cannot_be_posted_is_dropped(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     recorder = EventRecorder(server, "pod-1")  # type: ignore[arg-type]
     server.fail["create", "events"] = [ApiError(403, "Forbidden", "no")]
     recorder.tell(experiment(experiment_object), (STARTED, Event("Warning", "Failed", "x" * 5000)))

@@ -1,4 +1,4 @@
-"""Identity of objects, whatever their metadata holds."""
+"""Identity of objects with any metadata."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_job_without_the_label_belongs_to_no_experiment() -> None:
 
 
 @pytest.mark.parametrize("label", ["x" * 254, "a\nb", 3])
-def test_label_that_kubernetes_does_not_take_is_refused(label: Any) -> None:
-    with pytest.raises(ValueError, match=f"{EXPERIMENT_LABEL} isn't a text of 1 to 253 characters"):
+def test_label_that_is_invalid_in_kubernetes_is_refused(label: Any) -> None:
+    with pytest.raises(ValueError, match=f"{EXPERIMENT_LABEL} isn't a string of 1 to 253 printable characters"):
         experiment_key(JOBS, {**METADATA, "labels": {EXPERIMENT_LABEL: label}})
 
 

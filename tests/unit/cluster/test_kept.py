@@ -1,4 +1,4 @@
-"""Values kept by key while there is room."""
+"""Bounded cache of values by key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from maskrcnn_operator.cluster.kept import Kept
 
 
 def test_scans_of_twice_the_room_still_hit() -> None:
-    """With the least recently used one evicted, not one of them would."""
+    """With eviction of the least recently used key, there would be no hits."""
     kept: Kept[int, int] = Kept(4_000)
     hits = 0
     for turn in range(6):
@@ -20,7 +20,7 @@ def test_scans_of_twice_the_room_still_hit() -> None:
     assert len(kept) == 4_000
 
 
-def test_new_keys_are_let_in_in_time() -> None:
+def test_new_keys_are_admitted_eventually() -> None:
     kept: Kept[int, int] = Kept(100)
     for key in range(100):
         kept.put(key, key)

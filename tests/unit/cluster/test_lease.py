@@ -1,4 +1,4 @@
-"""Who holds the Lease, and how it changes hands."""
+"""Leader election: the holder of the Lease, and its change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_the_first_takes_it_and_the_second_waits(server: FakeServer) -> None:
+async def test_first_replica_takes_the_lease_and_second_waits(server: FakeServer) -> None:
     first, second = election(server, "one"), election(server, "two")
     changes: list[bool] = []
     first.on_change = changes.append
@@ -56,7 +56,7 @@ async def test_the_first_takes_it_and_the_second_waits(server: FakeServer) -> No
 
 
 async def test_lease_is_taken_and_kept_on_an_api_server_that_is_slow(server: FakeServer) -> None:
-    """Two calls take longer than one may."""
+    """Two calls together take longer than the limit of one."""
     get, replace = server.get, server.replace
 
     async def slow_get(*arguments: Any, **options: Any) -> Any:
@@ -93,7 +93,7 @@ async def test_a_released_lease_is_taken_at_once(server: FakeServer) -> None:
     await ended(two)
 
 
-async def test_a_holder_that_died_loses_it_by_time(server: FakeServer) -> None:
+async def test_dead_holder_loses_the_lease_after_its_duration(server: FakeServer) -> None:
     first, second = election(server, "one"), election(server, "two")
     one = asyncio.create_task(first.run())
     await wait(lambda: first.held)
@@ -105,7 +105,7 @@ async def test_a_holder_that_died_loses_it_by_time(server: FakeServer) -> None:
     await ended(two)
 
 
-async def test_a_holder_that_cannot_renew_is_none_and_becomes_one_again(server: FakeServer) -> None:
+async def test_holder_that_cannot_renew_loses_the_lease_and_regains_it(server: FakeServer) -> None:
     first = election(server, "one")
     changes: list[bool] = []
     first.on_change = changes.append
@@ -198,7 +198,7 @@ async def test_replica_that_does_not_hold_the_lease_releases_nothing(server: Fak
 async def test_lease_is_held_from_before_the_call_that_took_it(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    """Another replica counts from the moment at which the API server has written it, which may be the call's first."""
+    """Another replica counts from the moment of the write on the API server, which may be the start of the call."""
     now = 0.0
     monkeypatch.setattr("maskrcnn_operator.cluster.lease.time", SimpleNamespace(monotonic=lambda: now))
     call = getattr(server, verb)
@@ -219,7 +219,7 @@ async def test_lease_is_held_from_before_the_call_that_took_it(
     await ended(one)
 
 
-async def test_a_lease_changed_by_somebody_else_is_read_again(server: FakeServer) -> None:
+async def test_lease_changed_by_another_client_is_read_again(server: FakeServer) -> None:
     first = election(server, "one")
     one = asyncio.create_task(first.run())
     await wait(lambda: first.held)
@@ -231,7 +231,7 @@ async def test_a_lease_changed_by_somebody_else_is_read_again(server: FakeServer
     await ended(one)
 
 
-async def test_the_release_of_what_somebody_else_holds_changes_nothing(server: FakeServer) -> None:
+async def test_release_of_another_replicas_lease_changes_nothing(server: FakeServer) -> None:
     first = election(server, "one")
     one = asyncio.create_task(first.run())
     await wait(lambda: first.held)
@@ -271,7 +271,7 @@ async def test_a_lease_with_hostile_contents_is_taken_and_made_valid(server: Fak
 
 
 @pytest.mark.parametrize("duration", [-5, 0, "x"])
-async def test_a_holder_with_a_senseless_duration_has_ours(server: FakeServer, duration: object) -> None:
+async def test_invalid_duration_of_a_holder_is_replaced_by_ours(server: FakeServer, duration: object) -> None:
     held = {"holderIdentity": "two", "leaseDurationSeconds": duration, "renewTime": "x"}
     server.add(LEASES, "ns", {"metadata": {"name": "lease"}, "spec": held})
     first = LeaderElection(server, "ns", "lease", "one", times=LeaseTimes(60.0, 40.0, 0.005))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Full lists, and what is made of answers."""
+"""Full lists, and errors made from responses."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def job_of(name: str) -> dict[str, Any]:
 
 
 async def listed(server: FakeServer, cache: Cache, namespace: str | None = None, *, compare: bool = False) -> set[Key]:
-    """List a namespace; return the keys that have changed."""
+    """List a namespace; return the keys that changed."""
     changed: set[Key] = set()
     await list_namespace(server, cache, namespace, changed, compare=compare)  # type: ignore[arg-type]
     return changed
 
 
-async def test_list_makes_the_cache_whole(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_list_completes_the_cache(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     for number in range(5):
         server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
@@ -64,7 +64,7 @@ async def test_expired_pages_start_the_list_again(
 async def test_failed_list_of_pods_leaves_experiments_unknown(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
-    """An experiment whose pods are not known must not be reconciled: it would be taken for one that has none."""
+    """An experiment whose pods are unknown must not be reconciled, since it would seem to have none."""
     cache = Cache()
     server.add(EXPERIMENTS, "ns", experiment_object)
     server.fail["list", "pods"] = [ApiError(500, "InternalError", "no")]
@@ -85,9 +85,7 @@ async def test_failed_list_keeps_the_keys_that_it_has_changed(
     assert changed == {Key("ns", "e0"), Key("ns", "e1")}
 
 
-async def test_comparison_reads_what_differs_and_nothing_else(
-    server: FakeServer, experiment_object: dict[str, Any]
-) -> None:
+async def test_comparison_reads_only_changed_objects(server: FakeServer, experiment_object: dict[str, Any]) -> None:
     cache = Cache()
     for number in range(30):
         server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
@@ -111,7 +109,9 @@ async def test_comparison_reads_what_differs_and_nothing_else(
     assert found.metadata.generation == 2
 
 
-async def test_comparison_reads_all_where_much_differs(server: FakeServer, experiment_object: dict[str, Any]) -> None:
+async def test_comparison_reads_all_if_many_objects_changed(
+    server: FakeServer, experiment_object: dict[str, Any]
+) -> None:
     cache = Cache()
     for number in range(30):
         server.add(EXPERIMENTS, "ns", named(experiment_object, f"e{number}"))
@@ -135,7 +135,7 @@ async def test_object_deleted_during_a_comparison_is_skipped(
 async def test_undecodable_experiment_is_known_with_its_problem(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
-    """Its status would otherwise never say what is wrong."""
+    """Otherwise, its status would never report the problem."""
     unreadable: list[tuple[str, str, str]] = []
     cache = Cache(lambda resource, namespace, name, error: unreadable.append((resource.plural, namespace, name)))
     partial: dict[str, Any] = {
@@ -152,7 +152,7 @@ async def test_undecodable_experiment_is_known_with_its_problem(
     assert [problem.reason for problem in entry.problems] == ["InvalidSpec"]
     assert entry.raw is not None
     assert "annotations" not in entry.raw["metadata"]
-    # a write of its status makes a new version, which must not lead to another write
+    # a write of its status makes a new version, which must not cause another write
     server.add(EXPERIMENTS, "ns", {**partial, "metadata": {**partial["metadata"], "uid": entry.uid}})
     assert await listed(server, cache) == set()
     assert cache.experiment("ns", "fine") is not None
@@ -168,7 +168,7 @@ async def test_undecodable_pod_is_skipped_and_named(server: FakeServer) -> None:
     assert named == [("pods", "ns", "deep")]
 
 
-async def test_everything_of_a_namespace_that_is_gone_leaves(
+async def test_objects_of_a_deleted_namespace_are_dropped(
     server: FakeServer, experiment_object: dict[str, Any]
 ) -> None:
     cache = Cache()
@@ -204,13 +204,13 @@ def test_paths() -> None:
     ("status", "kind"), [(404, NotFound), (409, Conflict), (410, Gone), (429, TooManyRequests), (500, ApiError)]
 )
 def test_an_answer_is_an_error_of_its_kind(status: int, kind: type[ApiError]) -> None:
-    error = _error_of(status, b'{"reason": "Word", "message": "said", "details": {"retryAfterSeconds": 3}}', None)
+    error = _error_of(status, b'{"reason": "Word", "message": "text", "details": {"retryAfterSeconds": 3}}', None)
     assert type(error) is kind
-    assert (error.status, error.reason, error.message, error.retry_after) == (status, "Word", "said", 3)
-    assert str(error) == f"{status} Word: said"
+    assert (error.status, error.reason, error.message, error.retry_after) == (status, "Word", "text", 3)
+    assert str(error) == f"{status} Word: text"
 
 
-def test_an_answer_that_is_no_json_is_an_error_all_the_same() -> None:
+def test_error_response_that_is_not_json_is_an_error() -> None:
     error = _error_of(502, b"<html>bad gateway</html>", 7.0)
     assert (error.status, error.retry_after) == (502, 7.0)
     assert "bad gateway" in error.message

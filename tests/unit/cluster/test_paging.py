@@ -1,4 +1,4 @@
-"""Pages of a list: how many objects each asks for, and what becomes of a page that is too long or cannot be decoded."""
+"""Pages of a list: the size of each, and pages that are too large or cannot be decoded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from maskrcnn_operator.cluster.paging import (
 
 
 class Server:
-    """Objects by name, each with a size; those in ``deep`` cannot be decoded."""
+    """Server of objects by name, each with a size; those in ``deep`` cannot be decoded."""
 
     def __init__(self, sizes: dict[str, int], deep: frozenset[str] = frozenset()) -> None:
         self.sizes, self.deep = sizes, deep
@@ -71,7 +71,7 @@ async def test_pages_of_large_objects_shrink() -> None:
 
 
 async def test_large_objects_after_small_ones_are_read_in_a_shorter_page() -> None:
-    """A tenant chooses the names, and so the order: the sizes of the page before promise nothing."""
+    """A tenant chooses the names, and so the order: the next page may have other sizes than the previous one."""
     sizes = {f"a{number}": 1_000 for number in range(10)} | {f"b{number}": 1_400_000 for number in range(200)}
     server = Server(sizes)
     assert names(await server.items()) == list(sizes)
@@ -90,7 +90,7 @@ async def test_page_with_an_undecodable_object_is_read_one_at_a_time() -> None:
     items = await server.items()
     assert names(items) == list(server.sizes)
     assert names([item for item in items if item["kind"] == METADATA_ONLY]) == ["e3", "e12"]
-    # pages without such an object are not taken apart
+    # pages without such an object are not split
     assert [request.only for request in server.requests if request.only] == [("ns", f"e{n}") for n in range(20)]
 
 

@@ -1,4 +1,4 @@
-"""Token buckets: a burst, then one call an interval, for each key."""
+"""Token buckets: a burst, then one call per interval, for each key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from maskrcnn_operator.cluster.rate_limit import RateLimit, TokenBucket
 
 
 class Time:
-    """Seconds that a test moves."""
+    """Clock that a test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -49,13 +49,13 @@ def test_a_burst_then_one_an_interval(time: Time) -> None:
     assert [limit.wait("a") == 0.0 for _ in range(4)] == [True, True, True, False]
 
 
-def test_keys_do_not_share(time: Time) -> None:
+def test_keys_have_separate_buckets(time: Time) -> None:
     limit = RateLimit(10.0, 1, time.clock)
     assert limit.wait("a") == limit.wait("b") == 0.0
     assert limit.wait("a") > 0
 
 
-def test_what_is_remembered_is_bounded(time: Time) -> None:
+def test_number_of_buckets_is_bounded(time: Time) -> None:
     limit = RateLimit(10.0, 1, time.clock, max_keys=2)
     assert [limit.wait(key) for key in "abc"] == [0.0, 0.0, 0.0]
     assert limit.wait("c") > 0

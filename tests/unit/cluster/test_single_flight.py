@@ -1,4 +1,4 @@
-"""One call for all who ask for the same key at the same time."""
+"""One call for all callers with the same key at the same time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskrcnn_operator.cluster.single_flight import SingleFlight
 
 
 class Source:
-    """Counts its calls; each waits for ``gate``."""
+    """Source that counts its calls; each waits for ``gate``."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -27,7 +27,7 @@ class Source:
         return self.calls
 
 
-async def test_those_who_ask_meanwhile_share_the_answer_and_later_ones_do_not() -> None:
+async def test_concurrent_callers_share_the_result_and_later_ones_do_not() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
     source = Source()
     asked = [asyncio.create_task(flights.ask("a", source)) for _ in range(5)]

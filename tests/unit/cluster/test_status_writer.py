@@ -1,4 +1,4 @@
-"""Conditions written alone: what stays as it is, and that nothing of them outlives the next accepted status."""
+"""Writes of conditions alone: they change nothing else, and the next accepted status removes them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ DONE = [condition("Succeeded", "True", "Succeeded"), condition("Ready", "True", 
 
 
 class Stage:
-    """A writer and an experiment that runs, with a condition of somebody else."""
+    """Writer, and a running experiment with a condition of another controller."""
 
     def __init__(self, server: FakeServer, experiment: Mapping[str, Any]) -> None:
         self.server, self.cache, self.leading = server, Cache(), True
@@ -65,7 +65,7 @@ class Stage:
             server,  # type: ignore[arg-type]
             self.cache,
             fence=self._fence,
-            tell=lambda regarding, event: self.events.append((regarding, event)),
+            record_event=lambda regarding, event: self.events.append((regarding, event)),
         )
         self.cache.put(EXPERIMENTS, server.add(EXPERIMENTS, "ns", experiment))
 
@@ -84,7 +84,7 @@ class Stage:
         return found
 
     def flood(self, number: int, message: str = "") -> list[str]:
-        """Let another controller write conditions; return their types, the first first."""
+        """Let another controller write conditions; return their types, oldest first."""
         status = self.stored["status"]
         kinds = [f"Foreign{index:02}" for index in range(number)]
         added = [{**FOREIGN, "type": kind, "message": message} for kind in kinds]
@@ -134,7 +134,7 @@ async def test_notice_leaves_steps_and_foreign_conditions_as_they_are(stage: Sta
     assert stage.entry.version == int(stage.stored["metadata"]["resourceVersion"])
 
 
-async def test_notice_that_stands_there_is_not_written_again(stage: Stage) -> None:
+async def test_existing_notice_is_not_written_again(stage: Stage) -> None:
     await stage.tell(REFUSED)
     assert await stage.tell(REFUSED)
     assert stage.server.writes == [("patch", "conditions", "nuclei")]
@@ -154,14 +154,14 @@ async def test_notice_about_a_deleted_experiment_is_not_written_to_the_next(stag
     assert stage.server.writes == []
 
 
-async def test_replica_that_lost_the_lease_tells_nothing(stage: Stage) -> None:
+async def test_replica_that_lost_the_lease_writes_no_notice(stage: Stage) -> None:
     stage.leading = False
     with pytest.raises(RuntimeError):
         await stage.tell(REFUSED)
     assert stage.server.writes == []
 
 
-async def test_replica_that_lost_the_lease_tells_nothing_of_an_undecodable_experiment(stage: Stage) -> None:
+async def test_replica_that_lost_the_lease_writes_no_notice_to_an_undecodable_experiment(stage: Stage) -> None:
     undecodable = {**stage.stored["metadata"], "resourceVersion": "900"}
     stage.cache.put_undecodable(undecodable)
     stage.leading = False
@@ -184,7 +184,7 @@ async def test_next_accepted_status_ends_the_notice(stage: Stage, said: Notice, 
     metadata = await stage.apply(then)
     assert stage.conditions == {item["type"]: item for item in [*then, FOREIGN]}
     assert metadata["resourceVersion"] == stage.stored["metadata"]["resourceVersion"]
-    # its items have one owner again, so a later status can leave them out
+    # each condition has one owner again, so that a later status can leave it out
     await stage.apply(DONE)
     assert stage.conditions == {item["type"]: item for item in [*DONE, FOREIGN]}
 
@@ -196,7 +196,7 @@ async def test_accepted_status_without_a_notice_before_is_one_call(stage: Stage)
 
 async def test_condition_with_two_owners_is_released_when_it_keeps_a_status_from_being_accepted(stage: Stage) -> None:
     await stage.tell(REFUSED)
-    # accepted, and the replica ended before it could take the condition over
+    # the status was accepted, and the replica ended before it could take over the condition
     await stage.server.apply_status(
         "ns", "nuclei", {"steps": STEPS, "conditions": FAILED}, stage.stored["metadata"]["resourceVersion"]
     )
@@ -264,7 +264,7 @@ async def test_experiment_that_changes_while_conditions_are_taken_over_is_looked
 
 
 @pytest.mark.parametrize("status", [403, 409, 429, 500, 503, 0])
-async def test_other_failures_of_a_status_write_are_no_refusal(stage: Stage, status: int) -> None:
+async def test_other_failures_of_a_status_write_are_not_refusals(stage: Stage, status: int) -> None:
     stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(status, "", "exceeded")]
     with pytest.raises(ApiError) as caught:
         await stage.apply(DONE)
@@ -303,15 +303,13 @@ def test_objects_without_managed_fields_have_no_owners(managed: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["[" * 9000 + "]" * 9000, "7", "null", "{"])
-def test_keys_that_name_no_type_of_a_condition_are_passed_over(kind: str) -> None:
+def test_keys_without_a_condition_type_are_ignored(kind: str) -> None:
     managed = [{"manager": "kubectl", "fieldsV1": {"f:status": {"f:conditions": {f'k:{{"type":{kind}}}': {}}}}}]
     assert owners_of_conditions(managed) == (frozenset(), frozenset())
 
 
 @pytest.mark.parametrize("number", [12, 13, 16, 20])
-async def test_status_is_accepted_whatever_other_controllers_have_filled_the_list_with(
-    stage: Stage, number: int
-) -> None:
+async def test_status_is_accepted_if_other_controllers_have_filled_the_list(stage: Stage, number: int) -> None:
     kinds = stage.flood(number)
     suspended = [*FAILED, condition("Suspended", "True", "Suspended"), condition("Reconciling", "True", "Running")]
     await stage.apply(suspended)
@@ -320,7 +318,7 @@ async def test_status_is_accepted_whatever_other_controllers_have_filled_the_lis
     [(regarding, event)] = stage.events
     assert regarding[:3] == ("ns", "nuclei", "exp-1")
     assert (event.type, event.reason) == ("Warning", "ConditionsRemoved")
-    assert event.message.endswith(f"removed those of other writers: {', '.join(kinds[11:])}")
+    assert event.message.endswith(f"removed conditions of other writers: {', '.join(kinds[11:])}")
 
 
 async def test_foreign_conditions_that_leave_room_stay_when_a_status_is_refused(stage: Stage) -> None:
@@ -349,7 +347,7 @@ async def test_notice_is_accepted_although_foreign_conditions_fill_the_list_and_
 
 
 @pytest.mark.parametrize("write", ["status", "notice"])
-async def test_foreign_conditions_that_fill_the_object_make_way(stage: Stage, write: str) -> None:
+async def test_foreign_conditions_that_fill_the_object_are_removed(stage: Stage, write: str) -> None:
     kinds = stage.flood(11, "x" * (MOST_BYTES // 11 - 220))
     long = "y" * 8_000
     if write == "status":

@@ -1,4 +1,4 @@
-"""Experiments that cannot be read: what is written of them, and what isn't."""
+"""Status of experiments that cannot be read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_unreadable_spec_and_status_get_a_notice(experiment_object: dict[str, An
     assert isinstance(found, Notice)
 
 
-def test_notice_that_stands_there_is_not_written_again(experiment_object: dict[str, Any]) -> None:
+def test_existing_notice_is_not_written_again(experiment_object: dict[str, Any]) -> None:
     status: dict[str, Any] = {"steps": [{"name": "train", "state": "Checkpointing"}]}
     entry = entry_of(experiment_object, status)
     said = told_of_unreadable(entry, NOW)

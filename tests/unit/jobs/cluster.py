@@ -1,4 +1,4 @@
-"""A cluster of views: Jobs, their controller, pods, nodes that are lost, and the operator's loop over them."""
+"""Simulated cluster of views: Jobs, their controller, pods, lost nodes, and the operator's loop."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ def variant(seed: int, revision: int, broken: bool, image: str = "") -> MaskRCNN
     return read_object(manifest)
 
 
-# reading a manifest and understanding it take milliseconds, so each variant is read once
+# reading and resolving a manifest takes milliseconds, so each variant is read once
 VARIANTS = [variant(seed, revision, broken) for seed in (1, 2) for revision in (0, 1) for broken in (False, True)]
 VARIANTS += [variant(1, revision, False, "own:1") for revision in (0, 1)]
 RESOLVED: Mapping[int, DesiredState] = {id(item.spec.steps): resolve(item) for item in VARIANTS}
 
 
 class Cluster:
-    """What exists, and what the operator makes of it. Attributes may be changed at will."""
+    """Simulated cluster and operator. Tests may change the attributes."""
 
     def __init__(self, stages: int = 0) -> None:
-        """``stages``: how many of the STAGES have succeeded already."""
+        """Make a cluster in which the first ``stages`` of the STAGES have succeeded."""
         self.experiment = VARIANTS[0]
         self.late: dict[str, PodView] | None = None
         self.jobs: dict[str, JobView] = {}
         self.pods: dict[str, PodView] = {}
         self.kept: dict[str, PodView] = {}
-        """Pods that are gone and had been seen to end, as long as their Job is there."""
+        """Deleted pods that had been seen to end, kept as long as their Job exists."""
         self.earlier: set[str] = set()
-        """Jobs that an earlier release made: they replace a pod that is disrupted."""
+        """Jobs that an earlier release made; they replace a disrupted pod."""
         self.sidecars: set[str] = set()
         """Pods with a sidecar that outlives the trainer."""
         self.dead: set[str] = set()
@@ -90,7 +90,7 @@ class Cluster:
 
     @property
     def seen_pods(self) -> list[PodView]:
-        """The pods as the operator sees them: watches may be late, and what has ended stays known."""
+        """Pods as the operator sees them: watches may be late, and pods that have ended are kept."""
         return list((self.kept | (self.pods if self.late is None else self.late)).values())
 
     def plan(self, refused: Mapping[str, StartRefusal]) -> Plan:
@@ -106,21 +106,23 @@ class Cluster:
         )
 
     def look(self) -> bool:
-        """One look, carried out as an executor does; whether anything was done."""
+        """Reconcile once, carrying the plan out as the executor does; return whether anything was done."""
         refused: dict[str, StartRefusal] = {}
         plan = self.plan(refused)
         while names := {start.step for start in plan.start if start.step in self.taken}:
-            refused |= {name: StartRefusal(Reason.NAME_TAKEN, f"Job {name} belongs to somebody else") for name in names}
+            refused |= {
+                name: StartRefusal(Reason.NAME_TAKEN, f"Job {name} is owned by another controller") for name in names
+            }
             plan = self.plan(refused)
         for start in plan.start:
             self.create(start)
         if self.lose_next_status and plan.start:
-            # the operator was killed after it had created the Jobs
+            # the operator was killed after it created the Jobs
             self.lose_next_status = False
             return True
         for step in plan.status.steps:
             before = self.experiment.status.step(step.name)
-            assert before is None or step.attempt >= before.attempt, "an attempt's number fell"
+            assert before is None or step.attempt >= before.attempt, "an attempt's number decreased"
         assert plan.write_status == (
             plan.status.model_copy(update={"progress": None})
             != self.experiment.status.model_copy(update={"progress": None})
@@ -170,12 +172,12 @@ class Cluster:
     # the cluster
 
     def alive(self, pod: PodView) -> bool:
-        """Whether it may still do something: neither ended nor a minute past the time when it should have."""
+        """Return whether a pod may still run: it has not ended, and is less than a minute past its deadline."""
         until = pod.deletion_timestamp
         return pod.phase not in ("Succeeded", "Failed") and (until is None or self.now < until + timedelta(minutes=1))
 
     def delete(self, job: JobView | None) -> None:
-        """As with propagationPolicy Foreground: it stays until its pods are gone."""
+        """Delete a Job as with propagationPolicy Foreground: it exists until its pods are gone."""
         if job is None or job.deletion_timestamp is not None:
             return
         self.jobs[job.uid] = replace(job, deletion_timestamp=self.now)
@@ -222,7 +224,7 @@ class Cluster:
         )
 
     def control(self) -> None:
-        """One round of the Job controller and of the garbage collector."""
+        """Run one round of the Job controller and the garbage collector."""
         for job in list(self.jobs.values()):
             if job.deletion_timestamp is None and not job.finished:
                 self.sync(job)
@@ -274,7 +276,7 @@ class Cluster:
         self.jobs[job.uid] = replace(job, conditions=(*job.conditions, found))
 
     def end(self, pod: PodView, code: int, *, mute: bool = False) -> None:
-        """A pod's task ends with ``code``."""
+        """End the task of a pod with exit code ``code``."""
         word: dict[str, Any] = {"version": 1, "code": code, "fingerprint": pod.fingerprint, "attempt": pod.attempt}
         if code == 0:
             word["modelPath"] = f"/workspace/nuclei/{pod.step}/model.tlt"
@@ -301,7 +303,7 @@ class Cluster:
                 self.end(pod, 143)
         self.collect()
 
-    # what may happen
+    # things that may happen
 
     def act(self, action: str, which: int, value: int) -> None:
         getattr(self, f"do_{action}")(which, value)
@@ -325,13 +327,13 @@ class Cluster:
                 self.end(self.pods[other.uid], 0, mute=bool(value))
 
     def do_inject(self, which: int, _value: int) -> None:
-        """A pod gets a sidecar; a worker group has one in each."""
+        """Inject a sidecar into a pod, and into all pods of its worker group."""
         pod = self.pick(which, lambda pod: pod.deletion_timestamp is None)
         if pod is not None:
             self.sidecars |= {other.uid for other in self.pods.values() if other.job_uid == pod.job_uid}
 
     def do_age(self, which: int, _value: int) -> None:
-        """A Job turns out to be of an earlier release."""
+        """Turn a Job into one of an earlier release."""
         jobs = list(self.jobs.values())
         if jobs:
             self.earlier.add(jobs[which % len(jobs)].uid)
@@ -365,7 +367,7 @@ class Cluster:
         self.delete(jobs[which % len(jobs)] if jobs else None)
 
     def do_vanish(self, which: int, _value: int) -> None:
-        """Removed by force, pods and all."""
+        """Remove a Job and its pods by force."""
         jobs = list(self.jobs.values())
         if jobs:
             job = jobs[which % len(jobs)]
@@ -381,7 +383,7 @@ class Cluster:
             self.jobs[job.uid] = replace(job, suspended=bool(value), start_time=start)
 
     def do_haunt(self, which: int, value: int) -> None:
-        """A pod of an older experiment of this name, of a step that could start or runs."""
+        """Add a pod of an older experiment of this name, for a step that runs or could start."""
         far = ("WaitingForSteps", "UpstreamFailed")
         near = [
             step.name for step in self.experiment.status.steps if step.state != "Succeeded" and step.reason not in far
@@ -420,7 +422,7 @@ class Cluster:
         self.lose_next_status = True
 
     def do_lag(self, _which: int, value: int) -> None:
-        """Pods are seen as they are now from here on, or as they are at any time again."""
+        """Freeze the pods that the operator sees at their current state, or end that."""
         self.late = dict(self.pods) if value else None
 
     def do_report(self, which: int, value: int) -> None:

@@ -1,4 +1,4 @@
-"""The nine-step experiment in a cluster, and Jobs and pods as an API server would show them."""
+"""The nine-step experiment in a cluster, and Jobs and pods in the form of an API server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Make = Callable[..., MaskRCNNExperiment]
 
 @pytest.fixture
 def make() -> Make:
-    """Makes the experiment as an API server holds it, after some changes of its spec."""
+    """Return a function that makes the experiment, after changes of its spec, in the form of an API server."""
 
     def build(*changes: Change, uid: str = UID) -> MaskRCNNExperiment:
         manifest = copy.deepcopy(MANIFEST)
@@ -36,12 +36,12 @@ def make() -> Make:
 
 
 def at(seconds: float) -> datetime:
-    """A moment of these tests."""
+    """Return a time of these tests."""
     return datetime(2026, 11, 22, 12, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 def written(seconds: float) -> str:
-    """The same as an API server writes it."""
+    """Return :func:`at` in the format of an API server."""
     return at(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -60,7 +60,7 @@ def job_object(
     conditions: tuple[tuple[str, str, str, float], ...] = (),
     deleted: float | None = None,
 ) -> dict[str, Any]:
-    """A Job; ``conditions`` are (type, reason, message, time)."""
+    """Return a Job; ``conditions`` are (type, reason, message, time)."""
     told = list(conditions)
     if complete is not None:
         told.append(("Complete", "CompletionsReached", "Reached expected number of succeeded pods", complete))
@@ -125,7 +125,10 @@ def pod_object(
     created: float = 1,
     sidecar: str = "",
 ) -> dict[str, Any]:
-    """A pod; ``waiting`` and ``pod_reason`` are (reason, message), ``sidecar`` is the state of its other container."""
+    """Return a pod.
+
+    ``waiting`` and ``pod_reason`` are (reason, message); ``sidecar`` is the state of its other container.
+    """
     conditions = [{"type": "Ready", "status": str(phase == "Running" if ready is None else ready)}]
     if unschedulable:
         conditions.append(

@@ -1,7 +1,7 @@
-"""Experiments in every state of their life, with their Jobs and pods as an API server shows them.
+"""Experiments in all states of their life, with their Jobs and pods in the form of an API server.
 
-``MASKRCNN_WRITE_RECORDED=1 pytest tests/unit/jobs/test_observe_recorded.py`` writes those of this release. A
-release that is out is never written again: its files are what a later one has to live with.
+``MASKRCNN_WRITE_RECORDED=1 pytest tests/unit/jobs/test_observe_recorded.py`` writes the recordings of this release.
+Those of a published release are never written again: later releases must be able to handle them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read_experiment(*changes: Change, generation: int = 1) -> MaskRCNNExperiment
 
 
 class Scene:
-    """An experiment with its objects; what the operator is told to do is done at once."""
+    """Experiment with its objects, in a cluster that carries out the operator's plans at once."""
 
     def __init__(self, *changes: Change) -> None:
         self.changes = changes
@@ -78,7 +78,7 @@ class Scene:
         raise AssertionError("no fixed point")
 
     def accepted(self, job: Object) -> Object:
-        """A Job as the API server shows it, without what decides nothing."""
+        """Return a Job in the form of an API server, without fields that affect no decision."""
         job["metadata"] |= {
             "uid": f"uid-of-{job['metadata']['name']}",
             "resourceVersion": "1",
@@ -101,7 +101,7 @@ class Scene:
         return [pod for pod in self.pods if pod["metadata"]["ownerReferences"][0]["uid"] == uid]
 
     def run(self, *steps: str, **status: Any) -> None:
-        """The pods of the newest attempts run, or are as ``status`` says."""
+        """Make the pods of the newest attempts run, or give them ``status``."""
         for step in steps:
             job = self.job(step)
             template = job["spec"]["template"]
@@ -132,7 +132,7 @@ class Scene:
         self.settle()
 
     def end(self, step: str, code: int, **word: Any) -> None:
-        """The newest attempt ends with ``code``."""
+        """End the newest attempt with exit code ``code``."""
         self.now += timedelta(minutes=10)
         job = self.job(step)
         if not self.pods_of(job):
@@ -192,7 +192,7 @@ class Scene:
             "jobs": self.jobs,
             "pods": self.pods,
         }
-        # no anchors: parts that are shared here are apart on a server
+        # through JSON, so that YAML has no anchors: objects that are shared here are separate on a server
         return yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False, width=120)
 
 
@@ -205,7 +205,7 @@ def replayed(
     settings: Settings = SETTINGS,
     refused: dict[str, StartRefusal] | None = None,
 ) -> Plan:
-    """What is to be done with recorded objects."""
+    """Return the plan for recorded objects."""
     seen = observe(experiment, [job_view(job) for job in jobs], [pod_view(pod) for pod in pods], now)
     return reconcile(experiment, seen.runs, now, settings, lingering=seen.lingering, refused=refused or {})
 
@@ -216,7 +216,7 @@ def _attempt(job: Object) -> tuple[str, str]:
 
 
 def scenes() -> Iterator[tuple[str, Scene]]:
-    """Every state of an experiment's life that it rests in, by name."""
+    """Yield all states in which an experiment may rest, by name."""
     scene = Scene()
     scene.settle()
     yield "starting", scene
@@ -275,7 +275,7 @@ def scenes() -> Iterator[tuple[str, Scene]]:
     yield "invalid", scene
 
     scene = Scene()
-    taken = StartRefusal(Reason.NAME_TAKEN, "Job nuclei-convert-train-1-abcde belongs to somebody else")
+    taken = StartRefusal(Reason.NAME_TAKEN, "Job nuclei-convert-train-1-abcde is owned by another controller")
     scene.refused = {"convert-train": taken}
     scene.settle()
     yield "name-taken", scene

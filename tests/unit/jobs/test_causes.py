@@ -1,4 +1,4 @@
-"""Events as the cause of a wait: whose are read, when, and which of them is told."""
+"""Events as the cause of a wait: which are read, when, and which one is reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_events_are_read_after_15_and_45_seconds_and_then_every_five_minutes() -
     assert due == [15, 45, 300, 600, 900]
 
 
-def test_reads_that_were_missed_are_made_up_for_by_one() -> None:
+def test_one_read_replaces_all_missed_reads() -> None:
     assert due_at(JOB, WaitCause(JOB.since, at(1000))) == at(1200)
 
 
@@ -66,7 +66,7 @@ def test_a_job_that_is_started_again_is_read_on_a_new_schedule() -> None:
         (2, [pod_object(index=0, phase="Pending", waiting=CREATING)], ["job-train-1", "pod"]),
     ],
 )
-def test_whose_events_are_read(nodes: int, pods: list[dict[str, Any]], found: list[str]) -> None:
+def test_subjects_of_an_attempt(nodes: int, pods: list[dict[str, Any]], found: list[str]) -> None:
     views = [pod_view(pod) for pod in pods]
     named = {view.uid: "pod" for view in views}
     assert [
@@ -78,13 +78,13 @@ def test_a_job_that_was_not_started_yet_has_no_events_to_read() -> None:
     assert subjects(job_view(job_object(start=None)), []) == []
 
 
-def test_of_a_large_worker_group_the_events_of_its_first_pods_are_read() -> None:
+def test_only_first_pods_of_a_large_worker_group_are_read() -> None:
     pods = [pod_view(pod_object(index=index, phase="Pending", waiting=CREATING)) for index in reversed(range(50))]
     found = subjects(job_view(job_object(nodes=50)), pods)
     assert [subject.uid for subject in found] == [pod.uid for pod in reversed(pods)][:MOST_PODS]
 
 
-def test_a_pod_starts_when_it_gets_its_node_and_a_job_lacks_pods_since_one_failed() -> None:
+def test_pod_starts_when_it_is_scheduled_and_job_lacks_pods_since_one_failed() -> None:
     pod = pod_object(phase="Pending", waiting=CREATING)
     pod["status"]["conditions"].append({"type": "PodScheduled", "status": "True", "lastTransitionTime": written(500)})
     [found] = subjects(job_view(job_object()), [pod_view(pod)])
@@ -108,12 +108,12 @@ def test_message_of_a_job_whose_pods_are_not_created(message: str, text: str) ->
     assert told(JOB, *events) == (Reason.FAILED_CREATE, text)
 
 
-def test_events_of_an_earlier_start_of_a_job_are_not_told() -> None:
+def test_events_of_an_earlier_start_of_a_job_are_ignored() -> None:
     assert told(replace(JOB, since=at(30)), event("FailedCreate", "old", 20)) == (None, "")
     assert told(replace(JOB, since=at(30)), event("FailedCreate", "new", 30)) == (Reason.FAILED_CREATE, "new")
 
 
-def test_other_events_of_a_job_are_not_told() -> None:
+def test_other_events_of_a_job_are_ignored() -> None:
     assert told(
         JOB, event("FailedDelete", "Error deleting", 50), event("Suspended", "Job suspended", 50, "Normal")
     ) == (
@@ -130,7 +130,7 @@ def test_other_events_of_a_job_are_not_told() -> None:
         ([event("FailedMapVolume", "no device", 50)], (Reason.FAILED_MOUNT, "no device")),
         ([event("FailedAttachVolume", "Multi-Attach", 50)], (Reason.FAILED_ATTACH_VOLUME, "Multi-Attach")),
         ([event("FailedCreatePodSandBox", "no network", 50)], (Reason.FAILED_CREATE_POD_SANDBOX, "no network")),
-        # newer ones count, but not one that says less
+        # newer events count, but not a newer one with less detail
         ([event("FailedAttachVolume", "a", 20), event("FailedMount", "b", 40)], (Reason.FAILED_MOUNT, "b")),
         (
             [
@@ -139,15 +139,15 @@ def test_other_events_of_a_job_are_not_told() -> None:
             ],
             (Reason.FAILED_MOUNT, "secret absent"),
         ),
-        # what is over is not told
+        # an obstacle that is over isn't reported
         ([event("FailedMount", "a", 20), event("Pulling", "Pulling image", 40, "Normal")], (None, "")),
         ([event("FailedScheduling", "0/3 nodes", 20), event("Scheduled", "", 30, "Normal")], (None, "")),
-        # a sandbox that fails is made again and again
+        # a failed sandbox is created again repeatedly
         (
             [event("FailedCreatePodSandBox", "a", 20), event("SandboxChanged", "made again", 40, "Normal")],
             (Reason.FAILED_CREATE_POD_SANDBOX, "a"),
         ),
-        # others are told in their own words
+        # events without a reason of ours are reported with their own reason and message
         (
             [event("FailedToRetrieveImagePullSecret", "no secret pull", 20)],
             (None, "FailedToRetrieveImagePullSecret: no secret pull"),
@@ -158,7 +158,7 @@ def test_other_events_of_a_job_are_not_told() -> None:
         ),
     ],
 )
-def test_what_the_events_of_a_pod_say(events: list[dict[str, Any]], found: tuple[Reason | None, str]) -> None:
+def test_cause_from_the_events_of_a_pod(events: list[dict[str, Any]], found: tuple[Reason | None, str]) -> None:
     assert told(POD, *events) == found
     assert told(POD, *reversed(events)) == found
 
@@ -170,7 +170,7 @@ def test_time_of_an_event_is_read_from_either_library_that_records_them() -> Non
 
 
 @pytest.mark.parametrize("value", [None, 7, "event", [], {}, {"type": [], "reason": {}, "message": 7, "series": "x"}])
-def test_what_is_no_event_says_nothing(value: object) -> None:
+def test_value_that_is_not_an_event_gives_no_cause(value: object) -> None:
     for subject in (JOB, POD):
         assert told(subject, value, event("FailedCreate", "x", 50)) in (
             (Reason.FAILED_CREATE, "x"),
@@ -178,7 +178,7 @@ def test_what_is_no_event_says_nothing(value: object) -> None:
         )
 
 
-def test_a_read_that_fails_leaves_what_was_known_until_the_next_is_due() -> None:
+def test_failed_read_keeps_the_known_cause_until_the_next_is_due() -> None:
     known = WaitCause(JOB.since, at(45), Reason.FAILED_CREATE, QUOTA)
     assert unread(JOB, known, at(300)) == replace(known, read=at(300))
     assert unread(replace(JOB, since=at(290)), known, at(310)) == WaitCause(at(290), at(310))

@@ -1,4 +1,4 @@
-"""What an installation gives to pods, and what an experiment's own wishes leave of it."""
+"""Defaults of an installation for pods, and their precedence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def job(make: Make, change: Any = None) -> dict[str, Any]:
     return job_manifest(experiment, starts(experiment)["evaluate"], config)
 
 
-def test_an_experiment_without_wishes_gets_them(make: Make) -> None:
+def test_experiment_without_settings_gets_the_defaults(make: Make) -> None:
     def without(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {}
         spec["queueName"] = ""
@@ -43,7 +43,7 @@ def test_an_experiment_without_wishes_gets_them(make: Make) -> None:
     assert made["spec"]["suspend"] is True
 
 
-def test_what_an_experiment_asks_for_wins_field_by_field(make: Make) -> None:
+def test_experiments_settings_override_defaults_field_by_field(make: Make) -> None:
     def asking(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {"nodeSelector": {"pool": "cpu"}}
         spec["queueName"] = "own"
@@ -56,7 +56,7 @@ def test_what_an_experiment_asks_for_wins_field_by_field(make: Make) -> None:
 
 
 def security(make: Make, defaults: str, **overrides: Any) -> dict[str, Any]:
-    """Return what the pods' securityContext says of ids."""
+    """Return the ids in the pods' securityContext."""
 
     def change(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {"securityContext": overrides} if overrides else {}
@@ -84,13 +84,13 @@ def test_ids_that_are_null_are_left_to_the_platform(make: Make) -> None:
     assert security(make, "securityContext: {fsGroup: null}") == {"runAsUser": 1000, "runAsGroup": 1000}
 
 
-def test_an_experiments_own_ids_win_over_the_platforms(make: Make) -> None:
+def test_experiments_ids_override_the_platforms(make: Make) -> None:
     own = {"runAsUser": 7, "supplementalGroups": [5]}
     assert security(make, PLATFORM, **own) == own
     assert security(make, PLATFORM, fsGroup=0, supplementalGroups=[]) == {"fsGroup": 0}
 
 
-def test_an_empty_file_gives_nothing() -> None:
+def test_empty_file_has_no_defaults() -> None:
     assert read_job_defaults("", "d") == JobDefaults()
 
 
@@ -102,14 +102,14 @@ def test_an_empty_file_gives_nothing() -> None:
         ("priorityClassName: !!bool x", "d is invalid YAML"),
         ("priorityClassName: a\npriorityClassName: b", "d is invalid YAML: the key 'priorityClassName' stands twice"),
         ("nodeSelector: &a {b: *a}", "d is invalid YAML: the value of the anchor &a contains itself"),
-        ("queueName: a\n---\nqueueName: b", "d must be one mapping"),
-        ("- 1", "d must be one mapping"),
+        ("queueName: a\n---\nqueueName: b", "d must be a single mapping"),
+        ("- 1", "d must be a single mapping"),
         ("nodeSelectors: {}", "nodeSelectors"),
         ("nodeSelector: [a]", "nodeSelector"),
         ("securityContext: {runAsUser: 0}", "securityContext.runAsUser"),
         ("securityContext: {privileged: true}", "securityContext.privileged"),
     ],
 )
-def test_what_is_no_defaults_is_refused_by_name(text: str, words: str) -> None:
+def test_invalid_defaults_are_refused_with_the_field(text: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         read_job_defaults(text, "d")

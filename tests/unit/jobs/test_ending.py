@@ -1,4 +1,4 @@
-"""Whose error counts, what index 0 said, and whether an attempt was disrupted."""
+"""End of an attempt: the error that counts, the result of index 0, and disruption."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def pods(*ends: dict[str, Any]) -> tuple[Any, ...]:
         ([{"code": 1, "ended": 40}, {"code": 137, "ended": 60, "container_reason": "OOMKilled"}], 1, 137, False),
         ([{"code": 75, "ended": 50}, {"code": 2, "ended": 60}, {"code": 1, "ended": 70}], 1, 2, False),
         ([{"code": 75, "ended": 50}, {"code": 75, "ended": 40}], 1, 75, False),
-        # the other pods are deleted when the first has failed
+        # the other pods are deleted after the first failure
         ([{"code": 143, "ended": 60}, {"code": 1, "ended": 50}], 1, 1, False),
         ([{"code": 143, "ended": 60}, {"code": 75, "ended": 50}], 1, 75, False),
         ([{"code": 143, "ended": 60}, {"code": 75, "ended": 50}, {"code": 1, "ended": 70}], 2, 1, False),
         ([{"code": 143, "ended": 50}, {"code": 1, "ended": 50}], 1, 1, False),
-        # a drain: the first one stopped, the others lost a peer
+        # a drain: the first pod was stopped, the others lost a peer
         ([{"code": 75, "ended": 60}, {"code": 143, "ended": 50}], 1, 143, True),
         ([{"code": 75, "ended": 50}, {"code": 75, "ended": 60, "disrupted": True}], 0, 75, True),
-        # it was asked to stop and had to be killed
+        # the pod was stopped and had to be killed
         ([{"code": 137, "ended": 50, "deleted": 50}], 0, 143, True),
         ([{"code": 137, "ended": 50}], 0, 137, False),
         ([{"code": 137, "ended": 50, "deleted": 50, "container_reason": "OOMKilled"}], 0, 137, False),
-        # the kernel killed a child of the task: its exit code is 137, whatever the container left
+        # the kernel killed a child of the task: the exit code is 137, whatever the container's is
         ([{"code": 64, "ended": 40, "container_reason": "OOMKilled"}, {"code": 64, "ended": 60}], 1, 64, False),
-        # no container of it ever ran
+        # none of its containers ran
         ([{"pod_reason": ("UnexpectedAdmissionError", "no GPU")}], 0, None, False),
         ([{"code": 1, "ended": 90}, {"pod_reason": ("Evicted", "low on memory")}], 0, 1, False),
     ],
 )
-def test_which_error_counts(ends: list[dict[str, Any]], index: int, code: int | None, disrupted: bool) -> None:
+def test_error_that_counts(ends: list[dict[str, Any]], index: int, code: int | None, disrupted: bool) -> None:
     found = pods(*ends)
     counted = pod_whose_error_counts(found)
     assert counted is not None
@@ -65,7 +65,7 @@ def test_which_error_counts(ends: list[dict[str, Any]], index: int, code: int | 
 
 
 @pytest.mark.parametrize("condition", ["FailureTarget", "Failed"])
-def test_a_job_that_failed_by_the_rule_of_disruptions(condition: str) -> None:
+def test_job_failed_by_the_disruption_rule_is_disrupted(condition: str) -> None:
     message = "Pod lab/nuclei-train-1-1 has condition DisruptionTarget matching FailJob rule at index 0"
     job = job_view(job_object(conditions=((condition, "PodFailurePolicy", message, 100),)))
     assert ending(job, pods({"code": 75})).disrupted
@@ -74,15 +74,15 @@ def test_a_job_that_failed_by_the_rule_of_disruptions(condition: str) -> None:
     assert not ending(other, pods({"code": 64})).disrupted
 
 
-def test_the_error_of_index_0_is_told_in_its_own_words() -> None:
+def test_error_of_index_0_is_reported_unchanged() -> None:
     error = {"reason": "InvalidData", "message": "train.json: no images"}
     how = ending(None, pods({"code": 64, "said": said(64, error=error)}, {"code": 75}))
     assert how.result is not None
     assert (how.result.reason, how.result.message) == ("InvalidData", "train.json: no images")
 
 
-def test_the_error_of_another_pod_is_told_with_where_it_was() -> None:
-    """Index 0 only says that it lost a peer, but it knows of the checkpoint."""
+def test_error_of_another_pod_is_reported_with_pod_and_node() -> None:
+    """Index 0 only reports that it lost a peer, but it knows the checkpoint."""
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
     log = "Traceback\n  somewhere\nValueError: broken"
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, {"code": 1, "said": log, "ended": 50}))
@@ -92,7 +92,7 @@ def test_the_error_of_another_pod_is_told_with_where_it_was() -> None:
     assert (how.result.checkpoint_step, how.result.reason, how.result.message) == (500, "", "")
 
 
-def test_message_of_another_pod_does_not_replace_what_index_0_said() -> None:
+def test_message_of_another_pod_does_not_replace_result_of_index_0() -> None:
     other = said(1, checkpointStep=900, error={"reason": "Broken", "message": "by hand"})
     how = ending(
         None, pods({"code": 75, "said": said(75, checkpointStep=500), "ended": 60}, {"code": 1, "said": other})
@@ -106,19 +106,19 @@ def test_last_line_of_a_log_is_cut_at_its_start() -> None:
     assert how.message == "pod nuclei-train-1-0 on node node-a: exit code 1: " + "x" * (LOG_LENGTH - 11) + " at the end"
 
 
-def test_what_the_kubelet_did_is_told() -> None:
+def test_eviction_by_the_kubelet_is_reported() -> None:
     how = ending(None, pods({"pod_reason": ("Evicted", "The node was low on memory"), "disrupted": True}))
     assert how.message == ("pod nuclei-train-1-0 on node node-a: did not run (Evicted): The node was low on memory")
     how = ending(None, pods({"code": 137, "container_reason": "OOMKilled"}))
     assert how.message == "pod nuclei-train-1-0 on node node-a: ran out of memory (OOMKilled)"
 
 
-def test_without_any_pod_the_job_tells() -> None:
+def test_without_pods_the_message_of_the_job_is_used() -> None:
     how = ending(job_view(job_object(failed=("BackoffLimitExceeded", "limit reached"))), ())
     assert (how.exit_code, how.message) == (None, "BackoffLimitExceeded: limit reached")
 
 
-def test_the_last_word_of_a_replaced_pod() -> None:
+def test_termination_message_of_a_replaced_pod_is_kept() -> None:
     stopped = pod_view(pod_object(name="a", phase="Failed", code=143, said=said(143, checkpointStep=5), ended=40))
     done = pod_view(pod_object(name="b", phase="Succeeded", code=0, said=said(0, checkpointStep=9), ended=80))
     mute = pod_view(pod_object(name="c", phase="Failed", code=1, said="Killed", ended=60))
@@ -131,13 +131,13 @@ def test_the_last_word_of_a_replaced_pod() -> None:
     assert reported_result((mute,)) is None
 
 
-def test_failed_pod_that_says_it_is_done_has_not_succeeded() -> None:
-    """What a failed pod says may be the end of its log."""
+def test_failed_pod_with_a_successful_result_has_not_succeeded() -> None:
+    """The message of a failed pod may be the end of its log."""
     assert not succeeded_all_the_same(pods({"code": 1, "said": said(0)}))
 
 
 def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
-    """Index 0 has said something, but the failure is of an index whose container never ran."""
+    """Index 0 reported a result, but the failure is of an index whose container never ran."""
     lost = said(75, checkpointStep=500, error={"reason": "LostPeer", "message": "rank 1 does not answer"})
     rejected = {"pod_reason": ("UnexpectedAdmissionError", "no GPU")}
     how = ending(None, pods({"code": 75, "said": lost, "ended": 60}, rejected))
@@ -146,7 +146,7 @@ def test_code_of_a_pod_that_never_ran_is_not_0() -> None:
     assert (how.result.exit_code, how.result.checkpoint_step) == (None, 500)
 
 
-def test_a_pod_that_vanished_with_its_node_is_told_to_have_run() -> None:
+def test_pod_lost_with_its_node_counts_as_having_run() -> None:
     pod = pod_object(disrupted=True)
     pod["status"]["phase"] = "Failed"
     assert ending(None, (pod_view(pod),)).message == "pod nuclei-train-1-0 on node node-a: exit code unknown"

@@ -1,4 +1,4 @@
-"""What Kueue's events say of a Job that it has stopped."""
+"""Events by Kueue about a Job that it has stopped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PREEMPTED = "Preempted to accommodate a workload (UID: 1, JobUID: 2) due to prio
         "The workload is deactivated due to admission check(s): check-1 were rejected",
     ],
 )
-def test_a_deactivated_workload_is_told_with_kueues_own_words(message: str) -> None:
+def test_deactivated_workload_is_reported_with_kueues_message(message: str) -> None:
     found = suspension([started(10), stopped(100, message)])
     assert found == Suspension(Reason.WORKLOAD_DEACTIVATED, f"Kueue has suspended its Job: {message}")
 
@@ -50,7 +50,7 @@ def test_a_preempted_job_waits_in_its_queue() -> None:
     assert suspension([started(10), stopped(100, PREEMPTED)]) == Suspension(Reason.QUEUED)
 
 
-def test_the_newest_event_counts_in_whatever_order_they_come() -> None:
+def test_newest_event_counts_in_any_order() -> None:
     events = [stopped(300, PREEMPTED), stopped(100, TOO_LONG), started(200), started(10)]
     assert suspension(events) == Suspension(Reason.QUEUED)
     events = [started(200), stopped(300, TOO_LONG), stopped(100, PREEMPTED)]
@@ -58,7 +58,7 @@ def test_the_newest_event_counts_in_whatever_order_they_come() -> None:
     assert suspension(events).reason is Reason.WORKLOAD_DEACTIVATED  # type: ignore[union-attr]
 
 
-def test_events_of_others_or_none_say_nothing() -> None:
+def test_no_events_of_kueue_give_no_reason() -> None:
     others = [event("Suspended", "Job suspended", at(100)), event("FailedCreate", TOO_LONG, at(200))]
     assert suspension(others) is None
     assert suspension([]) is None
@@ -76,7 +76,7 @@ def test_the_message_of_an_event_is_one_bounded_line() -> None:
     assert len(found.message) < 600
 
 
-def test_a_job_that_was_admitted_and_is_suspended_says_when() -> None:
+def test_time_of_the_suspension_of_an_admitted_job() -> None:
     again = ("Suspended", "JobSuspended", "Job suspended", 100)
     assert stopped_at(job_view(job_object(suspend=True, start=None, conditions=(again,)))) == at(100)
 
@@ -88,7 +88,7 @@ def test_a_job_that_runs_or_was_never_admitted_was_not_stopped() -> None:
     assert stopped_at(job_view(job_object(suspend=False, conditions=(again,)))) is None
 
 
-def test_job_that_kueue_has_stopped_is_told_by_its_events(make: Make) -> None:
+def test_events_explain_a_job_that_kueue_stopped(make: Make) -> None:
     again = ("Suspended", "JobSuspended", "Job suspended", 100)
     job = job_view(job_object(nodes=1, suspend=True, queue="gpus", start=None, conditions=(again,)))
 

@@ -1,4 +1,4 @@
-"""The Jobs and the Service of the nine-step experiment, whole, and what changes them."""
+"""Complete Jobs and the Service of the nine-step experiment, and the fields that change them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODELS = {"train", "prune", "retrain", "export"}
 
 
 def starts(experiment: MaskRCNNExperiment) -> dict[str, StartRun]:
-    """Every attempt of an experiment whose steps succeed one after the other."""
+    """Yield all attempts of an experiment whose steps succeed one after the other."""
     found: dict[str, StartRun] = {}
     runs: list[Run] = []
     for _ in range(20):
@@ -64,7 +64,7 @@ def the_job(experiment: MaskRCNNExperiment, step: str = "train", config: JobConf
 
 
 def test_the_nine_jobs_and_the_service(make: Make) -> None:
-    """Run with MASKRCNN_WRITE_GOLDEN=1 to write them anew, then read the difference."""
+    """Compare with the golden files; MASKRCNN_WRITE_GOLDEN=1 writes them again."""
     experiment = make()
     made = {f"{name}.yaml": job_manifest(experiment, start, CONFIG) for name, start in starts(experiment).items()}
     service = service_manifest(experiment, "train")
@@ -78,7 +78,7 @@ def test_the_nine_jobs_and_the_service(make: Make) -> None:
         assert yaml.safe_load((GOLDEN / name).read_text()) == manifest, name
 
 
-def test_the_spec_that_a_pod_finds_is_one_that_the_trainer_reads(make: Make, tmp_path: Path) -> None:
+def test_spec_file_of_a_pod_is_readable_by_the_trainer(make: Make, tmp_path: Path) -> None:
     experiment = make()
     for name, start in starts(experiment).items():
         annotations = job_manifest(experiment, start, CONFIG)["spec"]["template"]["metadata"]["annotations"]
@@ -91,7 +91,7 @@ def test_the_spec_that_a_pod_finds_is_one_that_the_trainer_reads(make: Make, tmp
         assert load_spec(file) == start.spec
 
 
-def test_only_several_nodes_have_a_service_and_an_index(make: Make) -> None:
+def test_only_steps_on_several_nodes_have_a_service_and_an_index(make: Make) -> None:
     experiment = make(lambda spec: spec["steps"][2].update(nodes=1))
     assert service_manifest(experiment, "train") is None
     job = the_job(experiment)
@@ -123,7 +123,7 @@ def test_a_queue_suspends_the_job(make: Make) -> None:
     assert "kueue.x-k8s.io/queue-name" not in queued["spec"]["template"]["metadata"]["labels"]
 
 
-def test_the_key_comes_from_the_secret(make: Make) -> None:
+def test_encryption_key_comes_from_the_secret(make: Make) -> None:
     job = the_job(make(lambda spec: spec.update(encryptionKeySecretRef={"name": "model-key"})), "export")
     (key,) = [variable for variable in container(job)["env"] if variable["name"] == "MASKRCNN_KEY"]
     assert key == {"name": "MASKRCNN_KEY", "valueFrom": {"secretKeyRef": {"name": "model-key", "key": "key"}}}
@@ -139,7 +139,7 @@ def test_without_a_report_address_there_is_no_token(make: Make) -> None:
     assert "maskrcnn.dev/report-ca" not in job["spec"]["template"]["metadata"]["annotations"]
 
 
-def test_an_authority_of_the_image_needs_no_certificate(make: Make) -> None:
+def test_without_a_report_ca_no_certificate_file_is_mounted(make: Make) -> None:
     job = the_job(make(), "prune", replace(CONFIG, report_ca=None))
     names = {variable["name"] for variable in container(job)["env"]}
     assert {"MASKRCNN_REPORT_URL", "MASKRCNN_REPORT_TOKEN_FILE"} <= names
@@ -169,7 +169,7 @@ def test_pod_overrides(make: Make) -> None:
         "securityContext": {"runAsUser": 4711, "fsGroup": 0, "supplementalGroups": [7]},
         "gpuResource": "amd.com/gpu",
     }
-    # a worker group gets tolerations of its own
+    # the pods of a worker group get additional tolerations
     job = the_job(make(lambda spec: spec.update(podOverrides=overrides), lambda spec: spec["steps"][2].update(nodes=1)))
     spec, template = pod(job), job["spec"]["template"]
     for name in (
@@ -197,7 +197,7 @@ def test_pod_overrides(make: Make) -> None:
     assert security["runAsNonRoot"] is True
 
 
-def test_overrides_of_a_step_are_those_of_its_pods_alone(make: Make) -> None:
+def test_overrides_of_a_step_apply_to_its_pods_only(make: Make) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec["podOverrides"] = {
             "nodeSelector": {"gpu": "a100"},
@@ -233,7 +233,7 @@ def test_overrides_of_a_step_are_those_of_its_pods_alone(make: Make) -> None:
     assert pod(other)["securityContext"]["runAsUser"] == 1000
 
 
-def test_keys_of_kueue_go_where_kueue_reads_them(make: Make) -> None:
+def test_keys_of_kueue_are_set_where_kueue_reads_them(make: Make) -> None:
     def change(spec: dict[str, Any]) -> None:
         spec["queueName"] = "gpus"
         spec["podOverrides"] = {
@@ -263,7 +263,7 @@ def test_keys_of_kueue_go_where_kueue_reads_them(make: Make) -> None:
     assert "kueue.x-k8s.io/podset-required-topology" not in other["spec"]["template"]["metadata"]["annotations"]
 
 
-def test_users_labels_leave_the_pods_of_a_worker_group_to_its_service(make: Make) -> None:
+def test_users_labels_do_not_change_the_selector_labels_of_a_worker_group(make: Make) -> None:
     labels = {"app.kubernetes.io/managed-by": "somebody"}
     experiment = make(lambda spec: spec.update(podOverrides={"labels": labels}))
     service = service_manifest(experiment, "train")
@@ -297,7 +297,7 @@ def test_no_argument_is_expanded_by_the_kubelet(make: Make) -> None:
     assert "$(JOB_COMPLETION_INDEX)" in container(the_job(experiment))["args"]
 
 
-def test_the_users_image_wins(make: Make) -> None:
+def test_experiments_image_overrides_the_default(make: Make) -> None:
     job = the_job(
         make(lambda spec: spec.update(image="mine:2")),
         config=replace(CONFIG, defaults=JobDefaults(image_pull_policy="Always")),
@@ -307,8 +307,8 @@ def test_the_users_image_wins(make: Make) -> None:
 
 
 @pytest.mark.parametrize("step", ["convert-train", "train"])
-def test_the_restricted_standard(make: Make, step: str) -> None:
-    """What Pod Security's restricted profile asks for, field by field."""
+def test_pods_meet_the_restricted_standard(make: Make, step: str) -> None:
+    """Check the requirements of the restricted Pod Security Standard, field by field."""
     job = the_job(make(), step)
     spec, main = pod(job), container(job)
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -333,7 +333,7 @@ def test_the_restricted_standard(make: Make, step: str) -> None:
     assert spec["automountServiceAccountToken"] is False
 
 
-def test_children_are_collected_and_hold_nothing_back(make: Make) -> None:
+def test_children_are_garbage_collected_and_do_not_block_deletion(make: Make) -> None:
     experiment = make()
     service = service_manifest(experiment, "train")
     assert service is not None

@@ -1,4 +1,4 @@
-"""The template hash on its way: from the spec to the Job and its pods, and back into the run."""
+"""Template hash from the spec to the Job and its pods, and back into the run."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_run_has_the_hash_of_its_job(make: Make) -> None:
 
 
 def test_run_whose_job_is_gone_has_the_hash_of_its_pods(make: Make) -> None:
-    """A user who has edited the experiment may delete the Job: its next attempt is one of the new spec."""
+    """A user who has edited the experiment may delete the Job: the next attempt uses the new spec."""
     [run] = observe(make(), [], [pod_view(with_template(pod_object(), "of-the-pod-v1"))], at(10)).runs
     assert run.template == "of-the-pod-v1"
 
 
 @pytest.mark.parametrize("template", [None, 7, ["a-v1"], {}])
-def test_hash_that_is_no_text_counts_as_absent(make: Make, template: object) -> None:
+def test_hash_that_is_not_a_string_counts_as_absent(make: Make, template: object) -> None:
     job = job_view(with_template(job_object(), template))
     [run] = observe(make(), [job], [], at(10)).runs
     assert run.template == ""

@@ -1,4 +1,4 @@
-"""Names fit their limits and tell apart what must be told apart."""
+"""Names of objects: their lengths, and their uniqueness."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_names_are_dns_labels_with_room_for_an_index(experiment: str, step: str,
         assert LABEL.fullmatch(name)
 
 
-def test_a_name_says_what_it_is_of() -> None:
+def test_name_has_experiment_step_and_attempt() -> None:
     uid = "6f1c2d34-0000-4000-8000-000000000001"
     assert job_name("nuclei", "train", 3, uid) == f"nuclei-train-3-{uid_hash(uid)}"
     assert service_name("nuclei", "train", uid) == f"nuclei-train-{uid_hash(uid)}"

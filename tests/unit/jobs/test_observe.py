@@ -1,4 +1,4 @@
-"""Jobs with their pods as runs, one situation each."""
+"""Jobs and pods as runs, one situation per test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOON = at(10)
 
 
 class See:
-    """Looks at objects of an experiment."""
+    """Function that observes objects of an experiment."""
 
     def __init__(self, make: Make) -> None:
         self.experiment = make()
@@ -66,11 +66,11 @@ def test_a_run_knows_the_fingerprints_that_its_job_was_given(see: See, with_job:
 
 def test_a_job_whose_pods_all_run_runs(see: See) -> None:
     assert see.one(job_object(nodes=2), *worker_group()).state == "Running"
-    # two pods of one index are not the pods of two
+    # two pods of one index do not count as pods of two indexes
     assert see.one(job_object(nodes=2), pod_object(name="a"), pod_object(name="b")).state == "Starting"
-    # its node does not answer
+    # its node does not respond
     assert see.one(job_object(nodes=2), *worker_group(ready=False)).state == "Running"
-    # one has ended well before the other
+    # one pod has succeeded well before the other
     assert see.one(job_object(nodes=2), *worker_group(phase="Succeeded", code=0)).state == "Running"
 
 
@@ -94,7 +94,7 @@ def test_a_job_whose_pods_all_run_runs(see: See) -> None:
         ({"waiting": ("PodInitializing", "whatever")}, "", ""),
     ],
 )
-def test_why_it_does_not_run(see: See, fields: dict[str, Any], reason: str, message: str) -> None:
+def test_reason_of_a_pod_that_does_not_run(see: See, fields: dict[str, Any], reason: str, message: str) -> None:
     run = see.one(job_object(nodes=2), *worker_group(phase="Pending", **fields))
     assert (run.state, run.waiting_reason, run.message) == ("Starting", reason, message)
 
@@ -106,33 +106,33 @@ def test_a_suspended_job_is_queued(see: See) -> None:
     assert (theirs.state, theirs.message) == ("Queued", "its Job was suspended by another controller or user")
 
 
-def test_a_complete_job(see: See) -> None:
+def test_complete_job_has_succeeded(see: See) -> None:
     run = see.one(job_object(complete=90), pod_object(phase="Succeeded", code=0, said=DONE, ended=80), now=at(200))
     assert (run.state, run.exit_code, run.ended, run.disrupted) == ("Succeeded", 0, at(90), False)
     assert run.result is not None
     assert run.result.checkpoint_step == 100
 
 
-def test_jobs_and_pods_are_watched_apart(see: See) -> None:
-    """The Job is seen to be complete before its pods are."""
+def test_complete_job_waits_for_the_end_of_its_pods(see: See) -> None:
+    """The Job is seen complete before its pods are."""
     late = see.all(job_object(complete=90), pod_object(), now=at(91))
     assert [run.state for run in late.runs] == ["Running"]
     unseen = see.all(job_object(complete=90), now=at(91))
     assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Running"], at(105))
     (never,) = see.all(job_object(complete=90), now=at(105)).runs
     assert (never.state, never.result) == ("Succeeded", None)
-    # of a worker group, another pod than index 0 is not enough
+    # in a worker group, the end of another pod than index 0 isn't enough
     (run,) = see.all(job_object(complete=90, nodes=2), pod_object(index=1, phase="Succeeded", code=0), now=at(91)).runs
     assert run.state == "Running"
 
 
-def test_a_failed_job(see: See) -> None:
+def test_failed_job_has_failed(see: See) -> None:
     job = job_object(nodes=2, failed=("BackoffLimitExceeded", "limit"))
     run = see.one(
         job, pod_object(index=0, phase="Failed", code=75, ended=60), pod_object(index=1, phase="Failed", code=1)
     )
     assert (run.state, run.exit_code, run.ended, run.disrupted, run.live) == ("Failed", 1, at(60), False, False)
-    # no pod of a worker group is replaced
+    # pods of a worker group are not replaced
     assert run.started == at(1)
     assert run.message == "pod nuclei-train-1-1 on node node-a: exit code 1"
 
@@ -146,11 +146,11 @@ def test_worker_group_has_succeeded_where_index_0_ends_well_while_another_pod_fa
         assert (run.state, run.exit_code) == ("Succeeded", 0)
         assert run.result is not None
         assert run.result.checkpoint_step == 100
-        # the other way round, nothing was said
+        # in the reverse order, index 0 has no result
         assert see.one(job, pod_object(index=0, phase="Failed", code=1, ended=59), late, now=at(61)).state == "Failed"
 
 
-def test_a_job_that_is_about_to_fail_stops(see: See) -> None:
+def test_job_about_to_fail_is_stopping(see: See) -> None:
     job = job_object(nodes=2, conditions=(("FailureTarget", "BackoffLimitExceeded", "limit", 60),))
     pods = [pod_object(index=0, deleted=180), pod_object(index=1, phase="Failed", code=1, ended=59)]
     stopping = see.all(job, *pods, now=at(61))
@@ -158,13 +158,13 @@ def test_a_job_that_is_about_to_fail_stops(see: See) -> None:
         ("Stopping", "pod nuclei-train-1-1 on node node-a: exit code 1")
     ]
     assert stopping.wake_at == at(240)
-    # the pods have ended: what is to be known is known
+    # all pods have ended, so there is nothing to wait for
     pods[0] = pod_object(index=0, phase="Failed", code=143, ended=65, deleted=180)
     ended = see.one(job, *pods, now=at(66))
     assert (ended.state, ended.exit_code, ended.ended) == ("Failed", 1, at(65))
 
 
-def test_the_pods_of_a_failed_job_are_waited_for_a_little(see: See) -> None:
+def test_failed_job_waits_for_its_pods_for_a_limited_time(see: See) -> None:
     job = job_object(failed=("BackoffLimitExceeded", "limit"))
     unseen = see.all(job, now=at(101))
     assert ([run.state for run in unseen.runs], unseen.wake_at) == (["Stopping"], at(115))
@@ -187,23 +187,23 @@ def test_worker_group_has_first_run_when_all_of_its_pods_do(see: See) -> None:
     assert see.one(job, pod_object(), now=at(60)).ran is None
     assert see.one(job, pod_object(), pod_object(index=1, phase="Pending"), now=at(60)).ran is None
     assert see.one(job, pod_object(), later, now=at(60)).ran == at(2)
-    # a trainer that has ended has run
+    # a terminated trainer has run
     assert see.one(job, pod_object(phase="Failed", code=1), now=at(60)).ran == at(2)
     assert see.one(job_object(suspend=True, start=None), pod_object(phase="Failed", code=143)).ran == at(2)
 
 
 def test_failing_pod_does_not_make_its_attempt_start_again(see: See) -> None:
-    """The kubelet tells the end of a pod before the Job controller tells that of its Job."""
+    """The kubelet reports the end of a pod before the Job controller reports the end of its Job."""
     failed = pod_object(phase="Failed", code=1)
     assert see.one(job_object(), failed, now=at(60)).state == "Running"
     assert see.one(job_object(nodes=2), *worker_group(phase="Failed", code=1), now=at(60)).state == "Running"
-    # of a worker group that was never complete, and of a pod that has never run
+    # also for a worker group that was never complete, and for a pod that has never run
     assert see.one(job_object(nodes=2), failed, now=at(60)).state == "Starting"
     rejected = pod_object(phase="Failed", pod_reason=("UnexpectedAdmissionError", "no GPU"))
     assert see.one(job_object(), rejected, now=at(60)).state == "Starting"
 
 
-def test_a_job_that_is_being_deleted_stops(see: See) -> None:
+def test_job_being_deleted_is_stopping(see: See) -> None:
     stopping = see.all(job_object(deleted=50), pod_object(deleted=170), now=at(60))
     assert [(run.state, run.deleted) for run in stopping.runs] == [("Stopping", True)]
     assert (stopping.lingering, stopping.wake_at) == ({}, at(230))
@@ -233,7 +233,7 @@ def test_complete_job_that_is_deleted_with_its_pods_has_succeeded(see: See) -> N
     assert (run.state, run.ended, run.deleted) == ("Succeeded", at(49), True)
 
 
-def test_pods_that_a_deleted_job_has_left(see: See) -> None:
+def test_pods_left_by_a_deleted_job_are_a_run(see: See) -> None:
     left = see.all(pod_object(deleted=170), now=at(60))
     assert [(run.step, run.attempt, run.state, run.fingerprint) for run in left.runs] == [
         ("train", 1, "Stopping", "train-v1")
@@ -242,13 +242,13 @@ def test_pods_that_a_deleted_job_has_left(see: See) -> None:
 
 
 def test_pods_of_another_uid_linger(see: See) -> None:
-    """Deleted and applied again while pods are still ending."""
+    """The experiment was deleted and applied again while its old pods are still ending."""
     old = pod_object(owner=ANOTHER, job="gone", deleted=130)
     seen = see.all(old, now=at(60))
     assert seen.runs == ()
     assert seen.lingering == {"train": "pod nuclei-train-1-0 on node node-a"}
     assert seen.wake_at == at(190)
-    # its Job is not ours either
+    # its Job isn't ours either
     theirs = job_object(owner=ANOTHER, uid="gone", deleted=50)
     assert see.all(theirs, old, now=at(60)).runs == ()
     lost = see.all(old, now=at(190))
@@ -256,13 +256,13 @@ def test_pods_of_another_uid_linger(see: See) -> None:
     assert see.all(pod_object(owner=ANOTHER, job="gone", phase="Failed", code=143)).lingering == {}
 
 
-def test_pods_that_only_bear_our_labels_linger(see: See) -> None:
+def test_pods_with_our_labels_only_linger(see: See) -> None:
     seen = see.all(*(pod_object(job="x", owner="", name=f"stray-{index}", node="") for index in range(5)))
     assert seen.runs == ()
     assert seen.lingering == {"train": "pod stray-0, pod stray-1, pod stray-2 and 2 more"}
 
 
-def test_a_job_of_somebody_else_is_no_run(see: See) -> None:
+def test_job_of_another_owner_is_not_a_run(see: See) -> None:
     stranger = job_object()
     stranger["metadata"]["ownerReferences"] = []
     assert see.all(stranger, pod_object()).runs == ()
@@ -277,7 +277,7 @@ def test_a_lost_node_under_a_single_pod(see: See) -> None:
     assert (run.state, run.disrupted, run.ended, lost.wake_at) == ("Failed", True, at(160), None)
     assert "node-a" in run.lost
     assert "node.kubernetes.io/out-of-service" in run.lost
-    # and it does not hold the next attempt back
+    # and it doesn't delay the next attempt
     assert lost.lingering == {}
 
 
@@ -293,7 +293,7 @@ def test_a_lost_node_under_a_worker_group(see: See) -> None:
         assert "node-b" in gone.lost
 
 
-def test_several_attempts_stand_in_order(see: See) -> None:
+def test_several_attempts_are_in_order(see: See) -> None:
     older = job_object(attempt=1, failed=("BackoffLimitExceeded", "limit"))
     seen = see.all(
         job_object("train", 2), older, pod_object(attempt=1, phase="Failed", code=1), job_object("convert-val", 1)
@@ -305,7 +305,7 @@ def test_several_attempts_stand_in_order(see: See) -> None:
     ]
 
 
-def test_jobs_that_the_status_counts_on(see: See) -> None:
+def test_missing_jobs_of_live_steps_are_named(see: See) -> None:
     steps = (
         StepStatus(name="train", state=StepState.RUNNING, attempt=1, job_name="nuclei-train-1-abcde"),
         StepStatus(name="evaluate", state=StepState.SUCCEEDED, job_name="nuclei-evaluate-1-abcde"),
@@ -320,7 +320,7 @@ def test_jobs_that_the_status_counts_on(see: See) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../pods/x", "x?limit=1", "X", "x" * 64, ""])
-def test_what_no_job_can_be_called_is_not_looked_for(see: See, name: str) -> None:
+def test_name_that_is_invalid_for_a_job_is_not_looked_for(see: See, name: str) -> None:
     steps = (StepStatus(name="train", state=StepState.RUNNING, attempt=1, job_name=name),)
     experiment = see.experiment.with_status(see.experiment.status.model_copy(update={"steps": steps}))
     assert missing_jobs(experiment, []) == ()
@@ -338,14 +338,14 @@ def test_job_or_pod_with_a_forged_attempt_is_no_run(see: See, forged: int) -> No
 
 
 def test_a_pod_of_an_older_job_of_an_attempt_makes_no_second_run(see: See) -> None:
-    # its Job was deleted by force and made again under the same number
+    # the Job was deleted by force and created again with the same number
     left = pod_object(job="gone", name="left", phase="Failed", code=1)
     run = see.one(job_object(), pod_object(), left)
     assert (run.step, run.attempt, run.state, run.name) == ("train", 1, "Running", "nuclei-train-1-abcde")
 
 
-def test_a_worker_group_does_not_wait_for_what_already_runs() -> None:
-    # the kubelet's word on a restart stays for a while after the pod has become ready
+def test_worker_group_does_not_wait_for_running_pods() -> None:
+    # the kubelet's reason for a restart remains for a while after the pod is ready
     runs = PodView("1", "a", "lab", phase="Running", ready=True, reason="ImagePullBackOff", message="x: not found")
     waits = PodView("2", "b", "lab", index=1, phase="Pending", reason="Unschedulable", message="0/3 nodes")
     job = job_view(job_object(nodes=2))

@@ -1,4 +1,4 @@
-"""Random histories of Jobs and pods: the operator rests, never runs a step twice, loses no result, and says why."""
+"""Random histories of Jobs and pods: the operator comes to rest, never runs a step twice, and loses no result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import UID
 Action = tuple[str, int, int]
 
 
-# what happens, how often of some hundred times, and with which values
+# what happens, how often out of about a hundred times, and with which values
 HAPPENINGS: dict[str, tuple[int, tuple[int, ...]]] = {
     "control": (10, (0,)),
     "run": (3, (0,)),
@@ -76,7 +76,7 @@ def alive(cluster: Cluster, step: str) -> set[int]:
 
 
 def check(cluster: Cluster) -> None:
-    """What holds whenever the operator rests."""
+    """Check the invariants that hold whenever the operator is at rest."""
     status, desired = cluster.experiment.status, cluster.desired
     for step in status.steps:
         ours = [job for job in cluster.jobs.values() if job.step == step.name]
@@ -86,7 +86,7 @@ def check(cluster: Cluster) -> None:
             if (pod.step, pod.attempt, pod.experiment_uid) == (step.name, step.attempt, UID)
         ]
         if step.state in LIVE_STATES and not all(pod.terminal for pod in pods):
-            assert any(map(cluster.alive, pods)), "an attempt goes on that is lost"
+            assert any(map(cluster.alive, pods)), "a lost attempt continues"
         assert step.attempt >= max((job.attempt for job in ours), default=0)
         assert cluster.late is not None or not any(outlived_by_sidecars(cluster, job) for job in ours)
         if step.state is StepState.RUNNING:
@@ -106,7 +106,7 @@ def check(cluster: Cluster) -> None:
     assert ready is not None
     settled = status.is_true("Succeeded") or status.is_true("Stalled") or status.is_true("Suspended")
     if not live and not settled:
-        # it waits for time, for pods or for a name, and says so
+        # it waits for a time, for pods, or for a name, and the message must name it
         named = [
             step
             for step in status.steps
@@ -117,7 +117,7 @@ def check(cluster: Cluster) -> None:
 
 
 def results(cluster: Cluster) -> dict[str, PodView]:
-    """Steps whose newest attempt has succeeded as far as Jobs and pods tell, with the pod that says so."""
+    """Return the steps whose newest attempt has succeeded according to Jobs and pods, with the pod that reported it."""
     found = {}
     for pod in cluster.pods.values():
         step = cluster.experiment.status.step(pod.step)
@@ -135,7 +135,7 @@ def results(cluster: Cluster) -> dict[str, PodView]:
 
 
 def outlived_by_sidecars(cluster: Cluster, job: JobView) -> bool:
-    """Whether neither a Job nor its pods will end by themselves, although every trainer has ended."""
+    """Return whether a Job and its pods won't end by themselves, although all trainers have ended."""
     if job.suspended or job.deletion_timestamp is not None or job.conditions:
         return False
     pods = cluster.pods_of(job)
@@ -144,7 +144,7 @@ def outlived_by_sidecars(cluster: Cluster, job: JobView) -> bool:
 
 
 def is_of_an_older_pod(cluster: Cluster, message: str) -> bool:
-    """Whether a message tells the end of a pod although another of the same index has ended after it."""
+    """Return whether a message is about the end of a pod although a newer pod of the same index has ended."""
     name = re.match(r"(?:\w+: )?pod (\S+) on node", message)
     pods = {pod.name: pod for pod in cluster.seen_pods}
     told = pods.get(name[1]) if name else None
@@ -155,7 +155,7 @@ def is_of_an_older_pod(cluster: Cluster, message: str) -> bool:
 
 
 def number(pod: PodView) -> int:
-    """Pods are numbered as they are made."""
+    """Return the number of a pod, in the order of creation."""
     return int(pod.name.rsplit("-", 1)[1])
 
 
@@ -165,7 +165,7 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
     for action in actions:
         before = {step.name: step for step in cluster.experiment.status.steps}
         cluster.act(*action)
-        # what is removed while watches are late may never be seen
+        # an object that is removed while watches are late may never be seen
         won = {name: pod for name, pod in won.items() if pod.uid in cluster.pods and pod.job_uid in cluster.jobs}
         won |= results(cluster)
         cluster.settle()
@@ -189,14 +189,14 @@ def play(cluster: Cluster, actions: Sequence[Action]) -> None:
 
 @settings(max_examples=200)
 @given(STAGES_DONE, HISTORIES)
-def test_whatever_happens(stages: int, actions: list[Action]) -> None:
+def test_invariants_hold_in_any_history(stages: int, actions: list[Action]) -> None:
     play(Cluster(stages), actions)
 
 
 @settings(max_examples=120)
 @given(STAGES_DONE, HISTORIES)
-def test_whatever_happens_to_a_cluster_that_works(stages: int, actions: list[Action]) -> None:
-    """The Job controller does its part after everything that happens, and pods run; what terminates takes its time."""
+def test_invariants_hold_if_controllers_work(stages: int, actions: list[Action]) -> None:
+    """The Job controller acts after each event, pods run, and terminating pods take their time."""
     cluster = Cluster(stages)
     for action in actions:
         play(cluster, [action, ("control", 0, 0), ("run", 0, 0), ("control", 0, 0)])
@@ -204,10 +204,10 @@ def test_whatever_happens_to_a_cluster_that_works(stages: int, actions: list[Act
 
 @settings(max_examples=60)
 @given(STAGES_DONE, st.lists(ACTIONS, max_size=20))
-def test_every_history_can_still_end_well(stages: int, actions: list[Action]) -> None:
+def test_every_history_can_still_succeed(stages: int, actions: list[Action]) -> None:
     cluster = Cluster(stages)
     play(cluster, actions)
-    # nodes come back, the user puts right what is wrong, suspends and resumes; then every attempt succeeds
+    # nodes return, the user fixes problems, suspends and resumes; then every attempt succeeds
     for action in (("return_nodes", 0, 0), ("lag", 0, 0), ("take_name", 0, 0), ("edit", 0, 0), ("suspend", 0, 1)):
         play(cluster, [action])
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What every release has left in clusters: this one finds nothing to do on it, and trains nothing again."""
+"""Recordings of all releases: this release has nothing to do for them, and trains nothing again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if os.environ.get("MASKRCNN_WRITE_RECORDED"):
         (RECORDED / RELEASE / f"{_name}.yaml").write_text(_scene.to_yaml())
 
 _NOT_ACTIVE = {"image-pull-back-off", "name-taken", "starting", "stopping"}
-"""Release 0.1.0 called an experiment Running, and its time active, while its steps only started, and did not record
-whether a step that stops has run. One write corrects that."""
+"""Release 0.1.0 called an experiment Running, and its time active, while its steps were only starting, and did not
+record whether a stopping step has run. One write corrects that."""
 _REWORDED = {"failed", "invalid", "suspended"}
 """States with messages whose wording has changed since release 0.1.0. One write replaces them."""
 
@@ -35,7 +35,7 @@ def test_there_are_recordings_of_every_state() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 @pytest.mark.parametrize("image", [SETTINGS.default_image, "example.org/maskrcnn-trainer:9.9.9"])
-def test_there_is_nothing_to_do(file: Path, image: str) -> None:
+def test_recordings_need_no_action(file: Path, image: str) -> None:
     content = yaml.safe_load(file.read_text())
     experiment = read_object(content["experiment"])
     now = datetime.fromisoformat(content["now"])
@@ -63,8 +63,8 @@ def without_messages(status: ExperimentStatus) -> ExperimentStatus:
     return status.model_copy(update={"steps": steps, "conditions": conditions})
 
 
-def test_a_recording_says_what_it_is_of() -> None:
-    """Guards the recordings themselves: that there is something in them to do wrong."""
+def test_recordings_have_content() -> None:
+    """Check that the recordings have content that could be handled wrongly."""
     content = yaml.safe_load((RECORDED / RELEASE / "training.yaml").read_text())
     experiment = read_object(content["experiment"])
     assert experiment.status.current_step == "train"

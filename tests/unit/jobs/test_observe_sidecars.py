@@ -1,4 +1,4 @@
-"""Attempts in whose pods a sidecar outlives the trainer: neither the pods nor their Job end by themselves."""
+"""Attempts with a sidecar that outlives the trainer, so that neither the pods nor their Job end by themselves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def seen(job: dict[str, Any], *pods: dict[str, Any], now: datetime = NOW) -> Run
 
 
 def held(index: int = 0, code: int = 0, **fields: Any) -> dict[str, Any]:
-    """A pod whose trainer has ended while its sidecar runs."""
+    """Return a pod whose trainer has ended while its sidecar runs."""
     return pod_object(index=index, code=code, sidecar="running", **fields)
 
 
-def test_success_is_taken_from_the_trainer() -> None:
+def test_success_of_the_trainer_counts() -> None:
     run = seen(job_object(), held(said=DONE, ended=50))
     assert (run.state, run.exit_code, run.ended, run.unfinished, run.disrupted) == (
         "Succeeded",
@@ -42,7 +42,7 @@ def test_success_is_taken_from_the_trainer() -> None:
 
 
 @pytest.mark.parametrize(("code", "disrupted"), [(1, False), (64, False), (75, False), (143, True)])
-def test_failure_is_taken_from_the_trainer(code: int, disrupted: bool) -> None:
+def test_failure_of_the_trainer_counts(code: int, disrupted: bool) -> None:
     run = seen(job_object(), held(code=code, ended=50))
     assert (run.state, run.exit_code, run.ended, run.unfinished) == ("Failed", code, at(50), True)
     assert run.disrupted is disrupted
@@ -50,7 +50,7 @@ def test_failure_is_taken_from_the_trainer(code: int, disrupted: bool) -> None:
 
 
 def test_pod_about_to_end_by_itself_is_left_to_its_job() -> None:
-    """The kubelet tells that the container has ended before it tells that the pod has."""
+    """The kubelet reports the end of the container before it reports the end of the pod."""
     for sidecar in ("", "terminated"):
         run = seen(job_object(), pod_object(code=0, said=DONE, sidecar=sidecar))
         assert (run.state, run.unfinished) == ("Running", False)
@@ -85,7 +85,7 @@ def test_rest_of_a_worker_group_is_to_be_stopped_after_a_failure() -> None:
         1,
     )
     assert seen(job, pod_object(index=0), pod_object(index=1, phase="Failed", code=1)).failing == ""
-    # its removal was asked for; the failure stays one
+    # the attempt is being deleted; it still counts as failed
     gone = job_object(nodes=2, deleted=70)
     stopping = seen(gone, pod_object(index=0, sidecar="running", deleted=190), held(1, code=1, deleted=190))
     assert (stopping.state, stopping.message) == ("Stopping", "pod nuclei-train-1-1 on node node-a: exit code 1")
@@ -101,8 +101,8 @@ def test_removed_attempt_stays_ended_while_its_sidecar_terminates() -> None:
         assert (run.state, run.ended, run.disrupted, run.lost) == ("Failed", at(50), False, "")
 
 
-def test_sidecar_that_fails_takes_no_result_away() -> None:
-    """Its pod fails, and with it the Job."""
+def test_failed_sidecar_keeps_the_result() -> None:
+    """A failed sidecar fails its pod, and with it the Job."""
     failed = job_object(failed=("BackoffLimitExceeded", "limit"))
     for said in (DONE, ""):
         run = seen(failed, pod_object(phase="Failed", code=0, said=said, sidecar="terminated"))

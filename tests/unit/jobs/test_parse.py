@@ -1,4 +1,4 @@
-"""Objects of the API server as views."""
+"""Views of objects from the API server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskrcnn_operator.jobs.views import JobCondition, JobView, PodView
 from .conftest import UID, at, job_object, pod_object
 
 
-def test_a_job() -> None:
+def test_view_of_a_job() -> None:
     failed = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     view = job_view(job_object("train", 3, nodes=2, queue="gpus", suspend=True, failed=failed, deleted=200))
     assert view == JobView(
@@ -49,7 +49,7 @@ def test_older_fingerprints(given: object, read: tuple[str, ...]) -> None:
         assert view(value).older_fingerprints == read
 
 
-def test_a_condition_that_is_not_true_is_none() -> None:
+def test_condition_that_is_not_true_is_left_out() -> None:
     value = job_object(failed=("x", "y"))
     value["status"]["conditions"][0]["status"] = "False"
     assert job_view(value).conditions == ()
@@ -63,7 +63,7 @@ def test_labels_prove_nothing() -> None:
     assert job_view(value).experiment_uid == ""
 
 
-def test_a_pod_that_ended() -> None:
+def test_view_of_a_pod_that_ended() -> None:
     view = pod_view(
         pod_object(index=1, phase="Failed", code=137, said="{}", ended=60, container_reason="OOMKilled", deleted=70)
     )
@@ -92,7 +92,7 @@ def test_a_pod_that_ended() -> None:
     assert view.terminal
 
 
-def test_why_a_pod_waits() -> None:
+def test_reason_why_a_pod_waits() -> None:
     pulling = pod_view(pod_object(phase="Pending", waiting=("ImagePullBackOff", "Back-off pulling image")))
     assert (pulling.reason, pulling.message, pulling.container_state) == (
         "ImagePullBackOff",
@@ -105,7 +105,7 @@ def test_why_a_pod_waits() -> None:
     assert (evicted.reason, evicted.disrupted, evicted.exit_code) == ("Evicted", True, None)
 
 
-def test_disruption_is_told_by_who_caused_it() -> None:
+def test_disruption_has_the_reason_of_its_condition() -> None:
     evicted = pod_view(pod_object(phase="Failed", code=143, disrupted=True))
     assert (evicted.reason, evicted.message) == ("EvictionByEvictionAPI", "Eviction API: evicting")
     full = pod_view(
@@ -132,7 +132,7 @@ def test_disruption_is_told_by_who_caused_it() -> None:
         ({"phase": "Failed", "code": 0, "sidecar": "terminated"}, True, True, True),
     ],
 )
-def test_what_became_of_the_task_of_a_pod(fields: dict[str, Any], ended: bool, succeeded: bool, has_run: bool) -> None:
+def test_state_of_a_pods_task(fields: dict[str, Any], ended: bool, succeeded: bool, has_run: bool) -> None:
     view = pod_view(pod_object(**fields))
     assert (view.ended, view.succeeded, view.failed) == (ended, succeeded, ended and not succeeded)
     assert view.has_run == has_run
@@ -146,7 +146,7 @@ def test_a_pod_whose_node_does_not_answer_still_runs() -> None:
     assert not view.terminal
 
 
-def test_objects_with_nothing_in_them() -> None:
+def test_views_of_empty_objects() -> None:
     empty_job, empty_pod = job_view({"metadata": {"name": "x"}}), pod_view({"metadata": None, "status": None})
     assert (empty_job.name, empty_job.attempt, empty_job.finished, empty_job.parallelism) == ("x", 0, False, 1)
     assert (empty_pod.phase, empty_pod.job_uid, empty_pod.terminal, empty_pod.running) == ("Pending", "", False, False)
@@ -192,7 +192,7 @@ def test_values_of_wrong_types_count_as_absent(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, "pod", [], [{"metadata": {}}]])
-def test_what_is_no_object_is_an_empty_one(value: object) -> None:
+def test_value_that_is_not_an_object_counts_as_empty(value: object) -> None:
     assert job_view(value) == job_view({})
     assert pod_view(value) == pod_view({})
 
@@ -223,7 +223,7 @@ def test_texts_are_bounded_and_have_no_lone_surrogates() -> None:
         ("2026-13-45T00:00:00Z", None),
     ],
 )
-def test_times_can_be_calculated_with(text: str, moment: datetime | None) -> None:
+def test_times_allow_calculations(text: str, moment: datetime | None) -> None:
     value = pod_object()
     value["metadata"]["deletionTimestamp"] = text
     assert pod_view(value).deletion_timestamp == moment

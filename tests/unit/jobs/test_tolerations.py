@@ -1,4 +1,4 @@
-"""How long a worker group stays on a node that does not answer."""
+"""Time for which a worker group stays on an unresponsive node."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .test_manifests import CONFIG, pod, starts, the_job
 
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 DETECTION = timedelta(seconds=50 + 5)
-"""Until a silent node counts as unreachable: node-monitor-grace-period (50 s since Kubernetes 1.32, 40 s before) and
-node-monitor-period (5 s) of the controller manager."""
+"""Time until a silent node counts as unreachable: node-monitor-grace-period (50 s since Kubernetes 1.32, 40 s before)
+and node-monitor-period (5 s) of the controller manager."""
 BAR = timedelta(minutes=5)
 
 
@@ -43,7 +43,7 @@ def test_step_of_one_node_keeps_the_default_of_kubernetes(make: Make) -> None:
 
 @pytest.mark.parametrize("operator", ["Exists", "Equal"])
 @pytest.mark.parametrize("effect", ["NoExecute", None])
-def test_what_is_given_for_a_taint_stays_alone(operator: str, effect: str | None) -> None:
+def test_given_toleration_of_a_taint_is_not_duplicated(operator: str, effect: str | None) -> None:
     given = {"key": UNREACHABLE, "operator": operator, "tolerationSeconds": 900}
     given |= {"effect": effect} if effect else {}
     assert with_worker_group_tolerations([given]) == [given, ours(NOT_READY)]
@@ -59,11 +59,11 @@ def test_what_is_given_for_a_taint_stays_alone(operator: str, effect: str | None
         ({"key": "gpu", "operator": "Exists", "effect": "NoExecute"}, [NOT_READY, UNREACHABLE]),
     ],
 )
-def test_only_a_toleration_of_these_taints_takes_the_place_of_ours(given: dict[str, str], added: list[str]) -> None:
+def test_only_a_toleration_of_these_taints_replaces_ours(given: dict[str, str], added: list[str]) -> None:
     assert with_worker_group_tolerations([given]) == [given, *map(ours, added)]
 
 
-def test_default_of_the_installation_takes_the_place_of_ours(make: Make) -> None:
+def test_default_of_the_installation_replaces_ours(make: Make) -> None:
     own = {"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 900}
     experiment = make(without_tolerations)
     config = replace(CONFIG, defaults=JobDefaults(tolerations=(own,)))
@@ -71,10 +71,10 @@ def test_default_of_the_installation_takes_the_place_of_ours(make: Make) -> None
 
 
 def test_worker_group_starts_again_within_five_minutes_of_a_power_off(make: Make) -> None:
-    """The node is found silent, its pods are evicted and never end; the group counts as lost, backs off, and starts."""
+    """The node is found unresponsive, its pods are evicted but never end, and the lost group backs off and restarts."""
     job = the_job(make(without_tolerations), config=JobConfig(default_image="trainer:1"))
     tolerated = timedelta(seconds=max(item["tolerationSeconds"] for item in pod(job)["tolerations"]))
-    # the cluster of these tests gives pods the time that the template gives them
+    # the simulated cluster gives pods the toleration seconds of the template
     assert timedelta(seconds=pod(job)["terminationGracePeriodSeconds"]) == GRACE
     cluster = Cluster(1)
     cluster.control()

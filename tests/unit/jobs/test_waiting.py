@@ -1,4 +1,4 @@
-"""Why an attempt does not run: what its pods say, and what the events say of them and of its Job."""
+"""Reasons why an attempt does not run, from its pods and from the events about them and their Job."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def told(*arguments: Any, **named: Any) -> tuple[str, str]:
 
 
 def starting(index: int = 0, **fields: Any) -> dict[str, Any]:
-    """A pod of one second ago whose containers are being made."""
+    """Return a pod that was created a second ago and whose containers are being created."""
     pod = pod_object(index=index, phase="Pending", **{"waiting": CREATING, **fields})
     pod["metadata"]["creationTimestamp"] = written(1)
     return pod
 
 
-def test_pods_that_are_not_created_are_told_with_their_number(make: Make) -> None:
+def test_pods_that_are_not_created_are_counted_in_the_message(make: Make) -> None:
     causes = {JOB_UID: WaitCause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
     assert told(make, job_object(), causes=causes) == ("FailedCreate", "exceeded quota: pods")
     assert told(make, job_object(nodes=3), pod_object(), causes=causes) == (
@@ -57,17 +57,17 @@ def test_pods_that_are_not_created_are_told_with_their_number(make: Make) -> Non
     )
 
 
-def test_cause_is_not_told_any_more_once_all_pods_exist(make: Make) -> None:
+def test_cause_is_dropped_once_all_pods_exist(make: Make) -> None:
     causes = {JOB_UID: WaitCause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
     assert told(make, job_object(), starting(), causes=causes) == ("", "")
 
 
-def test_cause_of_an_earlier_start_of_the_job_is_not_told(make: Make) -> None:
+def test_cause_of_an_earlier_start_of_the_job_is_ignored(make: Make) -> None:
     causes = {JOB_UID: WaitCause(STARTED, at(15), Reason.FAILED_CREATE, "exceeded quota: pods")}
     assert told(make, job_object(start=50), causes=causes) == ("", "")
 
 
-def test_volume_that_cannot_be_mounted_is_told(make: Make) -> None:
+def test_volume_that_cannot_be_mounted_is_reported(make: Make) -> None:
     pod = starting()
     causes = {pod["metadata"]["uid"]: WaitCause(STARTED, at(16), Reason.FAILED_MOUNT, "secret absent")}
     assert told(make, job_object(), pod, causes=causes) == ("FailedMount", "secret absent")
@@ -77,13 +77,13 @@ def test_volume_that_cannot_be_mounted_is_told(make: Make) -> None:
     )
 
 
-def test_event_outside_of_the_vocabulary_is_told_in_the_message_alone(make: Make) -> None:
+def test_event_with_another_reason_is_only_in_the_message(make: Make) -> None:
     pod = starting()
     causes = {pod["metadata"]["uid"]: WaitCause(STARTED, at(16), None, "NetworkNotReady: no network")}
     assert told(make, job_object(), pod, causes=causes) == ("", "NetworkNotReady: no network")
 
 
-def test_state_of_a_pod_comes_before_what_its_events_said(make: Make) -> None:
+def test_state_of_a_pod_comes_before_its_events(make: Make) -> None:
     pod = starting(waiting=("ErrImagePull", "x: not found"))
     causes = {pod["metadata"]["uid"]: WaitCause(STARTED, at(16), Reason.FAILED_MOUNT, "secret absent")}
     assert told(make, job_object(), pod, causes=causes) == ("ImagePullBackOff", "x: not found")
@@ -91,14 +91,14 @@ def test_state_of_a_pod_comes_before_what_its_events_said(make: Make) -> None:
 
 @pytest.mark.parametrize("part", ["initContainerStatuses", "containerStatuses"])
 @pytest.mark.parametrize("own", [CREATING, ("PodInitializing", "")])
-def test_image_of_another_container_is_told_with_its_name(make: Make, part: str, own: tuple[str, str]) -> None:
+def test_image_of_another_container_is_reported_with_its_name(make: Make, part: str, own: tuple[str, str]) -> None:
     pod = starting(waiting=own)
     other = {"name": "istio-proxy", "state": {"waiting": {"reason": "ImagePullBackOff", "message": PULL}}}
     pod["status"].setdefault(part, []).insert(0, other)
     assert told(make, job_object(), pod) == ("ImagePullBackOff", "container istio-proxy: x: not found")
 
 
-def test_sidecar_that_ends_again_and_again_is_told(make: Make) -> None:
+def test_crash_looping_sidecar_is_reported(make: Make) -> None:
     pod = starting(waiting=("PodInitializing", ""))
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}
     pod["status"]["initContainerStatuses"] = [{"name": "proxy", "state": {"waiting": waiting}}]
@@ -113,14 +113,14 @@ def test_image_of_the_task_comes_before_that_of_a_sidecar(make: Make) -> None:
     assert told(make, job_object(), pod) == ("ImagePullBackOff", "mine: not found")
 
 
-def test_image_of_a_sidecar_says_nothing_of_a_pod_that_has_failed() -> None:
+def test_image_of_a_sidecar_is_ignored_in_a_failed_pod() -> None:
     pod = pod_object(phase="Failed", waiting=("PodInitializing", ""))
     other = {"name": "a", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "other"}}}
     pod["status"]["containerStatuses"].append(other)
     assert pod_view(pod).reason == "PodInitializing"
 
 
-def test_wait_that_nothing_explains_names_where_to_look_after_five_minutes(make: Make) -> None:
+def test_unexplained_wait_names_where_to_look_after_five_minutes(make: Make) -> None:
     job = job_object(nodes=2)
     assert told(make, job, pod_object(), now=at(300)) == ("", "")
     assert told(make, job, pod_object(), now=at(301)) == (
@@ -153,7 +153,7 @@ def test_events_are_requested_when_they_are_due(make: Make) -> None:
         (job_object(deleted=30), starting()),
     ],
 )
-def test_nothing_is_read_of_an_attempt_that_does_not_start(make: Make, objects: tuple[dict[str, Any], ...]) -> None:
+def test_no_events_are_read_for_an_attempt_that_does_not_start(make: Make, objects: tuple[dict[str, Any], ...]) -> None:
     found = seen(make, *objects, now=at(1000))
     assert found.to_read == ()
 
@@ -173,7 +173,7 @@ def told_before(make: Make, reason: str, attempt: int = 1) -> MaskRCNNExperiment
         ("ImagePullBackOff", 1, False, ("", "")),
     ],
 )
-def test_what_an_earlier_replica_read_holds_until_this_one_has_read(
+def test_reason_of_an_earlier_replica_holds_until_this_one_has_read(
     make: Make, reason: str, attempt: int, known: bool, found: tuple[str, str]
 ) -> None:
     causes = {JOB_UID: WaitCause(STARTED, at(50))} if known else {}
@@ -181,7 +181,7 @@ def test_what_an_earlier_replica_read_holds_until_this_one_has_read(
     assert (run.waiting_reason, run.message) == found
 
 
-def test_reason_of_an_earlier_replica_goes_once_the_pods_exist(make: Make) -> None:
+def test_reason_of_an_earlier_replica_is_dropped_once_the_pods_exist(make: Make) -> None:
     job, pod = job_view(job_object()), pod_view(pod_object(phase="Pending", node=""))
     (run,) = observe(told_before(make, "FailedCreate"), [job], [pod], SOON).runs
     assert (run.waiting_reason, run.message) == ("", "")

@@ -1,4 +1,4 @@
-"""A clock that only moves when told, and the pieces of a cluster with one training experiment."""
+"""Clock that only moves when a test moves it, and the parts of a cluster with one training experiment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANIFEST = yaml.safe_load((Path(__file__).parents[1] / "core" / "nine_steps.yaml
 
 
 class FakeTime:
-    """Seconds, time of day and sleeping, all moved by :meth:`advance`."""
+    """Clock, time of day, and sleep, all moved by :meth:`advance`."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -41,7 +41,7 @@ class FakeTime:
         await future
 
     async def advance(self, seconds: float) -> None:
-        """Moves the time on, and lets everything run that became due."""
+        """Move the time forward, and run everything that becomes due."""
         await self.settle()
         self.seconds += seconds
         for until, future in [item for item in self._sleepers if item[0] <= self.seconds]:
@@ -58,7 +58,7 @@ class FakeTime:
 
 @dataclass
 class Cluster:
-    """What the endpoint sees: one experiment in namespace ``lab`` whose train step runs as pod ``pod-uid``."""
+    """Cluster view of the endpoint: one experiment in namespace ``lab`` whose train step runs as pod ``pod-uid``."""
 
     experiments: dict[tuple[str, str], MaskRCNNExperiment]
     jobs: dict[str, JobView] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Cluster:
         self.experiments["lab", "nuclei"] = self.nuclei.with_status(status)
 
     def change_step(self, **update: Any) -> None:
-        """Changes the status of the train step."""
+        """Change the status of the train step."""
         steps = tuple(
             step.model_copy(update=update) if step.name == "train" else step for step in self.nuclei.status.steps
         )

@@ -1,4 +1,4 @@
-"""A report endpoint for many trainings, on a cluster of fakes; each training's token is its number."""
+"""Report endpoint for many trainings, in a fake cluster; each training's token is its number."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .conftest import Cluster, one_training
 
 
 class Served:
-    """A running endpoint and what it has counted."""
+    """Running endpoint with counters."""
 
     listener: BoundedListener
 
     def __init__(self, ca_file: Path) -> None:
         self.ca_file = ca_file
         self.answered: Counter[int] = Counter()
-        """Answers by HTTP status."""
+        """Responses by HTTP status."""
         self.cut = self.reviews = 0
         self.most_connections = self.most_waiting = 0
         self.reviewing = asyncio.Event()
-        """Cleared: no token is reviewed until it is set."""
+        """No token is reviewed while this event is cleared."""
         self.reviewing.set()
 
     @property
@@ -59,7 +59,7 @@ class Served:
         return {"authenticated": True, "audiences": [audience], "user": user}
 
     async def watch(self) -> None:
-        """Measure :attr:`most_connections` and :attr:`most_waiting`, until cancelled."""
+        """Measure :attr:`most_connections` and :attr:`most_waiting` until canceled."""
         while True:
             self.most_connections = max(self.most_connections, self.listener.connections)
             self.most_waiting = max(self.most_waiting, self.listener.waiting)
@@ -70,7 +70,7 @@ class Served:
 async def served(
     trainings: int, ca_file: Path, bounds: Bounds | None = None, host: str | None = "127.0.0.1"
 ) -> AsyncIterator[Served]:
-    """Serve reports of ``trainings``, with a certificate of an authority that is written to ``ca_file``."""
+    """Serve reports of ``trainings``, with a certificate of a CA that is written to ``ca_file``."""
     cluster = _many(one_training(), trainings)
     authority = new_authority(datetime.now(UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -92,7 +92,7 @@ async def served(
 
 @asynccontextmanager
 async def clients(served: Served, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run ``report_clients.py`` beside this process; kill it at the end."""
+    """Run ``report_clients.py`` in another process, and kill it at the end."""
     program = Path(__file__).with_name("report_clients.py")
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(program), str(served.port), str(served.ca_file), *arguments, stdout=asyncio.subprocess.PIPE

@@ -2,9 +2,9 @@
 
     python report_clients.py PORT CA_FILE --idle 5000 --trainings 200
 
-Connections are opened, in place of those that were closed too, until each training has had its report answered. Half of
-the connections and half of the trainings are behind 127.0.0.1; the other connections are behind 63 addresses, the other
-trainings behind one each. Prints one line of JSON.
+Connections are opened, also as replacements of closed ones, until a report of each training has succeeded. Half of the
+connections and half of the trainings use the address 127.0.0.1; the other connections use 63 addresses, and the other
+trainings one address each. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _create_connection = socket.create_connection
 
 
 def _create_connection_from_here(address: Any, timeout: float | None = None, *_: Any, **__: Any) -> socket.socket:
-    """Connect from the address that the thread has chosen; neither urllib nor http.client let a caller choose one."""
+    """Connect from the address chosen by the thread, since neither urllib nor http.client has a parameter for it."""
     return _create_connection(address, timeout, (getattr(_here, "address", SHARED), 0))
 
 
 class Training(HttpPoster):
-    """The trainer's poster, behind an address of its own; it tells when a report was answered with 200."""
+    """The trainer's poster with its own source address, which signals when a report has succeeded."""
 
     def __init__(self, environment: TaskEnvironment, address: str, interval: float) -> None:
         self._address = address
-        self.posts = 0  # up to the one that was answered
+        self.posts = 0  # including the successful one
         self.answered = threading.Event()
         super().__init__(environment, interval=interval)
 
@@ -58,7 +58,7 @@ class Training(HttpPoster):
 
 
 class IdleConnections:
-    """Opens TLS connections until it is stopped, and keeps the newest ``count``."""
+    """Source of TLS connections, which keeps the newest ``count`` of them open."""
 
     def __init__(self, port: int, count: int) -> None:
         self._port, self._count = port, count
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _report(arguments: argparse.Namespace, directory: Path) -> list[Training]:
-    """Start the trainings one after the other; each offers its report until one is answered."""
+    """Start the trainings one after the other; each offers its report until one succeeds."""
     trainings = []
     for number in range(arguments.trainings):
         token = directory / f"token-{number}"

@@ -1,4 +1,4 @@
-"""What a pod may speak for: each link of the chain, broken once."""
+"""Authorization of a report: each link of the chain, broken once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_token_names_its_pod() -> None:
         ({"user": {**REVIEW["user"], "extra": EXTRA | {POD_UID: [7]}}}, 403, "NotAPod"),
     ],
 )
-def test_a_token_that_proves_no_pod(change: dict[str, Any], status: int, reason: str) -> None:
+def test_token_without_a_pod_is_refused(change: dict[str, Any], status: int, reason: str) -> None:
     found = peer_of(copy.deepcopy(REVIEW) | change)
     assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (status, reason)
@@ -70,7 +70,7 @@ def test_an_empty_review_proves_nothing() -> None:
     assert isinstance(peer_of({}), ReportRefusal)
 
 
-def test_the_running_attempt_may_speak(cluster: Any) -> None:
+def test_running_attempt_may_report(cluster: Any) -> None:
     assert decide(cluster) == GRANT
     assert decide(cluster, report=Report(None, None, None, {})) == GRANT
 
@@ -110,7 +110,7 @@ def test_each_broken_link_is_refused(cluster: Any, change: Any, reason: str) -> 
 
 
 @pytest.mark.parametrize("state", [StepState.QUEUED, StepState.STARTING, StepState.RUNNING, StepState.STOPPING])
-def test_a_step_may_speak_while_its_attempt_exists(cluster: Any, state: StepState) -> None:
+def test_step_may_report_while_its_attempt_exists(cluster: Any, state: StepState) -> None:
     cluster.change_step(state=state)
     assert decide(cluster) == GRANT
 
@@ -127,7 +127,7 @@ def test_a_report_that_contradicts_its_pod(cluster: Any, report: Report, field: 
     found = decide(cluster, report=report)
     assert isinstance(found, ReportRefusal)
     assert (found.status, found.reason) == (403, "NotYours")
-    assert found.message.startswith(f"{field}: the report says ")
+    assert found.message.startswith(f"{field}: the report has ")
 
 
 def test_an_image_of_an_older_release_names_the_fingerprint_that_it_knows(cluster: Any) -> None:

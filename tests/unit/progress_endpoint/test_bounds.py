@@ -1,4 +1,4 @@
-"""Which connection of the report endpoint is opened next, which is cut for it, and how long each may stay."""
+"""Limits on connections of the report endpoint: order of opening, choice of the one to close, deadlines."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_below_the_bound_the_first_one_is_opened_and_none_is_cut() -> None:
 
 @pytest.mark.parametrize("newcomer", ["a", "b", "c"])
 @pytest.mark.parametrize("phase", [ConnectionPhase.HANDSHAKE, ConnectionPhase.HEAD, ConnectionPhase.CLOSING])
-def test_the_address_with_most_connections_loses_its_oldest_idle_one(newcomer: str, phase: ConnectionPhase) -> None:
+def test_address_with_most_connections_loses_its_oldest_idle_one(newcomer: str, phase: ConnectionPhase) -> None:
     answering = Connection("a", LONG_AGO - 3.0, ConnectionPhase.ANSWER)
     oldest = Connection("a", LONG_AGO - 2.0, phase)
     assert cut_for(newcomer, Connection("a", LONG_AGO), Connection("b", 0.0), oldest, answering) is oldest
@@ -82,7 +82,7 @@ def test_an_address_waits_until_a_connection_of_an_equal_has_had_its_time(
     assert cut_for("a", *[Connection(address, NOW - seconds, phase) for address in addresses]) is not None
 
 
-def test_one_that_must_wait_does_not_hold_up_another_address() -> None:
+def test_waiting_connection_does_not_delay_another_address() -> None:
     held = [Connection("a", JUST_NOW) for _ in range(4)]
     waiting = [Connection("a"), Connection("a"), Connection("b")]
     assert next_turn(waiting, held, NOW, BOUNDS) == Turn(waiting[2], held[0])

@@ -1,4 +1,4 @@
-"""An authority that all replicas share, and certificates that are replaced in time."""
+"""CA that all replicas share, and certificates that are replaced in time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 class Secrets:
-    """Secrets of an API server, its conflicts included. ``together`` calls of get answer at the same moment."""
+    """Secrets of an API server, including conflicts; ``together`` calls of get respond at the same moment."""
 
     def __init__(self, together: int = 1) -> None:
         self.kept: dict[str, dict[str, Any]] = {}
@@ -39,7 +39,7 @@ class Secrets:
         self.hold(together)
 
     def hold(self, together: int) -> None:
-        """The next so many calls of get wait for each other."""
+        """Make the next ``together`` calls of get wait for each other."""
         self._barrier, self._held = asyncio.Barrier(together), together
 
     async def get(self, resource: Any, namespace: str | None, name: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Secrets:
 
 
 def handshake(server: ssl.SSLContext, trusted: str, name: str) -> x509.Certificate:
-    """A TLS handshake in memory; returns what the server showed. Raises ssl.SSLError as a client would."""
+    """Make a TLS handshake in memory; return the server's certificate, or raise ssl.SSLError as a client would."""
     client = ssl.create_default_context(cadata=trusted)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     left = client.wrap_bio(to_client, to_server, server_hostname=name)
@@ -108,15 +108,15 @@ def test_an_authority_is_renewed_with_its_key_long_before_it_ends() -> None:
     later = NOW + AUTHORITY_LIFETIME - timedelta(days=729)
     again = renewed(authority, later)
     assert again.certificate.not_valid_after_utc - later == AUTHORITY_LIFETIME
-    # a step that trusts the old certificate goes on: the old key signs
+    # a step that trusts the old certificate can still report, since the old key signs
     leaf = x509.load_pem_x509_certificate(issue(again, ["a.b.svc"], later).certificate)
     leaf.verify_directly_issued_by(authority.certificate)
 
 
-def test_a_key_of_another_authority_is_told() -> None:
+def test_key_of_another_ca_is_refused() -> None:
     one, other = new_authority(NOW), new_authority(NOW)
     assert read_authority(one.certificate_pem.encode(), one.key_pem.encode()).key_pem == one.key_pem
-    with pytest.raises(CertificateError, match="not that of the certificate"):
+    with pytest.raises(CertificateError, match="doesn't belong to the certificate"):
         read_authority(one.certificate_pem.encode(), other.key_pem.encode())
 
 
@@ -128,14 +128,14 @@ async def test_the_authority_is_made_once_and_then_read() -> None:
     assert secrets.calls == ["get", "create", "get"]
 
 
-async def test_of_several_replicas_that_make_one_all_use_the_same() -> None:
+async def test_replicas_that_create_a_ca_at_once_use_the_same() -> None:
     secrets = Secrets(together=3)
     found = await asyncio.gather(*(obtain_authority(secrets, "ops", "ca", NOW) for _ in range(3)))
     assert len({authority.certificate_pem for authority in found}) == 1
     assert secrets.calls.count("create") == 3
 
 
-async def test_of_several_replicas_that_renew_one_all_use_the_same() -> None:
+async def test_replicas_that_renew_a_ca_at_once_use_the_same() -> None:
     secrets = Secrets()
     old = await obtain_authority(secrets, "ops", "ca", NOW)
     later = NOW + AUTHORITY_LIFETIME - timedelta(days=100)
@@ -165,7 +165,7 @@ async def test_secret_that_is_deleted_while_it_is_renewed_is_made_again(monkeypa
     "data",
     [None, {}, {"ca.crt": "!", "ca.key": "!"}, {"ca.crt": base64.b64encode(b"x").decode(), "ca.key": "eA=="}],
 )
-async def test_what_is_no_authority_is_told_and_left_alone(data: Any) -> None:
+async def test_invalid_secret_is_reported_and_not_overwritten(data: Any) -> None:
     secrets = Secrets()
     secrets.kept["ca"] = {"metadata": {"name": "ca", "resourceVersion": "1"}, "data": data}
     with pytest.raises(CertificateError, match="Secret ops/ca: .* delete the Secret"):
@@ -174,7 +174,7 @@ async def test_what_is_no_authority_is_told_and_left_alone(data: Any) -> None:
 
 
 async def test_a_certificate_is_replaced_before_it_expires_and_new_connections_see_it(time: Any) -> None:
-    # OpenSSL looks at the real time, so this clock starts there
+    # OpenSSL uses the real time, so this clock starts there
     start = datetime.now(UTC)
     certificate = ServerCertificate(Secrets(), "ops", ["reports.ops.svc"], now=lambda: start + (time.now() - time_zero))
     time_zero = time.now()
@@ -192,7 +192,7 @@ async def test_a_certificate_is_replaced_before_it_expires_and_new_connections_s
 
 
 def _leaf(certificate: ServerCertificate) -> x509.Certificate:
-    """What the context shows, to a client that does not look at the time."""
+    """Return the context's certificate as seen by a client that does not check it."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -221,7 +221,7 @@ async def test_clients_check_authority_and_name() -> None:
         handshake(certificate.context, stranger.ca_pem, "reports.ops.svc")
 
 
-async def test_an_authority_that_was_replaced_is_followed() -> None:
+async def test_replaced_ca_is_used() -> None:
     secrets = Secrets()
     certificate = ServerCertificate(secrets, "ops", ["reports.ops.svc"])
     await certificate.refresh()
@@ -232,7 +232,7 @@ async def test_an_authority_that_was_replaced_is_followed() -> None:
     handshake(certificate.context, certificate.ca_pem, "reports.ops.svc")
 
 
-async def test_the_keeper_goes_on_while_the_api_server_is_away(time: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_renewal_continues_after_an_api_outage(time: Any, caplog: pytest.LogCaptureFixture) -> None:
     secrets = Secrets()
     certificate = ServerCertificate(secrets, "ops", ["reports.ops.svc"])
     await certificate.refresh()
@@ -244,7 +244,7 @@ async def test_the_keeper_goes_on_while_the_api_server_is_away(time: Any, caplog
     for _ in range(3):
         await time.advance(60)
     assert secrets.calls.count("get") == 6
-    assert len([line for line in caplog.records if "could not be checked" in line.message]) == 1
+    assert len([line for line in caplog.records if "Could not renew the certificate" in line.message]) == 1
     secrets.down = False
     await time.advance(60)
     await time.advance(60)

@@ -1,4 +1,4 @@
-"""What a connection of the report endpoint passes on to HTTP, and when it is closed."""
+"""Data that a connection of the report endpoint passes to HTTP, and the time of its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Handler(asyncio.Protocol):
 
 
 class Bench:
-    """A connection between a socket and a handler."""
+    """Connection between a socket and a handler."""
 
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.handler, self.transport = Handler(), Transport()
@@ -109,7 +109,7 @@ async def test_what_exceeds_the_bytes_of_a_connection_is_dropped(bench: Bench) -
     assert not bench.transport.aborted
 
 
-async def test_what_comes_after_the_answer_is_dropped(bench: Bench) -> None:
+async def test_data_after_the_response_is_dropped(bench: Bench) -> None:
     bench.connection.data_received(HEAD)
     bench.transport.closing = True
     bench.connection.data_received(HEAD)
@@ -144,7 +144,7 @@ async def test_the_time_of_a_connection_begins_when_it_is_opened(waiting: Bench)
     assert waiting.ended == [waiting.connection]
 
 
-async def test_a_lost_connection_keeps_nothing_that_its_time_would_end(bench: Bench) -> None:
+async def test_lost_connection_has_no_timer(bench: Bench) -> None:
     bench.connection.connection_lost(None)
     assert bench.ended == [bench.connection]
     assert [handle for handle in _timers() if not handle.cancelled()] == []

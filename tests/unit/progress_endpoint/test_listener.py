@@ -1,4 +1,4 @@
-"""The report endpoint against clients that open connections and keep them, while trainings report."""
+"""Report endpoint with clients that open connections and keep them, while trainings report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEAD = b"POST /v1/report HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0\r\nConte
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Serve with bounds."""
+    """Return a function that serves with given limits."""
     async with AsyncExitStack() as stack:
         yield lambda bounds: stack.enter_async_context(served(1, tmp_path / "ca.crt", bounds))
 
@@ -87,7 +87,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def reports(endpoint: Served, address: str = "127.0.0.1") -> None:
-    """Fail unless a report is answered."""
+    """Fail unless a report succeeds."""
     assert (await asyncio.to_thread(report, endpoint, address)).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -109,11 +109,11 @@ async def test_trainings_report_while_idle_connections_are_opened(tmp_path: Path
     assert endpoint.most_connections <= 128
     assert endpoint.most_waiting <= 256
     assert endpoint.cut > 0
-    # 256 KiB each; the collector of garbage has freed none
+    # 256 KiB each; the garbage collector has freed none
     assert buffers <= 128 + 8
 
 
-async def test_the_oldest_idle_connection_of_the_address_with_most_gives_way(start: Start) -> None:
+async def test_oldest_idle_connection_of_the_address_with_most_is_closed(start: Start) -> None:
     endpoint = await start(Bounds(connections=4, idle_seconds=0.0))
     other, first, second, third = await opened(endpoint, "127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.1")
     await reports(endpoint, "127.0.0.3")
@@ -122,7 +122,7 @@ async def test_the_oldest_idle_connection_of_the_address_with_most_gives_way(sta
     assert endpoint.cut == 1
 
 
-async def test_connections_of_one_address_give_way_to_newer_ones_of_it(start: Start) -> None:
+async def test_connections_of_one_address_are_replaced_by_newer_ones(start: Start) -> None:
     endpoint = await start(Bounds(connections=4, idle_seconds=0.0))
     held = await opened(endpoint, *["127.0.0.1"] * 10)
     assert [is_open(client) for client in held] == [False] * 6 + [True] * 4
@@ -135,7 +135,7 @@ async def test_a_client_waits_until_a_connection_has_had_its_time_and_reports(st
     held = await opened(endpoint, *["127.0.0.1"] * 4)
     waiting = asyncio.create_task(reports(endpoint))
     await until(lambda: endpoint.listener.waiting == 1)
-    await reports(endpoint, "127.0.0.2")  # of an address with fewer connections: at once
+    await reports(endpoint, "127.0.0.2")  # an address with fewer connections is served at once
     assert endpoint.listener.waiting == 1
     assert [is_open(client) for client in held] == [False] + [True] * 3
     await waiting
@@ -250,7 +250,7 @@ async def test_a_malformed_request_is_answered_in_json_and_quietly(
     assert loud(caplog) == []
 
 
-async def test_a_client_that_leaves_before_its_answer_is_no_error(
+async def test_client_that_disconnects_before_its_response_is_not_an_error(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint = await start(Bounds())
@@ -272,7 +272,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("sent", ENDINGS.values(), ids=ENDINGS)
 async def test_a_connection_that_ends_leaves_no_buffer_to_the_collector(start: Start, sent: bytes | None) -> None:
-    """Half of the clients close the connection, the endpoint cuts the others; None: no TLS handshake."""
+    """Half of the clients close the connection, and the endpoint closes the others; None: no TLS handshake."""
     endpoint = await start(Bounds(connections=2, idle_seconds=0.0, answer_seconds=0.0))
     connect = tcp if sent is None else tls
     gc.collect()
@@ -303,7 +303,7 @@ async def test_a_connection_that_ends_leaves_no_buffer_to_the_collector(start: S
     ],
     ids=["no file descriptor", "connection aborted"],
 )
-async def test_accepting_goes_on_after_an_error(
+async def test_accepting_continues_after_an_error(
     start: Start, error: OSError, warning: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint = await start(Bounds())
@@ -323,7 +323,7 @@ async def test_accepting_goes_on_after_an_error(
     await reports(endpoint)
     assert failures > 2
     assert not any(task.done() for task in endpoint.listener.tasks)
-    assert loud(caplog) == [f"The report endpoint cannot accept connections: {text}" for text in warning]
+    assert loud(caplog) == [f"The report endpoint cannot accept connections, retrying: {text}" for text in warning]
 
 
 async def test_bug_while_a_connection_is_opened_is_logged_and_ends_nothing(
@@ -338,10 +338,10 @@ async def test_bug_while_a_connection_is_opened_is_logged_and_ends_nothing(
         patched.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
         assert await is_closed(await asyncio.to_thread(tcp, endpoint))
     await reports(endpoint)
-    assert loud(caplog) == ["A connection of 127.0.0.1 cannot be opened"]
+    assert loud(caplog) == ["Could not open a connection from 127.0.0.1"]
 
 
-async def test_report_that_says_it_is_too_large_is_refused_before_its_body(start: Start) -> None:
+async def test_report_with_a_too_large_content_length_is_refused_before_its_body(start: Start) -> None:
     endpoint = await start(Bounds())
     client = await asyncio.to_thread(tls, endpoint)
     client.sendall(HEAD.replace(b"Content-Length: %d" % len(BODY), b"Content-Length: 65537"))
@@ -351,12 +351,12 @@ async def test_report_that_says_it_is_too_large_is_refused_before_its_body(start
 async def test_connections_take_little_memory_of_the_kernel(start: Start) -> None:
     endpoint = await start(Bounds())
     [listening] = endpoint.listener._sockets
-    # Linux doubles the number for its own bookkeeping, see socket(7)
+    # Linux doubles the value for its own bookkeeping, see socket(7)
     assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVE_BUFFER_BYTES
 
 
 @pytest.mark.timeout(60)
-async def test_other_work_goes_on_while_clients_connect_without_a_pause(
+async def test_other_work_continues_while_clients_connect_without_a_pause(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = await start(Bounds(waiting=4))

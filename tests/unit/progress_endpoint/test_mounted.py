@@ -1,4 +1,4 @@
-"""A certificate that somebody else renews is served, and its renewal noticed."""
+"""Certificate that another controller renews: it is served, and its renewal noticed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_renewed_certificate_is_loaded_once(tmp_path: Path) -> None:
     assert mounted.ca_pem == renewed != authority
 
 
-async def test_what_cannot_be_used_is_told_and_the_old_one_served(tmp_path: Path) -> None:
+async def test_unusable_files_are_reported_and_the_old_certificate_served(tmp_path: Path) -> None:
     mounted = MountedCertificate(tmp_path)
     with pytest.raises(CertificateError, match=r"tls\.crt"):
         await mounted.refresh()
@@ -75,7 +75,7 @@ async def test_files_that_stay_unusable_are_logged_once(tmp_path: Path, caplog: 
 
 
 def verifies(server: ssl.SSLContext, authority: str) -> bool:
-    """Return whether a client that trusts an authority, as a step does its ca.crt, shakes hands with a server."""
+    """Return whether a client that trusts a CA, as a step trusts its ca.crt, completes a handshake with a server."""
     client = ssl.create_default_context(cadata=authority)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     left = client.wrap_bio(to_client, to_server, server_hostname="operator.svc")
@@ -106,19 +106,19 @@ async def test_a_step_verifies_what_its_authority_signs_after_it_was_started(tmp
     assert await mounted.refresh()
     assert verifies(mounted.context, given)
 
-    # the authority itself is renewed with the same key: rotationPolicy Never
+    # the CA itself is renewed with the same key: rotationPolicy Never
     mount(tmp_path, renewed(authority, NOW))
     assert await mounted.refresh()
     assert mounted.ca_pem != given
     assert verifies(mounted.context, given)
 
-    # with another key, as a self-signed certificate has after its renewal
+    # with another key, as in the renewal of a self-signed certificate
     mount(tmp_path)
     assert await mounted.refresh()
     assert not verifies(mounted.context, given)
 
 
-async def test_a_self_signed_certificate_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_self_signed_certificate_is_logged_as_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mounted = MountedCertificate(tmp_path)
     mount(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -128,12 +128,12 @@ async def test_a_self_signed_certificate_is_warned_of(tmp_path: Path, caplog: py
         await mounted.refresh()
         await mounted.refresh()
     (record,) = caplog.records
-    assert "is no certificate authority" in record.getMessage()
+    assert "isn't a certificate authority" in record.getMessage()
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", "caf\u00e9".encode()])
-async def test_an_authority_that_is_no_certificate_is_refused(tmp_path: Path, content: bytes) -> None:
+async def test_ca_file_without_a_certificate_is_refused(tmp_path: Path, content: bytes) -> None:
     mount(tmp_path)
     (tmp_path / "ca.crt").write_bytes(content)
-    with pytest.raises(CertificateError, match=r"--report-certificate .*: ca\.crt holds no PEM certificate"):
+    with pytest.raises(CertificateError, match=r"--report-certificate .*: ca\.crt holds an invalid PEM certificate"):
         await MountedCertificate(tmp_path).refresh()

@@ -1,4 +1,4 @@
-"""Reports as they come in: the trainer's are taken, nonsense is refused by name, nothing else ever happens."""
+"""Parsing of reports: those of the trainer are accepted, invalid ones are refused with the field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maskrcnn_trainer.task.reporter import Reporter
 
 
 class Kept:
-    """A poster that keeps what it is given, as bytes on the wire."""
+    """Poster that keeps its reports as bytes."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -37,7 +37,7 @@ def refused(body: bytes | dict[str, Any]) -> str:
     return caught.value.refusal.message
 
 
-def test_everything_that_the_trainer_posts_is_taken(tmp_path: Path) -> None:
+def test_all_reports_of_the_trainer_are_accepted(tmp_path: Path) -> None:
     kept = Kept()
     environment = TaskEnvironment(fingerprint="9f2c-v1", attempt=2, experiment_uid="uid")
     reporter = Reporter("train", tmp_path, environment, poster=kept)
@@ -59,49 +59,49 @@ def test_everything_that_the_trainer_posts_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"[1]", "one JSON object"),
-        (b"null", "one JSON object"),
-        (b'{"kpi": {"AP": NaN}}', "NaN is no number of JSON"),
-        (b'{"step": 1e3}', "step: must be a whole number"),
-        (b'{"step": ' + b"9" * 400 + b"}", "step: must be a whole number"),
-        (b'{"step": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b"", "isn't valid JSON"),
+        (b"{", "isn't valid JSON"),
+        (b"\xff\xfe", "isn't valid JSON"),
+        (b"[1]", "must be a JSON object"),
+        (b"null", "must be a JSON object"),
+        (b'{"kpi": {"AP": NaN}}', "NaN isn't a JSON number"),
+        (b'{"step": 1e3}', "step: must be an integer"),
+        (b'{"step": ' + b"9" * 400 + b"}", "step: must be an integer"),
+        (b'{"step": ' + b"9" * 5000 + b"}", "isn't valid JSON"),
         (b"[" * 100_000, "nested too deeply"),
-        ({"version": 2}, "version: 1 is what is read here"),
-        ({"version": True}, "version: 1 is what is read here"),
+        ({"version": 2}, "version: unsupported report version, expected 1"),
+        ({"version": True}, "version: unsupported report version, expected 1"),
         ({"step": -1}, "step: must be"),
         ({"step": True}, "step: must be"),
         ({"total_steps": "10"}, "total_steps: must be"),
         ({"checkpointStep": 2**53 + 1}, "checkpointStep: must be"),
         ({"attempt": 1.5}, "attempt: must be"),
         ({"eta": "soon"}, "eta: must be a duration"),
-        ({"eta": "0:00:01" * 30}, "eta: must be a printable text"),
-        ({"fingerprint": 7}, "fingerprint: must be a printable text"),
-        ({"fingerprint": "\ud800"}, "fingerprint: must be a printable text"),
-        ({"experimentUid": "a\nb"}, "experimentUid: must be a printable text"),
+        ({"eta": "0:00:01" * 30}, "eta: must be a string of at most"),
+        ({"fingerprint": 7}, "fingerprint: must be a string of at most"),
+        ({"fingerprint": "\ud800"}, "fingerprint: must be a string of at most"),
+        ({"experimentUid": "a\nb"}, "experimentUid: must be a string of at most"),
         ({"kpi": [1]}, "kpi: must be an object"),
         ({"kpi": {"AP": "0.3"}}, "kpi.AP: must be a finite number"),
         ({"kpi": {"AP": None}}, "kpi.AP: must be a finite number"),
         ({"kpi": {"AP": True}}, "kpi.AP: must be a finite number"),
         ({"graphical": {"loss": 10**300}}, "graphical.loss: must be a finite number"),
         (b'{"graphical": {"loss": 1e999}}', "graphical.loss: must be a finite number"),
-        ({"kpi": {"": 1}}, "a metric's name has"),
-        ({"kpi": {"a b": 1}}, "a metric's name has"),
-        ({"kpi": {"\ud800": 1}}, "a metric's name has"),
-        ({"kpi": {f"m{index}": 1 for index in range(MAX_METRICS + 1)}}, "kpi: at most 64 metrics"),
+        ({"kpi": {"": 1}}, "a metric's name must start"),
+        ({"kpi": {"a b": 1}}, "a metric's name must start"),
+        ({"kpi": {"\ud800": 1}}, "a metric's name must start"),
+        ({"kpi": {f"m{index}": 1 for index in range(MAX_METRICS + 1)}}, "kpi: too many metrics"),
         (
             {"kpi": {f"k{index}": 1 for index in range(40)}, "graphical": {f"g{index}": 1 for index in range(40)}},
-            "kpi and graphical: at most 64 metrics",
+            "kpi and graphical: too many metrics",
         ),
     ],
 )
-def test_nonsense_is_refused_by_field(body: Any, said: str) -> None:
+def test_invalid_report_is_refused_with_the_field(body: Any, said: str) -> None:
     assert said in refused(body)
 
 
-def test_the_message_is_text_whatever_was_sent() -> None:
+def test_message_is_bounded_text_for_any_body() -> None:
     assert len(refused(b'{"a": "' + b"\x00" * 5000)) < 300
 
 
@@ -118,7 +118,7 @@ FIELDS = ("version", "experimentUid", "fingerprint", "attempt", "step", "total_s
     st.binary(max_size=200)
     | st.dictionaries(st.sampled_from(FIELDS), json_values).map(lambda x: json.dumps(x).encode())
 )
-def test_nothing_but_a_report_or_a_refusal_comes_of_any_bytes(body: bytes) -> None:
+def test_any_bytes_give_a_report_or_a_refusal(body: bytes) -> None:
     try:
         found = parse_report(body)
     except Refused as error:

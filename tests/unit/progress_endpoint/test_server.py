@@ -1,4 +1,4 @@
-"""The endpoint over real HTTPS: the trainer's own poster gets through, everybody else gets a clear answer in JSON."""
+"""Endpoint over real HTTPS: the trainer's poster succeeds, and all other clients get a clear error in JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REPORT = {
 
 @dataclass
 class Bench:
-    """A running endpoint and what came of it."""
+    """Running endpoint with its results."""
 
     cluster: Any
     time: Any
@@ -111,7 +111,7 @@ async def test_a_report_of_the_running_attempt_is_written(bench: Bench) -> None:
     assert bench.answered == [200]
 
 
-async def test_the_trainers_own_poster_gets_through(bench: Bench, tmp_path: Path) -> None:
+async def test_trainers_poster_succeeds(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN + "\n")
     environment = TaskEnvironment(
         fingerprint="9f2c-v1", attempt=2, experiment_uid="experiment-uid", report_url=bench.url,
@@ -143,7 +143,7 @@ async def test_the_trainer_logs_why_it_was_refused(
     await _until(lambda: "could not be posted" in caplog.text)
     await asyncio.to_thread(poster.close, 10.0)
     assert "HTTP Error 401" in caplog.text
-    assert "the token is not valid for the audience maskrcnn-operator" in caplog.text
+    assert "the token isn't valid for the audience maskrcnn-operator" in caplog.text
 
 
 async def test_a_step_that_is_not_the_current_one_is_answered_and_not_written(bench: Bench) -> None:
@@ -169,7 +169,7 @@ async def test_a_step_that_is_not_the_current_one_is_answered_and_not_written(be
         ({"headers": {"Content-Encoding": "gzip"}, "body": b"\x1f\x8b"}, (415, "UnsupportedEncoding")),
     ],
 )
-async def test_bad_input_is_the_callers_fault(bench: Bench, named: Any, wanted: tuple[int, str]) -> None:
+async def test_invalid_input_gets_a_client_error(bench: Bench, named: Any, wanted: tuple[int, str]) -> None:
     assert await bench.refused(**named) == wanted
     assert bench.answered == [wanted[0]]
     await bench.time.settle()
@@ -204,7 +204,7 @@ async def test_a_pod_that_reports_too_often_waits(bench: Bench) -> None:
     assert (await bench.post())[0] == 200
 
 
-async def test_report_without_a_token_is_told_how_to_send_one(bench: Bench) -> None:
+async def test_refusal_without_a_token_explains_how_to_send_one(bench: Bench) -> None:
     async with bench.session.post(bench.url, json=REPORT) as answer:
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
@@ -233,7 +233,7 @@ async def test_endpoint_that_cannot_listen_is_cleaned_up(bench: Bench) -> None:
     assert cleaned == [application]
 
 
-async def test_what_is_not_there_is_said_in_json(bench: Bench) -> None:
+async def test_unknown_path_gets_a_json_error(bench: Bench) -> None:
     async with bench.session.get(bench.url) as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
         assert (await answer.json())["error"]["reason"] == "MethodNotAllowed"
@@ -242,7 +242,7 @@ async def test_what_is_not_there_is_said_in_json(bench: Bench) -> None:
         assert (await answer.json())["error"]["reason"] == "NotFound"
 
 
-async def test_what_is_not_the_callers_fault_asks_for_another_try(bench: Bench) -> None:
+async def test_server_side_problem_requests_a_retry(bench: Bench) -> None:
     bench.cluster.listed = False
     assert await bench.refused() == (503, "NotReady")
     bench.cluster.listed = True
@@ -252,11 +252,11 @@ async def test_what_is_not_the_callers_fault_asks_for_another_try(bench: Bench) 
     assert (await bench.post())[0] == 200
 
 
-async def test_a_fault_of_ours_is_logged_and_tells_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unexpected_error_is_logged_and_not_disclosed(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.cluster.pods = None
     with caplog.at_level(logging.ERROR):
         assert await bench.refused() == (500, "InternalError")
-    assert "could not be answered" in caplog.text
+    assert "Could not handle a report" in caplog.text
 
 
 async def _until(condition: Any) -> None:

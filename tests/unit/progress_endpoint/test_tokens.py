@@ -1,4 +1,4 @@
-"""Tokens are reviewed once in a while, and never kept."""
+"""Token reviews: made once in a while, without storing the token."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reviews:
         return review_of(token) if token.startswith("pod") else {"authenticated": False, "error": "nonsense"}
 
 
-async def test_an_accepted_token_is_asked_about_every_five_minutes(time: Any) -> None:
+async def test_accepted_token_is_reviewed_every_five_minutes(time: Any) -> None:
     reviews = Reviews()
     checker = TokenChecker(reviews, time.clock)
     for _ in range(3):
@@ -52,7 +52,7 @@ async def test_an_accepted_token_is_asked_about_every_five_minutes(time: Any) ->
     assert len(reviews.asked) == 2
 
 
-async def test_a_rejected_token_is_asked_about_sooner(time: Any) -> None:
+async def test_rejected_token_is_reviewed_sooner(time: Any) -> None:
     reviews = Reviews()
     checker = TokenChecker(reviews, time.clock)
     for _ in range(3):
@@ -65,7 +65,7 @@ async def test_a_rejected_token_is_asked_about_sooner(time: Any) -> None:
     assert len(reviews.asked) == 2
 
 
-async def test_an_api_server_that_does_not_answer_is_no_answer(time: Any) -> None:
+async def test_failed_review_is_not_cached(time: Any) -> None:
     reviews = Reviews()
     checker = TokenChecker(reviews, time.clock)
     reviews.down = True
@@ -87,7 +87,7 @@ async def test_new_tokens_of_one_address_are_limited_and_push_no_accepted_one_ou
     assert len(reviews.asked) == 6
 
 
-async def test_what_cannot_be_a_token_is_not_asked_about(time: Any) -> None:
+async def test_invalid_token_is_not_reviewed(time: Any) -> None:
     reviews = Reviews()
     checker = TokenChecker(reviews, time.clock)
     for token in ("x" * 20_000, "pod-é"):
@@ -131,7 +131,7 @@ async def test_few_reviews_are_under_way_and_more_are_refused_until_they_end(tim
     assert {
         (found.status, found.reason, found.retry_after) for found in refused if isinstance(found, ReportRefusal)
     } == {(503, "TooBusy", 5.0)}
-    # what is known is answered, and what is under review may be waited for
+    # known tokens are answered, and a caller may wait for a pending review
     assert await checker.check("pod-known", "10.0.0.1") == known
     again = asyncio.create_task(checker.check("x0", "10.0.0.1"))
     await time.settle()
@@ -142,7 +142,7 @@ async def test_few_reviews_are_under_way_and_more_are_refused_until_they_end(tim
     assert await checker.check("pod-new", "10.0.0.1") == Peer("lab", "pod-new", "pod-new-uid")
 
 
-async def test_what_is_refused_since_others_wait_does_not_count_against_an_address(time: Any) -> None:
+async def test_refusal_because_of_other_reviews_does_not_count_against_an_address(time: Any) -> None:
     reviews = Reviews()
     reviews.gate.clear()
     checker = TokenChecker(reviews, time.clock, RateLimit(1.0, 1, time.clock))
@@ -174,7 +174,7 @@ async def test_tokens_that_are_remembered_are_bounded_and_those_reviewed_last_st
     for pod, seconds in {"pod-1": 200.0, "pod-2": 101.0}.items():
         await checker.check(pod, "10.0.0.1")
         time.seconds += seconds
-    for pod in ("pod-1", "pod-3"):  # the first one's review is too old
+    for pod in ("pod-1", "pod-3"):  # the first one's review has expired
         await checker.check(pod, "10.0.0.1")
     reviews.asked.clear()
     for pod in ("pod-1", "pod-3", "pod-2"):

@@ -1,4 +1,4 @@
-"""At most one write in an interval for an experiment, the newest; with many experiments the interval is longer."""
+"""At most one write per interval and experiment, with the newest progress; the interval grows with the experiments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRANT = Grant("lab", "nuclei", "experiment-uid", "train", 2, "nuclei-train-2-abc
 
 
 class Api:
-    """Keeps what is applied; ``gate`` holds answers back, ``error`` is raised."""
+    """API that records what is applied; ``gate`` holds responses back, ``error`` is raised."""
 
     def __init__(self, time: Any) -> None:
         self._time = time
@@ -92,13 +92,11 @@ async def test_reports_within_the_interval_are_one_write_of_the_newest(
     assert api.iterations == [(0.0, 1)]
     await time.advance(1)
     assert api.iterations == [(0.0, 1), (30.0, 9)]
-    # what an overtaken report said of metrics is not lost
+    # metrics of a report that was replaced are not lost
     assert api.applied[1][1]["metrics"] == [{"name": "AP", "value": "0.5"}]
 
 
-async def test_never_two_writes_within_the_interval_however_many_reports(
-    writer: ProgressWriter, time: Any, api: Api
-) -> None:
+async def test_at_most_one_write_within_the_interval(writer: ProgressWriter, time: Any, api: Api) -> None:
     for second in range(300):
         writer.offer(GRANT, record(second))
         await time.advance(1)
@@ -116,7 +114,7 @@ async def test_after_a_quiet_time_a_report_is_written_at_once(writer: ProgressWr
     assert api.iterations == [(0.0, 1), (31.0, 2)]
 
 
-async def test_another_replica_that_has_just_written_counts(
+async def test_recent_write_of_another_replica_counts(
     writer: ProgressWriter, cluster: Any, time: Any, api: Api
 ) -> None:
     cluster.change_status(progress=Progress(step="train", iteration=4, last_updated_time=time.now()))
@@ -149,13 +147,13 @@ async def test_a_step_that_ends_before_its_turn_is_not_written(
     assert api.iterations == [(0.0, 1)]
 
 
-async def test_a_record_that_says_nothing_is_not_written(writer: ProgressWriter, time: Any, api: Api) -> None:
+async def test_empty_record_is_not_written(writer: ProgressWriter, time: Any, api: Api) -> None:
     assert not writer.offer(GRANT, {"step": None, "kpi": {}, "graphical": {}})
     await time.advance(60)
     assert api.applied == []
 
 
-async def test_another_attempt_begins_anew_in_the_same_interval(
+async def test_another_attempt_starts_over_in_the_same_interval(
     writer: ProgressWriter, cluster: Any, time: Any, api: Api
 ) -> None:
     writer.offer(GRANT, record(50, checkpointStep=50))
@@ -169,14 +167,14 @@ async def test_another_attempt_begins_anew_in_the_same_interval(
     assert "checkpointStep" not in api.applied[1][1]
 
 
-async def test_a_write_that_fails_is_given_up_and_said_once(
+async def test_failed_write_is_dropped_and_logged_once(
     writer: ProgressWriter, time: Any, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.error = api_error(503, "ServiceUnavailable", "down")
     for step in range(3):
         writer.offer(GRANT, record(step))
         await time.advance(30)
-    assert len([line for line in caplog.records if "could not be written" in line.message]) == 1
+    assert len([line for line in caplog.records if "Could not write the progress" in line.message]) == 1
     api.error = None
     writer.offer(GRANT, record(9))
     await time.settle()
@@ -213,7 +211,7 @@ async def test_metrics_under_ever_new_names_do_not_grow_without_end(
     assert "m4_0" in {metric["name"] for metric in api.applied[-1][1]["metrics"]}
 
 
-async def test_closing_gives_up_what_is_not_written(writer: ProgressWriter, time: Any, api: Api) -> None:
+async def test_close_cancels_pending_writes(writer: ProgressWriter, time: Any, api: Api) -> None:
     writer.offer(GRANT, record(1))
     await time.settle()
     writer.offer(GRANT, record(2))
@@ -230,7 +228,7 @@ def test_the_interval_grows_with_the_experiments_that_report(reporting: int, rat
 
 
 class Day:
-    """A clock that goes from one appointment to the next: much faster than a :class:`FakeTime` that ticks."""
+    """Clock that jumps from one appointment to the next, much faster than a :class:`FakeTime` that ticks."""
 
     def __init__(self, time: Any) -> None:
         self._time = time
@@ -288,7 +286,7 @@ async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is
         name = f"e{index}"
         metadata = cluster.nuclei.metadata.model_copy(update={"name": name, "uid": name})
         cluster.experiments["lab", name] = cluster.nuclei.model_copy(update={"metadata": metadata})
-        # all of them begin to report within an interval of theirs, as after the start of an operator
+        # all of them start to report within one interval, as after a start of the operator
         training(name, start + index * 30 // number)
     await day.pass_until(start + 430)
     await writer.close()
@@ -296,7 +294,7 @@ async def test_two_thousand_trainings_with_old_images_fit_the_budget_and_each_is
     assert rate == 10.0
     assert max(intervals) == 200.0
     by_second = Counter(int(moment) for moment, _ in written)
-    # the share's part of the burst of 100, and then ten a second
+    # the share's part of the burst of 100, and then ten per second
     assert sum(by_second[second] for second in range(10)) <= 20 + 10 * rate
     assert max(by_second[second] for second in range(10, 430)) <= rate + 1
     assert len(written) <= 20 + 430 * rate
@@ -315,7 +313,7 @@ async def test_failures_are_logged_again_after_a_success(
     for step, api.error in enumerate([down, down, None, down]):
         writer.offer(GRANT, record(step))
         await time.advance(30)
-    assert len([line for line in caplog.records if "could not be written" in line.message]) == 2
+    assert len([line for line in caplog.records if "Could not write the progress" in line.message]) == 2
 
 
 async def test_last_write_of_a_clock_that_is_ahead_delays_no_longer_than_the_interval(
@@ -339,7 +337,7 @@ async def test_bug_in_a_write_is_logged_and_the_next_report_is_written(
     api.error = RuntimeError("a bug")
     writer.offer(GRANT, record(1))
     await time.settle()
-    assert "Progress of lab/nuclei could not be written" in caplog.text
+    assert "Could not write the progress of experiment lab/nuclei" in caplog.text
     api.error = None
     writer.offer(GRANT, record(2))
     await time.settle()

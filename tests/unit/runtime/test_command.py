@@ -1,4 +1,4 @@
-"""The command line of the controller, and what it must not drag in."""
+"""Command line of the controller, and modules that it must not import."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_several_namespaces_and_ports() -> None:
         *(["--log-format", "xml"], ["--log-level", "loud"]),
     ],
 )
-def test_a_command_line_that_cannot_work_ends_with_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_command_line_exits_with_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["controller", *words])
     assert ended.value.code == 64
     assert words[0] in capsys.readouterr().err
 
 
-def test_reports_need_an_address() -> None:
+def test_report_port_requires_a_report_url() -> None:
     done = subprocess.run(
         [*CONTROLLER, "--report-port", "8443"],
         capture_output=True,
@@ -70,7 +70,7 @@ def test_reports_need_an_address() -> None:
     assert "--report-url" in done.stderr
 
 
-def test_no_cluster_is_told_in_a_line(tmp_path: Path) -> None:
+def test_missing_cluster_is_reported_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -105,7 +105,7 @@ def test_options_of_a_cluster_queue_and_name_jobs() -> None:
         ("https://proxy.example/maskrcnn/v1/report", "https://proxy.example/maskrcnn/v1/report"),
     ],
 )
-def test_steps_are_given_the_path_that_is_served(given: str, posted_to: str) -> None:
+def test_report_url_has_the_served_path(given: str, posted_to: str) -> None:
     assert report_address(given) == posted_to
 
 
@@ -130,13 +130,13 @@ print([str(problem) for problem in cache.entry(Key("lab", "deep")).problems])
 """
 
 
-def test_an_object_as_deep_as_the_api_server_takes_is_decoded_and_has_a_problem() -> None:
+def test_object_of_the_greatest_accepted_depth_is_decoded_and_has_a_problem() -> None:
     done = subprocess.run([sys.executable, "-c", DEEP_LIST], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['spec.podOverrides.affinity: is nested too deeply: at most 100 levels']"
 
 
 def test_the_operator_decodes_what_is_nested_deeply() -> None:
-    # it ends before it reaches for a cluster
+    # it ends before it connects to a cluster
     code = "import sys; from maskrcnn_operator.cli import main; main(['controller', '--report-port', '0'])"
     code += "; print(sys.getrecursionlimit())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Events of what does not start are read in the background: a read that fails or takes long changes nothing else."""
+"""Background reads of the events of objects that do not start; a failed or slow read has no other effect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DENIED = ApiError(403, "Forbidden", 'events is forbidden: User "o" cannot list r
 
 
 class Server(FakeServer):
-    """Holds its answers back while ``gate`` is closed."""
+    """Client that holds its responses back while ``gate`` is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Server(FakeServer):
 
 
 class Stage:
-    """A reader at work."""
+    """Reader at work."""
 
     def __init__(self) -> None:
         self.server, self.now, self.heard = Server(), SINCE + timedelta(seconds=15), list[Key]()
@@ -74,7 +74,7 @@ async def stage() -> AsyncIterator[Stage]:
     running.cancel()
 
 
-async def test_what_was_read_is_known_and_its_experiment_is_looked_at(stage: Stage) -> None:
+async def test_read_cause_is_known_and_its_experiment_is_reconciled(stage: Stage) -> None:
     stage.server.events["job-1"] = [QUOTA]
     await stage.read(JOB)
     assert stage.reader.causes == {"job-1": WaitCause(SINCE, stage.now, Reason.FAILED_CREATE, "exceeded quota")}

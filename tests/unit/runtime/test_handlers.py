@@ -1,4 +1,4 @@
-"""What is done with an event of a watch, whatever is in it."""
+"""Handling of watch events with any content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn_operator.runtime.handlers import make_handler
 
 
 class Ears:
-    """The handler of one operator, its cache, and the keys that it was called with."""
+    """Handler of one operator, its cache, and the keys that it was called with."""
 
     def __init__(self) -> None:
         self.cache, self.keys = Cache(), list[Key]()
@@ -43,14 +43,14 @@ def test_deleted_object_is_forgotten(ears: Ears) -> None:
 
 
 def test_object_that_is_labeled_again_comes_back(ears: Ears) -> None:
-    """A watch with a selector sends DELETED when an object's label goes."""
+    """A watch with a selector sends DELETED when an object's label is removed."""
     ears.hear("ADDED", job(5))
     ears.hear("DELETED", job(9))
     ears.hear("ADDED", job(11))
     assert len(ears.cache.jobs_of("ns", "nuclei")) == 1
 
 
-def test_old_event_is_no_news(ears: Ears) -> None:
+def test_old_event_is_not_reported(ears: Ears) -> None:
     ears.hear("MODIFIED", job(9))
     ears.hear("MODIFIED", job(5))
     assert ears.keys == [Key("ns", "nuclei")]
@@ -102,4 +102,4 @@ def test_unreadable_last_state_does_not_keep_a_deleted_object(ears: Ears, monkey
 def test_skipped_event_is_logged(ears: Ears, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         ears.handle(PODS, {"type": "ADDED", "object": {}})
-    assert "An event of pods has no object with a uid and is skipped" in caplog.text
+    assert "Skipped a watch event of pods: it has no object with a uid" in caplog.text

@@ -1,4 +1,4 @@
-"""Liveness and readiness."""
+"""Liveness and readiness probes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_process_that_never_listed_is_alive_and_not_ready() -> None:
     assert not health.ready
 
 
-def test_an_old_list_costs_neither_liveness_nor_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_list_affects_neither_liveness_nor_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health(lambda: True, list)
     later = time.monotonic() + 86_400
     health._beat = later
@@ -28,18 +28,18 @@ def test_an_old_list_costs_neither_liveness_nor_readiness(monkeypatch: pytest.Mo
     assert health.ready
 
 
-def test_a_late_event_loop_costs_liveness() -> None:
+def test_event_loop_lag_fails_liveness() -> None:
     health = Health(lambda: True, list)
     health._beat = time.monotonic() - 20
     assert "event loop" in health.problems()[0]
 
 
-def test_a_task_that_has_ended_costs_liveness() -> None:
+def test_ended_task_fails_liveness() -> None:
     health = Health(lambda: True, lambda: ["The task election returned"])
     assert health.problems() == ["The task election returned"]
 
 
-async def test_probes_answer_503_with_what_is_wrong() -> None:
+async def test_probes_respond_503_with_the_problem() -> None:
     listed, ended = False, list[str]()
     runner = await serve(Health(lambda: listed, lambda: ended), 0, "127.0.0.1")
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"

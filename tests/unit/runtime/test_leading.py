@@ -1,4 +1,4 @@
-"""What a replica does when it gains the Lease and when it loses it."""
+"""Behavior of a replica when it gains and when it loses the Lease."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOUND, DELETED, LATER = Key("ns", "found"), Key("ns", "deleted"), Key("ns", "lat
 
 
 class FakeElection:
-    """A Lease that the test gives and takes."""
+    """Election whose Lease the test gives and takes."""
 
     def __init__(self) -> None:
         self.held = False
@@ -31,13 +31,13 @@ class FakeElection:
 
 
 class Stage:
-    """Leading with a real queue and workers; what happens is noted in order.
+    """Leading with a real queue and workers, which records what happens in order.
 
     Attributes:
         cached: keys of the cache.
         listed: keys that the next lists find.
         gate: reconciliations wait for it.
-        at_end: error of the first reconciliation that is cancelled.
+        at_end: error of the first canceled reconciliation.
     """
 
     def __init__(self, resync_seconds: float = 600.0) -> None:
@@ -109,7 +109,7 @@ async def test_each_gain_of_the_lease_lists_the_cluster(stage: Stage) -> None:
     assert stage.noted == ["listed", "found"] * 2
 
 
-async def test_the_loss_of_the_lease_ends_the_work_and_forgets_what_waits(stage: Stage) -> None:
+async def test_loss_of_the_lease_stops_workers_and_clears_the_queue(stage: Stage) -> None:
     stage.gate.clear()
     stage.election.change(True)
     await stage.until(lambda: stage.noted == ["listed", "found"])
@@ -119,7 +119,7 @@ async def test_the_loss_of_the_lease_ends_the_work_and_forgets_what_waits(stage:
     await stage.until(lambda: not stage.workers.running)
     await asyncio.sleep(0.1)
     assert len(stage.queue) == 0
-    # the next leader deletes it, so this replica must not look at it when it leads again
+    # the next leader deletes it, so this replica must not reconcile it when it leads again
     stage.gate.set()
     stage.election.change(True)
     await stage.until(lambda: len(stage.noted) == 4)
@@ -127,7 +127,7 @@ async def test_the_loss_of_the_lease_ends_the_work_and_forgets_what_waits(stage:
     assert stage.noted == ["listed", "found", "listed", "found"]
 
 
-async def test_a_leader_looks_at_every_experiment_now_and_then() -> None:
+async def test_leader_reconciles_all_experiments_periodically() -> None:
     stage = Stage(resync_seconds=0.02)
     stage.election.change(True)
     await stage.until(lambda: stage.noted.count("found") >= 3)

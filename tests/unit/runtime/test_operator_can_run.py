@@ -1,4 +1,4 @@
-"""Whether an operator can start, by the namespaces that it may list."""
+"""Start of an operator, by the namespaces that it may list."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_resource_that_is_not_served_ends_it() -> None:
     assert not await can_run(server, "team-a", "team-z")
 
 
-async def test_unavailable_namespace_beside_a_forbidden_one_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unavailable_namespace_next_to_a_forbidden_one_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_UNREACHABLE_SECONDS", 0.001)
     server = FakeServer()
     server.broken["team-z"] = FORBIDDEN

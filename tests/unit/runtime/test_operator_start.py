@@ -1,4 +1,4 @@
-"""The first answers of the API server: which of them end the process."""
+"""First responses of the API server, and which of them end the process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNAVAILABLE = api_error(503, "ServiceUnavailable", "starting")
 
 
 class Server:
-    """Answers lists in turn, the last answer again and again."""
+    """Server that responds to lists in turn, and repeats the last response."""
 
     def __init__(self, *answers: ApiError | None) -> None:
         self.answers, self.calls = list(answers), 0
@@ -45,7 +45,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("answer", [DENIED, UNKNOWN])
-async def test_refusal_that_lasts_ends_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
+async def test_lasting_refusal_ends_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
     server = Server(answer)
     async with asyncio.timeout(DEADLINE):
         assert await Operator(Options(denied_seconds=0.05), server).run() == EXIT_CANNOT_RUN  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ async def test_refusal_that_lasts_ends_the_process(answer: ApiError, caplog: pyt
 
 
 @pytest.mark.parametrize("answer", [DENIED, UNKNOWN])
-async def test_refusal_that_passes_does_not_end_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
+async def test_temporary_refusal_does_not_end_the_process(answer: ApiError, caplog: pytest.LogCaptureFixture) -> None:
     server = Server(answer, answer, None)
     assert await Operator(Options(denied_seconds=20.0), server)._can_run(server)  # type: ignore[arg-type]
     assert server.calls == 3
@@ -66,7 +66,7 @@ async def test_refusal_that_passes_does_not_end_the_process(answer: ApiError, ca
 async def test_refusals_count_from_the_last_time_the_server_was_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter(range(10, 1000, 10))
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(readings)))
-    # the clock is read once or twice for a refusal: 25 s are enough for two in a row, not for three
+    # the clock is read once or twice per refusal: 25 s are enough for two in a row, not for three
     server = Server(DENIED, UNAVAILABLE, DENIED, UNAVAILABLE, DENIED, None)
     assert await Operator(Options(denied_seconds=25.0), server)._can_run(server)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""A replica that loses one of its tasks: it ends with an error, and gives its Lease back."""
+"""Replica that loses one of its tasks: it exits with an error and releases the Lease."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TASKS: dict[str, tuple[Any, str]] = {
 
 
 class Server(FakeServer):
-    """An API server in memory that notes reads of the Lease."""
+    """API server in memory that records reads of the Lease."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ async def end(operator: Operator, running: asyncio.Task[int]) -> None:
 
 
 def mortal(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
-    """Return an event upon which a task raises an exception."""
+    """Return an event on which a task raises an exception."""
     owner, attribute = TASKS[name]
     original, killed = getattr(owner, attribute), asyncio.Event()
 
@@ -152,7 +152,7 @@ async def test_a_task_that_fails_ends_the_replica(
     assert await asyncio.wait_for(running, SECONDS) == 1
     assert server.holder == ("" if role == "leader" else OTHER)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == f"The task {name} failed: ZeroDivisionError: killed by the test"
+    assert record.getMessage() == f"The task {name} failed: ZeroDivisionError: killed by the test; this replica stops"
     assert record.exc_info
 
 
@@ -162,10 +162,10 @@ async def test_a_worker_that_ends_ends_the_replica(caplog: pytest.LogCaptureFixt
     worker.cancel()
     assert await asyncio.wait_for(running, SECONDS) == 1
     assert server.holder == ""
-    assert "The task worker 3 was cancelled" in caplog.text
+    assert "The task worker 3 was canceled" in caplog.text
 
 
-@pytest.mark.parametrize("end", ["returned", "failed: ZeroDivisionError: killed by the test", "was cancelled"])
+@pytest.mark.parametrize("end", ["returned", "failed: ZeroDivisionError: killed by the test", "was canceled"])
 @pytest.mark.parametrize("part", ["_accept", "_open_in_turn"])
 @pytest.mark.parametrize("role", ["leader", "standby"])
 async def test_report_endpoint_that_loses_a_task_ends_the_replica(
@@ -181,7 +181,7 @@ async def test_report_endpoint_that_loses_a_task_ends_the_replica(
 
     async def work(*_: Any) -> None:
         await lost.wait()
-        if end == "was cancelled":
+        if end == "was canceled":
             raise asyncio.CancelledError
         if end != "returned":
             raise ZeroDivisionError("killed by the test")
@@ -192,10 +192,10 @@ async def test_report_endpoint_that_loses_a_task_ends_the_replica(
     assert await asyncio.wait_for(running, SECONDS) == 1
     name = "accepting reports at 127.0.0.1" if part == "_accept" else "opening reports"
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == f"The task {name} {end}"
+    assert record.getMessage() == f"The task {name} {end}; this replica stops"
 
 
-async def test_stop_before_the_first_list_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server) -> None:
+async def test_stop_before_the_first_list_is_not_a_failure(caplog: pytest.LogCaptureFixture, server: Server) -> None:
     server.fail["list", "pods"] = [ApiError(500, "InternalError", "no") for _ in range(1000)]
     operator = made(server)
     running = asyncio.create_task(operator.run())
@@ -234,7 +234,7 @@ async def test_a_task_that_fails_before_the_first_list_ends_the_replica(
 
 
 @pytest.mark.parametrize("role", ["leader", "standby"])
-async def test_a_stop_is_no_failure(caplog: pytest.LogCaptureFixture, server: Server, role: str) -> None:
+async def test_stop_is_not_a_failure(caplog: pytest.LogCaptureFixture, server: Server, role: str) -> None:
     operator = made(server)
     running = await started(operator, server, role)
     operator.stop.set()
@@ -243,7 +243,7 @@ async def test_a_stop_is_no_failure(caplog: pytest.LogCaptureFixture, server: Se
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_task_that_fails_after_the_stop_is_no_failure(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+async def test_task_that_fails_after_the_stop_is_not_a_failure(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     kill = mortal(monkeypatch, "relisting")
     operator = made(server)
     running = await started(operator, server, "leader")
@@ -252,14 +252,14 @@ async def test_a_task_that_fails_after_the_stop_is_no_failure(monkeypatch: pytes
     assert await asyncio.wait_for(running, SECONDS) == 0
 
 
-async def test_task_that_fails_right_before_the_stop_is_no_failure(server: Server) -> None:
+async def test_task_that_fails_right_before_the_stop_is_not_a_failure(server: Server) -> None:
     async def fails() -> None:
         raise ZeroDivisionError
 
     operator = made(server)
     running = await started(operator, server, "leader")
     operator._supervisor.supervise(asyncio.create_task(fails()))
-    await asyncio.sleep(0)  # it has failed, and nobody has heard of it
+    await asyncio.sleep(0)  # it has failed, and its callback has not run yet
     await end(operator, running)
 
 
@@ -301,7 +301,7 @@ async def test_lease_is_kept_until_the_work_has_ended(server: Server) -> None:
     assert server.holder == ""
 
 
-async def test_experiment_that_stays_missing_brings_a_list(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+async def test_experiment_that_stays_missing_requests_a_list(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setattr(worker_module, "UNHEARD_SECONDS", 0.0)
     monkeypatch.setattr(relisting_module, "SOON_SECONDS", 0.0)
     operator = made(server)
@@ -369,5 +369,5 @@ async def test_unreadable_claim_is_counted_and_logged_and_its_experiment_waits(
     lines = [record.getMessage() for record in caplog.records if "can't be read" in record.getMessage()]
     assert lines == [
         f"persistentvolumeclaims ns/{claim} can't be read and is skipped: "
-        "ValueError: spec.accessModes isn't a list of texts"
+        "ValueError: spec.accessModes isn't a list of strings"
     ]

@@ -1,4 +1,4 @@
-"""When a status is to say that the API server fails or refuses."""
+"""Time at which a status reports that the API server fails or rejects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entry(uid: str = "exp-1", generation: int = 1) -> ExperimentEntry:
 
 
 class Watch:
-    """Patience with a clock that is set."""
+    """Patience with a clock that the test sets."""
 
     def __init__(self, kept: int = 100) -> None:
         self.now = 1000.0
@@ -44,7 +44,7 @@ def watch() -> Watch:
     return Watch()
 
 
-def test_failures_of_two_minutes_are_told_with_the_last_answer(watch: Watch) -> None:
+def test_failures_of_two_minutes_are_reported_with_the_last_error(watch: Watch) -> None:
     assert watch.fail() is None
     assert watch.fail(after=PATIENCE_SECONDS - 0.5) is None
     said = watch.fail(ApiError(500, "InternalError", "leader changed"), after=0.5)
@@ -57,14 +57,14 @@ def test_limits_are_those_of_the_documentation() -> None:
     assert (PATIENCE_SECONDS, REFUSALS) == (120.0, 3)
 
 
-def test_success_in_between_begins_a_new_count(watch: Watch) -> None:
+def test_success_restarts_the_count(watch: Watch) -> None:
     watch.fail()
     watch.patience.succeeded(KEY)
     assert watch.fail(after=PATIENCE_SECONDS) is None
     assert watch.fail(after=PATIENCE_SECONDS) is not None
 
 
-def test_same_answer_is_told_once_and_another_again(watch: Watch) -> None:
+def test_same_error_is_reported_once_and_another_again(watch: Watch) -> None:
     watch.fail()
     assert watch.fail(after=PATIENCE_SECONDS) is not None
     assert watch.fail(after=60.0) is None
@@ -72,7 +72,7 @@ def test_same_answer_is_told_once_and_another_again(watch: Watch) -> None:
     assert watch.fail(ApiError(403, "Forbidden", "cannot create"), after=60.0) is not None
 
 
-def test_notice_that_an_accepted_status_has_ended_is_told_again(watch: Watch) -> None:
+def test_notice_removed_by_an_accepted_status_is_written_again(watch: Watch) -> None:
     watch.fail()
     watch.fail(after=PATIENCE_SECONDS)
     watch.reasons = {"Running"}
@@ -86,7 +86,7 @@ def test_notice_that_could_not_be_written_is_tried_again(watch: Watch) -> None:
     assert watch.patience.failed(KEY, entry(), UNAVAILABLE) is not None
 
 
-def test_old_cache_is_no_failure_of_the_server(watch: Watch) -> None:
+def test_conflict_is_not_a_failure_of_the_server(watch: Watch) -> None:
     for _ in range(10):
         assert watch.fail(Conflict(409, "Conflict", "modified"), after=60.0) is None
     assert len(watch.patience) == 0
@@ -97,7 +97,7 @@ def test_failure_long_ago_does_not_count(watch: Watch) -> None:
     assert watch.fail(after=QUIET_SECONDS + 1) is None
 
 
-def test_new_experiment_of_the_name_begins_a_new_count(watch: Watch) -> None:
+def test_new_experiment_of_the_name_restarts_the_count(watch: Watch) -> None:
     watch.fail()
     assert watch.fail(after=PATIENCE_SECONDS, of=entry("exp-2")) is None
 
@@ -108,7 +108,7 @@ def test_every_other_failure_counts(watch: Watch, error: ApiError) -> None:
     assert watch.fail(error, after=PATIENCE_SECONDS) is not None
 
 
-def test_third_refusal_of_a_status_is_told_at_once(watch: Watch) -> None:
+def test_third_rejection_of_a_status_is_reported_at_once(watch: Watch) -> None:
     said = [watch.fail(INVALID, after=0.1) for _ in range(REFUSALS + 2)]
     assert said[: REFUSALS - 1] == [None] * (REFUSALS - 1)
     assert said[REFUSALS:] == [None, None]
@@ -131,7 +131,7 @@ def test_refusals_before_a_success_do_not_count(watch: Watch) -> None:
     assert watch.fail(INVALID) is None
 
 
-def test_refused_status_stays_what_is_told_while_the_server_fails(watch: Watch) -> None:
+def test_rejected_status_stays_reported_while_the_server_fails(watch: Watch) -> None:
     for _ in range(REFUSALS):
         watch.fail(INVALID)
     watch.fail(after=60.0)
@@ -148,7 +148,7 @@ def test_memory_is_bounded_by_those_that_failed_last() -> None:
     assert watch.fail(key=Key("ns", "0")) is None
 
 
-def test_failure_that_lasts_is_one_trouble(watch: Watch) -> None:
+def test_lasting_failure_is_counted_from_its_start(watch: Watch) -> None:
     said = []
     for _ in range(10):
         watch.now += PATIENCE_SECONDS / 2
@@ -156,7 +156,7 @@ def test_failure_that_lasts_is_one_trouble(watch: Watch) -> None:
     assert said == [False, False, *[True] * 8]
 
 
-def test_same_answer_is_told_of_a_new_generation_too(watch: Watch) -> None:
+def test_same_error_is_reported_for_a_new_generation_too(watch: Watch) -> None:
     watch.fail()
     assert watch.fail(after=PATIENCE_SECONDS) is not None
     assert watch.fail(of=entry(generation=2)) is not None

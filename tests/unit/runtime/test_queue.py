@@ -1,4 +1,4 @@
-"""Each key once, one worker at a time, put off and asked for again."""
+"""Work queue: each key once, one worker at a time, delays, and back-off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEADLINE = 20.0
 
 
 class Clock:
-    """A clock that stands still until a test moves it; the event loop's timers run in real time."""
+    """Clock that only moves when a test moves it; the event loop's timers run in real time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,7 +33,7 @@ async def first_to_come(queue: WorkQueue[str], clock: Clock, seconds: float) -> 
     return await taken(queue)
 
 
-async def test_a_key_stands_there_once_and_in_order() -> None:
+async def test_keys_are_queued_once_and_in_order() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_all(["a", "b", "a"])
     assert len(queue) == 2
@@ -55,14 +55,14 @@ async def test_a_key_in_work_is_given_out_again_only_when_it_is_done() -> None:
     assert len(queue) == 0
 
 
-async def test_a_key_that_is_put_off_comes_by_itself() -> None:
+async def test_delayed_key_becomes_due() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_later("a", 0.01)
     assert len(queue) == 0
     assert await taken(queue) == "a"
 
 
-async def test_a_key_that_is_asked_for_before_its_time_does_not_come_again_at_its_time() -> None:
+async def test_key_added_before_its_due_time_is_not_queued_again_at_that_time() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
     queue.add_later("a", 3600)
@@ -73,7 +73,7 @@ async def test_a_key_that_is_asked_for_before_its_time_does_not_come_again_at_it
     assert len(queue) == 0
 
 
-async def test_the_earliest_of_several_times_holds_and_counts_once() -> None:
+async def test_earliest_of_several_due_times_counts_once() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
     queue.add_later("a", 3600)
@@ -87,7 +87,7 @@ async def test_the_earliest_of_several_times_holds_and_counts_once() -> None:
     assert len(queue) == 0
 
 
-async def test_back_off_doubles_up_to_its_limit_and_begins_anew() -> None:
+async def test_back_off_doubles_up_to_its_limit_and_is_reset() -> None:
     queue: WorkQueue[str] = WorkQueue()
     waits = [queue.retry("a") for _ in range(40)]
     for number, wait in enumerate(waits):
@@ -109,7 +109,7 @@ async def test_a_retry_of_a_key_in_work_waits_for_its_time() -> None:
     assert await taken(queue) == "a"
 
 
-async def test_depth_is_told() -> None:
+async def test_depth_is_reported() -> None:
     depths: list[int] = []
     queue: WorkQueue[str] = WorkQueue(on_depth=depths.append)
     queue.add_all(["a", "b"])
@@ -117,7 +117,7 @@ async def test_depth_is_told() -> None:
     assert depths == [1, 2, 1]
 
 
-async def test_wait_is_told_in_seconds_since_a_key_was_added() -> None:
+async def test_wait_is_reported_in_seconds_since_a_key_was_added() -> None:
     clock = Clock()
     waits: list[float] = []
     queue: WorkQueue[str] = WorkQueue(on_wait=waits.append, clock=clock)
@@ -150,10 +150,10 @@ async def test_a_cleared_queue_forgets_when_a_key_was_due() -> None:
     assert await first_to_come(queue, clock, 7201) == "a"
 
 
-async def test_a_key_that_is_put_off_again_and_again_leaves_one_entry() -> None:
+async def test_repeatedly_delayed_key_has_one_entry() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
-    # three days of a training with a deadline, looked at every 30 s
+    # three days of a training with a deadline, reconciled every 30 s
     for number in range(8640):
         clock.now += 30
         queue.add("a")
@@ -164,7 +164,7 @@ async def test_a_key_that_is_put_off_again_and_again_leaves_one_entry() -> None:
     assert len(queue._due) == 1
 
 
-async def test_many_keys_that_are_put_off_keep_their_times() -> None:
+async def test_many_delayed_keys_keep_their_times() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
     keys = [f"k{number}" for number in range(100)]
@@ -233,7 +233,7 @@ async def test_retry_waits_even_if_the_key_was_due_earlier() -> None:
     assert len(queue) == 0
 
 
-async def test_key_that_waits_is_not_put_off_too() -> None:
+async def test_waiting_key_is_not_delayed() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock=clock)
     queue.add("a")

@@ -1,4 +1,4 @@
-"""One look at an experiment whose API server fails, or whose status cannot be written or read."""
+"""Reconciliation of an experiment while the API server fails, or its status cannot be written or read."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ KEY = Key("ns", "nuclei")
 
 
 class Claims:
-    """Every claim is shared."""
+    """Access modes by which all claims are shared."""
 
     async def shared(self, namespace: str, claim: str) -> bool | None:
         return True
 
 
 class Stage:
-    """A reconciler, and its experiment as the server holds it.
+    """Reconciler, and its experiment on the server.
 
     Args:
-        server: of an earlier replica; a new one with an experiment when absent.
+        server: server of an earlier replica; None for a new one with an experiment.
     """
 
     def __init__(self, server: FakeServer | None = None) -> None:
@@ -74,14 +74,14 @@ class Stage:
         self.cache.put(EXPERIMENTS, self.server.add(EXPERIMENTS, "ns", experiment))
 
     def put_version(self) -> dict[str, Any]:
-        """Return the experiment after a write that has changed nothing but its version."""
+        """Return the experiment after a write that changes only its version."""
         return self.server.add(EXPERIMENTS, "ns", self.stored)
 
     async def look(self) -> None:
         await self.reconciler.reconcile(KEY)
 
     async def fail(self, verb: str, plural: str, error: ApiError) -> None:
-        """A look in which a call fails."""
+        """Reconcile while a call fails."""
         self.server.fail[verb, plural] = [error]
         with pytest.raises(ApiError) as caught:
             await self.look()
@@ -106,7 +106,7 @@ class Stage:
 
 @pytest.fixture
 async def stage() -> Stage:
-    """An experiment that has been seen and not started."""
+    """Return a stage whose experiment has been seen and not started."""
     found = Stage()
     experiment = found.cache.experiment(*KEY)
     assert experiment is not None
@@ -131,7 +131,7 @@ async def test_first_run_that_cannot_be_started_leaves_a_status() -> None:
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, DENIED])
-async def test_server_that_fails_for_two_minutes_is_told_until_it_works(stage: Stage, error: ApiError) -> None:
+async def test_failure_of_two_minutes_is_reported_until_the_server_works(stage: Stage, error: ApiError) -> None:
     steps = stage.steps
     await stage.fail("create", "jobs", error)
     assert stage.told["Ready"] == "Pending"
@@ -156,7 +156,7 @@ async def test_notice_that_is_refused_too_leaves_the_failure_as_it_was(stage: St
     assert stage.told["Ready"] == "ApiServerError"
 
 
-async def test_look_that_succeeds_begins_a_new_count(stage: Stage) -> None:
+async def test_successful_reconciliation_restarts_the_count(stage: Stage) -> None:
     await stage.fail("create", "services", UNAVAILABLE)
     await stage.look()
     stage.clock = PATIENCE_SECONDS
@@ -166,7 +166,7 @@ async def test_look_that_succeeds_begins_a_new_count(stage: Stage) -> None:
     assert stage.told["Ready"] == "Starting"
 
 
-async def test_changed_experiment_is_no_failure(stage: Stage) -> None:
+async def test_changed_experiment_is_not_a_failure(stage: Stage) -> None:
     for _ in range(5):
         stage.clock += PATIENCE_SECONDS
         stage.server.fail["patch", "maskrcnnexperiments"] = [Conflict(409, "Conflict", "modified")]
@@ -191,18 +191,18 @@ async def test_status_refused_three_times_is_stalled_until_one_is_accepted(stage
     await stage.look()
     assert "Stalled" not in stage.told
     assert stage.told["Ready"] == "Starting"
-    # the attempt was started once, whatever became of the status
+    # the attempt was started only once, although its status was rejected
     assert len([plural for plural, _, _ in stage.server.objects if plural == "jobs"]) == 1
 
 
-async def test_replica_that_restarts_ends_the_notice_too(stage: Stage) -> None:
+async def test_restarted_replica_removes_the_notice_too(stage: Stage) -> None:
     for _ in range(REFUSALS):
         await stage.fail("patch", "maskrcnnexperiments", INVALID)
     await Stage(stage.server).look()
     assert "Stalled" not in stage.told
 
 
-async def test_unreadable_spec_is_told_once_and_nothing_runs(stage: Stage) -> None:
+async def test_unreadable_spec_is_reported_once_and_nothing_runs(stage: Stage) -> None:
     experiment = stage.stored
     experiment["spec"]["steps"] = []
     experiment["metadata"]["generation"] = 2
@@ -254,7 +254,7 @@ async def test_unreadable_status_keeps_its_steps_and_nothing_runs(stage: Stage) 
     assert (stage.told["Stalled"], stage.told["Ready"]) == ("StatusUnreadable", "StatusUnreadable")
 
 
-async def test_undecodable_object_is_told_once_and_keeps_its_steps(stage: Stage) -> None:
+async def test_undecodable_object_is_reported_once_and_keeps_its_steps(stage: Stage) -> None:
     stage.stored["metadata"]["generation"] = 2
     stage.cache.put_undecodable(stage.put_version()["metadata"])
     steps = stage.steps
@@ -268,7 +268,7 @@ async def test_undecodable_object_is_told_once_and_keeps_its_steps(stage: Stage)
     assert stage.told["Stalled"] == "InvalidSpec"
 
 
-async def test_status_that_can_be_read_again_goes_on(stage: Stage) -> None:
+async def test_experiment_continues_when_its_status_is_readable_again(stage: Stage) -> None:
     experiment = stage.stored
     experiment["status"]["steps"][0]["state"] = "Checkpointing"
     stage.put(experiment)
@@ -288,7 +288,7 @@ async def test_failures_of_a_deleted_experiment_are_forgotten(stage: Stage) -> N
     assert len(stage.reconciler._patience) == 0
 
 
-async def test_experiment_with_jobs_left_to_delete_is_looked_at_again_at_once(stage: Stage) -> None:
+async def test_experiment_with_jobs_left_to_delete_is_reconciled_at_once(stage: Stage) -> None:
     await stage.look()
     [job] = stage.cache.jobs_of(*KEY)
     made = stage.server.objects["jobs", "ns", job.name]
@@ -305,7 +305,7 @@ async def test_experiment_with_jobs_left_to_delete_is_looked_at_again_at_once(st
 
 
 async def started_without_pods(stage: Stage) -> str:
-    """Start the training, whose Job makes no pods; return the Job's uid."""
+    """Start the training, whose Job creates no pods; return the Job's uid."""
     await stage.look()
     [job] = [item for (plural, _, _), item in stage.server.objects.items() if plural == "jobs"]
     job["status"] = {"startTime": "2026-01-01T12:00:00Z"}
@@ -314,7 +314,7 @@ async def started_without_pods(stage: Stage) -> str:
     return str(job["metadata"]["uid"])
 
 
-async def test_job_without_pods_is_told_after_its_events_were_read(stage: Stage) -> None:
+async def test_job_without_pods_is_reported_after_its_events_were_read(stage: Stage) -> None:
     uid = await started_without_pods(stage)
     stage.server.events[uid] = [
         {
@@ -338,7 +338,7 @@ async def test_job_without_pods_is_told_after_its_events_were_read(stage: Stage)
     reading.cancel()
 
 
-async def test_restart_of_the_operator_tells_nothing_again(stage: Stage) -> None:
+async def test_restart_of_the_operator_repeats_no_events(stage: Stage) -> None:
     uid = await started_without_pods(stage)
     stage.reader._causes[uid] = WaitCause(NOW, stage.now, Reason.FAILED_CREATE, "exceeded quota")
     await stage.look()
@@ -353,7 +353,7 @@ async def test_restart_of_the_operator_tells_nothing_again(stage: Stage) -> None
     assert stage.server.writes == []
 
 
-async def test_look_does_not_wait_for_events_that_cannot_be_read(stage: Stage) -> None:
+async def test_reconciliation_does_not_wait_for_unreadable_events(stage: Stage) -> None:
     uid = await started_without_pods(stage)
     steps = stage.steps
     stage.server.fail["list", "events"] = [DENIED]

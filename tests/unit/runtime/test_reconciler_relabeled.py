@@ -1,4 +1,4 @@
-"""A Job of ours whose labels or owner are changed while it runs: its step is held, and nothing else is."""
+"""Running Job of ours whose labels or owner are changed: only its step is held."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHANGES: list[dict[str, Any]] = [
 
 
 class Relabeling(Stage):
-    """An experiment of independent steps, of which the Job of step ``a`` can be relabeled."""
+    """Experiment of independent steps, in which the Job of step ``a`` can be relabeled."""
 
     def __init__(self, *steps: Object) -> None:
         server = FakeServer()
@@ -59,7 +59,7 @@ class Relabeling(Stage):
         del self.server.objects["jobs", "ns", name]
 
     def write(self, step: str, **fields: Any) -> None:
-        """Change a Job behind the operator's back, and let the watch tell of it."""
+        """Change a Job without the operator, and let the watch deliver it."""
         job = self.job(step)
         job |= {key: value for key, value in fields.items() if key != "metadata"}
         job["metadata"] |= fields.get("metadata", {})
@@ -89,7 +89,7 @@ class Relabeling(Stage):
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-async def test_relabeled_job_holds_its_step_alone(change: dict[str, Any]) -> None:
+async def test_relabeled_job_holds_only_its_step(change: dict[str, Any]) -> None:
     stage = Relabeling(A, B)
     await stage.looks()
     assert stage.jobs() == {"a-1", "b-1"}
@@ -145,7 +145,7 @@ async def test_relabeled_job_whose_pods_have_ended_gets_no_other_attempt_next_to
     assert stage.jobs() == {"a-1"}
 
 
-async def test_relabeled_job_that_is_gone_is_made_again() -> None:
+async def test_deleted_relabeled_job_is_created_again() -> None:
     stage = Relabeling(A)
     await stage.looks()
     stage.relabel({"labels": {}})
@@ -158,10 +158,10 @@ async def test_relabeled_job_that_is_gone_is_made_again() -> None:
     assert stage.step("a") == ("Pending", "RunLost")
 
 
-async def test_step_that_leaves_the_spec_and_comes_back_starts_nothing_next_to_its_relabeled_job() -> None:
+async def test_step_removed_and_added_again_starts_nothing_next_to_its_relabeled_job() -> None:
     stage = Relabeling(A, B)
     await stage.looks()
-    # the Job of a later attempt: the next one's name would not be taken
+    # the Job has a later attempt, so that the name of the next one would be free
     stage.remove_job("a")
     stage.cache.replace(JOBS, [stage.job("b")])
     stored = copy.deepcopy(stage.stored)

@@ -1,4 +1,4 @@
-"""The metrics of steps that end: each end is counted once, with its duration, whoever looks again."""
+"""Metrics of steps that end: each end is counted once among all replicas, with its duration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 90 * 60.0
 
 
 def counted() -> tuple[float, float, float]:
-    """Return how many trainings have failed, how many of them have a duration, and the sum of durations."""
+    """Return the numbers of failed trainings and of durations, and the sum of durations."""
     labels = {"task": "train", "result": "Failed"}
     names = (
         "maskrcnn_operator_steps_finished_total",
@@ -34,7 +34,7 @@ def since(before: tuple[float, float, float]) -> tuple[float, ...]:
 
 @pytest.fixture
 async def stage() -> Stage:
-    """A training whose Job has failed an hour and a half after its start, which no one has looked at since."""
+    """Return a stage whose training's Job failed 90 minutes after its start, before another reconciliation."""
     found = Stage()
     experiment = copy.deepcopy(EXPERIMENT)
     experiment["spec"]["maxRestarts"] = 0
@@ -89,9 +89,7 @@ async def test_leader_with_an_old_state_does_not_count_again(stage: Stage) -> No
     assert since(before) == (1, 1, SECONDS)
 
 
-async def test_end_is_counted_though_what_follows_its_write_fails(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_end_is_counted_if_a_call_after_its_write_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     before = counted()
 
     def fail(*_: object) -> None:

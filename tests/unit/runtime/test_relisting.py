@@ -1,4 +1,4 @@
-"""Lists of several namespaces: each is listed, told of and retried alone."""
+"""Lists of several namespaces: each is listed, reported, and retried separately."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Bench:
-    """A relisting of two namespaces, each with an experiment."""
+    """Relisting of two namespaces, each with an experiment."""
 
     def __init__(self, *namespaces: str, interval: float = 60.0, full_interval: float = 3600.0) -> None:
         self.server, self.cache, self.keys = FakeServer(), Cache(), list[Key]()
@@ -78,7 +78,7 @@ def listed(namespace: str) -> float | None:
 
 
 @pytest.mark.parametrize("order", [("team-a", "team-z"), ("team-z", "team-a")])
-async def test_forbidden_namespace_keeps_no_other_from_being_listed(
+async def test_other_namespaces_are_listed_next_to_a_forbidden_one(
     order: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench(*order)
@@ -88,10 +88,10 @@ async def test_forbidden_namespace_keeps_no_other_from_being_listed(
     assert bench.cache.last_listed is not None
     assert bench.keys == [Key("team-a", "e")]
     assert (listed("team-a"), listed("team-z")) == (1, 0)
-    assert "The namespace team-z cannot be listed and is retried: 403 Forbidden" in caplog.text
+    assert "The namespace team-z cannot be listed, retrying: 403 Forbidden" in caplog.text
 
 
-async def test_forbidden_namespace_is_retried_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_forbidden_namespace_is_retried_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     bench = Bench("team-a", "team-z")
     bench.server.broken["team-z"] = FORBIDDEN
@@ -111,7 +111,7 @@ async def test_forbidden_namespace_is_retried_and_told_once(caplog: pytest.LogCa
     assert listed("team-a") is listed("team-z") is None
 
 
-async def test_namespace_that_fails_in_any_way_is_broken_alone() -> None:
+async def test_failure_of_a_namespace_does_not_affect_others() -> None:
     bench = Bench("team-z", "team-a")
     bench.server.broken["team-z"] = RecursionError("maximum recursion depth exceeded")
     await bench.relisting.once()
@@ -180,7 +180,7 @@ async def test_forbidden_namespace_keeps_its_objects_and_a_deleted_one_loses_the
     assert bench.cache.experiment("team-a", "e") is not None
 
 
-async def test_an_api_server_that_fails_is_not_asked_for_the_namespace() -> None:
+async def test_namespace_is_not_read_after_a_server_error() -> None:
     bench = Bench("team-a", "team-z")
     bench.server.broken["team-z"] = ApiError(500, "InternalError", "etcd has no leader")
     del bench.server.objects["namespaces", "", "team-z"]
@@ -189,7 +189,7 @@ async def test_an_api_server_that_fails_is_not_asked_for_the_namespace() -> None
     assert bench.cache.experiment("team-z", "e") is not None
 
 
-async def test_refused_look_at_a_namespace_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_forbidden_read_of_a_namespace_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench("team-a", "team-z")
     bench.server.broken["team-z"] = FORBIDDEN
     looks: list[str] = []
@@ -204,8 +204,8 @@ async def test_refused_look_at_a_namespace_is_not_repeated(monkeypatch: pytest.M
     assert looks == ["team-z"]
 
 
-async def test_resource_that_is_not_served_for_a_while_loses_nothing() -> None:
-    """An API server that has just started may answer 404 for a resource of a definition."""
+async def test_resource_that_is_not_served_for_a_while_keeps_its_objects() -> None:
+    """An API server that has just started may respond 404 for a resource of a definition."""
     bench = Bench("team-a", "team-z")
     await bench.relisting.once()
     bench.server.broken = {"team-a": ApiError(404, "NotFound", "page not found"), "team-z": FORBIDDEN}
@@ -216,7 +216,7 @@ async def test_resource_that_is_not_served_for_a_while_loses_nothing() -> None:
 
 
 async def test_lists_after_the_first_compare_versions() -> None:
-    """A new leader's list, too."""
+    """This includes the list of a new leader."""
     bench = Bench()
     await bench.relisting.once()
     assert set(bench.verbs()) == {"list"}
@@ -235,7 +235,7 @@ async def test_everything_is_read_again_after_the_full_interval() -> None:
     assert set(bench.verbs()) == {"list"}
 
 
-async def test_lists_come_at_their_interval_and_when_asked_for() -> None:
+async def test_lists_are_made_at_their_interval_and_on_request() -> None:
     bench = Bench(interval=0.01)
     await bench.relisting.once()
     async with bench.running():
@@ -292,11 +292,11 @@ async def test_namespace_that_is_no_longer_listed_ends_the_task() -> None:
     await asyncio.sleep(0)
     [one] = [found for found in asyncio.all_tasks() if found.get_name() == "relisting team-z"]
     one.cancel()
-    with pytest.raises(EndedEarly, match="The task relisting team-z was cancelled"):
+    with pytest.raises(EndedEarly, match="The task relisting team-z was canceled"):
         await asyncio.wait_for(task, 10)
 
 
-async def test_api_server_that_was_set_back_ends_the_lists() -> None:
+async def test_restored_api_server_ends_the_lists() -> None:
     bench = Bench("team-a", "team-z")
     await bench.relisting.once()
     bench.server._version = itertools.count(50)
@@ -315,7 +315,7 @@ async def test_list_without_a_version_ends_nothing(monkeypatch: pytest.MonkeyPat
     await bench.relisting.once()
 
 
-async def test_list_that_is_under_way_is_not_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_list_in_progress_is_not_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     gates = [asyncio.Event(), asyncio.Event()]
     begun = 0
 
@@ -340,7 +340,7 @@ async def test_list_that_is_under_way_is_not_fresh(monkeypatch: pytest.MonkeyPat
         assert (await asyncio.wait_for(waiting, 10))[PODS] == 2
 
 
-async def test_request_during_a_list_brings_another_one() -> None:
+async def test_request_during_a_list_causes_another_one() -> None:
     bench = Bench("team-a")
     await bench.relisting.once()
     bench.verbs()
@@ -381,7 +381,7 @@ async def test_few_namespaces_are_listed_at_a_time_and_each_once(
 
     monkeypatch.setattr(module, "list_namespace", list_namespace)
     bench = Bench(*(f"team-{number}" for number in range(namespaces)))
-    # a new leader lists while the lists that are due go on
+    # a new leader lists while the due lists continue
     await asyncio.gather(bench.relisting.once(), bench.relisting.once())
     assert (max(most), twice) == (expected, [])
 
@@ -402,7 +402,7 @@ async def test_start_waits_longer_after_each_failure(monkeypatch: pytest.MonkeyP
     assert waits[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
-async def test_lists_that_compare_put_no_full_list_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_comparing_lists_do_not_delay_a_full_list(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     bench = Bench(full_interval=60.0)
@@ -414,7 +414,7 @@ async def test_lists_that_compare_put_no_full_list_off(monkeypatch: pytest.Monke
     assert verbs == [{"list"}, {"list metadata"}, {"list"}]
 
 
-async def test_requests_of_the_same_moment_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_simultaneous_requests_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     await bench.relisting.once()
     bench.verbs()

@@ -1,4 +1,4 @@
-"""Supervised tasks: each kind of early end is logged and reported, and an end after a stop is not."""
+"""Supervised tasks: each kind of early end is logged and reported, an end after a stop is not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def runs() -> None:
     [
         (returns, "The task part returned"),
         (fails, "The task part failed: ZeroDivisionError: no luck"),
-        (is_cancelled, "The task part was cancelled"),
+        (is_cancelled, "The task part was canceled"),
     ],
 )
 async def test_an_early_end_is_logged_and_reported(
@@ -48,7 +48,7 @@ async def test_an_early_end_is_logged_and_reported(
     await asyncio.wait_for(reported.wait(), 5)
     assert supervisor.problems() == [problem]
     [record] = caplog.records
-    assert (record.levelno, record.getMessage()) == (logging.ERROR, problem)
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, f"{problem}; this replica stops")
     assert ("Traceback" in caplog.text) is (work is fails)
     await supervisor.stop()
 
@@ -81,7 +81,7 @@ async def test_an_end_after_the_stop_is_not_reported(caplog: pytest.LogCaptureFi
     assert caplog.records == []
 
 
-async def test_a_task_that_does_not_end_is_left_behind(
+async def test_task_that_does_not_end_is_ignored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervision, "STOP_SECONDS", 0.01)
@@ -98,5 +98,5 @@ async def test_a_task_that_does_not_end_is_left_behind(
     supervisor.start("stubborn", stays())
     await asyncio.sleep(0)
     await asyncio.wait_for(supervisor.stop(), 5)
-    assert "stubborn does not end" in caplog.text
+    assert "stubborn did not end" in caplog.text
     release.set()

@@ -1,4 +1,4 @@
-"""Objects that are left out: counted whenever they are seen, logged once."""
+"""Skipped objects: counted whenever they are seen, logged once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_object_is_counted_each_time_and_logged_once(caplog: pytest.LogCaptur
     ]
 
 
-def test_what_is_logged_is_clean_and_short(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_line_is_clean_and_short(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         UnreadableObjects()(PODS, "lab\n\udce9", "x" * 1_000, ValueError("\udce9\n" * 1_000))
     (line,) = (record.getMessage() for record in caplog.records)
@@ -38,7 +38,7 @@ def test_what_is_logged_is_clean_and_short(caplog: pytest.LogCaptureFixture) -> 
     assert len(line) < 600
 
 
-def test_no_more_than_a_thousand_are_remembered(caplog: pytest.LogCaptureFixture) -> None:
+def test_at_most_a_thousand_objects_are_remembered(caplog: pytest.LogCaptureFixture) -> None:
     left_out = UnreadableObjects()
     with caplog.at_level(logging.WARNING):
         for number in range(1_001):

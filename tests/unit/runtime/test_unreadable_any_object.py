@@ -1,4 +1,4 @@
-"""No object makes the cache, the decisions on it, progress or metrics raise."""
+"""No object makes the cache, decisions, progress, or metrics raise an exception."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ ANYTHING = (*NUMBERS, *TEXTS, *PARTS, *WORDS)
 
 
 def hostile_to(value: object) -> tuple[Any, ...]:
-    """Return values that resemble ``value``: they get further than others in its place."""
+    """Return values that resemble ``value``: they pass more checks than others in its place."""
     if isinstance(value, dict | list):
         return PARTS
     if isinstance(value, str):
@@ -101,7 +101,7 @@ def hostile_to(value: object) -> tuple[Any, ...]:
 
 
 def experiment_object() -> Object:
-    """The nine steps: two conversions have just ended, the training runs; something in every part."""
+    """Return the nine-step experiment with all fields: two conversions have just ended, and the training runs."""
     item = copy.deepcopy(MANIFEST)
     item["metadata"] |= {
         "namespace": "lab", "uid": UID, "generation": 1, "resourceVersion": "5",
@@ -191,7 +191,7 @@ VALID: tuple[tuple[Resource, Object], ...] = (
 
 
 def paths(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Yield the path of everything below the root of a value."""
+    """Yield the paths of all values below the root of a value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inside:
         yield (*path, key)
@@ -205,7 +205,7 @@ def at(item: Any, path: Path) -> Any:
 
 
 def places(item: Object) -> list[tuple[list[Path], tuple[Any, ...]]]:
-    """Return the places of an object by the values that are hostile to them, with these values."""
+    """Return the paths of an object, grouped by the values that are hostile to them, with these values."""
     found: dict[int, tuple[list[Path], tuple[Any, ...]]] = {}
     for path in paths(item):
         values = hostile_to(at(item, path))
@@ -217,7 +217,7 @@ PLACES = [places(item) for _, item in VALID]
 
 
 def change(item: Object, path: Path, value: Any, how: int) -> None:
-    """Put a hostile value in the place of another or next to it, or remove the other."""
+    """Replace a value by a hostile one, add a hostile one next to it, or remove it."""
     try:
         part = at(item, path[:-1])
         if how == 0:
@@ -229,7 +229,7 @@ def change(item: Object, path: Path, value: Any, how: int) -> None:
         else:
             part["deletionTimestamp" if path[0] == "metadata" else "\udce9"] = value
     except (LookupError, TypeError, AttributeError):
-        pass  # an earlier change has taken the place away
+        pass  # an earlier change has removed the place
 
 
 @st.composite
@@ -244,7 +244,7 @@ def hostile_objects(draw: st.DrawFn, which: int) -> Object:
     return found
 
 
-# most objects of a cluster are as they should be: otherwise nothing would be decided from what is wrong in the others
+# most objects of a cluster should be valid: otherwise nothing would be decided from the invalid ones
 CLUSTERS = st.tuples(*(st.none() | hostile_objects(which) for which in range(len(VALID))))
 
 
@@ -269,7 +269,7 @@ def check_status(status: Object) -> None:
 
 
 def look(cache: Cache) -> None:
-    """Decide everything that follows from the objects of each experiment, and check what would be written."""
+    """Make all decisions for each experiment, and check the status and Jobs that would be written."""
     for key in sorted(cache.keys()):
         entry = cache.entry(key)
         if entry is None:
@@ -324,13 +324,13 @@ RECORDS = st.fixed_dictionaries({
     "kpi": st.integers(0, len(NUMBERS) - 1).map(lambda which: {"AP": NUMBERS[which], "\udce9": 1}),
 })  # fmt: skip
 
-# an example holds several objects, of which some are large; what fails is found by its seed, not made smaller
+# an example has several objects, some of them large, so a failure is reproduced by its seed and not shrunk
 BIG = settings(suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 
 
 @settings(BIG, max_examples=300)
 @given(CLUSTERS, RECORDS, st.booleans())
-def test_objects_that_are_wrong_anywhere(objects: tuple[Object | None, ...], record: Object, known: bool) -> None:
+def test_objects_with_hostile_values_anywhere(objects: tuple[Object | None, ...], record: Object, known: bool) -> None:
     cache = Cache(UnreadableObjects())
     for (resource, valid), hostile in zip(VALID, objects, strict=True):
         if hostile is None or known:
@@ -385,7 +385,7 @@ def test_each_value_of_an_event() -> None:
 
 
 def check_view(view: Any) -> None:
-    """Check that texts can be written and are bounded, numbers have 32 bits, and times can be calculated with."""
+    """Check that texts can be written and are bounded, numbers have 32 bits, and times allow calculations."""
     for name in view.__slots__:
         value = getattr(view, name)
         if isinstance(value, str):
@@ -432,7 +432,7 @@ def test_any_json(value: Any) -> None:
         parse_report(json.dumps(value).encode())
 
 
-def test_objects_that_are_right_decide_something() -> None:
+def test_valid_objects_lead_to_decisions() -> None:
     cache = Cache()
     for resource, valid in VALID:
         cache.put(resource, valid)

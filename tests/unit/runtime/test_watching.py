@@ -1,4 +1,4 @@
-"""Watches: from which version each continues, whatever ends it, and what kopf makes of a line that it cannot decode."""
+"""Watches: the version from which each continues after any end, and undecodable lines in kopf's stream."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refusal(kind: type[errors.APIError], status: int) -> errors.APIError:
 
 
 class Lists:
-    """Versions of lists: 100, and 1,000 more for each that is asked for."""
+    """Versions of lists: 100, and 1,000 more for each requested list."""
 
     def __init__(self) -> None:
         self.version, self.asked = 100, 0
@@ -47,7 +47,7 @@ class Lists:
 
 
 class Script:
-    """Watches by script: each is a list of events, which an exception may end; after the last one, silence."""
+    """Script of watches: each is a list of events, which an exception may end; the last watch is silent and endless."""
 
     def __init__(self, *watches: Iterable[Any]) -> None:
         self.watches, self.since, self.heard = list(watches), list[int](), list[Any]()
@@ -65,7 +65,7 @@ class Script:
         self.heard.append(heard)
 
     async def play(self, lists: Lists | None = None) -> Lists:
-        """Watch until every watch of the script has ended and one more has begun."""
+        """Watch until every watch of the script has ended and one more has started."""
         lists = lists or Lists()
         task = asyncio.create_task(Watch(PODS, "ns", lists, self.hear, self.events).run())
         async with asyncio.timeout(10):
@@ -90,7 +90,7 @@ async def test_watch_starts_from_the_list_and_continues_from_the_last_event() ->
     assert lists.asked == 0
 
 
-async def test_an_event_without_a_version_leaves_the_place_to_continue_from() -> None:
+async def test_event_without_a_version_keeps_the_version_to_continue_from() -> None:
     script = Script([event("ADDED", 105), event("MODIFIED")])
     await script.play()
     assert script.since == [100, 105]
@@ -106,7 +106,7 @@ async def test_an_event_without_a_version_leaves_the_place_to_continue_from() ->
         OSError("reset"),
     ],
 )
-async def test_unavailable_api_server_is_asked_again_from_the_same_version(error: Exception) -> None:
+async def test_watch_of_an_unavailable_api_server_resumes_from_the_same_version(error: Exception) -> None:
     script = Script([event("ADDED", 105), error], [error])
     lists = await script.play()
     assert script.since == [100, 105, 105]
@@ -138,11 +138,11 @@ async def test_repeated_problem_is_logged_once(caplog: pytest.LogCaptureFixture)
     down = refusal(errors.APIServerError, 503)
     await Script([down], [down], [refusal(errors.APIServerError, 500)], [event("ADDED", 105), down]).play()
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [line.getMessage().count("The watch of pods in ns ended") for line in lines] == [1, 1, 1]
+    assert [line.getMessage().count("Watch of pods in ns ended") for line in lines] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("hostile", [None, 5, [], {}, {"type": "ADDED"}, {"type": "ADDED", "object": 1}])
-async def test_hostile_event_is_handed_on_and_the_watch_goes_on(hostile: Any) -> None:
+async def test_hostile_event_is_passed_on_and_the_watch_continues(hostile: Any) -> None:
     script = Script([hostile, event("ADDED", 105)])
     lists = await script.play()
     assert script.since == [100, 105]
@@ -166,7 +166,7 @@ async def test_waits_between_tries_double_up_to_a_limit(monkeypatch: pytest.Monk
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.2]
 
 
-async def test_one_broken_watch_leaves_the_others_alone() -> None:
+async def test_broken_watch_does_not_affect_others() -> None:
     begun: list[tuple[str, str | None]] = []
 
     async def events(resource: Resource, namespace: str | None, since: int) -> AsyncIterator[Any]:
@@ -202,13 +202,13 @@ async def test_watch_that_is_cancelled_ends_all_of_them() -> None:
             await asyncio.sleep(0.001)
     [one] = [found for found in asyncio.all_tasks() if found.get_name() == "watch of pods in team-z"]
     one.cancel()
-    with pytest.raises(EndedEarly, match="The task watch of pods in team-z was cancelled"):
+    with pytest.raises(EndedEarly, match="The task watch of pods in team-z was canceled"):
         await asyncio.wait_for(task, 10)
     assert not [found for found in asyncio.all_tasks() if found.get_name().startswith("watch of")]
 
 
 class Streams:
-    """An API server that answers each watch with lines."""
+    """API server that responds to each watch with lines."""
 
     def __init__(self, *lines: bytes, status: int = 200) -> None:
         self.lines, self.status = lines, status
@@ -271,7 +271,7 @@ async def test_kopf_streams_the_events_since_a_version() -> None:
 
 @pytest.mark.parametrize("bad", [DEEP, b"<html>\n", b'{"type": "ADD\n', b"\xff\xfe\n"])
 async def test_kopf_ends_at_a_line_that_it_cannot_decode(bad: bytes) -> None:
-    """The reason for :func:`test_watch_that_cannot_continue_starts_from_a_new_list`."""
+    """This is the reason for :func:`test_watch_that_cannot_continue_starts_from_a_new_list`."""
     async with Streams(line(event("ADDED", 5)), bad, line(event("ADDED", 7))).served() as events:
         found, error = await collected(events(PODS, "ns", 4))
     assert found == [event("ADDED", 5)]
@@ -280,8 +280,8 @@ async def test_kopf_ends_at_a_line_that_it_cannot_decode(bad: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
-async def test_refused_watch_ends_at_once_and_in_silence(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """kopf would try again by itself, and wait for other credentials for ever after a 401."""
+async def test_refused_watch_ends_at_once_without_a_log_line(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """By default, kopf would retry by itself, and wait forever for other credentials after a 401."""
     async with Streams(line({"kind": "Status", "message": "no"}), status=status).served() as events:
         async with asyncio.timeout(10):
             found, error = await collected(events(PODS, "ns", 4))

@@ -1,4 +1,4 @@
-"""One object that Python cannot decode, in lists and watches over HTTP: everything else is known all the same."""
+"""Lists and watches over HTTP with one object that Python cannot decode: all others are known."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from maskrcnn_operator.runtime.watching import kopf_events, watch
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 OWNED = '{"f:spec":' + '{"f:a":' * 100_000 + "{}" + "}" * 100_000 + "}"
-"""The fields of DEEP as ``metadata.managedFields`` has them."""
+"""Fields of DEEP in the format of ``metadata.managedFields``."""
 
 
 class ApiServer:
-    """Lists and watches experiments in the namespace ``ns``; there are no Jobs and pods."""
+    """Server of lists and watches of experiments in the namespace ``ns``; it has no Jobs and pods."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[int, str]] = {}
@@ -82,7 +82,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_undecodable_object_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_undecodable_object_does_not_hide_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relisting, "SOON_SECONDS", 0.01)
     monkeypatch.setattr(watching, "FIRST_WAIT", 0.01)
     server = ApiServer()

@@ -1,4 +1,4 @@
-"""Workers: what becomes of a key whose reconciliation fails; log lines."""
+"""Workers: handling of keys whose reconciliation fails, and log lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEADLINE = 20.0
 
 
 async def looks(outcomes: list[Exception | float | None], seconds: float = DEADLINE) -> list[float]:
-    """The moments at which a key was looked at until all outcomes were used up."""
+    """Return the times at which a key was reconciled until all outcomes were used."""
     queue: WorkQueue[Key] = WorkQueue()
     moments: list[float] = []
     ended = asyncio.Event()
@@ -52,12 +52,12 @@ async def looks(outcomes: list[Exception | float | None], seconds: float = DEADL
 @pytest.mark.parametrize(
     "failure", [Conflict(409, "Conflict", "old"), ApiError(500, "InternalError", "no"), ApiError(0, "TimeoutError", "")]
 )
-async def test_a_failure_is_tried_again(failure: Exception) -> None:
+async def test_failure_is_retried(failure: Exception) -> None:
     moments = await looks([failure, failure, None])
     assert len(moments) == 3
 
 
-async def test_deletion_that_a_watch_has_lost_requests_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deletion_missed_by_a_watch_requests_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "UNHEARD_SECONDS", 0.1)
     queue: WorkQueue[Key] = WorkQueue()
     asked, tries = asyncio.Event(), 0
@@ -75,7 +75,7 @@ async def test_deletion_that_a_watch_has_lost_requests_a_list(monkeypatch: pytes
     assert tries > 1
 
 
-async def test_missing_experiment_is_tried_again_after_the_watch_had_its_time() -> None:
+async def test_missing_experiment_is_retried_after_the_watch_had_time() -> None:
     queue: WorkQueue[Key] = WorkQueue(clock=lambda: 0.0)
 
     async def reconcile(key: Key) -> float | None:
@@ -114,7 +114,7 @@ async def test_deletion_that_a_watch_delivers_requests_no_list() -> None:
 
 
 @pytest.mark.parametrize("between", ["a success", "another failure", "a stop"])
-async def test_later_deletion_of_the_same_name_begins_a_new_count(
+async def test_later_deletion_of_the_same_name_restarts_the_count(
     monkeypatch: pytest.MonkeyPatch, between: str
 ) -> None:
     queue: WorkQueue[Key] = WorkQueue()
@@ -146,7 +146,7 @@ async def test_later_deletion_of_the_same_name_begins_a_new_count(
         workers.start()
     else:
         await look()
-    # from now on every answer but the first of a count requests a list
+    # from now on, every response except for the first of a count requests a list
     monkeypatch.setattr(worker, "UNHEARD_SECONDS", 1e-9)
     await look()
     await workers.stop()
@@ -158,13 +158,13 @@ async def test_retry_after_is_waited_for() -> None:
     assert moments[1] - moments[0] >= 0.49
 
 
-async def test_a_bug_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unexpected_error_is_logged_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     moments = await looks([ZeroDivisionError("bug"), None])
     assert moments[1] - moments[0] >= 0.99
     assert "Reconciling failed" in caplog.text
 
 
-async def test_a_key_is_looked_at_when_the_plan_asks_for_it() -> None:
+async def test_key_is_reconciled_when_the_plan_requests_it() -> None:
     moments = await looks([0.05, 0.0, None])
     assert moments[1] - moments[0] >= 0.05
 
@@ -174,7 +174,7 @@ async def test_key_refused_while_the_lease_is_renewed_late_is_tried_again() -> N
     assert len(moments) == 3
 
 
-async def test_key_refused_for_want_of_the_lease_holds_no_other_back() -> None:
+async def test_key_refused_without_the_lease_does_not_delay_others() -> None:
     queue: WorkQueue[Key] = WorkQueue()
     other, ended = Key("ns", "other"), asyncio.Event()
 
@@ -187,7 +187,7 @@ async def test_key_refused_for_want_of_the_lease_holds_no_other_back() -> None:
     workers = Workers(queue, reconcile, 1)
     workers.start()
     queue.add_all([KEY, other])
-    # the one worker takes the other key once it is done with the first
+    # the only worker takes the other key when it is done with the first
     await asyncio.wait_for(ended.wait(), DEADLINE)
     await workers.stop()
 

@@ -1,4 +1,4 @@
-"""An executor with a server that is played."""
+"""Executor with a simulated server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class Stage:
-    """An executor with its surroundings."""
+    """Executor with its surroundings."""
 
     def __init__(self, server: FakeServer, experiment: dict[str, Any]) -> None:
         self.server, self.cache = server, Cache()
@@ -51,7 +51,7 @@ class Stage:
         return reconcile(self.experiment, seen.runs, NOW, cluster_settings("trainer:1"), lingering=seen.lingering)
 
     async def step(self) -> dict[str, Any]:
-        """One look: what was refused."""
+        """Reconcile once; return the refusals, by step."""
         experiment, plan = self.experiment, self.plan()
         refused = await self.executor.start(experiment, plan.start)
         if not refused:

@@ -1,4 +1,4 @@
-"""Experiments whose time to live is over: deleted as they were seen, and not after an edit."""
+"""Experiments whose TTL has expired: deleted as they were seen, but not after an edit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDED = "2026-01-01T11:00:00Z"
 
 
 def finish(stage: Stage) -> Plan:
-    """Lets the experiment end an hour ago; the plan of a look after its time is over."""
+    """Make the experiment end an hour ago; return the plan of a reconciliation after its TTL."""
     found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     found["spec"]["ttlSecondsAfterFinished"] = 60
     found["metadata"]["generation"] = 2
@@ -28,7 +28,7 @@ def finish(stage: Stage) -> Plan:
     return Plan(stage.experiment.status, write_status=False, delete_experiment=True)
 
 
-async def test_the_experiment_goes_without_a_finalizer(stage: Stage) -> None:
+async def test_experiment_is_deleted_without_a_finalizer(stage: Stage) -> None:
     plan = finish(stage)
     await stage.executor.conclude(stage.experiment, plan)
     assert stage.server.objects == {}
@@ -50,7 +50,7 @@ async def test_a_replica_that_lost_the_lease_deletes_no_experiment(stage: Stage)
 
 
 def edit(stage: Stage, change: dict[str, Any]) -> None:
-    """An edit of the user, which no watch has told yet."""
+    """Edit the experiment as its user, before any watch delivers it."""
     found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     found["spec"] |= change
     found["metadata"]["generation"] += 1
@@ -58,14 +58,14 @@ def edit(stage: Stage, change: dict[str, Any]) -> None:
 
 
 def resume(stage: Stage) -> None:
-    """The experiment runs again, written by another replica."""
+    """Make the experiment run again, as written by another replica."""
     found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     found["status"]["conditions"][0]["status"] = "Unknown"
     stage.server.add(EXPERIMENTS, "ns", found)
 
 
 def end_again(stage: Stage) -> None:
-    """It has run again and ended a moment ago, written by another replica."""
+    """Make the experiment end a moment ago after it ran again, as written by another replica."""
     found = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     found["status"]["completionTime"] = "2026-01-01T11:59:50Z"
     stage.server.add(EXPERIMENTS, "ns", found)

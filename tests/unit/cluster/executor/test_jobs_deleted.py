@@ -1,4 +1,4 @@
-"""Jobs of steps that are stopped: deleted once, by the leader alone, and looked for where they should be."""
+"""Jobs of stopped steps: deleted once, only by the leader, and looked for if they are missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_operator.jobs.names import LABEL_ATTEMPT, LABEL_EXPERIMENT, LABEL_
 from maskrcnn_operator.jobs.observe import missing_jobs
 
 
-async def test_what_is_stopped_is_deleted_after_the_status_says_so(stage: Stage) -> None:
+async def test_stopped_jobs_are_deleted_after_the_status_write(stage: Stage) -> None:
     await stage.see()
     await stage.step()
     edited = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
@@ -44,7 +44,7 @@ async def test_job_that_is_being_deleted_is_not_deleted_again(stage: Stage) -> N
     assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [("delete", "jobs")]
 
 
-async def test_thousands_of_jobs_are_deleted_a_few_at_a_look(stage: Stage) -> None:
+async def test_thousands_of_jobs_are_deleted_a_few_at_a_time(stage: Stage) -> None:
     await stage.step()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
@@ -83,7 +83,7 @@ async def test_a_job_that_is_gone_already_is_forgotten(stage: Stage) -> None:
     assert stage.cache.jobs_of("ns", "nuclei") == []
 
 
-async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
+async def test_read_from_the_server_finds_jobs_that_the_cache_lacks(stage: Stage) -> None:
     await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
@@ -102,14 +102,14 @@ async def test_a_live_look_finds_what_the_cache_lacks(stage: Stage) -> None:
         {"ownerReferences": []},
     ],
 )
-async def test_a_live_look_finds_a_running_job_that_was_relabeled(stage: Stage, change: dict[str, Any]) -> None:
+async def test_read_from_the_server_finds_a_running_relabeled_job(stage: Stage, change: dict[str, Any]) -> None:
     await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
     stored = stage.server.objects["jobs", "ns", job.name]
     before = dict(stored["metadata"])
     stored["metadata"] = {**before, **change, "resourceVersion": "1000"}
-    # the watch tells that what no longer has the label is deleted
+    # a watch reports an object that no longer has the label as deleted
     stage.cache.drop(JOBS, job.uid)
     assert missing_jobs(stage.experiment, stage.cache.jobs_of("ns", "nuclei")) == (job.name,)
     [relabeled] = await stage.executor.look_for(stage.experiment, [job.name])
@@ -128,7 +128,7 @@ async def test_a_live_look_finds_a_running_job_that_was_relabeled(stage: Stage, 
     ],
     ids=["deleted", "finished"],
 )
-async def test_relabeled_job_that_does_not_run_holds_nothing_up(stage: Stage, change: dict[str, Any]) -> None:
+async def test_relabeled_job_that_does_not_run_holds_no_step(stage: Stage, change: dict[str, Any]) -> None:
     await stage.see()
     await stage.step()
     [job] = stage.cache.jobs_of("ns", "nuclei")
@@ -173,7 +173,7 @@ async def test_a_deletion_that_is_refused_for_now_leaves_the_job_in_the_cache(st
     assert len(stage.cache.jobs_of("ns", "nuclei")) == 1
 
 
-async def test_a_job_in_whose_place_another_is_counts_as_gone(stage: Stage) -> None:
+async def test_job_replaced_by_another_one_counts_as_deleted(stage: Stage) -> None:
     await stage.see()
     await stage.step()
     plan = Plan(stage.experiment.status, write_status=False, stop=(RunKey("train", 1),))

@@ -1,4 +1,4 @@
-"""Jobs that the API server does not take: which answers are a refusal, and which may pass."""
+"""Jobs that the API server rejects: which errors are refusals, and which are temporary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from maskrcnn_operator.runtime.options import cluster_settings
     ],
     ids=["no owner", "no labels", "not controlled", "another attempt"],
 )
-async def test_a_job_of_somebody_else_takes_the_name(stage: Stage, stranger: dict[str, Any]) -> None:
+async def test_name_taken_by_a_job_of_another_owner_is_a_refusal(stage: Stage, stranger: dict[str, Any]) -> None:
     await stage.see()
     name = run_name(stage.experiment, "train", 1)
     stage.server.add(JOBS, "ns", {"metadata": {"name": name, **stranger}, "spec": {}})
@@ -77,12 +77,12 @@ DENIED = 'jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot creat
         (0, "TimeoutError", ""),
     ],
 )
-async def test_an_answer_that_may_pass_is_no_refusal(stage: Stage, status: int, reason: str, message: str) -> None:
+async def test_temporary_error_is_not_a_refusal(stage: Stage, status: int, reason: str, message: str) -> None:
     await stage.see()
     stage.server.fail["create", "jobs"] = [api_error(status, reason, message, 3.0)]
     with pytest.raises(ApiError) as caught:
         await stage.step()
-    # the one would list everything, the other says that the cache is behind
+    # NotFound would cause a list of everything, and Conflict means that the cache is stale
     assert not isinstance(caught.value, NotFound | Conflict)
     assert (caught.value.status, caught.value.message, caught.value.retry_after) == (status, message, 3.0)
     assert await stage.step() == {}
@@ -90,7 +90,7 @@ async def test_an_answer_that_may_pass_is_no_refusal(stage: Stage, status: int, 
     assert step is not None and (step.attempt, step.reason) == (1, Reason.STARTING)
 
 
-async def test_a_name_that_was_taken_a_moment_ago_is_tried_again(stage: Stage) -> None:
+async def test_name_that_was_just_freed_is_retried(stage: Stage) -> None:
     await stage.see()
     stage.server.fail["create", "jobs"] = [Conflict(409, "AlreadyExists", "it is there")]
     with pytest.raises(Conflict):
@@ -98,7 +98,7 @@ async def test_a_name_that_was_taken_a_moment_ago_is_tried_again(stage: Stage) -
     assert await stage.step() == {}
 
 
-async def test_a_server_that_is_not_well_is_no_refusal(stage: Stage) -> None:
+async def test_unavailable_server_is_not_a_refusal(stage: Stage) -> None:
     await stage.see()
     stage.server.fail["create", "jobs"] = [ApiError(500, "InternalError", "etcd")]
     with pytest.raises(ApiError):

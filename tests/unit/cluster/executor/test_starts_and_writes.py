@@ -1,4 +1,4 @@
-"""Plans carried out: the order, what is there already, and what is refused."""
+"""Plans carried out: the order of writes, existing objects, and refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maskrcnn_operator.jobs.names import service_name
 from maskrcnn_operator.runtime.options import cluster_settings
 
 
-async def test_a_gangs_first_attempt_is_three_writes_in_this_order(stage: Stage) -> None:
+async def test_first_attempt_of_a_worker_group_is_three_writes_in_order(stage: Stage) -> None:
     await stage.step()
     name = run_name(stage.experiment, "train", 1)
     assert [(verb, plural) for verb, plural, _ in stage.server.writes] == [
@@ -55,9 +55,9 @@ async def test_our_own_writes_are_known_at_once(stage: Stage) -> None:
     assert step.job_name == job.name
 
 
-async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> None:
+async def test_stale_status_is_dropped_and_its_job_adopted(stage: Stage) -> None:
     await stage.see()
-    # somebody edits the experiment, which no watch has told yet
+    # a user edits the experiment, and no watch has delivered it yet
     moved = stage.server.objects["maskrcnnexperiments", "ns", "nuclei"]
     stage.server.add(EXPERIMENTS, "ns", moved)
     with pytest.raises(Conflict):
@@ -73,10 +73,10 @@ async def test_a_stale_status_is_dropped_and_its_job_taken_up(stage: Stage) -> N
     assert step is not None and (step.attempt, step.restarts, step.disruptions) == (1, 0, 0)
 
 
-async def test_a_job_that_is_there_already_is_ours_by_uid_and_attempt(stage: Stage) -> None:
+async def test_existing_job_is_ours_by_uid_and_attempt(stage: Stage) -> None:
     await stage.see()
     await stage.step()
-    # the same once more, by a process that has seen nothing of it
+    # the same again, by a process with an empty cache
     late = Stage.__new__(Stage)
     late.__dict__.update(stage.__dict__)
     late.cache.drop(JOBS, late.cache.jobs_of("ns", "nuclei")[0].uid)
@@ -143,7 +143,7 @@ async def test_replica_that_lost_the_lease_removes_no_progress(stage: Stage) -> 
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-async def test_a_status_that_is_refused_for_its_content_ends_the_look(stage: Stage, status: int) -> None:
+async def test_status_rejected_for_its_content_ends_the_reconciliation(stage: Stage, status: int) -> None:
     stage.server.fail["patch", "maskrcnnexperiments"] = [ApiError(status, "Invalid", "status.steps[0]: too long")]
     with pytest.raises(StatusRefused, match="too long"):
         await stage.see()
@@ -160,7 +160,7 @@ async def test_progress_is_removed_by_its_own_writer(stage: Stage) -> None:
     assert stage.experiment.status.progress is None
 
 
-async def test_an_edit_that_comes_with_the_end_of_the_progress_is_looked_at(stage: Stage) -> None:
+async def test_edit_in_the_response_to_a_progress_removal_is_reconciled(stage: Stage) -> None:
     await stage.see()
     server = stage.server
     stored = server.objects["maskrcnnexperiments", "ns", "nuclei"]
