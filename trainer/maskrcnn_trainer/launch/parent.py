@@ -1,4 +1,4 @@
-"""Children that end with their parent: a launcher that is killed leaves no process behind."""
+"""Children that are killed when their parent ends, so that a killed launcher leaves no processes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from maskrcnn_trainer.errors import EXIT_KILLED
 
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)  # loaded before any fork: a child of a fork loads nothing
+_LIBC = ctypes.CDLL(None)  # loaded here because a forked child must not load libraries
 
 
 def end_with_parent() -> Callable[[], None]:
-    """Return a function for ``Popen(preexec_fn=)`` that has the child killed when the calling thread's process ends."""
+    """Return a function for ``Popen(preexec_fn=)`` that makes the kernel kill the child when this process ends."""
     parent = os.getpid()
 
     def set_in_child() -> None:

@@ -1,6 +1,6 @@
-"""The files of a results directory: which of them are not ours, and how ours are deleted.
+"""Files of a results directory: search for files that no task wrote, and deletion of those that tasks wrote.
 
-Links are never followed: no task writes one, so a link is the user's, whatever it is called.
+Links are never followed. No task creates one, so every link is the user's.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ log = logging.getLogger(__name__)
 _SHOWN = 3
 _LABEL_BYTES = 100
 _LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
-"""How a label file of an inference begins."""
+"""Beginning of a label file of an inference."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, a link or anything else that is not a directory.
+    """File, link or anything else that isn't a directory.
 
     Attributes:
         path: relative to the results directory, with slashes.
@@ -54,14 +54,15 @@ class Entry:
 
 
 def entries(directory: Path, below: str = "") -> Iterator[Entry]:
-    """Return what is in a directory, to its depths and by name.
+    """Yield the entries of a directory and its subdirectories, sorted by name.
 
     Args:
-        below: look only into this directory of it.
+        directory: the directory.
+        below: subdirectory to which the search is limited.
 
     Raises:
-        InvalidInput: a directory may not be read.
-        TryAgain: one cannot be read at the moment.
+        InvalidInput: reading a directory isn't permitted.
+        TryAgain: a directory cannot be read at the moment.
     """
     for path, kind in _walk(directory, below):
         if kind != "directory":
@@ -69,10 +70,11 @@ def entries(directory: Path, below: str = "") -> Iterator[Entry]:
 
 
 def first_foreign(directory: Path, mark: Mark) -> str | None:
-    """Return the first file that no step has written, relative to the directory; None where all are ours.
+    """Return the first file that no step wrote, relative to the directory, or None.
 
     Args:
-        mark: what run.json and result.json say.
+        directory: the results directory.
+        mark: content of run.json and result.json.
     """
     kinds = {RUN_FILE: mark.run, RESULT_FILE: mark.result}
     shards, inferred = _OneSet(mark.records), _Inferred(directory)
@@ -82,24 +84,24 @@ def first_foreign(directory: Path, mark: Mark) -> str | None:
             return path
         if not shards.takes(path) or _is_checkpoint_of_a_command(directory, path):
             return path
-        # only a run that was cut short may have left an image without its labels
+        # only an interrupted run may have left an image without its labels
         if (mark.inferred and inferred.is_image_without_labels(path)) or inferred.is_no_label(path):
             return path
     return None
 
 
 def first_link(directory: Path) -> str | None:
-    """Return the first link, pipe, socket or device, relative to the directory; None where there is none.
+    """Return the first link, pipe, socket or device, relative to the directory, or None.
 
-    Tasks would write through it to what it leads to.
+    A task that writes to it would write to its target.
     """
     return next((entry.path for entry in entries(directory) if not entry.regular), None)
 
 
 def first_changed(directory: Path) -> str | None:
-    """Return the first result that was written after result.json, so by hand, such as a corrected label.
+    """Return the first result that was changed by hand (after result.json was written), such as a corrected label.
 
-    None where all are older, or there is no result.json: a task removes it before it changes its results.
+    Return None if all are older, or if there is no result.json: a task removes it before it changes its results.
     """
     try:
         finished = (directory / RESULT_FILE).lstat().st_mtime_ns
@@ -112,7 +114,7 @@ def first_changed(directory: Path) -> str | None:
 
 
 def first_unexpected(directory: Path) -> str | None:
-    """Return the first file that may not stand in a directory without run.json and result.json; None for none."""
+    """Return the first file that isn't allowed in a directory without run.json and result.json, or None."""
     for entry in entries(directory):
         path = entry.path
         if not entry.regular or not may_stand_unclaimed(path):
@@ -123,16 +125,17 @@ def first_unexpected(directory: Path) -> str | None:
 
 
 def remove_ours(directory: Path, below: str = "") -> list[str]:
-    """Delete the files of tasks, one by one, then the directories that are empty.
+    """Delete the files of tasks, one by one, then the empty directories.
 
-    run.json and result.json go last, and only when nothing else is left: a deletion that is cut short is finished the
-    next time.
+    run.json and result.json are deleted last, and only if nothing else is left, so that an interrupted deletion is
+    completed the next time.
 
     Args:
-        below: delete only in this directory of it.
+        directory: the results directory.
+        below: subdirectory to which the deletion is limited.
 
     Returns:
-        What is left, relative to the directory.
+        The remaining files, relative to the directory.
     """
     last = () if below else (RESULT_FILE, RUN_FILE)
     inferred = _Inferred(directory)
@@ -156,7 +159,7 @@ def remove_ours(directory: Path, below: str = "") -> list[str]:
 
 
 def holds_results(directory: Path) -> bool:
-    """Return whether a task has finished any file in a directory, beside what it says about itself."""
+    """Return whether a directory has a finished file of a task, other than logs and reports."""
     return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
 
 
@@ -167,13 +170,13 @@ def shown(names: list[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a file name as text that any terminal and log takes."""
+    """Return a file name as text that is safe for terminals and logs."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return text if text.isprintable() else repr(text)
 
 
 def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
-    """Return paths with ``file``, ``directory`` or ``other``; a directory stands before what is in it."""
+    """Yield paths with ``file``, ``directory`` or ``other``; a directory comes before its content."""
     if below and (directory / below).is_symlink():
         yield below, "other"
         return
@@ -204,10 +207,10 @@ def _children(folder: Path) -> list[tuple[str, str]]:
         return []
     except PermissionError as error:
         raise InvalidInput(
-            f"{folder} may not be looked into ({error.strerror}); give this user the right to read it, or move it away"
+            f"{folder} cannot be read ({error.strerror}); give this user permission to read it, or move it elsewhere"
         ) from error
     except OSError as error:
-        raise TryAgain(f"{folder} cannot be looked into: {error.strerror}") from error
+        raise TryAgain(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def _kind(child: os.DirEntry[str]) -> str:
@@ -217,7 +220,7 @@ def _kind(child: os.DirEntry[str]) -> str:
 
 
 class _OneSet:
-    """A conversion writes one set of shards; a second one beside it was made by hand."""
+    """Check that all shards belong to one set: a conversion writes one, so the user added any other."""
 
     def __init__(self, recorded: str | None) -> None:
         match = SHARD.fullmatch(recorded.replace("-*-of-", "-00000-of-")) if recorded else None
@@ -233,9 +236,9 @@ class _OneSet:
 
 
 def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
-    """Return whether a checkpoint was written by ``maskrcnn train`` on a command line: it has no fingerprint.
+    """Return whether a checkpoint was written by ``maskrcnn train`` outside of an experiment: it has no fingerprint.
 
-    One that is damaged or encrypted counts as a step's.
+    A damaged or encrypted checkpoint counts as one of a step.
     """
     if not CHECKPOINT.fullmatch(path):
         return False
@@ -248,7 +251,10 @@ def _is_checkpoint_of_a_command(directory: Path, path: str) -> bool:
 
 
 class _Inferred:
-    """Annotated images and their labels, told by what labels hold: names come from the user's own images."""
+    """Annotated images and label files of an inference, recognized by the content of the label files.
+
+    Their names can't be used for that, since they are those of the user's images.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -261,7 +267,7 @@ class _Inferred:
         )
 
     def is_no_label(self, path: str) -> bool:
-        """Return whether a file below labels does not hold what an inference writes there."""
+        """Return whether a file below ``labels/`` isn't a label file of an inference."""
         return path.startswith(f"{LABELS_DIR}/") and not is_temporary(path) and path not in self._labels
 
     @cached_property
