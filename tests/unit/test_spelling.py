@@ -1,4 +1,4 @@
-"""Field names in messages are those of the user's spec file."""
+"""Spelling of field names in messages, as in the user's spec file."""
 
 from __future__ import annotations
 

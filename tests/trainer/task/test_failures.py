@@ -1,4 +1,4 @@
-"""What TensorFlow and Horovod raise, told as what a user can do."""
+"""Translation of errors of TensorFlow and Horovod to errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_peer_that_nccl_lost_asks_for_another_try(words: str) -> None:
 
 @pytest.mark.parametrize("words", ["invalid usage", "Duplicate GPU detected : rank 1 and rank 0", "invalid argument"])
 def test_processes_that_share_a_gpu_are_refused(words: str) -> None:
-    with pytest.raises(InvalidInput, match=f"{words}.*more processes on a node than GPUs"), explained_failures():
+    with pytest.raises(InvalidInput, match=f"{words}.*more processes than GPUs on a node"), explained_failures():
         raise tf.errors.UnknownError(None, None, f"Graph execution error:\nNCCL operation failed: {words}")
 
 

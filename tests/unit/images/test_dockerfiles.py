@@ -1,4 +1,4 @@
-"""The Dockerfiles as text: what can be told without building them."""
+"""Checks of the text of the Dockerfiles, without building them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FINAL = {"operator": ("",), "trainer": ("cpu", "gpu")}
 
 
 def instructions(file: Path) -> list[str]:
-    """Its instructions, continued lines joined, comments left out."""
+    """Return the instructions of a Dockerfile, with continued lines joined and without comments."""
     lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     return [line for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def stages(file: Path) -> dict[str, list[str]]:
-    """The instructions of each stage, by its name; the last of a file may have none."""
+    """Return the instructions of each stage by its name; the last stage of a file may have no name."""
     found: dict[str, list[str]] = {}
     name = None
     for line in instructions(file):

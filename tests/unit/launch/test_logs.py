@@ -1,4 +1,4 @@
-"""A node's output is kept beside the results, bounded, and never at the task's cost."""
+"""Copy of a node's output next to the results: its size limit, and errors that don't fail the task."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def test_every_process_is_in_the_log_with_its_rank_and_still_on_our_output(
 
 
 def test_what_was_said_before_a_kill_is_there(tmp_path: Path) -> None:
-    program = "import os; print('last words'); os.kill(os.getpid(), 9)"
+    program = "import os; print('last line'); os.kill(os.getpid(), 9)"
     kept = kept_log(tmp_path / "a.log")
     NodeProcesses.start([sys.executable, "-c", program], {0: {}}, kept).wait()
-    assert (tmp_path / "a.log").read_bytes() == b"last words\n"
+    assert (tmp_path / "a.log").read_bytes() == b"last line\n"
 
 
 def test_the_launcher_keeps_the_log_of_its_attempt(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Slots as Horovod counts them, and nodes that wait for each other."""
+"""Ranks of processes for Horovod, and nodes that wait for each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_nobody_goes_on_before_all_are_there() -> None:
     tries, tried_again, ended = itertools.count(), threading.Event(), threading.Event()
 
     def stopping() -> bool:
-        # asked before each try
+        # called before each try
         if next(tries) == 2:
             tried_again.set()
         return ended.is_set()

@@ -88,7 +88,8 @@ def test_three_edits_of_a_step_that_reads_its_own_directory_by_a_link_lose_nothi
         assert run(workspace, manifest("/workspace/link", shards=shards)) == 64
         assert names(workspace / "raw" / "images") == ["a.png"]
     assert (
-        f"exit code 64: {workspace}/raw/images holds a.png, which no step of an experiment has written" in caplog.text
+        f"exit code 64: {workspace}/raw/images contains a.png, which wasn't written by a step of an experiment"
+        in caplog.text
     )
     assert names(workspace / "raw") == [".lock", ".logs", "experiment-status.json", "images"]
 

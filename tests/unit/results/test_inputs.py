@@ -1,4 +1,4 @@
-"""Inputs of a task that lie where results are: its own directory, and those of other experiments."""
+"""Inputs of a task in results directories: in its own, and in those of other experiments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WAYS = ("itself", "below", "above", "link to it", "link above", "dots", "mapped"
 
 @pytest.mark.parametrize(
     ("how", "state"),
-    # a link to a directory that is absent leads nowhere: there is nothing to read
+    # there is nothing to read behind a broken link
     [
         (how, state)
         for how in WAYS
@@ -78,7 +78,7 @@ def test_inputs_next_to_the_results_directory_are_none_of_its_own(tmp_path: Path
 
 @pytest.mark.parametrize("aside", [False, True])
 def test_results_of_another_experiment_that_are_read_stay_as_they_are(tmp_path: Path, aside: bool) -> None:
-    """Also older ones, and also where edits move and delete the reading step's own results."""
+    """That includes older results, and edits that move and delete the results of the reading step."""
     other = tmp_path / "cells" / "train"
     for fingerprint in (A, B):
         start(other, fingerprint, result=True)

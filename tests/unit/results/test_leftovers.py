@@ -1,4 +1,4 @@
-"""Files that killed writers have left half written."""
+"""Removal of unfinished files of killed tasks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_killed_writers_left_is_removed_and_counted(tmp_path: Path, caplog:
     with caplog.at_level(logging.INFO):
         remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert f"2 unfinished files of killed runs removed from {tmp_path} (1.0 MB)" in caplog.text
+    assert f"Removed 2 unfinished files of killed runs from {tmp_path} (1.0 MB)" in caplog.text
 
 
 def test_the_file_of_a_living_writer_stays(tmp_path: Path) -> None:

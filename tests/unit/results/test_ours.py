@@ -1,4 +1,4 @@
-"""Every file that a task writes is recognized, and nothing else."""
+"""Recognition of the files that tasks write, and of no others."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ FOREIGN = [
 @pytest.mark.parametrize("path", [*OF_TASKS, *files_of_an_export()])
 def test_files_of_tasks_and_their_temporaries_are_ours(path: str) -> None:
     folder, slash, name = path.rpartition("/")
-    # with and without a process id: earlier releases had none
+    # with and without a number, which earlier releases didn't write
     for found in (path, f"{folder}{slash}.{name}.4711.partial", f"{folder}{slash}.{name}.partial"):
         assert is_ours(found)
         assert is_deletable(found)

@@ -1,4 +1,4 @@
-"""Commands that are started with standard streams closed, as by some schedulers and by ``>&-`` in a shell."""
+"""Commands started with closed standard streams, as by some schedulers and by ``>&-`` in a shell."""
 
 from __future__ import annotations
 

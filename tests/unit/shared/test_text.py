@@ -1,4 +1,4 @@
-"""Values in messages: short, whatever their size, and durations."""
+"""Formatting of values in messages, which is short for values of any size, and of durations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskrcnn_trainer.shared.text import format_seconds, shown
 
 
 class Counting(list[Any]):
-    """A list that counts how many of its items were looked at."""
+    """List that counts the items that were read."""
 
     seen = 0
 

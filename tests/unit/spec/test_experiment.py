@@ -1,4 +1,4 @@
-"""The types themselves: strictness, spelling, and the schema that an API server gets."""
+"""Types of the spec: strictness, spelling, and the schema for an API server."""
 
 from __future__ import annotations
 

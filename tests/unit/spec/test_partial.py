@@ -1,4 +1,4 @@
-"""The partial types stay in step with the whole ones, and merging does what a step means by it."""
+"""Partial types have the fields of the complete ones; merging applies the changes of a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTIAL: Any = PartialExperimentSpec
 
 
 def schemas(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The properties of a type and of the parts in it, by name of the part."""
+    """Return the properties of a type and of its parts, by name of the part."""
     schema = model.model_json_schema()
     parts = {"": schema, **schema.get("$defs", {})}
     return {name.removeprefix("Partial"): part["properties"] for name, part in parts.items()}

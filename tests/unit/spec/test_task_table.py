@@ -1,4 +1,4 @@
-"""The trainer's table of tasks is whole; tests/trainer/spec/test_task_table.py compares it with what the tasks do."""
+"""Task table of the trainer is complete; tests/trainer/spec/test_task_table.py compares it with runs of the tasks."""
 
 from __future__ import annotations
 

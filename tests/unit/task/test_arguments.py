@@ -1,4 +1,4 @@
-"""Both spellings of a flag, errors with exit code 64, old flags."""
+"""Command-line parsing: both spellings of a flag, errors with exit code 64, flags of the original toolkit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_an_old_flag_warns_and_takes_its_value_along(caplog: pytest.LogCaptureFi
     parser = TaskParser(prog="maskrcnn train")
     parser.add_argument("--log-file", action=IgnoredFlag)
     assert vars(parser.parse_args(["--log-file", "x.log"])) == {}
-    assert "--log-file has no meaning here" in caplog.text
+    assert "--log-file has no effect here" in caplog.text
 
 
 def test_the_key_of_the_command_line_wins_and_an_empty_one_is_none() -> None:

@@ -1,4 +1,4 @@
-"""CPUs by affinity and by quota, in both layouts of cgroups."""
+"""Number of CPUs by affinity and by quota, for both versions of cgroups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress as log lines and as a bar, and who may speak."""
+"""Progress as log lines and as a bar, and the ranks that log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Clock:
 
 
 class Records:
-    """A reporter that keeps what it is given."""
+    """Reporter that stores its records."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []

@@ -1,4 +1,4 @@
-"""What a task writes: status.json, the termination message, result.json, posted records."""
+"""Reports of a task: status.json, the termination message, result.json, posted records."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_a_token_is_never_sent_in_the_clear(server: Any, tmp_path: Path) -> None
 
 def test_a_wrong_address_does_not_stop_a_task(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Reporter("train", tmp_path, TaskEnvironment(report_url="ftp://x")).started()
-    assert "'ftp://x' is not an http:// or https:// address" in caplog.text
+    assert "'ftp://x' must be an http:// or https:// URL" in caplog.text
 
 
 def test_the_token_is_read_again_at_every_post_over_https(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _carry_out(moves: Moves, results_dir: Path) -> None:
     for old in moves.deleted:
         left = remove_ours(old)
         if left:
-            log.warning("%s could only be deleted in part; it still has %s", old, shown(left))
+            log.warning("%s could only be deleted in part; it still contains %s", old, shown(left))
         else:
             log.info("%s, older results of this step, was deleted", old)
     if moves.moved_back is not None:
@@ -255,8 +255,8 @@ def _require_movable(directory: Path, mark: Mark, inputs: Sequence[TaskInput], *
 
 def _refusal(directory: Path, name: str) -> InvalidInput:
     return InvalidInput(
-        f"{directory} has {printable(name)}, which wasn't written by a step of an experiment: move it elsewhere, or "
-        "rename the step or the experiment; nothing was changed",
+        f"{directory} contains {printable(name)}, which wasn't written by a step of an experiment: move it elsewhere, "
+        "or rename the step or the experiment; nothing was changed",
         reason=REASON,
     )
 

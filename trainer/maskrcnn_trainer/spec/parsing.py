@@ -330,14 +330,12 @@ def _in_words(detail: ErrorDetails, path: Path) -> str:
 
 def unknown_field(path: Path, spelling: Spelling) -> str:
     """Return the message for an unknown field, with the field that was probably meant."""
-    where = f"of {spelling.field(path[:-1])}" if len(path) > 1 else "of the experiment spec"
-    message = f"is not a field {where}"
     meant = meant_field(path)
     if meant is None:
-        return message
+        return "unknown field; check its name"
     if meant[:-1] == _snake_path(path)[0][:-1]:
-        return f"{message}; did you mean {spelling.style(str(meant[-1]))}?"
-    return f"{message}; it belongs {'in ' + spelling.field(meant[:-1]) if len(meant) > 1 else 'at the top level'}"
+        return f"unknown field; did you mean {spelling.style(str(meant[-1]))}?"
+    return f"unknown field; it belongs {'in ' + spelling.field(meant[:-1]) if len(meant) > 1 else 'at the top level'}"
 
 
 def unknown_in_experiment(loc: tuple[str | int, ...], prefix: str) -> str:

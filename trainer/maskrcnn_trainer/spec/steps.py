@@ -93,9 +93,9 @@ def other_epoch_length(spec: ExperimentSpec, *, num_records: int, ranks: int) ->
         return None
     processes = "1 process" if ranks == 1 else f"{ranks} processes"
     return (
-        f"numExamplesPerEpoch {examples} times {processes} differs from the {num_records} images of the records; for "
-        f"one process it should be {_quotient_up(num_records, ranks)}. It determines epochs and evaluations; leave it "
-        "out to have the images counted"
+        f"numExamplesPerEpoch {examples} times {processes} differs from the {num_records} images of the records. It "
+        f"determines epochs and evaluations, and should be {_quotient_up(num_records, ranks)}, the images per process; "
+        "leave it out to have them counted"
     )
 
 
