@@ -125,7 +125,7 @@ def test_a_rank_that_is_not_a_number_is_named(
 
 @pytest.mark.parametrize("task", ["evaluate -e s", "prune -o o", "prune --dry-run", "export -e s"])
 @pytest.mark.parametrize("kind", ["absent", "directory", "pipe"])
-def test_a_model_that_is_no_file_is_found_before_tensorflow_loads(task: str, kind: str, tmp_path: Path) -> None:
+def test_model_that_is_not_a_file_is_refused_before_tensorflow_loads(task: str, kind: str, tmp_path: Path) -> None:
     if kind == "directory":
         (tmp_path / "m.tlt").mkdir()
     elif kind == "pipe":

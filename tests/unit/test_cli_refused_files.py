@@ -81,7 +81,7 @@ def _ended() -> Iterator[dict[str, Ended]]:
         "export -m", "export -o", "export --cal_cache_file", "decrypt -m", "decrypt -o", "spec import",
     ],
 )  # fmt: skip
-def test_what_the_user_may_not_read_or_write_is_one_sentence(ended: dict[str, Ended], command: str) -> None:
+def test_permission_error_is_one_sentence(ended: dict[str, Ended], command: str) -> None:
     assert ended[command].code == 64
     assert "Permission denied" in ended[command].log
     assert "Traceback" not in ended[command].log

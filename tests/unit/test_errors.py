@@ -38,7 +38,7 @@ from maskrcnn_trainer.task.reporter import task_report
         (errno.ENFILE, 75, "the storage failed"),
     ],
 )
-def test_an_error_with_a_path_is_told_in_one_sentence(number: int, code: int, said: str) -> None:
+def test_error_with_a_path_is_one_sentence(number: int, code: int, said: str) -> None:
     told = as_task_error(OSError(number, os.strerror(number), "/w/x"))
     assert told is not None
     assert told.exit_code == code

@@ -31,7 +31,7 @@ def test_content_is_decoded_as_its_file_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(path.read_bytes()), RGB)
 
 
-def test_content_that_is_no_image_is_refused() -> None:
+def test_content_that_is_not_an_image_is_refused() -> None:
     with pytest.raises(UnreadableImage, match="not an image, or its format isn't supported"):
         decode(b"no image")
 
@@ -85,7 +85,7 @@ def test_exif_turns_an_image_only_when_asked(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(path, exif=True), np.rot90(RGB, -1))
 
 
-def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_file_is_refused_with_its_cause(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     with pytest.raises(UnreadableImage, match="cannot be read: No such file"):
         decode(path)
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+def test_pipe_is_refused_as_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.jpg")
     with pytest.raises(UnreadableImage, match="cannot be read: it is a pipe"):
         decode(tmp_path / "x.jpg")
@@ -120,7 +120,7 @@ def test_pgm_of_16_bits_keeps_its_upper_8(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(path), np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
 
 
-def test_eps_is_no_image(tmp_path: Path) -> None:
+def test_eps_is_refused_as_image(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n%%EOF\n")
     with pytest.raises(UnreadableImage, match="EPS images aren't supported; convert it to PNG"):

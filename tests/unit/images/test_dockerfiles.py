@@ -50,7 +50,7 @@ def test_every_stage_and_file_that_is_copied_is_there(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
-def test_what_is_shipped_has_no_compiler_and_no_root(file: Path) -> None:
+def test_shipped_images_have_no_compiler_and_no_root(file: Path) -> None:
     for name in FINAL[file.parent.name]:
         lines = stages(file)[name]
         assert "USER 65532:65532" in lines

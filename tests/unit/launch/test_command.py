@@ -73,7 +73,7 @@ TRAIN = ["train", "-d", "out", "-e", "spec.yaml"]
     [[*TRAIN, "--gpus", "50"], ["launch", "--processes-per-node", "50", "--", *TRAIN]],
     ids=["train", "launch"],
 )
-def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
+def test_mistake_in_the_spec_is_reported_once_and_starts_no_process(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -99,7 +99,7 @@ def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
 @pytest.mark.parametrize(
     ("flags", "words"), [(["--epochs", "3"], "unrecognized arguments: --epochs 3"), (["--gpus", "0"], "must be 1 to")]
 )
-def test_mistake_in_the_command_of_a_task_is_told_once_and_starts_no_process(
+def test_mistake_in_the_command_of_a_task_is_reported_once_and_starts_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

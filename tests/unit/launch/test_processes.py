@@ -223,7 +223,7 @@ def collecting_then(act: Callable[[], object], *, rank: int) -> Callable[[NodePr
     ],
     ids=["all", "rank 0 alone", "two others", "one other"],
 )
-def test_failure_of_several_processes_is_told_once(
+def test_failure_of_several_processes_is_reported_once(
     group: StartGroup,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],

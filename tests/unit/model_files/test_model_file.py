@@ -97,7 +97,7 @@ def test_an_encrypted_file_shows_nothing_and_refuses_other_keys(tmp_path: Path, 
     assert (caught.value.exit_code, caught.value.reason) == (64, "WrongKey")
 
 
-def test_damage_of_an_encrypted_file_is_told_apart_from_a_wrong_key(tmp_path: Path, model: ModelFile) -> None:
+def test_damage_of_an_encrypted_file_is_distinguished_from_a_wrong_key(tmp_path: Path, model: ModelFile) -> None:
     path = tmp_path / "model.tlt"
     write_model_file(path, model, "secret")
     content = path.read_bytes()
@@ -133,7 +133,7 @@ def test_key_and_damage_are_both_named_where_the_start_of_the_file_is_damaged(tm
         read_model_file(path, "secret")
 
 
-def test_damage_of_an_encrypted_file_that_is_not_a_tlt_is_told_apart_from_a_wrong_key() -> None:
+def test_damage_of_an_encrypted_file_that_is_not_a_tlt_is_distinguished_from_a_wrong_key() -> None:
     content = encrypt(b"\x08\x08 an exported model", "secret")
     with pytest.raises(InvalidInput, match="damaged: the key is correct"):
         decrypt(content[:-1], "secret", source="m.etlt")
@@ -153,7 +153,7 @@ def test_file_without_checks_in_its_nonce_opens(
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["model.json", "variables.safetensors", "optimizer.safetensors"])
-def test_member_that_stands_twice_is_refused(tmp_path: Path, model: ModelFile, name: str) -> None:
+def test_duplicate_member_is_refused(tmp_path: Path, model: ModelFile, name: str) -> None:
     path = tmp_path / "model.tlt"
     write_model_file(path, model)
     with zipfile.ZipFile(path, "a") as archive:
@@ -223,7 +223,7 @@ def test_compressed_members_are_refused_before_they_are_inflated(tmp_path: Path)
 
 
 @pytest.mark.parametrize("claimed", [10**6, 2**32 - 2])
-def test_member_that_claims_more_than_the_file_is_refused(tmp_path: Path, claimed: int) -> None:
+def test_member_larger_than_the_file_is_refused(tmp_path: Path, claimed: int) -> None:
     path = tmp_path / "liar.tlt"
     write_model_file(path, ModelFile({}, {}, {}, 1, {"w": np.zeros(3, np.float32)}))
     content = bytearray(path.read_bytes())
@@ -332,7 +332,7 @@ BFLOAT16 = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
         ),
     ],
 )
-def test_content_that_cannot_be_read_is_told_in_words(
+def test_unreadable_content_is_refused_with_its_cause(
     tmp_path: Path, model: ModelFile, member: str, content: bytes, words: str
 ) -> None:
     write_model_file(tmp_path / "m.tlt", model)

@@ -70,7 +70,7 @@ def test_an_input_in_or_above_the_results_directory_is_refused(
     assert directory.exists() == (state != "absent")
 
 
-def test_inputs_next_to_the_results_directory_are_none_of_its_own(tmp_path: Path) -> None:
+def test_inputs_next_to_the_results_directory_are_accepted(tmp_path: Path) -> None:
     home = tmp_path / "nuclei"
     (home / "infer-images").mkdir(parents=True)
     start(home / "infer", A, "inference", "-i", str(home / "infer-images"), "-m", str(home / "train" / "model.tlt"))
@@ -100,7 +100,7 @@ def test_results_of_another_experiment_that_are_read_stay_as_they_are(tmp_path: 
     ],
     ids=["YAML", "no date", "manifest", "prototxt", "damaged"],
 )
-def test_what_a_spec_names_is_read_as_the_task_reads_it(tmp_path: Path, text: str) -> None:
+def test_paths_in_a_spec_are_read_as_the_task_reads_them(tmp_path: Path, text: str) -> None:
     results = tmp_path / "results"
     start(results, A, result=True)
     spec = tmp_path / "spec"

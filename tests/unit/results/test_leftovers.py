@@ -29,7 +29,9 @@ def kill_a_writer_of(path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_killed_writers_left_is_removed_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unfinished_files_of_killed_writers_are_removed_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     kill_a_writer_of(tmp_path / "model.step-2.tlt")
     kill_a_writer_of(tmp_path / "metrics.json")
     assert len(list(tmp_path.iterdir())) == 2

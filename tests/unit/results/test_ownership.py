@@ -92,7 +92,7 @@ def test_other_steps_and_folders_of_the_user_are_left_alone(tmp_path: Path) -> N
     "content",
     ['{"version": 1, "attempt": ', "", "\0" * 100, "[" * 100_000, '{"attempt": 1e999, "token": ""}', "9" * 5000],
 )
-def test_an_unreadable_file_is_nobodys(tmp_path: Path, content: str) -> None:
+def test_directory_with_unreadable_run_file_has_no_owner(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     assert read_run(tmp_path) is None
 
@@ -185,7 +185,7 @@ def test_an_inference_that_was_cut_short_is_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["itself", "link", "pattern", "link to a pattern", "dots", "mapped"])
-def test_what_the_task_reads_does_not_move(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_of_the_task_are_not_moved(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "nuclei" / "train"
     start(directory, A)
     checkpoint(directory / "model.step-5.tlt", A)

@@ -115,7 +115,7 @@ def test_a_directory_that_cannot_be_read_stays(
     assert read_run(directory)
 
 
-def test_names_that_no_terminal_takes_are_reported(tmp_path: Path) -> None:
+def test_names_that_are_not_printable_are_reported(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     directory.mkdir()
     (directory / os.fsdecode(b"a\xff\n.png")).touch()
@@ -158,7 +158,7 @@ def test_a_directory_that_cannot_be_looked_at_is_not_claimed(
     assert snapshot(tmp_path) == {"train/mine.tlt": b"mine.tlt"}
 
 
-def test_results_that_stand_aside_and_cannot_be_read_at_the_moment_are_not_made_again(
+def test_moved_results_that_cannot_be_read_at_the_moment_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(tmp_path / "train", A)
@@ -189,7 +189,7 @@ def test_a_directory_with_a_checkpoint_of_any_damage_moves(tmp_path: Path) -> No
     assert folders(tmp_path) == {"train": B, "train.aaaaaaaa": A}
 
 
-def test_results_that_stand_aside_and_may_not_be_read_are_not_made_again(
+def test_moved_results_without_read_permission_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(tmp_path / "train", A)
@@ -209,7 +209,7 @@ def test_results_that_stand_aside_and_may_not_be_read_are_not_made_again(
     assert folders(tmp_path) == {"train": C, "train.aaaaaaaa": A, "train.bbbbbbbb": B}
 
 
-def test_a_parent_that_may_not_be_read_is_no_passing_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parent_without_read_permission_is_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start(tmp_path / "train", A)
 
     def fail(path: Path) -> Any:

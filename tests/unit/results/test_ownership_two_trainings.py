@@ -86,7 +86,7 @@ def test_a_training_by_hand_is_refused_where_a_step_of_an_experiment_may_run(tmp
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES])
-def test_a_file_system_without_locks_is_told_and_used(
+def test_file_system_without_locks_is_used_with_a_warning(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_descriptor: int, _operation: int) -> None:

@@ -39,7 +39,7 @@ def test_a_directory_of_the_users_is_refused(tmp_path: Path, names: tuple[str, .
         assert_refused(directory, fingerprint, f"contains {foreign},", "move it elsewhere, or rename the step")
 
 
-def test_what_maskrcnn_train_has_left_on_a_command_line_is_the_users(tmp_path: Path) -> None:
+def test_results_of_maskrcnn_train_started_by_hand_are_the_users(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     write(directory, "status.json", "evaluations.json", "logs/tensorboard/events.out.tfevents.1.a")
     checkpoint(directory / "model.step-10.tlt", None)
@@ -86,7 +86,7 @@ def test_one_file_of_the_users_keeps_results_where_they_are(tmp_path: Path, name
     assert (directory / name).exists()
 
 
-def test_a_directory_without_a_run_is_claimed_where_nothing_of_value_stands(tmp_path: Path) -> None:
+def test_unclaimed_directory_without_results_is_claimed(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     write(directory, "logs/attempt-1.log", ".run.json.12.partial", ".train.convert-abcd1234/lock")
     (directory / "status.json").write_text('{"date":"11/28/2026"}')
@@ -137,7 +137,7 @@ def test_a_results_directory_that_is_a_link_is_claimed_but_never_moved(tmp_path:
     assert_refused(home / "file", A)
 
 
-def test_a_link_beside_the_directory_is_never_followed(tmp_path: Path) -> None:
+def test_link_next_to_the_directory_is_never_followed(tmp_path: Path) -> None:
     start(tmp_path / "other", A)
     (tmp_path / "train.aaaaaaaa").symlink_to(tmp_path / "other")
     for fingerprint in (A, B, C, D):

@@ -184,7 +184,7 @@ def test_a_checkpoint_counts_as_recorded_where_it_shares_a_fingerprint(
         ({"fingerprint": OLD, "fingerprints": [OLD, NEW]}, (OLD, NEW)),
     ],
 )
-def test_what_is_no_list_of_fingerprints_is_left_out(content: dict[str, Any], found: tuple[str, ...]) -> None:
+def test_invalid_list_of_fingerprints_is_ignored(content: dict[str, Any], found: tuple[str, ...]) -> None:
     assert fingerprints_in(content) == found
 
 

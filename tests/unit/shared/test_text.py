@@ -20,7 +20,7 @@ class Counting(list[Any]):
             yield item
 
 
-def test_long_value_is_rendered_no_further_than_it_is_shown() -> None:
+def test_long_value_is_only_rendered_up_to_the_limit() -> None:
     value = Counting(range(100_000))
     assert shown(value, 20) == "[0, 1, 2, 3, 4, 5..."
     assert value.seen < 20

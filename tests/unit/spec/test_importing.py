@@ -40,7 +40,7 @@ def test_values_filled_in_are_marked_and_reported(prototxt: str) -> None:
     assert marked == sum(line.startswith("filled in: ") for line in imported.report) > 30
 
 
-def test_paths_outside_the_workspace_are_told(prototxt: str) -> None:
+def test_paths_outside_the_workspace_are_reported(prototxt: str) -> None:
     text = prototxt.replace("/workspace/data/train*", "/data/train*").replace(
         '  val_json_file: "/workspace/data/val.json"', ""
     )
@@ -57,7 +57,7 @@ def test_yaml_of_a_spec_can_be_imported_but_a_manifest_cannot(minimal: dict[str,
 
 
 @pytest.mark.parametrize("claim", ["", "Upper", "a b", "-a", "a: b", "a\n"])
-def test_a_claim_that_is_no_name_is_refused(prototxt: str, claim: str) -> None:
+def test_invalid_claim_name_is_refused(prototxt: str, claim: str) -> None:
     with pytest.raises(InvalidInput, match="--claim"):
         import_text(prototxt, source="a.txt", claim=claim)
 
@@ -92,7 +92,7 @@ def test_every_name_is_a_dns_label_that_starts_with_a_letter(path: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40))
-def test_any_text_survives_the_way_into_the_manifest(text: str) -> None:
+def test_any_string_is_unchanged_in_the_manifest(text: str) -> None:
     spec = {"initLearningRate": 1e-05, "totalSteps": 5, "dataConfig": {"imageSize": [128, 128], "numClasses": 2}}
     # in quotes: PyYAML writes 1e100 without, and an API server reads that as a number
     quoted = yaml.safe_dump(text, default_style='"', allow_unicode=False)

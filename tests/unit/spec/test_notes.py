@@ -16,7 +16,7 @@ def quiet(minimal: dict[str, Any]) -> dict[str, Any]:
     return {**minimal, "checkpoint": "/workspace/resnet50.hdf5"}
 
 
-def test_an_ordinary_spec_needs_no_words(quiet: dict[str, Any]) -> None:
+def test_ordinary_spec_has_no_notes(quiet: dict[str, Any]) -> None:
     assert notes(parse_spec(quiet)) == []
 
 
@@ -48,7 +48,7 @@ def test_what_is_probably_not_meant_is_told(quiet: dict[str, Any], change: dict[
     assert words in note
 
 
-def test_freezing_without_a_checkpoint_is_told(minimal: dict[str, Any]) -> None:
+def test_freezing_without_a_checkpoint_is_noted(minimal: dict[str, Any]) -> None:
     found = notes(parse_spec({**minimal, "skipCheckpointVariables": "head"}))
     assert [text.split()[0] for text in found] == [
         "maskrcnnConfig.freezeBn",

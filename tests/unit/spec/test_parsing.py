@@ -19,7 +19,7 @@ def problems(data: object, **options: Any) -> dict[str, str]:
     return found
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(
         {
             "useAmp": 1,
@@ -162,7 +162,7 @@ NAMES = [str(field.alias) for field in ExperimentSpec.model_fields.values()]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), JSON, max_size=5))
-def test_whatever_is_given_the_answer_is_a_spec_or_a_spec_error(change: dict[str, Any]) -> None:
+def test_any_input_gives_a_spec_or_a_spec_error(change: dict[str, Any]) -> None:
     base = {"initLearningRate": 0.02, "totalSteps": 10, "dataConfig": {"imageSize": [128, 128], "numClasses": 3}}
     try:
         spec = parse_spec(merge_experiment(base, change))

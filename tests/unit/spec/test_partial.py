@@ -41,7 +41,7 @@ def test_nothing_is_required_and_nothing_has_a_default() -> None:
     assert empty.model_dump(by_alias=True, exclude_unset=True, mode="json") == {"dataConfig": {}}
 
 
-def test_what_is_given_comes_out_as_it_went_in() -> None:
+def test_given_fields_are_unchanged() -> None:
     change = {
         "totalSteps": 0,
         "l1WeightDecay": 0.0,
@@ -62,7 +62,7 @@ def test_what_is_given_comes_out_as_it_went_in() -> None:
         ({"seed": "1"}, ("seed",)),
     ],
 )
-def test_the_bounds_hold_for_what_is_given(change: dict[str, Any], where: tuple[str | int, ...]) -> None:
+def test_given_fields_are_checked_against_their_bounds(change: dict[str, Any], where: tuple[str | int, ...]) -> None:
     with pytest.raises(ValidationError) as caught:
         PARTIAL.model_validate(change)
     assert [error["loc"] for error in caught.value.errors()] == [where]

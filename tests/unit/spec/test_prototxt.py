@@ -92,7 +92,7 @@ def test_a_field_that_is_filled_in_is_not_given() -> None:
     assert "augment_input_data" not in spec.data_config.model_fields_set
 
 
-def test_an_absent_field_is_told_from_a_zero(prototxt: str) -> None:
+def test_absent_field_is_distinguished_from_a_zero(prototxt: str) -> None:
     read = parse_prototxt(prototxt + "\nmomentum: 0\nl1_weight_decay: 0\nseed: 0")
     assert (read.spec.momentum, read.spec.seed) == (0, 0)
     assert not {"momentum", "l1_weight_decay", "seed"} & dict(read.filled).keys()
@@ -178,7 +178,7 @@ def test_all_problems_of_a_prototxt_at_once(prototxt: str) -> None:
         ("{" * 5000, "line 1, column 1"),
     ],
 )
-def test_malformed_text_is_told_with_its_place(text: str, words: str) -> None:
+def test_malformed_text_is_reported_with_its_position(text: str, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         parse_prototxt(text)
 
@@ -235,12 +235,12 @@ def test_lists_in_texts(text: str, number: type, value: object) -> None:
 @pytest.mark.parametrize(
     "text", ["5", "'ab'", "{1: 2}", "[True]", "['a']", "[1", "[1]*9", "[" * 4000, "[1," * 9000, "[None]"]
 )
-def test_what_is_no_list_of_numbers_is_refused(text: str) -> None:
+def test_invalid_list_of_numbers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         literal_list(text, int)
 
 
-def test_an_empty_list_of_blocks_is_no_absent_one(prototxt: str) -> None:
+def test_empty_list_of_blocks_differs_from_an_absent_one(prototxt: str) -> None:
     for empty in ('""', '"None"', '"[]"'):
         text = prototxt.replace('freeze_blocks: "[]"', f"freeze_blocks: {empty}")
         assert parse_prototxt(text).spec.maskrcnn_config.freeze_blocks == ()
@@ -254,7 +254,7 @@ def test_the_message_knows_every_field_of_the_types() -> None:
     assert all(field.has_presence for field in model.fields)
 
 
-def test_fields_are_found_where_they_stand() -> None:
+def test_positions_of_fields_are_found() -> None:
     text = "a: 1 # b: 2\nc { d: 'x}' e < f: -3 > }\ng: [1, 2]"
     found = {".".join(item.path): text[item.start : item.end] for item in occurrences(text)}
     assert found == {
@@ -353,7 +353,7 @@ def test_one_missing_brace_is_one_problem_that_names_what_is_not_closed(
 
 @settings(deadline=None)
 @given(SPECS, st.data())
-def test_a_text_cut_off_anywhere_blames_no_value_before_the_cut(spec: ExperimentSpec, data: st.DataObject) -> None:
+def test_error_in_truncated_text_is_not_about_earlier_values(spec: ExperimentSpec, data: st.DataObject) -> None:
     whole = _written(spec)
     at = data.draw(st.integers(len("seed: 1"), len(whole) - 1))
     text = whole[:at]
@@ -445,7 +445,7 @@ def test_of_many_messages_without_a_brace_some_are_named() -> None:
     ("text", "said"),
     [("total_steps: " + "9" * 5000, "total_steps: " + "9" * 80 + "... must be a whole"), ("\0", "found '\\x00'")],
 )
-def test_what_the_text_has_is_shown_short_and_in_print(text: str, said: str) -> None:
+def test_value_in_a_message_is_short_and_printable(text: str, said: str) -> None:
     with pytest.raises(SpecError) as refused:
         parse_prototxt(text)
     assert said in str(refused.value)

@@ -33,7 +33,7 @@ def test_the_three_forms_are_told_apart_by_content(minimal: dict[str, Any], prot
     assert read_spec(yaml.safe_dump(manifest(minimal))).spec == read_spec(yaml.safe_dump(minimal)).spec
 
 
-def test_snake_case_yaml_is_no_prototxt() -> None:
+def test_snake_case_yaml_is_not_read_as_prototxt() -> None:
     text = "init_learning_rate: 1\ntotal_steps: 2\ndata_config: {image_size: [128, 128], num_classes: 2}\n"
     read = read_spec(text)
     assert (read.form, read.spec.momentum) == ("yaml", 0.9)
@@ -76,7 +76,7 @@ def test_numbers_are_read_as_an_api_server_reads_them(minimal: dict[str, Any]) -
     assert read_spec(text).spec.l2_weight_decay == 0.0001
 
 
-def test_a_key_that_stands_twice_is_refused(minimal: dict[str, Any]) -> None:
+def test_duplicate_key_is_refused(minimal: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="duplicate key 'seed'.*line"):
         read_spec(yaml.safe_dump(minimal) + "seed: 1\n" if "seed" in minimal else "seed: 1\nseed: 2\n")
 
@@ -102,7 +102,7 @@ def test_anchors_and_merge_keys_work() -> None:
         ("a: \x00", "neither YAML nor a prototxt"),
     ],
 )
-def test_what_is_no_spec_is_refused_by_name(text: str, words: str) -> None:
+def test_text_that_is_not_a_spec_is_refused_with_its_name(text: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         read_spec(text, "my.yaml")
 
@@ -135,7 +135,7 @@ def test_windows_files_are_read(tmp_path: Path, prototxt: str, minimal: dict[str
     assert load_spec(tmp_path / "spec.yaml") == parse_spec(minimal)
 
 
-def test_loading_logs_what_is_filled_in_and_what_may_not_be_meant(
+def test_loading_logs_filled_in_values_and_notes(
     tmp_path: Path, prototxt: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "spec.txt"

@@ -83,7 +83,7 @@ def test_resumed_steps_reach_into_the_epochs_of_their_images(minimal: dict[str, 
     ("examples", "records", "ranks"),
     [(14700, 117266, 8), (2, 12, 8), (12, 12, 1), (None, 12, 1)],
 )
-def test_share_of_one_process_in_the_records_is_no_remark(
+def test_rounded_images_per_process_give_no_warning(
     minimal: dict[str, Any], examples: int | None, records: int, ranks: int
 ) -> None:
     spec = parse_spec({**minimal, "numExamplesPerEpoch": examples})

@@ -46,7 +46,7 @@ def test_the_results_directory_is_the_flags_else_the_environments() -> None:
         results_dir_of(None, TaskEnvironment(), flag="-d")
 
 
-def test_help_names_the_defaults_that_say_something() -> None:
+def test_help_shows_meaningful_defaults() -> None:
     parser = TaskParser(prog="maskrcnn prune")
     parser.add_argument("--granularity", type=int, default=8, help="multiples")
     parser.add_argument("--key", help="the key")

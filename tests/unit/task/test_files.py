@@ -82,7 +82,7 @@ def test_a_shard_past_the_limit_of_the_process_is_named_where_it_would_be(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "missing/model.tlt"])
-def test_a_path_that_cannot_be_made_is_told_as_it_was_given(tmp_path: Path, name: str) -> None:
+def test_path_that_cannot_be_created_is_reported_as_given(tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError) as refused:
         write_atomically(tmp_path / name, b"")
     assert describe_error(refused.value)[2].startswith(f"{tmp_path / name}: ")

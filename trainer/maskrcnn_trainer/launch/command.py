@@ -206,7 +206,7 @@ def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> boo
     # claiming the directory adds fingerprints that the result lacks
     if result is None or not set(environment.fingerprints).issubset(fingerprints_in(result)):
         return False
-    log.info("%s already holds the results of this fingerprint; nothing to do", results_dir)
+    log.info("%s already has the results of this fingerprint; nothing to do", results_dir)
     if settings.node_rank == 0:
         artifacts = {
             name: StoredArtifact(artifact[ArtifactKey.PATH], artifact[ArtifactKey.BYTES])
