@@ -26,7 +26,7 @@ def _plain_schema(schema: dict[str, Any]) -> None:
 class SpecModel(BaseModel):
     """Part of the spec: frozen, camelCase in YAML, snake_case in Python (both are read), no unknown fields.
 
-    Types are strict: like an API server, it refuses the string "2" for a number.
+    Types are strict: like an API server, they refuse the string "2" for a number.
     """
 
     model_config = ConfigDict(

@@ -346,7 +346,7 @@ def _absent(spec: SpecModel, given: Mapping[str, Any], at: Path = ()) -> Iterato
 
 
 def _mark_absent(spec: SpecModel, given: Mapping[str, Any]) -> None:
-    """Remove fields that are absent from the file from ``model_fields_set``, where filling them in has put them."""
+    """Remove filled-in fields from ``model_fields_set``, so that it only has the fields of the file."""
     spec.model_fields_set.intersection_update(given)
     for name in spec.model_fields_set:
         part, inner = getattr(spec, name), given[name]
