@@ -181,7 +181,7 @@ def test_a_link_in_the_results_of_a_step_is_not_written_through(
         (home / name).symlink_to(workspace.parent / "mine")
     (home / "result.json").unlink()
     assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 64
-    assert f"{workspace}/raw/convert holds termination.json" in caplog.text
+    assert f"{workspace}/raw/convert contains termination.json" in caplog.text
     assert (workspace.parent / "mine").read_text() == "mine"
 
 

@@ -252,7 +252,7 @@ def test_a_checkpoint_of_a_newer_release_is_not_replaced(tmp_path: Path) -> None
     with zipfile.ZipFile(kept.path(20), "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    with pytest.raises(InvalidInput, match="model file format 2; this release reads format 1"):
+    with pytest.raises(InvalidInput, match="model file format 2 is not supported; this release reads format 1"):
         kept.newest()
 
 

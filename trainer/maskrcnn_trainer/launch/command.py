@@ -290,7 +290,7 @@ def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: La
 
 
 def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
-    """Write the termination message of a start that couldn't claim its directory, unless it belongs in there."""
+    """Write the termination message of a start that couldn't claim its directory, unless the file is in there."""
     results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
     if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
         failure = TaskFailure(error.reason, str(error))
