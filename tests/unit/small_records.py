@@ -21,9 +21,9 @@ Object = tuple[int, str]
 SIDES = {"ymin": 0.1, "xmin": 0.2, "ymax": 0.5, "xmax": 0.6}
 
 
-def parse_example(serialised: bytes) -> dict[str, list[Any]]:
+def parse_example(serialized: bytes) -> dict[str, list[Any]]:
     """Return the features of a serialized Example as lists of bytes, floats, or integers."""
-    example = example_class().FromString(serialised)
+    example = example_class().FromString(serialized)
     return {
         key: list(getattr(feature, feature.WhichOneof("kind")).value) if feature.WhichOneof("kind") else []
         for key, feature in example.features.feature.items()
