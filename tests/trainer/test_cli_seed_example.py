@@ -1,7 +1,7 @@
-"""The page of the original toolkit from top to bottom: its sample specification, its six tasks by their command lines.
+"""Documentation page of the original toolkit: its sample specification, and the command lines of its six tasks.
 
-Only paths, sizes and counts of the sample are changed; for the second training the line of pruned_model_path loses its
-``#`` and the regulariser is turned off, as the page says.
+Only paths, sizes and counts of the sample are changed. For the second training, the line of pruned_model_path is
+uncommented and the regularizer is turned off, as described on the page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from maskrcnn_trainer.model_files.model_file import MAGIC, read_model_file
 from maskrcnn_trainer.results.contents import entries
 from maskrcnn_trainer.results.ours import is_ours
 
-# Trainings as processes that each import TensorFlow, on machines that may be busy.
+# trainings run in processes that import TensorFlow, on machines that may be busy
 pytestmark = [pytest.mark.trainer, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ SMALL = {
 
 
 def with_fields(text: str, fields: dict[str, str]) -> str:
-    """The specification with the values of ``fields``, each of which stands in it once (perhaps behind a ``#``)."""
+    """Return the specification with the values of ``fields``, each of which occurs in it once (perhaps after ``#``)."""
     for name, value in fields.items():
         line = f"{name}: {value}".replace("\\", "\\\\")
         text, count = re.subn(rf"(?m)^(?:# )?{name}: .*$", line, text)
@@ -67,7 +67,7 @@ def with_fields(text: str, fields: dict[str, str]) -> str:
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    """One command; nothing of the environment but what a shell has."""
+    """Run one command without the variables of the trainer, and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
     done = subprocess.run(
         [sys.executable, "-m", "maskrcnn_trainer.cli", *arguments],
@@ -83,7 +83,7 @@ def run(*arguments: str, code: int = 0) -> str:
 
 
 def run_here(*arguments: str, code: int = 0) -> str:
-    """One command in this process, which has imported TensorFlow already."""
+    """Run one command in this process, which has already imported TensorFlow, and return its output."""
     output = io.StringIO()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASKRCNN_", "HOROVOD_"))}
     with (
@@ -105,7 +105,7 @@ def metrics(directory: Path) -> dict[str, float]:
 
 
 def write_pretrained(path: Path) -> None:
-    """A ResNet-50 as Keras wrote it for the original: random, but of a size that training can start from."""
+    """Write a ResNet-50 in the original toolkit's Keras format, with random weights of a usable magnitude."""
     network = MaskRCNN(Architecture(nlayers=50, fast_rcnn_mlp_head_dim=8))
     generator = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
@@ -124,7 +124,7 @@ def write_pretrained(path: Path) -> None:
 
 def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("evaluation.task", "pruning.task", "detector.tlt", "export.task"):
-        # threads are set before TensorFlow starts, and here it has
+        # threads cannot be set here, because TensorFlow has already started
         monkeypatch.setattr(f"maskrcnn_trainer.{module}.prepare_tensorflow", lambda **_options: None)
     data, raw = tmp_path / "data", tmp_path / "raw"
     generate = [sys.executable, str(ROOT / "examples/shapes/generate.py"), "--output", str(raw)]
@@ -164,7 +164,7 @@ def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "model.tlt exists already" in again
 
     retrain, retrained = tmp_path / "maskrcnn_retrain_resnet50.txt", tmp_path / "retrained"
-    # Another batch size, and two processes: what the page forbids is allowed.
+    # another batch size, and two processes, which the page forbids
     changed = {"l1_weight_decay": "0.0", "l2_weight_decay": "0.0", "train_batch_size": "2"}
     retrain.write_text(with_fields(spec.read_text(), {"pruned_model_path": f'"{pruned}/model.tlt"', **changed}))
     output = run("train", "-e", str(retrain), "-d", str(retrained), "-k", KEY, "--gpus", "2")
@@ -202,5 +202,5 @@ def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for directory in (data, trained, evaluated, pruned, retrained, results, exported.parent):
         found = [entry.path for entry in entries(directory)]
         assert {"status.json", "result.json"} < set(found)
-        # evaluate without -r writes beside the model; in a step's directory that is the user's
+        # evaluate without -r writes next to the model; in a step's directory such files count as the user's
         assert [path for path in found if not is_ours(path)] in ([], ["evaluation/status.json"])

@@ -21,9 +21,9 @@ Object = tuple[int, str]
 SIDES = {"ymin": 0.1, "xmin": 0.2, "ymax": 0.5, "xmax": 0.6}
 
 
-def parse_example(serialised: bytes) -> dict[str, list[Any]]:
-    """Return the features of a serialised Example as lists of bytes, floats, or integers."""
-    example = example_class().FromString(serialised)
+def parse_example(serialized: bytes) -> dict[str, list[Any]]:
+    """Return the features of a serialized Example as lists of bytes, floats, or integers."""
+    example = example_class().FromString(serialized)
     return {
         key: list(getattr(feature, feature.WhichOneof("kind")).value) if feature.WhichOneof("kind") else []
         for key, feature in example.features.feature.items()
@@ -38,14 +38,14 @@ def write_records(
     size: tuple[int, int] | None = None,
     changes: dict[str, list[Any]] | None = None,
 ) -> Path:
-    """One record an image: its id, its objects.
+    """Write one record per image and return the file.
 
     Args:
         path: the file.
-        images: the objects of each image.
-        crowd: whether they are crowds.
-        size: width and height that records give.
-        changes: lists of the last record, by feature; their values give the kind of a list, unless it is empty.
+        images: the objects of each image, by image id.
+        crowd: whether the objects are crowds.
+        size: width and height in the records.
+        changes: lists of the last record, by feature; the type of a list is that of its values, unless it is empty.
     """
     last = list(images)[-1]
     payloads = []
@@ -79,7 +79,7 @@ def mask_png(width: int, height: int) -> bytes:
 
 
 def annotations(images: dict[int, Sequence[int]], categories: dict[int, str], **more: Any) -> dict[str, Any]:
-    """COCO instances JSON: the category ids of the objects of each image; ``more`` of every annotation."""
+    """Return COCO instances JSON for the category ids of each image's objects; ``more`` is added to all annotations."""
     objects = [(image, category) for image, of_image in images.items() for category in of_image]
     return {
         "images": [{"id": image, "file_name": f"{image}.jpg", "width": 40, "height": 30} for image in images],
@@ -98,7 +98,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def spec_of(folder: Path, **data: Any) -> ExperimentSpec:
-    """A spec that reads ``train*.tfrecord``, ``val.tfrecord`` and ``val.json`` of a folder; ``data`` of dataConfig."""
+    """Return a spec for ``train*.tfrecord``, ``val.tfrecord`` and ``val.json`` in a folder; ``data`` is dataConfig."""
     config = {
         "imageSize": [128, 128],
         "numClasses": 3,

@@ -1,4 +1,4 @@
-"""The command line itself: what it imports, refuses and writes."""
+"""Command line: imported modules, refused arguments, written files."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
         ([""], "argument TASK: invalid choice: ''"),
         (["train", "-e", "x"], "-d is missing"),
         (["paint"], "invalid choice: 'paint'"),
-        (["launch", "--nodes", "2", "--", "train"], "--rendezvous HOST:PORT is needed"),
+        (["launch", "--nodes", "2", "--", "train"], "--rendezvous HOST:PORT is required"),
         (["launch", "--rendezvous", "here", "--", "train"], "expected HOST:PORT"),
-        (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train takes several"),
+        (["launch", "--processes-per-node", "2", "--", "evaluate"], "only train can use several"),
         (["launch"], "the task is missing"),
         (["launch", "--", ""], "the task is missing"),
         (["launch", "--nodes", "0", "--", "train"], "--nodes 0: must be 1 to 999"),
@@ -110,7 +110,7 @@ def test_help_names_the_three_forms_of_a_spec(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "the original toolkit's prototxt, the same fields as YAML, or a MaskRCNNExperiment" in said
+    assert "a prototxt of the original toolkit, the same fields as YAML, or a MaskRCNNExperiment manifest" in said
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "²", "9" * 5000])
@@ -120,12 +120,12 @@ def test_a_rank_that_is_not_a_number_is_named(
     monkeypatch.setenv("HOROVOD_RANK", value)
     assert main(["train", "-e", "x", "-d", "x"]) == 64
     assert f"HOROVOD_RANK: '{value[:100]}" in caplog.text
-    assert "' isn't a whole number of at least 0" in caplog.text
+    assert "' must be a whole number of at least 0" in caplog.text
 
 
 @pytest.mark.parametrize("task", ["evaluate -e s", "prune -o o", "prune --dry-run", "export -e s"])
 @pytest.mark.parametrize("kind", ["absent", "directory", "pipe"])
-def test_a_model_that_is_no_file_is_found_before_tensorflow_loads(task: str, kind: str, tmp_path: Path) -> None:
+def test_model_that_is_not_a_file_is_refused_before_tensorflow_loads(task: str, kind: str, tmp_path: Path) -> None:
     if kind == "directory":
         (tmp_path / "m.tlt").mkdir()
     elif kind == "pipe":
@@ -144,7 +144,7 @@ def test_a_model_that_is_no_file_is_found_before_tensorflow_loads(task: str, kin
 def test_a_refusal_before_the_report_is_the_termination_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator shows nothing else of a pod."""
+    """It is all that the operator shows of a pod."""
     termination_log = tmp_path / "termination.json"
     monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(termination_log))
     assert main(["prune", "-m", str(tmp_path / "absent.tlt"), "-o", str(tmp_path / "out")]) == 64
@@ -198,6 +198,6 @@ def test_a_file_to_write_that_ends_in_a_slash_is_refused(tmp_path: Path, caplog:
     locked = ["-m", str(tmp_path / "locked.tlt"), "-k", "secret", "-o", f"{tmp_path}/new/"]
     assert main(["decrypt", *locked]) == 64
     assert main(["export", "-e", "spec.yaml", *locked]) == 64
-    assert f"-o {tmp_path}/new/ is the name of a directory; give that of a file" in caplog.text
+    assert f"-o {tmp_path}/new/ is a directory; give the path of a file" in caplog.text
     assert f"-o {tmp_path}/new/ is a directory; name a file, such as {tmp_path}/new/model.etlt" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["locked.tlt"]

@@ -1,4 +1,4 @@
-"""Files and directories that the system refuses, in every task, before TensorFlow is loaded: one sentence, code 64."""
+"""Errors of file access in every task, before TensorFlow is loaded: one sentence, exit code 64."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODULES = (
 
 @pytest.fixture(name="ended", scope="module")
 def _ended() -> Iterator[dict[str, Ended]]:
-    """How each of the commands below ended, and what it left, by name."""
+    """Yield the end of each of the commands below, and the files that it left, by name."""
     with open_directory() as work:
         locked, closed = work / "locked", work / "closed"
         locked.mkdir()
@@ -81,7 +81,7 @@ def _ended() -> Iterator[dict[str, Ended]]:
         "export -m", "export -o", "export --cal_cache_file", "decrypt -m", "decrypt -o", "spec import",
     ],
 )  # fmt: skip
-def test_what_the_user_may_not_read_or_write_is_one_sentence(ended: dict[str, Ended], command: str) -> None:
+def test_permission_error_is_one_sentence(ended: dict[str, Ended], command: str) -> None:
     assert ended[command].code == 64
     assert "Permission denied" in ended[command].log
     assert "Traceback" not in ended[command].log

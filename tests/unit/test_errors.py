@@ -20,11 +20,11 @@ from maskrcnn_trainer.task.reporter import task_report
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [
-        (errno.EACCES, 64, f"/w/x: Permission denied for user {os.geteuid()}, group {os.getegid()}; give that user"),
+        (errno.EACCES, 64, f"/w/x: Permission denied for user {os.geteuid()}, group {os.getegid()}; give this user"),
         (errno.EPERM, 64, "Operation not permitted for user"),
-        (errno.ENAMETOOLONG, 64, "up to 255 bytes"),
+        (errno.ENAMETOOLONG, 64, "a name can have 255 bytes"),
         (errno.ELOOP, 64, "give the path of the file itself"),
-        (errno.EROFS, 64, "can be written to"),
+        (errno.EROFS, 64, "give a path on a writable file system"),
         (errno.ENOTDIR, 64, "part of the path is a file"),
         (errno.EISDIR, 64, "give a file"),
         (errno.ENOENT, 64, "correct the path"),
@@ -38,7 +38,7 @@ from maskrcnn_trainer.task.reporter import task_report
         (errno.ENFILE, 75, "the storage failed"),
     ],
 )
-def test_an_error_with_a_path_is_told_in_one_sentence(number: int, code: int, said: str) -> None:
+def test_error_with_a_path_is_one_sentence(number: int, code: int, said: str) -> None:
     told = as_task_error(OSError(number, os.strerror(number), "/w/x"))
     assert told is not None
     assert told.exit_code == code
@@ -50,12 +50,12 @@ def test_too_many_open_files_names_the_limit() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     code, _, message = describe_error(OSError(errno.EMFILE, "Too many open files", "/w/x"))
     assert code == 64
-    assert f"this process may have {limit}" in message
+    assert f"the limit is {limit}" in message
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 def test_a_failed_disk_is_known_without_a_path(number: int) -> None:
-    """A write to an open file names none."""
+    """The error of a write to an open file has no path."""
     assert isinstance(as_task_error(OSError(number, os.strerror(number))), TryAgain)
 
 

@@ -1,4 +1,4 @@
-"""Field names in messages are those of the user's spec file."""
+"""Spelling of field names in messages, as in the user's spec file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_messages_name_fields_as_a_prototxt_writes_them(tmp_path: Path) -> None:
     assert as_written("testRpnNmsThreshold") == "test_rpn_nms_thresh"
 
 
-def test_messages_stay_in_camel_case_for_yaml_except_what_is_written_otherwise(tmp_path: Path) -> None:
+def test_messages_use_camel_case_for_yaml_except_for_other_spellings(tmp_path: Path) -> None:
     _load(tmp_path, YAML)
     assert as_written("dataConfig.numClasses and trainBatchSize") == "dataConfig.num_classes and trainBatchSize"
 
@@ -69,7 +69,7 @@ def test_log_lines_and_errors_of_a_task_have_the_users_names(
     assert describe_error(InvalidInput("valJsonFile: no such file"))[2] == "val_json_file: no such file"
 
 
-def test_a_path_that_is_absent_is_told_with_the_file_and_the_users_name(tmp_path: Path) -> None:
+def test_missing_path_is_reported_with_the_file_and_the_users_spelling(tmp_path: Path) -> None:
     _load(tmp_path, PROTOTXT)
     with pytest.raises(InvalidInput) as caught:
         require_paths(load_spec(tmp_path / "spec"), TaskName.EVALUATE, source=str(tmp_path / "spec"))

@@ -1,4 +1,4 @@
-"""The files that the table of tasks allows one task to leave."""
+"""Files that a task may leave according to the task table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMMON = (RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE)
 
 
 def is_written_by(task: TaskName, path: str) -> bool:
-    """Return whether a task that ran to its end may have left a file, or its launch.
+    """Return whether a finished task, or its launch, may have left a file.
 
     Args:
         path: relative to the results directory, with slashes.

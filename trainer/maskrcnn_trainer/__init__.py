@@ -1,0 +1,1 @@
+"""Trainer of Mask R-CNN models: conversion, training, evaluation, pruning, inference, export."""

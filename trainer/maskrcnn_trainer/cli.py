@@ -1,4 +1,4 @@
-"""``maskrcnn``: every task by the name and flags that users of the original toolkit know."""
+"""``maskrcnn``: command line of all tasks, with the names and flags of the original toolkit."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ Runner = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one task.
+    """Run one task.
 
     Returns:
-        0 done; 64 what was asked for cannot work; 75 try again; 143 stopped; 70 workspace full; others: failed.
+        Exit code: 0 success; 64 invalid command line, spec or data; 75 temporary failure; 143 stopped; 70 workspace
+        full; other codes: failed.
     """
-    # TensorFlow's start-up chatter says nothing that a user can act on.
+    # users can't act on TensorFlow's start-up messages
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     setup_logging()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -52,39 +53,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_STOPPED
     except BrokenPipeError:
-        # Whoever read our output went away (maskrcnn spec import ... | head); nothing is left to say it to.
+        # the reader of standard output has exited (maskrcnn spec import ... | head), so there is no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INVALID
     except Exception as error:
-        told = as_task_error(error)
-        if told is None:
+        known = as_task_error(error)
+        if known is None:
             raise
-        log.error("%s", told)
+        log.error("%s", known)
         log.debug("the error in full", exc_info=error)
         if parsed is not None:
-            _write_termination_message(parsed.task, told)
-        return told.exit_code
+            _write_termination_message(parsed.task, known)
+        return known.exit_code
 
 
 def _write_termination_message(task: str, error: TaskError) -> None:
-    """Write the termination message of a task that was refused before it had a report; launch writes its own."""
+    """Write the termination message of a task that was refused before it had a Reporter; launch writes its own."""
     try:
         environment = TaskEnvironment.from_environ()
         if task == "launch" or horovod_number("RANK", least=0) > 0:
             return
     except InvalidInput:
         return
-    said = TaskFailure(error.reason, str(error))
-    write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
+    failure = TaskFailure(error.reason, str(error))
+    write_termination_message(environment, termination_message(task, error.exit_code, environment, error=failure))
 
 
 def entry() -> NoReturn:
-    """``main`` as a process: ends at once when the task has ended.
+    """Run ``main`` and end the process at once afterwards, without finalizing the interpreter.
 
-    TensorFlow's input threads call Python. One that does so while the interpreter is taken down waits for ever, and the
-    process with it; whatever a task writes is written and flushed by then, so nothing is lost by not taking it down.
+    TensorFlow's input threads call Python. If one does so during finalization, it blocks forever, and the process too.
+    All files of the task are written and flushed before, so nothing is lost.
     """
-    # modules and traced graphs are millions of objects that stay: looking for cycles takes a tenth of a start
+    # modules and traced graphs are millions of permanent objects: searching them for cycles takes 10% of the start
     gc.set_threshold(100_000, 20, 20)
     open_closed_streams()
     try:
@@ -104,7 +105,7 @@ def entry() -> NoReturn:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all tasks; building it imports no TensorFlow."""
+    """Return the parser of all tasks, without importing TensorFlow."""
     parser = TaskParser(prog="maskrcnn", description="Mask R-CNN: convert, train, evaluate, prune, infer, export.")
     parser.add_argument("--version", action="version", version=f"maskrcnn {version()}")
     tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
@@ -120,17 +121,25 @@ def build_parser() -> argparse.ArgumentParser:
 
     start = tasks.add_parser(
         "launch",
-        help="one node's processes of a task, for a pod or a script",
-        description="Start one node's processes of a task and wait for them; on several nodes, run it once on each.",
+        help="start one node's processes of a task",
+        description="Start one node's processes of a task and wait for them. With several nodes, run it once on each.",
     )
-    start.add_argument("--nodes", type=int, default=1, help="nodes of the worker group")
-    start.add_argument("--node-rank", type=int, default=0, help="which of them this is, from 0")
-    start.add_argument("--processes-per-node", type=int, default=1, help="one per GPU, or per share of the CPUs")
-    start.add_argument("--rendezvous", metavar="HOST:PORT", help="node 0, as the others reach it")
+    start.add_argument("--nodes", type=int, default=1, help="number of nodes in the worker group")
+    start.add_argument("--node-rank", type=int, default=0, help="rank of this node, from 0")
     start.add_argument(
-        "--threads-per-process", type=int, help="CPU threads of a process; the CPUs are divided otherwise"
+        "--processes-per-node", type=int, default=1, help="number of processes: one per GPU, or per share of the CPUs"
     )
-    start.add_argument("--keep-logs", action="store_true", help="also in logs/ of MASKRCNN_RESULTS_DIR, size-bounded")
+    start.add_argument("--rendezvous", metavar="HOST:PORT", help="address of node 0; required with more than one node")
+    start.add_argument(
+        "--threads-per-process",
+        type=int,
+        help="CPU threads of each process; without it, the CPUs are divided by the number of processes",
+    )
+    start.add_argument(
+        "--keep-logs",
+        action="store_true",
+        help="write logs, of bounded size, to logs/ of MASKRCNN_RESULTS_DIR too",
+    )
     start.add_argument(
         "command", nargs=argparse.REMAINDER, type=str, metavar="-- TASK ...", help="the task and its arguments"
     )
@@ -142,8 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     importing = actions.add_parser(
         "import",
-        help="a prototxt spec of the original toolkit as a MaskRCNNExperiment",
-        description="Print a prototxt spec of the original toolkit as a MaskRCNNExperiment manifest.",
+        help="convert a prototxt spec of the original toolkit to a MaskRCNNExperiment manifest",
+        description="Convert a prototxt spec of the original toolkit to a MaskRCNNExperiment manifest, and print it.",
     )
     importing.add_argument("spec", help="the prototxt file")
     importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")
@@ -151,11 +160,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     decrypt = tasks.add_parser(
         "decrypt",
-        help="an encrypted model file without its encryption",
-        description="Write an encrypted model file (a .tlt or .etlt) without its encryption.",
+        help="decrypt a model file",
+        description="Decrypt a model file (.tlt or .etlt).",
     )
     decrypt.add_argument("-m", "--model", required=True, help="the encrypted file")
-    decrypt.add_argument("-o", "--output", required=True, help="where to write the plain one; must not exist")
+    decrypt.add_argument("-o", "--output", required=True, help="the decrypted file to write; must not exist")
     add_key(decrypt)
     decrypt.set_defaults(run=_decrypt)
     return parser
@@ -207,11 +216,11 @@ def _import_spec(arguments: argparse.Namespace) -> int:
 
 
 def _print(text: str) -> None:
-    """Write to standard output at once: an error at the end of the process would go unnoticed.
+    """Write to standard output and flush it, since an error at the end of the process would not be reported.
 
     Raises:
         InvalidInput: it is closed.
-        OSError: it cannot be written; BrokenPipeError where nothing reads it any more.
+        OSError: it cannot be written to; BrokenPipeError if its reader has exited.
     """
     if isinstance(sys.stdout, ClosedStream):
         raise InvalidInput("standard output is closed; redirect it to a file (> FILE)")
@@ -226,16 +235,19 @@ def _decrypt(arguments: argparse.Namespace) -> int:
 
     source, target = Path(arguments.model), Path(arguments.output)
     if arguments.output.endswith("/"):
-        raise InvalidInput(f"-o {arguments.output} is the name of a directory; give that of a file")
+        raise InvalidInput(f"-o {arguments.output} is a directory; give the path of a file")
     if target.exists():
-        raise InvalidInput(f"{target} exists already; name a file that does not")
+        raise InvalidInput(f"-o {target} exists already; give the path of a new file")
     require_model(source)
     try:
         content = source.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{source}: cannot be read: {error.strerror}", reason="ModelNotFound") from error
     if not content.startswith(MAGIC):
-        raise InvalidInput(f"{source} is not encrypted by this trainer", reason="InvalidModel")
+        raise InvalidInput(
+            f"-m {source} is not a model file that this trainer has encrypted; give an encrypted .tlt or .etlt",
+            reason="InvalidModel",
+        )
     key = key_of(arguments, TaskEnvironment.from_environ())
     if key is None:
         raise InvalidInput("the key is missing; give it with -k or MASKRCNN_KEY", reason="WrongKey")

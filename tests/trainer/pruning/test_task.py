@@ -224,7 +224,7 @@ def test_what_prunes_nothing_or_everything_is_said(
         (("experiment", {"maskrcnnConfig": {"nlayers": 7}}), "its experiment: maskrcnnConfig.nlayers: "),
         (("variables", {"conv1/bias": np.float32(0)}), "the network of its architecture differs in 1 variables"),
         (("variables", {"fc6/bias": np.zeros(64, np.float64)}), "fc6/bias is float64 in the file, float32 in"),
-        (("variables", {"fc6/bias": np.full(64, np.nan, np.float32)}), "fc6/bias holds values that are not finite"),
+        (("variables", {"fc6/bias": np.full(64, np.nan, np.float32)}), "fc6/bias has values that are NaN or infinite"),
     ],
 )
 def test_a_model_file_with_wrong_content_is_named_by_its_path(

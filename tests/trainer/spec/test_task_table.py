@@ -1,8 +1,8 @@
-"""The trainer's table of tasks against what each task does: the files that it leaves, the fields of the spec it reads.
+"""Task table of the trainer compared with runs of the tasks: files that they leave, fields of the spec that they read.
 
-Every task runs once with a small model, those with options that matter more than once, in the order of an experiment.
-A field counts as read where code gets it as an attribute. Not seen: what is read with values that no run here has, and
-the test_* fields in the digest of what an evaluation depends on, which takes the part of the spec whole.
+Every task runs with a small model, in the order of an experiment; tasks whose options matter run more than once. A
+field counts as read if code gets it as an attribute. This doesn't cover fields that are only read with values that no
+run here has, and the test_* fields in the digest of the inputs of an evaluation, which has that part of the spec whole.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ PARTS: dict[type[SpecModel], str] = {
 }
 
 CHECKS = frozenset({rules.__file__, sys.modules[require_paths.__module__].__file__})
-"""Files that read the spec for errors and warnings alone."""
+"""Files that only read the spec for errors and warnings."""
 
-# TensorFlow gets both; nothing is drawn in a detection
+# TensorFlow gets both, but detection has no random operations
 GIVEN_TO_TENSORFLOW = frozenset({"deterministic", "seed"})
 
 WITHOUT_EFFECT: dict[TaskName, frozenset[str]] = {
     TaskName.EVALUATE: GIVEN_TO_TENSORFLOW,
     TaskName.INFERENCE: GIVEN_TO_TENSORFLOW,
-    # of the spec in the model file, for the cost that it logs: it gets no other one
+    # of the spec in the model file (it has no other), for the computational cost that it logs
     TaskName.PRUNE: frozenset(
         {
             "data_config.image_size",
@@ -59,17 +59,17 @@ WITHOUT_EFFECT: dict[TaskName, frozenset[str]] = {
 }
 """Fields that a task reads without an effect on its result."""
 
-# true is the only value, which rules.py checks; the other one is read where weights are loaded
+# the first may only be true, which rules.py checks; the second is only read when weights are loaded
 UNREAD = frozenset({"maskrcnn_config.include_mask", "skip_checkpoint_variables"})
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a task.
+    """Run of a task.
 
     Attributes:
-        directory: its results directory.
-        readers: by each field of the spec that it read, the files whose code did, errors and warnings left out.
+        directory: results directory.
+        readers: files whose code reads a field of the spec, by field, without errors and warnings.
     """
 
     task: TaskName
@@ -79,7 +79,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """All runs by their names, which are those of their directories."""
+    """Return all runs by the name of their directory."""
 
     root: Path
     by_name: dict[str, Run] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Runs:
             for variable in ("MASKRCNN_FINGERPRINT", "MASKRCNN_KEY", "MASKRCNN_RESULTS_DIR"):
                 patch.delenv(variable, raising=False)
             for module in ("training.task", "evaluation.task", "pruning.task", "detector.tlt", "export.task"):
-                # threads are set before TensorFlow starts, and here it has
+                # threads cannot be set here, because TensorFlow has already started
                 patch.setattr(f"maskrcnn_trainer.{module}.prepare_tensorflow", lambda **_options: None)
             code = main([task.command, *map(str, arguments)])
         assert code == 0, name
@@ -138,7 +138,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 def write_dataset(folder: Path) -> None:
-    """Write two images with an object each."""
+    """Write two images with one object each."""
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
     for number in (1, 2):

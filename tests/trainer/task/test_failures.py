@@ -1,4 +1,4 @@
-"""What TensorFlow and Horovod raise, told as what a user can do."""
+"""Translation of errors of TensorFlow and Horovod to errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from maskrcnn_trainer.task.failures import explained_failures
     ],
     ids=lambda error: str(error)[:40],
 )
-def test_out_of_memory_says_what_to_lower(error: Exception) -> None:
+def test_out_of_memory_names_settings_to_lower(error: Exception) -> None:
     with pytest.raises(TaskError, match="smaller imageSize or trainBatchSize") as told, explained_failures():
         raise error
     assert told.value.reason == "OutOfMemory"
@@ -43,12 +43,12 @@ def test_a_peer_that_nccl_lost_asks_for_another_try(words: str) -> None:
 
 @pytest.mark.parametrize("words", ["invalid usage", "Duplicate GPU detected : rank 1 and rank 0", "invalid argument"])
 def test_processes_that_share_a_gpu_are_refused(words: str) -> None:
-    with pytest.raises(InvalidInput, match=f"{words}.*more processes on a node than GPUs"), explained_failures():
+    with pytest.raises(InvalidInput, match=f"{words}.*more processes than GPUs on a node"), explained_failures():
         raise tf.errors.UnknownError(None, None, f"Graph execution error:\nNCCL operation failed: {words}")
 
 
 @pytest.mark.parametrize("words", ["NCCL operation failed: internal error", "Mismatched allreduce tensor shapes"])
-def test_other_errors_of_collectives_are_no_lost_peer(words: str) -> None:
+def test_other_errors_of_collectives_are_not_a_lost_peer(words: str) -> None:
     with pytest.raises(tf.errors.InternalError), explained_failures():
         raise tf.errors.InternalError(None, None, words)
 
@@ -62,14 +62,14 @@ def test_other_errors_of_collectives_are_no_lost_peer(words: str) -> None:
         (tf.errors.UnknownError, "/w/train-1.tfrecord; Input/output error", 75),
     ],
 )
-def test_a_file_that_tensorflow_cannot_use_is_told_as_that(kind: type[Exception], text: str, code: int) -> None:
+def test_tensorflow_file_error_is_reported_as_file_error(kind: type[Exception], text: str, code: int) -> None:
     with pytest.raises(TaskError, match=text.partition(";")[0]) as told, explained_failures():
         raise kind(None, None, text)
     assert told.value.exit_code == code
 
 
 @pytest.mark.parametrize("error", [tf.errors.InternalError(None, None, "a fault of our own"), KeyError("x")])
-def test_what_nobody_can_explain_stays_as_it_is(error: Exception) -> None:
+def test_unknown_error_is_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as told, explained_failures():
         raise error
     assert told.value is error

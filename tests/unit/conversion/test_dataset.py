@@ -205,7 +205,7 @@ def test_directories_that_cannot_work(source: Source, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInput, match="--image_dir .*/file: is a file, not a directory$"):
         convert_dataset(tmp_path / "file", source.annotations_file, source.output_dir)
-    with pytest.raises(InvalidInput, match="--output_dir .*file/out: the directory cannot be made .Not a directory"):
+    with pytest.raises(InvalidInput, match="--output_dir .*file/out: the directory cannot be created .Not a directory"):
         convert_dataset(source.image_dir, source.annotations_file, tmp_path / "file" / "out")
 
 

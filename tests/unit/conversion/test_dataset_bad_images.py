@@ -23,7 +23,7 @@ def test_all_images_that_cannot_be_used_are_named_and_nothing_is_written(source:
         lines = str(failure.value).splitlines()
         assert lines[0] == f"{source.annotations_file}: 2 problems:"
         assert (
-            lines[1].strip() == f"images: id 101: {source.image_dir}/1.jpg: not an image in a format that can be read"
+            lines[1].strip() == f"images: id 101: {source.image_dir}/1.jpg: not an image, or its format isn't supported"
         )
         assert lines[2].strip().startswith(f"images: id 103: {source.image_dir}/3.jpg: is 40x30 (width x height)")
     assert {name: (source.output_dir / name).read_bytes() for name in source.files()} == before
@@ -77,7 +77,7 @@ def test_bad_images_are_left_out_and_listed_on_demand(source: Source, caplog: py
     warnings = json.loads((source.output_dir / "boxes_warnings.json").read_text())
     assert warnings.keys() == {"101", "102"}
     assert warnings["101"] == {
-        "box": [], "mask": [], "image": f"{source.image_dir}/1.jpg: not an image in a format that can be read"
+        "box": [], "mask": [], "image": f"{source.image_dir}/1.jpg: not an image, or its format isn't supported"
     }  # fmt: skip
     assert (summary.images, summary.skipped_images, summary.objects, summary.skipped) == (3, 2, 3, 0)
     (line,) = warnings_in(caplog)
@@ -92,7 +92,7 @@ def test_missing_and_damaged_images_are_named_together(source: Source) -> None:
     with pytest.raises(InvalidInput, match="2 problems") as failure:
         source.write().convert()
     assert "no such file" in str(failure.value)
-    assert "not an image in a format that can be read" in str(failure.value)
+    assert "not an image, or its format isn't supported" in str(failure.value)
 
 
 def test_images_of_all_objects_left_out_are_refused(source: Source) -> None:

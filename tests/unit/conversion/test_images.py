@@ -97,7 +97,7 @@ def test_another_size_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, name: str) -> None:
     data = write(tmp_path / name)
     (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(UnreadableImage, match=r"cannot be decoded|not an image in a format that can be read"):
+    with pytest.raises(UnreadableImage, match=r"cannot be decoded|not an image, or its format isn't supported"):
         read_image(tmp_path / name, 30, 40)
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(b"")
     (tmp_path / "c.jpg").mkdir()
     for name, reason in (
-        ("a.jpg", "not an image in a format that can be read"),
+        ("a.jpg", "not an image, or its format isn't supported"),
         ("b.jpg", "the file is empty"),
         ("c.jpg", "cannot be read: Is a directory"),
         ("d.jpg", "cannot be read: No such file"),
@@ -164,7 +164,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_pixels_of_32_bits_are_refused(tmp_path: Path, kind: type) -> None:
     write(tmp_path / "a.tiff", Image.fromarray(PIXELS[..., 0].astype(kind)))
-    with pytest.raises(UnreadableImage, match="its pixels have 32 bits, of which nothing says what is white"):
+    with pytest.raises(UnreadableImage, match="32-bit images aren't supported"):
         check_image(tmp_path / "a.tiff", 30, 40)
 
 
@@ -195,18 +195,18 @@ END = chunk(b"IEND")
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ((header(3), INDICES), r"it has no colors \(PLTE chunk\) before its pixels"),
-        ((header(3), INDICES, COLORS), r"it has no colors \(PLTE chunk\) before its pixels"),
-        ((header(3), chunk(b"PLTE"), INDICES), "its PLTE chunk of 0 bytes does not hold 1 to 256 colors"),
-        ((header(3), chunk(b"PLTE", bytes(4)), INDICES), "its PLTE chunk of 4 bytes does not hold 1 to 256 colors"),
+        ((header(3), INDICES), r"it has no palette \(PLTE chunk\) before its pixels"),
+        ((header(3), INDICES, COLORS), r"it has no palette \(PLTE chunk\) before its pixels"),
+        ((header(3), chunk(b"PLTE"), INDICES), "its PLTE chunk has 0 bytes, which isn't 1 to 256 colors"),
+        ((header(3), chunk(b"PLTE", bytes(4)), INDICES), "its PLTE chunk has 4 bytes, which isn't 1 to 256 colors"),
         ((header(3), COLORS, COLORS, INDICES), "it has two PLTE chunks"),
         ((header(2, width=20), header(2), RGB), "it has two IHDR chunks"),
         ((header(2), RGB, header(2)), "it has two IHDR chunks"),
-        ((TEXT, header(2), RGB), "its first chunk is tEXt, IHDR is expected"),
-        ((chunk(b"CgBI", bytes(4)), header(2), RGB), "its first chunk is CgBI, IHDR is expected"),
-        ((header(2, compression=1), RGB), "its IHDR chunk has another length or compression than PNG knows"),
-        ((header(2), chunk(b"ABCD"), RGB), "it has a critical chunk ABCD, which PNG does not know"),
-        ((header(2), RGB, chunk(b"a1cd")), "'a1cd' is not the type of a chunk"),
+        ((TEXT, header(2), RGB), "its first chunk is tEXt, expected IHDR"),
+        ((chunk(b"CgBI", bytes(4)), header(2), RGB), "its first chunk is CgBI, expected IHDR"),
+        ((header(2, compression=1), RGB), "its IHDR chunk has an invalid length or compression method"),
+        ((header(2), chunk(b"ABCD"), RGB), "it has an unknown critical chunk ABCD"),
+        ((header(2), RGB, chunk(b"a1cd")), "'a1cd' is not a valid chunk type"),
     ],
 )
 def test_png_whose_chunks_training_refuses_is_refused(tmp_path: Path, parts: tuple[bytes, ...], reason: str) -> None:
@@ -236,8 +236,8 @@ ROWS = b"".join(b"\0" + row.tobytes() for row in PIXELS)
 @pytest.mark.parametrize(
     ("compressed", "reason"),
     [
-        (zlib.compress(ROWS[: len(ROWS) // 2]), "is cut off: it holds 1,815 of 3,630 bytes of pixels"),
-        (zlib.compress(b""), "is cut off: it holds 0 of 3,630 bytes of pixels"),
+        (zlib.compress(ROWS[: len(ROWS) // 2]), "is cut off: it has 1,815 of 3,630 bytes of pixels"),
+        (zlib.compress(b""), "is cut off: it has 0 of 3,630 bytes of pixels"),
         (zlib.compress(ROWS)[:-4], "is cut off: the checksum of its pixels is missing"),
         (zlib.compress(ROWS)[:-1] + b"x", "is damaged: its compressed pixels .* are not a valid zlib stream"),
     ],

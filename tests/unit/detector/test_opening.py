@@ -129,7 +129,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpe
         (b"hello", "not a model that can detect"),
         (b"\x08\x07 not a graph", "ONNX Runtime cannot open it"),
         (model_bytes(None), "none that maskrcnn export wrote"),
-        (b"PK\x03\x04", "no model file, or a damaged one"),
+        (b"PK\x03\x04", "not a model file, or damaged"),
     ]:
         path.write_bytes(content)
         with pytest.raises(InvalidInput, match=message) as refusal:

@@ -182,7 +182,7 @@ def test_flags_without_a_meaning_are_read_and_warned_about(
     with caplog.at_level(logging.WARNING):
         build_parser().parse_args(with_hyphens([*command, *words]))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{with_hyphens([flag])[0]} has no meaning here and is ignored" for flag in flags
+        f"{with_hyphens([flag])[0]} has no effect here and is ignored" for flag in flags
     ]
 
 
@@ -294,14 +294,14 @@ def test_gpu_index_is_the_one_gpu_that_a_task_sees(
     with pytest.raises(SystemExit):  # the model is absent
         raise SystemExit(main([*command.split(), "-m", "absent.tlt", "--gpu_index", "2"]))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
-    for given, said in ((["1", "3"], "uses one GPU"), (["-1"], "counted from 0")):
+    for given, said in ((["1", "3"], "uses one GPU"), (["-1"], "start at 0")):
         assert main([*command.split(), "-m", "absent.tlt", "--gpu_index", *given]) == 64
         assert f"--gpu_index {' '.join(given)}" in caplog.text
         assert said in caplog.text
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
 
 
-@pytest.mark.parametrize(("given", "said"), [(["-1"], "counted from 0"), (["1", "1"], "given twice")])
+@pytest.mark.parametrize(("given", "said"), [(["-1"], "start at 0"), (["1", "1"], "given twice")])
 def test_gpus_of_a_training_are_counted_from_0_and_differ(
     given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""The Dockerfiles as text: what can be told without building them."""
+"""Checks of the text of the Dockerfiles, without building them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FINAL = {"operator": ("",), "trainer": ("cpu", "gpu")}
 
 
 def instructions(file: Path) -> list[str]:
-    """Its instructions, continued lines joined, comments left out."""
+    """Return the instructions of a Dockerfile, with continued lines joined and without comments."""
     lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     return [line for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def stages(file: Path) -> dict[str, list[str]]:
-    """The instructions of each stage, by its name; the last of a file may have none."""
+    """Return the instructions of each stage by its name; the last stage of a file may have no name."""
     found: dict[str, list[str]] = {}
     name = None
     for line in instructions(file):
@@ -50,7 +50,7 @@ def test_every_stage_and_file_that_is_copied_is_there(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
-def test_what_is_shipped_has_no_compiler_and_no_root(file: Path) -> None:
+def test_shipped_images_have_no_compiler_and_no_root(file: Path) -> None:
     for name in FINAL[file.parent.name]:
         lines = stages(file)[name]
         assert "USER 65532:65532" in lines

@@ -100,7 +100,7 @@ def test_empty_file_has_no_defaults() -> None:
         ("[", "d is invalid YAML"),
         ("[" * 3_000, "d is invalid YAML"),
         ("priorityClassName: !!bool x", "d is invalid YAML"),
-        ("priorityClassName: a\npriorityClassName: b", "d is invalid YAML: the key 'priorityClassName' stands twice"),
+        ("priorityClassName: a\npriorityClassName: b", "d is invalid YAML: duplicate key 'priorityClassName'"),
         ("nodeSelector: &a {b: *a}", "d is invalid YAML: the value of the anchor &a contains itself"),
         ("queueName: a\n---\nqueueName: b", "d must be a single mapping"),
         ("- 1", "d must be a single mapping"),

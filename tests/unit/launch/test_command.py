@@ -1,4 +1,4 @@
-"""A launch before it starts processes: finished results, mistakes, ports."""
+"""Launch before the start of processes: finished results, errors, ports."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_existing_result_is_the_termination_message(tmp_path: Path, size: int) -
     task = ("train", "-d", str(directory), "-e", str(tmp_path / "absent.yaml"))
     code = launch(LaunchSettings(1, 0, 1, None, task), environment)
     if size != 5:
-        # not what the result says: it is made again, and the task that is started fails for want of a spec
+        # the size differs from that in the result, so the task runs again and fails because its spec is missing
         assert code == 64
         return
     assert code == 0
@@ -73,7 +73,7 @@ TRAIN = ["train", "-d", "out", "-e", "spec.yaml"]
     [[*TRAIN, "--gpus", "50"], ["launch", "--processes-per-node", "50", "--", *TRAIN]],
     ids=["train", "launch"],
 )
-def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
+def test_mistake_in_the_spec_is_reported_once_and_starts_no_process(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -99,7 +99,7 @@ def test_mistake_in_the_spec_is_told_once_and_starts_no_process(
 @pytest.mark.parametrize(
     ("flags", "words"), [(["--epochs", "3"], "unrecognized arguments: --epochs 3"), (["--gpus", "0"], "must be 1 to")]
 )
-def test_mistake_in_the_command_of_a_task_is_told_once_and_starts_no_process(
+def test_mistake_in_the_command_of_a_task_is_reported_once_and_starts_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], flags: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

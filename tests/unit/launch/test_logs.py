@@ -1,4 +1,4 @@
-"""A node's output is kept beside the results, bounded, and never at the task's cost."""
+"""Copy of a node's output next to the results: its size limit, and errors that don't fail the task."""
 
 from __future__ import annotations
 
@@ -65,13 +65,15 @@ def test_a_disk_that_is_full_ends_the_log_and_nothing_else(capsys: pytest.Captur
     assert capsys.readouterr().err == "/dev/full: the log is no longer kept: No space left on device\n"
 
 
-def test_a_folder_that_cannot_be_made_is_said_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_cannot_be_created_is_reported_without_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "logs").write_text("a file")
     kept_log(log_file(tmp_path, 1, 0)).write(b"text\n")
     assert "the log is no longer kept" in capsys.readouterr().err
 
 
-def test_logs_of_old_attempts_go(tmp_path: Path) -> None:
+def test_logs_of_old_attempts_are_removed(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     names = [f"attempt-{number}.node-{node}.log" for number in range(1, 14) for node in range(2)]
     for name in [*names, "attempt-1.node-0.log.1", "attempt-1.log", "tensorboard"]:
@@ -93,11 +95,11 @@ def test_every_process_is_in_the_log_with_its_rank_and_still_on_our_output(
     assert sorted(capfdbinary.readouterr().out.splitlines()) == lines
 
 
-def test_what_was_said_before_a_kill_is_there(tmp_path: Path) -> None:
-    program = "import os; print('last words'); os.kill(os.getpid(), 9)"
+def test_output_before_a_kill_is_in_the_log(tmp_path: Path) -> None:
+    program = "import os; print('last line'); os.kill(os.getpid(), 9)"
     kept = kept_log(tmp_path / "a.log")
     NodeProcesses.start([sys.executable, "-c", program], {0: {}}, kept).wait()
-    assert (tmp_path / "a.log").read_bytes() == b"last words\n"
+    assert (tmp_path / "a.log").read_bytes() == b"last line\n"
 
 
 def test_the_launcher_keeps_the_log_of_its_attempt(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One exit code for a worker group, and an end for all when one is lost."""
+"""Exit code of a worker group, and the end of all processes when one is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from maskrcnn_trainer.launch.processes import (
         ([Ended(0, 0), Ended(1, 0)], None),
         ([Ended(1, 75), Ended(0, 64)], 64),
         ([Ended(0, 143), Ended(1, 143)], 143),
-        # a stop asks for another attempt, and data that is wrong stays wrong in it
+        # a stopped task is retried, which doesn't help against invalid data
         ([Ended(0, 143), Ended(1, 64)], 64),
         ([Ended(1, 1), Ended(0, 143)], 143),
         ([Ended(0, 75), Ended(1, 137)], 137),
@@ -47,8 +47,8 @@ StartGroup = Callable[..., NodeProcesses]
 
 @pytest.fixture
 def group() -> Iterator[StartGroup]:
-    """Start one process for each source; kill at the end of the test what still runs."""
-    # the command is the same for all: each process takes its source from its own variable
+    """Start one process for each source; kill those that still run at the end of the test."""
+    # all processes have the same command, so each gets its source from its own variable
     program = "import os; exec(os.environ['SOURCE'])"
     started: list[NodeProcesses] = []
 
@@ -80,7 +80,7 @@ def test_all_done(group: StartGroup) -> None:
 
 def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(group: StartGroup, tmp_path: Path) -> None:
     ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
-    # no signal ends a process with 7, so the code can only come from the handler
+    # no signal gives exit code 7, so the code can only come from the handler
     source = (
         "import pathlib, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
@@ -91,7 +91,7 @@ def test_stop_runs_the_signal_handler_of_every_process_and_its_code_counts(group
     wait_for(ready)
     processes.stop()
     ended = processes.wait()
-    # by_us would mean that the stop missed one, which was then ended because of the other's failure
+    # by_us would mean that the stop missed a process, which was then ended after the failure of the other
     assert set(ended) == {Ended(0, 7, by_us=False), Ended(1, 7, by_us=False)}
     telling = most_telling(ended)
     assert telling is not None
@@ -217,7 +217,7 @@ def collecting_then(act: Callable[[], object], *, rank: int) -> Callable[[NodePr
     ],
     ids=["all", "rank 0 alone", "two others", "one other"],
 )
-def test_failure_of_several_processes_is_told_once(
+def test_failure_of_several_processes_is_reported_once(
     group: StartGroup,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -228,9 +228,9 @@ def test_failure_of_several_processes_is_told_once(
 ) -> None:
     sources = [REFUSED.format(rank=rank, folder=str(tmp_path), error=error) for rank, error in enumerate(errors)]
     ended = group(*sources).wait()
-    # the launcher's own lines are those of caplog
+    # caplog has the launcher's own lines
     said = [line for line in capfd.readouterr().err.splitlines() if line.strip() and " Process " not in line]
-    assert len(said) == 1, said  # rank 0 tells its own
+    assert len(said) == 1, said  # rank 0 logs its own failure
     assert errors[0].partition("'")[2].partition("'")[0] in said[0]
     assert [record.message.partition(": ")[2] for record in caplog.records] == told
     telling = most_telling(ended)

@@ -1,4 +1,4 @@
-"""Slots as Horovod counts them, and nodes that wait for each other."""
+"""Ranks of processes for Horovod, and nodes that wait for each other."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_ranks_count_node_by_node() -> None:
     assert variables["HOROVOD_GLOO_IFACE"] == "eth0"
 
 
-def test_nobody_goes_on_before_all_are_there() -> None:
+def test_no_node_continues_before_all_have_joined() -> None:
     pytest.importorskip("horovod", reason="Horovod's rendezvous server")
     host = RendezvousHost("127.0.0.1", 0, nodes=2, processes=1)
     done: list[int] = []
     tries, tried_again, ended = itertools.count(), threading.Event(), threading.Event()
 
     def stopping() -> bool:
-        # asked before each try
+        # called before each try
         if next(tries) == 2:
             tried_again.set()
         return ended.is_set()
@@ -54,7 +54,7 @@ def test_nobody_goes_on_before_all_are_there() -> None:
         host.close()
 
 
-def test_waiting_ends_when_told_to_stop() -> None:
+def test_waiting_ends_at_a_stop_request() -> None:
     asked = iter([False, False, True])
     assert not join("127.0.0.1", 1, 1, 2, stopping=lambda: next(asked), poll=0.01)
 

@@ -88,7 +88,8 @@ def test_edits_of_a_step_that_reads_its_results_directory_through_a_link_lose_no
         assert run(workspace, manifest("/workspace/link", shards=shards)) == 64
         assert names(workspace / "raw" / "images") == ["a.png"]
     assert (
-        f"exit code 64: {workspace}/raw/images holds a.png, which no step of an experiment has written" in caplog.text
+        f"exit code 64: {workspace}/raw/images contains a.png, which wasn't written by a step of an experiment"
+        in caplog.text
     )
     assert names(workspace / "raw") == [".lock", ".logs", "experiment-status.json", "images"]
 
@@ -178,7 +179,7 @@ def test_link_in_a_results_directory_is_not_followed(workspace: Path, caplog: py
         (home / name).symlink_to(workspace.parent / "mine")
     (home / "result.json").unlink()
     assert run(workspace, manifest("/workspace/raw/images", step="convert")) == 64
-    assert f"{workspace}/raw/convert holds termination.json" in caplog.text
+    assert f"{workspace}/raw/convert contains termination.json" in caplog.text
     assert (workspace.parent / "mine").read_text() == "mine"
 
 

@@ -45,7 +45,7 @@ def test_invalid_status_file_is_refused_and_kept(tmp_path: Path, content: str) -
         (b"[" * 100_000, "it is nested too deeply"),
         (
             b'{"metadata": {"uid": "x"}, "status": {"steps": [{"name": 5, "state": "Odd"}], "progress": 7}}',
-            "status.steps[0].name: found 5; it must be a text; put it in quotes, and 2 more",
+            "status.steps[0].name: found 5; it must be a string; put it in quotes, and 2 more",
         ),
     ],
     ids=range(6),

@@ -1,4 +1,4 @@
-"""Model files: whole or not at all, readable anywhere, and closed to a wrong key."""
+"""Model files: atomic writing, reading, encryption, and errors for damaged files and wrong keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model() -> ModelFile:
         experiment={"seed": 1, "dataConfig": {"imageSize": [128, 128]}},
         class_map={"ids": [1, 3], "names": ["a", "b"]},
         step=40,
-        # A transposed view: the layout in memory is not the layout of the shape.
+        # a transposed view, whose memory layout differs from its shape
         variables={
             "conv1/kernel": generator.normal(size=(4, 3, 2)).astype(np.float32).T,
             "scalar": np.float32(2.5).reshape(()),
@@ -74,7 +74,7 @@ def test_weights_that_are_not_finite_are_refused_with_file_and_name(
     write_model_file(tmp_path / "m.tlt", replace(model, variables={**model.variables, "fc6/kernel": kernel}), key)
     with pytest.raises(InvalidInput) as refusal:
         read_model_file(tmp_path / "m.tlt", key)
-    assert str(refusal.value).startswith(f"{tmp_path / 'm.tlt'}: fc6/kernel holds values that are not finite")
+    assert str(refusal.value).startswith(f"{tmp_path / 'm.tlt'}: fc6/kernel has values that are NaN or infinite")
     assert refusal.value.reason == "InvalidModel"
 
 
@@ -97,7 +97,7 @@ def test_an_encrypted_file_shows_nothing_and_refuses_other_keys(tmp_path: Path, 
     assert (caught.value.exit_code, caught.value.reason) == (64, "WrongKey")
 
 
-def test_damage_of_an_encrypted_file_is_told_apart_from_a_wrong_key(tmp_path: Path, model: ModelFile) -> None:
+def test_damage_of_an_encrypted_file_is_distinguished_from_a_wrong_key(tmp_path: Path, model: ModelFile) -> None:
     path = tmp_path / "model.tlt"
     write_model_file(path, model, "secret")
     content = path.read_bytes()
@@ -133,9 +133,9 @@ def test_key_and_damage_are_both_named_where_the_start_of_the_file_is_damaged(tm
         read_model_file(path, "secret")
 
 
-def test_damage_of_an_encrypted_file_that_is_not_a_tlt_is_told_apart_from_a_wrong_key() -> None:
+def test_damage_of_an_encrypted_file_that_is_not_a_tlt_is_distinguished_from_a_wrong_key() -> None:
     content = encrypt(b"\x08\x08 an exported model", "secret")
-    with pytest.raises(InvalidInput, match="damaged: the key is the right one"):
+    with pytest.raises(InvalidInput, match="damaged: the key is correct"):
         decrypt(content[:-1], "secret", source="m.etlt")
 
 
@@ -153,12 +153,12 @@ def test_file_without_checks_in_its_nonce_opens(
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["model.json", "variables.safetensors", "optimizer.safetensors"])
-def test_member_that_stands_twice_is_refused(tmp_path: Path, model: ModelFile, name: str) -> None:
+def test_duplicate_member_is_refused(tmp_path: Path, model: ModelFile, name: str) -> None:
     path = tmp_path / "model.tlt"
     write_model_file(path, model)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, archive.read(name))
-    with pytest.raises(InvalidInput, match=rf"model\.tlt: no model file, or a damaged one: {name} stands in it more"):
+    with pytest.raises(InvalidInput, match=rf"model\.tlt: not a model file, or damaged: {name} occurs more"):
         read_model_file(path)
 
 
@@ -167,7 +167,7 @@ def test_other_content_is_refused_by_name(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "broken.tlt"
     path.write_bytes(content)
     assert not is_model_file(path)
-    with pytest.raises(InvalidInput, match=r"broken\.tlt: no model file, or a damaged one"):
+    with pytest.raises(InvalidInput, match=r"broken\.tlt: not a model file, or damaged"):
         read_model_file(path)
 
 
@@ -183,7 +183,7 @@ def test_a_zip_of_something_else_and_a_missing_file_are_refused(tmp_path: Path) 
 
 
 def rewritten(path: Path, **members: bytes | None) -> Path:
-    """A model file of which some members are replaced (None: left out), stored as a model file is."""
+    """Write a model file with some members replaced (None: left out), stored as in a model file."""
     write_model_file(path, ModelFile({}, {}, {}, 1, {"w": np.zeros(3, np.float32)}))
     with zipfile.ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -223,30 +223,30 @@ def test_compressed_members_are_refused_before_they_are_inflated(tmp_path: Path)
 
 
 @pytest.mark.parametrize("claimed", [10**6, 2**32 - 2])
-def test_member_that_claims_more_than_the_file_is_refused(tmp_path: Path, claimed: int) -> None:
+def test_member_larger_than_the_file_is_refused(tmp_path: Path, claimed: int) -> None:
     path = tmp_path / "liar.tlt"
     write_model_file(path, ModelFile({}, {}, {}, 1, {"w": np.zeros(3, np.float32)}))
     content = bytearray(path.read_bytes())
     entry = content.rindex(b"PK\x01\x02")  # the central directory's entry of variables.safetensors
     content[entry + 20 : entry + 28] = struct.pack("<II", claimed, claimed)
     path.write_bytes(content)
-    with pytest.raises(InvalidInput, match=f"variables.safetensors claims {claimed} bytes"):
+    with pytest.raises(InvalidInput, match=f"variables.safetensors should have {claimed} bytes"):
         read_model_file(path)
 
 
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ([], "model.json should be a JSON object, found a list"),
-        ({"version": 2}, "format 2; this release reads format 1"),
-        ({"architecture": None}, "no field architecture"),
-        ({"architecture": []}, "architecture should be an object"),
-        ({"step": "7"}, "step should be a whole number"),
-        ({"step": True}, "step should be a whole number"),
-        ({"step": -5}, "step is -5, but should be a whole number from 0"),
-        ({"step": 2**63}, "step is 9223372036854775808, but should be a whole number from 0 to 9223372036854775807"),
-        ({"state": None}, "no field state"),
-        ({"retrainRequired": 0}, "retrainRequired should be true or false"),
+        ([], "model.json must be a JSON object, found a list"),
+        ({"version": 2}, "format 2 is not supported; this release reads format 1"),
+        ({"architecture": None}, "architecture is missing"),
+        ({"architecture": []}, "architecture must be an object"),
+        ({"step": "7"}, "step must be a whole number"),
+        ({"step": True}, "step must be a whole number"),
+        ({"step": -5}, "step -5 must be a whole number from 0"),
+        ({"step": 2**63}, "step 9223372036854775808 must be a whole number from 0 to 9223372036854775807"),
+        ({"state": None}, "state is missing"),
+        ({"retrainRequired": 0}, "retrainRequired must be true or false"),
     ],
 )
 def test_wrong_model_json_is_invalid_input(tmp_path: Path, description: Any, message: str) -> None:
@@ -313,27 +313,27 @@ def test_a_changed_byte_anywhere_is_invalid_input_or_harmless(tmp_path: Path) ->
 
 def test_an_exported_model_is_named_as_that(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x12\x08maskrcnn")
-    with pytest.raises(InvalidInput, match="an exported model .ONNX.; give the .tlt of train"):
+    with pytest.raises(InvalidInput, match="an exported model .ONNX.; give the .tlt file of train"):
         read_model_file(tmp_path / "m.onnx")
 
 
 BFLOAT16 = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
-"""A header of safetensors."""
+"""Header of a safetensors file."""
 
 
 @pytest.mark.parametrize(
-    ("member", "content", "said"),
+    ("member", "content", "words"),
     [
         ("model.json", b"[" * 200_000, "model.json is nested too deep"),
         (
             "variables.safetensors",
             struct.pack("<Q", len(BFLOAT16)) + BFLOAT16 + bytes(4),
-            "'BF16' is missing, or a type of number that is not supported",
+            "'BF16' is missing, or is an unsupported number type",
         ),
     ],
 )
-def test_content_that_cannot_be_read_is_told_in_words(
-    tmp_path: Path, model: ModelFile, member: str, content: bytes, said: str
+def test_unreadable_content_is_refused_with_its_cause(
+    tmp_path: Path, model: ModelFile, member: str, content: bytes, words: str
 ) -> None:
     write_model_file(tmp_path / "m.tlt", model)
     with zipfile.ZipFile(tmp_path / "m.tlt") as archive:
@@ -341,5 +341,5 @@ def test_content_that_cannot_be_read_is_told_in_words(
     with zipfile.ZipFile(tmp_path / "m.tlt", "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    with pytest.raises(InvalidInput, match=f"m.tlt: no model file, or a damaged one: {said}"):
+    with pytest.raises(InvalidInput, match=f"m.tlt: not a model file, or damaged: {words}"):
         read_model_file(tmp_path / "m.tlt")

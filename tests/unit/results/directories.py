@@ -1,4 +1,4 @@
-"""Results directories as runs leave them, and what a claim does to them."""
+"""Helpers to create results directories and to check the effect of a claim."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folders(parent: Path) -> dict[str, str]:
 
 
 def snapshot(root: Path) -> dict[str, object]:
-    """Every file and link below a directory with its content."""
+    """Return every file and link below a directory with its content."""
     return {
         str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -63,7 +63,7 @@ def result(directory: Path, fingerprint: str | None, **artifacts: str) -> None:
 
 
 def assert_refused(directory: Path, fingerprint: str, *words: str, task: tuple[str, ...] = ()) -> None:
-    """Nothing is touched, and the message says what is in the way."""
+    """Check that a claim is refused with a message that has the words, and that nothing is changed."""
     before = snapshot(directory.parent)
     with pytest.raises(InvalidInput) as caught:
         claim(directory, experiment_uid="uid", attempt=1, fingerprint=fingerprint, task=task)

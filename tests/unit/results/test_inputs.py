@@ -1,4 +1,4 @@
-"""Inputs of a task that lie where results are: its own directory, and those of other experiments."""
+"""Inputs of a task in results directories: in its own, and in those of other experiments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WAYS = ("itself", "below", "above", "link to it", "link above", "dots", "mapped"
 
 @pytest.mark.parametrize(
     ("how", "state"),
-    # a link to a directory that is absent leads nowhere: there is nothing to read
+    # there is nothing to read behind a broken link
     [
         (how, state)
         for how in WAYS
@@ -70,7 +70,7 @@ def test_an_input_in_or_above_the_results_directory_is_refused(
     assert directory.exists() == (state != "absent")
 
 
-def test_inputs_next_to_the_results_directory_are_none_of_its_own(tmp_path: Path) -> None:
+def test_inputs_next_to_the_results_directory_are_accepted(tmp_path: Path) -> None:
     home = tmp_path / "nuclei"
     (home / "infer-images").mkdir(parents=True)
     start(home / "infer", A, "inference", "-i", str(home / "infer-images"), "-m", str(home / "train" / "model.tlt"))
@@ -78,7 +78,7 @@ def test_inputs_next_to_the_results_directory_are_none_of_its_own(tmp_path: Path
 
 @pytest.mark.parametrize("aside", [False, True])
 def test_results_of_another_experiment_that_are_read_stay_as_they_are(tmp_path: Path, aside: bool) -> None:
-    """Also older ones, and also where edits move and delete the reading step's own results."""
+    """That includes older results, and edits that move and delete the results of the reading step."""
     other = tmp_path / "cells" / "train"
     for fingerprint in (A, B):
         start(other, fingerprint, result=True)
@@ -100,7 +100,7 @@ def test_results_of_another_experiment_that_are_read_stay_as_they_are(tmp_path: 
     ],
     ids=["YAML", "no date", "manifest", "prototxt", "damaged"],
 )
-def test_what_a_spec_names_is_read_as_the_task_reads_it(tmp_path: Path, text: str) -> None:
+def test_paths_in_a_spec_are_read_as_the_task_reads_them(tmp_path: Path, text: str) -> None:
     results = tmp_path / "results"
     start(results, A, result=True)
     spec = tmp_path / "spec"

@@ -1,4 +1,4 @@
-"""Files that killed writers have left half written."""
+"""Removal of unfinished files of killed tasks."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def kill_a_writer_of(path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_killed_writers_left_is_removed_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unfinished_files_of_killed_writers_are_removed_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     kill_a_writer_of(tmp_path / "model.step-2.tlt")
     kill_a_writer_of(tmp_path / "metrics.json")
     assert len(list(tmp_path.iterdir())) == 2
     with caplog.at_level(logging.INFO):
         remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert f"2 unfinished files of killed runs removed from {tmp_path} (1.0 MB)" in caplog.text
+    assert f"Removed 2 unfinished files of killed runs from {tmp_path} (1.0 MB)" in caplog.text
 
 
 def test_the_file_of_a_living_writer_stays(tmp_path: Path) -> None:

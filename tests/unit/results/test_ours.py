@@ -1,4 +1,4 @@
-"""Every file that a task writes is recognized, and nothing else."""
+"""Recognition of the files that tasks write, and of no others."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ FOREIGN = [
 @pytest.mark.parametrize("path", [*OF_TASKS, *files_of_an_export()])
 def test_files_of_tasks_and_their_temporaries_are_ours(path: str) -> None:
     folder, slash, name = path.rpartition("/")
-    # with and without a process id: earlier releases had none
+    # with and without a number, which earlier releases didn't write
     for found in (path, f"{folder}{slash}.{name}.4711.partial", f"{folder}{slash}.{name}.partial"):
         assert is_ours(found)
         assert is_deletable(found)
@@ -131,13 +131,13 @@ def test_shards_that_are_not_in_place_yet_are_ours(name: str) -> None:
     assert may_stand_unclaimed(path)
 
 
-def test_what_others_have_put_below_logs_moves_but_is_not_deleted() -> None:
+def test_other_files_below_logs_are_moved_but_not_deleted() -> None:
     for path in ("logs/notes.txt", "logs/tensorboard/plugins/profile/trace.json"):
         assert is_ours(path)
         assert not is_deletable(path)
 
 
-def test_without_a_run_only_logs_status_and_temporaries_may_stand() -> None:
+def test_unclaimed_directory_may_only_have_logs_status_and_temporaries() -> None:
     expected = {path for path in OF_TASKS if path.startswith("logs/")} | {
         "status.json",
         "termination.json",
@@ -148,7 +148,7 @@ def test_without_a_run_only_logs_status_and_temporaries_may_stand() -> None:
 
 
 @pytest.mark.parametrize("name", [".nfs000000000000a1b2", "lost+found", ".snapshot"])
-def test_what_a_file_system_keeps_is_neither_seen_nor_deleted(tmp_path: Path, name: str) -> None:
+def test_files_of_the_file_system_are_ignored_and_not_deleted(tmp_path: Path, name: str) -> None:
     assert is_ignored(name)
     (tmp_path / name).mkdir()
     (tmp_path / name / "inside").touch()

@@ -1,4 +1,4 @@
-"""Who may write to a results directory, and what happens to what stands there."""
+"""Write access to a results directory, and moves of the results in it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_start_draws_a_token_and_takes_the_right_to_write_from_the_one_bef
 
 def test_a_task_started_by_hand_needs_no_token(tmp_path: Path) -> None:
     ownership_guard(tmp_path / "nowhere", None)()
-    with pytest.raises(TryAgain, match="belongs to nobody"):
+    with pytest.raises(TryAgain, match="now isn't claimed"):
         ownership_guard(tmp_path / "nowhere", "a token")()
 
 
@@ -76,7 +76,7 @@ def test_results_of_another_fingerprint_are_kept_aside_once_and_moved_back(tmp_p
 
 
 def test_other_steps_and_folders_of_the_user_are_left_alone(tmp_path: Path) -> None:
-    # the last two are called as ours are, but hold something else
+    # the last two have names of moved results but other content
     others = ("train2", "train.backup", "train.notahexd", "train.20261128", "train.deadbeef")
     for name in others[:-1]:
         start(tmp_path / name, C)
@@ -92,7 +92,7 @@ def test_other_steps_and_folders_of_the_user_are_left_alone(tmp_path: Path) -> N
     "content",
     ['{"version": 1, "attempt": ', "", "\0" * 100, "[" * 100_000, '{"attempt": 1e999, "token": ""}', "9" * 5000],
 )
-def test_an_unreadable_file_is_nobodys(tmp_path: Path, content: str) -> None:
+def test_directory_with_unreadable_run_file_has_no_owner(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     assert read_run(tmp_path) is None
 
@@ -103,7 +103,7 @@ def test_other_nodes_wait_for_their_attempt_and_take_its_token(tmp_path: Path) -
     looks, looked_again, ended = itertools.count(), threading.Event(), threading.Event()
 
     def stopping() -> bool:
-        # asked before each look at the directory
+        # called before each read of the directory
         if next(looks) == 2:
             looked_again.set()
         return ended.is_set()
@@ -185,7 +185,7 @@ def test_an_inference_that_was_cut_short_is_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["itself", "link", "pattern", "link to a pattern", "dots", "mapped"])
-def test_what_the_task_reads_does_not_move(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_of_the_task_are_not_moved(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "nuclei" / "train"
     start(directory, A)
     checkpoint(directory / "model.step-5.tlt", A)
@@ -251,7 +251,7 @@ def test_refused_launch_writes_its_termination_message_but_not_into_the_director
 def test_two_launches_do_not_claim_at_the_same_moment(
     tmp_path: Path, parents: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that looks, then moves, would move what another has put there in between."""
+    """Without a lock, a launch could move files that another one has put there since the first one's check."""
     locked: list[bool] = []
 
     def is_locked() -> bool:
@@ -278,14 +278,14 @@ def test_two_launches_do_not_claim_at_the_same_moment(
 def test_a_lock_that_stays_does_not_prevent_a_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As that of a node that died, which a file server keeps."""
+    """A file server may keep the lock of a dead node."""
     monkeypatch.setattr("maskrcnn_trainer.results.ownership.LOCK_SECONDS", 0.1)
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     start(tmp_path / "train", A)
     os.close(descriptor)
     assert folders(tmp_path) == {"train": A}
-    assert "the claim goes on without the lock" in caplog.text
+    assert "continuing without the lock" in caplog.text
 
 
 def test_a_file_system_without_locks_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ def test_files_that_killed_tasks_left_half_written_are_removed(tmp_path: Path) -
     names = [".model.step-5.tlt.77.partial", ".notes.77.partial", "model.step-5.tlt.partial"]
     write(tmp_path / "train", names[0])
     start(tmp_path / "train", A)
-    assert (tmp_path / "train" / names[0]).exists()  # nobody had claimed the directory
+    assert (tmp_path / "train" / names[0]).exists()  # no run had claimed the directory
     write(tmp_path / "train", *names)
     start(tmp_path / "train", A)
     left = {path.name for path in (tmp_path / "train").iterdir()}
@@ -310,7 +310,7 @@ def test_files_that_killed_tasks_left_half_written_are_removed(tmp_path: Path) -
 
 
 def test_attempts_without_results_do_not_displace_older_results(tmp_path: Path) -> None:
-    """Two edits with a mistake in them after a month's training."""
+    """For example, two edits with a mistake after a month of training."""
     directory = tmp_path / "train"
     start(directory, A)
     checkpoint(directory / "model.step-5.tlt", A)

@@ -1,4 +1,4 @@
-"""Finished results that the user has changed by hand, such as corrected labels, are never lost."""
+"""Finished results that the user has changed, such as corrected labels, are never lost."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CORRECTED = '[{"area": 12, "is_crowd": 0, "image_id": 1, "by": "hand"}]'
 
 
 def finish(directory: Path, fingerprint: str, *task: str) -> None:
-    """An inference of one image."""
+    """Create the results of an inference of one image."""
     claim(directory, experiment_uid="uid", attempt=1, fingerprint=fingerprint, task=task)
     for name, content in (("images_annotated/a.png", "png"), ("labels/a.json", MADE), ("predictions.json", "{}")):
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(content)
-        os.utime(directory / name, ns=(1, 1))  # before the result, whatever the clock's steps are
+        os.utime(directory / name, ns=(1, 1))  # before the result, however coarse the clock is
     artifacts = {
         "labels": {"path": str(directory / "labels"), "bytes": len(MADE), "sha256": ""},
         "images_annotated": {"path": str(directory / "images_annotated"), "bytes": 3, "sha256": ""},
@@ -44,7 +44,7 @@ def correct(directory: Path, text: str = CORRECTED) -> None:
 
 
 def labels(parent: Path) -> dict[str, str]:
-    """The label of each directory beside the results."""
+    """Return the label in each directory next to the results."""
     return {path.parent.parent.name: path.read_text() for path in parent.glob("*/labels/a.json")}
 
 
@@ -58,7 +58,7 @@ def test_corrected_labels_stay_aside_through_any_number_of_edits(
         finish(directory, fingerprint)
         assert labels(tmp_path)["infer.aaaaaaaa"] == CORRECTED
     assert "is kept: labels/a.json was changed after the task had finished" in caplog.text
-    # those that nobody has changed go as before
+    # those without changes are deleted as before
     assert sorted(labels(tmp_path)) == ["infer", "infer.aaaaaaaa", "infer.cccccccc"]
 
 
@@ -71,7 +71,7 @@ def test_corrected_labels_are_moved_aside_where_their_step_runs_again(
     correct(directory)
     if edited:
         finish(directory, B)
-    finish(directory, A)  # made again: the labels are not those of the result any more
+    finish(directory, A)  # a new run; the labels are from the earlier result
     assert labels(tmp_path)["infer.changed-1"] == CORRECTED
     assert "labels/a.json was changed after the task had finished" in caplog.text
     correct(directory, CORRECTED + "\n")
@@ -103,7 +103,7 @@ def test_corrected_labels_behind_a_link_are_refused(tmp_path: Path) -> None:
     (tmp_path / "infer").symlink_to(tmp_path / "volume")
     finish(tmp_path / "infer", A)
     correct(tmp_path / "infer")
-    with pytest.raises(InvalidInput, match=r"is a link and holds labels/a\.json, changed by hand"):
+    with pytest.raises(InvalidInput, match=r"is a link and has labels/a\.json, changed by hand"):
         finish(tmp_path / "infer", A)
     assert labels(tmp_path)["volume"] == CORRECTED
 
@@ -114,7 +114,7 @@ def test_finished_results_that_are_moved_back_are_not_made_again(
     caplog.set_level(logging.INFO)
     directory = tmp_path / "infer"
     finish(directory, A)
-    corrected = MADE.replace("10", "11")  # of the same size: the result stands
+    corrected = MADE.replace("10", "11")  # the same size, so the result counts as complete
     correct(directory, corrected)
     finish(directory, B)
     environment = TaskEnvironment.from_environ(

@@ -1,4 +1,4 @@
-"""Results that are damaged, lack their run file, or cannot be read or moved."""
+"""Results that are damaged, have no run file, or cannot be read or moved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_training_whose_run_file_is_damaged_continues(tmp_path: Path, content:
     directory = tmp_path / "train"
     start(directory, A)
     checkpoint(directory / "model.step-5.tlt", A)
-    write(directory, "model.step-6.tlt")  # the newest is damaged, too
+    write(directory, "model.step-6.tlt")  # the newest checkpoint is damaged too
     (directory / "run.json").write_bytes(content)
     before = snapshot(directory)
     assert start(directory, A)
@@ -110,12 +110,12 @@ def test_a_directory_that_cannot_be_read_stays(
         return scandir(path)
 
     monkeypatch.setattr("maskrcnn_trainer.results.contents.os.scandir", locked)
-    with pytest.raises(kind, match="be looked into"):
+    with pytest.raises(kind, match="cannot be read"):
         start(directory, B)
     assert read_run(directory)
 
 
-def test_names_that_no_terminal_takes_are_reported(tmp_path: Path) -> None:
+def test_names_that_are_not_printable_are_reported(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     directory.mkdir()
     (directory / os.fsdecode(b"a\xff\n.png")).touch()
@@ -158,7 +158,7 @@ def test_a_directory_that_cannot_be_looked_at_is_not_claimed(
     assert snapshot(tmp_path) == {"train/mine.tlt": b"mine.tlt"}
 
 
-def test_results_that_stand_aside_and_cannot_be_read_at_the_moment_are_not_made_again(
+def test_moved_results_that_cannot_be_read_at_the_moment_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(tmp_path / "train", A)
@@ -183,13 +183,13 @@ def test_a_directory_with_a_checkpoint_of_any_damage_moves(tmp_path: Path) -> No
     checkpoint(tmp_path / "train" / "model.step-10.tlt", A)
     content = bytearray((tmp_path / "train" / "model.step-10.tlt").read_bytes())
     central = content.index(b"PK\x01\x02")
-    content[central + 8] |= 1  # as if it were encrypted
+    content[central + 8] |= 1  # the flag of an encrypted member
     (tmp_path / "train" / "model.step-10.tlt").write_bytes(content)
     start(tmp_path / "train", B)
     assert folders(tmp_path) == {"train": B, "train.aaaaaaaa": A}
 
 
-def test_results_that_stand_aside_and_may_not_be_read_are_not_made_again(
+def test_moved_results_without_read_permission_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(tmp_path / "train", A)
@@ -205,11 +205,11 @@ def test_results_that_stand_aside_and_may_not_be_read_are_not_made_again(
         patched.setattr(Path, "read_bytes", fail)
         with pytest.raises(InvalidInput, match=r"train\.aaaaaaaa"):
             claim(tmp_path / "train", experiment_uid="uid", attempt=1, fingerprint=A)
-        start(tmp_path / "train", C)  # of no use to another one
+        start(tmp_path / "train", C)  # another fingerprint doesn't need the results
     assert folders(tmp_path) == {"train": C, "train.aaaaaaaa": A, "train.bbbbbbbb": B}
 
 
-def test_a_parent_that_may_not_be_read_is_no_passing_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parent_without_read_permission_is_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start(tmp_path / "train", A)
 
     def fail(path: Path) -> Any:
@@ -217,5 +217,5 @@ def test_a_parent_that_may_not_be_read_is_no_passing_trouble(tmp_path: Path, mon
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "iterdir", fail)
-        with pytest.raises(InvalidInput, match="may not be looked at"):
+        with pytest.raises(InvalidInput, match="cannot be read"):
             claim(tmp_path / "train", experiment_uid="uid", attempt=2, fingerprint=A)

@@ -1,4 +1,4 @@
-"""Links in a results directory: tasks make none, and would write through one to what it leads to."""
+"""Links in a results directory: no task creates them, and writing to one would change its target."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def start(directory: Path, fingerprint: str) -> None:
 
 
 def snapshot(root: Path) -> dict[str, object]:
-    """Every file and link below a directory with its content."""
+    """Return every file and link below a directory with its content."""
     return {
         str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -69,7 +69,7 @@ def test_a_link_in_a_results_directory_is_refused_before_anything_is_touched(
     put_link(directory / name, elsewhere / target)
     before = snapshot(tmp_path)
     for fingerprint in (A, B):
-        with pytest.raises(InvalidInput, match=f"holds {name},") as caught:
+        with pytest.raises(InvalidInput, match=f"contains {name},") as caught:
             start(directory, fingerprint)
         assert (caught.value.exit_code, caught.value.reason) == (64, "ForeignFiles")
         assert snapshot(tmp_path) == before
@@ -78,7 +78,7 @@ def test_a_link_in_a_results_directory_is_refused_before_anything_is_touched(
 def test_a_pipe_in_a_results_directory_is_refused(tmp_path: Path) -> None:
     start(tmp_path / "infer", A)
     os.mkfifo(tmp_path / "infer" / "status.json")
-    with pytest.raises(InvalidInput, match=r"holds status\.json,"):
+    with pytest.raises(InvalidInput, match=r"contains status\.json,"):
         start(tmp_path / "infer", A)
 
 
@@ -86,7 +86,7 @@ def test_the_first_of_several_links_is_named(tmp_path: Path) -> None:
     start(tmp_path / "infer", A)
     for name in ("b", "a/z"):
         put_link(tmp_path / "infer" / name, tmp_path)
-    with pytest.raises(InvalidInput, match="holds b,"):
+    with pytest.raises(InvalidInput, match="contains b,"):
         start(tmp_path / "infer", A)
 
 
@@ -123,7 +123,7 @@ def test_a_report_of_another_program_is_the_users(tmp_path: Path, name: str) -> 
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / name).write_text('{"servers": []}')
     before = snapshot(tmp_path)
-    with pytest.raises(InvalidInput, match=f"holds {name},"):
+    with pytest.raises(InvalidInput, match=f"contains {name},"):
         start(tmp_path / "web", A)
     assert snapshot(tmp_path) == before
 

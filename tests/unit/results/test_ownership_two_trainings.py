@@ -1,4 +1,4 @@
-"""Two trainings never write into one results directory."""
+"""Exclusion of a second training in the same results directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FINGERPRINT = "aaaaaaaa111111111111111111111111-v1"
 
 @contextmanager
 def training_in(directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that trains in a directory."""
+    """Start another process that trains in a directory."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -42,7 +42,7 @@ def training_in(directory: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_training_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     with training_in(tmp_path / "out") as first:
         with (
-            pytest.raises(TryAgain, match=rf"another training writes there \(process {first.pid} on ") as caught,
+            pytest.raises(TryAgain, match=rf"another training \(process {first.pid} on ") as caught,
             only_training(tmp_path / "out", None),
         ):
             pass
@@ -63,7 +63,7 @@ def test_the_train_task_that_is_refused_writes_nothing(
     (tmp_path / "spec.yaml").write_text("totalSteps: 3\n")
     with training_in(tmp_path / "out"):
         assert main(["train", "-e", str(tmp_path / "spec.yaml"), "-d", str(tmp_path / "out")]) == 75
-    assert "another training writes there" in caplog.text
+    assert "writes there; wait for its end" in caplog.text
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [TRAINING_LOCK]
 
 
@@ -87,7 +87,7 @@ def test_a_training_by_hand_is_refused_where_a_step_of_an_experiment_may_run(tmp
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES])
-def test_a_file_system_without_locks_is_told_and_used(
+def test_file_system_without_locks_is_used_with_a_warning(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_descriptor: int, _operation: int) -> None:

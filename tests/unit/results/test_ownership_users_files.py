@@ -1,4 +1,4 @@
-"""Files of the user's in a results directory: it is refused, or they stay as they are."""
+"""Files of the user in a results directory: it is refused, or they are kept unchanged."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def test_a_directory_of_the_users_is_refused(tmp_path: Path, names: tuple[str, .
         (directory / "status.json").write_text('{"date":"11/28/2026"}')
     foreign = next(name for name in names if name != "status.json")
     for fingerprint in (A, B, C):
-        assert_refused(directory, fingerprint, f"holds {foreign},", "move it elsewhere, or rename the step")
+        assert_refused(directory, fingerprint, f"contains {foreign},", "move it elsewhere, or rename the step")
 
 
-def test_what_maskrcnn_train_has_left_on_a_command_line_is_the_users(tmp_path: Path) -> None:
+def test_results_of_maskrcnn_train_started_by_hand_are_the_users(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     write(directory, "status.json", "evaluations.json", "logs/tensorboard/events.out.tfevents.1.a")
     checkpoint(directory / "model.step-10.tlt", None)
     result(directory, None, model="model.step-10.tlt")
     assert_refused(directory, A, "evaluations.json")
-    # also where an operator's run has claimed the directory before
+    # also if a run of the operator has claimed the directory before
     mine = tmp_path / "mine"
     start(mine, A)
     result(mine, None)
@@ -64,7 +64,7 @@ def test_records_converted_by_hand_are_the_users(tmp_path: Path) -> None:
     write(directory, "train-00000-of-00001.tfrecord")
     result(directory, None, records=f"{directory}/train-*-of-00001.tfrecord")
     assert_refused(directory, A, "result.json")
-    # a second set beside ours
+    # a second set of records
     ours = tmp_path / "ours"
     start(ours, A)
     write(ours, "train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord", "extra-00000-of-00001.tfrecord")
@@ -81,12 +81,12 @@ def test_one_file_of_the_users_keeps_results_where_they_are(tmp_path: Path, name
     directory = tmp_path / "train"
     start(directory, A)
     write(directory, "model.step-1.tlt", name)
-    assert_refused(directory, B, f"holds {name},")
-    start(directory, A)  # nothing has to move
+    assert_refused(directory, B, f"contains {name},")
+    start(directory, A)  # nothing has to be moved
     assert (directory / name).exists()
 
 
-def test_a_directory_without_a_run_is_claimed_where_nothing_of_value_stands(tmp_path: Path) -> None:
+def test_unclaimed_directory_without_results_is_claimed(tmp_path: Path) -> None:
     directory = tmp_path / "train"
     write(directory, "logs/attempt-1.log", ".run.json.12.partial", ".train.convert-abcd1234/lock")
     (directory / "status.json").write_text('{"date":"11/28/2026"}')
@@ -137,7 +137,7 @@ def test_a_results_directory_that_is_a_link_is_claimed_but_never_moved(tmp_path:
     assert_refused(home / "file", A)
 
 
-def test_a_link_beside_the_directory_is_never_followed(tmp_path: Path) -> None:
+def test_link_next_to_the_directory_is_never_followed(tmp_path: Path) -> None:
     start(tmp_path / "other", A)
     (tmp_path / "train.aaaaaaaa").symlink_to(tmp_path / "other")
     for fingerprint in (A, B, C, D):
@@ -159,7 +159,7 @@ def test_older_results_with_a_file_of_the_users_are_kept_whole(
     assert snapshot(tmp_path / "train.aaaaaaaa") == before
     assert "why-this-is-the-best.md" in caplog.text
     assert not (tmp_path / "train.bbbbbbbb").exists()
-    # it would have to move back
+    # it would have to be moved back
     assert_refused(directory.with_name("train"), A, "why-this-is-the-best.md")
 
 

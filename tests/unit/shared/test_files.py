@@ -1,4 +1,4 @@
-"""Replacing a file as a whole, from bytes or from a stream."""
+"""Atomic replacement of a file, from bytes or from a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that another release has written under another fingerprint of the same step are recognized."""
+"""Recognition of results that another release wrote with another fingerprint of the same step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from maskrcnn_trainer.task.artifacts import read_result
 from maskrcnn_trainer.task.environment import TaskEnvironment
 
 OLD = "aaaaaaaa111111111111111111111111-v1"
-"""By version 1, all that an older release knows."""
+"""Fingerprint of version 1, the only one that an older release computes."""
 EDITED = "cccccccc333333333333333333333333-v1"
-"""By version 1, after an edit that only version 1 covers."""
+"""Fingerprint of version 1 after an edit that only version 1 covers."""
 NEW = "bbbbbbbb222222222222222222222222-v2"
 OTHER = "dddddddd444444444444444444444444-v2"
 
@@ -45,7 +45,7 @@ def environment(directory: Path, *fingerprints: str) -> TaskEnvironment:
 
 
 def finish(directory: Path, *fingerprints: str) -> None:
-    """Leave a finished evaluation, as the task writes it."""
+    """Write the results of a finished evaluation."""
     start(directory, *fingerprints)
     (directory / "metrics.json").write_text("{}")
     artifacts = {"metrics": {"path": str(directory / "metrics.json"), "bytes": 2}}
@@ -54,7 +54,7 @@ def finish(directory: Path, *fingerprints: str) -> None:
 
 
 def run(directory: Path, *fingerprints: str) -> tuple[int, dict[str, Any]]:
-    """Start a task that fails for want of a spec, unless there is nothing to do."""
+    """Start a task that fails because its spec is missing, unless there is nothing to do."""
     task = ("evaluate", "-m", str(directory.parent / "absent.tlt"), "-e", str(directory.parent / "absent.yaml"))
     code = launch(LaunchSettings(1, 0, 1, None, task), environment(directory, *fingerprints))
     return code, json.loads((directory.parent / "termination.log").read_text())
@@ -76,7 +76,7 @@ def as_an_older_release_reads(file: Path) -> str:
         (BY_OLDER_OPERATOR, BOTH),
         (BOTH, BOTH),
         (BOTH, BY_OLDER_OPERATOR),
-        # an edit has changed what version 1 alone covers
+        # an edit has changed a field that only version 1 covers
         (BOTH, (EDITED, NEW)),
     ],
 )
@@ -101,7 +101,7 @@ def test_results_of_none_of_the_fingerprints_are_moved_aside_and_moved_back(tmp_
 
 
 def test_results_moved_aside_by_an_older_release_are_moved_back(tmp_path: Path) -> None:
-    """It names the directory by the fingerprint that it knows."""
+    """The older release names the directory by its only fingerprint."""
     directory = tmp_path / "evaluate"
     finish(directory, *BOTH)
     directory.rename(tmp_path / f"evaluate.{OLD[:8]}")
@@ -120,7 +120,7 @@ def test_an_older_release_recognizes_every_file(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_an_older_release_gets_the_new_name_as_well(tmp_path: Path) -> None:
-    """The next edit may change the old name alone."""
+    """The next edit may change only the old fingerprint."""
     directory = tmp_path / "evaluate"
     finish(directory, *BY_OLDER_OPERATOR)
     before = (directory / "result.json").stat().st_mtime_ns
@@ -129,7 +129,7 @@ def test_a_directory_of_an_older_release_gets_the_new_name_as_well(tmp_path: Pat
     found = read_run(directory)
     assert found is not None
     assert found.fingerprints == BOTH
-    # older than what a user writes afterwards
+    # still older than files that the user changes afterwards
     assert (directory / "result.json").stat().st_mtime_ns == before
     code, said = run(directory, EDITED, NEW)
     assert (code, said["upToDate"]) == (0, True)
@@ -184,7 +184,7 @@ def test_a_checkpoint_counts_as_recorded_where_it_shares_a_fingerprint(
         ({"fingerprint": OLD, "fingerprints": [OLD, NEW]}, (OLD, NEW)),
     ],
 )
-def test_what_is_no_list_of_fingerprints_is_left_out(content: dict[str, Any], found: tuple[str, ...]) -> None:
+def test_invalid_list_of_fingerprints_is_ignored(content: dict[str, Any], found: tuple[str, ...]) -> None:
     assert fingerprints_in(content) == found
 
 

@@ -1,4 +1,4 @@
-"""Records between tasks and the operator: what is written, and that their keys are written down once."""
+"""Records that tasks write for the operator, and the check that their keys are defined only once."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ ONLY_OF_RECORDS = frozenset(
         messages.TERMINATION_FILE,
     }
 )
-"""Names that have no other meaning in the packages, so that a literal one belongs to a record."""
+"""Names without another meaning in the packages, so that a literal with that name belongs to a record."""
 
 
 class Posted:
-    """Keeps what is posted."""
+    """Poster that stores the records."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, object]] = []

@@ -1,4 +1,4 @@
-"""Commands that are started with standard streams closed, as by some schedulers and by ``>&-`` in a shell."""
+"""Commands started with closed standard streams, as by some schedulers and by ``>&-`` in a shell."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_local_run_with_closed_streams_ends_as_otherwise(streams: str, tmp_path:
 
 
 @pytest.mark.parametrize("streams", CLOSED)
-def test_no_file_gets_number_of_closed_stream(streams: str, tmp_path: Path) -> None:
+def test_opened_file_does_not_get_descriptor_of_closed_stream(streams: str, tmp_path: Path) -> None:
     assert _run(["-c", IN_CHILD, str(tmp_path / "record")], streams).returncode == 0
     assert (tmp_path / "record").read_bytes() == b"content"
 

@@ -1,4 +1,4 @@
-"""Signals to stop: counted while they are handled, and what each program does at a second one."""
+"""Signals to stop: their count, and the reaction of each program to a second one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values in messages: short, whatever their size, and durations."""
+"""Formatting of values in messages, which is short for values of any size, and of durations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskrcnn_trainer.shared.text import format_seconds, shown
 
 
 class Counting(list[Any]):
-    """A list that counts how many of its items were looked at."""
+    """List that counts the items that were read."""
 
     seen = 0
 
@@ -20,7 +20,7 @@ class Counting(list[Any]):
             yield item
 
 
-def test_long_value_is_rendered_no_further_than_it_is_shown() -> None:
+def test_long_value_is_only_rendered_up_to_the_limit() -> None:
     value = Counting(range(100_000))
     assert shown(value, 20) == "[0, 1, 2, 3, 4, 5..."
     assert value.seen < 20

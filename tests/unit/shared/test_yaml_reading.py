@@ -1,4 +1,4 @@
-"""One reader of YAML for manifests and specs; each of its callers words what is wrong."""
+"""YAML reader of manifests and specs, and the messages of its callers."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_own_keys_of_a_step_replace_merged_ones_in_operator_and_trainer() -> Non
 
 @pytest.mark.parametrize("read", [read_manifest, read_spec])
 def test_key_twice_is_refused_by_operator_and_trainer(read: Any) -> None:
-    with pytest.raises((ManifestError, InvalidInput), match="'name' stands twice"):
+    with pytest.raises((ManifestError, InvalidInput), match="duplicate key 'name'"):
         read(MERGED + "    name: third\n")
 
 
 def _bomb(levels: int) -> str:
-    """Return lists of nine aliases each to the list before."""
+    """Return lists of nine aliases, each to the previous list."""
     lines = ["a0: &a0 [x]"]
     for level in range(1, levels):
         lines.append(f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 9)}]")

@@ -1,4 +1,4 @@
-"""Specs that the tests of this room share."""
+"""Specs for the tests of the spec package."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def _camel_case_after_each_test() -> Iterator[None]:
 
 @pytest.fixture
 def prototxt() -> str:
-    """A complete spec of the original toolkit."""
+    """Return a complete spec of the original toolkit."""
     return PROTOTXT
 
 
 @pytest.fixture
 def minimal() -> dict[str, Any]:
-    """The required fields and nothing else, in camelCase."""
+    """Return only the required fields, in camelCase."""
     return {"initLearningRate": 0.02, "totalSteps": 1000, "dataConfig": {"imageSize": [128, 192], "numClasses": 3}}
 
 
 @pytest.fixture(scope="session")
 def sample() -> str:
-    """The sample specification of the original toolkit's documentation, word for word."""
+    """Return the sample specification of the original toolkit's documentation, word for word."""
     folder = Path(os.environ.get("MASKRCNN_SEED", Path(__file__).resolve().parents[4] / "shared" / "seed"))
     for page in sorted(folder.glob("*.txt")):
         text = page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The types themselves: strictness, spelling, and the schema that an API server gets."""
+"""Types of the spec: strictness, spelling, and the schema for an API server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_rules_hold_for_a_spec_made_in_python(minimal: dict[str, Any]) -> No
         ExperimentSpec.model_validate({**minimal, "dataConfig": {"imageSize": [128, 160], "numClasses": 3}})
 
 
-def test_zero_and_empty_stand_for_absent(minimal: dict[str, Any]) -> None:
+def test_zero_and_empty_mean_absent(minimal: dict[str, Any]) -> None:
     spec = ExperimentSpec.model_validate(
         {**minimal, "numEpochs": 0, "numExamplesPerEpoch": 0, "numStepsPerEval": 0, "checkpoint": "", "momentum": None}
     )
@@ -61,7 +61,7 @@ def test_required_fields_of_the_schema_are_the_four_that_cannot_be_guessed() -> 
     assert "required" not in MaskRCNNConfig.model_json_schema()
 
 
-def test_lists_of_fixed_length_say_so_in_the_schema() -> None:
+def test_lists_of_fixed_length_have_it_in_the_schema() -> None:
     data, model = DataConfig.model_json_schema()["properties"], MaskRCNNConfig.model_json_schema()["properties"]
     assert data["imageSize"] | {"description": ""} == {
         "type": "array",
@@ -85,7 +85,7 @@ def test_another_type_is_refused_as_an_api_server_does(minimal: dict[str, Any], 
         ExperimentSpec.model_validate({**minimal, field: value})
 
 
-def test_a_whole_number_will_do_where_a_fraction_is_meant(minimal: dict[str, Any]) -> None:
+def test_whole_number_is_accepted_for_a_float(minimal: dict[str, Any]) -> None:
     spec = ExperimentSpec.model_validate(
         {**minimal, "initLearningRate": 1, "maskrcnnConfig": {"bboxRegWeights": [1] * 4}}
     )

@@ -1,4 +1,4 @@
-"""``maskrcnn spec import``: the manifest says what the prototxt says."""
+"""``maskrcnn spec import``: the manifest has the values of the prototxt."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def test_values_filled_in_are_marked_and_reported(prototxt: str) -> None:
     assert marked == sum(line.startswith("filled in: ") for line in imported.report) > 30
 
 
-def test_paths_outside_the_workspace_are_told(prototxt: str) -> None:
+def test_paths_outside_the_workspace_are_reported(prototxt: str) -> None:
     text = prototxt.replace("/workspace/data/train*", "/data/train*").replace(
         '  val_json_file: "/workspace/data/val.json"', ""
     )
     report = import_text(text, source="a.txt").report
-    assert any("training_file_pattern: /data/train*.tfrecord is not under /workspace" in line for line in report)
-    assert "data_config.val_json_file is absent: training and evaluation need it" in report
+    assert any("training_file_pattern: /data/train*.tfrecord is not below /workspace" in line for line in report)
+    assert "data_config.val_json_file is missing; training and evaluation need it" in report
 
 
 def test_yaml_of_a_spec_can_be_imported_but_a_manifest_cannot(minimal: dict[str, Any]) -> None:
     imported = import_text(yaml.safe_dump(minimal), source="a.yaml")
     assert imported.spec == parse_spec(minimal)
-    with pytest.raises(InvalidInput, match="is a MaskRCNNExperiment manifest already"):
+    with pytest.raises(InvalidInput, match="is already a MaskRCNNExperiment manifest"):
         import_text(imported.manifest, source="b.yaml")
 
 
 @pytest.mark.parametrize("claim", ["", "Upper", "a b", "-a", "a: b", "a\n"])
-def test_a_claim_that_is_no_name_is_refused(prototxt: str, claim: str) -> None:
+def test_invalid_claim_name_is_refused(prototxt: str, claim: str) -> None:
     with pytest.raises(InvalidInput, match="--claim"):
         import_text(prototxt, source="a.txt", claim=claim)
 
@@ -92,9 +92,9 @@ def test_every_name_is_a_dns_label_that_starts_with_a_letter(path: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40))
-def test_any_text_survives_the_way_into_the_manifest(text: str) -> None:
+def test_any_string_is_unchanged_in_the_manifest(text: str) -> None:
     spec = {"initLearningRate": 1e-05, "totalSteps": 5, "dataConfig": {"imageSize": [128, 128], "numClasses": 2}}
-    # quoted: PyYAML leaves 1e100 bare, which an API server reads as a number
+    # in quotes: PyYAML writes 1e100 without, and an API server reads that as a number
     quoted = yaml.safe_dump(text, default_style='"', allow_unicode=False)
     source = f"{yaml.safe_dump(spec)}checkpoint: {quoted}"
     imported = import_text(source, source="a.yaml")

@@ -1,4 +1,4 @@
-"""What is allowed but told, and the paths that tasks need."""
+"""Notes on valid specs, and the check for the paths that tasks need."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from maskrcnn_trainer.spec.task_name import TaskName
 
 @pytest.fixture
 def quiet(minimal: dict[str, Any]) -> dict[str, Any]:
-    """A spec about which nothing is to be said."""
+    """Return a spec without notes."""
     return {**minimal, "checkpoint": "/workspace/resnet50.hdf5"}
 
 
-def test_an_ordinary_spec_needs_no_words(quiet: dict[str, Any]) -> None:
+def test_ordinary_spec_has_no_notes(quiet: dict[str, Any]) -> None:
     assert notes(parse_spec(quiet)) == []
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"learningRateSteps": [998, 999], "learningRateDecayLevels": [0.1, 0.01]}, "[999] change nothing"),
-        ({"numEpochs": 2}, "numEpochs (2) wins over totalSteps (1000)"),
-        ({"warmupSteps": 1000}, "warmupSteps (1000) is not less than the 1000 steps"),
+        ({"learningRateSteps": [998, 999], "learningRateDecayLevels": [0.1, 0.01]}, "[999] have no effect"),
+        ({"numEpochs": 2}, "numEpochs (2) and totalSteps (1000) are both set; numEpochs is used"),
+        ({"warmupSteps": 1000}, "warmupSteps (1000) should be less than the number of training steps (1000)"),
         (
             {"warmupSteps": 100, "learningRateSteps": [99], "learningRateDecayLevels": [0.1]},
             "[99] lie within the warm-up, which lasts until step 100",
         ),
         ({"warmupSteps": 10, "warmupLearningRate": 1}, "the learning rate falls during the warm-up"),
-        ({"prunedModelPath": "/workspace/model.tlt"}, "prunedModelPath takes the place of checkpoint"),
+        ({"prunedModelPath": "/workspace/model.tlt"}, "resnet50.hdf5 is not used, because prunedModelPath is set"),
         ({"l1WeightDecay": 0.0001}, "l1WeightDecay 0.0001 shrinks"),
         ({"maskrcnnConfig": {"gtMaskSize": 14}}, "gtMaskSize (14) is less than mrcnnResolution (28)"),
         (
@@ -48,9 +48,9 @@ def test_what_is_probably_not_meant_is_told(quiet: dict[str, Any], change: dict[
     assert words in note
 
 
-def test_freezing_without_a_checkpoint_is_told(minimal: dict[str, Any]) -> None:
-    told = notes(parse_spec({**minimal, "skipCheckpointVariables": "head"}))
-    assert [text.split()[0] for text in told] == [
+def test_freezing_without_a_checkpoint_is_noted(minimal: dict[str, Any]) -> None:
+    found = notes(parse_spec({**minimal, "skipCheckpointVariables": "head"}))
+    assert [text.split()[0] for text in found] == [
         "maskrcnnConfig.freezeBn",
         "maskrcnnConfig.freezeBlocks",
         "skipCheckpointVariables",
@@ -65,7 +65,7 @@ def test_with_a_plan_the_end_is_known_from_epochs(quiet: dict[str, Any]) -> None
     )
     assert notes(spec) == []
     (note,) = notes(spec, plan_steps(spec, num_records=100, ranks=1))
-    assert note == "learningRateSteps [60] change nothing: the training ends at step 50"
+    assert note == "learningRateSteps [60] have no effect: the training ends at step 50"
 
 
 @pytest.mark.parametrize(

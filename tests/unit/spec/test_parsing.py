@@ -1,4 +1,4 @@
-"""All problems at once, each with the field as written, the value, and what would be right."""
+"""Problems of a spec: all at once, each with the field as written, the value, and what would be right."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def problems(data: object, **options: Any) -> dict[str, str]:
     with pytest.raises(SpecError) as caught:
         parse_spec(data, **options)
     found = {problem.field: problem.message for problem in caught.value.problems}
-    assert len(found) == len(caught.value.problems), "a field is told twice"
+    assert len(found) == len(caught.value.problems), "a field is reported twice"
     return found
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(
         {
             "useAmp": 1,
@@ -36,18 +36,17 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         "useAmp": "1 must be true or false",
         "trainBatchSize": '"2" must be a whole number',
         "dataConfig.imageSize[0]": "100 must be at least 128",
-        "dataConfig.num_clases": "is not a field of dataConfig; did you mean numClasses?",
+        "dataConfig.num_clases": "unknown field; did you mean numClasses?",
         "maskrcnnConfig.nlayers": "11 must be one of 10, 18, 34, 50 or 101",
         "maskrcnnConfig.bboxRegWeights": "[1, 2] has too few entries; it must be [dy, dx, dh, dw]",
         "maskrcnnConfig.maxLevel": "7 must be at most 6; levels other than minLevel 2 and maxLevel 5 or 6 are not "
         "supported",
-        "imageSize": "is not a field of the experiment spec; it belongs in dataConfig",
+        "imageSize": "unknown field; it belongs in dataConfig",
         "totalSteps": "one of totalSteps and numEpochs is required, at least 1",
-        "learningRateDecayLevels": "[0.1] has 1 entry, but learningRateSteps [3, 2] has 2 entries: the two lists need "
+        "learningRateDecayLevels": "[0.1] has 1 entry, but learningRateSteps [3, 2] has 2 entries; the two lists need "
         "the same length",
-        "learningRateSteps": "[3, 2] does not rise; right would be, for example, [2, 3]",
-        "maskrcnnConfig.includeMask": "false is not supported: it specifies whether to include a mask head, and "
-        "currently only True is supported",
+        "learningRateSteps": "[3, 2] must be in increasing order, for example [2, 3]",
+        "maskrcnnConfig.includeMask": "false is not supported: every model has a mask head; set it to true",
     }
 
 
@@ -88,7 +87,7 @@ def test_a_prefix_stands_before_every_field(minimal: dict[str, Any]) -> None:
     found = problems({**minimal, "momentum": 1, "foo": 2}, prefix="spec.experiment.")
     assert found == {
         "spec.experiment.momentum": "1 must be less than 1",
-        "spec.experiment.foo": "is not a field of the experiment spec",
+        "spec.experiment.foo": "unknown field; check its name",
     }
 
 
@@ -98,7 +97,7 @@ def test_a_prefix_stands_before_every_field(minimal: dict[str, Any]) -> None:
         ({"learningRateDecayLevels": [0]}, "learningRateDecayLevels[0]", "0 must be more than 0"),
         ({"learningRateSteps": "[5]"}, "learningRateSteps", '"[5]" is not a list; it must be a list of whole numbers'),
         ({"momentum": float("nan")}, "momentum", "NaN must be a finite number"),
-        ({"checkpoint": 5}, "checkpoint", "5 must be a text; put it in quotes"),
+        ({"checkpoint": 5}, "checkpoint", "5 must be a string; put it in quotes"),
         ({"keepCheckpoints": 10001}, "keepCheckpoints", "10001 must be at most 10000"),
         ({"initLearningRate": 0}, "initLearningRate", "0 must be more than 0"),
         ({"loggingFrequency": 1001}, "loggingFrequency", "1001 must be at most 1000"),
@@ -138,7 +137,7 @@ def test_a_wrong_value_in_plain_words(
 
 
 def test_a_spec_must_be_a_mapping() -> None:
-    with pytest.raises(SpecError, match=r"my.yaml: .* is not a mapping of fields"):
+    with pytest.raises(SpecError, match=r"my.yaml: .* must be a mapping of fields"):
         parse_spec([1], source="my.yaml")
 
 
@@ -163,7 +162,7 @@ NAMES = [str(field.alias) for field in ExperimentSpec.model_fields.values()]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), JSON, max_size=5))
-def test_whatever_is_given_the_answer_is_a_spec_or_a_spec_error(change: dict[str, Any]) -> None:
+def test_any_input_gives_a_spec_or_a_spec_error(change: dict[str, Any]) -> None:
     base = {"initLearningRate": 0.02, "totalSteps": 10, "dataConfig": {"imageSize": [128, 128], "numClasses": 3}}
     try:
         spec = parse_spec(merge_experiment(base, change))

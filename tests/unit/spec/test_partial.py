@@ -1,4 +1,4 @@
-"""The partial types stay in step with the whole ones, and merging does what a step means by it."""
+"""Partial types have the fields of the complete ones; merging applies the changes of a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTIAL: Any = PartialExperimentSpec
 
 
 def schemas(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The properties of a type and of the parts in it, by name of the part."""
+    """Return the properties of a type and of its parts, by name of the part."""
     schema = model.model_json_schema()
     parts = {"": schema, **schema.get("$defs", {})}
     return {name.removeprefix("Partial"): part["properties"] for name, part in parts.items()}
@@ -41,7 +41,7 @@ def test_nothing_is_required_and_nothing_has_a_default() -> None:
     assert empty.model_dump(by_alias=True, exclude_unset=True, mode="json") == {"dataConfig": {}}
 
 
-def test_what_is_given_comes_out_as_it_went_in() -> None:
+def test_given_fields_are_unchanged() -> None:
     change = {
         "totalSteps": 0,
         "l1WeightDecay": 0.0,
@@ -62,7 +62,7 @@ def test_what_is_given_comes_out_as_it_went_in() -> None:
         ({"seed": "1"}, ("seed",)),
     ],
 )
-def test_the_bounds_hold_for_what_is_given(change: dict[str, Any], where: tuple[str | int, ...]) -> None:
+def test_given_fields_are_checked_against_their_bounds(change: dict[str, Any], where: tuple[str | int, ...]) -> None:
     with pytest.raises(ValidationError) as caught:
         PARTIAL.model_validate(change)
     assert [error["loc"] for error in caught.value.errors()] == [where]

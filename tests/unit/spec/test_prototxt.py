@@ -1,4 +1,4 @@
-"""The original's prototxt: what is read, what is filled in, what is refused, and that nothing in it is executed."""
+"""Prototxt of the original toolkit: values read, values filled in, problems; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_absent_fields_are_what_the_original_took_where_zero_means_something() -
     assert (spec.data_config.augment_input_data, spec.data_config.skip_crowd_during_training) == (False, False)
     assert spec.maskrcnn_config.freeze_bn is False
     assert spec.maskrcnn_config.freeze_blocks == ()
-    # everything else as the sample has it
+    # all other values are those of the sample
     assert (spec.seed, spec.train_batch_size, spec.maskrcnn_config.rpn_positive_overlap) == (123, 2, 0.7)
-    assert read.warnings == ("momentum is absent and taken as 0, as in the original; 0.9 is usual",)
+    assert read.warnings == ("momentum is absent; using 0, as the original toolkit does (0.9 is usual)",)
     assert filled["momentum"] == 0
     assert filled["maskrcnn_config.freeze_bn"] is False
     assert filled["maskrcnn_config.aspect_ratios"] == ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
@@ -93,13 +93,13 @@ def test_a_field_that_is_filled_in_is_not_given() -> None:
     assert "augment_input_data" not in spec.data_config.model_fields_set
 
 
-def test_an_absent_field_is_told_from_a_zero(prototxt: str) -> None:
+def test_absent_field_is_distinguished_from_a_zero(prototxt: str) -> None:
     read = parse_prototxt(prototxt + "\nmomentum: 0\nl1_weight_decay: 0\nseed: 0")
     assert (read.spec.momentum, read.spec.seed) == (0, 0)
     assert not {"momentum", "l1_weight_decay", "seed"} & dict(read.filled).keys()
     assert read.warnings == (
-        "seed is given more than once; the last one counts",
-        "momentum is given more than once; the last one counts",
+        "seed is given more than once; the last value is used",
+        "momentum is given more than once; the last value is used",
     )
 
 
@@ -123,7 +123,7 @@ def test_both_spellings_together_are_refused(prototxt: str) -> None:
         prototxt.replace("test_rpn_nms_thresh: 0.6", "test_rpn_nms_thresh: 0.6 test_rpn_nms_threshold: 0.7")
     )
     assert found == {
-        "maskrcnn_config.test_rpn_nms_threshold": "given twice, also as test_rpn_nms_thresh; one of them must go"
+        "maskrcnn_config.test_rpn_nms_threshold": "given twice, also as test_rpn_nms_thresh; remove one of them"
     }
 
 
@@ -159,12 +159,12 @@ def test_all_problems_of_a_prototxt_at_once(prototxt: str) -> None:
     assert problems(text) == {
         "seed": "-7 must be a whole number from 0 to 4294967295 (line 2)",
         "use_amp": "perhaps must be True or False (line 3)",
-        "momentun": "is not a field of the experiment spec; did you mean momentum? (line 13)",
+        "momentun": "unknown field; did you mean momentum? (line 13)",
         "learning_rate_steps": '"600, eight" is not a list of whole numbers, such as "[60000, 80000]"',
         "data_config.image_size": "[128, 200]: both sides must be multiples of 64 (2^max_level, max_level is 6); the "
         "next larger size is [128, 256]",
-        "data_config.nlayers": "is not a field of data_config; it belongs in maskrcnn_config (line 19)",
-        "maskrcnn_config.arch": "resnet must be a text in quotes (line 24)",
+        "data_config.nlayers": "unknown field; it belongs in maskrcnn_config (line 19)",
+        "maskrcnn_config.arch": "resnet must be a string in quotes (line 24)",
         "maskrcnn_config.nlayers": "19 must be one of 10, 18, 34, 50 or 101",
     }
 
@@ -179,7 +179,7 @@ def test_all_problems_of_a_prototxt_at_once(prototxt: str) -> None:
         ("{" * 5000, "line 1, column 1"),
     ],
 )
-def test_malformed_text_is_told_with_its_place(text: str, words: str) -> None:
+def test_malformed_text_is_reported_with_its_position(text: str, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         parse_prototxt(text)
 
@@ -236,12 +236,12 @@ def test_lists_in_texts(text: str, number: type, value: object) -> None:
 @pytest.mark.parametrize(
     "text", ["5", "'ab'", "{1: 2}", "[True]", "['a']", "[1", "[1]*9", "[" * 4000, "[1," * 9000, "[None]"]
 )
-def test_what_is_no_list_of_numbers_is_refused(text: str) -> None:
+def test_invalid_list_of_numbers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         literal_list(text, int)
 
 
-def test_an_empty_list_of_blocks_is_no_absent_one(prototxt: str) -> None:
+def test_empty_list_of_blocks_differs_from_an_absent_one(prototxt: str) -> None:
     for empty in ('""', '"None"', '"[]"'):
         text = prototxt.replace('freeze_blocks: "[]"', f"freeze_blocks: {empty}")
         assert parse_prototxt(text).spec.maskrcnn_config.freeze_blocks == ()
@@ -255,7 +255,7 @@ def test_the_message_knows_every_field_of_the_types() -> None:
     assert all(field.has_presence for field in model.fields)
 
 
-def test_fields_are_found_where_they_stand() -> None:
+def test_positions_of_fields_are_found() -> None:
     text = "a: 1 # b: 2\nc { d: 'x}' e < f: -3 > }\ng: [1, 2]"
     found = {".".join(item.path): text[item.start : item.end] for item in occurrences(text)}
     assert found == {
@@ -271,7 +271,7 @@ def test_fields_are_found_where_they_stand() -> None:
 
 
 def _written(spec: SpecModel) -> str:
-    """A spec as protobuf text, as the original would write it."""
+    """Return a spec as protobuf text of the original toolkit."""
     lines = []
     for name in type(spec).model_fields:
         value: Any = getattr(spec, name)
@@ -354,7 +354,7 @@ def test_one_missing_brace_is_one_problem_that_names_what_is_not_closed(
 
 @settings(deadline=None)
 @given(SPECS, st.data())
-def test_a_text_cut_off_anywhere_blames_no_value_before_the_cut(spec: ExperimentSpec, data: st.DataObject) -> None:
+def test_error_in_truncated_text_is_not_about_earlier_values(spec: ExperimentSpec, data: st.DataObject) -> None:
     whole = _written(spec)
     at = data.draw(st.integers(len("seed: 1"), len(whole) - 1))
     text = whole[:at]
@@ -375,20 +375,20 @@ def test_a_text_cut_off_anywhere_blames_no_value_before_the_cut(spec: Experiment
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ("momentum: 0,9", "momentum: 0,9 must be a number with a point: 0.9 (line 2)"),
+        ("momentum: 0,9", "momentum: 0,9 must be a number with a decimal point: 0.9 (line 2)"),
         ("seed: - 1", "seed: - 1 must be a whole number from 0 to 4294967295 (line 2)"),
-        ("seed = 123", "seed: has = where a colon belongs (line 2)"),
+        ("seed = 123", "seed: has = instead of a colon (line 2)"),
         ("seed:", "seed: has no value (line 2)"),
         ("seed: 1 2", "seed: 1 2 must be a whole number from 0 to 4294967295 (line 2)"),
         ("use_amp: yes please", "use_amp: yes please must be True or False (line 2)"),
-        ('checkpoint: "\\377"', 'checkpoint: "\\377" is not UTF-8 text once its escapes are read (line 2)'),
-        ('checkpoint: "a', "line 2, column 13: the text that opens here has no closing quote"),
+        ('checkpoint: "\\377"', 'checkpoint: "\\377" is not UTF-8 after its escape sequences are decoded (line 2)'),
+        ('checkpoint: "a', "line 2, column 13: the string that starts here has no closing quote"),
         ("learning_rate_steps: (1, 2)", "learning_rate_steps: (1, 2) must be a list in quotes, such as "),
         ("seed { }", "seed: must be a single value, not a message in { (line 2)"),
-        ("maskrcnn_config = { }", "maskrcnn_config: has = before its {; remove it (line 2)"),
+        ("maskrcnn_config = { }", "maskrcnn_config: has = before {; remove the = (line 2)"),
         ("maskrcnn_config { nlayers 50 }", "maskrcnn_config.nlayers: needs a colon between name and value (line 2)"),
-        ("maskrcnn_config\n nlayers: 50 }", "maskrcnn_config: is not followed by its opening { (line 2)"),
-        ("}", "line 2, column 1: this } closes nothing; remove it, or add the missing opening brace"),
+        ("maskrcnn_config\n nlayers: 50 }", "maskrcnn_config: must be followed by an opening { (line 2)"),
+        ("}", "line 2, column 1: unmatched }; remove it, or add the missing opening brace"),
     ],
 )
 def test_a_malformed_field_is_the_only_one_blamed(prototxt: str, wrong: str, problem: str) -> None:
@@ -401,7 +401,7 @@ def test_fields_are_in_snake_case_where_the_text_cannot_be_read_on(prototxt: str
     found = problems(
         prototxt.replace("nlayers: 18", "nlayers 18 @ rpn_positive_overlapp: 0.5").replace("seed: 7", "seed: %")
     )
-    assert found == {"seed": "has % where a value belongs (line 2)"}
+    assert found == {"seed": "has % instead of a value (line 2)"}
     assert "maskrcnn_config" in problems(prototxt.removesuffix(">\n"))
 
 
@@ -430,8 +430,8 @@ def test_messages_nested_too_deep_are_one_sentence_with_the_line(text: str) -> N
         parse_prototxt(text, "spec.txt")
     closing = ">" if "<" in text else "}"
     assert str(refused.value) == (
-        f"spec.txt: line 33, column 1: messages are nested more than 32 deep; a {closing} is probably missing, of "
-        "data_config in line 1 or of a message in it"
+        f"spec.txt: line 33, column 1: messages are nested more than 32 levels deep; probably the {closing} of "
+        "data_config in line 1, or of a message in it, is missing"
     )
 
 
@@ -446,7 +446,7 @@ def test_of_many_messages_without_a_brace_some_are_named() -> None:
     ("text", "said"),
     [("total_steps: " + "9" * 5000, "total_steps: " + "9" * 80 + "... must be a whole"), ("\0", "found '\\x00'")],
 )
-def test_what_the_text_has_is_shown_short_and_in_print(text: str, said: str) -> None:
+def test_value_in_a_message_is_short_and_printable(text: str, said: str) -> None:
     with pytest.raises(SpecError) as refused:
         parse_prototxt(text)
     assert said in str(refused.value)

@@ -1,4 +1,4 @@
-"""The sample specification of the documentation loads as it stands and gives its values."""
+"""The sample specification of the documentation is read unchanged and has its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each rule between fields: what it refuses, in which words, and that it lets the boundary pass."""
+"""Rules between fields: refused values, messages, and accepted boundary values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"learningRateSteps": [9, 5], "learningRateDecayLevels": [0.1, 0.01]},
         "learningRateSteps",
-        "[9, 5] does not rise; right would be, for example, [5, 9]",
+        "[9, 5] must be in increasing order, for example [5, 9]",
     ),
-    ({"learningRateSteps": [5, 5], "learningRateDecayLevels": [0.1, 0.01]}, "learningRateSteps", "does not rise"),
+    ({"learningRateSteps": [5, 5], "learningRateDecayLevels": [0.1, 0.01]}, "learningRateSteps", "increasing order"),
     ({"totalSteps": 0}, "totalSteps", "one of totalSteps and numEpochs is required"),
     (
         {"dataConfig": {"imageSize": [160, 192]}},
@@ -37,16 +37,20 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"maskrcnnConfig": {"rpnNegativeOverlap": 0.71}},
         "maskrcnnConfig.rpnNegativeOverlap",
-        "0.71 is more than rpnPositiveOverlap (0.7)",
+        "0.71 must be at most rpnPositiveOverlap (0.7)",
     ),
-    ({"maskrcnnConfig": {"bgThreshLo": 0.6}}, "maskrcnnConfig.bgThreshLo", "0.6 is more than bgThreshHi (0.5)"),
-    ({"maskrcnnConfig": {"fgThresh": 0.4}}, "maskrcnnConfig.bgThreshHi", "0.5 is more than fgThresh (0.4)"),
-    ({"maskrcnnConfig": {"freezeBlocks": [1, 0, 1]}}, "maskrcnnConfig.freezeBlocks", "right would be [0, 1]"),
-    ({"maskrcnnConfig": {"includeMask": False}}, "maskrcnnConfig.includeMask", "currently only True is supported"),
+    ({"maskrcnnConfig": {"bgThreshLo": 0.6}}, "maskrcnnConfig.bgThreshLo", "0.6 must be at most bgThreshHi (0.5)"),
+    ({"maskrcnnConfig": {"fgThresh": 0.4}}, "maskrcnnConfig.bgThreshHi", "0.5 must be at most fgThresh (0.4)"),
+    ({"maskrcnnConfig": {"freezeBlocks": [1, 0, 1]}}, "maskrcnnConfig.freezeBlocks", "lists a block twice; use [0, 1]"),
+    (
+        {"maskrcnnConfig": {"includeMask": False}},
+        "maskrcnnConfig.includeMask",
+        "every model has a mask head; set it to true",
+    ),
     (
         {"dataConfig": {"augmentation": {"scaleJitter": [1.5, 0.5]}}},
         "dataConfig.augmentation.scaleJitter",
-        "right would be [0.5, 1.5]",
+        "did you mean [0.5, 1.5]?",
     ),
 ]
 

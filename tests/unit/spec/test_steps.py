@@ -1,4 +1,4 @@
-"""Step arithmetic against values worked by hand."""
+"""Step arithmetic compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def plan(minimal: dict[str, Any], num_records: int = 1000, ranks: int = 1, **cha
 
 
 def test_epochs_from_total_steps(minimal: dict[str, Any]) -> None:
-    # 14 700 images at 2 a step: 7 350 steps an epoch; 120 000 steps reach into the 17th
+    # 14,700 images at 2 per step: 7,350 steps per epoch; step 120,000 is in the 17th epoch
     assert plan(minimal, totalSteps=120000, numExamplesPerEpoch=14700, numStepsPerEval=10000) == StepPlan(
         total_steps=120000, num_epochs=17, steps_per_epoch=7350, steps_per_eval=10000, images_per_epoch=14700
     )
 
 
 def test_total_steps_from_epochs_are_rounded_up_once(minimal: dict[str, Any]) -> None:
-    # 3 * 101 / 4 = 75.75; an epoch alone would be 26 steps, three of them 78
+    # 3 * 101 / 4 = 75.75; one epoch has 26 steps, and three times that would be 78
     assert plan(minimal, numEpochs=3, numExamplesPerEpoch=101, trainBatchSize=4) == StepPlan(76, 3, 26, 26, 101)
 
 
@@ -33,7 +33,7 @@ def test_epochs_win_over_total_steps(minimal: dict[str, Any]) -> None:
 
 
 def test_examples_are_counted_and_divided_by_the_ranks(minimal: dict[str, Any]) -> None:
-    # 1 001 records on 2 ranks at 2 a step: 250.25 steps an epoch
+    # 1,001 records on 2 ranks at 2 per step: 250.25 steps per epoch
     assert plan(minimal, num_records=1001, ranks=2, numEpochs=4, totalSteps=0) == StepPlan(1001, 4, 251, 251, 1001)
 
 
@@ -63,13 +63,13 @@ def test_epoch_is_finished_by_the_step_with_its_last_image(minimal: dict[str, An
 
 
 def test_resumed_training_takes_the_steps_that_its_epochs_still_need(minimal: dict[str, Any]) -> None:
-    # 2 epochs of 1,000 images: 125 of 250 steps on 4 ranks are 1,000 images, the rest takes 500 steps on one rank
+    # 2 epochs of 1,000 images: 125 steps on 4 ranks are 1,000 images, and the rest takes 500 steps on one rank
     spec = parse_spec({**minimal, "numEpochs": 2, "totalSteps": 0})
     assert plan_steps(spec, num_records=1000, ranks=4).total_steps == 250
     resumed = plan_steps(spec, num_records=1000, ranks=1, steps_done=125, images_done=1000)
     assert (resumed.total_steps, resumed.num_epochs) == (625, 2)
     assert plan_steps(spec, num_records=1000, ranks=4, steps_done=250, images_done=2000).total_steps == 250
-    # more than the epochs asked for now: fewer steps than were done
+    # more images than in the requested epochs: fewer steps than were done
     assert plan_steps(spec, num_records=1000, ranks=4, steps_done=300, images_done=2400).total_steps == 250
 
 
@@ -83,7 +83,7 @@ def test_resumed_steps_reach_into_the_epochs_of_their_images(minimal: dict[str, 
     ("examples", "records", "ranks"),
     [(14700, 117266, 8), (2, 12, 8), (12, 12, 1), (None, 12, 1)],
 )
-def test_share_of_one_process_in_the_records_is_no_remark(
+def test_rounded_images_per_process_give_no_warning(
     minimal: dict[str, Any], examples: int | None, records: int, ranks: int
 ) -> None:
     spec = parse_spec({**minimal, "numExamplesPerEpoch": examples})
@@ -94,8 +94,8 @@ def test_examples_per_epoch_of_other_data_are_a_remark(minimal: dict[str, Any]) 
     spec = parse_spec({**minimal, "numExamplesPerEpoch": 14700})
     remark = other_epoch_length(spec, num_records=117266, ranks=1)
     assert remark is not None
-    assert remark.startswith("numExamplesPerEpoch 14700 times 1 process is not the 117266 images of the records")
-    assert "14659 here" in str(
+    assert remark.startswith("numExamplesPerEpoch 14700 times 1 process differs from the 117266 images of the records")
+    assert "should be 14659" in str(
         other_epoch_length(parse_spec({**minimal, "numExamplesPerEpoch": 117266}), num_records=117266, ranks=8)
     )
 
@@ -113,9 +113,9 @@ def test_examples_of_the_spec_win_over_the_count(minimal: dict[str, Any]) -> Non
 
 
 def test_without_records_there_is_no_plan(minimal: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match="trainingFilePattern.*holds no training records"):
+    with pytest.raises(InvalidInput, match="trainingFilePattern.*has no training records"):
         plan(minimal, num_records=0)
-    with pytest.raises(InvalidInput, match="at least one process"):
+    with pytest.raises(InvalidInput, match="0 processes: a training needs at least one"):
         plan(minimal, ranks=0)
 
 

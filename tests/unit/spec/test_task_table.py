@@ -1,4 +1,4 @@
-"""The trainer's table of tasks is whole; tests/trainer/spec/test_task_table.py compares it with what the tasks do."""
+"""Task table of the trainer is complete; tests/trainer/spec/test_task_table.py compares it with runs of the tasks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_task_has_an_entry() -> None:
 
 
 @pytest.mark.parametrize("name", list(TaskName))
-def test_the_command_of_a_task_has_what_the_command_line_calls(name: TaskName) -> None:
+def test_module_of_a_task_has_the_functions_that_the_command_line_calls(name: TaskName) -> None:
     entry = TASKS[name]
     command = importlib.import_module(entry.module)
     expected = ["add_arguments", "run", *(["check"] if entry.several_processes else [])]

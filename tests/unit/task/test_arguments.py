@@ -1,4 +1,4 @@
-"""Both spellings of a flag, errors with exit code 64, old flags."""
+"""Command-line parsing: both spellings of a flag, errors with exit code 64, flags of the original toolkit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_an_old_flag_warns_and_takes_its_value_along(caplog: pytest.LogCaptureFi
     parser = TaskParser(prog="maskrcnn train")
     parser.add_argument("--log-file", action=IgnoredFlag)
     assert vars(parser.parse_args(["--log-file", "x.log"])) == {}
-    assert "--log-file has no meaning here" in caplog.text
+    assert "--log-file has no effect here" in caplog.text
 
 
 def test_the_key_of_the_command_line_wins_and_an_empty_one_is_none() -> None:
@@ -46,7 +46,7 @@ def test_the_results_directory_is_the_flags_else_the_environments() -> None:
         results_dir_of(None, TaskEnvironment(), flag="-d")
 
 
-def test_help_names_the_defaults_that_say_something() -> None:
+def test_help_shows_meaningful_defaults() -> None:
     parser = TaskParser(prog="maskrcnn prune")
     parser.add_argument("--granularity", type=int, default=8, help="multiples")
     parser.add_argument("--key", help="the key")

@@ -1,4 +1,4 @@
-"""CPUs by affinity and by quota, in both layouts of cgroups."""
+"""Number of CPUs by affinity and by quota, for both versions of cgroups."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_version_1(tmp_path: Path) -> None:
     assert cgroup_quota(tmp_path) is None
 
 
-def test_no_cgroup_at_all(tmp_path: Path) -> None:
+def test_machine_without_cgroup_has_no_quota(tmp_path: Path) -> None:
     assert cgroup_quota(tmp_path) is None
 
 
@@ -46,6 +46,6 @@ def test_division(processes: int, wanted: int | None, threads: int) -> None:
 
 
 @pytest.mark.parametrize("share", ["", "0", "-1", "x", "²", "99999999999", "9" * 5000])
-def test_a_share_that_is_no_number_of_threads_is_passed_over(share: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_number_of_threads_is_ignored(share: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(THREADS_VARIABLE, share)
     assert task_threads() == usable_cpus()

@@ -1,4 +1,4 @@
-"""Writers of files: whole or not at all, and never to a file elsewhere."""
+"""Writing of files: atomic, and never to a file at another path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from maskrcnn_trainer.task.termination import termination_message, write_termina
 
 @pytest.fixture(name="mine")
 def _mine(tmp_path: Path) -> Path:
-    """A file of the user."""
+    """Return a file of the user."""
     (tmp_path / "mine").write_text("mine\n")
     return tmp_path / "mine"
 
@@ -51,7 +51,7 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
 
 @contextmanager
 def small_files() -> Iterator[None]:
-    """Files of this process end at 1,000 bytes (``ulimit -f``); not for a whole test, as pytest writes to one, too."""
+    """Limit files of this process to 1,000 bytes (``ulimit -f``), only within the block: pytest writes files too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
@@ -66,7 +66,7 @@ def test_a_file_past_the_limit_of_the_process_is_named_by_its_path(tmp_path: Pat
             write_atomically(tmp_path / "model.tlt", bytes(2000))
         code, _, sentence = describe_error(refused.value)
     assert code == 64
-    assert sentence.startswith(f"{tmp_path / 'model.tlt'}: larger than a file may be: this process may write 1000 ")
+    assert sentence.startswith(f"{tmp_path / 'model.tlt'}: the file exceeds the size limit of 1000 bytes")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -75,12 +75,14 @@ def test_a_shard_past_the_limit_of_the_process_is_named_where_it_would_be(tmp_pa
     with pytest.raises(InvalidInput) as refused, small_files(), StagedShards(tmp_path, "train", shards) as staged:
         staged.write(0, bytes(2000))
         staged.publish({})
-    assert str(refused.value).startswith(f"{tmp_path / shard_name('train', 0, shards)}: larger than a file may be")
+    assert str(refused.value).startswith(
+        f"{tmp_path / shard_name('train', 0, shards)}: the file exceeds the size limit"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "missing/model.tlt"])
-def test_a_path_that_cannot_be_made_is_told_as_it_was_given(tmp_path: Path, name: str) -> None:
+def test_path_that_cannot_be_created_is_reported_as_given(tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError) as refused:
         write_atomically(tmp_path / name, b"")
     assert describe_error(refused.value)[2].startswith(f"{tmp_path / name}: ")

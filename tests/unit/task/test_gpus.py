@@ -1,4 +1,4 @@
-"""The GPU of a process, decided without one."""
+"""Choice of the GPU of a process, tested without a GPU."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from maskrcnn_trainer.task.gpus import GpuRequest, described, index_variable, ow
         (0, {}, 3, None),
         (0, {"MASKRCNN_GPUS": "0"}, 0, None),
         (8, {"MASKRCNN_GPUS": "8"}, 7, 7),
-        # of MIG slices a process sees one
+        # a process sees only one MIG slice
         (1, {"MASKRCNN_GPUS": "2"}, 0, 0),
         (2, index_variable([1, 3]), 1, 1),
-        # an empty variable of the machine asks for nothing
+        # an empty variable requests nothing
         (0, {"CUDA_VISIBLE_DEVICES": "0", "MASKRCNN_GPU_INDEX": ""}, 0, None),
     ],
 )

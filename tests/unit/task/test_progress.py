@@ -24,7 +24,7 @@ class Clock:
 
 
 class Records:
-    """A reporter that keeps what it is given."""
+    """Reporter that stores its records."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []

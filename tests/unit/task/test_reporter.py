@@ -1,4 +1,4 @@
-"""What a task writes: status.json, the termination message, result.json, posted records."""
+"""Reports of a task: status.json, the termination message, result.json, posted records."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_failures(
     assert not (tmp_path / "result.json").exists()
 
 
-def test_a_task_that_says_nothing_has_failed(tmp_path: Path, environment: TaskEnvironment) -> None:
+def test_task_that_does_not_report_success_has_failed(tmp_path: Path, environment: TaskEnvironment) -> None:
     with pytest.raises(SystemExit) as stopped, task_report(TaskName.TRAIN, tmp_path, environment):
         pass
     assert stopped.value.code == 1
@@ -210,7 +210,7 @@ def test_a_results_directory_that_cannot_be_made_is_named(tmp_path: Path, enviro
     assert ended.value.code == 64
 
 
-def test_a_stop_is_no_error_and_said_by_one_rank(
+def test_stop_is_not_an_error_and_is_reported_by_one_rank(
     tmp_path: Path, environment: TaskEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     for rank in (0, 1):
@@ -231,7 +231,7 @@ def test_other_ranks_are_silent(tmp_path: Path, environment: TaskEnvironment) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_posted_records_say_whose_they_are(tmp_path: Path) -> None:
+def test_posted_records_name_their_sender(tmp_path: Path) -> None:
     poster = RecordingPoster()
     environment = TaskEnvironment(fingerprint="9f2c-v1", attempt=2, experiment_uid="uid")
     reporter = Reporter("train", tmp_path, environment, poster=poster)
@@ -310,7 +310,7 @@ def test_a_token_is_never_sent_in_the_clear(server: Any, tmp_path: Path) -> None
 
 def test_a_wrong_address_does_not_stop_a_task(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Reporter("train", tmp_path, TaskEnvironment(report_url="ftp://x")).started()
-    assert "'ftp://x' is not an http:// or https:// address" in caplog.text
+    assert "'ftp://x' must be an http:// or https:// URL" in caplog.text
 
 
 def test_the_token_is_read_again_at_every_post_over_https(tmp_path: Path) -> None:

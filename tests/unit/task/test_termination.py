@@ -1,4 +1,4 @@
-"""The termination message of a task stays valid JSON whatever it has to leave out."""
+"""Termination message of a task: valid JSON even when parts of it have to be left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths between the manifest's form and this machine's."""
+"""Mapping of paths between the manifest and this machine."""
 
 from __future__ import annotations
 

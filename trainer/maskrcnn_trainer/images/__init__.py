@@ -1,1 +1,1 @@
-"""Image files: their pixels, and whether the stored bytes are intact."""
+"""Image files: decoding, and checks of the stored bytes for damage."""

@@ -1,4 +1,4 @@
-"""End and completeness of the coded pixels of a JPEG file.
+"""Search for the scans of a JPEG file, and a check that they contain all pixels.
 
 ITU-T T.81 (09/92), annex B: markers, segments, scans.
 """
@@ -21,11 +21,11 @@ _PADDING = bytes(16)  # the decoder looks ahead by a few bytes
 
 @dataclass(frozen=True)
 class Scans:
-    """The scans of a JPEG file.
+    """Scans of a JPEG file.
 
     Attributes:
-        end: position of the end marker (EOI); None where there is none.
-        are_one: whether one sequential scan holds all pixels.
+        end: position of the end marker (EOI); None if there is none.
+        are_one: whether there is a single sequential scan with all pixels.
     """
 
     end: int | None
@@ -33,7 +33,7 @@ class Scans:
 
 
 def find_scans(data: bytes) -> Scans:
-    """Walk over the segments of a JPEG file, of which a thumbnail may be one, to the scans behind them."""
+    """Return the scans of a JPEG file; segments before them, such as a thumbnail, are skipped."""
     position, sequential = len(SIGNATURE) - 1, False
     while found := _MARKER.search(data, position):
         position = found.end()
@@ -50,11 +50,11 @@ def find_scans(data: bytes) -> Scans:
 
 
 def holds_all_pixels(data: bytes, scans: Scans) -> bool:
-    """Decode a file of one scan, and return whether the scan has the code of every pixel; false for several scans.
+    """Decode a file with a single scan, and return whether the scan is complete; False if there are several scans.
 
-    A decoder that meets the end marker too early fills the rest with gray and raises nothing; libjpeg's remark on it
-    reaches neither Pillow nor TensorFlow. Without that marker Pillow reads on, and raises if it needed more. Of several
-    scans each goes over the whole image, so this says nothing about them.
+    A decoder that finds the end marker too early fills the rest with gray without an error; neither Pillow nor
+    TensorFlow reports libjpeg's warning. Here the file is decoded without that marker, so Pillow raises an error if it
+    needs more data. With several scans, each covers the whole image, so this check doesn't apply.
     """
     if scans.end is None or not scans.are_one:
         return False
@@ -62,11 +62,11 @@ def holds_all_pixels(data: bytes, scans: Scans) -> bool:
         with JpegImageFile(io.BytesIO(data[: scans.end] + _PADDING)) as image:
             decode_coarsely(image)
             image.load()
-    except (OSError, SyntaxError):  # what Pillow raises for data and for headers
+    except (OSError, SyntaxError):  # Pillow's errors for data and for headers
         return False
     return True
 
 
 def decode_coarsely(image: JpegImageFile) -> None:
-    """Prepare an image for a load that reads every coded coefficient, so damage is found, and computes few pixels."""
+    """Make the image load at an eighth of its size: all coefficients are read, which finds damage, but it is fast."""
     image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))

@@ -1,7 +1,7 @@
-"""``maskrcnn launch``: one pod's share of a task, started without mpirun or ssh.
+"""``maskrcnn launch``: start one pod's processes of a task, without mpirun or ssh.
 
-It claims the results directory for this attempt, ends at once where the results are already there, hosts or joins
-Horovod's rendezvous, starts one process per GPU, and turns what became of them into one exit code.
+It claims the results directory for this attempt, ends at once if the results already exist, hosts or joins Horovod's
+rendezvous, starts one process per GPU, and derives one exit code from those of the processes.
 """
 
 from maskrcnn_trainer.launch.command import LaunchSettings, launch

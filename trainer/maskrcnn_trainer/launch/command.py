@@ -1,4 +1,4 @@
-"""The launch itself, from top to bottom."""
+"""``launch``: claim the results directory, join the rendezvous, run the processes of this node."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """What ``maskrcnn launch`` is told.
+    """Options of ``maskrcnn launch``.
 
     Attributes:
-        nodes: pods of the worker group.
-        node_rank: which of them this is, from 0.
-        processes: processes of each node.
-        rendezvous: host and port of node 0; needed only with several nodes.
-        task: the task's name and its arguments.
-        threads: of each process; None divides the CPUs.
-        keep_logs: also into ``logs/`` of the results directory, since a pod's own go away with it.
+        nodes: number of nodes (pods) in the worker group.
+        node_rank: rank of this node, from 0.
+        processes: number of processes per node.
+        rendezvous: host and port of node 0; required with more than one node.
+        task: name of the task and its arguments.
+        threads: threads per process; None: the CPUs divided by the processes.
+        keep_logs: whether to write logs to ``logs/`` of the results directory too; a pod's log is deleted with the pod.
     """
 
     nodes: int
@@ -61,7 +61,7 @@ class LaunchSettings:
         if not 0 <= self.node_rank < self.nodes:
             raise InvalidInput(f"--node-rank {self.node_rank}: must be 0 to {self.nodes - 1} with --nodes {self.nodes}")
         if self.nodes > 1 and self.rendezvous is None:
-            raise InvalidInput("--rendezvous HOST:PORT is needed with --nodes above 1; HOST is node 0")
+            raise InvalidInput("--rendezvous HOST:PORT is required with --nodes above 1; HOST is node 0")
         if not self.task or not self.task[0]:
             raise InvalidInput(
                 "the task is missing; give it after --, such as: maskrcnn launch -- train -e spec.yaml ..."
@@ -70,7 +70,7 @@ class LaunchSettings:
             raise InvalidInput(f"--threads-per-process {self.threads}: must be 1 to {MOST_THREADS}")
         several = [name.command for name, entry in TASKS.items() if entry.several_processes]
         if self.processes * self.nodes > 1 and self.task[0] not in several:
-            raise InvalidInput(f"{self.task[0]} runs as one process; only {', '.join(several)} takes several")
+            raise InvalidInput(f"{self.task[0]} runs as one process; only {', '.join(several)} can use several")
 
 
 def launch(  # noqa: C901 - the order of a start, in one place
@@ -79,11 +79,13 @@ def launch(  # noqa: C901 - the order of a start, in one place
     *,
     check: Callable[[int], None] | None = None,
 ) -> int:
-    """Run this node's share of the task and return the exit code (see :func:`most_telling`).
+    """Run this node's processes of the task and return the exit code (see :func:`most_telling`).
 
     Args:
-        check: called with the node's rank before several processes are started, so that a mistake is found once and
-            not by each of them; it reports what it raises.
+        settings: options of the command.
+        environment: environment variables of the task; default: those of this process.
+        check: called with the node's rank before several processes are started, so that a mistake is reported once
+            and not by each process; it reports its own errors.
     """
     environment = environment or TaskEnvironment.from_environ()
     stop = _StopRequest()
@@ -137,7 +139,7 @@ def launch(  # noqa: C901 - the order of a start, in one place
 
 
 class _StopRequest(StopSignals):
-    """SIGTERM and SIGINT are handed to the processes; a second SIGINT kills them."""
+    """Stop request that sends SIGTERM to the processes at SIGTERM or SIGINT, and kills them at a second SIGINT."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,10 +154,10 @@ class _StopRequest(StopSignals):
 
 
 def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> RendezvousHost:
-    """Start the rendezvous of the group on node 0: on a free port of this machine where --rendezvous names none.
+    """Start the rendezvous of the worker group on node 0; without --rendezvous, on a free local port.
 
     Raises:
-        InvalidInput: the port cannot be listened on.
+        InvalidInput: this process cannot listen on the port.
     """
     host, (address, port) = "", ("127.0.0.1", 0)
     if settings.rendezvous is not None:
@@ -169,20 +171,20 @@ def _listen(environment: TaskEnvironment, settings: LaunchSettings) -> Rendezvou
             "the same on every node",
             reason="PortUnusable",
         )
-        said = TaskFailure(refused.reason, str(refused))
-        message = termination_message(settings.task[0], refused.exit_code, environment, error=said)
+        failure = TaskFailure(refused.reason, str(refused))
+        message = termination_message(settings.task[0], refused.exit_code, environment, error=failure)
         write_termination_message(environment, message)
         raise refused from error
 
 
 def _check(settings: LaunchSettings, check: Callable[[int], None] | None) -> None:
-    """Find, before several processes do, what is wrong with the task, and warn where they are too many."""
+    """Check the task before several processes are started, and warn if there are more processes than CPUs."""
     if check is not None:
         check(settings.node_rank)
     cpus = usable_cpus()
     if settings.processes > cpus:
         log.warning(
-            "%d processes share %d CPUs and will be slow: one process for each CPU is the most that helps",
+            "%d processes share %d CPUs and will be slow; use at most one process per CPU",
             settings.processes,
             cpus,
         )
@@ -195,17 +197,17 @@ def _claim_unless_done(environment: TaskEnvironment, settings: LaunchSettings, s
     token = _claim(environment, settings, stop)
     if token is None:
         return _say_stopped(environment, settings)
-    # finished results that stood aside may have been moved back
+    # the claim may have moved back finished results that were moved aside earlier
     return EXIT_OK if _already_done(environment, settings) else token
 
 
 def _already_done(environment: TaskEnvironment, settings: LaunchSettings) -> bool:
     results_dir = str(environment.results_dir)
     result = read_result(results_dir, *environment.fingerprints)
-    # a result that lacks one of the names gets it when the directory is claimed
+    # claiming the directory adds fingerprints that the result lacks
     if result is None or not set(environment.fingerprints).issubset(fingerprints_in(result)):
         return False
-    log.info("%s already holds the results of this fingerprint; nothing to do", results_dir)
+    log.info("%s already has the results of this fingerprint; nothing to do", results_dir)
     if settings.node_rank == 0:
         artifacts = {
             name: StoredArtifact(artifact[ArtifactKey.PATH], artifact[ArtifactKey.BYTES])
@@ -246,7 +248,7 @@ def _formatter() -> logging.Formatter | None:
 
 
 def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRequest) -> str | None:
-    """The token of this start; None where a stop was asked for while node 0 had not claimed the directory."""
+    """Return the token of this start; None if a stop was requested before node 0 claimed the directory."""
     uid = environment.experiment_uid or secrets.token_hex(8)
     results_dir = Path(str(environment.results_dir))
     if settings.node_rank == 0:
@@ -268,33 +270,33 @@ def _claim(environment: TaskEnvironment, settings: LaunchSettings, stop: _StopRe
 
 
 def _conclude(ended: Sequence[Ended], environment: TaskEnvironment, settings: LaunchSettings) -> int:
-    telling = most_telling(ended)
-    if telling is None:
+    cause = most_telling(ended)
+    if cause is None:
         return EXIT_OK
-    if settings.node_rank == 0 and (not is_told_by_rank_zero(ended, telling) or telling.code == EXIT_KILLED):
-        # rank 0 writes the termination message of its own failure; after that of another process, or a kill, we do
-        if telling.code == EXIT_KILLED:
+    if settings.node_rank == 0 and (not is_told_by_rank_zero(ended, cause) or cause.code == EXIT_KILLED):
+        # rank 0 writes the termination message of its own failure, unless it was killed
+        if cause.code == EXIT_KILLED:
             reason = "OutOfMemory"
-            text = f"process {telling.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
-        elif telling.failure is not None:
-            reason, text = telling.failure.reason, f"process {telling.rank}: {telling.failure.message}"
+            text = f"process {cause.rank} was killed by signal 9, probably because memory ran out. {WHAT_TO_LOWER}"
+        elif cause.failure is not None:
+            reason, text = cause.failure.reason, f"process {cause.rank}: {cause.failure.message}"
         else:
             reason = "ProcessFailed"
-            text = f"process {telling.rank} ended with exit code {telling.code}; its log says why"
+            text = f"process {cause.rank} ended with exit code {cause.code}; see its log for the cause"
         error = TaskFailure(reason, text)
         write_termination_message(
-            environment, termination_message(settings.task[0], telling.code, environment, error=error)
+            environment, termination_message(settings.task[0], cause.code, environment, error=error)
         )
-    return telling.code
+    return cause.code
 
 
 def _say_refused(error: TaskError, environment: TaskEnvironment, settings: LaunchSettings) -> None:
-    """Write the termination message of a start that could not claim its directory; never into that directory."""
+    """Write the termination message of a start that couldn't claim its directory, unless the file is in there."""
     results_dir, termination_log = Path(str(environment.results_dir)), environment.termination_log
     if termination_log and not Path(termination_log).resolve().is_relative_to(results_dir.resolve()):
-        said = TaskFailure(error.reason, str(error))
+        failure = TaskFailure(error.reason, str(error))
         write_termination_message(
-            environment, termination_message(settings.task[0], error.exit_code, environment, error=said)
+            environment, termination_message(settings.task[0], error.exit_code, environment, error=failure)
         )
 
 

@@ -1,4 +1,4 @@
-"""What a node's processes say, kept in the step's results directory: a pod's own log goes away with the pod."""
+"""Copy of the output of a node's processes in the step's results directory; a pod's log is deleted with the pod."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from maskrcnn_trainer.shared.files import open_in_place
 log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 16 * 1024 * 1024
-"""Of one node in one attempt; of what is over it the oldest half goes."""
+"""Maximum size of the log of one node in one attempt; beyond it, the older half is deleted."""
 
 KEPT_ATTEMPTS = 10
-"""Logs of older attempts are removed."""
+"""Number of attempts whose logs are kept."""
 
 _CHECK_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
@@ -28,12 +28,12 @@ _NAME = re.compile(r"attempt-(\d+)\.node-\d+\.log(\.1)?")
 
 
 def log_file(results_dir: Path, attempt: int, node_rank: int) -> Path:
-    """Where one node's log of one attempt is kept; what was turned over lies beside it, with ``.1`` at the end."""
+    """Return the path of the log of one node in one attempt; its rotated part has the same name with ``.1`` added."""
     return results_dir / "logs" / f"attempt-{attempt}.node-{node_rank}.log"
 
 
 def remove_old_logs(results_dir: Path, attempt: int) -> None:
-    """Removes the logs of attempts before the last ``KEPT_ATTEMPTS``; those that cannot be removed stay."""
+    """Remove the logs of attempts before the last ``KEPT_ATTEMPTS``; ignore files that cannot be removed."""
     for path in (results_dir / "logs").glob("attempt-*"):
         match = _NAME.fullmatch(path.name)
         if match and int(match[1]) <= attempt - KEPT_ATTEMPTS:
@@ -44,15 +44,15 @@ def remove_old_logs(results_dir: Path, attempt: int) -> None:
 
 
 class KeptLog:
-    """A log file of bounded size that never fails the task: a full disk ends the log, not the training."""
+    """Log file of bounded size that doesn't fail the task: when the disk is full, only the log ends."""
 
     def __init__(self, path: Path, still_ours: Callable[[], bool], *, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Opens the file, to add to what a former start of the attempt left.
+        """Open the file to append to the log of an earlier start of the attempt.
 
         Args:
             path: see :func:`log_file`.
-            still_ours: whether this run may write to the directory; asked every few seconds.
-            limit_bytes: of the file and the one that was turned over, together.
+            still_ours: returns whether this run may write to the directory; called every few seconds.
+            limit_bytes: maximum size of the file and its rotated part together.
         """
         self._path, self._still_ours, self._half = path, still_ours, limit_bytes // 2
         self._lock = threading.Lock()
@@ -66,7 +66,7 @@ class KeptLog:
             self._give_up(error)
 
     def write(self, line: bytes) -> None:
-        """Adds a line; after the directory went to another run, or the disk filled up, nothing happens."""
+        """Append a line; do nothing once another run owns the directory or a write has failed."""
         with self._lock:
             if self._file is None:
                 return
@@ -85,12 +85,12 @@ class KeptLog:
                 self._give_up(error)
 
     def close(self) -> None:
-        """Ends the log."""
+        """Close the file."""
         with self._lock:
             self._close()
 
     def _open(self) -> None:
-        # unbuffered, so that what was said before a kill is there
+        # unbuffered, so that it is complete up to a kill
         self._file = open_in_place(self._path, append=True)
         self._size = self._path.stat().st_size
 
@@ -111,7 +111,7 @@ class KeptLog:
 
 
 class KeptLogHandler(logging.Handler):
-    """What the launcher itself says, into the kept log."""
+    """Handler that writes the launcher's own lines to the kept log."""
 
     def __init__(self, kept: KeptLog, formatter: logging.Formatter | None) -> None:
         super().__init__()
@@ -119,23 +119,24 @@ class KeptLogHandler(logging.Handler):
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a formatted record to the kept log."""
         self._kept.write(f"{self.format(record)}\n".encode(errors="replace"))
 
 
 def follow(stream: IO[bytes], kept: KeptLog, prefix: bytes = b"") -> threading.Thread:
-    """Copies a process's output to our own standard output and to the kept log until it ends.
+    """Start a thread that copies a process's output to standard output and to the kept log until it ends.
 
     Args:
-        stream: the reading end of its output.
+        stream: reading end of the process's output.
         kept: the log.
-        prefix: in front of each line, where several processes share the log.
+        prefix: prefix of each line, if several processes share the log.
     """
 
     def copy() -> None:
         with stream:
             for line in stream:
                 text = prefix + line
-                # where nobody reads our output any more the kept log still has it
+                # the kept log continues after standard output is closed
                 with contextlib.suppress(OSError, ValueError):
                     sys.stdout.buffer.write(text)
                     sys.stdout.buffer.flush()
@@ -147,7 +148,7 @@ def follow(stream: IO[bytes], kept: KeptLog, prefix: bytes = b"") -> threading.T
 
 
 def drain(threads: list[threading.Thread]) -> None:
-    """Waits for the last lines of processes that ended; a grandchild that lives on may hold a pipe open."""
+    """Wait for the last lines of processes that ended, for a limited time: a grandchild may hold a pipe open."""
     deadline = time.monotonic() + _DRAIN_SECONDS
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -28,23 +28,23 @@ from maskrcnn_trainer.task.failures import WHAT_TO_LOWER
 
 log = logging.getLogger(__name__)
 
-# The peers of a lost process notice by themselves in two to four seconds; after that they are ended.
+# peers of a lost process fail by themselves after two to four seconds; then the launcher ends them
 SECONDS_FOR_PEERS = 4.0
 SECONDS_AFTER_TERM = 3.0
 POLL_SECONDS = 0.1
-_TOLD_BY_THE_PROCESS = (EXIT_OK, EXIT_STOPPED, EXIT_INVALID, EXIT_WORKSPACE_FULL, EXIT_TRY_AGAIN)
-"""Exit codes that come with a sentence, which rank 0 logs and the others leave to us."""
+_EXPLAINED = (EXIT_OK, EXIT_STOPPED, EXIT_INVALID, EXIT_WORKSPACE_FULL, EXIT_TRY_AGAIN)
+"""Exit codes whose cause the process reports; rank 0 logs it, other ranks send it to the launcher."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How one process ended, in the order in which they did.
+    """End of one process.
 
     Attributes:
-        rank: its rank.
-        code: exit code; 128 + signal where a signal ended it.
-        by_us: it was ended because another one had failed, so its code tells nothing.
-        failure: why it failed, where the launcher logs that: rank 0 logs its own failure.
+        rank: rank of the process.
+        code: exit code; 128 + signal if a signal ended it.
+        by_us: whether the launcher ended it because another process had failed; its code has no meaning then.
+        failure: cause of the failure, if the launcher has to log it; rank 0 logs its own.
     """
 
     rank: int
@@ -54,30 +54,34 @@ class Ended:
 
 
 def most_telling(ended: Sequence[Ended]) -> Ended | None:
-    """The one whose code stands for all: the first 64, else 143, else any other failure but 75, else 75; None: all 0.
+    """Return the process whose exit code is that of the launch; None if all exited with 0.
 
-    A survivor of a lost peer exits with 75, so the peer's own code says more. Processes that were ended because of
-    another's failure do not count.
+    It is the first with 64, else the first with 143, else the first with another code than 75, else the first with 75:
+    the survivors of a lost peer exit with 75, so the peer's own code is more specific. Processes that the launcher
+    ended after the failure of another one don't count.
+
+    Args:
+        ended: the processes in the order in which they ended.
     """
     failed = [entry for entry in ended if entry.code != EXIT_OK and not entry.by_us]
-    for wanted in (EXIT_INVALID, EXIT_STOPPED):
+    for code in (EXIT_INVALID, EXIT_STOPPED):
         for entry in failed:
-            if entry.code == wanted:
+            if entry.code == code:
                 return entry
     others = [entry for entry in failed if entry.code != EXIT_TRY_AGAIN]
     return next(iter(others or failed), None)
 
 
-def is_told_by_rank_zero(ended: Sequence[Ended], telling: Ended) -> bool:
-    """Return whether rank 0 failed with the code that counts, and so has logged and reported its own failure.
+def is_told_by_rank_zero(ended: Sequence[Ended], cause: Ended) -> bool:
+    """Return whether rank 0 failed with the same exit code, and so has logged and reported the failure.
 
     Processes that find the same mistake end in any order.
     """
-    return any(entry.rank == 0 and entry.code == telling.code and not entry.by_us for entry in ended)
+    return any(entry.rank == 0 and entry.code == cause.code and not entry.by_us for entry in ended)
 
 
 class NodeProcesses:
-    """The processes of this node, one per GPU (or per share of the CPUs); :meth:`start` makes them."""
+    """Processes of this node, one per GPU (or per share of the CPUs); :meth:`start` creates them."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class NodeProcesses:
         failures: dict[int, int],
         logs: list[threading.Thread],
     ) -> None:
-        """Take running processes and the descriptors of their failures, both by rank, and the threads of their logs."""
+        """Store running processes and their failure descriptors, both by rank, and the threads of their logs."""
         self._processes = processes
         self._failures = failures
         self._logs = logs
@@ -96,14 +100,14 @@ class NodeProcesses:
     def start(
         cls, command: Sequence[str], environments: Mapping[int, Mapping[str, str]], kept: KeptLog | None = None
     ) -> NodeProcesses:
-        """Start ``command`` once for each rank, with that rank's variables on top of our environment.
+        """Start ``command`` once for each rank, with the rank's variables added to the environment of this process.
 
-        The processes are killed when this one ends, however it does.
+        The kernel kills the processes when this one ends for whatever reason.
 
         Args:
             command: program and arguments.
-            environments: by rank.
-            kept: log that their output goes to as well; None leaves them our own output.
+            environments: environment variables by rank.
+            kept: log that gets a copy of their output; None: they inherit the output of this process.
         """
         processes: dict[int, subprocess.Popen[bytes]] = {}
         failures: dict[int, int] = {}
@@ -112,7 +116,7 @@ class NodeProcesses:
             descriptor = failures[rank] = open_failure_message()
             environment = {**os.environ, **variables, FAILURE_VARIABLE: str(descriptor)}
             if kept is not None:
-                # a pipe would hold back what was said just before a kill
+                # output that is buffered for a pipe is lost when the process is killed
                 environment["PYTHONUNBUFFERED"] = "1"
             process = processes[rank] = subprocess.Popen(
                 list(command),
@@ -129,17 +133,17 @@ class NodeProcesses:
         return cls(processes, failures, logs)
 
     def stop(self) -> None:
-        """Send SIGTERM to every process; they agree on the step after which they stop."""
+        """Send SIGTERM to all processes; they agree on the step after which they stop."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill every process."""
+        """Kill all processes."""
         self._signal(signal.SIGKILL)
 
     def wait(self) -> list[Ended]:
-        """Return when all have ended; when one fails, the others are ended within ten seconds.
+        """Wait until all processes have ended and return them; when one fails, end the others within ten seconds.
 
-        What made them fail is logged once: the failure that :func:`most_telling` chooses, unless rank 0 told it.
+        The cause of a failure is logged once: that of :func:`most_telling`, unless rank 0 has reported it.
         """
         deadline: float | None = None
         termed = False
@@ -159,9 +163,9 @@ class NodeProcesses:
             if self._processes:
                 time.sleep(POLL_SECONDS)
         drain(self._logs)
-        telling = most_telling(self._ended)
-        if telling is not None and telling.failure and not is_told_by_rank_zero(self._ended, telling):
-            log.error("Process %d: %s", telling.rank, telling.failure.message)
+        cause = most_telling(self._ended)
+        if cause is not None and cause.failure and not is_told_by_rank_zero(self._ended, cause):
+            log.error("Process %d: %s", cause.rank, cause.failure.message)
         return self._ended
 
     def _collect(self) -> None:
@@ -176,7 +180,7 @@ class NodeProcesses:
             if entry.code == EXIT_KILLED and not entry.by_us:
                 text = "Process %d was killed by signal 9, probably because memory ran out. %s"
                 log.error(text, rank, WHAT_TO_LOWER)
-            elif entry.code not in _TOLD_BY_THE_PROCESS and not entry.by_us:
+            elif entry.code not in _EXPLAINED and not entry.by_us:
                 log.error("Process %d ended with exit code %d", rank, entry.code)
 
     def _end_the_others(self, number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
 """Rendezvous of the processes of a worker group: Horovod's key-value store, hosted by node 0.
 
-Horovod's C++ client tries the store for a second and a half and then aborts the process, so nothing may call
-``hvd.init()`` before every node is up: each node puts its rank into the store and waits for all the others.
+Horovod's C++ client tries to reach the store for 1.5 seconds and then aborts the process, so ``hvd.init()`` must not be
+called before every node is up: each node puts its rank into the store and waits for all the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 @dataclass(frozen=True)
 class Slot:
-    """One process of the worker group, in Horovod's terms."""
+    """Process of the worker group, in Horovod's terms."""
 
     rank: int
     size: int
@@ -34,7 +34,7 @@ class Slot:
     cross_size: int
 
     def environment(self, host: str, port: int, interface: str) -> dict[str, str]:
-        """The variables from which ``hvd.init()`` learns all this."""
+        """Return the environment variables that ``hvd.init()`` reads."""
         return {
             "HOROVOD_RANK": str(self.rank),
             "HOROVOD_SIZE": str(self.size),
@@ -53,7 +53,7 @@ class Slot:
 
 
 def slots_of(node_rank: int, nodes: int, processes: int) -> list[Slot]:
-    """The processes of one node; ranks count node by node."""
+    """Return the processes of one node; ranks are consecutive on each node."""
     return [
         Slot(node_rank * processes + local, nodes * processes, local, processes, node_rank, nodes)
         for local in range(processes)
@@ -61,11 +61,12 @@ def slots_of(node_rank: int, nodes: int, processes: int) -> list[Slot]:
 
 
 def node_name(rank: int) -> str:
+    """Return the name of a node for Horovod."""
     return f"node-{rank}"
 
 
 class RendezvousHost:
-    """Horovod's rendezvous server, in a thread of this process."""
+    """Rendezvous server of Horovod, in a thread of this process."""
 
     def __init__(self, address: str, port: int, nodes: int, processes: int) -> None:
         from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
@@ -79,23 +80,24 @@ class RendezvousHost:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop the server and release its port."""
         self._server.shutdown()
         self._server.server_close()
 
 
 def join(host: str, port: int, node_rank: int, nodes: int, *, stopping: Callable[[], bool], poll: float = 0.5) -> bool:
-    """Announces this node and waits for all the others, without a limit of its own.
+    """Announce this node at the rendezvous and wait for all the others, without a time limit.
 
     Args:
-        host: name or address of node 0; may not resolve yet.
-        port: of the rendezvous.
-        node_rank: ours.
-        nodes: how many there will be.
-        stopping: asked between two tries.
+        host: name or address of node 0; it may not resolve yet.
+        port: port of the rendezvous.
+        node_rank: rank of this node.
+        nodes: number of nodes.
+        stopping: returns whether to stop waiting; called between two tries.
         poll: seconds between two tries.
 
     Returns:
-        True when all are there, False when told to stop before.
+        True once all nodes are up, False if stopped before.
     """
     base = f"http://{host}:{port}/{SCOPE}"
     announced, missing, next_line = False, set(range(nodes)), time.monotonic() + SECONDS_BETWEEN_LINES
@@ -119,11 +121,11 @@ def join(host: str, port: int, node_rank: int, nodes: int, *, stopping: Callable
 
 
 def interface_towards(host: str) -> str:
-    """The network interface by which this machine reaches ``host`` (``lo`` for itself)."""
+    """Return the network interface with the route to ``host`` (``lo`` for this machine)."""
     import psutil
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Connecting a datagram socket sends nothing; the kernel chooses the source address of the route.
+        # connecting a datagram socket sends nothing; the kernel only chooses the source address of the route
         probe.connect((host, 9))
         address = probe.getsockname()[0]
     for name, addresses in psutil.net_if_addrs().items():
@@ -145,7 +147,7 @@ def _is_there(url: str) -> bool:
 def _request(url: str, body: bytes | None = None) -> bytes:
     method = "PUT" if body is not None else "GET"
     request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - an http:// address made here
-    # Pods talk to each other directly, whatever proxy the environment names for the world outside.
+    # pods connect to each other directly, without the proxy that the environment may name
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=3) as answer:
         return bytes(answer.read())

@@ -1,0 +1,1 @@
+"""Model files: format, encryption, and the search for the newest checkpoint."""

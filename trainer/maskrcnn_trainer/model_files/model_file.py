@@ -1,9 +1,9 @@
-"""The ``.tlt`` model file: everything that a later task needs, in one file that opens anywhere.
+"""Model file ``.tlt``: everything that a later task needs, in a single portable file.
 
-Plain, it is a zip archive (stored, not compressed) of ``model.json``, ``variables.safetensors`` and, from training,
-``optimizer.safetensors``. With a key it is the same archive under AES-256-GCM, the key derived by scrypt from the
-user's key and a random salt: a wrong key or a changed byte is an error, never a garbled model. The nonce holds a check
-of the key and one of itself, which tell the two errors apart.
+It is a zip archive (stored, not compressed) of ``model.json``, ``variables.safetensors`` and, from training,
+``optimizer.safetensors``. With a key it is the same archive encrypted with AES-256-GCM; the encryption key is derived
+with scrypt from the user's key and a random salt. A wrong key or a changed byte is an error, so a damaged model is
+never used. The nonce has a checksum of the key and one of itself, which distinguish the two errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from maskrcnn_trainer.task.files import DAMAGED_ZIP, stored_member, write_atomic
 
 FORMAT_VERSION = 1
 OTHER_FORMAT = "OtherFormat"
-"""Reason of the refusal of a model file that another release wrote, which isn't damaged."""
+"""Error reason for an undamaged model file that another release wrote."""
 MAGIC = b"MASKRCNN\x00AES256GCM\x01"
 ONNX_BEGINNING = b"\x08"
 """Field 1 of ONNX's ModelProto, ir_version, which is always written first."""
@@ -38,12 +38,12 @@ SALT_BYTES = 16
 NONCE_BYTES = 12
 KEY_CHECK_BYTES = 6
 TAG_BYTES = 16
-# One AES-GCM call of OpenSSL takes less than 2 GiB; ResNet-101 with its momentum is a quarter of it.
+# limit of one AES-GCM call of OpenSSL: less than 2 GiB; ResNet-101 with its momentum has a quarter of that
 LARGEST_PLAINTEXT = 2**31 - 2**16
 
 DESCRIPTION = "model.json"
 _ZIP_HEADER_BYTES = 30 + len(DESCRIPTION)
-"""Of the first member of the archive: a header of 30 bytes, then its name (APPNOTE.TXT of PKWARE, 4.3.7)."""
+"""Bytes before the first member of the archive: a header of 30 bytes and its name (APPNOTE.TXT of PKWARE, 4.3.7)."""
 
 RETRAIN_FIRST = (
     "{path} is a pruned model. After pruning, the model needs to be retrained first before it can be used for "
@@ -52,25 +52,25 @@ RETRAIN_FIRST = (
 
 
 class WrongKeyOrDamage(InvalidInput):
-    """Refusal of an encrypted file that its key does not open, where the cause may be either."""
+    """Error for an encrypted file that cannot be decrypted because the key is wrong or the file damaged."""
 
     default_reason = "WrongKey"
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The content of a model file.
+    """Content of a model file.
 
     Attributes:
-        architecture: ``Architecture.to_json()``; what the weights fit.
-        experiment: the spec it was trained with, camelCase keys as in YAML.
+        architecture: ``Architecture.to_json()``; the structure of the network.
+        experiment: the spec of the training, with camelCase keys as in YAML.
         class_map: ``ClassMap.to_json()``; raw category ids and names in model order.
         step: training steps done.
-        variables: network variables by name (without ``:0``), float32, moving statistics included.
-        optimizer: momentum by variable name; empty where a model is no checkpoint of a training.
-        state: what a resumed training needs besides (fingerprint, loss scale, data order); JSON values only.
-        retrain_required: true for a pruned model that was not trained since.
-        source: the file that it was read from, for messages; empty where it was read from none.
+        variables: network variables by name (without ``:0``), float32, including moving statistics.
+        optimizer: momentum by variable name; empty unless the model is a checkpoint of a training.
+        state: further state of a training that may resume (fingerprint, loss scale, data order); JSON values only.
+        retrain_required: whether the model was pruned and not retrained since.
+        source: file from which it was read, for messages; empty if there is none.
     """
 
     architecture: Mapping[str, Any]
@@ -87,12 +87,13 @@ class ModelFile:
 def write_model_file(
     path: Path, model: ModelFile, key: str | None = None, *, before_rename: Callable[[], None] | None = None
 ) -> None:
-    """Writes ``model`` to ``path`` whole or not at all.
+    """Write a model file atomically.
 
     Args:
-        path: replaced when it exists; the directory must exist.
-        key: encrypts the file when given.
-        before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
+        path: the file, which is replaced if it exists; its directory must exist.
+        model: the content.
+        key: encryption key; None for an unencrypted file.
+        before_rename: called when all bytes are on the disk; if it raises, the old file is kept.
 
     Raises:
         WorkspaceFull: no space is left.
@@ -104,16 +105,16 @@ def write_model_file(
 
 
 def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer: bool = True) -> ModelFile:
-    """Opens a ``.tlt`` of ours.
+    """Read a ``.tlt`` model file.
 
     Args:
         path: the file.
-        key: needed when the file is encrypted, ignored when it is not.
-        with_optimizer: leave out to save the reading of the momentum.
+        key: encryption key; ignored if the file isn't encrypted.
+        with_optimizer: whether to read the momentum too.
 
     Raises:
-        InvalidInput: no such file, no model file of ours, a missing or wrong key, a newer format, weights that are NaN
-            or infinite.
+        InvalidInput: the file doesn't exist, isn't a model file of this trainer, has another format version, or has
+            weights that are NaN or infinite; or the key is missing or wrong.
     """
     path = Path(path)
     try:
@@ -133,10 +134,10 @@ def read_model_file(path: Path | str, key: str | None = None, *, with_optimizer:
 
 
 def require_model(path: Path) -> None:
-    """Check that a model file exists, which takes no TensorFlow; its content is checked when it is opened.
+    """Check that a model file exists, without loading TensorFlow; its content is checked when it is read.
 
     Raises:
-        InvalidInput: nothing has this name, or it isn't a plain file.
+        InvalidInput: the file doesn't exist or isn't a plain file.
     """
     try:
         mode = path.stat().st_mode
@@ -148,17 +149,17 @@ def require_model(path: Path) -> None:
 
 
 def refuse_unless_retrained(model: ModelFile, path: Path | str) -> None:
-    """Lets a model pass that is fit for evaluation, inference and export.
+    """Check that a model can be used for evaluation, inference and export.
 
     Raises:
-        InvalidInput: it was pruned and not trained since.
+        InvalidInput: it was pruned and not retrained since.
     """
     if model.retrain_required:
         raise InvalidInput(RETRAIN_FIRST.format(path=path), reason="RetrainFirst")
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether the file's content says that it is a model file of ours, encrypted or not."""
+    """Return whether a file is a model file of this trainer by its content, encrypted or not."""
     if is_encrypted(path):
         return True
     with path.open("rb") as stream:
@@ -172,23 +173,23 @@ def is_model_file(path: Path) -> bool:
 
 
 def is_encrypted(path: Path) -> bool:
-    """Return whether a file's content says that it is an encrypted model file."""
+    """Return whether a file is an encrypted model file by its content."""
     with path.open("rb") as stream:
         return stream.read(len(MAGIC)) == MAGIC
 
 
 def encrypt(payload: bytes, key: str) -> bytes:
-    """AES-256-GCM over ``payload``; magic, salt and nonce stand in front (the magic is authenticated too).
+    """Return ``payload`` encrypted with AES-256-GCM, after magic, salt and nonce; the magic is authenticated too.
 
     Raises:
-        InvalidInput: the key is empty or the payload past what one call of the cipher takes.
+        InvalidInput: the key is empty, or the payload exceeds the limit of one call of the cipher.
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     if not key:
         raise InvalidInput("the encryption key is empty; give one character or more", reason="WrongKey")
     if len(payload) > LARGEST_PLAINTEXT:
-        raise InvalidInput(f"a model of {len(payload)} bytes cannot be encrypted; the limit is {LARGEST_PLAINTEXT}")
+        raise InvalidInput(f"a model of {len(payload):,} bytes cannot be encrypted; the limit is {LARGEST_PLAINTEXT:,}")
     salt = os.urandom(SALT_BYTES)
     derived = _derive(key, salt)
     nonce = _nonce(salt, _key_check(derived))
@@ -196,12 +197,17 @@ def encrypt(payload: bytes, key: str) -> bytes:
 
 
 def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
-    """Undoes :func:`encrypt`.
+    """Return the plain content of a file of :func:`encrypt`.
+
+    Args:
+        payload: content of the file.
+        key: encryption key.
+        source: name of the file, for messages.
 
     Raises:
-        WrongKeyOrDamage: the start of the file is damaged, or the file is of an older release, which wrote no checks.
-        InvalidInput: the key is not the one that the file was written with (reason ``WrongKey``), or the file is
-            damaged (``InvalidModel``).
+        WrongKeyOrDamage: the key is wrong or the file damaged; the file was written by an older release, without
+            checksums, or its start is damaged.
+        InvalidInput: the key is wrong (reason ``WrongKey``), or the file is damaged (``InvalidModel``).
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -210,7 +216,7 @@ def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
     nonce_end = salt_end + NONCE_BYTES
     salt, nonce, content = payload[len(MAGIC) : salt_end], payload[salt_end:nonce_end], payload[nonce_end:]
     if len(content) <= TAG_BYTES:
-        raise InvalidInput(f"{source}: damaged: it is cut off after {len(payload)} bytes", reason="InvalidModel")
+        raise InvalidInput(f"{source}: damaged: it ends after {len(payload)} bytes", reason="InvalidModel")
     derived = _derive(key, salt)
     try:
         return AESGCM(derived).decrypt(nonce, content, MAGIC)
@@ -218,7 +224,7 @@ def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
         check = _key_check(derived)
         if nonce == _nonce(salt, check) or _opens_as_model(derived, nonce, content):
             raise InvalidInput(
-                f"{source}: damaged: the key is the right one, but the content was changed or cut off",
+                f"{source}: damaged: the key is correct, but the content was changed or truncated",
                 reason="InvalidModel",
             ) from error
         if nonce == _nonce(salt, nonce[:KEY_CHECK_BYTES]):
@@ -231,24 +237,24 @@ def decrypt(payload: bytes, key: str, *, source: str) -> bytes:
 
 
 def _nonce(salt: bytes, key_check: bytes) -> bytes:
-    """Return the nonce of a file: a check of its key, then one that this and the salt are undamaged.
+    """Return the nonce of a file: a checksum of its key, then one of the salt and that checksum.
 
-    GCM needs another nonce for each use of a key (NIST SP 800-38D, section 8). The random salt makes the derived key
-    another one for each file, so nothing of the nonce has to be random.
+    GCM needs a different nonce for each use of a key (NIST SP 800-38D, section 8). The random salt gives each file a
+    different derived key, so the nonce doesn't have to be random.
     """
     return key_check + hashlib.sha256(MAGIC + salt + key_check).digest()[: NONCE_BYTES - KEY_CHECK_BYTES]
 
 
 def _key_check(derived: bytes) -> bytes:
-    """Return bytes that differ from key to key and from which the key cannot be found."""
+    """Return a checksum of a key, from which the key cannot be derived."""
     return hmac.digest(derived, MAGIC, "sha256")[:KEY_CHECK_BYTES]
 
 
 def _opens_as_model(derived: bytes, nonce: bytes, content: bytes) -> bool:
-    """Return whether the first bytes decrypt to those of every model file: the key is right whatever comes behind.
+    """Return whether the first bytes decrypt to those of every model file, so that the key must be correct.
 
     GCM encrypts in counter mode (NIST SP 800-38D, section 7.1): a 12-byte nonce is followed by a counter of 4 bytes,
-    which is 2 for the first block. The bytes are only compared, since nothing has authenticated them.
+    which is 2 for the first block. The decrypted bytes aren't authenticated, so they are only compared.
     """
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -277,7 +283,7 @@ def _archive(model: ModelFile) -> bytes:
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        # A fixed date: equal models are equal files.
+        # a fixed date, so that equal models give equal files
         def add(name: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
 
@@ -289,7 +295,7 @@ def _archive(model: ModelFile) -> bytes:
 
 
 def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    # safetensors stores the buffer as it lies; a transposed view would be stored untransposed. (0-d arrays stay 0-d.)
+    # safetensors stores the raw buffer, so a transposed view would be stored untransposed (0-d arrays stay 0-d)
     return {name: np.require(tensor, requirements="C") for name, tensor in tensors.items()}
 
 
@@ -301,7 +307,7 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
     stream.seek(0)
     if start == ONNX_BEGINNING:
         raise InvalidInput(
-            f"{source}: an exported model (ONNX); give the .tlt of train that it was exported from",
+            f"{source}: this is an exported model (ONNX); give the .tlt file of train from which it was exported",
             reason="InvalidModel",
         )
     try:
@@ -309,8 +315,8 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
             names = set(archive.namelist())
             if not {"model.json", "variables.safetensors"} <= names:
                 raise InvalidInput(
-                    f"{source}: a zip archive, but no model file of this trainer (it has no model.json); a model of "
-                    "the original toolkit can be given as `checkpoint` to start a training from",
+                    f"{source}: this zip archive isn't a model file of this trainer (it has no model.json); a model "
+                    "of the original toolkit can be used as `checkpoint`, to start a training from it",
                     reason="InvalidModel",
                 )
             description = _checked(json.loads(stored_member(archive, "model.json")), source)
@@ -331,54 +337,54 @@ def _open_archive(stream: IO[bytes], source: str, with_optimizer: bool) -> Model
     except (SafetensorError, *DAMAGED_ZIP) as error:
         what = str(error) or type(error).__name__
         if isinstance(error, RecursionError):
-            what = "model.json is nested too deep"
+            what = "model.json is nested too deeply"
         elif isinstance(error, KeyError):
-            what = f"{what} is missing, or a type of number that is not supported"
-        raise InvalidInput(f"{source}: no model file, or a damaged one: {what}", reason="InvalidModel") from error
+            what = f"{what} is missing, or is an unsupported number type"
+        raise InvalidInput(f"{source}: not a model file, or damaged: {what}", reason="InvalidModel") from error
 
 
 def _refuse_not_finite(variables: Mapping[str, NDArray[Any]], source: str) -> None:
-    """Raise InvalidInput for weights that are NaN or infinite: such a model runs, and detects nothing."""
+    """Raise InvalidInput for weights that are NaN or infinite; such a model runs but has no detections."""
     for name, values in variables.items():
         if not np.all(np.isfinite(values)):
             raise InvalidInput(
-                f"{source}: {name} holds values that are not finite (NaN or infinity); give a checkpoint of an earlier "
-                "step, or train again",
+                f"{source}: {name} has values that are NaN or infinite; give a checkpoint of an earlier step, or train "
+                "again",
                 reason="InvalidModel",
             )
 
 
 def _checked(description: Any, source: str) -> dict[str, Any]:
-    """The content of ``model.json``.
+    """Return the content of ``model.json`` after a check of its fields.
 
     Raises:
-        InvalidInput: a newer format, or a field that is missing or of another type.
+        InvalidInput: the format version is another one, or a field is missing or has the wrong type.
     """
     if not isinstance(description, dict):
         raise InvalidInput(
-            f"{source}: model.json should be a JSON object, found a {type(description).__name__}",
+            f"{source}: model.json must be a JSON object, found a {type(description).__name__}",
             reason="InvalidModel",
         )
     version = description.get("version")
     if version != FORMAT_VERSION:
         raise InvalidInput(
-            f"{source}: model file format {version!r}; this release reads format {FORMAT_VERSION}",
+            f"{source}: model file format {version!r} is not supported; this release reads format {FORMAT_VERSION}",
             reason=OTHER_FORMAT,
         )
     for name, (kind, right) in _FIELDS.items():
         if type(description.get(name)) is not kind:
-            problem = f"{name} should be {right}" if name in description else f"no field {name}"
+            problem = f"{name} must be {right}" if name in description else f"{name} is missing"
             raise InvalidInput(f"{source}: damaged model file: model.json: {problem}", reason="InvalidModel")
     if not 0 <= description["step"] <= _LARGEST_STEP:
         raise InvalidInput(
-            f"{source}: damaged model file: model.json: step is {shown(description['step'])}, but should be a whole "
-            f"number from 0 to {_LARGEST_STEP}",
+            f"{source}: damaged model file: model.json: step {shown(description['step'])} must be a whole number from "
+            f"0 to {_LARGEST_STEP}",
             reason="InvalidModel",
         )
     return description
 
 
-_LARGEST_STEP = 2**63 - 1  # a training counts its steps in 64 bits
+_LARGEST_STEP = 2**63 - 1  # the step counter of a training has 64 bits
 
 
 _FIELDS: dict[str, tuple[type, str]] = {

@@ -1,4 +1,4 @@
-"""The newest checkpoint that opens, by one rule for the launcher, which claims a directory, and the training."""
+"""Search for the newest readable checkpoint, with the same rule for the launcher's claim and for the training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.EINV
 
 @dataclass(frozen=True)
 class Newest(Generic[T]):
-    """The result of a search for a checkpoint.
+    """Result of a search for a checkpoint.
 
     Attributes:
-        content: of the newest checkpoint that opens; None where none does.
-        problem: why the last one does not open, where none does; the others are logged.
+        content: content of the newest readable checkpoint, or None.
+        problem: error of the oldest checkpoint, if none is readable; the errors of the others are logged.
     """
 
     content: T | None
@@ -33,17 +33,17 @@ class Newest(Generic[T]):
 
 
 def newest_that_opens(paths: Sequence[Path], read: Callable[[Path], T]) -> Newest[T]:
-    """Open the first checkpoint that can be opened, and warn of the damaged ones before it.
+    """Read the newest checkpoint that isn't damaged, and warn about newer damaged ones.
 
     Args:
-        paths: of the checkpoints, newest first.
-        read: opens one; raises InvalidInput where that fails.
+        paths: checkpoints, newest first.
+        read: reads one; raises InvalidInput if that fails.
 
     Raises:
-        InvalidInput: the key does not open one, or it may not be read, or a newer release wrote it: an older
-            checkpoint in its place would have the training replace it. A file whose key cannot be told from damage is
-            damaged where the key opens an encrypted one before it.
-        TryAgain: one cannot be read at the moment.
+        InvalidInput: the key for a checkpoint is wrong, reading it isn't permitted, or another release wrote it. An
+            older checkpoint isn't used then, because the training would replace the newer one. If it isn't clear
+            whether the key is wrong or the file damaged, it counts as damaged if the key opens an older encrypted one.
+        TryAgain: a checkpoint cannot be read at the moment.
     """
     problems: list[InvalidInput] = []
     found: list[T] = []
@@ -54,14 +54,14 @@ def newest_that_opens(paths: Sequence[Path], read: Callable[[Path], T]) -> Newes
             _raise_unless_damaged(error)
             problems.append(error)
             continue
-        # a plain file says nothing about the key
+        # an unencrypted file doesn't show whether the key is correct
         if not _of_unknown_cause(problems) or is_encrypted(path):
             found.append(content)
         break
     unknown = [] if found else _of_unknown_cause(problems)
-    told = [problem for problem in problems if problem not in unknown]
-    last = None if found or unknown or not told else told.pop()
-    for problem in told:
+    damaged = [problem for problem in problems if problem not in unknown]
+    last = None if found or unknown or not damaged else damaged.pop()
+    for problem in damaged:
         log.warning("%s; trying the checkpoint before it", problem)
     if unknown:
         raise unknown[0]
@@ -73,9 +73,10 @@ def _of_unknown_cause(problems: Sequence[InvalidInput]) -> list[InvalidInput]:
 
 
 def _raise_unless_damaged(error: InvalidInput) -> None:
-    """Raise what isn't damage: a checkpoint that cannot be read would be trained again and replaced.
+    """Raise an error that isn't damage.
 
-    So would that of a newer release after a rollback, or one under another key.
+    If it were ignored, the training would repeat the steps of that checkpoint and replace it: one that isn't readable,
+    one of a newer release after a rollback, or one with another key.
     """
     if error.reason == OTHER_FORMAT or (error.reason == "WrongKey" and not isinstance(error, WrongKeyOrDamage)):
         raise error

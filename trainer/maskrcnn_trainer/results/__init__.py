@@ -1,0 +1,1 @@
+"""Results directories: their owner, their files, and the removal of older results."""

@@ -1,11 +1,11 @@
-"""Clearing a results directory for another fingerprint: what it holds is moved aside, never lost.
+"""Clearing of a results directory for another fingerprint: its content is moved aside, not lost.
 
-Results of another fingerprint move to ``<step>.<8 digits of it>``. One such directory is kept, beside one of an attempt
-that left no results; results of the expected fingerprint that stand aside are moved back. Only what is ours is moved or
-deleted (see ``contents``); everything is decided before anything is touched.
+Results of another fingerprint are moved to ``<step>.<first 8 digits of it>``. One such directory is kept, and one more
+from an attempt without results. Results of the expected fingerprint that were moved aside are moved back. Only files
+of tasks are moved or deleted (see ``contents``), and all decisions are made before the first change.
 
-A finished result that the user has changed, such as a corrected label, is never deleted. Where it has to be made again
-it moves to ``<step>.changed-<number>``.
+A finished result that the user has changed, such as a corrected label, is never deleted. If it has to be produced
+again, the directory is moved to ``<step>.changed-<number>``.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _MOVES_NOT = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.EROFS)
 
 @dataclass(frozen=True)
 class Moves:
-    """Moves and deletions that clear a results directory, or bring back what it should hold, before it is claimed.
+    """Moves and deletions that clear a results directory, or restore its earlier results, before it is claimed.
 
     Attributes:
-        moved_to: where what stands there goes; None where it stays, or where nothing stands there.
-        deleted: older directories of ours that go then.
-        moved_back: the directory that takes its place.
+        moved_to: new path of the directory; None if it stays or doesn't exist.
+        deleted: directories with older results, to be deleted after the move.
+        moved_back: directory to be moved to the path of the results directory.
     """
 
     moved_to: Path | None = None
@@ -59,42 +59,43 @@ class Moves:
 
 
 def clear_results_dir(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> None:
-    """Make the results directory free for the results of a step, or leave it where it holds such already.
+    """Clear the results directory for the results of a step, unless it already has results of that step.
 
     Args:
-        fingerprints: of the step, oldest first; results of any of them are its results.
-        task: the command line of the task, whose inputs may not move.
-        key: opens encrypted checkpoints.
+        results_dir: the results directory.
+        fingerprints: fingerprints of the step, oldest first; results with any of them belong to the step.
+        task: command line of the task, whose inputs must not be moved.
+        key: key of encrypted checkpoints.
 
     Raises:
-        InvalidInput: something there is not ours, or the task reads it; nothing was touched.
-        TryAgain: the file system does not let us look or move.
+        InvalidInput: the directory has files that no task wrote or that the task reads; nothing was changed.
+        TryAgain: the file system fails to read or move a directory.
     """
     while True:
         moves = plan_moves(results_dir, *fingerprints, task=task, key=key)
         _carry_out(moves, results_dir)
         if moves.moved_back is None:
             return
-        # it may have been changed by hand since
+        # the restored results may have been changed by hand, so plan again
 
 
 def _carry_out(moves: Moves, results_dir: Path) -> None:
     if moves.moved_to is not None:
         _rename(results_dir, moves.moved_to)
-        log.info("%s holds other results; moved to %s", results_dir, moves.moved_to.name)
+        log.info("%s has other results; moved to %s", results_dir, moves.moved_to.name)
     for old in moves.deleted:
         left = remove_ours(old)
         if left:
-            log.warning("%s is not deleted whole; it still holds %s", old, shown(left))
+            log.warning("%s could only be deleted in part; it still contains %s", old, shown(left))
         else:
             log.info("%s, older results of this step, was deleted", old)
     if moves.moved_back is not None:
         _rename(moves.moved_back, results_dir)
-        log.info("%s holds results of this fingerprint; moved back", moves.moved_back)
+        log.info("%s has results of this fingerprint; moved back", moves.moved_back)
 
 
 def plan_moves(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), key: str | None = None) -> Moves:
-    """Decide what :func:`clear_results_dir` does, without doing it; raises what it raises."""
+    """Return what :func:`clear_results_dir` would do, without changing anything; same arguments and errors."""
     expected = frozenset(fingerprints)
     aside = _asides(results_dir, expected)
     back = next((path for path, mark in aside.items() if not expected.isdisjoint(mark.fingerprints)), None)
@@ -121,7 +122,7 @@ def plan_moves(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), 
     moved_to = _name_aside(results_dir, mark, changed)
     if changed is not None:
         return Moves(moved_to, moved_back=back)
-    # an attempt that left nothing, such as at a mistyped path, takes the place of no results
+    # an attempt without results, such as one with a mistyped path, must not replace older results
     spared = not holds_results(results_dir)
     old = [
         path
@@ -132,33 +133,35 @@ def plan_moves(results_dir: Path, *fingerprints: str, task: Sequence[str] = (), 
 
 
 def _name_aside(results_dir: Path, mark: Mark, changed: str | None) -> Path:
-    """Return where the results directory moves to; log a warning where that is never deleted.
+    """Return the path to which the results directory is moved; log a warning if that will never be deleted.
 
     Args:
-        changed: the first file of a finished result that was changed by hand.
+        results_dir: the results directory.
+        mark: owner of the directory.
+        changed: the first file of a finished result that was changed by hand, or None.
     """
     if changed is not None:
         moved_to = _free(results_dir, "changed-{number}")
         log.warning(
-            "%s: %s was changed after the task had finished, and the results are incomplete or of another size; all "
-            "goes to %s, which is never deleted, and the results are made again",
+            "%s: %s was changed after the task had finished, and the results are incomplete or have another size; they "
+            "are moved to %s, which is never deleted, and the task runs again",
             results_dir,
             printable(changed),
             moved_to.name,
         )
     elif mark.run is Kind.DAMAGED:
         moved_to = _free(results_dir, "damaged-{number}")
-        log.warning("%s: run.json is damaged; all goes to %s, which is never deleted", results_dir, moved_to.name)
+        log.warning("%s: run.json is damaged; moved to %s, which is never deleted", results_dir, moved_to.name)
     else:
         moved_to = _free(results_dir, digits(mark.fingerprints[0]), digits(mark.fingerprints[0]) + ".{number}")
     return moved_to
 
 
 def _require_directory_without_links(results_dir: Path, mode: int) -> None:
-    """Raise InvalidInput unless a results directory is a directory, or leads to one, and no link is in it."""
+    """Raise InvalidInput unless a results directory is a directory, or a link to one, without links in it."""
     if not (stat.S_ISDIR(mode) or results_dir.is_dir()):
         raise InvalidInput(
-            f"{results_dir} is the results directory of this step, but a file or a broken link is there: move it "
+            f"{results_dir} is the results directory of this step, but it is a file or a broken link: move it "
             "elsewhere, or rename the step",
             reason=REASON,
         )
@@ -173,10 +176,10 @@ def digits(fingerprint: str) -> str:
 
 
 def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str], key: str | None) -> bool:
-    """Return whether nothing has to move: the directory is free, or what it holds is of an expected fingerprint.
+    """Return whether the directory can be claimed as it is: it is empty, or its results have an expected fingerprint.
 
     Raises:
-        InvalidInput: neither run.json nor result.json says that the directory is ours.
+        InvalidInput: neither run.json nor result.json shows that the directory belongs to an experiment.
     """
     if mark.run is Kind.OURS:
         return not expected.isdisjoint(mark.run_fingerprints)
@@ -195,7 +198,9 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str]
             raise
         raise _refusal(results_dir, unexpected) from error
     if not expected.isdisjoint(found):
-        log.warning("%s: run.json is lost or damaged; its checkpoints are of this fingerprint and stay", results_dir)
+        log.warning(
+            "%s: run.json is missing or damaged; its checkpoints have this fingerprint and are kept", results_dir
+        )
         return True
     if unexpected is not None:
         raise _refusal(results_dir, unexpected)
@@ -203,33 +208,36 @@ def _is_claimed_in_place(results_dir: Path, mark: Mark, expected: frozenset[str]
 
 
 def _changed_result(results_dir: Path, mark: Mark, expected: frozenset[str]) -> str | None:
-    """Return the first file changed by hand of a finished result that would be made again in place, None for none."""
+    """Return the first file changed by hand in a finished result that would be overwritten by a new run, or None."""
     if mark.result is not Kind.OURS or expected.isdisjoint(mark.result_fingerprints):
         return None
     return first_changed(results_dir) if read_result(results_dir, *expected) is None else None
 
 
 def _require_elsewhere(inputs: Sequence[TaskInput], results_dir: Path) -> None:
-    """Raise InvalidInput where the task reads what it writes: an input in its results directory or above it."""
+    """Raise InvalidInput if an input of the task is in its results directory, or is a directory above it."""
     for given in inputs:
         relation = "lies in" if lies_in(given, results_dir) else "contains" if holds(given, results_dir) else ""
         if relation:
             raise InvalidInput(
-                f"{given.name} {given.path} {relation} {results_dir}, the results directory of this step: name another "
+                f"{given.name} {given.path} {relation} {results_dir}, the results directory of this step: give another "
                 "path, or rename the step",
                 reason=REASON,
             )
 
 
 def _require_movable(directory: Path, mark: Mark, inputs: Sequence[TaskInput], *, what: str = _OTHER) -> None:
-    """Raise InvalidInput unless a directory is ours whole and the task reads nothing in it.
+    """Raise InvalidInput unless all files of a directory were written by tasks and this task reads none of them.
 
     Args:
-        what: what the directory holds, for the message.
+        directory: the directory.
+        mark: owner of the directory.
+        inputs: inputs of the task.
+        what: content of the directory, for messages.
     """
     if directory.is_symlink():
         raise InvalidInput(
-            f"{directory} is a link and holds {what}, which would have to move: move them or the link away yourself",
+            f"{directory} is a link and has {what}, which would have to be moved: move them or the link yourself",
             reason=REASON,
         )
     foreign = first_foreign(directory, mark)
@@ -238,24 +246,25 @@ def _require_movable(directory: Path, mark: Mark, inputs: Sequence[TaskInput], *
     for given in inputs:
         if lies_in(given, directory):
             raise InvalidInput(
-                f"{given.name} {given.path} lies in {directory}, which holds {what} and would have to move: copy what "
-                "is read elsewhere, or rename the step",
+                f"{given.name} {given.path} lies in {directory}, which has {what} and would have to be moved: copy the "
+                "input elsewhere, or rename the step",
                 reason=REASON,
             )
 
 
 def _refusal(directory: Path, name: str) -> InvalidInput:
     return InvalidInput(
-        f"{directory} holds {printable(name)}, which no step of an experiment has written: move it elsewhere, or "
-        "rename the step or the experiment; nothing was changed",
+        f"{directory} contains {printable(name)}, which wasn't written by a step of an experiment: move it elsewhere, "
+        "or rename the step or the experiment; nothing was changed",
         reason=REASON,
     )
 
 
 def _asides(results_dir: Path, expected: frozenset[str]) -> Mapping[Path, Mark]:
-    """Return the directories of other fingerprints beside a results directory, told by their names and content.
+    """Return the directories with moved-aside results of a results directory, recognized by name and content.
 
-    A directory that the user has called like one, such as by a date, is none: its files name another fingerprint.
+    A directory whose name only looks like one, such as a date, isn't included, since its files have no fingerprint with
+    the digits of its name.
     """
     found: dict[Path, Mark] = {}
     pattern = re.compile(re.escape(results_dir.name) + r"\.(?P<digits>[0-9a-f]{8})(?:\.\d+)?")
@@ -273,8 +282,8 @@ def _asides(results_dir: Path, expected: frozenset[str]) -> Mapping[Path, Mark]:
             mark = read_mark(path)
         except InvalidInput as error:
             if match["digits"] in map(digits, expected):
-                raise  # it may hold what would be made again
-            log.warning("%s is left alone: %s", path, error)
+                raise  # it may have the results that the step would produce again
+            log.warning("%s is ignored: %s", path, error)
             continue
         if match["digits"] in map(digits, mark.fingerprints):
             found[path] = mark
@@ -282,11 +291,11 @@ def _asides(results_dir: Path, expected: frozenset[str]) -> Mapping[Path, Mark]:
 
 
 def _mode(path: Path) -> int | None:
-    """Return the mode of a file or link, None where nothing is there.
+    """Return the mode of a file or link, or None if there is none.
 
     Raises:
-        InvalidInput: it may not be told: what is there would be overwritten, or results that stand aside made again.
-        TryAgain: it cannot be told at the moment.
+        InvalidInput: reading it isn't permitted. Without the mode, files might be overwritten or results repeated.
+        TryAgain: it cannot be read at the moment.
     """
     try:
         return path.lstat().st_mode
@@ -299,9 +308,9 @@ def _mode(path: Path) -> int | None:
 def _not_seen(path: Path, error: OSError) -> TaskError:
     if isinstance(error, PermissionError):
         return InvalidInput(
-            f"{path} may not be looked at ({error.strerror}); give this user the right to read it and its directory"
+            f"{path} cannot be read ({error.strerror}); give this user permission to read it and its directory"
         )
-    return TryAgain(f"{path} cannot be looked at: {error.strerror}")
+    return TryAgain(f"{path} cannot be read: {error.strerror}")
 
 
 def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[TaskInput]) -> bool:
@@ -321,7 +330,7 @@ def _is_deletable(directory: Path, mark: Mark, inputs: Sequence[TaskInput]) -> b
 
 
 def _free(results_dir: Path, *forms: str) -> Path:
-    """Return a name beside the directory that nothing has, the first of ``forms`` that is free."""
+    """Return an unused path next to the directory, with the first of the suffixes ``forms`` that is free."""
     number = 1
     while True:
         for form in forms:

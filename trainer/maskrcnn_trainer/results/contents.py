@@ -1,6 +1,6 @@
-"""The files of a results directory: which of them are not ours, and how ours are deleted.
+"""Files of a results directory: search for files that no task wrote, and deletion of those that tasks wrote.
 
-Links are never followed: no task writes one, so a link is the user's, whatever it is called.
+Links are never followed. No task creates one, so every link is the user's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, a link or anything else that is not a directory.
+    """File, link or anything else that isn't a directory.
 
     Attributes:
         path: relative to the results directory, with slashes.
@@ -43,14 +43,15 @@ class Entry:
 
 
 def entries(directory: Path, below: str = "") -> Iterator[Entry]:
-    """Return what is in a directory, to its depths and by name.
+    """Yield the entries of a directory and its subdirectories, sorted by name.
 
     Args:
-        below: look only into this directory of it.
+        directory: the directory.
+        below: subdirectory to which the search is limited.
 
     Raises:
-        InvalidInput: a directory may not be read.
-        TryAgain: one cannot be read at the moment.
+        InvalidInput: reading a directory isn't permitted.
+        TryAgain: a directory cannot be read at the moment.
     """
     for path, kind in _walk(directory, below):
         if kind != "directory":
@@ -58,10 +59,11 @@ def entries(directory: Path, below: str = "") -> Iterator[Entry]:
 
 
 def first_foreign(directory: Path, mark: Mark) -> str | None:
-    """Return the first file that no step has written, relative to the directory; None where all are ours.
+    """Return the first file that no step wrote, relative to the directory, or None.
 
     Args:
-        mark: what run.json and result.json say.
+        directory: the results directory.
+        mark: content of run.json and result.json.
     """
     kinds = {RUN_FILE: mark.run, RESULT_FILE: mark.result}
     of_tasks = _files_of_tasks(directory, mark.artifacts)
@@ -75,17 +77,17 @@ def first_foreign(directory: Path, mark: Mark) -> str | None:
 
 
 def first_link(directory: Path) -> str | None:
-    """Return the first link, pipe, socket or device, relative to the directory; None where there is none.
+    """Return the first link, pipe, socket or device, relative to the directory, or None.
 
-    Tasks would write through it to what it leads to.
+    A task that writes to it would write to its target.
     """
     return next((entry.path for entry in entries(directory) if not entry.regular), None)
 
 
 def first_changed(directory: Path) -> str | None:
-    """Return the first result that was written after result.json, so by hand, such as a corrected label.
+    """Return the first result that was changed by hand (after result.json was written), such as a corrected label.
 
-    None where all are older, or there is no result.json: a task removes it before it changes its results.
+    Return None if all are older, or if there is no result.json: a task removes it before it changes its results.
     """
     try:
         finished = (directory / RESULT_FILE).lstat().st_mtime_ns
@@ -98,7 +100,7 @@ def first_changed(directory: Path) -> str | None:
 
 
 def first_unexpected(directory: Path) -> str | None:
-    """Return the first file that may not stand in a directory without run.json and result.json; None for none."""
+    """Return the first file that isn't allowed in a directory without run.json and result.json, or None."""
     for entry in entries(directory):
         path = entry.path
         if not entry.regular or not may_stand_unclaimed(path):
@@ -109,16 +111,17 @@ def first_unexpected(directory: Path) -> str | None:
 
 
 def remove_ours(directory: Path, below: str = "") -> list[str]:
-    """Delete the files of tasks, one by one, then the directories that are empty.
+    """Delete the files of tasks, one by one, then the empty directories.
 
-    run.json and result.json go last, and only when nothing else is left: a deletion that is cut short is finished the
-    next time.
+    run.json and result.json are deleted last, and only if nothing else is left, so that an interrupted deletion is
+    completed the next time.
 
     Args:
-        below: delete only in this directory of it.
+        directory: the results directory.
+        below: subdirectory to which the deletion is limited.
 
     Returns:
-        What is left, relative to the directory.
+        The remaining files, relative to the directory.
     """
     last = () if below else (RESULT_FILE, RUN_FILE)
     of_tasks = _files_of_tasks(directory, {})
@@ -142,7 +145,7 @@ def remove_ours(directory: Path, below: str = "") -> list[str]:
 
 
 def holds_results(directory: Path) -> bool:
-    """Return whether a task has finished any file in a directory, beside what it says about itself."""
+    """Return whether a directory has a finished file of a task, other than logs and reports."""
     return any(not (may_stand_unclaimed(entry.path) or entry.path == RUN_FILE) for entry in entries(directory))
 
 
@@ -167,13 +170,13 @@ def shown(names: list[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a file name as text that any terminal and log takes."""
+    """Return a file name as text that is safe for terminals and logs."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return text if text.isprintable() else repr(text)
 
 
 def _walk(directory: Path, below: str) -> Iterator[tuple[str, str]]:
-    """Return paths with ``file``, ``directory`` or ``other``; a directory stands before what is in it."""
+    """Yield paths with ``file``, ``directory`` or ``other``; a directory comes before its content."""
     if below and (directory / below).is_symlink():
         yield below, "other"
         return
@@ -204,10 +207,10 @@ def _children(folder: Path) -> list[tuple[str, str]]:
         return []
     except PermissionError as error:
         raise InvalidInput(
-            f"{folder} may not be looked into ({error.strerror}); give this user the right to read it, or move it away"
+            f"{folder} cannot be read ({error.strerror}); give this user permission to read it, or move it elsewhere"
         ) from error
     except OSError as error:
-        raise TryAgain(f"{folder} cannot be looked into: {error.strerror}") from error
+        raise TryAgain(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def _kind(child: os.DirEntry[str]) -> str:

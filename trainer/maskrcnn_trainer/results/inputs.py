@@ -1,4 +1,4 @@
-"""What the command of a task reads, to be compared with directories that are about to move."""
+"""Inputs on the command line of a task, to compare them with directories that are about to be moved."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _QUOTED = re.compile(r"""["']([^"']+)["']""")
 
 @dataclass(frozen=True)
 class TaskInput:
-    """A file, directory or pattern that a task reads.
+    """File, directory or pattern that a task reads.
 
     Attributes:
-        name: where the command says so, such as ``-i`` or ``trainingFilePattern of -e``.
-        path: as it stands there.
+        name: origin of the path, such as ``-i`` or ``trainingFilePattern of -e``.
+        path: the path as written there.
     """
 
     name: str
@@ -40,9 +40,9 @@ class TaskInput:
 
 
 def inputs_of(task: Sequence[str]) -> list[TaskInput]:
-    """Return the inputs that a command line names, those in its experiment spec too.
+    """Return the inputs that a command line names, including those in its experiment spec.
 
-    An absolute path after a flag that is not known as an output counts as an input.
+    An absolute path after a flag that isn't a known output counts as an input.
     """
     found: list[TaskInput] = []
     flag = ""
@@ -60,7 +60,7 @@ def inputs_of(task: Sequence[str]) -> list[TaskInput]:
 
 
 def lies_in(given: TaskInput, directory: Path) -> bool:
-    """Return whether an input, or a file that its pattern matches, is a directory or lies in it, links resolved."""
+    """Return whether an input, or a match of its pattern, is the directory or lies in it, with links resolved."""
     path = str(real_path(given.path))
     if not glob.has_magic(path):
         return _is_in(Path(path), directory)
@@ -76,7 +76,7 @@ def lies_in(given: TaskInput, directory: Path) -> bool:
 
 
 def holds(given: TaskInput, directory: Path) -> bool:
-    """Return whether an input is a directory above another one, links resolved; that one may be absent."""
+    """Return whether an input is a directory above ``directory``, which may be absent, with links resolved."""
     path = real_path(given.path)
     try:
         found = path.stat()
@@ -93,34 +93,34 @@ def _is_same(path: Path, found: os.stat_result) -> bool:
 
 
 def _literal_part(pattern: str) -> str:
-    """Return the name of something in the directory that a pattern begins with."""
+    """Return a path in the directory with which a pattern begins."""
     return "/".join([*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.split("/")[:-1]), "any"])
 
 
 def _is_in(path: Path, directory: Path) -> bool:
-    # first as it is spelled: resolved, a path through a link in the directory may lie elsewhere
+    # first with links unresolved: a path through a link in the directory may resolve to a place outside
     if Path(os.path.abspath(path)).is_relative_to(os.path.abspath(directory)):  # noqa: PTH100 - links unresolved
         return True
     try:
-        wanted = directory.stat()
+        found = directory.stat()
     except OSError:
         return False
-    # by inode and not by name: a file system may be mounted twice, or take two spellings for one name
+    # by inode, not by name: a file system may be mounted twice, or accept two spellings of one name
     real = Path(os.path.realpath(path))
-    return any(_is_same(folder, wanted) for folder in (real, *real.parents))
+    return any(_is_same(folder, found) for folder in (real, *real.parents))
 
 
 def _paths_in(spec: str) -> Iterator[tuple[str, str]]:
-    """Return the absolute paths in a spec file with the fields that hold them; none of what cannot be read.
+    """Yield field and path of every absolute path in a spec file; none if the file cannot be read.
 
-    A file that isn't YAML may be a prototxt: there a path is in quotes, and the field is its line.
+    A file that isn't YAML may be a prototxt: there a path is in quotes, and its line is given instead of the field.
     """
     try:
         text = read_text(Path(spec))
     except (OSError, ValueError):
         return
     try:
-        # as the task reads it: another loader stops at a date that this one takes for a text
+        # the loader of the task: others would fail on dates, for example
         waiting: list[tuple[str, Any]] = [("", document) for document in load_yaml(text)]
     except (*UNREADABLE_VALUES, RecursionError, yaml.YAMLError):
         waiting = [

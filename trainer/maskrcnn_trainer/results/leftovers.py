@@ -1,4 +1,4 @@
-"""Files that killed writers have left half written: each may be as large as a checkpoint."""
+"""Removal of unfinished files of killed tasks, each of which may be as large as a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 
 def remove_leftovers(directory: Path, *, outputs: Iterable[Path] = (), claimed: bool = False) -> None:
-    """Delete unfinished files of tasks that were killed, and log their number and size in one line.
+    """Delete unfinished files of killed tasks, and log their number and size in one line.
 
-    Only those of files that a task writes into its results directory, and of ``outputs``, are looked at. A file whose
-    writer lives is told by its lock; where a file system has no locks, all of them stay.
+    Only unfinished versions of files that tasks write into a results directory, and of ``outputs``, are considered. A
+    file that is locked by its writer is kept; on a file system without locks, all of them are kept.
 
     Args:
-        directory: the results directory of a task.
-        outputs: files of the user's choice that the task writes.
-        claimed: this run alone may write to the directory: files go whatever their locks say, such as
-            one of a dead node.
+        directory: results directory of a task.
+        outputs: files that the task writes elsewhere.
+        claimed: whether only this run may write to the directory; files are then deleted even if locked, such as by a
+            dead node.
     """
     removed, size = 0, 0
     for path in _unfinished(directory, outputs):
@@ -37,7 +37,7 @@ def remove_leftovers(directory: Path, *, outputs: Iterable[Path] = (), claimed: 
             log.debug("%s stays: %s", path, error)
     if removed:
         files = "file" if removed == 1 else "files"
-        log.info("%d unfinished %s of killed runs removed from %s (%.1f MB)", removed, files, directory, size / 1e6)
+        log.info("Removed %d unfinished %s of killed runs from %s (%.1f MB)", removed, files, directory, size / 1e6)
 
 
 def _unfinished(directory: Path, outputs: Iterable[Path]) -> Iterator[Path]:

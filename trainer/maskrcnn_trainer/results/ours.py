@@ -1,4 +1,4 @@
-"""Files of a results directory that tasks and launches have written, told by their names (see ``spec.task_table``)."""
+"""Files that tasks and launches write to a results directory, recognized by name (see ``spec.task_table``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_FILES = (
     r"logs/attempt-\d+\.spec\.yaml",
     r"logs/tensorboard/events\.out\.tfevents\.[^/]+",
 )
-"""All below ``logs/`` counts as ours where a directory is moved, but only these are ever deleted."""
+"""Log files that may be deleted; when a directory is moved, everything below ``logs/`` is moved with it."""
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -23,7 +23,7 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 _LOCKS = frozenset(name for entry in TASKS.values() for name in entry.locks)
-# termination.json is written where the step runs without a cluster
+# termination.json is written when the step runs without a cluster
 _ABOUT_THE_RUN = frozenset({RUN_FILE, RESULT_FILE, STATUS_FILE, TERMINATION_FILE})
 _FILES = _any_of(
     [
@@ -33,13 +33,13 @@ _FILES = _any_of(
 )
 _LOG_FILES = _any_of(LOG_FILES)
 _UNFINISHED = tuple(re.compile(pattern) for entry in TASKS.values() for pattern in entry.unfinished)
-# the second form is that of releases that wrote without a process id
+# the number is absent in files of older releases
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)(?:\.\d+)?\.partial", re.DOTALL)
 _IGNORED = re.compile(r"\.nfs.*|lost\+found|\.snapshot")
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a file system keeps an entry of this name for itself: it is neither looked at nor deleted."""
+    """Return whether a name belongs to the file system itself; such entries are ignored and never deleted."""
     return _IGNORED.fullmatch(name) is not None
 
 
@@ -49,7 +49,7 @@ def is_log(path: str) -> bool:
 
 
 def is_ours(path: str) -> bool:
-    """Return whether a file is of a task, a temporary of one, or a log.
+    """Return whether a path is that of a file of a task, a temporary file of a task, or a log.
 
     Args:
         path: relative to the results directory, with slashes.
@@ -58,14 +58,14 @@ def is_ours(path: str) -> bool:
 
 
 def is_deletable(path: str) -> bool:
-    """Return whether a file that is ours may be deleted: below ``logs/`` only what we have written ourselves."""
+    """Return whether a file of a task may be deleted; below ``logs/``, only ``LOG_FILES`` may."""
     if is_log(path):
         return _LOG_FILES.fullmatch(path) is not None or _file_behind(path, _LOG_FILES) is not None
     return is_ours(path)
 
 
 def is_temporary(path: str) -> bool:
-    """Return whether a file is what a killed task left of one: an unfinished file, or shards not yet in place."""
+    """Return whether a file was left by a killed task: an unfinished file, or shards that weren't moved into place."""
     if _file_behind(path, _FILES) is not None:
         return True
     return any(pattern.fullmatch(path) for pattern in _UNFINISHED)
@@ -74,18 +74,18 @@ def is_temporary(path: str) -> bool:
 def may_stand_unclaimed(path: str) -> bool:
     """Return whether a file may be in a directory that has neither run.json nor result.json.
 
-    A task that ended before it could claim its directory has left these. Nothing of them is moved or deleted.
+    A task that ended before it claimed its directory may have written it. It isn't moved or deleted.
     """
     return is_log(path) or path in _LOCKS | {STATUS_FILE, TERMINATION_FILE} or is_temporary(path)
 
 
 def is_kept_by_us(path: str) -> bool:
-    """Return whether tasks and launches write a file also after result.json: what they say about themselves."""
+    """Return whether tasks and launches may write a file after result.json: logs, reports and locks."""
     return is_log(path) or path in _LOCKS | _ABOUT_THE_RUN or is_temporary(path)
 
 
 def _file_behind(path: str, files: re.Pattern[str]) -> str | None:
-    """Return the file that a path is the temporary of, where that is one of ``files``."""
+    """Return the file of which a path is the temporary, if it is one of ``files``, else None."""
     folder, slash, name = path.rpartition("/")
     match = _TEMPORARY.fullmatch(name)
     target = f"{folder}{slash}{match['name']}" if match else ""

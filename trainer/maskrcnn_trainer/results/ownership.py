@@ -1,8 +1,8 @@
-"""The right to write to a results directory: that of the one run that ``run.json`` names.
+"""Exclusive write access to a results directory, for the run named in ``run.json``.
 
-A node that comes back from the dead may still run an old attempt of a step. It holds an older token than the one in
-``run.json``, so everything that it would rename into place is refused (exit code 75). Trainings that are started by
-hand have no token; a lock of the kernel keeps them apart.
+A node that was unreachable for a while may still run an old attempt of a step. That run has an older token than the one
+in ``run.json``, so its renames into place are refused (exit code 75). Trainings that are started by hand have no token;
+a file lock excludes a second one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from maskrcnn_trainer.task.files import make_directory, write_json_atomically
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 30.0
-"""A claim takes a moment: it looks at a directory and renames it."""
+"""Maximum wait for another claim, which only reads a directory and renames it."""
 
 
 def claim(
@@ -42,36 +42,40 @@ def claim(
     task: Sequence[str] = (),
     key: str | None = None,
 ) -> RunRecord:
-    """Make this start the owner of the directory (index 0 only), after what else is there was moved aside.
+    """Make this start the owner of the directory (node 0 only), after other results there are moved aside.
 
     Args:
-        older_fingerprints: those by which older releases know the results of the step, oldest first.
-        task: the command line of the task; what it reads does not move.
-        key: opens the encrypted checkpoints of a directory whose run.json is damaged.
+        results_dir: the results directory.
+        experiment_uid: uid of the experiment.
+        attempt: number of the attempt, from 1.
+        fingerprint: fingerprint of the step.
+        older_fingerprints: fingerprints of the step in older releases, oldest first.
+        task: command line of the task, whose inputs aren't moved.
+        key: key of the encrypted checkpoints, needed if run.json is damaged.
 
     Raises:
-        InvalidInput: the directory holds what is not ours (see :mod:`maskrcnn_trainer.results.aside`).
-        TryAgain: the file system does not let us look or move.
+        InvalidInput: the directory has files that no task wrote (see :mod:`maskrcnn_trainer.results.aside`).
+        TryAgain: the file system fails to read or move a directory.
     """
     with _one_at_a_time(results_dir):
         run = RunRecord(experiment_uid, attempt, fingerprint, secrets.token_hex(16), tuple(older_fingerprints))
         clear_results_dir(results_dir, *run.fingerprints, task=task, key=key)
         make_directory(results_dir)
         resumed = read_run(results_dir) is not None
-        # first the result: other nodes look at it once run.json names this attempt
+        # the result first: other nodes read it as soon as run.json names this attempt
         name_result(results_dir, run.fingerprints)
         write_json_atomically(results_dir / RUN_FILE, run.to_json())
-        if resumed:  # what stands in a directory that nobody had claimed is left alone
+        if resumed:  # files in a directory that no run had claimed are kept
             remove_leftovers(results_dir, claimed=True)
         return run
 
 
 @contextmanager
 def _one_at_a_time(results_dir: Path) -> Iterator[None]:
-    """Lock the directory above, so that no other launch moves or deletes what this one has looked at.
+    """Lock the parent directory, so that no other launch moves or deletes files while this one plans its moves.
 
-    The lock ends with its process and leaves no file. Where a file system has none, such as NFS for a directory, two
-    launches at the same moment are not kept apart; a Job's attempts follow each other anyway.
+    The lock ends with its process and leaves no file. On a file system without locks for directories, such as NFS, two
+    launches at the same time aren't excluded; but the attempts of a Job never overlap.
     """
     spelled = Path(os.path.abspath(results_dir))  # noqa: PTH100 - links unresolved
     above = next(parent for parent in spelled.parents if parent.is_dir())
@@ -81,7 +85,7 @@ def _one_at_a_time(results_dir: Path) -> Iterator[None]:
             stack.callback(os.close, descriptor)
             if not _gets_lock(descriptor):
                 log.warning(
-                    "%s has been locked for %d s, perhaps by a node that is gone: the claim goes on without the lock",
+                    "%s has been locked for %d s, perhaps by a dead node; continuing without the lock",
                     above,
                     LOCK_SECONDS,
                 )
@@ -91,7 +95,10 @@ def _one_at_a_time(results_dir: Path) -> Iterator[None]:
 
 
 def _gets_lock(descriptor: int) -> bool:
-    """Wait for a lock, but no longer than LOCK_SECONDS: a file server may keep that of a dead node."""
+    """Wait for a lock and return whether it was acquired.
+
+    The wait is at most LOCK_SECONDS, since a file server may keep the lock of a dead node.
+    """
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -112,10 +119,10 @@ def await_claim(
     stopping: Callable[[], bool] = lambda: False,
     poll_seconds: float = 0.5,
 ) -> RunRecord | None:
-    """Waits, without a limit of its own, until index 0 claimed the directory for this attempt.
+    """Wait, without a time limit, until node 0 has claimed the directory for this attempt.
 
     Returns:
-        The run, or None once ``stopping`` says so.
+        The run, or None once ``stopping`` returns True.
     """
     waited = False
     while not stopping():
@@ -130,11 +137,11 @@ def await_claim(
 
 
 def ownership_guard(results_dir: Path, token: str | None) -> Callable[[], None]:
-    """A check to run before each rename into place.
+    """Return a check to call before each rename into place.
 
     Returns:
-        A function that raises :class:`TryAgain` when ``run.json`` names another token; without a token of our own (a
-        task started by hand) it checks nothing.
+        A function that raises :class:`TryAgain` if ``run.json`` has another token; without a token (a task started by
+        hand) it checks nothing.
     """
 
     def check() -> None:
@@ -142,21 +149,21 @@ def ownership_guard(results_dir: Path, token: str | None) -> Callable[[], None]:
             return
         run = read_run(results_dir)
         if run is None or run.token != token:
-            owner = f"attempt {run.attempt}" if run else "nobody"
-            raise TryAgain(f"{results_dir} now belongs to {owner}, this run may not write there", reason="Superseded")
+            owner = f"belongs to attempt {run.attempt}" if run else "isn't claimed"
+            raise TryAgain(f"{results_dir} now {owner}; this run may not write there", reason="Superseded")
 
     return check
 
 
 @contextmanager
 def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
-    """Keep other trainings out of a results directory while the block runs.
+    """Exclude other trainings from a results directory while the block runs.
 
-    With a token nothing is locked: the lock of a node that died would keep the next attempt out until the file server
-    notices. Without one, a lock of the kernel ends with its process, however that ends.
+    With a token nothing is locked, since the lock of a dead node would block the next attempt until the file server
+    releases it. Without a token, a file lock is used, which always ends with its process.
 
     Raises:
-        InvalidInput: the directory belongs to a run of the operator, or cannot be made.
+        InvalidInput: the directory belongs to a run of the operator, or cannot be created.
         TryAgain: another training holds the lock.
     """
     if token is not None:
@@ -165,8 +172,8 @@ def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
     make_directory(results_dir)
     if read_run(results_dir) is not None:
         raise InvalidInput(
-            f"{results_dir} belongs to a step of an experiment ({RUN_FILE}), which may run: give another results "
-            f"directory, or remove {RUN_FILE} once the step has ended",
+            f"{results_dir} belongs to a step of an experiment ({RUN_FILE}), which may be running: give another "
+            f"results directory, or remove {RUN_FILE} once the step has ended",
             reason="ForeignFiles",
         )
     path = results_dir / TRAINING_LOCK
@@ -178,29 +185,29 @@ def only_training(results_dir: Path, token: str | None) -> Iterator[None]:
             with suppress(OSError):
                 holder = printable(path.read_bytes()[:200].decode(errors="replace").strip())
             raise TryAgain(
-                f"{results_dir}: another training writes there ({holder or 'of unknown process'}); wait for its end, "
-                "or give another results directory",
+                f"{results_dir}: another training ({holder or 'unknown process'}) writes there; wait for its end, or "
+                "give another results directory",
                 reason="DirectoryInUse",
             ) from error
         except OSError as error:
             log.warning(
-                "%s cannot be locked (%s): nothing keeps a second training out of this directory", path, error.strerror
+                "%s cannot be locked (%s): don't start a second training in this directory", path, error.strerror
             )
         else:
             stack.callback(os.close, descriptor)
             stack.callback(path.unlink, missing_ok=True)
-            with suppress(OSError):  # a full disk has its own sentence later
+            with suppress(OSError):  # a full disk is reported later
                 os.truncate(descriptor, 0)
                 os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
 
 
 def _locked(path: Path) -> int:
-    """Make a file and lock it; return its descriptor.
+    """Create a file, lock it, and return its descriptor.
 
     Raises:
         BlockingIOError: another process holds the lock.
-        OSError: it cannot be made or locked.
+        OSError: the file cannot be created or locked.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -211,4 +218,4 @@ def _locked(path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its last holder removed it between its opening and its lock
+        os.close(descriptor)  # its previous owner removed the file between the open and the lock

@@ -1,4 +1,4 @@
-"""What run.json and result.json say about a results directory."""
+"""Content of run.json and result.json, which identify the owner of a results directory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from maskrcnn_trainer.shared.messages import RESULT_FILE, RUN_FILE, RUN_VERSION,
 from maskrcnn_trainer.task.files import write_json_atomically
 
 _LARGEST = 1 << 20
-"""Bytes; run.json has 200, result.json a few thousand."""
+"""Maximum size in bytes; run.json has about 200 bytes, result.json a few thousand."""
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
-"""A fingerprint becomes part of a directory's name."""
+"""Characters of a fingerprint, which becomes part of a directory name."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One start of one attempt at a step.
+    """Start of an attempt at a step.
 
     Attributes:
         experiment_uid: uid of the resource, or of the local run's status file.
-        attempt: counts from 1.
-        fingerprint: what the results will be results of.
-        token: drawn at each start; the right to write.
-        older_fingerprints: those by which older releases know the same results, oldest first.
+        attempt: number of the attempt, from 1.
+        fingerprint: fingerprint of the step.
+        token: random value of this start; the run may write while run.json has it.
+        older_fingerprints: fingerprints of the step in older releases, oldest first.
     """
 
     experiment_uid: str
@@ -49,6 +49,7 @@ class RunRecord:
         return (*self.older_fingerprints, self.fingerprint)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the content of run.json."""
         return {
             RunFileKey.VERSION: RUN_VERSION,
             RunFileKey.EXPERIMENT_UID: self.experiment_uid,
@@ -59,24 +60,24 @@ class RunRecord:
 
 
 class Kind(Enum):
-    """What a file of a known name turned out to be."""
+    """State and origin of run.json or result.json."""
 
     ABSENT = auto()
     OURS = auto()
     DAMAGED = auto()
-    """Ours by its name, but not readable any more, such as after a power loss."""
+    """Unreadable, such as after a power loss."""
     FOREIGN = auto()
     """Written by another program, or by a task that was started by hand."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Whose a directory is.
+    """Owner of a directory, according to run.json and result.json.
 
     Attributes:
-        run, result: what run.json and result.json are.
-        run_fingerprints, result_fingerprints: what they name, oldest first; empty unless they are ours.
-        artifacts: paths of the artifacts in result.json by their names; "" for one without a path.
+        run, result: state and origin of run.json and result.json.
+        run_fingerprints, result_fingerprints: their fingerprints, oldest first; empty unless ``OURS``.
+        artifacts: paths of the artifacts in result.json by name; "" for one without a path.
     """
 
     run: Kind
@@ -87,12 +88,12 @@ class Mark:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """What the results are results of, oldest first; empty where neither file says so."""
+        """Fingerprints of the results, oldest first; empty if neither file has them."""
         return self.run_fingerprints or self.result_fingerprints
 
 
 def read_run(results_dir: Path) -> RunRecord | None:
-    """Return the run that owns the directory, or None where nobody claimed it (or the file is unreadable)."""
+    """Return the run that owns the directory; None if it isn't claimed or run.json is unreadable."""
     try:
         return _run_of(json.loads(read_regular(results_dir / RUN_FILE)))
     except (OSError, ValueError, RecursionError):
@@ -100,10 +101,10 @@ def read_run(results_dir: Path) -> RunRecord | None:
 
 
 def read_mark(results_dir: Path) -> Mark:
-    """Return what the two files of a directory say.
+    """Return the owner of a directory from its run.json and result.json.
 
     Raises:
-        InvalidInput: they may not be read.
+        InvalidInput: reading them isn't permitted.
         TryAgain: they cannot be read at the moment.
     """
     run, content = _content(results_dir / RUN_FILE)
@@ -132,10 +133,10 @@ def _path_of(artifact: Any) -> str:
 
 
 def name_result(results_dir: Path, fingerprints: tuple[str, ...]) -> None:
-    """Write the fingerprints of a step into a result of one of them that lacks another one; its time stays.
+    """Add fingerprints of a step to its result.json if some are missing; keep the modification time.
 
-    Later edits of the spec may change one fingerprint and leave the others: each name has to lead to the result. The
-    time of result.json tells results that were changed by hand afterwards.
+    A later edit of the spec may change one fingerprint but not the others, so the result must be found by each of them.
+    The modification time is needed to recognize results that were changed by hand afterwards.
     """
     file = results_dir / RESULT_FILE
     kind, content = _content(file)
@@ -168,7 +169,7 @@ def _run_of(content: Any) -> RunRecord | None:
 
 
 def _content(path: Path) -> tuple[Kind, Any]:
-    """Return OURS with the JSON value of a file, or what else is there."""
+    """Return OURS with the JSON value of a file, or another kind with None."""
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
@@ -180,7 +181,7 @@ def _content(path: Path) -> tuple[Kind, Any]:
         return Kind.DAMAGED, None
     except PermissionError as error:
         raise InvalidInput(
-            f"{path} may not be read ({error.strerror}); give this user the right to read it, or move it away"
+            f"{path} cannot be read ({error.strerror}); give this user permission to read it, or move it elsewhere"
         ) from error
     except OSError as error:
         raise TryAgain(f"{path} cannot be read: {error.strerror}") from error

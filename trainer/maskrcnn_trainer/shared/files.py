@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and plain files read without waiting for a pipe."""
+"""Atomic writing of files, and reading of plain files without blocking on a pipe."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 LONGEST_NAME = 255
-"""Bytes of a file name that Linux and its file systems take (``NAME_MAX``)."""
+"""Maximum bytes of a file name on Linux (``NAME_MAX``)."""
 
 
 @contextmanager
 def named_in_errors(path: Path, *, temporary: Path | None = None) -> Iterator[None]:
-    """Give an OSError the path that is written: a write to an open file names none.
+    """Set the path of an OSError raised in the block; the error of a write to an open file has none.
 
     Args:
-        path: as the user knows it.
-        temporary: a file or directory whose name, or a name in it, is replaced by ``path``.
+        path: the path that the user knows.
+        temporary: a file or directory that is replaced by ``path`` in the error, like any file in it.
     """
     try:
         yield
@@ -38,10 +38,10 @@ def named_in_errors(path: Path, *, temporary: Path | None = None) -> Iterator[No
 
 
 def unfinished(path: Path) -> Path:
-    """Return a name beside ``path`` for its content until that is whole.
+    """Return a path next to ``path`` for its content until that is complete.
 
-    It is drawn, not the process id: processes of two pods that share a volume have equal ones. Create the file
-    exclusively (mode ``x``), which follows no link. A name that leaves no room for the rest is shortened.
+    The path has a random number instead of the process id, which may be equal in two pods that share a volume. A name
+    that would become too long is shortened. Create the file exclusively (mode ``x``), which doesn't follow links.
     """
     rest = f".{secrets.randbelow(10**8)}.partial"
     room = LONGEST_NAME - len(rest) - 1
@@ -51,12 +51,12 @@ def unfinished(path: Path) -> Path:
 
 
 def open_unfinished(path: Path) -> tuple[Path, FileIO]:
-    """Make the unfinished file of ``path`` and return its name and its raw stream, locked while that is open.
+    """Create the unfinished file of ``path``; return its path and its raw stream, which is locked while it is open.
 
-    The lock says that the writer lives (:func:`is_abandoned`). A file system without locks is used without.
+    The lock shows that the writer is alive (:func:`is_abandoned`). It is left out on a file system without locks.
 
     Raises:
-        OSError: it cannot be made; ``path`` is named.
+        OSError: the file cannot be created; the error names ``path``.
     """
     while True:
         aside = unfinished(path)
@@ -70,14 +70,14 @@ def open_unfinished(path: Path) -> tuple[Path, FileIO]:
         except BaseException:
             stream.close()
             raise
-        stream.close()  # taken for abandoned and deleted between its making and its lock
+        stream.close()  # another process deleted the file as abandoned before it was locked
 
 
 def is_abandoned(path: Path) -> bool:
-    """Return whether the writer of an unfinished file is dead; False where it cannot be told.
+    """Return whether the writer of an unfinished file is dead; False if that is unknown.
 
     Raises:
-        OSError: the file is gone, or may not be opened.
+        OSError: the file doesn't exist anymore or cannot be opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -91,16 +91,16 @@ def is_abandoned(path: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path, *, before_rename: Callable[[], None] | None = None) -> Iterator[FileIO]:
-    """Give an unbuffered stream to write beside ``path``; after the block, flush it to the disk and rename it there.
+    """Yield an unbuffered stream to a file next to ``path``; after the block, sync it and rename it to ``path``.
 
-    A link at ``path`` is replaced, and what it leads to stays as it is. A block that raises leaves the old file.
+    If ``path`` is a link, the link is replaced, not its target. If the block raises, the old file is kept.
 
     Args:
-        path: replaced when it exists; the directory must exist.
-        before_rename: called when all bytes are on the disk; what it raises leaves the old file as it was.
+        path: the file, which is replaced if it exists; its directory must exist.
+        before_rename: called when all bytes are on the disk; if it raises, the old file is kept.
 
     Raises:
-        OSError: it cannot be written; ``path`` is named.
+        OSError: the file cannot be written; the error names ``path``.
     """
     aside, stream = open_unfinished(path)
     with named_in_errors(path, temporary=aside), stream:
@@ -115,7 +115,7 @@ def replacing(path: Path, *, before_rename: Callable[[], None] | None = None) ->
 
 
 def replace_file(path: Path, payload: bytes, *, before_rename: Callable[[], None] | None = None) -> None:
-    """Replace the content of a file, or make it, with the arguments and errors of :func:`replacing`."""
+    """Replace the content of a file, or create it, with the arguments and errors of :func:`replacing`."""
     with replacing(path, before_rename=before_rename) as stream:
         rest = memoryview(payload)
         while rest:
@@ -123,10 +123,10 @@ def replace_file(path: Path, payload: bytes, *, before_rename: Callable[[], None
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a plain file to read it, links followed. A pipe would be waited for.
+    """Open a plain file for reading, following links; refuse a pipe, which would block.
 
     Raises:
-        OSError: it cannot be read, or is a directory (``EISDIR``) or no plain file (``EINVAL``).
+        OSError: the file cannot be read, is a directory (``EISDIR``), or isn't a plain file (``EINVAL``).
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
@@ -145,11 +145,11 @@ def read_regular(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a plain file in UTF-8, with or without a byte order mark, and every end of line as a newline.
+    """Return the text of a plain UTF-8 file, without a byte order mark and with all line ends as newlines.
 
     Raises:
         OSError: see :func:`read_regular`.
-        UnicodeDecodeError: it isn't UTF-8.
+        UnicodeDecodeError: the file isn't UTF-8.
     """
     return io.TextIOWrapper(io.BytesIO(read_regular(path)), encoding="utf-8-sig").read()
 
@@ -160,16 +160,16 @@ _OTHER_CONTENT = (
     (b"BZh", "is compressed (bzip2), not text; unpack it"),
     (b"\xfd7zXZ\x00", "is compressed (xz), not text; unpack it"),
     (b"\x28\xb5\x2f\xfd", "is compressed (zstd), not text; unpack it"),
-    (codecs.BOM_UTF32_LE, "is UTF-32 text; save it as UTF-8"),  # begins as UTF-16 does
+    (codecs.BOM_UTF32_LE, "is UTF-32 text; save it as UTF-8"),  # before UTF-16, whose mark is a prefix of it
     (codecs.BOM_UTF32_BE, "is UTF-32 text; save it as UTF-8"),
     (codecs.BOM_UTF16_LE, "is UTF-16 text; save it as UTF-8"),
     (codecs.BOM_UTF16_BE, "is UTF-16 text; save it as UTF-8"),
 )
-"""Beginnings of files that aren't UTF-8, and the fault of each."""
+"""First bytes of files that aren't UTF-8, and the message for each."""
 
 
 def decoding_fault(error: UnicodeDecodeError) -> str:
-    """Return why the content of a file isn't UTF-8 text and what would be right, as the end of "FILE ..."."""
+    """Return why the content of a file isn't UTF-8 text and how to fix it, as the end of "FILE ..."."""
     for beginning, fault in _OTHER_CONTENT:
         if error.object.startswith(beginning):
             return fault
@@ -179,16 +179,17 @@ def decoding_fault(error: UnicodeDecodeError) -> str:
 
 
 def open_in_place(path: Path, *, append: bool) -> FileIO:
-    """Open a file that is not replaced as a whole, unbuffered, and make it where it is absent.
+    """Open a file to write in place, unbuffered; create it if it is absent.
 
-    Nothing is written to a file elsewhere: a link is not followed, and a file with a second name (a hard link, such as
-    in a backup) is replaced by a copy first.
+    Files at other paths aren't changed: a link isn't followed, and a file with another hard link, such as in a backup,
+    is first replaced by a copy.
 
     Args:
-        append: keep the content, write behind it and let it be read; else the file is emptied.
+        path: the file.
+        append: whether to keep the content, append to it and allow reading; else the file is emptied.
 
     Raises:
-        OSError: it cannot be opened, or is a link (``ELOOP``) or a pipe that nothing reads (``ENXIO``).
+        OSError: the file cannot be opened, or is a link (``ELOOP``) or a pipe without a reader (``ENXIO``).
     """
     kind = os.O_RDWR | os.O_APPEND if append else os.O_WRONLY
     flags = kind | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,8 +1,8 @@
-"""Fingerprints of one step: the recorded one, and those by which images of older releases know the same step.
+"""Fingerprints of one step: the recorded one, and those that older releases compute for the same step.
 
-They stand oldest first, and the last one is the recorded one. Files name the first in ``fingerprint``, the only member
-that an older release reads, and all of them in ``fingerprints`` where there are several. Results are those of a step
-where they share one fingerprint with it: the operator only gives values together that cover the same inputs.
+They are ordered oldest first, and the last one is the recorded one. Files have the first one in ``fingerprint``, the
+only member that an older release reads, and all of them in ``fingerprints`` if there are several. A result belongs to a
+step if they share a fingerprint: the operator only combines fingerprints that cover the same inputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FINGERPRINTS = "fingerprints"
 
 
 def as_members(fingerprints: Sequence[str]) -> dict[str, Any]:
-    """Return the members of a JSON object that name the fingerprints of a step; none without a fingerprint."""
+    """Return the members of a JSON object with the fingerprints of a step; empty without a fingerprint."""
     if not fingerprints:
         return {}
     several = {FINGERPRINTS: list(fingerprints)} if len(fingerprints) > 1 else {}
@@ -23,7 +23,7 @@ def as_members(fingerprints: Sequence[str]) -> dict[str, Any]:
 
 
 def fingerprints_in(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the fingerprints that a JSON object names, oldest first; none where it names none that are texts."""
+    """Return the fingerprints in a JSON object, oldest first; empty if it has none or they aren't strings."""
     first, several = content.get(FINGERPRINT), content.get(FINGERPRINTS)
     if not isinstance(first, str) or not first:
         return ()
@@ -33,7 +33,7 @@ def fingerprints_in(content: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def fingerprint_of(content: Mapping[str, Any], expected: Sequence[str]) -> str | None:
-    """Return the last of the expected fingerprints where a JSON object names any of them, else the first it names."""
+    """Return the last expected fingerprint if a JSON object has any of them, else its first one, or None."""
     named = fingerprints_in(content)
     if not set(named).isdisjoint(expected):
         return expected[-1]

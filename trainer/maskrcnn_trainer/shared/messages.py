@@ -1,10 +1,11 @@
 """Records that a task and the operator exchange as JSON: file names, keys, and the objects that a task writes.
 
-The termination message and ``result.json`` report how a task ended, a line of ``status.json`` how far it is, a posted
-report the same with its sender, and ``run.json`` which run owns a results directory. Keys of ``status.json`` are those
-of the original toolkit, in snake case; ``checkpointStep`` and all other records are in camel case.
+The termination message and ``result.json`` report the end of a task, a line of ``status.json`` its progress, and a
+posted report the same with its sender. ``run.json`` names the run that owns a results directory. Keys of
+``status.json`` are those of the original toolkit, in snake case; ``checkpointStep`` and all other records are in camel
+case.
 
-A reader takes the keys from here and checks every value itself: any program of a user's image may have written it.
+Readers use these keys but check every value, since any program in a user's image may have written it.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ def finite_numbers(values: Mapping[str, Any] | None) -> dict[str, Number]:
         values: Python numbers, or scalars of NumPy or TensorFlow.
 
     Raises:
-        TypeError: a value is not a number.
+        TypeError: a value isn't a number.
     """
     numbers: dict[str, Number] = {}
     for name, value in (values or {}).items():
         number = value.item() if hasattr(value, "item") else value
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TypeError(f"{name}: a metric is a number, not {type(value).__name__}")
+            raise TypeError(f"{name}: a metric must be a number, not {type(value).__name__}")
         if math.isfinite(number):
             numbers[name] = number
     return numbers
 
 
 class ResultKey(StrEnum):
-    """Keys of a termination message, and those that only ``result.json`` has."""
+    """Keys of a termination message and of ``result.json``, which has more."""
 
     VERSION = "version"
     TASK = "task"
@@ -76,7 +77,7 @@ class ResultKey(StrEnum):
 
 
 class ArtifactKey(StrEnum):
-    """Keys of an artifact; only ``result.json`` has the hash."""
+    """Keys of an artifact; the hash is only in ``result.json``."""
 
     PATH = "path"
     BYTES = "bytes"
@@ -118,7 +119,7 @@ class TaskStatus(StrEnum):
 
 
 class SenderKey(StrEnum):
-    """Keys by which a posted report names its sender; the keys of its ``status.json`` line follow."""
+    """Keys of the sender in a posted report, which has the keys of a ``status.json`` line too."""
 
     VERSION = "version"
     TASK = "task"
@@ -128,7 +129,7 @@ class SenderKey(StrEnum):
 
 
 class RunFileKey(StrEnum):
-    """Keys of ``run.json``; :func:`fingerprints.as_members` makes the member of several fingerprints."""
+    """Keys of ``run.json``; :func:`fingerprints.as_members` adds the member for several fingerprints."""
 
     VERSION = "version"
     EXPERIMENT_UID = "experimentUid"
@@ -139,11 +140,11 @@ class RunFileKey(StrEnum):
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """The error of a failed task.
+    """Error of a failed task.
 
     Attributes:
         reason: one CamelCase word, such as ``InvalidData``.
-        message: a sentence for the user.
+        message: sentence for the user.
     """
 
     reason: str
@@ -156,12 +157,12 @@ class TaskFailure:
 
 @dataclass(frozen=True)
 class StoredArtifact:
-    """An artifact of a task.
+    """Artifact of a task.
 
     Attributes:
-        path: a file, a directory, or a pattern, below ``/workspace`` as a pod sees it.
-        size_bytes: of all its files together.
-        sha256: as hex; None in a termination message.
+        path: a file, a directory, or a pattern, below ``/workspace`` as in a pod.
+        size_bytes: size of all its files together.
+        sha256: hash as hex; None in a termination message.
     """
 
     path: str
@@ -176,15 +177,15 @@ class StoredArtifact:
 
 @dataclass(frozen=True, kw_only=True)
 class TerminationMessage:
-    """The end of a task, as its termination message reports it.
+    """Content of a termination message.
 
     Attributes:
         code: exit code.
-        model_path: of the model that the task made, below ``/workspace``.
+        model_path: path of the model that the task produced, below ``/workspace``.
         metrics: finite numbers; fractions, such as 0.377.
         checkpoint_step: training step of the newest checkpoint.
-        error: None where ``code`` is 0.
-        up_to_date: the result was there already, and nothing was done.
+        error: None if ``code`` is 0.
+        up_to_date: whether the result existed already, so nothing was done.
     """
 
     task: str
@@ -217,15 +218,15 @@ class TerminationMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A successful result, as ``result.json`` holds it.
+    """Content of ``result.json``.
 
     Attributes:
         message: the termination message of the task.
         digests: SHA-256 of every artifact, as hex.
-        image: of the pod; None without a cluster.
-        versions: of Python and of the packages that can change a result.
+        image: image of the pod; None without a cluster.
+        versions: versions of Python and of packages that can change a result.
         start_time, completion_time: RFC 3339 in UTC.
-        fingerprints: all that the result is known by, oldest first.
+        fingerprints: all fingerprints of the step, oldest first.
     """
 
     message: TerminationMessage
@@ -257,7 +258,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusRecord:
-    """A line of ``status.json``.
+    """Line of ``status.json``.
 
     Attributes:
         date, time: local time, as ``%m/%d/%Y`` and ``%H:%M:%S``.
@@ -287,7 +288,7 @@ class StatusRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """The run that posts a report."""
+    """Run that posts a report."""
 
     task: str
     experiment_uid: str | None

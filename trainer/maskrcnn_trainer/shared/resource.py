@@ -1,4 +1,4 @@
-"""Names of the resource that operator and trainer both read and write."""
+"""Names of the custom resource, for operator and trainer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "MaskRCNNExperiment"
 
 EXPERIMENT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-"""A DNS label that starts with a letter: it begins the names of Jobs and Services."""
+"""DNS label that starts with a letter, since names of Jobs and Services begin with it."""
 EXPERIMENT_NAME_LENGTH = 32
 
 WORKSPACE_MOUNT = "/workspace"
-"""Where every step finds the workspace."""
+"""Mount path of the workspace in every step."""

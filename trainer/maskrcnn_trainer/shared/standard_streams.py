@@ -1,4 +1,4 @@
-"""Standard streams of a process that was started with some of them closed (``>&-`` in a shell)."""
+"""Replacement of standard streams that were closed when the process started (``>&-`` in a shell)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 
 
 class ClosedStream(io.TextIOWrapper):
-    """The null device in place of a standard stream that was closed when the process started."""
+    """Null device in place of a standard stream that was closed when the process started."""
 
 
 def open_closed_streams() -> None:
     """Open the null device in place of each standard stream that is closed.
 
-    Python has None for such a stream, which fails in code that writes to it. The next file opened would also take its
-    number, from 0 to 2, and get what libraries and child processes write to standard output and error.
+    Python sets such a stream to None, so code that writes to it fails. Also, the next opened file would get its
+    descriptor (0 to 2) and receive the standard output or error of libraries and child processes.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)

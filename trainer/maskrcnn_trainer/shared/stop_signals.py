@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to stop that a program obeys when it can."""
+"""Handling of SIGTERM and SIGINT as a request to stop."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextlib.contextmanager
 def signals_handled(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
-    """Call ``handler`` for the signals within the block; the earlier handlers are back after it."""
+    """Call ``handler`` for the signals within the block; restore the earlier handlers after it."""
     earlier = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, previous in earlier.items():
-            # None is a handler that was not installed from Python, and cannot be set again
+            # None means a handler that wasn't installed from Python, which cannot be restored
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
 class StopSignals:
-    """Signals to stop that came while it is entered.
+    """Context manager that counts the signals to stop.
 
     Attributes:
-        first: the signal that came first; None while none came.
-        interrupts: number of SIGINT, so of Ctrl-C in a terminal.
+        first: the first signal; None before it.
+        interrupts: number of SIGINT signals (Ctrl-C in a terminal).
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class StopSignals:
 
     @property
     def asked(self) -> bool:
-        """Return whether a signal has come."""
+        """Return whether a signal was received."""
         return self.first is not None
 
     def on_signal(self) -> None:
-        """Act on a signal at once, within its handler; a subclass may raise here."""
+        """Handle a signal within the signal handler; a subclass may raise here."""
 
     def __enter__(self) -> Self:
         self._handled = signals_handled(self._count, *STOPPING)

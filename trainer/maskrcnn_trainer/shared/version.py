@@ -1,15 +1,15 @@
-"""The version of this project, which ``pyproject.toml`` alone holds."""
+"""Version of this project, from the metadata of the installed distribution."""
 
 from __future__ import annotations
 
 import importlib.metadata
 
 DISTRIBUTION = "maskrcnn-operator"
-"""One distribution has both packages, so operator and trainer never differ in one image."""
+"""Distribution with both packages, so that operator and trainer have the same version in an image."""
 
 
 def version() -> str:
-    """Return the version that is installed; ``unknown`` where the source runs without an installation."""
+    """Return the installed version, or ``unknown`` if the source runs without an installation."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:

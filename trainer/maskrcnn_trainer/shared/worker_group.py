@@ -1,9 +1,9 @@
-"""Limits of the worker group of a training, for the manifest of an experiment and for the command line."""
+"""Limits of a training's worker group, for manifests and for the command line."""
 
 from __future__ import annotations
 
 MOST_NODES = 999
 MOST_PROCESSES = 256
-"""Of one node."""
+"""Per node."""
 MOST_THREADS = 1024
-"""Of one process."""
+"""Per process."""

@@ -1,7 +1,8 @@
-"""YAML as an API server reads it, for manifests and experiment specs.
+"""YAML reader for manifests and experiment specs that agrees with an API server.
 
-Compared with PyYAML's safe loader, 1e-4 is a number (YAML 1.1 has it as a text), a date is a text, a key stands once in
-a mapping, a value that cannot be read is an error with its line, and what aliases repeat is bounded.
+Differences to PyYAML's safe loader: 1e-4 is a number (in YAML 1.1 it is a string), a date is a string, a duplicate key
+in a mapping is an error, an invalid value is an error with its line, and the size of values repeated by aliases is
+limited.
 """
 
 from __future__ import annotations
@@ -16,55 +17,56 @@ import yaml
 from maskrcnn_trainer.shared.text import shown
 
 UNREADABLE_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What PyYAML raises, besides YAMLError, for a value that it cannot make: a whole number of more than 4,300 digits, an
-escaped character beyond Unicode, or a tag such as ``!!bool`` before a text that isn't one."""
+"""Exceptions of PyYAML, other than YAMLError, for invalid values: a whole number of more than 4,300 digits, an escaped
+character beyond Unicode, or a tag such as ``!!bool`` before a string that isn't a boolean."""
 
 MOST_BITS = 1024
-"""Of a whole number: the largest floating-point number has as many, and Python writes few more (4,300 digits)."""
+"""Limit for a whole number: the largest floating-point number has as many, and Python cannot print many more digits."""
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _TIMESTAMP_TAG = "tag:yaml.org,2002:timestamp"
 
 
 class TooDeep(yaml.MarkedYAMLError):
-    """Mappings or lists that are nested deeper than the reader allows."""
+    """Mappings or lists nested deeper than the reader allows."""
 
 
 class KeyTwice(yaml.MarkedYAMLError):
-    """A key that stands twice in a mapping.
+    """Duplicate key in a mapping.
 
     Args:
         key: the key.
-        first_line: line of the first one, from 1.
-        mark: position of the second one.
+        first_line: line of the first occurrence, from 1.
+        mark: position of the second occurrence.
     """
 
     def __init__(self, key: Hashable, first_line: int, mark: yaml.Mark) -> None:
-        super().__init__(problem=f"the key {key!r} stands twice", problem_mark=mark)
+        super().__init__(problem=f"duplicate key {key!r}", problem_mark=mark)
         self.first_line = first_line
 
 
 class KeyNotPlain(yaml.MarkedYAMLError):
-    """A list or a mapping as a key."""
+    """List or mapping used as a key."""
 
     def __init__(self, mark: yaml.Mark) -> None:
-        super().__init__(problem="a key must be a plain value", problem_mark=mark)
+        super().__init__(problem="a key must be a plain value, not a list or mapping", problem_mark=mark)
 
 
 class AliasesTooLarge(yaml.MarkedYAMLError):
-    """Aliases that repeat more than an API server takes, or an anchor whose value contains itself."""
+    """Aliases that repeat more values than an API server accepts, or an anchor whose value contains itself."""
 
 
 def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
-    """Return the documents of a YAML text, empty ones left out.
+    """Return the documents of a YAML text, without empty ones.
 
     Args:
-        most_levels: of nested mappings and lists; None for as many as Python's stack holds.
+        text: the YAML text.
+        most_levels: maximum levels of nested mappings and lists; None: limited by Python's stack.
 
     Raises:
-        yaml.YAMLError: invalid YAML; :class:`TooDeep`, :class:`KeyTwice`, :class:`KeyNotPlain` and
-            :class:`AliasesTooLarge` are among them.
-        RecursionError: nested deeper than the stack holds.
+        yaml.YAMLError: invalid YAML; including :class:`TooDeep`, :class:`KeyTwice`, :class:`KeyNotPlain` and
+            :class:`AliasesTooLarge`.
+        RecursionError: the nesting exceeds Python's stack.
     """
     loader = _Loader(text, most_levels)
     documents = []
@@ -78,12 +80,12 @@ def load_documents(text: str, *, most_levels: int | None = None) -> list[Any]:
 
 @dataclass(slots=True)
 class _Extent:
-    """What nodes hold, with the value of each alias counted at the alias.
+    """Size of nodes, with the value of each alias counted at the alias.
 
     Attributes:
-        nodes: mappings, lists, keys, plain values and aliases.
-        characters: of plain values.
-        levels: of nested mappings and lists, a plain value being one.
+        nodes: number of mappings, lists, keys, plain values and aliases.
+        characters: number of characters of plain values.
+        levels: levels of nested mappings and lists; a plain value is one level.
     """
 
     nodes: int = 0
@@ -99,14 +101,14 @@ class _Extent:
 def _most_repeated_share(nodes: int) -> float:
     """Return the largest share of a text's nodes that aliases may make up.
 
-    The rule of go-yaml (``allowedAliasRatio`` in decode.go), which kubectl and API servers read YAML with.
+    It is the rule of go-yaml (``allowedAliasRatio`` in decode.go), the YAML reader of kubectl and API servers.
     """
     few, many = 400_000, 4_000_000
     return 0.99 - 0.89 * min(max(nodes - few, 0) / (many - few), 1)
 
 
 _MOST_REPEATED_CHARACTERS = 3 * 2**20
-"""Bytes of a request that an API server takes (``MaxRequestBodyBytes``): a manifest cannot need more."""
+"""Limit of an API server for the bytes of a request (``MaxRequestBodyBytes``); a manifest cannot need more."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -114,7 +116,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._most_levels = most_levels
         self._level = 0
-        self._inner = _Extent()  # of the nodes in the one that is read
+        self._inner = _Extent()  # size of the nodes inside the current one
         self._anchored: dict[str, _Extent] = {}
         self._read = 0
         self._repeated = _Extent()
@@ -148,7 +150,7 @@ class _Loader(yaml.SafeLoader):
             raise TooDeep(problem_mark=mark)
 
     def _repeat(self, anchor: str, mark: yaml.Mark) -> None:
-        """Count the value of an alias as if it were written there; nothing is copied for it yet."""
+        """Count the value of an alias as if it were written there; nothing is copied yet."""
         extent = self._anchored.get(anchor)
         if extent is None:
             problem = f"the value of the anchor &{anchor} contains itself"
@@ -162,7 +164,7 @@ class _Loader(yaml.SafeLoader):
         nodes = self._read + repeated
         too_many = repeated > 100 and nodes > 1000 and repeated > nodes * _most_repeated_share(nodes)
         if too_many or self._repeated.characters > _MOST_REPEATED_CHARACTERS:
-            problem = "aliases repeat more values than an API server takes; write out those that are needed"
+            problem = "aliases repeat more values than an API server accepts; write out the values that are needed"
             raise AliasesTooLarge(problem=problem, problem_mark=mark)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -179,11 +181,11 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().scan_flow_scalar(style)
         except UNREADABLE_VALUES:
-            problem = "an escaped character is beyond Unicode, which ends at 10FFFF"
+            problem = "an escaped character is not in Unicode, which ends at 10FFFF"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=start) from None
 
     def mapping(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
-        """Return a mapping; its own keys replace those that it merges (``<<``)."""
+        """Return a mapping; its own keys override merged ones (``<<``)."""
         lines: dict[Hashable, int] = {}
         for key_node, _ in node.value:
             if key_node.tag == _MERGE_TAG:

@@ -1,4 +1,4 @@
-"""The experiment spec: types, defaults, checks, step arithmetic, and the original toolkit's prototxt. Pure Python."""
+"""Experiment spec: types, defaults, checks, step arithmetic, and the original toolkit's prototxt. Pure Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the types of the experiment spec share: how they are written, and the plain types their fields are made of."""
+"""Base class of the experiment spec's types, and the plain types of their fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UINT32_MAX = 2**32 - 1
 
 
 def _plain_schema(schema: dict[str, Any]) -> None:
-    """Write a schema as OpenAPI of a CustomResourceDefinition wants it: no titles, no null."""
+    """Change a schema in place to what a CustomResourceDefinition accepts: no titles, no null."""
     schema.pop("title", None)
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
@@ -24,9 +24,9 @@ def _plain_schema(schema: dict[str, Any]) -> None:
 
 
 class SpecModel(BaseModel):
-    """A part of the spec: frozen, camelCase in YAML, snake_case in Python (both are read), no unknown field.
+    """Part of the spec: frozen, camelCase in YAML, snake_case in Python (both are read), no unknown fields.
 
-    Types are strict, since an API server would refuse the text "2" where a number belongs, too.
+    Types are strict: like an API server, they refuse the string "2" for a number.
     """
 
     model_config = ConfigDict(
@@ -43,19 +43,19 @@ class SpecModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, value: object) -> object:
-        """An API server drops a null, and so does this: a field with null is a field not given."""
+        """Drop fields that are null, as an API server does."""
         if isinstance(value, dict):
             return {key: item for key, item in value.items() if item is not None}
         return value
 
 
 def _tuples(value: object) -> object:
-    """Lists, as YAML and JSON give them, as tuples, nested ones as well."""
+    """Return lists, as YAML and JSON give them, as tuples, including nested ones."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _array(items: dict[str, Any], least: int | None = None, most: int | None = None) -> WithJsonSchema:
-    """A JSON schema without prefixItems, which a CustomResourceDefinition does not know."""
+    """Return a JSON schema without prefixItems, which a CustomResourceDefinition does not support."""
     schema: dict[str, Any] = {"type": "array", "items": items}
     if least is not None:
         schema["minItems"] = least

@@ -1,4 +1,4 @@
-"""``dataConfig``: where the data is, and how an image becomes the network's input."""
+"""``dataConfig``: the location of the data, and how an image becomes the network's input."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Augmentation(SpecModel):
 
     scale_jitter: ScaleRange | None = Field(
         default=None,
-        description="Range [min, max] of a random factor on the size of a training image, drawn anew at every use; "
-        "both between 0.1 and 3. What grows beyond imageSize is cropped, what shrinks is padded. Absent: off.",
+        description="Range [min, max] of a random scale factor for training images, drawn again at every use; both "
+        "between 0.1 and 3. Larger images are cropped to imageSize, smaller ones are padded. Absent: off.",
     )
 
 
@@ -35,7 +35,7 @@ class DataConfig(SpecModel):
         default=0,
         ge=0,
         le=UINT32_MAX,
-        description="Number of validation images used by an evaluation, taken from the start. 0: all of them.",
+        description="Number of validation images used by an evaluation, from the start of the records. 0: all of them.",
     )
     training_file_pattern: Annotated[
         str | None, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION_RECORDS), NAMES_FILES
@@ -51,7 +51,7 @@ class DataConfig(SpecModel):
         description="TFRecord files for validation: a glob pattern, or several separated by commas. Needed by train "
         "and evaluate.",
     )
-    # a model is built with the classes of these annotations too
+    # for training too: the classes of the model come from these annotations
     val_json_file: Annotated[str | None, ReadFor(Purpose.TRAINING, Purpose.VALIDATION), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
@@ -60,8 +60,8 @@ class DataConfig(SpecModel):
     num_classes: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         ge=2,
         le=65536,
-        description="Number of classes with the background: N + 1 for N categories; or at least the largest category "
-        "id + 1, which keeps the ids as they are (91 for COCO).",
+        description="Number of classes including the background: N + 1 for N categories; or at least the largest "
+        "category id + 1, which keeps the ids as they are (91 for COCO).",
     )
     skip_crowd_during_training: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True, description="Whether objects marked iscrowd are left out of training."
@@ -77,21 +77,21 @@ class DataConfig(SpecModel):
         ge=1,
         le=UINT32_MAX,
         description="No effect on a new training, which reads its records in a new random permutation each epoch. A "
-        "training that began with an earlier release shuffles within a window of this many records to its end; keep "
-        "the value.",
+        "training that was started by an earlier release continues to shuffle within a window of this many records; "
+        "don't change the value.",
     )
     n_workers: Annotated[int, HOW_IT_RUNS] = Field(
         default=16,
         ge=1,
         le=1024,
-        description="Number of images that are read in parallel; as many, but no more than twice the CPUs of a "
-        "process, are prepared in parallel. Raise it for storage that answers slowly, lower it when memory runs out.",
+        description="Number of images read in parallel. The same number, but at most twice the CPUs of a process, is "
+        "prepared in parallel. Raise it for slow storage, lower it when memory runs out.",
     )
     max_num_instances: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=200,
         ge=1,
         le=10000,
-        description="Largest number of objects of an image used in training; of more, the largest are kept.",
+        description="Maximum number of objects per image used in training; if there are more, the largest are kept.",
     )
     augmentation: Annotated[Augmentation | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None, description="Augmentation beyond the horizontal flip. Absent: none."

@@ -1,4 +1,4 @@
-"""What is wrong with a spec, all of it at once, in the user's own spelling."""
+"""Problems of a spec, reported all at once, with fields named as the user wrote them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from maskrcnn_trainer.shared.text import shown
 __all__ = ["Path", "Problem", "SpecError", "dotted", "shown"]
 
 Path = tuple[str | int, ...]
-"""Where a value stands: snake_case names of fields, and positions in lists."""
+"""Location of a value: snake_case names of fields, and positions in lists."""
 
 
 def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
-    """``dataConfig.imageSize[0]`` of ("data_config", "image_size", 0)."""
+    """Return ``dataConfig.imageSize[0]`` for ("data_config", "image_size", 0)."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else ("." if text else "") + spelling(part)
@@ -27,12 +27,12 @@ def dotted(path: Path, spelling: Callable[[str], str] = to_camel) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of a spec.
 
     Attributes:
         path: the field, in snake_case names.
-        value: what was found there; None where nothing was.
-        message: the value again where it helps, and what would be right.
+        value: the value of the field; None if it is missing.
+        message: the value where it helps, and what would be right.
         field: the field as the user wrote it; empty: its camelCase name.
     """
 
@@ -47,11 +47,11 @@ class Problem:
 
 
 class SpecError(InvalidInput):
-    """An experiment spec that cannot be used (exit code 64).
+    """Invalid experiment spec (exit code 64).
 
     Args:
-        problems: everything that is wrong with it, at least one.
-        source: what was read, such as a file name.
+        problems: all problems of the spec, at least one.
+        source: origin of the spec, such as a file name.
     """
 
     default_reason = "InvalidSpec"

@@ -1,4 +1,4 @@
-"""``ExperimentSpec``: the whole specification of an experiment."""
+"""``ExperimentSpec``: the complete specification of an experiment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskrcnn_trainer.spec.named_files import NAMES_FILES
 from maskrcnn_trainer.spec.purposes import HOW_IT_RUNS, Purpose, ReadFor
 
 WITHOUT_RULES = {"rules": False}
-"""Validation context under which the rules between fields are left to the caller."""
+"""Validation context in which the rules between fields aren't checked; the caller checks them."""
 
 
 class WandbConfig(SpecModel):
@@ -35,13 +35,13 @@ class ClearmlConfig(SpecModel):
 
 
 class ExperimentSpec(SpecModel):
-    """An experiment: schedule, optimiser, files, data (``dataConfig``) and model (``maskrcnnConfig``)."""
+    """An experiment: schedule, optimizer, files, data (``dataConfig``) and model (``maskrcnnConfig``)."""
 
     seed: Annotated[int, ReadFor(Purpose.TRAINING, Purpose.CALIBRATION)] = Field(
         default=123,
         ge=0,
         le=UINT32_MAX,
-        description="Seed of everything random: initial weights, order of the data, augmentation, sampling.",
+        description="Seed for all randomness: initial weights, order of the data, augmentation, sampling.",
     )
     use_amp: Annotated[bool, ReadFor(Purpose.PRECISION)] = Field(
         default=False,
@@ -51,7 +51,8 @@ class ExperimentSpec(SpecModel):
         default=0,
         ge=0,
         le=UINT32_MAX,
-        description="Steps in which the learning rate rises from warmupLearningRate to initLearningRate. 0: none.",
+        description="Number of steps over which the learning rate rises from warmupLearningRate to initLearningRate. "
+        "0: no warm-up.",
     )
     warmup_learning_rate: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0001, ge=0, le=100, description="Learning rate at the first step of the warm-up."
@@ -59,15 +60,17 @@ class ExperimentSpec(SpecModel):
     init_learning_rate: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         gt=0,
         le=100,
-        description="Learning rate after the warm-up, before the first decay. 0.02 is usual for 16 images a step.",
+        description="Learning rate after the warm-up, before the first decay. 0.02 is usual for 16 images per step.",
     )
     learning_rate_steps: Annotated[Steps, ReadFor(Purpose.TRAINING)] = Field(
-        default=(), description="Steps at which the learning rate changes, rising; one for each decay level."
+        default=(),
+        description="Steps at which the learning rate changes, in increasing order; one for each of "
+        "learningRateDecayLevels.",
     )
     learning_rate_decay_levels: Annotated[DecayLevels, ReadFor(Purpose.TRAINING)] = Field(
         default=(),
-        description="Factors on initLearningRate, one for each of learningRateSteps, from that step on. They do not "
-        "multiply up: [0.1, 0.01] divides by 10, then by 100.",
+        description="Factors on initLearningRate, one for each of learningRateSteps, from that step on. They aren't "
+        "cumulative: [0.1, 0.01] divides initLearningRate by 10, then by 100.",
     )
     scale_learning_rate: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=False,
@@ -77,7 +80,7 @@ class ExperimentSpec(SpecModel):
         default=None,
         ge=0,
         le=UINT32_MAX,
-        description="Number of training steps. This or numEpochs is required; numEpochs wins when both are set. "
+        description="Number of training steps. This or numEpochs is required; numEpochs is used when both are set. "
         "0 or absent: not set.",
     )
     num_epochs: Annotated[int | None, ReadFor(Purpose.TRAINING)] = Field(
@@ -97,10 +100,10 @@ class ExperimentSpec(SpecModel):
         default=2,
         ge=1,
         le=1024,
-        description="Images of a training step on each GPU. Lower it when memory runs out.",
+        description="Images per training step on each GPU. Lower it when memory runs out.",
     )
     eval_batch_size: Annotated[int, HOW_IT_RUNS] = Field(
-        default=4, ge=1, le=1024, description="Images of a batch on each GPU in evaluation and inference."
+        default=4, ge=1, le=1024, description="Images per batch on each GPU in evaluation and inference."
     )
     num_steps_per_eval: Annotated[int | None, ReadFor(Purpose.BEST_CHECKPOINT)] = Field(
         default=None,
@@ -109,14 +112,14 @@ class ExperimentSpec(SpecModel):
         description="Number of steps after which a checkpoint is saved and evaluated. 0 or absent: one epoch.",
     )
     momentum: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
-        default=0.9, ge=0, lt=1, description="Momentum of the SGD optimiser."
+        default=0.9, ge=0, lt=1, description="Momentum of the SGD optimizer."
     )
     l1_weight_decay: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0,
         ge=0,
         le=1,
         description="L1 weight decay of kernels: half of it times the sum of absolute values is added to the loss. "
-        "Off when a pruned model is trained again.",
+        "Not applied when a pruned model is retrained.",
     )
     l2_weight_decay: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.0001,
@@ -128,7 +131,7 @@ class ExperimentSpec(SpecModel):
         default=0.0,
         ge=0,
         le=1_000_000,
-        description="Largest global norm of the gradients; larger ones are scaled down to it. 0: no clipping.",
+        description="Maximum global norm of the gradients; larger gradients are scaled down to it. 0: no clipping.",
     )
     checkpoint: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
@@ -138,23 +141,24 @@ class ExperimentSpec(SpecModel):
     pruned_model_path: Annotated[str | None, ReadFor(Purpose.TRAINING), NAMES_FILES] = Field(
         default=None,
         max_length=4096,
-        description="Pruned model (.tlt) to train again; it takes the place of checkpoint and decides the structure.",
+        description="Pruned model (.tlt) to retrain; it replaces checkpoint and determines the structure.",
     )
     skip_checkpoint_variables: Annotated[str | None, ReadFor(Purpose.TRAINING)] = Field(
         default=None,
         max_length=4096,
         description="Regular expression (Python's re.search); weights whose name or path in the network matches are "
-        'not loaded from the checkpoint. "head" starts all prediction heads anew. Useful for transfer learning.',
+        'not loaded from the checkpoint. "head" reinitializes all prediction heads, which is useful for transfer '
+        "learning.",
     )
     keep_checkpoints: Annotated[int, HOW_IT_RUNS] = Field(
         default=5,
         ge=0,
         le=10000,
-        description="Number of newest checkpoints that are kept beside the best one. 0: all of them.",
+        description="Number of newest checkpoints to keep in addition to the best one. 0: all of them.",
     )
     deterministic: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=False,
-        description="Whether two runs with equal threads give the same weights, bit for bit. Costs speed.",
+        description="Whether two runs with the same number of threads give bit-identical weights. This is slower.",
     )
     visualize_images_summary: Annotated[bool, HOW_IT_RUNS] = Field(
         default=False,
@@ -174,7 +178,7 @@ class ExperimentSpec(SpecModel):
         default=None,
         ge=0,
         le=UINT32_MAX,
-        description="Accepted, without effect: numStepsPerEval decides when checkpoints are saved.",
+        description="Accepted, without effect: numStepsPerEval determines when checkpoints are saved.",
     )
     wandb_config: Annotated[WandbConfig | None, HOW_IT_RUNS] = Field(
         default=None, description="Weights & Biases settings of the original toolkit; accepted, without effect."
@@ -182,14 +186,14 @@ class ExperimentSpec(SpecModel):
     clearml_config: Annotated[ClearmlConfig | None, HOW_IT_RUNS] = Field(
         default=None, description="ClearML settings of the original toolkit; accepted, without effect."
     )
-    data_config: DataConfig = Field(description="The data, and how an image becomes the network's input.")
+    data_config: DataConfig = Field(description="Source of the data, and how an image becomes the network's input.")
     maskrcnn_config: MaskRCNNConfig = Field(
         default_factory=MaskRCNNConfig,
-        description="The structure of the model, and what is sampled and kept while it runs.",
+        description="Structure of the model, and the sampling and filtering of anchors, proposals and detections.",
         json_schema_extra={"default": {}},
     )
 
-    # 0 and "" stand for "not set", as in the original's format, so that a step can undo what the experiment sets.
+    # 0 and "" mean "not set", as in the original toolkit, so that a step can unset what the experiment sets.
     @field_validator(
         "total_steps",
         "num_epochs",

@@ -1,4 +1,4 @@
-"""``maskrcnn spec import``: a spec of the original toolkit as a MaskRCNNExperiment manifest."""
+"""``maskrcnn spec import``: convert a spec of the original toolkit to a MaskRCNNExperiment manifest."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9
 
 @dataclass(frozen=True)
 class Imported:
-    """A spec turned into a manifest.
+    """A spec converted to a manifest.
 
     Attributes:
-        name: the experiment's name.
+        name: name of the experiment.
         manifest: YAML of the MaskRCNNExperiment.
-        spec: the spec that it holds.
-        report: what the user should know, a sentence each: values filled in, warnings, notes.
+        spec: the spec in the manifest.
+        report: sentences for the user: values filled in, warnings, notes.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Imported:
 
 
 def experiment_name(path: str | os.PathLike[str]) -> str:
-    """A name from a file's: a DNS label that starts with a letter, at most 32 characters."""
+    """Return an experiment name made from a file name: a DNS label that starts with a letter, at most 32 characters."""
     label = re.sub(r"[^a-z0-9]+", "-", Path(path).stem.lower()).strip("-")
     if not label[:1].isalpha():
         label = f"experiment-{label}"
@@ -51,7 +51,7 @@ def experiment_name(path: str | os.PathLike[str]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists and mappings on one line, texts in quotes where another reader of YAML might see something else."""
+    """YAML dumper that quotes strings which another YAML reader might take for something else."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
@@ -70,7 +70,7 @@ def _scalar(value: Any) -> str:
 
 
 def _lines(spec: SpecModel, filled: Mapping[str, Any], indent: int, at: str = "") -> list[str]:
-    """A part of the spec, a field a line; fields that the file left out are marked."""
+    """Return part of the spec, one field per line; fields missing from the file are marked."""
     lines = []
     plain = spec.model_dump(mode="json", by_alias=True)
     for name, field in type(spec).model_fields.items():
@@ -88,13 +88,13 @@ def _lines(spec: SpecModel, filled: Mapping[str, Any], indent: int, at: str = ""
 
 
 def manifest_of(read: SpecText, name: str, claim: str, source: str) -> str:
-    """A manifest that trains and evaluates as a spec says.
+    """Return a manifest that trains and evaluates with a spec.
 
     Args:
         read: the spec.
-        name: the experiment's name.
+        name: name of the experiment.
         claim: the PersistentVolumeClaim that is mounted at /workspace.
-        source: where it comes from, for the comment at its top.
+        source: origin of the spec, for the comment at the top.
     """
     experiment = "\n".join(_lines(read.spec, dict(read.filled), 4))
     remark = "" if not read.filled else " Fields marked as filled in are absent there."
@@ -121,7 +121,7 @@ spec:
 
 
 def _outside(spec: ExperimentSpec) -> list[str]:
-    """Paths that a pod would not find, since only /workspace is mounted."""
+    """Return messages for paths that are missing, or outside /workspace and so not visible to a pod."""
     paths = {
         "checkpoint": spec.checkpoint,
         "prunedModelPath": spec.pruned_model_path,
@@ -130,16 +130,16 @@ def _outside(spec: ExperimentSpec) -> list[str]:
         "dataConfig.valJsonFile": spec.data_config.val_json_file,
     }
     missing = [name for name, path in paths.items() if path is None and name.startswith("dataConfig.")]
-    found = [f"{name} is absent: training and evaluation need it" for name in missing]
+    found = [f"{name} is missing; training and evaluation need it" for name in missing]
     for name, value in paths.items():
         for path in (value or "").split(","):
             if path and not path.strip().startswith(f"{WORKSPACE_MOUNT}/"):
-                found.append(f"{name}: {path.strip()} is not under {WORKSPACE_MOUNT}, where the claim is mounted")
+                found.append(f"{name}: {path.strip()} is not below {WORKSPACE_MOUNT}, where the claim is mounted")
     return found
 
 
 def import_text(text: str, *, source: str, claim: str = "maskrcnn") -> Imported:
-    """A manifest from the text of a spec (a prototxt, or YAML of the spec).
+    """Return a manifest made from the text of a spec (a prototxt, or YAML of the spec).
 
     Args:
         text: the spec.
@@ -147,16 +147,16 @@ def import_text(text: str, *, source: str, claim: str = "maskrcnn") -> Imported:
         claim: the PersistentVolumeClaim that holds the workspace.
 
     Raises:
-        SpecError: a field is wrong.
-        InvalidInput: it is no spec, is a manifest already, or the claim's name cannot be one.
+        SpecError: a field is invalid.
+        InvalidInput: the text isn't a spec or is a manifest already, or the name of the claim is invalid.
     """
     if len(claim) > 253 or not _CLAIM.fullmatch(claim):
         raise InvalidInput(
-            f"--claim {claim!r} is not a valid name of a PersistentVolumeClaim: lower case letters, digits, - and ."
+            f"--claim {claim!r} is not a valid PersistentVolumeClaim name; use lower case letters, digits, - and ."
         )
     read = read_spec(text, source)
     if read.form == "manifest":
-        raise InvalidInput(f"{source} is a {KIND} manifest already")
+        raise InvalidInput(f"{source} is already a {KIND} manifest; give a prototxt, or YAML of the spec")
     name = experiment_name(source)
     filled = [f"filled in: {field} = {_scalar(_plain(value))}" for field, value in read.filled]
     advice = (read.spelling.text(line) for line in (*read.warnings, *notes(read.spec), *_outside(read.spec)))
@@ -169,5 +169,5 @@ def _plain(value: Any) -> Any:
 
 
 def import_spec(path: str | os.PathLike[str], *, claim: str = "maskrcnn") -> Imported:
-    """A manifest from a spec file; see :func:`import_text`."""
+    """Return a manifest made from a spec file; see :func:`import_text`."""
     return import_text(read_text(path), source=os.fspath(path), claim=claim)

@@ -1,4 +1,4 @@
-"""``maskrcnnConfig``: the structure of the network, and what is sampled and kept while it runs."""
+"""``maskrcnnConfig``: structure of the network, and sampling and filtering of anchors, proposals and detections."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ _TOP_N_MAX = 100_000
 
 
 class MaskRCNNConfig(SpecModel):
-    """The model, for training, evaluation and inference. Backbones are ResNet 10, 18, 34, 50 and 101."""
+    """Model for training, evaluation and inference. Backbones are ResNet 10, 18, 34, 50 and 101."""
 
     nlayers: Annotated[Literal[10, 18, 34, 50, 101], ReadFor(Purpose.STRUCTURE)] = Field(
         default=50, description="Number of layers of the ResNet backbone."
     )
     arch: Annotated[Literal["resnet", "resnet_v1_5"], ReadFor(Purpose.STRUCTURE)] = Field(
         default="resnet",
-        description="The backbone. resnet: stride on the first convolution of a block and projection shortcuts in "
-        "every stage, for the original toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 convolution and "
-        "identity shortcuts, for weights with torchvision names.",
+        description="Variant of the backbone. resnet: stride on the first convolution of a block and projection "
+        "shortcuts in every stage, for the original toolkit's pretrained weights. resnet_v1_5: stride on the 3x3 "
+        "convolution and identity shortcuts, for weights with torchvision names.",
     )
     freeze_bn: Annotated[bool, ReadFor(Purpose.TRAINING)] = Field(
         default=True,
-        description="Whether the batch normalisation layers of the backbone keep their stored statistics. Scale and "
-        "offset train either way. Meant for a pretrained checkpoint: without one it normalises nothing.",
+        description="Whether the batch normalization layers of the backbone keep their stored statistics. Scale and "
+        "offset are trained either way. Use it with a pretrained checkpoint: the initial statistics of new layers "
+        "don't normalize anything.",
     )
     freeze_blocks: Annotated[Blocks, ReadFor(Purpose.TRAINING)] = Field(
         default=(0, 1),
-        description="Blocks of the backbone that do not train, any of 0 to 4; 0 is the first convolution. "
-        "[]: everything trains.",
+        description="Blocks of the backbone that aren't trained, any of 0 to 4; 0 is the first convolution. "
+        "[]: all blocks are trained.",
     )
     gt_mask_size: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=112, ge=14, le=512, description="Side in pixels to which a ground-truth mask is cropped and resized."
@@ -41,13 +42,13 @@ class MaskRCNNConfig(SpecModel):
         default=0.7,
         ge=0,
         le=1,
-        description="Lower bound of the overlap (IoU, 0 to 1) with an object from which an anchor is positive.",
+        description="Minimum overlap (IoU, 0 to 1) of a positive anchor with an object.",
     )
     rpn_negative_overlap: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=0.3,
         ge=0,
         le=1,
-        description="Upper bound of the overlap (IoU, 0 to 1) below which an anchor is negative; at most "
+        description="Overlap (IoU, 0 to 1) with all objects below which an anchor is negative; at most "
         "rpnPositiveOverlap.",
     )
     rpn_batch_size_per_im: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
@@ -60,7 +61,7 @@ class MaskRCNNConfig(SpecModel):
         default=0.0,
         ge=0,
         le=8192,
-        description="Smallest height and width of a proposal, in pixels of the network's input. 0: no bound.",
+        description="Minimum height and width of a proposal, in pixels of the network's input. 0: no minimum.",
     )
     batch_size_per_im: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=512, ge=1, le=8192, description="Number of regions of interest sampled for the heads per image."
@@ -87,7 +88,7 @@ class MaskRCNNConfig(SpecModel):
         default=0.0,
         ge=0,
         le=1,
-        description="Overlap (IoU, 0 to 1) from which a region of interest may be background; at most bgThreshHi.",
+        description="Minimum overlap (IoU, 0 to 1) of a background region of interest; at most bgThreshHi.",
     )
     fast_rcnn_mlp_head_dim: Annotated[int, ReadFor(Purpose.STRUCTURE)] = Field(
         default=1024, ge=1, le=16384, description="Number of units in each of the two dense layers of the box head."
@@ -106,7 +107,7 @@ class MaskRCNNConfig(SpecModel):
         default=2000,
         ge=1,
         le=_TOP_N_MAX,
-        description="Number of best proposals of each pyramid level that enter non-maximum suppression in training.",
+        description="Number of best proposals of each pyramid level passed to non-maximum suppression in training.",
     )
     train_rpn_post_nms_topn: Annotated[int, ReadFor(Purpose.TRAINING)] = Field(
         default=1000,
@@ -121,7 +122,7 @@ class MaskRCNNConfig(SpecModel):
         description="Overlap (IoU, 0 to 1) from which a proposal suppresses another in training.",
     )
     test_detections_per_image: Annotated[int, ReadFor(Purpose.DETECTION)] = Field(
-        default=100, ge=1, le=1000, description="Largest number of detections of an image."
+        default=100, ge=1, le=1000, description="Maximum number of detections per image."
     )
     test_nms: Annotated[float, ReadFor(Purpose.DETECTION)] = Field(
         default=0.5,
@@ -133,7 +134,7 @@ class MaskRCNNConfig(SpecModel):
         default=1000,
         ge=1,
         le=_TOP_N_MAX,
-        description="Number of best proposals of each pyramid level that enter non-maximum suppression at test time.",
+        description="Number of best proposals of each pyramid level passed to non-maximum suppression at test time.",
     )
     test_rpn_post_nms_topn: Annotated[int, ReadFor(Purpose.DETECTION)] = Field(
         default=1000,
@@ -167,7 +168,7 @@ class MaskRCNNConfig(SpecModel):
         default=8,
         ge=1,
         le=256,
-        description="Size of the base anchor in strides: at level l an anchor has anchorScale * 2^l pixels a side.",
+        description="Size of the base anchor in strides: at level l the side of an anchor is anchorScale * 2^l pixels.",
     )
     rpn_box_loss_weight: Annotated[float, ReadFor(Purpose.TRAINING)] = Field(
         default=1.0, ge=0, le=1000, description="Weight of the RPN's box loss in the total loss."

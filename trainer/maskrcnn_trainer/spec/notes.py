@@ -1,4 +1,4 @@
-"""What is allowed in a spec but probably not meant, in sentences; and which paths a task needs."""
+"""Notes on valid specs that are probably mistaken, and the check for the paths that a task needs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 
 _WITHOUT_EFFECT = {
-    "save_checkpoints_steps": "saveCheckpointsSteps has no effect: numStepsPerEval decides when checkpoints are saved",
+    "save_checkpoints_steps": "saveCheckpointsSteps has no effect: checkpoints are saved every numStepsPerEval steps",
     "wandb_config": "wandbConfig has no effect: reports to Weights & Biases are not supported",
     "clearml_config": "clearmlConfig has no effect: reports to ClearML are not supported",
 }
 
 
 def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
-    """Sentences for the log about a valid spec.
+    """Return sentences for the log about settings of a valid spec that have no effect or are probably mistaken.
 
     Args:
         spec: the spec.
@@ -29,7 +29,7 @@ def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
     if data.shuffle_buffer_size != type(data).model_fields["shuffle_buffer_size"].default:
         found.append(
             f"dataConfig.shuffleBufferSize ({data.shuffle_buffer_size}) has no effect on a new training, which reads "
-            "all records in a new random order each epoch; one that began with an earlier release still needs it"
+            "all records in a new random order each epoch; a training that was started by an earlier release needs it"
         )
     return found + _about_steps(spec, plan) + _about_model(spec)
 
@@ -37,17 +37,19 @@ def notes(spec: ExperimentSpec, plan: StepPlan | None = None) -> list[str]:
 def _about_steps(spec: ExperimentSpec, plan: StepPlan | None) -> list[str]:
     found = []
     if spec.num_epochs is not None and spec.total_steps is not None:
-        found.append(f"numEpochs ({spec.num_epochs}) wins over totalSteps ({spec.total_steps}): both are set")
+        found.append(
+            f"numEpochs ({spec.num_epochs}) and totalSteps ({spec.total_steps}) are both set; numEpochs is used"
+        )
     total = plan.total_steps if plan is not None else spec.total_steps if spec.num_epochs is None else None
-    # The rate changes in the steps after a boundary, and the last step is total - 1.
+    # the rate changes in the steps after a boundary, and the last step is total - 1
     late = [step for step in spec.learning_rate_steps if total is not None and step >= total - 1]
     if late:
-        found.append(f"learningRateSteps {late} change nothing: the training ends at step {total}")
+        found.append(f"learningRateSteps {late} have no effect: the training ends at step {total}")
     early = [step for step in spec.learning_rate_steps if step < spec.warmup_steps]
     if early:
         found.append(f"learningRateSteps {early} lie within the warm-up, which lasts until step {spec.warmup_steps}")
     if total is not None and spec.warmup_steps >= total:
-        found.append(f"warmupSteps ({spec.warmup_steps}) is not less than the {total} steps of the training")
+        found.append(f"warmupSteps ({spec.warmup_steps}) should be less than the number of training steps ({total})")
     if spec.warmup_steps and spec.warmup_learning_rate > spec.init_learning_rate:
         found.append(
             f"the learning rate falls during the warm-up: warmupLearningRate ({spec.warmup_learning_rate:g}) is more "
@@ -61,8 +63,8 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
     model = spec.maskrcnn_config
     if model.freeze_bn and spec.checkpoint is None and spec.pruned_model_path is None:
         found.append(
-            "maskrcnnConfig.freezeBn is true without a checkpoint: the stored statistics are those of new layers and "
-            "normalise nothing; set it to false, or give a checkpoint"
+            "maskrcnnConfig.freezeBn is true without a checkpoint: the initial statistics of new layers don't "
+            "normalize anything; set it to false, or give a checkpoint"
         )
     if model.freeze_blocks and spec.checkpoint is None and spec.pruned_model_path is None:
         found.append(
@@ -70,32 +72,32 @@ def _about_model(spec: ExperimentSpec) -> list[str]:
             "random weights; set it to [], or give a checkpoint"
         )
     if spec.checkpoint is not None and spec.pruned_model_path is not None:
-        found.append(f"prunedModelPath takes the place of checkpoint: {spec.checkpoint} is not used")
+        found.append(f"checkpoint {spec.checkpoint} is not used, because prunedModelPath is set")
     if spec.skip_checkpoint_variables is not None and spec.checkpoint is None:
         found.append("skipCheckpointVariables has no effect without a checkpoint")
     if spec.l1_weight_decay >= 1e-4:
         found.append(
-            f"l1WeightDecay {spec.l1_weight_decay:g} shrinks most weights to nothing unless the training is short; "
-            "0 is usual"
+            f"l1WeightDecay {spec.l1_weight_decay:g} shrinks most weights to zero unless the training is short; 0 is "
+            "usual"
         )
     if model.gt_mask_size < model.mrcnn_resolution:
         found.append(
             f"maskrcnnConfig.gtMaskSize ({model.gt_mask_size}) is less than mrcnnResolution "
-            f"({model.mrcnn_resolution}): masks are learned from coarser ones"
+            f"({model.mrcnn_resolution}): the ground-truth masks are coarser than the predicted ones"
         )
     return found
 
 
 def require_paths(spec: ExperimentSpec, task: TaskName, *, source: str = "the experiment spec") -> None:
-    """Check that the records which a task reads are named in ``dataConfig``, and their annotations.
+    """Check that ``dataConfig`` names the records that a task reads, and their annotations.
 
     Args:
-        spec: with everything filled in that is going to be.
-        task: as in the table of tasks; an export reads records only where it calibrates on them.
+        spec: the spec, after defaults are filled in.
+        task: the task; an export is expected to calibrate on records.
         source: file of the spec, for the message.
 
     Raises:
-        SpecError: names every missing one.
+        SpecError: some are missing; all of them are named.
     """
     read = fields_for(ExperimentSpec, TASKS[task].all_reads)
     problems = [

@@ -1,4 +1,4 @@
-"""From a plain mapping to a checked :class:`ExperimentSpec`, or to a list of everything that is wrong with it."""
+"""Conversion of a plain mapping to a checked :class:`ExperimentSpec`, or to a list of all its problems."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _STAND_INS: dict[Path, Any] = {
     ("data_config", "image_size"): [128, 128],
     ("data_config", "num_classes"): 2,
 }
-"""Values for required fields that are missing or wrong, so that the rules on the others can still speak."""
+"""Values for required fields that are missing or invalid, so that the rules on other fields can still be checked."""
 
 
 def field_paths(model: type[SpecModel] = ExperimentSpec, at: Path = ()) -> Iterator[Path]:
-    """Yield the paths of all fields in snake_case, those of the nested parts included."""
+    """Yield the paths of all fields in snake_case, including those of nested parts."""
     for name, field in model.model_fields.items():
         yield (*at, name)
         if (nested := nested_model(field)) is not None:
@@ -35,14 +35,14 @@ def field_paths(model: type[SpecModel] = ExperimentSpec, at: Path = ()) -> Itera
 
 
 class Spelling:
-    """How the user writes field names: as they stand in the raw mapping, else in its prevailing style.
+    """Spelling of field names in messages: as in the user's mapping, or in its prevailing style if absent there.
 
     Args:
-        raw: what was read.
-        prefix: what stands before a field in the file, such as ``spec.experiment.``.
+        raw: the mapping that was read.
+        prefix: prefix of the fields in the file, such as ``spec.experiment.``.
         renamed: other names under which fields were written, by their path.
-        snake: whether the prevailing style is snake_case; None: as the names at the top level are.
-        camel_only: snake_case names of the file are mistakes, and messages do not take them over.
+        snake: whether the prevailing style is snake_case; None: derived from the names at the top level.
+        camel_only: snake_case names in the file are mistakes, so messages don't use them.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class Spelling:
         self.snake = snake and not camel_only
 
     def style(self, name: str) -> str:
-        """A field's name in the prevailing style."""
+        """Return the name of a field in the prevailing style."""
         return name if self.snake else to_camel(name)
 
     def names(self) -> dict[str, str]:
-        """Return the name in the file of every field, by its camelCase name; empty where no two differ."""
+        """Return the name of every field in the file, by its camelCase name; empty if none differs from it."""
         names = {to_camel(str(path[-1])): str(self._parts(path)[-1]) for path in field_paths()}
         differ = any(camel != written for camel, written in names.items())
         return names if differ and not self._camel_only else {}
 
     def text(self, message: str) -> str:
-        """Return a message with its field names as the file writes them."""
+        """Return a message with field names spelled as in the file."""
         return renamed(message, self.names())
 
     def field(self, path: Path) -> str:
-        """The field at a path of snake_case names, as the user wrote it or would write it."""
+        """Return the field at a path of snake_case names, as the user wrote it or would write it."""
         return self._prefix + dotted(self._parts(path), str)
 
     def _parts(self, path: Path) -> Path:
@@ -97,7 +97,7 @@ class Spelling:
         return tuple(names)
 
     def problem(self, problem: Problem) -> Problem:
-        """The same problem in the user's spelling."""
+        """Return the same problem in the user's spelling."""
         return Problem(problem.path, problem.value, self.text(problem.message), self.field(problem.path))
 
 
@@ -111,22 +111,22 @@ def parse_spec(
     camel_only: bool = False,
     found: Sequence[Problem] = (),
 ) -> ExperimentSpec:
-    """A checked spec from a plain mapping with camelCase or snake_case names.
+    """Return a checked spec made from a plain mapping with camelCase or snake_case names.
 
     Args:
-        data: the mapping, as YAML or JSON gives it; a null is a field not given.
-        source: what messages call it, such as a file name.
-        prefix: what stands before its fields in the file, such as ``spec.experiment.``.
-        renamed: names under which fields were written that are neither of the two, by path.
+        data: the mapping, as YAML or JSON gives it; a null counts as absent.
+        source: name of the mapping in messages, such as a file name.
+        prefix: prefix of its fields in the file, such as ``spec.experiment.``.
+        renamed: other names (neither camelCase nor snake_case) under which fields were written, by path.
         snake: whether messages use snake_case names; None: if the mapping does.
         camel_only: refuse snake_case names, as an API server does.
-        found: problems that the reader met already; their fields count as given.
+        found: problems that the reader has already found; their fields don't count as missing.
 
     Raises:
-        SpecError: names every field that is wrong.
+        SpecError: some fields are invalid; all of them are named.
     """
     if not isinstance(data, Mapping):
-        raise SpecError([Problem((), data, f"{shown(data)} is not a mapping of fields", prefix.rstrip("."))], source)
+        raise SpecError([Problem((), data, f"{shown(data)} must be a mapping of fields", prefix.rstrip("."))], source)
     spelling = Spelling(data, prefix=prefix, renamed=renamed, snake=snake, camel_only=camel_only)
     problems = [*found, *_given_twice(data)]
     meant = {field for problem in found if (field := meant_field(_field_of(problem.path))) is not None}
@@ -159,7 +159,7 @@ def _given_twice(data: Mapping[str, Any], model: type[SpecModel] = ExperimentSpe
     for name, field in model.model_fields.items():
         camel = to_camel(name)
         if camel != name and name in data and camel in data:
-            yield Problem((*at, name), data[name], f"given twice, as '{camel}' and as '{name}'; one of them must go")
+            yield Problem((*at, name), data[name], f"given twice, as '{camel}' and as '{name}'; remove one of them")
         nested = nested_model(field)
         inner = data.get(name, data.get(camel))
         if nested is not None and isinstance(inner, Mapping):
@@ -167,12 +167,12 @@ def _given_twice(data: Mapping[str, Any], model: type[SpecModel] = ExperimentSpe
 
 
 def _field_of(path: Path) -> Path:
-    """The field that a path is in, without positions in lists."""
+    """Return the field that a path is in, without positions in lists."""
     return tuple(part for part in path if isinstance(part, str))
 
 
 def _without(fields: dict[str, Any], bad: set[Path]) -> ExperimentSpec | None:
-    """The spec without its bad fields, with stand-ins for those that must be there."""
+    """Return the spec without its bad fields, with stand-ins for required ones; None if it is still invalid."""
     for path in sorted(bad, key=len):
         node: Any = fields
         for part in path[:-1]:
@@ -193,7 +193,7 @@ def _without(fields: dict[str, Any], bad: set[Path]) -> ExperimentSpec | None:
 
 
 def _snake_path(loc: tuple[str | int, ...]) -> tuple[Path, type[SpecModel] | None]:
-    """Pydantic's location in snake_case names, and the type of the part it ends in."""
+    """Return a location of Pydantic in snake_case names, and the type of the part that it ends in."""
     model: type[SpecModel] | None = ExperimentSpec
     path: list[str | int] = []
     owner: type[SpecModel] | None = ExperimentSpec
@@ -207,7 +207,7 @@ def _snake_path(loc: tuple[str | int, ...]) -> tuple[Path, type[SpecModel] | Non
 
 
 def meant_fields(error: ValidationError) -> set[Path]:
-    """Return the fields that unknown names probably stand for: that they are missing is the same mistake."""
+    """Return the fields that unknown names are probably meant to be, so that they aren't reported as missing too."""
     found: set[Path] = set()
     for detail in error.errors(include_url=False):
         if detail["type"] == "extra_forbidden" and (field := meant_field(detail["loc"])) is not None:
@@ -216,9 +216,10 @@ def meant_fields(error: ValidationError) -> set[Path]:
 
 
 def meant_field(loc: tuple[str | int, ...]) -> Path | None:
-    """Return the field that a name at a place of the spec stands for: itself where it is known; None where for none.
+    """Return the field that a name at a location of the spec is probably meant to be, or None.
 
-    A name that is a field of another part of the spec stands for that, unless only its spelling is another one.
+    A known name means itself. A name that differs from a field of its part only in spelling means that field; else the
+    name of a field of another part means the field there.
     """
     path, owner = _snake_path(loc)
     if not path or owner is None:
@@ -249,7 +250,7 @@ def _field_problems(error: ValidationError, spelling: Spelling, meant: set[Path]
         path, owner = _snake_path(detail["loc"])
         if detail["type"] == "missing" and is_within(path, meant):
             continue
-        # A list whose entries are wrong is also called too short, since the wrong ones do not count.
+        # Pydantic also reports a list with invalid entries as too short, since it doesn't count those
         if detail["type"] == "too_short" and any(
             other is not detail and other["loc"][: len(detail["loc"])] == detail["loc"] for other in details
         ):
@@ -274,7 +275,7 @@ _SHAPES = {
     "learning_rate_steps": "a list of whole numbers",
     "learning_rate_decay_levels": "a list of numbers",
     "freeze_blocks": "a list of whole numbers from 0 to 4",
-    "tags": "a list of texts",
+    "tags": "a list of strings",
 }
 
 
@@ -293,7 +294,7 @@ _RIGHT = {
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
-    "string_type": "must be a text; put it in quotes",
+    "string_type": "must be a string; put it in quotes",
     "string_too_long": "is too long; at most {max_length} characters",
     "string_too_short": "is too short; at least {min_length} characters",
     "literal_error": "must be one of {expected}",
@@ -306,19 +307,19 @@ _RIGHT = {
     "too_short": "has too few entries; at least {min_length}",
     "model_type": "must be a mapping of fields",
     "dict_type": "must be a mapping of fields",
-    "invalid_key": "must be a text, as every field's name",
+    "invalid_key": "must be a string, as the name of every field",
 }
-"""What would be right, by Pydantic's type of error; in braces what its context says."""
+"""What would be right, by Pydantic's type of error; names in braces are replaced from the context of the error."""
 
 
 def what_is_right(detail: ErrorDetails) -> str:
-    """What would be right where pydantic found an error, in plain words."""
+    """Return in plain words what would be right where Pydantic found an error."""
     context = {key: _bound(value) for key, value in detail.get("ctx", {}).items()}
     return _RIGHT.get(detail["type"], detail["msg"].replace("{", "{{").replace("}", "}}")).format(**context)
 
 
 def _in_words(detail: ErrorDetails, path: Path) -> str:
-    """Pydantic's error in plain words: the value and what would be right."""
+    """Return an error of Pydantic in plain words: the value and what would be right."""
     right = what_is_right(detail)
     if detail["type"] in ("tuple_type", "too_long", "too_short"):
         right += _shape(path)
@@ -328,29 +329,32 @@ def _in_words(detail: ErrorDetails, path: Path) -> str:
 
 
 def unknown_field(path: Path, spelling: Spelling) -> str:
-    """Return why a name is not a field of a part of the spec, with the field that it probably stands for."""
-    where = f"of {spelling.field(path[:-1])}" if len(path) > 1 else "of the experiment spec"
-    message = f"is not a field {where}"
+    """Return the message for an unknown field, with the field that was probably meant."""
     meant = meant_field(path)
     if meant is None:
-        return message
+        return "unknown field; check its name"
     if meant[:-1] == _snake_path(path)[0][:-1]:
-        return f"{message}; did you mean {spelling.style(str(meant[-1]))}?"
-    return f"{message}; it belongs {'in ' + spelling.field(meant[:-1]) if len(meant) > 1 else 'at the top level'}"
+        return f"unknown field; did you mean {spelling.style(str(meant[-1]))}?"
+    return f"unknown field; it belongs {'in ' + spelling.field(meant[:-1]) if len(meant) > 1 else 'at the top level'}"
 
 
 def unknown_in_experiment(loc: tuple[str | int, ...], prefix: str) -> str:
-    """Why the last name of a location in ``spec.experiment``, or in that of a step, is no field, as in a manifest."""
+    """Return the message for an unknown field in ``experiment`` of a manifest or of one of its steps.
+
+    Args:
+        loc: location below ``experiment``; its last name is the unknown field.
+        prefix: path of ``experiment`` in the manifest, with a dot at the end.
+    """
     return unknown_field(_snake_path(loc)[0], Spelling({}, prefix=prefix, snake=False))
 
 
 def _nearest(name: str, owner: type[SpecModel] | None) -> str | None:
-    """The snake_case name of the field of a part of the spec that an unknown name is most like."""
+    """Return the snake_case name of the most similar field in a part of the spec."""
     return nearest_name(name, owner.model_fields if owner is not None else ())
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of the names that a misspelled one is most like; None where none is like it."""
+    """Return the most similar of the names to a misspelled one; None if none is similar."""
     folded = {key.lower().replace("_", ""): key for key in names}
     near = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
     return folded[near[0]] if near else None

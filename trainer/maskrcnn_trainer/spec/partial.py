@@ -1,7 +1,7 @@
-"""A part of an experiment: what one step changes of it.
+"""Partial experiment: the fields that one step changes.
 
-The partial types are made from the whole ones, so they know the same fields, descriptions and bounds; every field is
-optional and has no default, so that a server that fills defaults in would not overwrite what the experiment says.
+The partial types are made from the complete ones, so they have the same fields, descriptions and bounds. Every field is
+optional and has no default: a default filled in by an API server would override the value of the experiment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
 
 def nested_model(field: FieldInfo) -> type[SpecModel] | None:
-    """The type of spec part that a field holds, also an optional one; None for a plain value."""
+    """Return the type of the spec part that a field holds, also for an optional one; None for a plain value."""
     annotation = field.annotation
     candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return next((item for item in candidates if isinstance(item, type) and issubclass(item, SpecModel)), None)
@@ -43,14 +43,14 @@ def _partial(model: type[SpecModel]) -> type[SpecModel]:
 if TYPE_CHECKING:
 
     class PartialExperimentSpec(SpecModel):
-        """Any fields of :class:`ExperimentSpec`; what is absent is left as the experiment has it."""
+        """Any fields of :class:`ExperimentSpec`; absent fields keep the value of the experiment."""
 else:
     PartialExperimentSpec = _partial(ExperimentSpec)
-    PartialExperimentSpec.__doc__ = "Any fields of an experiment; what is absent is left as the experiment has it."
+    PartialExperimentSpec.__doc__ = "Any fields of an experiment; absent fields keep the value of the experiment."
 
 
 def camel_case(part: Mapping[str, Any], model: type[SpecModel] = ExperimentSpec) -> dict[str, Any]:
-    """The same fields under their camelCase names; unknown names and absent (null) values are kept as they are."""
+    """Return the same fields under their camelCase names; unknown names and null values are kept as they are."""
     known = _aliases(model)
     renamed: dict[str, Any] = {}
     for key, value in part.items():
@@ -61,7 +61,7 @@ def camel_case(part: Mapping[str, Any], model: type[SpecModel] = ExperimentSpec)
 
 @functools.cache
 def _aliases(model: type[SpecModel]) -> Mapping[str, tuple[str, type[SpecModel] | None]]:
-    """By each name of a field, its camelCase name and the type of spec part that it holds."""
+    """Return by each name of a field its camelCase name and the type of the spec part that it holds."""
     found: dict[str, tuple[str, type[SpecModel] | None]] = {}
     for name, field in model.model_fields.items():
         found[name] = found[str(field.alias)] = str(field.alias), nested_model(field)
@@ -71,7 +71,7 @@ def _aliases(model: type[SpecModel]) -> Mapping[str, tuple[str, type[SpecModel] 
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in override.items():
-        if value is None:  # an API server drops a null, so it means "not given" here, too
+        if value is None:  # an API server drops a null, so a null means "absent" here too
             continue
         old = result.get(key)
         result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
@@ -79,9 +79,9 @@ def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
 
 
 def merge_experiment(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment with a step's changes: objects merge by field, lists and scalars replace.
+    """Return an experiment with the changes of a step: objects are merged by field, lists and scalars are replaced.
 
-    Both are plain dictionaries as YAML gives them (snake_case names are read, too); the result is a new one in
-    camelCase. It is not checked: give it to :func:`maskrcnn_trainer.spec.parse_spec`.
+    Both are plain dictionaries as YAML gives them, with camelCase or snake_case names; the result is a new one in
+    camelCase. It isn't checked: pass it to :func:`maskrcnn_trainer.spec.parse_spec`.
     """
     return _merged(camel_case(base), camel_case(override))

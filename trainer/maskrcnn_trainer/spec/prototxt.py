@@ -1,7 +1,7 @@
-"""The original toolkit's spec: protobuf text, with lists as texts that hold Python literals.
+"""Spec of the original toolkit: protobuf text format, with lists as strings that hold Python literals.
 
-The messages are described at run time from the spec's own types, in proto3 with field presence: what the file leaves
-out is known, where the original could not distinguish it from 0.
+The protobuf messages are made at run time from the spec's own types, in proto3 with field presence, so absent fields
+differ from 0 (they didn't in the original toolkit).
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ LEGACY_WHEN_ABSENT: dict[Path, Any] = {
     ("maskrcnn_config", "freeze_bn"): False,
     ("maskrcnn_config", "freeze_blocks"): [],
 }
-"""What the original took for absent fields where 0, false, or an empty list means something."""
+"""Values of the original toolkit for absent fields for which 0, false, or an empty list has a meaning."""
 
 ZERO_IS_ABSENT = frozenset({"shuffle_buffer_size", "n_workers", "max_num_instances", "logging_frequency"})
-"""Fields for whose 0 the original took its default."""
+"""Fields for which the original toolkit replaces 0 by its default."""
 
 OURS = frozenset({"deterministic", "scale_learning_rate", "keep_checkpoints", "augmentation"})
-"""Fields that the original does not have; their absence from a prototxt is no news."""
+"""Fields that the original toolkit does not have; their absence from a prototxt isn't reported."""
 
 WITHOUT_EFFECT = frozenset({"save_checkpoints_steps", "wandb_config", "clearml_config"})
-"""Fields of the original that do nothing here."""
+"""Fields of the original toolkit that have no effect here."""
 
 
 @dataclass(frozen=True)
 class Prototxt:
-    """A prototxt, read.
+    """Spec read from a prototxt.
 
     Attributes:
         spec: the checked spec.
-        spelling: how its fields were written.
-        filled: the fields that the file leaves out, dotted snake_case, with the value taken for each.
-        warnings: what was read but may surprise.
+        spelling: spelling of its fields in the file.
+        filled: fields absent from the file, in dotted snake_case, with the value used for each.
+        warnings: sentences for the log about how the file was read.
     """
 
     spec: ExperimentSpec
@@ -73,7 +73,7 @@ class Prototxt:
 
 
 def _plain_type(annotation: Any) -> type:
-    """int, float, bool, str or tuple of a field's annotation."""
+    """Return int, float, bool, str or tuple for the annotation of a field."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _plain_type(next(item for item in get_args(annotation) if item is not type(None)))
@@ -87,7 +87,7 @@ def _plain_type(annotation: Any) -> type:
 
 _PROTO_TYPES = {
     int: _FIELD.TYPE_UINT32,
-    float: _FIELD.TYPE_DOUBLE,  # the original's 32 bits would turn 0.0001 into 0.0000999999974
+    float: _FIELD.TYPE_DOUBLE,  # 32 bits, as in the original toolkit, would change 0.0001 to 0.0000999999974
     bool: _FIELD.TYPE_BOOL,
     str: _FIELD.TYPE_STRING,
     tuple: _FIELD.TYPE_STRING,
@@ -95,7 +95,7 @@ _PROTO_TYPES = {
 
 
 def _describe(model: type[SpecModel], file: descriptor_pb2.FileDescriptorProto) -> str:
-    """Add a message for a part of the spec, and for those within it; its full name."""
+    """Add a message for a part of the spec, and for those within it; return its full name."""
     message = descriptor_pb2.DescriptorProto(name=model.__name__)
     for number, (name, field) in enumerate(model.model_fields.items(), start=1):
         nested = nested_model(field)
@@ -120,7 +120,7 @@ def _describe(model: type[SpecModel], file: descriptor_pb2.FileDescriptorProto) 
 
 
 def _add_optional(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: _FIELD.Type.ValueType) -> None:
-    """A scalar with presence: proto3 keeps it in a oneof of its own."""
+    """Add a scalar field with presence, for which proto3 uses a oneof with a single member."""
     message.oneof_decl.add(name=f"_{name}")
     message.field.add(
         name=name,
@@ -134,7 +134,7 @@ def _add_optional(message: descriptor_pb2.DescriptorProto, name: str, number: in
 
 @cache
 def message_class() -> type[Message]:
-    """The protobuf message of a whole spec."""
+    """Return the protobuf message class of a complete spec."""
     file = descriptor_pb2.FileDescriptorProto(name="maskrcnn/experiment.proto", package=_PACKAGE, syntax="proto3")
     name = _describe(ExperimentSpec, file)
     pool = descriptor_pool.DescriptorPool()
@@ -144,7 +144,7 @@ def message_class() -> type[Message]:
 
 
 def _kind_of(path: tuple[str, ...]) -> Kind | None:
-    """What a path of snake_case names stands for in the spec."""
+    """Return whether a path of snake_case names is a value or a message of the spec; None if it is neither."""
     model: type[SpecModel] | None = ExperimentSpec
     kind: Kind | None = None
     for name in path:
@@ -162,10 +162,10 @@ def _kind_of(path: tuple[str, ...]) -> Kind | None:
 
 
 def _without_faults(text: str) -> tuple[str, list[Problem]]:
-    """The text without the fields whose syntax is wrong, and what is wrong with them.
+    """Return the text without the fields that have invalid syntax, and the problems of those fields.
 
     Raises:
-        _Unreadable: nothing can be read behind a fault, such as a missing brace.
+        _Unreadable: nothing can be read after a fault, such as a missing brace.
     """
     problems: list[Problem] = []
     for fault in syntax_faults(text, _kind_of):
@@ -186,17 +186,17 @@ class _Unreadable(Exception):
 
 
 def _merge(text: str) -> tuple[Message, list[Problem]]:
-    """The message, and what is wrong with the text; a field that is wrong is left out and the rest read on.
+    """Return the message, and the problems of the text; invalid fields are left out and the rest is read.
 
     Raises:
-        _Unreadable: nothing can be read behind a fault, such as a missing brace.
+        _Unreadable: nothing can be read after a fault, such as a missing brace.
     """
     text, problems = _without_faults(text)
     found = occurrences(text)
     while True:
         message = message_class()()
         try:
-            # As the original: a field that stands twice is merged, the last value counts.
+            # as in the original toolkit: repeated fields are merged, and the last value is used
             text_format.Merge(text, message)
             return message, problems
         except text_format.ParseError as error:
@@ -214,7 +214,7 @@ def _merge(text: str) -> tuple[Message, list[Problem]]:
 
 
 def _about(path: tuple[str, ...], value: str, words: str) -> str:
-    """What would be right for a field whose value the parser refuses."""
+    """Return what would be right for a field whose value the parser refuses."""
     value = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
     model: type[SpecModel] = ExperimentSpec
     for name in path[:-1]:
@@ -235,16 +235,16 @@ def _about(path: tuple[str, ...], value: str, words: str) -> str:
         int: f"must be a whole number from 0 to {UINT32_MAX}",
         float: "must be a number",
         bool: "must be True or False",
-        str: "must be a text in quotes",
+        str: "must be a string in quotes",
         tuple: f"must be a list in quotes, such as {LIST_FIELDS.get(path[-1], (str, 'tags'))[1]}",
     }[_plain_type(field.annotation)]
     if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", value) and right == "must be a number":
-        right += f" with a point: {value.replace(',', '.')}"
+        right += f" with a decimal point: {value.replace(',', '.')}"
     return f"{value} {right}"
 
 
 def _mapping(message: Message) -> dict[str, Any]:
-    """The fields that are present."""
+    """Return the fields that are present, nested messages as mappings."""
     result: dict[str, Any] = {}
     for field, value in message.ListFields():
         if field.message_type is not None:
@@ -255,22 +255,22 @@ def _mapping(message: Message) -> dict[str, Any]:
 
 
 def _fill(raw: dict[str, Any]) -> list[str]:
-    """Give absent fields the value that they had in the original, in place; warnings."""
+    """Set absent fields, in place, to the value that they have in the original toolkit; return warnings."""
     warnings = []
     if "momentum" not in raw:
-        warnings.append("momentum is absent and taken as 0, as in the original; 0.9 is usual")
+        warnings.append("momentum is absent; using 0, as the original toolkit does (0.9 is usual)")
     for (*outer, name), value in LEGACY_WHEN_ABSENT.items():
         part = raw
         for section in outer:
             part = part.setdefault(str(section), {})
         part.setdefault(str(name), value)
     if raw.get("global_gradient_clip_ratio", 0) > 0:
-        warnings.append("global_gradient_clip_ratio is in effect: gradients are clipped, which the original never did")
+        warnings.append("global_gradient_clip_ratio: gradients are clipped; the original toolkit ignores this field")
     return warnings
 
 
 def _absent(spec: SpecModel, given: Mapping[str, Any], at: Path = ()) -> Iterator[tuple[str, Any]]:
-    """Fields that the file does not give, with the value that the spec has."""
+    """Yield fields that are absent from the file, with their value in the spec."""
     for name, field in type(spec).model_fields.items():
         if name in OURS or name in WITHOUT_EFFECT:
             continue
@@ -283,7 +283,7 @@ def _absent(spec: SpecModel, given: Mapping[str, Any], at: Path = ()) -> Iterato
 
 
 def _mark_absent(spec: SpecModel, given: Mapping[str, Any]) -> None:
-    """Leave only what the file gives in ``model_fields_set``: the values that were filled in look given otherwise."""
+    """Remove filled-in fields from ``model_fields_set``, so that it only has the fields of the file."""
     spec.model_fields_set.intersection_update(given)
     for name in spec.model_fields_set:
         part, inner = getattr(spec, name), given[name]
@@ -296,14 +296,14 @@ def _present(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
-    """The spec of a prototxt.
+    """Return the spec in a prototxt.
 
     Args:
-        text: protobuf text of the original's experiment message.
-        source: what messages call it.
+        text: the original toolkit's experiment message in protobuf text format.
+        source: name of the text in messages.
 
     Raises:
-        SpecError: names every field that is wrong, in snake_case as written.
+        SpecError: some fields are invalid; all of them are named, in snake_case as written.
     """
     try:
         message, problems = _merge(text)
@@ -317,7 +317,7 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
     if SHORT_THRESHOLD in model:
         if _THRESHOLD[-1] in model:
             value = model[SHORT_THRESHOLD]
-            problems.append(Problem(_THRESHOLD, value, f"given twice, also as {SHORT_THRESHOLD}; one of them must go"))
+            problems.append(Problem(_THRESHOLD, value, f"given twice, also as {SHORT_THRESHOLD}; remove one of them"))
         else:
             renamed[_THRESHOLD] = SHORT_THRESHOLD
         model[_THRESHOLD[-1]] = model.pop(SHORT_THRESHOLD)
@@ -327,7 +327,7 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
                 del part[name]
     given = _present(raw)
     scalars = (path for path in repeated(occurrences(text)) if not _many(path))
-    warnings = [f"{dotted(path, str)} is given more than once; the last one counts" for path in scalars]
+    warnings = [f"{dotted(path, str)} is given more than once; the last value is used" for path in scalars]
     warnings += _fill(raw)
     spec = parse_spec(raw, source=source, renamed=renamed, snake=True, found=problems)
     _mark_absent(spec, given)
@@ -336,5 +336,5 @@ def parse_prototxt(text: str, source: str = "the prototxt spec") -> Prototxt:
 
 
 def _many(path: tuple[str, ...]) -> bool:
-    """Whether a field may stand several times: messages, which are merged, and tags."""
+    """Return whether a field may be repeated: messages, which are merged, and tags."""
     return path[-1] in ("tags", "augmentation") or path[-1].endswith("_config")

@@ -1,7 +1,7 @@
-"""Faults in the syntax of a protobuf text message: braces, quotes, colons, and values of more than one piece.
+"""Syntax check of a protobuf text message: braces, quotes, colons, and values of more than one token.
 
-protobuf's parser reports such a fault where it stops, which is often at a valid field far behind it. This check comes
-first, so that what is left for the parser to refuse is the name or the value of one field.
+The parser of protobuf reports such a fault where it stops, which is often at a valid field much later in the text. This
+check runs first, so the parser only has to refuse the name or the value of a single field.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ FieldPath = tuple[str, ...]
 _CLOSING = {"{": "}", "<": ">"}
 _QUOTES = ("'", '"')
 _NAMED = 4
-"""Messages without a closing brace that are named."""
+"""Maximum number of unclosed messages that an error names."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault.
+    """Syntax fault.
 
     Attributes:
-        path: the field; empty where it is not within one.
-        start, end: offsets of what is wrong, a whole field where the rest of the text can be read without it.
-        words: what is wrong; empty for a value that no field can have, such as ``0,9``.
-        value: that value, as it stands in the text.
-        fatal: whether what follows cannot be told apart.
+        path: the field; empty if the fault is outside of all fields.
+        start, end: offsets of the fault; of the whole field if the rest of the text can be read without it.
+        words: the problem; empty for a value that is invalid for every field, such as ``0,9``.
+        value: that value, as written in the text.
+        fatal: whether the rest of the text cannot be read.
     """
 
     path: FieldPath
@@ -59,16 +59,16 @@ class _Message:
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Return the line and the column of an offset, both from 1."""
+    """Return the line and the column of an offset, both counted from 1."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def syntax_faults(text: str, kind_of: Callable[[FieldPath], Kind | None]) -> list[Fault]:
-    """Return what is wrong with the syntax of a text: fields that are malformed, or the one fault that is fatal.
+    """Return the syntax faults of a text: all malformed fields, or the fatal fault alone.
 
     Args:
         text: the protobuf text.
-        kind_of: what a path names: a message, a value, or None where it names no field.
+        kind_of: returns whether a path is a message or a value; None for an unknown field.
     """
     scanner = _Scanner(text, kind_of)
     try:
@@ -116,28 +116,28 @@ class _Scanner:
 
     def _no_name(self, token: Token) -> str:
         if token.text in _QUOTES:
-            return "the text that opens here has no closing quote"
+            return "the string that starts here has no closing quote"
         if token.kind == "string":
-            return f"expected the name of a field, without quotes, found {token.text}"
-        return f"expected the name of a field, found {token.text if token.text.isprintable() else repr(token.text)}"
+            return f"expected a field name without quotes, found {token.text}"
+        return f"expected a field name, found {token.text if token.text.isprintable() else repr(token.text)}"
 
     def _too_deep(self) -> str:
         outermost = self.open[0]
         return (
-            f"messages are nested more than {MAX_DEPTH} deep; a {_CLOSING[outermost.mark.text]} is probably missing, "
-            f"of {outermost.path[-1]} in line {self._line(outermost.name)} or of a message in it"
+            f"messages are nested more than {MAX_DEPTH} levels deep; probably the {_CLOSING[outermost.mark.text]} of "
+            f"{outermost.path[-1]} in line {self._line(outermost.name)}, or of a message in it, is missing"
         )
 
     def _close(self, token: Token) -> None:
         if not self.open:
-            raise _Fatal(token.start, f"this {token.text} closes nothing; remove it, or add the missing opening brace")
+            raise _Fatal(token.start, f"unmatched {token.text}; remove it, or add the missing opening brace")
         message = self.open[-1]
         expected = _CLOSING[message.mark.text]
         if token.text != expected:
             line = self._line(token)
             raise _Fatal(
                 message.name.start,
-                f"is not closed: a {expected} is missing before the {token.text} in line {line}",
+                f"is not closed: {expected} is missing before the {token.text} in line {line}",
                 message.path,
             )
         self.open.pop()
@@ -177,23 +177,23 @@ class _Scanner:
         if value is None:
             if self.open:
                 self._refuse_open()
-            raise _Fatal(name.start, "has no value: the file ends here", path)
+            raise _Fatal(name.start, "has no value; the file ends here", path)
         if value.text in _CLOSING:
             if colon == "=":
-                raise _Fatal(name.start, f"has = before its {value.text}; remove it", path)
+                raise _Fatal(name.start, f"has = before {value.text}; remove the =", path)
             if len(self.open) == MAX_DEPTH:
                 raise _Fatal(name.start, self._too_deep())
             self.open.append(_Message(path, value, name))
             self.at += 1
         elif self._is_missing():
             if self.kind_of(path) == "message":
-                raise _Fatal(name.start, "is not followed by its opening {", path)
+                raise _Fatal(name.start, "must be followed by an opening {", path)
             self.faults.append(Fault(path, name.start, self.tokens[self.at - 1].end, "has no value"))
         else:
             self._plain_value(name, path, colon)
 
     def _begins_field(self) -> bool:
-        """Return whether the token here is the name of a field, as far as the next one tells."""
+        """Return whether the current token is probably the name of a field, judging by the next one."""
         token = self._peek()
         if token is None or token.kind != "word":
             return False
@@ -202,7 +202,7 @@ class _Scanner:
         return _NAME.fullmatch(token.text) is not None
 
     def _note_stray(self, name: Token, path: FieldPath) -> None:
-        """Keep the first field that belongs in a message further out: a brace is probably missing before it."""
+        """Store the first field that belongs in an outer message: a brace is probably missing before it."""
         outer = self._outer
         if self.stray is None and outer and self.kind_of(path) is None:
             further_out = ((*outer[:depth], name.text) for depth in range(len(outer)))
@@ -210,7 +210,7 @@ class _Scanner:
                 self.stray = name
 
     def _is_missing(self) -> bool:
-        """Return whether the next field, or the end of the message, stands where a value belongs."""
+        """Return whether a value is missing: the next field, or the end of the message, is in its place."""
         if self._text() in _CLOSING.values():
             return True
         name = self._peek()
@@ -221,7 +221,7 @@ class _Scanner:
 
     def _plain_value(self, name: Token, path: FieldPath, colon: str) -> None:
         first = self.tokens[self.at]
-        words = {"=": "has = where a colon belongs", "": "needs a colon between name and value"}.get(colon, "")
+        words = {"=": "has = instead of a colon", "": "needs a colon between name and value"}.get(colon, "")
         self._skip_value(first, path)
         end = self.tokens[self.at - 1].end
         self._separator()
@@ -233,7 +233,7 @@ class _Scanner:
             self.faults.append(Fault(path, name.start, end, words, self.text[first.start : end]))
 
     def _skip_value(self, first: Token, path: FieldPath) -> None:
-        """Move behind a value: a word, one or more strings, or a list in brackets or parentheses."""
+        """Skip a value: a word, one or more strings, or a list in brackets or parentheses."""
         if first.text in _QUOTES:
             raise _Fatal(first.start, self._no_name(first))
         if first.kind == "string":
@@ -245,16 +245,16 @@ class _Scanner:
         if closing is not None:
             while self._text() != closing:
                 if (token := self._peek()) is None or token.text in (":", "=", *_CLOSING, *_CLOSING.values()):
-                    raise _Fatal(first.start, f"the list that opens here has no closing {closing}", path)
+                    raise _Fatal(first.start, f"the list that starts here has no closing {closing}", path)
                 self.at += 1
             self.at += 1
         elif first.kind == "mark":
-            raise _Fatal(first.start, f"has {first.text} where a value belongs", path)
+            raise _Fatal(first.start, f"has {first.text} instead of a value", path)
         elif first.text == "-" and (token := self._peek()) is not None and token.kind == "word":
             self.at += 1
 
     def _rest_of_line(self, end: int) -> list[Token]:
-        """Move behind what stands between a value and the next field on its line; return its tokens."""
+        """Skip the tokens between a value and the next field on its line, and return them."""
         rest: list[Token] = []
         while (token := self._peek()) is not None:
             if "\n" in self.text[end : token.start] or token.text in _CLOSING.values():
@@ -269,16 +269,16 @@ class _Scanner:
         return rest
 
     def _bad_text(self, first: Token, end: int) -> str:
-        """Return what is wrong with the escapes of a text in quotes; empty: nothing."""
+        """Return the problem of a string with invalid escape sequences; empty if there is none."""
         if first.kind != "string":
             return ""
         value = self.text[first.start : end]
         try:
             content = b"".join(text_encoding.CUnescape(piece.text[1:-1]) for piece in tokens_of(value))
         except ValueError:
-            return f"{value} has a backslash that begins no known escape; a backslash itself is written twice"
+            return f"{value} has an unknown escape sequence; write a backslash as two backslashes"
         try:
             content.decode()
         except UnicodeDecodeError:
-            return f"{value} is not UTF-8 text once its escapes are read"
+            return f"{value} is not UTF-8 after its escape sequences are decoded"
         return ""

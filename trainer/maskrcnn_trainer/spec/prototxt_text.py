@@ -1,4 +1,4 @@
-"""Where the fields of a protobuf text message stand, so that an error can be pinned to one and the rest read on."""
+"""Positions of the fields of a protobuf text message, to report an error of one field and read the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Occurrence:
     """A field in the text.
 
     Attributes:
-        path: its name, after those of the messages around it.
+        path: the names of the messages around it, then its own.
         start, end: offsets of the field with its value.
         value_start: offset of its value (for a message, of the opening brace).
     """
@@ -54,13 +54,13 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def occurrences(text: str) -> list[Occurrence]:
-    """All fields of a text, outer ones before those in them; of a malformed text, as many as can be told."""
+    """Return all fields of a text, outer ones before inner ones; as many as can be recognized if it is malformed."""
     tokens = tokens_of(text)
     return sorted(_fields(tokens, 0, ())[0], key=lambda item: (item.start, -item.end))
 
 
 def _fields(tokens: list[Token], at: int, outer: tuple[str, ...]) -> tuple[list[Occurrence], int]:
-    """The fields from token ``at`` to the brace that closes the message, and the position of that brace."""
+    """Return the fields from token ``at`` to the closing brace of the message, and the position of that brace."""
     found: list[Occurrence] = []
     if len(outer) > MAX_DEPTH:
         return found, len(tokens)
@@ -96,17 +96,17 @@ def _after_plain_value(tokens: list[Token], at: int) -> int:
 
 
 def at_position(found: list[Occurrence], offset: int) -> Occurrence | None:
-    """The innermost field that covers an offset."""
+    """Return the innermost field that covers an offset, or None."""
     covering = [item for item in found if item.start <= offset < item.end]
     return min(covering, key=lambda item: item.end - item.start, default=None)
 
 
 def blanked(text: str, start: int, end: int) -> str:
-    """The text without what stands between two offsets, everything else at its old offset."""
+    """Return the text with spaces between two offsets; line ends are kept, so other offsets stay the same."""
     return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
 
 
 def repeated(found: list[Occurrence]) -> Iterator[tuple[str, ...]]:
-    """Paths that stand more than once."""
+    """Yield the paths that occur more than once."""
     counts = Counter(item.path for item in found)
     yield from (path for path, count in counts.items() if count > 1)

@@ -1,8 +1,8 @@
-"""Purposes that the tasks read the spec for, declared beside each field, and the fields of a purpose.
+"""Purposes for which tasks read the fields of the spec, declared in the annotation of each field.
 
-A field whose value can change a result has its purposes in its annotation, ``Annotated[int, ReadFor(TRAINING)]``; one
-that changes how a task runs alone (batch size of evaluation, workers, logging, kept checkpoints, ...) has
-``HOW_IT_RUNS``. :mod:`maskrcnn_trainer.spec.task_table` says which purposes a task has.
+A field whose value can change a result names its purposes, such as ``Annotated[int, ReadFor(TRAINING)]``. A field that
+only changes how a task runs (batch size of evaluation, workers, logging, kept checkpoints, ...) has ``HOW_IT_RUNS``.
+:mod:`maskrcnn_trainer.spec.task_table` lists the purposes of each task.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from maskrcnn_trainer.spec.base import SpecModel
 
 
 class Purpose(Enum):
-    """What a field of the spec decides."""
+    """Aspect of a result that a field of the spec can change."""
 
     STRUCTURE = auto()
-    """The model's structure: a model file holds it already, and a spec that contradicts the file is refused."""
+    """Structure of the model: a model file contains it too, and a spec that contradicts the file is refused."""
     INPUT_SIZE = auto()
-    """The size of the padded image."""
+    """Size of the padded image."""
     PRECISION = auto()
-    """The number format of the network where TensorFlow runs it."""
+    """Number format of the network when TensorFlow runs it."""
     TRAINING = auto()
-    """The weights of a training."""
+    """Weights that a training produces."""
     DETECTION = auto()
-    """What a trained model detects."""
+    """Detections of a trained model."""
     VALIDATION = auto()
-    """What is evaluated, and against which annotations."""
+    """Images and annotations of an evaluation."""
     BEST_CHECKPOINT = auto()
-    """When a training is evaluated, so which of its checkpoints is the best by mask AP."""
+    """Steps at which a training is evaluated, and so its best checkpoint by mask AP."""
     CALIBRATION = auto()
-    """The images that an INT8 calibration draws, from a directory or from records."""
+    """Images that an INT8 calibration samples, from a directory or from records."""
     CALIBRATION_RECORDS = auto()
-    """The records that an INT8 calibration without a directory of images draws from."""
+    """Records from which an INT8 calibration without a directory of images samples."""
 
 
 Purposes = frozenset[Purpose]
 
 
 class ReadFor:
-    """Annotation of a field: the purposes that it is read for."""
+    """Annotation of a field with the purposes for which it is read."""
 
     def __init__(self, *purposes: Purpose) -> None:
         self.purposes = frozenset(purposes)
 
 
 HOW_IT_RUNS = ReadFor()
-"""Annotation of a field that can change no result, or has no effect at all."""
+"""Annotation of a field that cannot change a result, or has no effect at all."""
 
 
 @functools.cache
@@ -58,10 +58,11 @@ def fields_for(model: type[SpecModel], purposes: Purposes) -> frozenset[str]:
     """Return the fields that are read for any of the purposes.
 
     Args:
-        model: the whole spec; a part of it gives the names within that part.
+        model: the complete spec; for a part of it, the names are relative to that part.
+        purposes: the purposes.
 
     Returns:
-        Python's names; those of a part, such as ``data_config.image_size``, with the part in front.
+        Names in Python, those of a nested part with its name in front, such as ``data_config.image_size``.
 
     Raises:
         TypeError: a field lacks the annotation.
@@ -71,7 +72,7 @@ def fields_for(model: type[SpecModel], purposes: Purposes) -> frozenset[str]:
 
 @functools.cache
 def fields_without_purpose(model: type[SpecModel]) -> frozenset[str]:
-    """Return the fields that can change no result, named as by :func:`fields_for`."""
+    """Return the fields that cannot change a result, named as by :func:`fields_for`."""
     return frozenset(name for name, declared in _declarations(model) if not declared.purposes)
 
 
@@ -84,7 +85,7 @@ def _declarations(model: type[SpecModel]) -> Iterator[tuple[str, ReadFor]]:
         elif isinstance(part, type) and issubclass(part, SpecModel):
             yield from ((f"{name}.{inner}", own) for inner, own in _declarations(part))
         else:
-            raise TypeError(f"{model.__name__}.{name}: annotate what it is read for, ReadFor(...) or HOW_IT_RUNS")
+            raise TypeError(f"{model.__name__}.{name}: no purpose; annotate it with ReadFor(...) or HOW_IT_RUNS")
 
 
 def _declared(field: FieldInfo) -> ReadFor | None:

@@ -1,4 +1,4 @@
-"""Reading a spec file: YAML of the spec, a whole MaskRCNNExperiment manifest, or a prototxt, told apart by content."""
+"""Reader of spec files: YAML of the spec, a MaskRCNNExperiment manifest, or a prototxt, recognized by content."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def load_yaml(text: str) -> list[Any]:
     """Return the documents of a YAML text, empty ones left out; see :func:`load_documents`.
 
     Raises:
-        yaml.YAMLError: invalid YAML, a key that stands twice in a mapping, or more than ``_MAX_DEPTH`` levels.
+        yaml.YAMLError: invalid YAML, a duplicate key in a mapping, or more than ``_MAX_DEPTH`` levels.
     """
     return load_documents(text, most_levels=_MAX_DEPTH)
 
 
 @dataclass(frozen=True)
 class SpecText:
-    """A spec read from a text.
+    """Spec read from a text.
 
     Attributes:
         spec: the checked spec.
-        form: how it was written.
-        spelling: how its fields were written.
-        filled: from a prototxt: the fields it leaves out, in snake_case and dotted, with the value taken for each.
-        warnings: what the reader of the log should know about the reading itself.
+        form: format of the text.
+        spelling: spelling of its fields in the text.
+        filled: for a prototxt: the absent fields, in dotted snake_case, with the value used for each.
+        warnings: sentences for the log about how the text was read.
     """
 
     spec: ExperimentSpec
@@ -59,16 +59,16 @@ class SpecText:
 
 
 def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
-    """A spec from the text of a file.
+    """Return the spec in the text of a file.
 
     Args:
-        text: YAML of the spec, a manifest with one MaskRCNNExperiment (other documents are passed over), or a
-            prototxt of the original toolkit.
-        source: what messages call it.
+        text: YAML of the spec, a manifest with one MaskRCNNExperiment (other documents are ignored), or a prototxt of
+            the original toolkit.
+        source: name of the text in messages.
 
     Raises:
-        SpecError: a field is wrong.
-        InvalidInput: it is none of the three.
+        SpecError: a field is invalid.
+        InvalidInput: the text is none of the three.
     """
     try:
         documents = load_yaml(text)
@@ -80,7 +80,7 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
         if isinstance(error, TooDeep) and error.problem_mark is not None:
             raise InvalidInput(
                 f"{source}: line {error.problem_mark.line + 1}: mappings or lists are nested more than {_MAX_DEPTH} "
-                "deep; a closing bracket is probably missing before it"
+                "levels deep; a closing bracket is probably missing before this line"
             ) from None
         raise InvalidInput(f"{source} is neither YAML nor a prototxt spec: {_one_line(error)}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict) or _is_resource(documents[0]):
@@ -88,15 +88,15 @@ def read_spec(text: str, source: str = "the experiment spec") -> SpecText:
             return _from_manifest(documents, source)
         if looks_like_prototxt(text):
             return _from_prototxt(text, source)
-        found = "is empty" if not documents else "holds several documents" if len(documents) > 1 else "is not a mapping"
-        raise InvalidInput(f"{source} {found}; it must be the YAML of an experiment, a {KIND} manifest or a prototxt")
+        found = "is empty" if not documents else "has several documents" if len(documents) > 1 else "is not a mapping"
+        raise InvalidInput(f"{source} {found}; it must be YAML of an experiment spec, a {KIND} manifest, or a prototxt")
     if _holds_text_lists(documents[0]):
         return _from_prototxt(text, source)
     return SpecText(parse_spec(documents[0], source=source), "yaml", Spelling(documents[0]))
 
 
 def _holds_text_lists(document: dict[Any, Any]) -> bool:
-    """Whether what YAML reads as a mapping is a short prototxt: only there is an image size a text."""
+    """Return whether a text that YAML reads as a mapping is a short prototxt, where image_size is a string."""
     data = document.get("data_config")
     return isinstance(data, dict) and isinstance(data.get("image_size"), str)
 
@@ -114,25 +114,25 @@ def _from_manifest(documents: list[Any], source: str) -> SpecText:
     resources = [item for item in documents if isinstance(item, dict) and item.get("kind") == KIND]
     if len(resources) != 1:
         kinds = [item.get("kind") if isinstance(item, dict) else None for item in documents]
-        raise InvalidInput(f"{source} must hold one {KIND}; its documents are of kind {shown(kinds)}")
+        raise InvalidInput(f"{source} must have exactly one {KIND}; its documents are of kind {shown(kinds)}")
     body = resources[0].get("spec")
     experiment = body.get("experiment") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(experiment, dict):
-        raise InvalidInput(f"{source}: the {KIND} has no spec.experiment, which must be a mapping of fields")
+        raise InvalidInput(f"{source}: spec.experiment of the {KIND} is missing or not a mapping of fields")
     steps = body.get("steps")
     changed = [
         str(step.get("name"))
         for step in (steps if isinstance(steps, list) else [])
         if isinstance(step, dict) and step.get("experiment")
     ]
-    warnings = (f"what the steps {', '.join(changed)} change of the experiment is not applied",) if changed else ()
+    warnings = (f"experiment fields of the steps {', '.join(changed)} are not applied",) if changed else ()
     prefix = "spec.experiment."
     spec = parse_spec(experiment, source=source, prefix=prefix, camel_only=True)
     return SpecText(spec, "manifest", Spelling(experiment, prefix=prefix), (), warnings)
 
 
 def _one_line(error: Exception) -> str:
-    # the message names the file already; the parser only knows that it was given a text
+    # the message already names the file, which the parser doesn't know
     return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
 
 
@@ -140,10 +140,11 @@ def read_text(path: str | os.PathLike[str], what: str = "the experiment spec") -
     """Return the text of a spec file or a manifest.
 
     Args:
-        what: what messages call the file, before its path.
+        path: the file.
+        what: description of the file in messages, before its path.
 
     Raises:
-        InvalidInput: it cannot be read, or is no UTF-8 text.
+        InvalidInput: it cannot be read, or isn't UTF-8 text.
     """
     try:
         content = read_regular(Path(path))
@@ -157,13 +158,13 @@ def read_text(path: str | os.PathLike[str], what: str = "the experiment spec") -
 
 
 def load_spec(path: str | os.PathLike[str], *, quiet: bool = False) -> ExperimentSpec:
-    """Return the spec in a file, whichever way it is written; log notes about it as warnings unless ``quiet``.
+    """Return the spec in a file of any supported format; log notes about it as warnings unless ``quiet``.
 
-    From here on, messages of this process name fields as the file does (:mod:`maskrcnn_trainer.spelling`).
+    After the call, messages of this process spell fields as the file does (:mod:`maskrcnn_trainer.spelling`).
 
     Raises:
-        SpecError: a field is wrong.
-        InvalidInput: the file cannot be read or is no spec.
+        SpecError: a field is invalid.
+        InvalidInput: the file cannot be read or isn't a spec.
     """
     read = read_spec(read_text(path), os.fspath(path))
     use_names(read.spelling.names())
@@ -172,5 +173,5 @@ def load_spec(path: str | os.PathLike[str], *, quiet: bool = False) -> Experimen
     for warning in (*read.warnings, *notes(read.spec)):
         LOG.warning("%s: %s", os.fspath(path), read.spelling.text(warning))
     for field, value in read.filled:
-        LOG.info("%s: %s is absent, taken as %s", os.fspath(path), field, value)
+        LOG.info("%s: %s is absent, using %s", os.fspath(path), field, value)
     return read.spec

@@ -1,4 +1,4 @@
-"""What must hold between fields. Each rule is a pure function of a spec whose fields are valid one by one."""
+"""Rules between fields. Each rule is a pure function of a spec whose fields are valid individually."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """A check, and the fields that it reads: where one of those is invalid, the check says nothing."""
+    """A check, and the fields that it reads; it isn't run if one of those is invalid."""
 
     reads: tuple[Path, ...]
     check: Callable[[ExperimentSpec], Iterator[Problem]]
@@ -28,32 +28,32 @@ def _count(number: int) -> str:
 
 
 def rate_lists_match(spec: ExperimentSpec) -> Iterator[Problem]:
-    """One decay level for each step."""
+    """Require one decay level for each step."""
     steps, levels = spec.learning_rate_steps, spec.learning_rate_decay_levels
     if len(steps) != len(levels):
         message = (
             f"{shown(levels)} has {_count(len(levels))}, but learningRateSteps {shown(steps)} has "
-            f"{_count(len(steps))}: the two lists need the same length"
+            f"{_count(len(steps))}; the two lists need the same length"
         )
         yield Problem(("learning_rate_decay_levels",), list(levels), message)
 
 
 def rate_steps_rise(spec: ExperimentSpec) -> Iterator[Problem]:
-    """The steps at which the rate changes come one after another."""
+    """Require steps in increasing order."""
     steps = spec.learning_rate_steps
     if any(after <= before for before, after in pairwise(steps)):
-        message = f"{list(steps)} does not rise; right would be, for example, {sorted(set(steps))}"
+        message = f"{list(steps)} must be in increasing order, for example {sorted(set(steps))}"
         yield Problem(("learning_rate_steps",), list(steps), message)
 
 
 def length_is_given(spec: ExperimentSpec) -> Iterator[Problem]:
-    """A training has an end."""
+    """Require the length of the training."""
     if spec.total_steps is None and spec.num_epochs is None:
         yield Problem(("total_steps",), None, "one of totalSteps and numEpochs is required, at least 1")
 
 
 def sides_fit_levels(spec: ExperimentSpec) -> Iterator[Problem]:
-    """Every level of the pyramid divides the image evenly."""
+    """Require image sides that the stride of the highest pyramid level divides."""
     stride = 2**spec.maskrcnn_config.max_level
     height, width = spec.data_config.image_size
     if height % stride or width % stride:
@@ -66,10 +66,10 @@ def sides_fit_levels(spec: ExperimentSpec) -> Iterator[Problem]:
 
 
 def mask_resolution_divides(spec: ExperimentSpec) -> Iterator[Problem]:
-    """The heads pool at a quarter and at half of the mask's side."""
+    """Require a mask resolution divisible by 4: the heads pool at a quarter and at half of it."""
     side = spec.maskrcnn_config.mrcnn_resolution
     if side % 4:
-        message = f"{side} is not a multiple of 4; the nearest are {side // 4 * 4} and {side // 4 * 4 + 4}"
+        message = f"{side} must be a multiple of 4; the nearest are {side // 4 * 4} and {side // 4 * 4 + 4}"
         yield Problem(("maskrcnn_config", "mrcnn_resolution"), side, message)
 
 
@@ -79,36 +79,34 @@ def _ordered(low: str, high: str) -> Rule:
     def check(spec: ExperimentSpec) -> Iterator[Problem]:
         lower, upper = getattr(spec.maskrcnn_config, low), getattr(spec.maskrcnn_config, high)
         if lower > upper:
-            yield Problem(paths[0], lower, f"{lower} is more than {to_camel(high)} ({upper}); it must be at most that")
+            yield Problem(paths[0], lower, f"{lower} must be at most {to_camel(high)} ({upper})")
 
     return Rule(paths, check)
 
 
 def blocks_differ(spec: ExperimentSpec) -> Iterator[Problem]:
-    """A block is frozen once."""
+    """Require each frozen block to be listed once."""
     blocks = spec.maskrcnn_config.freeze_blocks
     if len(set(blocks)) != len(blocks):
-        message = f"{list(blocks)} names a block twice; right would be {sorted(set(blocks))}"
+        message = f"{list(blocks)} lists a block twice; use {sorted(set(blocks))}"
         yield Problem(("maskrcnn_config", "freeze_blocks"), list(blocks), message)
 
 
 def mask_is_included(spec: ExperimentSpec) -> Iterator[Problem]:
-    """There is no model without masks."""
+    """Require a mask head."""
     if not spec.maskrcnn_config.include_mask:
-        message = (
-            "false is not supported: it specifies whether to include a mask head, and currently only True is supported"
-        )
+        message = "false is not supported: every model has a mask head; set it to true"
         yield Problem(("maskrcnn_config", "include_mask"), False, message)
 
 
 def jitter_is_a_range(spec: ExperimentSpec) -> Iterator[Problem]:
-    """The smallest factor comes first."""
+    """Require the smaller factor first."""
     augmentation = spec.data_config.augmentation
     if augmentation is None or augmentation.scale_jitter is None:
         return
     low, high = augmentation.scale_jitter
     if low > high:
-        message = f"{[low, high]} must be [min, max]; right would be {[high, low]}"
+        message = f"{[low, high]} must be [min, max], with min at most max; did you mean {[high, low]}?"
         yield Problem(("data_config", "augmentation", "scale_jitter"), [low, high], message)
 
 
@@ -128,11 +126,11 @@ RULES: tuple[Rule, ...] = (
 
 
 def check_rules(spec: ExperimentSpec, unknown: frozenset[Path] = frozenset()) -> list[Problem]:
-    """All problems between the fields of a spec.
+    """Return all problems between the fields of a spec.
 
     Args:
-        spec: valid field by field.
-        unknown: fields whose value is a stand-in; rules that read one of them (or a part of one) are left out.
+        spec: a spec whose fields are valid individually.
+        unknown: fields whose value is a stand-in; rules that read one of them (or a part of one) are skipped.
     """
 
     def known(path: Path) -> bool:

@@ -8,18 +8,18 @@ from maskrcnn_trainer.errors import InvalidInput
 from maskrcnn_trainer.spec.errors import Problem, SpecError
 from maskrcnn_trainer.spec.experiment import ExperimentSpec
 
-_ROUNDED = 0.01  # of the records: numExamplesPerEpoch is a share of them, which users round (14,700 for 117,266 / 8)
+_ROUNDED = 0.01  # of the records: users round numExamplesPerEpoch, such as 14,700 for 117,266 / 8
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The length of a training.
+    """Length of a training.
 
     Attributes:
-        total_steps: number of training steps, at least 1; less than the steps done where these are too many already.
-        num_epochs: number of epochs that those steps reach into, at least 1.
+        total_steps: number of training steps, at least 1; less than the steps already done if those are too many.
+        num_epochs: number of started epochs in those steps, at least 1.
         steps_per_epoch: steps in which every record is used about once, at least 1.
-        steps_per_eval: steps from one checkpoint and evaluation to the next, at least 1.
+        steps_per_eval: steps between two checkpoints, each of which is evaluated, at least 1.
         images_per_epoch: images of an epoch over all ranks, at least 1.
     """
 
@@ -30,42 +30,42 @@ class StepPlan:
     images_per_epoch: int
 
     def is_evaluated_at(self, step: int) -> bool:
-        """Return whether a checkpoint is written and evaluated after ``step`` steps (from 1): at the end, too."""
+        """Return whether a checkpoint is written and evaluated after ``step`` steps (from 1); always at the end."""
         return step == self.total_steps or step % self.steps_per_eval == 0
 
     def epoch_of(self, images: int) -> int:
-        """Return the epoch, from 1 to ``num_epochs``, that the ``images``-th image of all ranks belongs to.
+        """Return the epoch, from 1 to ``num_epochs``, of the ``images``-th image over all ranks.
 
-        The last step may reach past the last epoch by a part of itself, which counts as the last epoch.
+        The last step may extend beyond the last epoch; that part counts as the last epoch.
         """
         return min(self.num_epochs, max(1, _quotient_up(images, self.images_per_epoch)))
 
     def epochs_finished(self, images: int) -> int:
-        """Return the number of epochs that are over after this many images of all ranks."""
+        """Return the number of epochs that are complete after this many images over all ranks."""
         return images // self.images_per_epoch
 
 
 def plan_steps(
     spec: ExperimentSpec, *, num_records: int, ranks: int, steps_done: int = 0, images_done: int = 0
 ) -> StepPlan:
-    """Return the length of a training, all divisions rounded up; ``num_epochs`` wins over ``total_steps``.
+    """Return the length of a training, all divisions rounded up; ``num_epochs`` overrides ``total_steps``.
 
     Args:
-        spec: gives the batch size per rank, and either length.
+        spec: the batch size per rank, and either length.
         num_records: training records of all ranks together.
         ranks: number of training processes.
-        steps_done: steps of a training that resumes.
-        images_done: images of these steps over all ranks, which may have been another number.
+        steps_done: steps done before, if the training resumes.
+        images_done: images of those steps over all ranks; the number of ranks may have been different then.
 
     Raises:
         SpecError: neither length is set.
-        InvalidInput: there is no training record to count.
+        InvalidInput: there are no training records.
     """
     if ranks < 1:
-        raise InvalidInput(f"a training needs at least one process, not {ranks}")
+        raise InvalidInput(f"{ranks} processes: a training needs at least one")
     if spec.num_examples_per_epoch is None and num_records < 1:
         raise InvalidInput(
-            f"dataConfig.trainingFilePattern: {spec.data_config.training_file_pattern} holds no training records",
+            f"dataConfig.trainingFilePattern: {spec.data_config.training_file_pattern} has no training records",
             reason="InvalidData",
         )
     images_per_epoch = num_records if spec.num_examples_per_epoch is None else spec.num_examples_per_epoch * ranks
@@ -86,16 +86,16 @@ def plan_steps(
 
 
 def other_epoch_length(spec: ExperimentSpec, *, num_records: int, ranks: int) -> str | None:
-    """Return a sentence where ``num_examples_per_epoch`` is not the share of one process in the records, else None."""
+    """Return a warning if ``num_examples_per_epoch`` doesn't match the records of one process, else None."""
     examples = spec.num_examples_per_epoch
-    # Less than one record a process is rounding.
+    # less than one record per process is rounding
     if examples is None or abs(examples * ranks - num_records) <= max(ranks - 1, _ROUNDED * num_records):
         return None
     processes = "1 process" if ranks == 1 else f"{ranks} processes"
     return (
-        f"numExamplesPerEpoch {examples} times {processes} is not the {num_records} images of the records; it is the "
-        f"images of one process, {_quotient_up(num_records, ranks)} here, and counts in epochs and evaluations. Leave "
-        "it out to have them counted"
+        f"numExamplesPerEpoch {examples} times {processes} differs from the {num_records} images of the records. It "
+        f"determines epochs and evaluations, and should be {_quotient_up(num_records, ranks)}, the images per process; "
+        "leave it out to have them counted"
     )
 
 

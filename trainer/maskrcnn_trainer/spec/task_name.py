@@ -1,4 +1,4 @@
-"""Names of the tasks, the key that the operator's and the trainer's table of tasks share."""
+"""Names of the tasks, the common key of the operator's and the trainer's task tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class TaskName(StrEnum):
-    """The tasks by their names in the manifest."""
+    """Task, by its name in the manifest."""
 
     DATASET_CONVERT = "datasetConvert"
     TRAIN = "train"
@@ -23,5 +23,5 @@ class TaskName(StrEnum):
 
     @property
     def attribute(self) -> str:
-        """Name of the field of a step that holds the task's options."""
+        """Name of the step's field with the options of the task."""
         return self.command

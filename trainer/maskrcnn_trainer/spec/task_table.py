@@ -1,7 +1,7 @@
-"""The trainer's table of tasks: what the command line, ``launch``, the spec, and the operator know of each one.
+"""Task table of the trainer, for the command line, ``launch``, the spec, and the operator.
 
-A file of a results directory belongs to a task by its place and name. What a release has once written stays in the
-table: its directories are still found, and a name that is missing here makes ``launch`` refuse the directory.
+A file in a results directory is assigned to a task by its path. Files that a release has once written stay in the
+table, because ``launch`` refuses a directory with an unknown file and old directories remain in use.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _NAME = r"[^/.][^/]*"
 """A file name that is not hidden."""
 
 _BELOW = rf"(?:{_NAME}/)*"
-"""Any number of directories: results of an inference lie as its images do."""
+"""Any number of directories: results of an inference have the same directories as its images."""
 
 _PICTURES = "jpg|jpeg|jpe|jp2|png|bmp|dib|webp|avif|tif|tiff|pbm|pgm|ppm|pxm|pnm|pfm|sr|ras|exr|hdr|pic|gif"
-"""Suffixes of what OpenCV writes."""
+"""Suffixes of image files that OpenCV writes."""
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """All that is particular to one task.
+    """Properties of one task.
 
     Attributes:
         module: module of the command, with ``add_arguments(parser)`` and ``run(arguments) -> int``; with
             ``check(arguments, node_rank)`` too where ``several_processes``.
-        help, description: of the command.
+        help, description: texts of the command's help.
         files: files that it writes into its results directory, as regular expressions over paths relative to it.
-        unfinished: files that a killed run of it leaves there besides those of ``files`` with the name of a temporary.
-        locks: files that it locks, which stand there before the directory is claimed and after the task has finished.
-        reads: purposes that it reads the spec for, whatever its options are: these fields decide its result.
-        reads_by_option: purposes that it may read the spec for besides; they decide its result with some options.
-        several_processes: whether it runs as a worker group of several processes.
+        unfinished: files that a killed run leaves there, in addition to temporaries of ``files``.
+        locks: files that it locks; they may exist before the directory is claimed and after the task has finished.
+        reads: purposes for which it reads the spec with any options; those fields determine its result.
+        reads_by_option: further purposes for which it reads the spec with some options.
+        several_processes: whether it can run as a worker group of several processes.
         input_flags: flags whose value is a path that it reads, in every spelling; -e is in ``task.arguments``.
         output_flags: flags whose value is a path that it writes, in every spelling.
     """
@@ -68,7 +68,7 @@ class TaskEntry:
 
     @property
     def all_reads(self) -> Purposes:
-        """Purposes that it reads the spec for with any of its options."""
+        """All purposes for which it reads the spec, with whatever options."""
         return self.reads | self.reads_by_option
 
 
@@ -76,7 +76,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
     {
         TaskName.DATASET_CONVERT: TaskEntry(
             module="maskrcnn_trainer.conversion.command",
-            help="COCO images and annotations to TFRecords",
+            help="convert COCO images and annotations to TFRecords",
             description="Convert a COCO data set (images and instance annotations) to the TFRecords that train and "
             "evaluate read.",
             files=(rf"{_NAME}-\d{{5}}-of-\d{{5}}\.tfrecord", rf"{_NAME}{re.escape(WARNINGS_SUFFIX)}"),
@@ -89,22 +89,22 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
         ),
         TaskName.TRAIN: TaskEntry(
             module="maskrcnn_trainer.training.command",
-            help="train a model, on one process or many",
-            description="Train a model on TFRecords, with one process or one per GPU; a training that was stopped "
+            help="train a model with one or more processes",
+            description="Train a model on TFRecords, with one process or one per GPU. A training that was stopped "
             "resumes from its newest checkpoint.",
             files=(r"model\.step-\d+\.tlt", re.escape(EVALUATIONS_FILE)),
             locks=(TRAINING_LOCK,),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.TRAINING}),
-            # it evaluates its checkpoints always; the metrics decide the result with --output best
+            # it always evaluates its checkpoints; the metrics determine the result only with --output best
             reads_by_option=frozenset({Purpose.DETECTION, Purpose.VALIDATION, Purpose.BEST_CHECKPOINT}),
             several_processes=True,
             output_flags=("-d", "--results-dir", "--model-dir", "-r"),
         ),
         TaskName.EVALUATE: TaskEntry(
             module="maskrcnn_trainer.evaluation.command",
-            help="COCO metrics of a model",
-            description="Measure a model on the validation records of the spec: the COCO metrics of boxes and masks.",
-            # the demo of an earlier release drew detections.png
+            help="compute the COCO metrics of a model",
+            description="Compute the COCO metrics (boxes and masks) of a model on the validation records of the spec.",
+            # the demo of an earlier release wrote detections.png
             files=(re.escape(METRICS_FILE), re.escape(DETECTIONS_FILE), r"detections\.png"),
             reads=frozenset(
                 {Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.PRECISION, Purpose.DETECTION, Purpose.VALIDATION}
@@ -114,16 +114,16 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
         ),
         TaskName.PRUNE: TaskEntry(
             module="maskrcnn_trainer.pruning.command",
-            help="a trained model with its weakest filters taken out, to be trained again",
-            description="Remove the filters with the smallest weights from a trained model. The result must be trained "
-            "again, as prunedModelPath of the spec of train, before it is used.",
+            help="remove the weakest filters of a trained model, before it is retrained",
+            description="Remove the filters with the smallest weights from a trained model. Retrain the result before "
+            "you use it: set prunedModelPath in the spec of train.",
             files=(re.escape(PRUNED_MODEL_FILE),),
             input_flags=("-m", "--model", "--model-path"),
             output_flags=("-o", "--output-dir", "-r", "--results-dir"),
         ),
         TaskName.INFERENCE: TaskEntry(
             module="maskrcnn_trainer.inference.command",
-            help="annotated images and labels of a directory of images",
+            help="detect objects in a directory of images",
             description="Detect objects in a directory of images, and write the images with boxes drawn, a label file "
             "for each, and all detections in COCO format.",
             files=(
@@ -137,9 +137,9 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
         ),
         TaskName.EXPORT: TaskEntry(
             module="maskrcnn_trainer.export.command",
-            help="a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime",
-            description="Export a trained model as ONNX in float32, float16 or INT8, with what TensorRT and DeepStream "
-            "need next to it.",
+            help="export a trained model as ONNX for TensorRT, DeepStream and ONNX Runtime",
+            description="Export a trained model as ONNX in float32, float16 or INT8, with the files that TensorRT and "
+            "DeepStream need.",
             files=(
                 rf"(?:{re.escape(ONNX_FILE)}|{re.escape(ENCRYPTED_ONNX_FILE)})",
                 re.escape(CALIBRATION_CACHE_FILE),
@@ -148,7 +148,7 @@ TASKS: Mapping[TaskName, TaskEntry] = MappingProxyType(
                 re.escape(DEEPSTREAM_LABELS_FILE),
             ),
             reads=frozenset({Purpose.STRUCTURE, Purpose.INPUT_SIZE, Purpose.DETECTION}),
-            # int8 alone; the second one without a directory of images
+            # only for int8; the second one only without a directory of images
             reads_by_option=frozenset({Purpose.CALIBRATION, Purpose.CALIBRATION_RECORDS}),
             input_flags=("-m", "--model", "--model-path", "--cal-image-dir"),
             output_flags=(

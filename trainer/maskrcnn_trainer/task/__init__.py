@@ -1,0 +1,1 @@
+"""Infrastructure of all tasks: arguments, environment, reports, files, failures, runtime settings."""

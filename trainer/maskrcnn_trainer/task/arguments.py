@@ -1,4 +1,4 @@
-"""Command-line parsing that all tasks share: both spellings of a flag, exit code 64, the key, old flags."""
+"""Command-line parsing for all tasks: both spellings of flags, exit code 64, the key, the original toolkit's flags."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SPEC_FLAGS = ("-e", "--experiment-spec", "--experiment-spec-file")
 KEY_FLAGS = ("-k", "--key")
 
 
-class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
-    """Names defaults, but not that a flag has none or is a switch that is off."""
+class _MeaningfulDefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help formatter that shows defaults, except for flags without one and for switches."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or isinstance(action.default, bool) or action.default in ([], ()):
@@ -29,30 +29,32 @@ class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
 
 def _not_empty(value: str) -> str:
     if not value:
-        raise argparse.ArgumentTypeError("the value is empty, perhaps of a variable that isn't set")
+        raise argparse.ArgumentTypeError("the value is empty, perhaps from a variable that isn't set")
     return value
 
 
 class TaskParser(argparse.ArgumentParser):
-    """An argument parser whose errors are :class:`InvalidInput` and that never guesses at an abbreviated flag."""
+    """Argument parser whose errors are :class:`InvalidInput` and that doesn't accept abbreviated flags."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
-        options.setdefault("formatter_class", _DefaultsThatSaySomething)
+        options.setdefault("formatter_class", _MeaningfulDefaultsFormatter)
         super().__init__(*args, **options)
         self.register("type", None, _not_empty)  # flags with a type of their own check their value themselves
 
     def add_subparsers(self, **options: Any) -> Any:
+        """Add subparsers whose remaining arguments may be empty."""
         action = super().add_subparsers(**options)
-        action.type = str  # argparse applies its type to all that follows the task, too
+        action.type = str  # argparse also applies the type to everything after the name of the subparser
         return action
 
     def error(self, message: str) -> NoReturn:
+        """Raise InvalidInput with the message and a hint to the help."""
         raise InvalidInput(f"{self.prog}: {message}; see {self.prog} --help", reason="InvalidCommandLine")
 
 
 class IgnoredFlag(argparse.Action):
-    """A flag of the original toolkit that has no meaning here: accepted with its value, and a warning says so."""
+    """Flag of the original toolkit that has no effect here: accepted with its value and a warning."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         options["help"] = argparse.SUPPRESS
@@ -67,11 +69,15 @@ class IgnoredFlag(argparse.Action):
         values: Any,  # noqa: ARG002 - as above
         option_string: str | None = None,
     ) -> None:
-        log.warning("%s has no meaning here and is ignored", option_string)
+        """Log a warning and ignore the value."""
+        log.warning("%s has no effect here and is ignored", option_string)
 
 
 def with_hyphens(arguments: Sequence[str]) -> list[str]:
-    """Spells long flags with hyphens (``--use_amp`` becomes ``--use-amp``); values, and all after ``--``, stay."""
+    """Return arguments with hyphens in long flags (``--use_amp`` becomes ``--use-amp``).
+
+    Values, and everything after ``--``, are unchanged.
+    """
     spelled: list[str] = []
     for position, argument in enumerate(arguments):
         if argument == "--":
@@ -82,38 +88,44 @@ def with_hyphens(arguments: Sequence[str]) -> list[str]:
 
 
 def add_key(parser: argparse.ArgumentParser) -> None:
+    """Add ``-k``, the encryption key of model files."""
     parser.add_argument(
-        *KEY_FLAGS, type=str, help="encryption key of the model files; MASKRCNN_KEY keeps it off the screen"
+        *KEY_FLAGS,
+        type=str,
+        help="encryption key of the model files; prefer MASKRCNN_KEY: command lines are visible to other users",
     )
 
 
 def key_of(arguments: argparse.Namespace, environment: TaskEnvironment) -> str | None:
-    """The key of ``-k``, else of the environment; an empty one counts as none.
+    """Return the key from ``-k``, else from the environment; None if it is empty.
 
     Raises:
-        InvalidInput: it isn't UTF-8.
+        InvalidInput: the key isn't UTF-8.
     """
     return checked_key(getattr(arguments, "key", None), "-k") or environment.key
 
 
 def add_spec(parser: argparse.ArgumentParser) -> None:
+    """Add ``-e``, the file of the experiment spec."""
     parser.add_argument(
         *SPEC_FLAGS,
         required=True,
         metavar="SPEC",
-        help="the experiment spec: the original toolkit's prototxt, the same fields as YAML, or a MaskRCNNExperiment",
+        help="experiment spec: a prototxt of the original toolkit, the same fields as YAML, or a MaskRCNNExperiment "
+        "manifest",
     )
 
 
 def add_gpu_index(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gpu-index", type=int, nargs="+", metavar="I", help="the GPU to use, counted from 0")
+    """Add ``--gpu-index``, the GPU of a task with a single process."""
+    parser.add_argument("--gpu-index", type=int, nargs="+", metavar="I", help="index of the GPU to use, from 0")
 
 
 def use_gpu(arguments: argparse.Namespace) -> None:
-    """Make the one GPU of ``--gpu-index`` the only one that this process sees.
+    """Make the GPU of ``--gpu-index`` the only one visible to this process.
 
     Raises:
-        InvalidInput: several are given, or a negative one.
+        InvalidInput: more than one index is given, or a negative one.
     """
     given = arguments.gpu_index
     if given is not None and len(given) > 1:
@@ -122,28 +134,28 @@ def use_gpu(arguments: argparse.Namespace) -> None:
 
 
 def use_gpus(indices: Sequence[int] | None) -> None:
-    """Make the GPUs of these indices the only ones that this process and its children see; all where None is given.
+    """Make the GPUs with these indices the only ones visible to this process and its children; None: all of them.
 
-    CUDA reads the variable when it is first used, so it must be set before TensorFlow, ONNX Runtime, or TensorRT load.
+    CUDA reads the variable when it is first used, so call this before TensorFlow, ONNX Runtime, or TensorRT is loaded.
 
     Raises:
-        InvalidInput: an index is negative, which CUDA would take for the end of the list, or is given twice.
+        InvalidInput: an index is negative, which CUDA would treat as the end of the list, or is given twice.
     """
     if indices is None:
         return
     text = " ".join(map(str, indices))
     if min(indices) < 0:
-        raise InvalidInput(f"--gpu_index {text}: GPUs are counted from 0")
+        raise InvalidInput(f"--gpu_index {text}: indices of GPUs start at 0")
     if len(set(indices)) < len(indices):
         raise InvalidInput(f"--gpu_index {text}: the same GPU is given twice")
     os.environ.update(index_variable(indices))
 
 
 def results_dir_of(given: str | None, environment: TaskEnvironment, *, flag: str) -> str:
-    """The results directory: the flag's, else MASKRCNN_RESULTS_DIR.
+    """Return the results directory, from the flag or else from MASKRCNN_RESULTS_DIR.
 
     Raises:
-        InvalidInput: neither is there.
+        InvalidInput: neither is set.
     """
     directory = given or environment.results_dir
     if not directory:

@@ -1,4 +1,4 @@
-"""What a task leaves behind: files, directories and sets of files with their sizes and hashes, and result.json."""
+"""Artifacts of a task (files, directories and sets of files) with their sizes and hashes, and result.json."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ PathLike = str | os.PathLike[str]
 
 
 def artifact_files(path: PathLike) -> list[Path]:
-    """The files of an artifact in a stable order: one file, all files below a directory, or those a pattern matches.
+    """Return the files of an artifact, sorted: one file, all files below a directory, or the matches of a pattern.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: there are none.
     """
     root = real_path(os.fspath(path))
     if root.is_file():
@@ -44,12 +44,15 @@ def artifact_files(path: PathLike) -> list[Path]:
 
 
 def artifact_bytes(path: PathLike) -> int:
-    """The size of an artifact (a file, a directory or a pattern; see ``artifact_files``) in bytes."""
+    """Return the size in bytes of an artifact (a file, a directory or a pattern; see ``artifact_files``)."""
     return sum(file.stat().st_size for file in artifact_files(path))
 
 
 def artifact_sha256(path: PathLike) -> str:
-    """The SHA-256 of a file, or of the lines ``<hash>  <relative path>`` (as sha256sum prints) of several, as hex."""
+    """Return the SHA-256, as hex, of a file, or of the lines that sha256sum prints for several files.
+
+    Paths in those lines are relative to the directory.
+    """
     root = real_path(os.fspath(path))
     files = artifact_files(path)
     with ThreadPoolExecutor(max_workers=min(4, len(files) or 1)) as pool:
@@ -68,9 +71,9 @@ def file_sha256(path: Path) -> str:
 
 
 def is_foreign_result(file: Path) -> bool:
-    """Return whether another program has written a ``result.json``; one of ours may be empty or cut short.
+    """Return whether ``result.json`` was written by another program, or is a link or a pipe, which no task creates.
 
-    No task makes a link or a pipe.
+    A file of a task may be empty or truncated.
     """
     if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
         return True
@@ -95,9 +98,9 @@ _BEGINNING_BYTES = 200
 
 
 def is_foreign_report(file: Path) -> bool:
-    """Return whether another program has written a ``status.json`` or ``termination.json``, or it is a link or a pipe.
+    """Return whether ``status.json`` or ``termination.json`` was written by another program, or is a link or a pipe.
 
-    One of ours may be empty or cut short.
+    A file of a task may be empty or truncated.
     """
     if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
         return True
@@ -110,13 +113,13 @@ def is_foreign_report(file: Path) -> bool:
 
 
 def read_result(results_dir: PathLike, *fingerprints: str) -> dict[str, Any] | None:
-    """Return the result in ``results_dir``; None unless it is of one of the fingerprints and its artifacts stand.
+    """Return the result in ``results_dir`` if it has one of the fingerprints and its artifacts are complete, else None.
 
-    An artifact stands where its files have the recorded size.
+    An artifact is complete if its files have the recorded size.
     """
     file = Path(results_dir) / RESULT_FILE
     try:
-        if not file.is_file():  # a pipe would be read for ever
+        if not file.is_file():  # reading a pipe would block
             return None
         result = json.loads(file.read_text(encoding="utf-8"))
         if result.get(ResultKey.CODE) != EXIT_OK or set(fingerprints).isdisjoint(fingerprints_in(result)):

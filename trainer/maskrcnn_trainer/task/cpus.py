@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, and how they are divided over a pod's processes."""
+"""Number of CPUs that this process may use, and their division among the processes of a pod."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def usable_cpus(cgroup_root: Path = CGROUP_ROOT) -> int:
-    """CPUs by affinity and by the cgroup's quota (rounded up), whichever is less; at least 1."""
+    """Return the number of CPUs by affinity or by the cgroup's quota (rounded up), whichever is less; at least 1."""
     affinity = len(os.sched_getaffinity(0))
     quota = cgroup_quota(cgroup_root)
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
 
 
 def cgroup_quota(root: Path = CGROUP_ROOT) -> float | None:
-    """CPUs that the cgroup grants (a container sees its own at the root), None where there is no limit."""
+    """Return the CPU limit of the cgroup, or None if there is no limit.
+
+    Args:
+        root: root of the cgroup file system, where a container sees its own cgroup.
+    """
     try:
         quota, period = (root / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
@@ -34,12 +38,12 @@ def cgroup_quota(root: Path = CGROUP_ROOT) -> float | None:
 
 
 def task_threads() -> int:
-    """Threads of this process: its share as ``launch`` divided the CPUs, else all that it may use."""
+    """Return the number of threads of this process: its share of the CPUs under ``launch``, else all usable CPUs."""
     share = os.environ.get(THREADS_VARIABLE, "")
     whole = share.isascii() and share.isdecimal() and len(share) < 5
     return int(share) if whole and int(share) else usable_cpus()
 
 
-def threads_per_process(processes: int, wanted: int | None = None, cpus: int | None = None) -> int:
-    """Threads of each of ``processes``: what the user wants, else an equal share of the CPUs, at least 1."""
-    return wanted or max(1, (cpus or usable_cpus()) // processes)
+def threads_per_process(processes: int, requested: int | None = None, cpus: int | None = None) -> int:
+    """Return the number of threads of each process: as requested, else an equal share of the CPUs, at least 1."""
+    return requested or max(1, (cpus or usable_cpus()) // processes)

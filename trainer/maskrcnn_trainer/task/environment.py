@@ -1,4 +1,4 @@
-"""The environment that whoever starts a task talks to it by."""
+"""Environment variables that configure a task."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from maskrcnn_trainer.shared.variables import (
 
 @dataclass(frozen=True)
 class TaskEnvironment:
-    """The environment variables that every task honours, in a cluster and on one machine.
+    """Environment variables that every task reads, in a cluster and on one machine.
 
     ``from_environ`` treats an empty variable as unset. It raises InvalidInput for an attempt that isn't a number, and
     for a key that isn't UTF-8.
 
     Attributes:
-        fingerprint: of the step as its status records it, named in every report.
-        older_fingerprints: of the same step, by which older releases know its results; oldest first.
+        fingerprint: fingerprint of the step in its status; included in every report.
+        older_fingerprints: fingerprints of the same step in older releases, oldest first.
     """
 
     results_dir: str | None = None
@@ -46,12 +46,12 @@ class TaskEnvironment:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """All fingerprints of the step, oldest first; none for a task on the bare command line."""
+        """All fingerprints of the step, oldest first; none for a task that was started by hand."""
         return (*self.older_fingerprints, self.fingerprint) if self.fingerprint else ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> TaskEnvironment:
-        """Read the variables of ``environ`` (default: this process's); ``shared.variables`` has their names."""
+        """Read the variables of ``shared.variables`` in ``environ`` (default: those of this process)."""
         source = os.environ if environ is None else environ
 
         def value(name: str) -> str | None:
@@ -59,8 +59,8 @@ class TaskEnvironment:
 
         attempt = value(ATTEMPT_VARIABLE) or "1"
         if not _is_whole(attempt) or int(attempt) < 1:
-            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} is not a whole number of at least 1")
-        # an operator of an older release gives only the first variable
+            raise InvalidInput(f"{ATTEMPT_VARIABLE}: {attempt!r} must be a whole number of at least 1")
+        # an older release of the operator sets only the first variable
         given = (value(FINGERPRINT_VARIABLE) or "", *(value(FINGERPRINTS_VARIABLE) or "").split())
         fingerprints = tuple(dict.fromkeys(name for name in given if name))
         return cls(
@@ -78,10 +78,11 @@ class TaskEnvironment:
 
 
 def checked_key(key: str | None, source: str) -> str | None:
-    """Return an encryption key, which is text in UTF-8.
+    """Return an encryption key after a check that it is UTF-8; None if it is empty.
 
     Args:
-        source: the flag or variable that gives the key; the key itself is never shown.
+        key: the key.
+        source: the flag or variable with the key, for messages; the key itself is never shown.
 
     Raises:
         InvalidInput: the key has bytes that aren't UTF-8.
@@ -104,12 +105,12 @@ def horovod_number(name: str, *, least: int) -> int:
     text = os.environ.get(f"HOROVOD_{name}") or str(least)
     if not _is_whole(text) or int(text) < least:
         raise InvalidInput(
-            f"HOROVOD_{name}: {text!r} isn't a whole number of at least {least}; maskrcnn launch sets it, unset it for "
-            "a single process"
+            f"HOROVOD_{name}: {text!r} must be a whole number of at least {least}; maskrcnn launch sets it, so unset "
+            "it for a single process"
         )
     return int(text)
 
 
 def _is_whole(text: str) -> bool:
-    # nine digits are enough for every variable; Python refuses to read more than 4,300
+    # nine digits are enough for every variable; int() refuses more than 4,300
     return text.isascii() and text.isdecimal() and len(text) <= 9

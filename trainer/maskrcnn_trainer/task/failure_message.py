@@ -10,12 +10,12 @@ from maskrcnn_trainer.shared.variables import FAILURE_VARIABLE
 
 
 def open_failure_message() -> int:
-    """Return a descriptor of a file in memory that a child inherits; FAILURE_VARIABLE names it to the child."""
+    """Return the descriptor of a memory file for a child to inherit; FAILURE_VARIABLE gives the child its number."""
     return os.memfd_create("failure-message")
 
 
 def send_failure(failure: TaskFailure) -> bool:
-    """Write the failure to the launcher's descriptor; return False where there is no launcher that logs it."""
+    """Write the failure to the launcher's descriptor; return False if no launcher will log it."""
     descriptor = os.environ.get(FAILURE_VARIABLE, "")
     if not (descriptor.isascii() and descriptor.isdecimal()):
         return False
@@ -27,7 +27,7 @@ def send_failure(failure: TaskFailure) -> bool:
 
 
 def read_failure_message(descriptor: int) -> TaskFailure | None:
-    """Return what the child wrote, or None; close the descriptor."""
+    """Return the failure that the child wrote, or None, and close the descriptor."""
     try:
         text = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     finally:
@@ -37,5 +37,5 @@ def read_failure_message(descriptor: int) -> TaskFailure | None:
             return None
         content = json.loads(text)
         return TaskFailure(reason=content[ErrorKey.REASON], message=content[ErrorKey.MESSAGE])
-    except (ValueError, TypeError, KeyError):  # cut off by a kill
+    except (ValueError, TypeError, KeyError):  # truncated, because the child was killed
         return None

@@ -1,4 +1,4 @@
-"""What TensorFlow raises, as what a user can do about it."""
+"""Translation of TensorFlow's errors to errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MEMORY_WORDS = (
     "oom when allocating", "out of memory", "out_of_memory", "status_alloc_failed", "failed to allocate memory",
     "std::bad_alloc",
 )  # fmt: skip
-"""Parts of errors of TensorFlow, CUDA (``CUDA_ERROR_OUT_OF_MEMORY``), cuDNN and cuBLAS (``..._STATUS_ALLOC_FAILED``),
-and ONNX Runtime. They are UnknownError, InternalError or RuntimeException as often as ResourceExhaustedError."""
+"""Parts of messages of TensorFlow, CUDA (``CUDA_ERROR_OUT_OF_MEMORY``), cuDNN and cuBLAS (``..._STATUS_ALLOC_FAILED``),
+and ONNX Runtime, whose errors are often UnknownError, InternalError or RuntimeException, not ResourceExhaustedError."""
 
 LOST_PEER_WORDS = (
     "horovod has been shut down", "gloo", "connection closed", "connection reset", "connection refused", "broken pipe",
     "remote process exited", "unhandled system error",
 )  # fmt: skip
-"""Parts of what an UnknownError or InternalError says when a peer is gone; the last two are of NCCL, whose other errors
-are faults of this process: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api/types.html#ncclresult-t."""
+"""Parts of messages of an UnknownError or InternalError after a peer was lost. The last two are from NCCL, whose other
+errors are faults of this process: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api/types.html#ncclresult-t."""
 
 NCCL_MISUSE = re.compile(r"nccl.*?(invalid usage|invalid argument|duplicate gpu)", re.IGNORECASE | re.DOTALL)
 
@@ -54,14 +54,14 @@ _FILE_ERRORS = {
     )
 }
 _FILE_ERROR = re.compile(rf"(?P<path>/[^;\n]*); (?P<text>{'|'.join(map(re.escape, _FILE_ERRORS))})")
-"""How TensorFlow ends the message of a file that the system refuses."""
+"""End of TensorFlow's message about a file operation that the system refuses."""
 
 _BAD_DATA = "bad training data: "
 
 
 @contextmanager
 def explained_memory() -> Iterator[None]:
-    """Say what to lower when memory ran out.
+    """Replace an out-of-memory error by one with remedies.
 
     Raises:
         TaskError: in place of the runtime's error.
@@ -76,18 +76,18 @@ def explained_memory() -> Iterator[None]:
 
 @contextmanager
 def explained_failures() -> Iterator[None]:
-    """Name the record behind a data error, say what to lower when memory ran out, and report a lost peer as such.
+    """Replace errors of TensorFlow by ones that name the bad record, the remedies for lack of memory, or the lost peer.
 
     Raises:
-        InvalidInput: a record is bad (exit code 64).
-        TryAgain: another process of the worker group is gone (75).
+        InvalidInput: a record is invalid (exit code 64).
+        TryAgain: another process of the worker group was lost (75).
         TaskError: out of memory (1).
     """
     try:
         with explained_memory(), lost_peer_is_try_again():
             yield
     except Exception as error:
-        # A mistake in the spec is told in a second: it is found before TensorFlow is loaded, and told without it.
+        # errors in the spec are found before TensorFlow is loaded; don't load it now, which takes seconds
         if "tensorflow" not in sys.modules:
             raise
         explained = _explained(error)
@@ -97,7 +97,7 @@ def explained_failures() -> Iterator[None]:
 
 
 def _explained(error: Exception) -> Exception | None:
-    """What stands for an error of TensorFlow's own, or None."""
+    """Return the error to raise instead of an error of TensorFlow, or None."""
     import tensorflow as tf
 
     if not isinstance(error, tf.errors.OpError):
@@ -110,9 +110,9 @@ def _explained(error: Exception) -> Exception | None:
 
 
 def passed_through_tensorflow(function: Callable[..., object]) -> Callable[..., object]:
-    """Return a function for TensorFlow's input pipeline whose InvalidInput :func:`data_error` finds again.
+    """Return a function for TensorFlow's input pipeline that marks its InvalidInput for :func:`data_error`.
 
-    TensorFlow makes an error of its own of an exception in Python, with the text of the exception somewhere in it.
+    TensorFlow replaces a Python exception by its own error, which contains the text of the exception.
     """
 
     def wrapped(*arguments: object) -> object:
@@ -125,15 +125,15 @@ def passed_through_tensorflow(function: Callable[..., object]) -> Callable[..., 
 
 
 def data_error(error: tf.errors.OpError) -> InvalidInput | None:
-    """Return what was wrong with a record, for an error that an element raised; None where data was not the cause."""
+    """Return the InvalidInput that an element of the input pipeline raised; None if data wasn't the cause."""
     _, marked, message = str(error.message).partition(_BAD_DATA)
     return InvalidInput(message.splitlines()[0], reason="InvalidData") if marked else None
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that memory of the host or the GPU ran out; loads no TensorFlow for it."""
+    """Return whether an error means that memory of the host or the GPU ran out, without loading TensorFlow."""
     name = type(error).__name__
-    # TensorFlow calls a full disk ResourceExhaustedError, too
+    # TensorFlow raises ResourceExhaustedError for a full disk too
     if isinstance(error, MemoryError) or (name == "ResourceExhaustedError" and not _FILE_ERROR.search(str(error))):
         return True
     text = str(error).lower()
@@ -141,35 +141,35 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 _GENERAL_ERRORS = ("UnknownError", "InternalError", "RuntimeException", "RuntimeError", "Fail")
-"""Classes of TensorFlow and ONNX Runtime whose text alone says what happened."""
+"""Error classes of TensorFlow and ONNX Runtime whose cause is only in the message."""
 
 
 @contextmanager
 def lost_peer_is_try_again() -> Iterator[None]:
-    """Turns what a collective raises when a peer is gone into exit code 75.
+    """Replace the error of a collective operation after the loss of a peer by TryAgain (exit code 75).
 
     Raises:
-        TryAgain: in place of Horovod's and TensorFlow's errors about the connection.
-        InvalidInput: NCCL refuses how the processes are laid out.
+        TryAgain: in place of connection errors of Horovod and TensorFlow.
+        InvalidInput: NCCL refuses the number or placement of the processes.
     """
     try:
         yield
     except Exception as error:
         if NCCL_MISUSE.search(str(error)):
             raise InvalidInput(
-                f"NCCL cannot connect the processes ({_telling_line(error)}); a frequent cause is more processes on a "
-                "node than GPUs: lower --gpus, or gpusPerNode and processesPerNode",
+                f"NCCL cannot connect the processes ({_relevant_line(error)}); a frequent cause is more processes than "
+                "GPUs on a node: lower --gpus, or gpusPerNode and processesPerNode",
                 reason="NcclRefused",
             ) from error
-        if not _speaks_of_a_peer(error):
+        if not _is_lost_peer(error):
             raise
         raise TryAgain(
-            f"another process of this training was lost (the log of launch names it): {_telling_line(error)}",
+            f"another worker process died; see the launcher's log ({_relevant_line(error)})",
             reason="PeerLost",
         ) from error
 
 
-def _speaks_of_a_peer(error: Exception) -> bool:
+def _is_lost_peer(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     if is_out_of_memory(error):
         return False
@@ -178,13 +178,13 @@ def _speaks_of_a_peer(error: Exception) -> bool:
     return bool(names & {"UnknownError", "InternalError"}) and _names_a_peer(str(error))
 
 
-def _telling_line(error: Exception) -> str:
-    # TensorFlow begins with a heading, and what happened stands below a list of nodes
+def _relevant_line(error: Exception) -> str:
+    # TensorFlow's message begins with a heading and a list of nodes; the cause comes after them
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if _names_a_peer(line) or NCCL_MISUSE.search(line)] or [
+    relevant = [line for line in lines if _names_a_peer(line) or NCCL_MISUSE.search(line)] or [
         line for line in lines if not line.endswith(":")
     ]
-    return telling[0][:300] if telling else type(error).__name__
+    return relevant[0][:300] if relevant else type(error).__name__
 
 
 def _names_a_peer(line: str) -> bool:

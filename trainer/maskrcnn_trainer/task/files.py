@@ -1,4 +1,4 @@
-"""Directories and files of a task, JSON among them, with the errors that end it."""
+"""Directories, files and JSON files of a task, with errors that end the task."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from maskrcnn_trainer.errors import NO_SPACE, InvalidInput, WorkspaceFull
 from maskrcnn_trainer.shared.files import replace_file
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
-"""What ``zipfile`` and a reader of JSON raise for damaged bytes.
+"""Exceptions of ``zipfile`` and of a JSON reader for damaged bytes.
 
-A changed bit may claim encryption (RuntimeError), another compression or a newer format (NotImplementedError, a
-RuntimeError as RecursionError is), or a place before the start of the file (ValueError).
+A changed bit may indicate encryption (RuntimeError), another compression or a newer format (NotImplementedError, which
+is a RuntimeError, as RecursionError is), or a position before the start of the file (ValueError).
 """
 
 
 def stored_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return a member of an archive whose members are all stored as they are.
+    """Return a member of an archive whose members are all stored uncompressed.
 
-    A compressed one can be a thousand times as long as its file: it is refused before a byte of it is inflated.
+    A compressed member can be a thousand times as long as its file, so it is refused before it is inflated.
 
     Raises:
-        zipfile.BadZipFile: it stands twice, is compressed, longer than the archive, or damaged.
+        zipfile.BadZipFile: the member occurs twice, is compressed, longer than the archive, or damaged.
         KeyError: the archive has no such member.
     """
     info = archive.getinfo(name)
     if archive.namelist().count(name) > 1:
-        raise zipfile.BadZipFile(f"{name} stands in it more than once; a model file has every member once")
+        raise zipfile.BadZipFile(f"{name} occurs more than once; a model file has every member once")
     if info.compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(f"{name} is compressed; a model file stores its members uncompressed")
     if archive.fp is None or info.file_size > archive.fp.seek(0, os.SEEK_END):
-        raise zipfile.BadZipFile(f"{name} claims {info.file_size} bytes, more than the whole file has")
+        raise zipfile.BadZipFile(f"{name} should have {info.file_size} bytes, more than the whole file has")
     return archive.read(info)
 
 
 def make_directory(path: Path, *, flag: str = "") -> Path:
-    """Makes a directory to write to, its parents too, and returns it.
+    """Create a directory to write to, and its parents, and return it.
 
     Args:
-        flag: what named it, for the message.
+        path: the directory.
+        flag: the flag that names it, for messages.
 
     Raises:
-        InvalidInput: a file is in the way, or it may not be made or written to.
-        WorkspaceFull: no space, or no quota, is left.
+        InvalidInput: a file is in the way, or the directory cannot be created or written to.
+        WorkspaceFull: no space or quota is left.
     """
     name = f"{flag} {path}".strip()
     try:
@@ -57,15 +58,15 @@ def make_directory(path: Path, *, flag: str = "") -> Path:
         if error.errno in NO_SPACE:
             raise WorkspaceFull(f"{name}: no space left for a directory: {error.strerror}") from error
         raise InvalidInput(
-            f"{name}: the directory cannot be made ({error.strerror}); name one that can be written to"
+            f"{name}: the directory cannot be created ({error.strerror}); give a directory that is writable"
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise InvalidInput(f"{name}: the directory may not be written to; name one that can be")
+        raise InvalidInput(f"{name}: the directory is not writable; give another one, or change its permissions")
     return path
 
 
 def directory_fault(path: Path) -> str:
-    """Return why files cannot be read from a directory, as the end of "path: ..."; "" where it is one."""
+    """Return why a path isn't a directory, as the end of "path: ..."; empty if it is one."""
     if path.is_dir():
         return ""
     return "is a file, not a directory" if path.exists() else "there is no such directory"
@@ -75,7 +76,7 @@ def write_atomically(path: Path, payload: bytes, *, before_rename: Callable[[], 
     """Write a file as :func:`replace_file` does.
 
     Raises:
-        WorkspaceFull: no space, or no quota, is left.
+        WorkspaceFull: no space or quota is left.
     """
     try:
         replace_file(path, payload, before_rename=before_rename)
@@ -89,7 +90,7 @@ def write_json_atomically(path: str | os.PathLike[str], content: Any, *, indent:
     """Write a value as JSON as :func:`write_atomically` does, with a newline at its end.
 
     Raises:
-        WorkspaceFull: no space, or no quota, is left.
+        WorkspaceFull: no space or quota is left.
         ValueError: a number is NaN or infinite.
     """
     text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
@@ -97,7 +98,7 @@ def write_json_atomically(path: str | os.PathLike[str], content: Any, *, indent:
 
 
 def compact_json(content: Any) -> bytes:
-    """Return a value as JSON in UTF-8 without spaces; a byte of a file name that isn't text becomes a question mark.
+    """Return a value as JSON in UTF-8 without spaces; bytes of file names that aren't text become question marks.
 
     Raises:
         ValueError: a number is NaN or infinite.

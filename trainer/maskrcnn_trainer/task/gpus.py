@@ -1,4 +1,4 @@
-"""The GPU of a process: the decision which, and its refusal where there are fewer than asked for."""
+"""Choice of the GPU of a process, and errors if there are fewer GPUs than requested."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class GpuRequest:
-    """GPUs that the user asked for.
+    """GPUs that the user requested.
 
     Attributes:
-        per_node: by the step of the manifest; 0 asks for none.
-        indices: by the flag; empty without it.
+        per_node: number of GPUs of the manifest's step; 0: none requested.
+        indices: indices of the flag; empty without it.
     """
 
     per_node: int = 0
@@ -27,6 +27,7 @@ class GpuRequest:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> GpuRequest:
+        """Read the request from ``environ`` (default: the variables of this process)."""
         source = os.environ if environ is None else environ
         asked, indices = source.get(GPUS_VARIABLE, ""), source.get(GPU_INDEX_VARIABLE, "")
         per_node = int(asked) if asked.isascii() and asked.isdecimal() else 0
@@ -37,18 +38,19 @@ def own_gpu(visible: int, request: GpuRequest, *, local_rank: int) -> int | None
     """Return the index of this process's GPU among the visible ones, or None to run on the CPU.
 
     Args:
-        visible: GPUs that TensorFlow finds.
-        local_rank: of this process on its node.
+        visible: number of GPUs that TensorFlow finds.
+        request: GPUs that the user requested.
+        local_rank: rank of this process on its node.
 
     Raises:
-        InvalidInput: one of ``--gpu-index`` or all of ``gpusPerNode`` are missing, or this process would share one
-            with another.
+        InvalidInput: a GPU of ``--gpu-index`` is missing, ``gpusPerNode`` is set but there is no GPU, or this process
+            would have to share a GPU with another.
     """
     if visible < len(request.indices):
         found = "no GPU" if not visible else f"{visible} of them"
         raise InvalidInput(
             f"--gpu_index {' '.join(request.indices)}: TensorFlow finds {found}; give indices of GPUs of this machine "
-            "(nvidia-smi -L lists them, from 0), and check that its driver is not older than this release needs",
+            "(nvidia-smi -L lists them, from 0), and check that its driver is new enough for this release",
             reason="NoGPU",
         )
     if request.per_node and not visible:
@@ -62,14 +64,14 @@ def own_gpu(visible: int, request: GpuRequest, *, local_rank: int) -> int | None
     if local_rank >= visible:
         raise InvalidInput(
             f"process {local_rank} of this node has no GPU of its own: TensorFlow finds {visible}; start at most "
-            f"{visible} processes on a node",
+            f"{visible} process{'es' if visible > 1 else ''} per node",
             reason="NoGPU",
         )
     return local_rank
 
 
 def memory_of_gpu(index: int) -> int | None:
-    """Return the memory in bytes of a visible GPU, as CUDA's driver states it, or None."""
+    """Return the memory in bytes of a visible GPU according to the CUDA driver, or None."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
         device, size = ctypes.c_int(), ctypes.c_size_t()
@@ -89,6 +91,6 @@ def described(name: str, size: int | None) -> str:
 
 
 def index_variable(indices: Sequence[int]) -> dict[str, str]:
-    """Return the variables by which the processes know the GPUs of ``--gpu-index``."""
+    """Return the environment variables that pass the GPUs of ``--gpu-index`` to the processes."""
     text = ",".join(map(str, indices))
     return {"CUDA_VISIBLE_DEVICES": text, GPU_INDEX_VARIABLE: text}

@@ -1,4 +1,4 @@
-"""Posting the records of a task to a report server, beside the task and never in its way."""
+"""Posting of a task's records to a report server, in the background and without failing the task."""
 
 from __future__ import annotations
 
@@ -28,31 +28,34 @@ EXPLANATION_BYTES = 500
 
 
 class Poster(Protocol):
-    """Takes records without waiting; ``close`` gives up what has not been sent."""
+    """Receiver of records that doesn't block."""
 
-    def offer(self, record: Mapping[str, Any]) -> None: ...
+    def offer(self, record: Mapping[str, Any]) -> None:
+        """Accept a record to be sent."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop, and drop records that haven't been sent."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token to another host."""
+    """Handler that doesn't follow redirects, which would send the token to another host."""
 
     def redirect_request(self, *_arguments: Any, **_named: Any) -> None:
         return None
 
 
 class HttpPoster:
-    """Posts the newest record as JSON from a thread of its own, at most one in ``interval`` seconds.
+    """Poster that sends the newest record as JSON from its own thread, at most once in ``interval`` seconds.
 
-    A record that a newer one overtakes is dropped, its ``kpi`` kept when the newer one has none. The bearer token is
-    read again at every post (a projected token is rotated) and sent over HTTPS only. A failed post is logged once.
+    A record is dropped when a newer one arrives; its ``kpi`` is kept if the newer one has none. The bearer token is
+    read again for every post (a projected token is rotated) and is sent over HTTPS only. After a failed post, further
+    failures aren't logged until a post succeeds.
     """
 
     def __init__(self, environment: TaskEnvironment, *, interval: float = POST_INTERVAL_SECONDS) -> None:
         url = environment.report_url or ""
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise InvalidInput(f"{REPORT_URL_VARIABLE}: {url!r} is not an http:// or https:// address")
+            raise InvalidInput(f"{REPORT_URL_VARIABLE}: {url!r} must be an http:// or https:// URL")
         self._url = url
         self._token_file = environment.report_token_file if url.startswith("https://") else None
         self._ca_file = environment.report_ca_file
@@ -65,7 +68,7 @@ class HttpPoster:
         self._thread.start()
 
     def offer(self, record: Mapping[str, Any]) -> None:
-        """Make ``record`` the next one to be sent; returns at once."""
+        """Make ``record`` the next one to be sent, and return at once."""
         with self._changed:
             kpi = (self._pending or {}).get(StatusKey.KPI)
             self._pending = dict(record)
@@ -74,7 +77,7 @@ class HttpPoster:
             self._changed.notify_all()
 
     def close(self, patience: float = 2.0) -> None:
-        """Stop; a post that is due or on its way gets ``patience`` seconds."""
+        """Stop, after at most ``patience`` seconds for a post that is due or in progress."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -104,14 +107,14 @@ class HttpPoster:
             opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
             opener.open(request, timeout=POST_TIMEOUT_SECONDS).close()
             self._failing = False
-        except Exception as error:  # noqa: BLE001 - training continues whatever the report server does
+        except Exception as error:  # noqa: BLE001 - no failure of the report server may stop the training
             if not self._failing:
                 logger.warning("Progress could not be posted to %s: %s", self._url, _explained(error))
             self._failing = True
 
 
 def _explained(error: Exception) -> str:
-    """The error, with the beginning of what a server said about it."""
+    """Return the text of an error, with the beginning of the server's response."""
     if isinstance(error, urllib.error.HTTPError):
         with contextlib.suppress(Exception):
             return f"{error} {error.read(EXPLANATION_BYTES).decode('utf-8', 'replace')}".strip()

@@ -1,4 +1,4 @@
-"""Progress of a long piece of work: a bar on a terminal, plain log lines elsewhere."""
+"""Progress of long work: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPORT_INTERVAL_SECONDS = 10.0
 
 
 class ProgressMeter:
-    """Counts work done and says how fast it goes; the shape in which it is shown is ``_show``'s."""
+    """Counter of units done, with rate and time left; subclasses display it in ``_show``."""
 
     def __init__(
         self, description: str, total: int | None, unit: str, initial: int, clock: Callable[[], float]
@@ -38,26 +38,26 @@ class ProgressMeter:
         self._started = clock()
 
     def advance(self, n: int = 1, **fields: Any) -> None:
-        """Count ``n`` more units; ``fields`` (losses, ``ETA``, ...) are shown until others of their names come."""
+        """Count ``n`` more units; ``fields`` (losses, ``ETA``, ...) are shown until they get new values."""
         self.done += n
         self.fields |= fields
         self._show()
 
     @property
     def rate(self) -> float:
-        """Units a second since the meter was made; 0 before the first."""
+        """Units per second since the meter was created; 0 before the first."""
         elapsed = self._clock() - self._started
         return (self.done - self._initial) / elapsed if elapsed > 0 else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds left at the rate so far; None when unknown."""
+        """Seconds left at the average rate so far; None if unknown."""
         if self.total is None or self.rate <= 0:
             return None
         return max(0, self.total - self.done) / self.rate
 
     def details(self) -> str:
-        """The fields, the rate and the time left in one line."""
+        """Return the fields, the rate and the time left in one line."""
         parts = [f"{name} {_format_value(value)}" for name, value in self.fields.items()]
         if self.rate > 0:
             parts.append(f"{_format_value(self.rate)} {self.unit}/s")
@@ -66,14 +66,14 @@ class ProgressMeter:
         return ", ".join(parts)
 
     def finish(self) -> None:
-        """Show the end."""
+        """Show the final state."""
 
     def _show(self) -> None:
         raise NotImplementedError
 
 
 class LogMeter(ProgressMeter):
-    """Log lines, at most one every ``interval`` seconds, and one at the end."""
+    """Meter that logs a line at most every ``interval`` seconds, and one at the end."""
 
     def __init__(self, *arguments: Any, interval: float, log: logging.Logger) -> None:
         super().__init__(*arguments)
@@ -87,6 +87,7 @@ class LogMeter(ProgressMeter):
             self._line()
 
     def finish(self) -> None:
+        """Log the final state unless the last line has it."""
         if self._last_done != self.done:
             self._line()
 
@@ -99,7 +100,7 @@ class LogMeter(ProgressMeter):
 
 
 class BarMeter(ProgressMeter):
-    """A bar on a terminal."""
+    """Meter that draws a bar on a terminal."""
 
     def __init__(self, *arguments: Any, bar: Progress) -> None:
         super().__init__(*arguments)
@@ -112,6 +113,7 @@ class BarMeter(ProgressMeter):
         self._bar.update(self._task, completed=self.done, details=self.details())
 
     def finish(self) -> None:
+        """Draw the final state."""
         self._show()
 
 
@@ -127,13 +129,17 @@ def progress_bar(
     clock: Callable[[], float] = time.monotonic,
     log: logging.Logger | None = None,
 ) -> Iterator[ProgressMeter]:
-    """Show the progress of a ``with`` block; nothing is shown where the logger is silent (ranks other than 0).
+    """Show the progress of a ``with`` block; nothing is shown if the logger is silent (ranks other than 0).
 
     Args:
-        description: what is done, such as ``Evaluating``.
-        total: number of units, None when unknown; ``initial`` of them are done already (a resumed run).
+        description: name of the work, such as ``Evaluating``.
+        total: number of units, None if unknown.
         unit: plural name of a unit, such as ``images``.
-        interval: least seconds between two log lines where there is no terminal.
+        initial: number of units that are already done (in a resumed run).
+        interval: minimum seconds between two log lines without a terminal.
+        console: where the bar is drawn; default: standard error.
+        clock: returns seconds.
+        log: logger of the lines; default: that of this module.
     """
     log = log or logger
     console = console or Console(stderr=True)
@@ -157,12 +163,13 @@ def progress_bar(
 
 
 class ReportedProgress:
-    """A bar (or log lines) for each phase of a task and, every ten seconds, a record in status.json.
+    """Bar (or log lines) for each phase of a task and, every ten seconds, a record in status.json.
 
     Args:
         reporter: writes the records.
-        counted: the phase whose units are the steps of the records; those of other phases are in the message alone.
+        counted: the phase whose units are the steps of the records; units of other phases are only in the message.
         unit: plural name of a unit, such as ``images``.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -185,7 +192,7 @@ class ReportedProgress:
         self._bars.__exit__(kind, error, trace)
 
     def at(self, phase: str, done: int, total: int, **fields: Any) -> None:
-        """Show that ``done`` of ``total`` units of a phase are done; ``fields`` stand behind them in the bar."""
+        """Show that ``done`` of ``total`` units of a phase are done, followed by ``fields``."""
         if self._meter is None or self._meter.description != phase:
             self._bars.close()
             self._meter = self._bars.enter_context(progress_bar(phase, total, self._unit))

@@ -1,7 +1,7 @@
-"""What a task tells the outside world: status.json, the termination message, result.json and posted records.
+"""Reports of a task: status.json, the termination message, result.json and posted records.
 
-All metrics are fractions and plain JSON numbers. Only rank 0 speaks. Nothing here may fail or delay a task, with one
-exception: a result that cannot be written is an error, because a result is what the task was started for.
+All metrics are fractions and plain JSON numbers. Only rank 0 reports. A report that cannot be written doesn't fail or
+delay the task, except for result.json, which is the purpose of the task.
 """
 
 from __future__ import annotations
@@ -53,17 +53,18 @@ REPORTED_PACKAGES = ("maskrcnn-operator", "tensorflow", "tensorflow-cpu", "keras
 
 
 class Reporter:
-    """Writes what a task does into its results directory, its termination log and to its report server.
+    """Writer of a task's reports to its results directory, its termination log and its report server.
 
     Args:
         task: name of the task on the command line, such as ``dataset_convert``.
-        results_dir: where status.json and result.json go; created when absent.
-        environment: the task's environment variables.
-        rank: a reporter of any rank but 0 says nothing and writes nothing.
-        processes: number of processes of the task; threads: threads of each (default: the CPUs it may use).
-        before_write: called before result.json is renamed into place or an old one removed; raises when another run has
-            taken over the directory.
-        poster: takes the records to post; default: HttpPoster where MASKRCNN_REPORT_URL is set.
+        results_dir: directory of status.json and result.json; created if absent.
+        environment: environment variables of the task.
+        rank: rank of this process; ranks other than 0 write nothing.
+        processes: number of processes of the task.
+        threads: threads of each process; default: the CPUs that it may use.
+        before_write: called before result.json is renamed into place or an old one is removed; raises if another run
+            has taken over the directory.
+        poster: receives the records to post; default: HttpPoster if MASKRCNN_REPORT_URL is set.
     """
 
     def __init__(
@@ -94,11 +95,11 @@ class Reporter:
         self._poster = poster
 
     def started(self, message: str = "") -> None:
-        """Say that the task has begun.
+        """Record the start of the task.
 
         Raises:
-            InvalidInput: the results directory cannot be made, or result.json or status.json in it is of another
-                program.
+            InvalidInput: the results directory cannot be created, or result.json or status.json in it was written by
+                another program.
         """
         if self.silent:
             return
@@ -111,8 +112,8 @@ class Reporter:
             if is_foreign(self.results_dir / name):
                 self._status_refused = True
                 raise InvalidInput(
-                    f"{self.results_dir / name} was not written by a task and would be changed: name another results "
-                    "directory, or move the file",
+                    f"{self.results_dir / name} was not written by a task and would be overwritten; give another "
+                    "results directory, or move the file",
                     reason="ForeignFiles",
                 )
         if self._poster is None and self.environment.report_url is not None:
@@ -123,9 +124,9 @@ class Reporter:
         self._record(TaskStatus.STARTED, message)
 
     def accepted(self) -> None:
-        """Say that the task is about to change its outputs: a result.json of an earlier run is removed.
+        """Remove the result.json of an earlier run; called before the task changes its outputs.
 
-        A command that is refused before that leaves what an earlier one has done.
+        A command that is refused before this call leaves earlier results unchanged.
         """
         if self.silent or self._accepted:
             return
@@ -150,9 +151,19 @@ class Reporter:
         graphical: Mapping[str, Any] | None = None,
         checkpoint_step: int | None = None,
     ) -> None:
-        """Say how far the task is; ``eta`` and ``time_per_epoch`` in seconds, ``kpi`` metrics, ``graphical`` losses.
+        """Record the progress of the task.
 
-        ``checkpoint_step`` is the training step of a checkpoint just written; later records carry it too.
+        Args:
+            message: text of the record.
+            epoch: current epoch, from 1.
+            max_epoch: number of epochs.
+            step: steps done.
+            total_steps: number of steps.
+            eta: seconds left.
+            time_per_epoch: seconds.
+            kpi: metrics of an evaluation.
+            graphical: losses and rates.
+            checkpoint_step: training step of a checkpoint just written; later records contain it too.
         """
         if checkpoint_step is not None:
             self._checkpoint_step = checkpoint_step
@@ -182,7 +193,12 @@ class Reporter:
     ) -> None:
         """Write result.json, the termination message and the last record.
 
-        ``artifacts`` maps names to files, directories or patterns; of a local workspace in the ``/workspace`` form.
+        Args:
+            message: text of the record.
+            metrics: numbers; those that aren't finite are left out.
+            artifacts: files, directories or patterns by name; those in a local workspace with ``/workspace`` paths.
+            model_path: the model that the task produced.
+            checkpoint_step: training step of the newest checkpoint; default: the last one recorded.
         """
         if self.silent:
             return
@@ -219,7 +235,7 @@ class Reporter:
         self._close(ended)
 
     def failed(self, error: BaseException) -> int:
-        """Write the FAILURE record and the termination message; returns the exit code that belongs to ``error``."""
+        """Write the FAILURE record and the termination message; return the exit code of ``error``."""
         code, reason, message = describe_error(error)
         if self.silent or self.finished:
             return code
@@ -242,7 +258,7 @@ class Reporter:
             self._poster.close()
 
     def _record(self, status: TaskStatus, message: str, **fields: Any) -> None:
-        now = datetime.now()  # as a clock on the wall, beside the log lines
+        now = datetime.now()  # local time, as in log lines
         record = StatusRecord(
             date=now.strftime("%m/%d/%Y"),
             time=now.strftime("%H:%M:%S"),
@@ -268,7 +284,7 @@ class Reporter:
             with open_in_place(self.results_dir / STATUS_FILE, append=True) as stream:
                 if stream.seek(0, os.SEEK_END) > 0:
                     stream.seek(-1, os.SEEK_END)
-                    if stream.read(1) != b"\n":  # a run killed in the middle of a line
+                    if stream.read(1) != b"\n":  # an earlier run was killed while it wrote a line
                         stream.write(b"\n")
                 stream.write(compact_json(record) + b"\n")
             self._status_failing = False
@@ -287,25 +303,31 @@ def task_report(
     started: str = "",
     **options: Any,
 ) -> Iterator[Reporter]:
-    """Run a task between its STARTED record and its termination message.
+    """Run a block between the STARTED record of a task and its termination message.
 
-    ``options`` are those of Reporter. Whatever ends the block is recorded and becomes SystemExit with its exit code; an
-    exception that :func:`as_task_error` does not know is logged with its traceback. A block that ends well must have
-    called ``succeeded``.
-    A rank other than 0 leaves its failure to the launcher, which tells it where rank 0 has not.
+    An exception that ends the block is recorded and becomes SystemExit with its exit code. It is logged, with a
+    traceback unless :func:`as_task_error` recognizes it. A block that ends without an exception must have called
+    ``succeeded``. Ranks other than 0 pass their failure to the launcher, which reports it unless rank 0 has.
+
+    Args:
+        task: the task.
+        results_dir: as for Reporter.
+        environment: default: the variables of this process.
+        started: text of the STARTED record.
+        options: further arguments of Reporter.
     """
     reporter = Reporter(task.command, results_dir, environment or TaskEnvironment.from_environ(), **options)
     try:
         reporter.started(started)
         yield reporter
         if not (reporter.finished or reporter.silent):
-            raise RuntimeError(f"{task.command} ended without saying that it succeeded")
+            raise RuntimeError(f"{task.command} ended without reporting success")
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code in (None, EXIT_OK):
             raise
         code = reporter.failed(error)
         if isinstance(error, Stopped | KeyboardInterrupt):
-            # a stop is no failure, and one rank of a worker group reports it
+            # a stop isn't a failure, and one rank of a worker group is enough to report it
             logger.log(logging.DEBUG if reporter.silent else logging.WARNING, "%s", describe_error(error)[2])
         elif isinstance(error, SystemExit) or as_task_error(error) is not None:
             if not (reporter.silent and send_failure(TaskFailure(*describe_error(error)[1:]))):
@@ -316,7 +338,7 @@ def task_report(
 
 
 def installed_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that can change a result, without importing any of them."""
+    """Return the versions of Python and of packages that can change a result, without importing the packages."""
     versions = {"python": platform.python_version()}
     for package in REPORTED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""TensorFlow made ready for a task: threads, the GPU of this process, determinism, the width of numbers."""
+"""TensorFlow settings of a task: threads, GPU of this process, determinism, compute precision."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ BFLOAT16_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
 def prepare_tensorflow(
     *, threads: int, local_rank: int = 0, deterministic: bool = False, seed: int = 0, rewrite_cpu_graphs: bool = True
 ) -> None:
-    """Set TensorFlow up; must come before anything of it ran.
+    """Configure TensorFlow; call this before any TensorFlow operation.
 
     Args:
         threads: CPU threads of this process.
-        local_rank: which of the visible GPUs is ours.
-        deterministic: make every operation deterministic: slower, and equal runs give equal bits.
-        seed: of whatever is still drawn statefully.
-        rewrite_cpu_graphs: let TensorFlow rewrite functions before their first call on a CPU. It makes detection some
-            4% faster and a training step no faster, and costs a ResNet-50's step half of its start. A GPU needs it for
-            the layout of convolutions.
+        local_rank: index of this process's GPU among the visible ones.
+        deterministic: make every operation deterministic, so that equal runs are bit-identical; slower.
+        seed: seed of random operations with a global state.
+        rewrite_cpu_graphs: let TensorFlow rewrite functions before their first call on a CPU. Detection becomes about
+            4% faster, a training step doesn't, and the rewriting takes half of the start-up time of a ResNet-50
+            training. A GPU needs it for the layout of convolutions.
 
     Raises:
-        InvalidInput: GPUs were asked for that are not there, or several processes would share one.
+        InvalidInput: requested GPUs are missing, or several processes would share one.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
@@ -51,10 +51,12 @@ def prepare_tensorflow(
 
 
 def describe_runtime(dtype: str, *, processes: int, threads: int) -> str:
-    """Return one line: device, number of processes, compute dtype, threads, and versions.
+    """Return a line with device, number of processes, threads, compute dtype, and versions.
 
     Args:
-        dtype: what :func:`compute_dtype` returned.
+        dtype: the value of :func:`compute_dtype`.
+        processes: number of processes of the worker group.
+        threads: CPU threads of each process.
     """
     import tensorflow as tf
 
@@ -62,7 +64,7 @@ def describe_runtime(dtype: str, *, processes: int, threads: int) -> str:
     device = "the CPU"
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
-        # this process is rank 0, whose GPU is the first
+        # only rank 0 logs this line, and its GPU is the first
         device = described(str(details.get("device_name", "a GPU")), memory_of_gpu(0))
     versions = installed_versions()
     names = ("tensorflow", "tensorflow-cpu"), ("horovod",)
@@ -78,9 +80,9 @@ def _count(number: int, unit: str) -> str:
 
 
 def compute_dtype(use_amp: bool) -> str:
-    """What convolutions and dense layers compute in: float16 with ``useAmp`` on a GPU, bfloat16 on a CPU that has it.
+    """Return the Keras dtype policy: with ``useAmp``, float16 on a GPU and bfloat16 on a CPU that supports it.
 
-    A CPU without bfloat16 instructions would only emulate it, slower than float32, so ``useAmp`` is noted and ignored.
+    A CPU without bfloat16 instructions emulates it, slower than float32, so ``useAmp`` is ignored there with a warning.
     """
     if not use_amp:
         return "float32"
@@ -91,12 +93,13 @@ def compute_dtype(use_amp: bool) -> str:
     flags = cpu_flags()
     if any(flag in flags for flag in BFLOAT16_CPU_FLAGS):
         return "mixed_bfloat16"
-    log.warning("useAmp: this CPU computes no bfloat16 (%s); training in float32", " or ".join(BFLOAT16_CPU_FLAGS))
+    flag_names = " or ".join(BFLOAT16_CPU_FLAGS)
+    log.warning("useAmp is ignored: this CPU doesn't support bfloat16 (%s); training in float32", flag_names)
     return "float32"
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction-set flags of the first CPU; empty where the system does not tell."""
+    """Return the instruction-set flags of the first CPU; empty if the system doesn't list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

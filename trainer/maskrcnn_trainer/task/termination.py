@@ -1,4 +1,4 @@
-"""The termination message of a task: a JSON object that fits into what Kubernetes keeps of it."""
+"""Termination message of a task: a JSON object within the size limit of Kubernetes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maskrcnn_trainer.task.workspace import manifest_path
 
 logger = logging.getLogger(__name__)
 
-TERMINATION_MESSAGE_BYTES = 4000  # Kubernetes cuts a termination message at 4096 bytes, in the middle of the JSON
+TERMINATION_MESSAGE_BYTES = 4000  # the kubelet truncates a termination message at 4,096 bytes, within the JSON
 
 
 def termination_message(
@@ -40,16 +40,21 @@ def termination_message(
     error: TaskFailure | None = None,
     up_to_date: bool = False,
 ) -> TerminationMessage:
-    """Return how a task ended, for its termination message.
+    """Return the termination message of a task.
 
     Args:
-        model_path: as this machine sees it, or below ``/workspace``.
-        metrics: numbers; those that are not finite are left out.
-        error: None where ``code`` is 0.
-        up_to_date: the result was there already, and nothing was done.
+        task: name of the task on the command line.
+        code: exit code.
+        environment: environment variables of the task.
+        model_path: path on this machine, or below ``/workspace``.
+        metrics: numbers; those that aren't finite are left out.
+        artifacts: artifacts by name.
+        checkpoint_step: training step of the newest checkpoint.
+        error: None if ``code`` is 0.
+        up_to_date: whether the result existed already, so nothing was done.
 
     Raises:
-        TypeError: a metric is not a number.
+        TypeError: a metric isn't a number.
     """
     return TerminationMessage(
         task=task,
@@ -66,7 +71,10 @@ def termination_message(
 
 
 def encode_termination_message(content: TerminationMessage, limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
-    """``content`` as JSON of at most ``limit`` bytes: its error text is cut first, then metrics and artifacts go."""
+    """Return ``content`` as JSON of at most ``limit`` bytes.
+
+    If it is longer, the error message is shortened first; then metrics and artifacts are dropped.
+    """
     message: dict[str, Any] = json.loads(json.dumps(content.to_json()))
     if len(compact_json(message)) <= limit:
         return compact_json(message)
@@ -91,7 +99,7 @@ def encode_termination_message(content: TerminationMessage, limit: int = TERMINA
 def write_termination_message(environment: TaskEnvironment, message: TerminationMessage) -> None:
     """Write the termination log in place: in a pod it is a mounted file, which cannot be replaced by a rename.
 
-    A link is not followed: without a cluster the log is in the results directory.
+    Links aren't followed, since the log is in the results directory when there is no cluster.
     """
     if environment.termination_log is None:
         return

@@ -1,8 +1,8 @@
-"""Where ``/workspace`` really is.
+"""Mapping between ``/workspace`` and the real directory of the workspace.
 
-In a cluster every step sees the workspace at ``/workspace``. A local run keeps it in a directory of the user's choice,
-named by ``MASKRCNN_WORKSPACE``; files that outlive the run (results, models) hold the ``/workspace`` form all the same,
-so that they mean the same wherever they are read.
+In a cluster every step sees the workspace at ``/workspace``. A local run has it in a directory of the user's choice,
+which ``MASKRCNN_WORKSPACE`` names. Files that outlive the run (results, models) contain ``/workspace`` paths in both
+cases, so that they are valid on any machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from maskrcnn_trainer.shared.variables import WORKSPACE_VARIABLE
 
 
 def real_path(path: str) -> Path:
-    """The file behind ``path``: ``/workspace`` and all below it stand in ``$MASKRCNN_WORKSPACE`` where that is set."""
+    """Return the real path of ``path``: ``/workspace`` is replaced by ``$MASKRCNN_WORKSPACE`` if that is set."""
     directory = os.environ.get(WORKSPACE_VARIABLE)
     if directory and (path == WORKSPACE_MOUNT or path.startswith(WORKSPACE_MOUNT + "/")):
         return Path(directory + path[len(WORKSPACE_MOUNT) :])
@@ -25,7 +25,7 @@ def real_path(path: str) -> Path:
 
 
 def manifest_path(path: str | Path) -> str:
-    """Undoes :func:`real_path`: a path below ``$MASKRCNN_WORKSPACE`` in its ``/workspace`` form, others as they are."""
+    """Return a path below ``$MASKRCNN_WORKSPACE`` as a ``/workspace`` path, and any other path unchanged."""
     text = str(path)
     directory = os.environ.get(WORKSPACE_VARIABLE, "").rstrip("/")
     if directory and (text == directory or text.startswith(directory + "/")):
@@ -34,7 +34,7 @@ def manifest_path(path: str | Path) -> str:
 
 
 def manifest_paths(value: Any) -> Any:
-    """Applies :func:`manifest_path` to every string of a JSON value (comma-separated lists of paths too)."""
+    """Apply :func:`manifest_path` to every string of a JSON value, including comma-separated lists of paths."""
     if isinstance(value, str):
         return ",".join(manifest_path(part) for part in value.split(",")) if "/" in value else value
     if isinstance(value, Mapping):

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.trainer
 PIXELS = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
 BROKEN = {
     "empty.jpg": "the file is empty",
-    "float.tif": "its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16",
-    "text.png": "not an image in a format that can be read",
+    "float.tif": "32-bit images aren't supported (unknown value range); convert it to 8 or 16 bits",
+    "text.png": "not an image, or its format isn't supported",
     "truncated.jpg": "cannot be decoded: image file is truncated",
 }
 
