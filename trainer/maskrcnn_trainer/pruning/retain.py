@@ -99,7 +99,7 @@ def retained_of_group(kernels: Mapping[str, NDArray[Any]], settings: PruneSettin
     for name, kernel in kernels.items():
         norms = filter_norms(kernel)
         if not np.all(np.isfinite(norms)):
-            raise InvalidInput(f"{name}/kernel has values that are not finite", reason="InvalidModel")
+            raise InvalidInput(f"{name}/kernel holds values that are not finite", reason="InvalidModel")
         statistics.append(normalise(norms, settings.normalizer))
     kept = retained_filters(equalise(statistics, settings.criterion), settings)
     if not kept.size:
