@@ -19,7 +19,7 @@ def assign_variables(network: MaskRCNN, model: ModelFile) -> None:
     unmatched = sorted(set(variables) ^ set(model.variables))
     if unmatched:
         raise InvalidInput(
-            f"{source}: {len(unmatched)} variables are only in the file or only in the network of its architecture: "
+            f"{source}: the file and the network of its architecture have different variables ({len(unmatched)}): "
             f"{', '.join(unmatched[:5])}",
             reason="InvalidModel",
         )
