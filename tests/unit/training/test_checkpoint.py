@@ -193,7 +193,7 @@ def test_damage_of_the_only_encrypted_checkpoint_is_not_reported_as_wrong_key(
     assert kept.newest() is None
     (message,) = caplog.messages
     assert message.startswith(
-        f"{tmp_path}: no checkpoint can be opened (1 damaged): the training restarts from step 0. The newest"
+        f"{tmp_path}: no checkpoint can be opened (1 damaged): the training restarts from step 0. The oldest"
     )
 
 

@@ -61,7 +61,9 @@ class EngineDetector:
             )
         largest = int(self._engine.get_tensor_profile_shape(INPUT, 0)[2][0])
         if largest < batch_size:
-            log.info("%s was built for at most %d images at once, so %d is reduced to it", path, largest, batch_size)
+            log.info(
+                "%s was built for at most %d images at once, which is used instead of %d", path, largest, batch_size
+            )
         self.batch_size = min(batch_size, largest)
         self._context = self._engine.create_execution_context()
         self._shapes = tensor_shapes(self.metadata)

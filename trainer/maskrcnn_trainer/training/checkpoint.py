@@ -85,7 +85,7 @@ class CheckpointStore:
                 reason="ForeignFiles",
             )
         log.warning(
-            "%s: no checkpoint can be opened (%d damaged): the training restarts from step 0. The newest: %s",
+            "%s: no checkpoint can be opened (%d damaged): the training restarts from step 0. The oldest: %s",
             self.directory,
             len(steps),
             newest.problem,

@@ -176,7 +176,7 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
             f"expected {', '.join(list(variables)[:3])}, ..."
         )
     if not fitting:
-        log.warning("skipCheckpointVariables matches all variables in checkpoint %s, so none is loaded", path)
+        log.warning("skipCheckpointVariables matches all usable variables of checkpoint %s, so none is loaded", path)
     for name, value in fitting:
         variables[name].assign(np.asarray(value, np.float32))
     unused = {
