@@ -39,7 +39,7 @@ def test_a_killed_pod_costs_a_restart_and_an_evicted_one_none_and_both_end_alike
     killed = team.wait_succeeded("killed")
     assert killed["restarts"] == 1
     log = (team.folder / "killed" / "train" / "logs" / "attempt-2.node-0.log").read_text()
-    assert "Going on from step" in log
+    assert "Resuming from step" in log
 
     team.apply(long_training("evicted"))
     team.wait_checkpoint("evicted")
@@ -62,4 +62,4 @@ def test_suspended_while_training_and_resumed(team: Team) -> None:
     status = team.wait_succeeded("paused")
     assert status["restarts"] == 0
     log = (team.folder / "paused" / "train" / "logs" / "attempt-2.node-0.log").read_text()
-    assert f"Going on from step {reached}" in log
+    assert f"Resuming from step {reached}" in log

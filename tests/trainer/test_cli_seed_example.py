@@ -161,7 +161,7 @@ def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyP
     refused = run_here("evaluate", "-e", str(spec), "-m", str(pruned / "model.tlt"), "-k", KEY, code=64)
     assert "needs to be retrained first before it can be used for inference or evaluation" in refused
     again = run_here("prune", "-m", str(model), "-o", str(pruned), "-k", KEY, code=64)
-    assert "model.tlt exists already" in again
+    assert "model.tlt already exists" in again
 
     retrain, retrained = tmp_path / "maskrcnn_retrain_resnet50.txt", tmp_path / "retrained"
     # another batch size, and two processes, which the page forbids

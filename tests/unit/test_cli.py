@@ -43,7 +43,10 @@ def test_first_log_line_has_the_version_and_the_task(caplog: pytest.LogCaptureFi
     ("arguments", "message"),
     [
         (["train", "-d", "x"], "required: -e"),
-        (["train", "-e", "x", "-d", "x", "--gpus", "2", "--num_processes", "3"], "which is it"),
+        (
+            ["train", "-e", "x", "-d", "x", "--gpus", "2", "--num_processes", "3"],
+            "conflicting numbers of processes: --gpus 2, --num-processes 3",
+        ),
         (["train", "-e", "x", "-d", "x", "--gpus", "0"], "--gpus 0: must be 1 to 256"),
         (["train", "-e", "x", "-d", "x", "--gpus", "100000"], "--gpus 100000: must be 1 to 256"),
         (

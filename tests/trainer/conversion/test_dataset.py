@@ -1,4 +1,4 @@
-"""Records of dataset_convert as TensorFlow reads them: framing, messages, images, masks; and real data."""
+"""Records of dataset_convert read by TensorFlow: framing, messages, images, and masks; also of real data."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ FEATURES = {
 
 
 def records(pattern: str) -> list[dict[str, Any]]:
-    """All records, framing and checksums verified by TensorFlow."""
+    """Return all records; TensorFlow verifies framing and checksums."""
     files = sorted(tf.io.gfile.glob(pattern))
     parsed = [tf.io.parse_single_example(record, FEATURES) for record in tf.data.TFRecordDataset(files)]
     return [{key: value.numpy() for key, value in record.items()} for record in parsed]
 
 
 def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """As pycocotools' own ``annToMask`` does it."""
+    """Return the mask of an annotation, as from ``annToMask`` of pycocotools."""
     if isinstance(segmentation, list):
         rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):
@@ -64,27 +64,27 @@ def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def pictures() -> dict[str, tuple[Image.Image, dict[str, Any]]]:
-    """One image in every format, with the options of writing it."""
+    """Return one image in every format, with the options to write it."""
     y, x = np.mgrid[0:30, 0:40]
     pixels = np.stack([x * 6, y * 8, 255 - x * 3], -1).astype(np.uint8)
     rgb = Image.fromarray(pixels)
-    grey16 = Image.fromarray((x * 1600).astype(np.uint16))
+    gray16 = Image.fromarray((x * 1600).astype(np.uint16))
     return {
         "baseline.jpg": (rgb, {"quality": 95}),
         "progressive.jpg": (rgb, {"quality": 95, "progressive": True}),
-        "grey.jpg": (rgb.convert("L"), {}),
+        "gray.jpg": (rgb.convert("L"), {}),
         "cmyk.jpg": (rgb.convert("CMYK"), {"quality": 95}),
         "rgb.png": (rgb, {}),
         "alpha.png": (rgb.convert("RGBA"), {}),
         "palette.png": (rgb.quantize(32), {}),
-        "grey16.png": (grey16, {}),
+        "gray16.png": (gray16, {}),
         "bit.png": (rgb.convert("1"), {}),
         "plain.gif": (rgb.quantize(32), {}),
         "plain.bmp": (rgb, {}),
         "palette.bmp": (rgb.quantize(32), {}),
         "alpha.bmp": (rgb.convert("RGBA"), {}),
         "lossy.webp": (rgb, {}),
-        "grey16.tiff": (grey16, {}),
+        "gray16.tiff": (gray16, {}),
         "cmyk.tiff": (rgb.convert("CMYK"), {}),
     }
 
@@ -103,7 +103,7 @@ def test_tensorflow_decodes_every_format(tmp_path: Path) -> None:
     for (name, (image, _)), record in zip(pictures().items(), found, strict=True):
         decoded = tf.io.decode_image(record["image/encoded"], channels=3, expand_animations=False).numpy()
         expected = np.asarray(image.convert("RGB"), np.int32)
-        if name.startswith("grey16"):
+        if name.startswith("gray16"):
             expected = np.repeat((np.asarray(image) >> 8).astype(np.int32)[..., None], 3, -1)
         lossy = 8 if name.endswith(("jpg", "webp")) else 0
         assert np.abs(decoded - expected).mean() <= lossy, name

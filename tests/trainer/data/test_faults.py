@@ -1,4 +1,4 @@
-"""A bad record is named: file, place and image."""
+"""A faulty record is named with file, number, and image."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_category_outside_the_map_is_named(
 
 
 def changed(example: bytes, changes: dict[str, tf.train.Feature | None]) -> bytes:
-    """An example with other features; without those that are None."""
+    """Return an example with changed features; those that are None are removed."""
     parsed = tf.train.Example.FromString(example)
     for key, feature in changes.items():
         del parsed.features.feature[key]
@@ -120,7 +120,7 @@ def texts(*values: bytes) -> tf.train.Feature:
         ({"image/encoded": texts(b"\x89PNG\r\n\x1a\n")}, "the PNG in image/encoded is damaged or cut off"),
     ],
 )
-def test_record_that_tensorflow_refuses_is_told_without_its_text(
+def test_record_that_tensorflow_refuses_is_reported_without_its_text(
     tmp_path: Path,
     make_spec: Callable[..., ExperimentSpec],
     picture: type,
@@ -137,7 +137,7 @@ def test_record_that_tensorflow_refuses_is_told_without_its_text(
     assert not any(internal in str(raised.value) for internal in ("{{", "Key:", "DecodeImage", "Op:", "node "))
 
 
-def test_objects_that_evaluation_does_not_read_are_not_at_fault(
+def test_faults_of_objects_are_ignored_in_evaluation(
     tmp_path: Path, make_spec: Callable[..., ExperimentSpec], picture: type
 ) -> None:
     name = str(tmp_path / "val.tfrecord")
@@ -155,7 +155,7 @@ def test_mask_of_another_size_than_an_image_without_given_size_is_named(
 ) -> None:
     name = str(tmp_path / "train.tfrecord")
     small = cv2.imencode(".png", np.ones((10, 12), np.uint8))[1].tobytes()
-    things = [thing((5, 5, 5, 9)), thing((2, 2, 30, 30)), thing((2, 2, 30, 30))]  # the first has no area
+    things = [thing((5, 5, 5, 9)), thing((2, 2, 30, 30)), thing((2, 2, 30, 30))]  # the first object has no area
     example = tf.train.Example.FromString(picture(GREY, things, "odd").example())
     example.features.feature["image/object/mask"].bytes_list.value[2] = small
     with tf.io.TFRecordWriter(name) as writer:
@@ -168,7 +168,7 @@ def test_mask_of_another_size_than_an_image_without_given_size_is_named(
         next(named_faults(dataset, index, lambda _: [0, 1], ONE_CLASS))
 
 
-def test_what_is_no_fault_of_a_record_stays_what_it_was(
+def test_error_without_a_faulty_record_is_raised_unchanged(
     write_records: Callable[..., RecordIndex], picture: type
 ) -> None:
     index = write_records([picture(GREY, [])])
@@ -193,7 +193,7 @@ def test_damaged_record_is_named(
     index = write_records([picture(GREY, [thing((2, 2, 30, 30), 1)])])
     file = Path(index.files[int(index.file_ids[0])])
     content = bytearray(file.read_bytes())
-    place = content.index(np.float32(2 / 96).tobytes())  # of a box: TensorFlow reads the record without complaint
+    place = content.index(np.float32(2 / 96).tobytes())  # a byte of a box, which TensorFlow reads without an error
     content[place + 3] ^= 0x80
     file.write_bytes(content)
     spec = make_spec()

@@ -32,14 +32,14 @@ def fractions(box: tuple[float, float, float, float], mask: np.ndarray) -> np.nd
 
 
 def reference_crop(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Cell by cell in double precision, 0..255."""
+    """Compute a crop cell by cell in double precision, 0..255."""
     height, width = mask.shape
     inside = np.pad((mask != 0).astype(np.float64), 1, mode="edge")
     y1, x1, y2, x2 = box.astype(np.float64) * [height, width, height, width]
     crop = np.zeros((size, size))
     for i in range(size):
         for j in range(size):
-            # Index of the pixel centre, moved by the one row and column of padding.
+            # Index of the pixel center, moved by the one row and column of padding.
             y = y1 + (i + 0.5) * (y2 - y1) / size - 0.5 + 1
             x = x1 + (j + 0.5) * (x2 - x1) / size - 0.5 + 1
             r, c = int(y), int(x)
@@ -77,16 +77,16 @@ def test_crop_equals_the_reference(box: tuple[float, float, float, float], size:
 @pytest.mark.parametrize("box", BOXES)
 def test_a_flipped_crop_is_the_crop_of_the_flipped_mask(box: tuple[float, float, float, float]) -> None:
     mask = ellipse(40, 70, box)
-    mask[:, :30] *= np.arange(40, dtype=np.uint8)[:, None] % 2  # no symmetry left
+    mask[:, :30] *= np.arange(40, dtype=np.uint8)[:, None] % 2  # without symmetry
     mirrored = (box[0], 70 - box[3], box[2], 70 - box[1])
     flipped = crop_masks([png(mask)], fractions(mirrored, mask), True, 28)
     plain = crop_masks([png(np.ascontiguousarray(mask[:, ::-1]))], fractions(mirrored, mask), False, 28)
-    # Where a sample falls on the boundary of two values rounding may go either way.
+    # If a sample is at the boundary of two values, rounding may go either way.
     np.testing.assert_allclose(flipped.astype(int), plain.astype(int), atol=1)
 
 
-def test_direct_sampling_is_better_than_resizing_to_the_canvas_first() -> None:
-    """Pastes both kinds of crop back at stored resolution and compares them with the mask that they came from."""
+def test_direct_sampling_is_better_than_resizing_to_the_padded_image_first() -> None:
+    """Both kinds of crops, pasted back at stored resolution, are compared with the original mask."""
     rng = np.random.default_rng(3)
     direct, resized = [], []
     for _ in range(40):
@@ -103,9 +103,9 @@ def test_direct_sampling_is_better_than_resizing_to_the_canvas_first() -> None:
         scale = min(128 / height, 128 / width)
         scaled = (int(scale * height), int(scale * width))
         small = tf.image.resize(mask[..., None], scaled, method="nearest")
-        canvas = tf.image.pad_to_bounding_box(small, 0, 0, 128, 128)
-        on_canvas = np.array([box]) / [height, width, height, width] * np.tile(scaled, 2) / 128
-        theirs = tf.image.crop_and_resize(tf.cast(canvas[None], tf.float32), on_canvas, [0], [56, 56])[0, ..., 0] * 255
+        padded = tf.image.pad_to_bounding_box(small, 0, 0, 128, 128)
+        on_padded = np.array([box]) / [height, width, height, width] * np.tile(scaled, 2) / 128
+        theirs = tf.image.crop_and_resize(tf.cast(padded[None], tf.float32), on_padded, [0], [56, 56])[0, ..., 0] * 255
 
         for crop, overlaps in ((ours, direct), (theirs.numpy(), resized)):
             size = (int(box[3] - box[1]), int(box[2] - box[0]))
@@ -153,7 +153,7 @@ def test_noise_of_full_range_survives_every_filter() -> None:
         np.testing.assert_array_equal(MaskPng(png(noise, cv2.IMWRITE_PNG_FILTER, option)).rows(11, 30), noise[11:31])
 
 
-def test_damaged_masks_are_refused_in_words() -> None:
+def test_damaged_mask_is_refused_with_its_fault() -> None:
     whole = png(ellipse(40, 70, (10, 10, 30, 60)))
     box = np.array([[0.2, 0.2, 0.9, 0.9]], np.float32)
     for bad in (b"", b"no png", whole[:40], whole[:45] + b"\xff" * 30 + whole[75:]):

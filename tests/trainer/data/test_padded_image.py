@@ -1,4 +1,4 @@
-"""Inference's images are those of training and evaluation, without TensorFlow."""
+"""Images of inference, made without TensorFlow, equal those of training and evaluation."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def encoded(image: Image.Image, kind: str, **options: int) -> bytes:
 
 
 def files() -> dict[str, bytes]:
-    """One of each kind that can go into records."""
-    image, grey = Image.fromarray(SMOOTH), Image.fromarray(SMOOTH[..., 0])
+    """Return a file of each kind that records may contain."""
+    image, gray = Image.fromarray(SMOOTH), Image.fromarray(SMOOTH[..., 0])
     deep = SMOOTH.astype(np.uint16) * 257
     return {
         **{f"jpeg {chroma}": encoded(image, "JPEG", subsampling=chroma, quality=85) for chroma in (0, 1, 2)},
         "progressive jpeg": encoded(image, "JPEG", progressive=1),
-        "grey jpeg": encoded(grey, "JPEG"),
+        "gray jpeg": encoded(gray, "JPEG"),
         "cmyk jpeg": encoded(image.convert("CMYK"), "JPEG"),
         "png": encoded(image, "PNG"),
         "alpha png": encoded(Image.fromarray(np.dstack([SMOOTH, SMOOTH[..., 0]])), "PNG"),
-        "grey alpha png": encoded(image.convert("LA"), "PNG"),
+        "gray alpha png": encoded(image.convert("LA"), "PNG"),
         "palette png": encoded(image.convert("P"), "PNG"),
-        "two-colour png": encoded(image.convert("1"), "PNG"),
+        "two-color png": encoded(image.convert("1"), "PNG"),
         "deep png": cv2.imencode(".png", deep)[1].tobytes(),
-        "deep grey png": cv2.imencode(".png", deep[..., 0])[1].tobytes(),
+        "deep gray png": cv2.imencode(".png", deep[..., 0])[1].tobytes(),
         "bmp": encoded(image, "BMP"),
-        "grey bmp": encoded(grey, "BMP"),
+        "gray bmp": encoded(gray, "BMP"),
         "gif": encoded(image, "GIF"),
         "tiff": encoded(image, "TIFF"),
         "webp": encoded(image, "WEBP"),
@@ -78,7 +78,7 @@ def test_the_padded_image_is_the_same_bit_for_bit() -> None:
 
 
 def test_the_padded_image_is_the_same_to_the_last_bits_in_a_graph() -> None:
-    """TensorFlow's optimiser multiplies by 1 / 255 there."""
+    """In a graph TensorFlow's optimizer multiplies by 1 / 255."""
     in_graph = tf.function(
         lambda pixels: transforms.pad_image(pixels, transforms.place(tf.shape(pixels)[:2], (256, 256)), (256, 256)),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],

@@ -63,7 +63,7 @@ def assert_equal(left: list[Element], right: list[Element]) -> None:
 
 @pytest.fixture
 def shapes(write_records: WriteRecords, picture: type, thing: type) -> RecordIndex:
-    """Eleven images of several sizes with none to four objects."""
+    """Eleven images of several sizes, with zero to four objects."""
     rng = np.random.default_rng(4)
     pictures = []
     for number in range(11):
@@ -125,7 +125,7 @@ def test_shapes_are_static_and_values_are_as_documented(shapes: RecordIndex, mak
 def test_flipped_pixels_boxes_and_masks_belong_together(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type
 ) -> None:
-    """Each object is a bright triangle on black: its mask, put back into its box, must be where the image is bright."""
+    """Each object is a bright triangle on black: its mask, pasted into its box, must match the bright pixels."""
     rng = np.random.default_rng(9)
     pictures = []
     for number in range(4):
@@ -203,7 +203,7 @@ def test_jitter_moves_boxes_masks_and_pixels_together(
         np.testing.assert_allclose(
             [y1, x1, y2, x2], [found_y[0], found_x[0], found_y[-1] + 1, found_x[-1] + 1], atol=1.01
         )
-        # The object fills its box, also where the cut left only a part of it.
+        # The object fills its box, also if it was cropped.
         assert row["cropped_gt_masks"][classes.index(1), 2:-2, 2:-2].mean() > 240
         cut += row["image_info"][0] == 128 and (y2 == 128 or y1 == 0)
     assert vanished > 5
@@ -251,11 +251,11 @@ def encoded_png(pixels: np.ndarray) -> bytes:
 
 
 ENCODINGS: dict[str, tuple[bytes, list[float]]] = {
-    "grey": (encoded_png(np.full((64, 96), 90, np.uint8)), [90, 90, 90]),
+    "gray": (encoded_png(np.full((64, 96), 90, np.uint8)), [90, 90, 90]),
     "16 bit": (encoded_png(np.full((64, 96, 3), (10 << 8, 20 << 8, 30 << 8), np.uint16)), [30, 20, 10]),
-    "16 bit grey": (encoded_png(np.full((64, 96), (77 << 8) + 3, np.uint16)), [77, 77, 77]),
+    "16 bit gray": (encoded_png(np.full((64, 96), (77 << 8) + 3, np.uint16)), [77, 77, 77]),
     "alpha": (encoded_png(np.full((64, 96, 4), (10, 20, 30, 128), np.uint8)), [30, 20, 10]),
-    "grey jpeg": (cv2.imencode(".jpg", np.full((64, 96), 90, np.uint8))[1].tobytes(), [90, 90, 90]),
+    "gray jpeg": (cv2.imencode(".jpg", np.full((64, 96), 90, np.uint8))[1].tobytes(), [90, 90, 90]),
     "bmp": (cv2.imencode(".bmp", np.full((64, 96, 3), (10, 20, 30), np.uint8))[1].tobytes(), [30, 20, 10]),
 }
 
@@ -268,14 +268,14 @@ def test_every_kind_of_image_file_becomes_rgb(
     ]
     index = write_records(pictures)
     batches = elements(index, make_spec(data=PLAIN), 3)
-    for row, (name, (_, colour)) in zip(rows(batches), ENCODINGS.items(), strict=True):
-        expected = (np.array(colour) / 255 - [0.485, 0.456, 0.406]) / 0.224
+    for row, (name, (_, color)) in zip(rows(batches), ENCODINGS.items(), strict=True):
+        expected = (np.array(color) / 255 - [0.485, 0.456, 0.406]) / 0.224
         np.testing.assert_allclose(row["images"][5, 7], expected, atol=0.02, err_msg=name)
 
 
 def test_exif_rotation_is_not_applied(write_records: WriteRecords, make_spec: MakeSpec, picture: type) -> None:
     jpeg = cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8))[1].tobytes()
-    # A minimal EXIF segment with orientation 6 (turn by 90 degrees) behind the start-of-image marker.
+    # A minimal EXIF segment with orientation 6 (rotation by 90 degrees) after the start-of-image marker.
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape[:2] == (96, 64)
@@ -303,7 +303,7 @@ def test_bad_records_are_explained(
     index = write_records([picture(GREY, boxes, "a", with_masks=False), picture(GREY, boxes, "b", with_masks=False)])
     with pytest.raises(InvalidInput, match=r"2 of 2 records have objects without masks.*--include_mask"):
         elements(index, make_spec(), 1)
-    # One among thousands is not among the probed ones: it shows when it is read.
+    # One among thousands is not among the probed records, and is found when it is read.
     monkeypatch.setattr(pipeline, "_PROBED", 0)
     with pytest.raises(tf.errors.OpError) as raised:
         elements(index, make_spec(data=PLAIN), 1)
@@ -349,7 +349,7 @@ def test_evaluation_needs_no_masks(
 
 
 class Reads:
-    """Record reads that wait until as many are in flight as expected, or half a second."""
+    """Record reads that wait until the expected number of reads is in progress, or half a second."""
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
@@ -369,7 +369,7 @@ class Reads:
         return read(record)
 
     def settled(self) -> int:
-        """Return the number of reads, once no more follow."""
+        """Return the number of reads when it no longer changes."""
         count = -1
         while count != self.count:
             count = self.count
@@ -405,7 +405,7 @@ def test_as_many_records_are_read_at_once_as_there_are_workers(
 
 
 class Payload(bytes):
-    """The bytes of a record, counted from read to release."""
+    """Bytes of a record, counted from read to release."""
 
     held = 0
 
@@ -442,10 +442,10 @@ def test_no_pause_makes_the_pipeline_run_further_ahead(
     batches = iter(both_datasets(plain, make_spec(data={"n_workers": 1, "prefetch_buffer_size": buffer}))[kind])
     ahead = []
     for taken in (30, 60, 90):
-        for _ in range(30):  # the buffer runs empty, then has time to fill
+        for _ in range(30):  # the buffer becomes empty, then has time to fill
             next(batches)
         ahead.append(reads.settled() - 2 * taken)
-    # of 2 images each: the prefetched batches, and one that waits for its place; then an image or two in each map
+    # The prefetched batches of 2 images, and one that waits; then one or two images in each map.
     assert max(ahead) <= 2 * (buffer or 2) + 2 + 4
 
 

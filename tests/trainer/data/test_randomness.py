@@ -44,14 +44,14 @@ def test_numbers_are_uniform_and_independent_of_their_neighbours() -> None:
     cells = np.histogram(drawn, 100, (0, 1))[0]
     # Chi-square with 99 degrees of freedom: 99 +- 14.
     assert np.sum((cells - 1e4) ** 2 / 1e4) < 99 + 5 * 14
-    centred = drawn - 0.5
+    centered = drawn - 0.5
     others = uniform(2, tf.range(2000, dtype=tf.int64), Stream.FLIP, [500]).numpy() - 0.5
     streams = uniform(1, tf.range(2000, dtype=tf.int64), Stream.JITTER, [500]).numpy() - 0.5
     for left, right in (
-        (centred[:, 1:], centred[:, :-1]),
-        (centred[1:], centred[:-1]),
-        (centred, others),
-        (centred, streams),
+        (centered[:, 1:], centered[:, :-1]),
+        (centered[1:], centered[:-1]),
+        (centered, others),
+        (centered, streams),
     ):
         # A correlation of a million pairs has a standard deviation of 0.001.
         assert abs(np.mean(left * right) * 12) < 0.005

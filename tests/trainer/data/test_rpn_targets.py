@@ -24,14 +24,14 @@ ANCHORS = generate_anchors(ARCHITECTURE, (64, 96))
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    centres = rng.uniform([0, 0], [64, 96], (count, 2))
+    centers = rng.uniform([0, 0], [64, 96], (count, 2))
     sides = np.exp(rng.uniform(np.log(3), np.log(60), (count, 2)))
-    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)
     return np.clip(boxes, 0, [64, 96, 64, 96]).astype(np.float32)
 
 
 def reference_overlaps(anchors: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """[A, n], pair by pair. In single precision: which of several equal anchors comes first is a matter of rounding."""
+    """Return overlaps [A, n] pair by pair, in float32, since rounding decides which of equal anchors is first."""
     overlaps = np.zeros((len(anchors), len(boxes)), np.float32)
     for i, a in enumerate(anchors):
         for j, b in enumerate(boxes):
@@ -125,9 +125,9 @@ def test_box_targets_lead_back_to_the_boxes() -> None:
     assert not np.any(deltas[labels != 1])
     matched = np.flatnonzero(labels == 1)
     sides = ANCHORS[matched, 2:] - ANCHORS[matched, :2]
-    centres = (ANCHORS[matched, 2:] + ANCHORS[matched, :2]) / 2 + deltas[matched, :2] * sides
+    centers = (ANCHORS[matched, 2:] + ANCHORS[matched, :2]) / 2 + deltas[matched, :2] * sides
     half = np.exp(deltas[matched, 2:]) * sides / 2
-    np.testing.assert_allclose(np.concatenate([centres - half, centres + half], 1), boxes[nearest[matched]], atol=1e-3)
+    np.testing.assert_allclose(np.concatenate([centers - half, centers + half], 1), boxes[nearest[matched]], atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_sampling_is_uniform_and_depends_on_seed_and_position_alone() -> None:
 
 def test_pipeline_and_training_step_agree_also_when_compiled() -> None:
     rng = np.random.default_rng(2)
-    # Whole pixels, and anchors with short binary fractions: no overlap depends on the order of rounding.
+    # With whole pixels and anchors of short binary fractions, no overlap depends on rounding.
     exact = SimpleNamespace(**{**vars(ARCHITECTURE), "aspect_ratios": ((1.0, 1.0), (2.0, 0.5))})
     anchors = generate_anchors(exact, (64, 96))
     images = [np.round(random_boxes(rng, count)) for count in (7, 0, 12)]

@@ -15,7 +15,7 @@ from maskrcnn_trainer.errors import InvalidInput
 pytestmark = pytest.mark.trainer
 
 WriteRecords = Callable[..., RecordIndex]
-NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)  # its PNG is larger than a page
+NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)  # its PNG is larger than a page of memory
 
 
 def test_summary_counts_what_was_written(write_records: WriteRecords, picture: type, thing: type) -> None:

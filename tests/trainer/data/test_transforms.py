@@ -27,12 +27,12 @@ def test_sizes_are_truncated_exactly() -> None:
 
 
 def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear, half-pixel centres, edges held, no antialiasing."""
+    """Resize bilinearly with half-pixel centers and clamped edges, without antialiasing."""
 
     def axis(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        centres = (np.arange(wanted) + 0.5) * length / wanted - 0.5
-        low = np.floor(centres).astype(int)
-        return np.clip(low, 0, length - 1), np.clip(low + 1, 0, length - 1), centres - low
+        centers = (np.arange(wanted) + 0.5) * length / wanted - 0.5
+        low = np.floor(centers).astype(int)
+        return np.clip(low, 0, length - 1), np.clip(low + 1, 0, length - 1), centers - low
 
     top, bottom, down = axis(image.shape[0], height)
     left, right, across = axis(image.shape[1], width)
@@ -112,7 +112,7 @@ def test_jitter_draws_scales_and_offsets_over_their_whole_range(jittered: list[t
     assert max(shares) > 0.95
 
 
-def test_a_cut_image_and_its_boxes_agree(jittered: list[transforms.ImagePlacement]) -> None:
+def test_cropped_image_and_its_boxes_agree(jittered: list[transforms.ImagePlacement]) -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 120, 3), np.uint8)
     checked = 0
     for one in (one for one in jittered if (one.scaled > one.size).any()):

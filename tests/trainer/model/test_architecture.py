@@ -1,4 +1,4 @@
-"""The network's shape: what can be built, its JSON, and a spec that asks for something else."""
+"""Architecture of a network: valid values, JSON, and contradictions with a spec."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_contradicting_lists_are_written_as_in_a_spec() -> None:
     spec = parse_spec({**SPEC, "maskrcnnConfig": {"aspectRatios": [[1, 1]]}})
     built = Architecture.from_spec(parse_spec({**SPEC, "maskrcnnConfig": {}}))
     assert built.contradictions(spec) == [
-        "maskrcnnConfig.aspectRatios: the spec says [[1.0, 1.0]], "
-        "the model was built with [[1.0, 1.0], [1.4, 0.7], [0.7, 1.4]]"
+        "maskrcnnConfig.aspectRatios: [[1.0, 1.0]] in the spec, "
+        "but the model was built with [[1.0, 1.0], [1.4, 0.7], [0.7, 1.4]]"
     ]
 
 

@@ -55,7 +55,7 @@ def test_momentum_rises_with_the_updates(updates: int, momentum: float) -> None:
 
 
 def test_two_halves_with_averaged_moments_equal_the_joined_batch() -> None:
-    """Two ranks in one process: each layer's reduction averages the moments of both halves, gradients included."""
+    """Two ranks in one process: each layer's reduction averages the moments of both halves and their gradients."""
     x = tf.constant(X)
     target = tf.constant(RNG.normal(size=X.shape).astype(np.float32))
 
@@ -89,7 +89,7 @@ def test_two_halves_with_averaged_moments_equal_the_joined_batch() -> None:
 
 
 def test_moments_are_float32_in_mixed_precision() -> None:
-    """bfloat16 has 8 bits: the mean of 30 000 values near 1 000 would be far off if it were summed in it."""
+    """bfloat16 has 8 bits: summed in it, the mean of 30,000 values near 1,000 would be far off."""
     x = tf.cast(tf.constant(1000.0 + RNG.normal(size=(4, 80, 90, 1)).astype(np.float32) * 50), tf.bfloat16)
     seen = []
     norm = BatchNorm(
@@ -111,7 +111,7 @@ def test_moments_are_float32_in_mixed_precision() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("jit", [False, True])
 def test_one_process_is_a_reduction_over_one(dtype: str, jit: bool) -> None:
-    """The fused kernel gives what the steps with averaged moments give: results, gradients and statistics."""
+    """Results, gradients, and statistics of the fused kernel equal those of averaged moments."""
     tolerance = 1e-4 if dtype == "float32" else 0.03
     x = tf.cast(X, "float32" if dtype == "float32" else "bfloat16")
     weight = tf.constant(RNG.normal(size=X.shape).astype(np.float32))

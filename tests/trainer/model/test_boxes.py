@@ -1,4 +1,4 @@
-"""Box arithmetic against plain loops and properties."""
+"""Box arithmetic compared with plain loops, and its properties."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_iou_of_all_pairs(a: list[list[float]], b: list[list[float]]) -> None:
 
 
 def test_iou_has_no_extra_pixel() -> None:
-    """Two boxes of 10 x 10, half of each shared: 50 of 150."""
+    """Two boxes of 10 x 10 share half of their area: 50 of 150."""
     value = iou(tf.constant([[0.0, 0.0, 10.0, 10.0]]), tf.constant([[0.0, 5.0, 10.0, 15.0]]))
     np.testing.assert_allclose(value, [[1 / 3]], rtol=1e-6)
 
@@ -58,7 +58,7 @@ def test_iou_of_batches() -> None:
 
 
 def test_coding_by_hand() -> None:
-    """Anchor 10 high, 20 wide, centre (15, 20); box 20 high, 10 wide, centre (20, 25)."""
+    """Anchor 10 high, 20 wide, center (15, 20); box 20 high, 10 wide, center (20, 25)."""
     anchor, box = tf.constant([[10.0, 10.0, 20.0, 30.0]]), tf.constant([[10.0, 20.0, 30.0, 30.0]])
     expected = np.array([[0.5, 0.25, math.log(2.0), -math.log(2.0)]])
     np.testing.assert_allclose(encode(box, anchor), expected, rtol=1e-6)
@@ -68,7 +68,7 @@ def test_coding_by_hand() -> None:
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_decoding_takes_coding_back(jit_compile: bool) -> None:
+def test_decoding_inverts_encoding(jit_compile: bool) -> None:
     generator = np.random.default_rng(1)
 
     def random_boxes() -> tf.Tensor:
@@ -89,7 +89,7 @@ def test_growth_is_capped() -> None:
     np.testing.assert_allclose([height, width], [1000.0, 16.0 * math.exp(3.0)], rtol=1e-5)
 
 
-def test_padding_rows_give_finite_offsets() -> None:
+def test_padding_gives_finite_deltas() -> None:
     padding = tf.constant([[-1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])
     real = tf.constant([[0.0, 0.0, 16.0, 16.0], [5.0, 5.0, 9.0, 9.0]])
     for boxes, anchors in ((padding, real), (real, padding), (padding, padding)):
@@ -103,7 +103,7 @@ def test_clipping() -> None:
 
 
 def test_sixteen_bit_input_is_computed_in_float32() -> None:
-    """1343.5 has no bfloat16: a difference of float32 boxes would be lost in 16 bits."""
+    """bfloat16 cannot represent 1343.5, so the difference of the float32 boxes would be lost in 16 bits."""
     deltas = tf.constant([[0.5, 0.5, 0.0, 0.0]], tf.bfloat16)
     decoded = decode(deltas, tf.constant([[1327.5, 1327.5, 1343.5, 1343.5]]))
     assert decoded.dtype == tf.float32

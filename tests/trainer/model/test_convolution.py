@@ -1,4 +1,4 @@
-"""Options of a convolution that its own computation does not have."""
+"""Options of a convolution that it does not support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Final detections against plain loops."""
+"""Final detections compared with plain loops."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check_padding(found: Found, image: int, used: int) -> None:
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(("rois", "classes", "count"), [(60, 4, 100), (300, 6, 100), (5, 3, 20)])
 def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, count: int) -> None:
-    """180 pairs; 1500 pairs, of which 1000 count; 10 pairs for 20 rows."""
+    """Cases: 180 pairs; 1,500 pairs, of which 1,000 are used; 10 pairs for 20 detections."""
 
     @tf.function(jit_compile=jit_compile)
     def run(*inputs: tf.Tensor) -> Found:
@@ -90,7 +90,7 @@ def test_the_same_as_plain_loops(jit_compile: bool, rois: int, classes: int, cou
 
 
 def test_only_the_thousand_best_pairs_enter() -> None:
-    """The thousand best are one box over and over: the other place, which ranks after them, is not seen."""
+    """The thousand best pairs are copies of one box, so the other box, which ranks after them, is ignored."""
     rois = 1200
     logits = np.full((1, rois, 2), 0.0, np.float32)
     logits[0, :, 1] = np.linspace(5, 4, rois)

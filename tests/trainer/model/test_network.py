@@ -1,4 +1,4 @@
-"""The network as a whole: shapes, freezing, folding, masks of a class, XLA, mixed precision, pruned widths."""
+"""The whole network: shapes, freezing, folding, masks of a class, XLA, mixed precision, and pruned widths."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES = RNG.normal(size=(2, 64, 128, 3)).astype(np.float32)
 
 
 def with_statistics(network: MaskRCNN, seed: int = 2) -> MaskRCNN:
-    """Give batch norms statistics as a trained network has them."""
+    """Set the statistics of batch norms to values as in a trained network."""
     rng = np.random.default_rng(seed)
     for name, variable in network.named_variables.items():
         size = tuple(variable.shape)
@@ -64,7 +64,7 @@ def test_max_level_five_has_no_p6() -> None:
 
 def test_rpn_of_the_first_cell_comes_first_in_anchor_order(network: MaskRCNN) -> None:
     features, logits, deltas = network.feature_outputs(IMAGES)
-    # The first cell of level 2, by hand: a 3x3 product in the corner, then the three anchors of the cell.
+    # The first cell of level 2 computed by hand: a 3x3 product in the corner, then the cell's three anchors.
     values = network.named_variables
     patch = np.pad(features[2].numpy()[0, :2, :2], ((1, 0), (1, 0), (0, 0)))
     hidden = np.maximum(np.tensordot(patch, values["rpn/kernel"].numpy(), 3) + values["rpn/bias"].numpy(), 0)
@@ -111,7 +111,7 @@ def test_masks_of_a_class_are_those_of_the_full_head_with_gradients(network: Mas
 
 
 def test_training_runs_the_same_under_xla() -> None:
-    """Forward, gradients, and the moving statistics, batch moments in use."""
+    """Outputs, gradients, and moving statistics, with batch moments."""
     results = []
     for jit in (False, True):
         network = with_statistics(MaskRCNN(SMALL, freeze_bn=False, seed=3))
@@ -137,7 +137,7 @@ def test_training_runs_the_same_under_xla() -> None:
 
 @pytest.mark.parametrize("arch", BACKBONES)
 def test_folding_the_scale_changes_no_value_and_no_gradient(arch: str) -> None:
-    """The same network with batch norms that multiply activations, as their definition has it."""
+    """The network is compared with one whose batch norms multiply activations, as they are defined."""
     results = []
     for fold in (True, False):
         network = with_statistics(MaskRCNN(replace(SMALL, arch=arch, nlayers=BACKBONES[arch].depths[0]), seed=3))

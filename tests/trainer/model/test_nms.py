@@ -1,4 +1,4 @@
-"""Suppression in all its implementations against a plain loop."""
+"""All implementations of suppression, compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def kept_one_by_one(
 
 
 def crowded(seed: int, groups: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes around few centres, every ninth invalid, and three classes."""
+    """Return boxes around a few centers, every ninth invalid, with three classes."""
     generator = np.random.default_rng(seed)
-    centre = generator.integers(0, 4, (groups, count, 2)) * 30 + generator.normal(0, 4, (groups, count, 2))
+    center = generator.integers(0, 4, (groups, count, 2)) * 30 + generator.normal(0, 4, (groups, count, 2))
     size = generator.uniform(15, 40, (groups, count, 2))
-    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1).astype(np.float32)
+    boxes = np.concatenate([center - size / 2, center + size / 2], axis=-1).astype(np.float32)
     return boxes, generator.random((groups, count)) > 1 / 9, generator.integers(0, 3, (groups, count)).astype(np.int32)
 
 
@@ -92,7 +92,7 @@ def test_the_first_survivors_are_the_same_with_a_limit(seed: int, threshold: flo
 
 @pytest.mark.parametrize(("implementation", "jit_compile"), WAYS)
 def test_edges(implementation: Implementation, jit_compile: bool) -> None:
-    """A box suppressed by a dropped one stays; an overlap equal to the threshold stays; twins lose the second."""
+    """Boxes that overlap only a dropped one, or by the threshold, stay; of two equal boxes the first stays."""
 
     @tf.function(jit_compile=jit_compile)
     def run(boxes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The network at test time: shapes, agreement of the traced, compiled and step-by-step forms."""
+"""Inference with the network: shapes, and agreement of the traced, compiled, and eager forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proposals against plain loops."""
+"""Proposals compared with plain loops."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_same_as_plain_loops(jit_compile: bool, pre: int, post: int, min_siz
 
 
 def test_limits_are_per_level_before_and_over_all_after_suppression() -> None:
-    """Level 2 holds the best logits, but gives no more than its share."""
+    """Level 2 has the best logits, but is limited like the others."""
     logits, deltas = random_outputs(0)
     logits[:, : LEVEL_SIZES[2]] += 50
     _, scores = propose(
@@ -136,8 +136,8 @@ def test_equal_logits_keep_the_order_of_the_anchors() -> None:
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_rows_without_a_proposal_are_zero(jit_compile: bool) -> None:
-    """Everything moved off the image, far too small, not a number, or with a score of 0."""
+def test_missing_proposals_are_zero(jit_compile: bool) -> None:
+    """All boxes are outside of the image, far too small, not a number, or have a score of 0."""
 
     @tf.function(jit_compile=jit_compile)
     def run(logits: tf.Tensor, deltas: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -176,7 +176,7 @@ def test_no_gradient_flows() -> None:
     assert tape.gradient(total, [logits, deltas]) == [None, None]
 
 
-def test_level_sizes_that_do_not_fit_are_refused() -> None:
+def test_level_sizes_that_do_not_sum_to_the_anchors_are_refused() -> None:
     logits, deltas = random_outputs(2)
     with pytest.raises(ValueError, match="sum to 10"):
         propose(logits, deltas, ANCHORS, [5, 5], IMAGE_SIZE, pre_nms_topn=10, post_nms_topn=10, nms_threshold=0.7)

@@ -1,4 +1,4 @@
-"""ROIAlign against loops written from ONNX's description of RoiAlign-16."""
+"""RoIAlign compared with loops that follow ONNX's description of RoiAlign-16."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def level_of(box: np.ndarray, min_level: int, max_level: int) -> int:
 
 
 def sample(feature: np.ndarray, y: float, x: float) -> np.ndarray:
-    """Bilinear interpolation with ONNX's border rule."""
+    """Interpolate bilinearly with ONNX's border rule."""
     height, width = feature.shape[:2]
     if y < -1 or y > height or x < -1 or x > width:
         return np.zeros(feature.shape[2])
@@ -51,7 +51,7 @@ def sample(feature: np.ndarray, y: float, x: float) -> np.ndarray:
 
 
 def onnx_roi_align(feature: np.ndarray, box: np.ndarray, scale: float, size: int) -> np.ndarray:
-    """RoiAlign-16, half_pixel, avg, sampling_ratio 2, for one box of one feature map [h, w, C]."""
+    """Compute RoiAlign-16 (half_pixel, avg, sampling_ratio 2) for one box of one feature map [h, w, C]."""
     y1, x1, y2, x2 = (float(c) * scale - 0.5 for c in box)
     bin_height, bin_width = (y2 - y1) / size, (x2 - x1) / size
     result = np.zeros((size, size, feature.shape[2]))
@@ -76,12 +76,12 @@ def pyramid(seed: int = 0, images: int = 2, channels: int = 3) -> dict[int, tf.T
 
 
 def boxes_of_all_kinds() -> np.ndarray:
-    """For two images: on all levels, at all borders, outside of the image, thin, tiny and without an area."""
+    """Return boxes of two images: on all levels, at all borders, outside of the image, thin, tiny, and without area."""
     generator = np.random.default_rng(7)
     size = np.exp(generator.uniform(np.log(4), np.log(1000), (2, 20, 1))) * np.exp(
         generator.uniform(-0.4, 0.4, (2, 20, 2))
     )
-    centre = generator.uniform(0, 1, (2, 20, 2)) * IMAGE_SIZE
+    center = generator.uniform(0, 1, (2, 20, 2)) * IMAGE_SIZE
     special = [
         [0, 0, *IMAGE_SIZE],
         [0, 0, 0, 0],
@@ -94,7 +94,7 @@ def boxes_of_all_kinds() -> np.ndarray:
         [10, 20, 10.5, 20.25],
         [-500, -500, 700, 900],
     ]
-    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1)
+    boxes = np.concatenate([center - size / 2, center + size / 2], axis=-1)
     return np.concatenate([boxes, np.broadcast_to(np.array(special, float), (2, 10, 4))], axis=1).astype(np.float32)
 
 
@@ -139,7 +139,7 @@ def test_gradient_is_the_adjoint_of_the_pooling(implementation: Implementation, 
         for roi, box in enumerate(boxes[image]):
             level = level_of(box, 2, 6)
             height, width = features[level].shape[1:3]
-            # One channel a cell, each holding 1 in its own cell: the loops return the weight of every cell.
+            # Each cell has a channel that is 1 only there, so the loops return the weight of every cell.
             one_each = np.eye(height * width).reshape(height, width, -1)
             weights = onnx_roi_align(one_each, box, 2.0**-level, 3)
             share = np.einsum("ijk,ij->k", weights, upstream[image, roi, :, :, 0])
@@ -160,7 +160,7 @@ def test_no_gradient_flows_into_boxes() -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("implementation", ["sparse", "gather"])
 def test_sixteen_bit_features_are_summed_in_float32(dtype: str, implementation: Implementation) -> None:
-    """Equal to pooling the rounded features in float32, but for one rounding at the end; gradients likewise."""
+    """The result equals float32 pooling of the rounded features, except for a final rounding; so do gradients."""
     features = {level: tf.cast(feature, dtype) for level, feature in pyramid().items()}
     wide = {level: tf.cast(feature, tf.float32) for level, feature in features.items()}
     boxes = tf.constant(boxes_of_all_kinds())
@@ -179,7 +179,7 @@ def test_sixteen_bit_features_are_summed_in_float32(dtype: str, implementation: 
 
 
 def test_positions_stay_exact_at_1344_pixels_with_sixteen_bit_features() -> None:
-    """A ramp of halves over a wide map: positions in 16 bits would be off by whole cells."""
+    """On a ramp over a wide map, positions in 16 bits would be wrong by whole cells."""
     ramp = np.broadcast_to((np.arange(336) % 4)[None, None, :, None], (1, 8, 336, 1)).astype(np.float32)
     features = {2: tf.constant(ramp, tf.bfloat16)}
     box = np.array([4.0, 1309.0, 20.0, 1331.0], np.float32)
@@ -224,7 +224,7 @@ def test_levels_at_their_limits() -> None:
     assert pyramid_level(boxes, 2, 6).numpy().tolist() == [2, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_missing_level_and_sparse_under_xla_are_refused() -> None:
     features, boxes = pyramid(), tf.constant(boxes_of_all_kinds())
     with pytest.raises(ValueError, match="level 7"):
         roi_align(features, boxes, 7, 2, 7)

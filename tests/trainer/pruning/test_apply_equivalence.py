@@ -1,8 +1,7 @@
-"""The proof that pruning is right.
+"""A pruned network has the same outputs as the full one with the removed filters zeroed.
 
-A filter is silenced when its kernel, its bias and the scale and shift of its batch norm are zero: it then says zero to
-everybody who reads it. A pruned network must give the same outputs as the network that it was pruned from with the
-removed filters silenced, whichever filters were removed, for every registered backbone and depth.
+A filter is zeroed if its kernel, its bias, and the scale and shift of its batch norm are zero, so that its output is
+zero everywhere. The outputs must be equal for any choice of filters, and for every registered backbone and depth.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ LATE += [f"mask-conv-l{i}" for i in range(4)]
 
 
 def narrow(arch: str, depth: int) -> MaskRCNN:
-    """A network of every layer but few filters, so that a hundred layers are built in seconds."""
+    """Return a network of all layers with few filters, so that a hundred layers are built in seconds."""
     layers = [layer for block in BACKBONES[arch].blocks(depth).values() for layer in block]
     architecture = Architecture(
         nlayers=depth,
@@ -41,19 +40,19 @@ def narrow(arch: str, depth: int) -> MaskRCNN:
         filters=dict.fromkeys([*layers, *LATE], 10),
     )
     network = MaskRCNN(architecture)
-    # A batch norm has no filters of its own, and a model file that claims some is refused.
+    # A batch norm has no filters, and a model file that has some for it is refused.
     filters = {name: 10 for name in architecture.filters if not isinstance(network.layers[name], BatchNorm)}
     network.architecture = replace(architecture, filters=filters)
     return network
 
 
 def filled(network: MaskRCNN, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Values under which every layer says something: none of them at its start of zeros and ones."""
+    """Return random values for all variables, also for those that are initialized with zeros or ones."""
     values = {}
     for name, variable in network.named_variables.items():
         shape, kind = tuple(variable.shape), name.rpartition("/")[2]
         if kind == "kernel":
-            # He et al. 2015: the sums of a ReLU network keep their size.
+            # He et al. 2015: the variance stays the same from layer to layer in a ReLU network.
             fan_in = int(np.prod(shape[:-1]))
             values[name] = generator.normal(0, np.sqrt(2 / fan_in), shape)
         elif kind in ("gamma", "moving_variance"):
@@ -64,7 +63,7 @@ def filled(network: MaskRCNN, generator: np.random.Generator) -> dict[str, np.nd
 
 
 def random_masks(connected: Connectivity, generator: np.random.Generator) -> Retained:
-    """Of every group that may be pruned, some filters: at least one stays and at least one goes."""
+    """Return some filters of each group that may be pruned: at least one stays, and at least one is removed."""
     return {
         number: np.sort(generator.permutation(group.filters)[: generator.integers(1, group.filters)])
         for number, group in enumerate(connected.groups)
@@ -72,11 +71,11 @@ def random_masks(connected: Connectivity, generator: np.random.Generator) -> Ret
     }
 
 
-def silenced(
+def zeroed(
     network: MaskRCNN, values: Mapping[str, np.ndarray], connected: Connectivity, retained: Retained
 ) -> dict[str, np.ndarray]:
-    """``values`` with the removed filters zero, by the order of the layers and nothing that pruning worked out."""
-    quiet = {name: value.copy() for name, value in values.items()}
+    """Return ``values`` with the removed filters zeroed, without using pruning's result for other layers."""
+    changed = {name: value.copy() for name, value in values.items()}
     norms = {
         layer.input._keras_history.operation.name: layer.name
         for layer in network.feature_extractor.layers
@@ -87,22 +86,22 @@ def silenced(
         for layer in connected.groups[number].members:
             norm = norms.get(layer)
             for name in (f"{layer}/kernel", f"{layer}/bias", f"{norm}/gamma", f"{norm}/beta"):
-                if name in quiet:
-                    quiet[name][..., gone] = 0
-    return quiet
+                if name in changed:
+                    changed[name][..., gone] = 0
+    return changed
 
 
 def outputs(network: MaskRCNN) -> dict[str, np.ndarray]:
-    """Everything that the three parts of the network say to fixed random inputs."""
+    """Return all outputs of the three parts of the network for fixed random inputs."""
     generator = np.random.default_rng(7)
 
     def random(shape: tuple[int, ...]) -> np.ndarray:
         return generator.normal(size=shape).astype(np.float32)
 
-    said = {name: value.numpy() for name, value in network.feature_extractor(random((2, SIDE, SIDE, 3))).items()}
+    features = {name: value.numpy() for name, value in network.feature_extractor(random((2, SIDE, SIDE, 3))).items()}
     logits, deltas = network.box_head(random((5, *network.box_head.inputs[0].shape[1:])))
     masks = network.mask_head(random((5, *network.mask_head.inputs[0].shape[1:])))
-    return {**said, "class_logits": logits.numpy(), "box_deltas": deltas.numpy(), "mask_logits": masks.numpy()}
+    return {**features, "class_logits": logits.numpy(), "box_deltas": deltas.numpy(), "mask_logits": masks.numpy()}
 
 
 def prove(network: MaskRCNN, seed: int, masks: int) -> None:
@@ -120,15 +119,15 @@ def prove(network: MaskRCNN, seed: int, masks: int) -> None:
         for number, kept in retained.items():
             for layer in connected.groups[number].members:
                 assert narrower.architecture.filters[layer] == len(kept)
-        quiet = ModelFile(architecture.to_json(), {}, {}, 9, variables=silenced(network, values, connected, retained))
-        assign_variables(network, quiet)
+        without = ModelFile(architecture.to_json(), {}, {}, 9, variables=zeroed(network, values, connected, retained))
+        assign_variables(network, without)
         expected, found = outputs(network), outputs(narrower)
         assert set(expected) >= {"p2", "p5", "rpn_logits", "rpn_deltas", "class_logits", "mask_logits"}
         for name, value in expected.items():
             size = np.abs(value).max()
-            assert size > 1e-3, f"{name} says nothing"
+            assert size > 1e-3, f"{name} is nearly zero"
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-4 * max(1.0, size), err_msg=name)
-            assert np.abs(value - whole[name]).max() > 1e-2 * size, f"{name} does not notice what is silenced"
+            assert np.abs(value - whole[name]).max() > 1e-2 * size, f"{name} does not depend on the zeroed filters"
 
 
 @pytest.mark.parametrize(
@@ -138,6 +137,6 @@ def test_a_pruned_network_says_what_the_silenced_one_says(arch: str, depth: int)
     prove(narrow(arch, depth), seed=depth, masks=1 if depth >= 50 else 2)
 
 
-def test_and_so_does_one_of_full_width_with_five_levels() -> None:
+def test_pruned_network_of_full_width_with_five_levels_equals_the_full_one() -> None:
     architecture = Architecture(nlayers=10, num_classes=4, max_level=5, fast_rcnn_mlp_head_dim=64)
     prove(MaskRCNN(architecture), seed=1, masks=1)

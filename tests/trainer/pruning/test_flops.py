@@ -1,4 +1,4 @@
-"""Floating-point operations by hand, and the table of layers."""
+"""Floating-point operations compared with numbers computed by hand, and the table of layers."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def test_layer_whose_operations_are_unknown_is_refused_by_name() -> None:
         model_flops(model, (1, 8, 8, 4))
 
 
-def test_the_heads_count_once_a_region() -> None:
+def test_heads_count_once_for_each_region() -> None:
     network = MaskRCNN(Architecture(nlayers=10, num_classes=3, fast_rcnn_mlp_head_dim=8, filters={"fc6": 6}))
     features = network_flops(network, (128, 128), proposals=0, detections=0)
     box = 2 * (12544 * 6 + 6 * 8 + 8 * 3 + 8 * 12)
     mask = 2 * (4 * 14 * 14 * 9 * 256 * 256 + 14 * 14 * 4 * 256 * 256 + 28 * 28 * 256 * 3)
     assert network_flops(network, (128, 128), proposals=10, detections=0) == features + 10 * box
     assert network_flops(network, (128, 128), proposals=0, detections=2) == features + 2 * mask
-    # Four times the pixels; every side is a power of two, so nothing is rounded.
+    # Four times the pixels; all sides are powers of two, so nothing is rounded.
     assert network_flops(network, (256, 256), proposals=0, detections=0) == 4 * features
 
 
-def test_the_table_names_layers_in_order_and_says_what_stayed_whole() -> None:
+def test_table_lists_layers_in_order_and_marks_those_kept_whole() -> None:
     groups = (Group(("conv1",), 64), Group(("rpn-class",), 3, whole="output"), Group(("fc6",), 1024))
     connected = Connectivity(groups, {"conv1": 0, "rpn-class": 1, "fc6": 2}, {}, frozenset())
     lines = pruning_table(["conv1", "bn_conv1", "rpn-class", "fc6"], connected, {0: np.arange(24), 2: np.arange(1024)})

@@ -1,4 +1,4 @@
-"""Which layers belong together, and which weights lose what, in networks small enough to be read."""
+"""Groups of layers, and the weights that change with them, in small networks."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_everything_else_may_be_pruned(resnet50: Connectivity) -> None:
     assert len(free) == 53 + 4 + 1 + 2 + 4
 
 
-def test_consumers_lose_inputs(resnet50: Connectivity) -> None:
+def test_layers_that_read_removed_channels_lose_inputs(resnet50: Connectivity) -> None:
     of = resnet50.group_of
     assert resnet50.slices["block_1a_conv_1/kernel"] == (Slice(2, of["conv1"]), Slice(3, of["block_1a_conv_1"]))
     assert resnet50.slices["block_1b_conv_1/kernel"][0] == Slice(2, of["block_1a_conv_3"])
@@ -142,7 +142,7 @@ def test_a_dense_layer_behind_a_flattening_loses_the_right_rows(channels_first: 
 
 
 class Shuffled(Convolution):
-    """A convolution that treats channels in a way of its own."""
+    """Convolution that treats channels differently from its base class."""
 
 
 @pytest.mark.parametrize(

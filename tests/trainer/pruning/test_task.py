@@ -1,4 +1,4 @@
-"""The prune task from file to file: what it writes, says, refuses, and leaves alone."""
+"""The prune task from file to file: its output, log, and refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXPERIMENT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose first 24 filters of every layer are strong: what stays at a threshold of 0.5 is known."""
+    """Return a model in which the first 24 filters of every layer are strong and stay at a threshold of 0.5."""
     network = MaskRCNN(Architecture.from_spec(parse_spec(EXPERIMENT)))
     generator = np.random.default_rng(0)
     variables = {}
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def tensorflow_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow's threads can be set once a process, before anything ran; these tests share one."""
+    """Skip setting TensorFlow's threads, which is possible only once in a process; these tests share one."""
     monkeypatch.setattr("maskrcnn_trainer.pruning.task.prepare_tensorflow", lambda **_options: None)
 
 
@@ -90,7 +90,7 @@ def test_the_strong_filters_stay_and_the_file_says_that_it_must_be_trained(
     assert not after.state
     filters = after.architecture["filters"]
     assert filters["conv1"] == filters["block_4a_conv_1"] == filters["fc7"] == filters["mask-conv-l2"] == 24
-    # Excluded, and what is added to an excluded layer; and what reaches an output.
+    # The excluded layer, those in its group, and those that reach an output.
     assert not {"fc6", "l2", "l3", "l5", "post_hoc_d2", "rpn-box", "conv5-mask", "mask_fcn_logits"} & set(filters)
     np.testing.assert_array_equal(after.variables["conv1/kernel"], before.variables["conv1/kernel"][..., :24])
     np.testing.assert_array_equal(after.variables["bn_conv1/beta"], before.variables["bn_conv1/beta"][:24])
@@ -111,8 +111,9 @@ def test_the_strong_filters_stay_and_the_file_says_that_it_must_be_trained(
 
     said = [record.getMessage() for record in caplog.records]
     assert any(line.split() == ["conv1", "64", "24"] for line in said)
-    assert [line for line in said if "keeps nothing" in line] == [
-        "--excluded-layers bn_conv1 keeps nothing: the layer has no filters; name the one that makes them"
+    assert [line for line in said if "has no effect" in line] == [
+        "--excluded-layers bn_conv1 has no effect: the layer has no filters; name the convolution or dense layer "
+        "before it"
     ]
     assert any(line.split() == ["rpn-box", "12", "12", "(kept", "whole)"] for line in said)
     assert f"Pruning ratio (pruned model / original model): {counts[1] / counts[0]:.6f}" in said
@@ -142,7 +143,7 @@ def test_a_pruned_model_is_refused_until_it_is_trained_and_may_be_pruned_again(
     with caplog.at_level(logging.INFO):
         again = ["prune", "-m", str(once / "model.tlt"), "-o", str(twice), "-pth", "0.97", "-nf", "4", "-pg", "2"]
         assert main([*again, "-k", "secret"]) == 0
-    assert "is pruned already and is pruned further" in caplog.text
+    assert "is already pruned and is pruned further" in caplog.text
     filters = read_model_file(twice / "model.tlt", "secret").architecture["filters"]
     assert filters["fc7"] < 24
     assert json.loads((twice / "result.json").read_text())["metrics"]["pruning_ratio"] < 1
@@ -163,7 +164,7 @@ def test_an_operators_run_replaces_what_an_earlier_attempt_left(
     assert list(tmp_path.glob(".*.partial")) == []
 
 
-def test_a_superseded_run_leaves_the_model_of_its_successor(
+def test_superseded_run_does_not_replace_the_model_of_its_successor(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.tlt").write_bytes(b"of the successor")
@@ -189,7 +190,7 @@ def test_a_superseded_run_leaves_the_model_of_its_successor(
         (["-pth", "0.0"], "No filter was removed"),
     ],
 )
-def test_what_prunes_nothing_or_everything_is_said(
+def test_pruning_nothing_or_everything_is_reported(
     trained: Path, tmp_path: Path, flags: list[str], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -199,7 +200,7 @@ def test_what_prunes_nothing_or_everything_is_said(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "fault"),
     [
         (("architecture", {"nlayers": 7}), "architecture.nlayers: 7 is not one of"),
         (("architecture", {"mrcnn_resolution": "8"}), 'architecture.mrcnn_resolution: "8" is not a whole number'),
@@ -209,7 +210,7 @@ def test_what_prunes_nothing_or_everything_is_said(
         (("architecture", {"filters": {"conv1": 32}}), "conv1 has 32 filters in the architecture of model"),
         (
             ("architecture", {"filters": {"conv9": 32}}),
-            "conv9 has 32 filters in the architecture of model.json, and the",
+            "conv9 has 32 filters in the architecture of model.json, but the",
         ),
         (
             ("architecture", {"fast_rcnn_mlp_head_dim": 10**9}),
@@ -222,23 +223,26 @@ def test_what_prunes_nothing_or_everything_is_said(
             "architecture.mrcnn_resolution: 1000000 is not a multiple of 4",
         ),
         (("experiment", {"maskrcnnConfig": {"nlayers": 7}}), "its experiment: maskrcnnConfig.nlayers: "),
-        (("variables", {"conv1/bias": np.float32(0)}), "the network of its architecture differs in 1 variables"),
+        (
+            ("variables", {"conv1/bias": np.float32(0)}),
+            "the file and the network of its architecture have different variables (1)",
+        ),
         (("variables", {"fc6/bias": np.zeros(64, np.float64)}), "fc6/bias is float64 in the file, float32 in"),
         (("variables", {"fc6/bias": np.full(64, np.nan, np.float32)}), "fc6/bias has values that are NaN or infinite"),
     ],
 )
 def test_a_model_file_with_wrong_content_is_named_by_its_path(
-    trained: Path, tmp_path: Path, content: tuple[str, dict[str, Any]], said: str, caplog: pytest.LogCaptureFixture
+    trained: Path, tmp_path: Path, content: tuple[str, dict[str, Any]], fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, (part, values) = read_model_file(trained), content
     write_model_file(tmp_path / "wrong.tlt", replace(model, **{part: {**getattr(model, part), **values}}))
     failed_with(64, "prune", "-m", str(tmp_path / "wrong.tlt"), "-o", str(tmp_path / "out"))
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert line.startswith(f"{tmp_path / 'wrong.tlt'}: {said}")
+    assert line.startswith(f"{tmp_path / 'wrong.tlt'}: {fault}")
     assert not (tmp_path / "out" / "model.tlt").exists()
 
 
-def test_a_threshold_that_nothing_is_above_is_a_warning(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_threshold_above_all_norms_is_a_warning(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main(["prune", "-m", str(trained), "--dry-run", "-pth", "2"]) == 0
     assert "--pruning-threshold 2: with --normalizer max no filter is above 1" in caplog.text
 
@@ -254,10 +258,10 @@ def test_train_takes_a_pruned_model_and_names_the_fields_that_it_fixes(trained: 
     opened = open_pruned(spec(testNms=0.3, freezeBn=False), None)
     assert opened is not None
     assert opened.architecture["filters"]["conv1"] == 24
-    with pytest.raises(InvalidInput, match="prunedModelPath.*maskrcnnConfig.nlayers: the spec says 18") as refused:
+    with pytest.raises(InvalidInput, match="prunedModelPath.*maskrcnnConfig.nlayers: 18 in the spec") as refused:
         open_pruned(spec(nlayers=18), None)
     assert "dataConfig.numClasses" in str(refused.value)
-    assert "every other field may change" in str(refused.value)
+    assert "all other fields may change" in str(refused.value)
 
 
 def test_a_model_that_was_not_pruned_is_no_pruned_model(trained: Path) -> None:
@@ -265,13 +269,15 @@ def test_a_model_that_was_not_pruned_is_no_pruned_model(trained: Path) -> None:
         open_pruned(parse_spec({**EXPERIMENT, "prunedModelPath": str(trained)}), None)
 
 
-def test_a_retraining_goes_on_without_the_pruned_file_and_not_with_another(trained: Path, tmp_path: Path) -> None:
+def test_retraining_continues_without_the_pruned_file_but_not_with_another(trained: Path, tmp_path: Path) -> None:
     for name, flags in (("first", []), ("second", ["-el", "conv1"])):
         assert main(["prune", "-m", str(trained), "-o", str(tmp_path / name), "-pth", "0.5", *flags]) == 0
     first, second = (tmp_path / name / "model.tlt" for name in ("first", "second"))
     checkpoint = read_model_file(first).architecture
     check_same_pruning(parse_spec({**EXPERIMENT, "prunedModelPath": str(first)}), None, checkpoint)
-    with pytest.raises(InvalidInput, match="was pruned otherwise.*conv1 first: 24 filters there, all here") as refused:
+    with pytest.raises(
+        InvalidInput, match="is not the pruned model of the .*first is conv1: 24 filters in the checkpoint, all"
+    ) as refused:
         check_same_pruning(parse_spec({**EXPERIMENT, "prunedModelPath": str(second)}), None, checkpoint)
     assert str(second) in str(refused.value)
     assert "Give another results directory" in str(refused.value)

@@ -1,4 +1,4 @@
-"""Settings that a training makes for its process, for the tests of its parts."""
+"""Process-wide settings of a training, for the tests of its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses as the paper writes them, which the sums of the training step are compared with."""
+"""Losses as defined in the paper, for comparison with the sums of the training step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from maskrcnn_trainer.training.losses import mask_loss_sum
 
 
 def mask_loss(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> tf.Tensor:
-    """Return the sigmoid cross-entropy, the mean over the pixels of foreground rows; 0 where there is none.
+    """Return the sigmoid cross-entropy, the mean over the pixels of foreground RoIs; 0 if there are none.
 
     Args:
         logits: float32 [R, n, n] of the target's class.

@@ -1,4 +1,4 @@
-"""A training compares the checkpoint it finds with its data, classes and processes before it continues."""
+"""Comparison of a checkpoint with the data, classes, and processes of a training that resumes from it."""
 
 from __future__ import annotations
 
@@ -91,19 +91,19 @@ def trained(spec: ExperimentSpec, directory: Path, *fingerprints: str) -> ModelF
 
 
 def resume(spec: ExperimentSpec, directory: Path, *fingerprints: str) -> Continuation:
-    """Return what a training in this directory continues from."""
+    """Return the point from which a training in this directory continues."""
     return find_continuation(spec, prepare_data(spec, ranks=1), DistributedContext(), store_of(directory), fingerprints)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
-    """Of the only step of a training that freezes block 1."""
+    """Checkpoint of the only step of a training that freezes block 1."""
     return trained(experiment(data, freezeBlocks=[1]), tmp_path_factory.mktemp("trained"), FINGERPRINT)
 
 
 @pytest.fixture
 def resumed(checkpoint: ModelFile, tmp_path: Path) -> Any:
-    """Write the checkpoint with other content into a results directory, which is returned."""
+    """Write the checkpoint with changed content into a results directory, and return the directory."""
 
     def write(**changes: Any) -> Path:
         state = {**checkpoint.state, **changes.pop("state", {})}
@@ -143,7 +143,7 @@ def test_records_that_moved_continue_and_other_records_are_refused(data: Path, r
         resume(experiment(data), resumed(state={"records": 24, "recordsDigest": "other"}))
 
 
-def test_an_operator_s_run_says_that_its_records_or_processes_changed(
+def test_run_of_the_operator_logs_changed_records_or_processes(
     data: Path, resumed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     resume(experiment(data), resumed(state={"records": 24, "recordsDigest": "other", "ranks": 2}), FINGERPRINT)

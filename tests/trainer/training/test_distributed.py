@@ -1,4 +1,4 @@
-"""Horovod's cycle time: longer on CPUs, and never over a user's own value."""
+"""Horovod's cycle time: longer on CPUs, unless the user sets it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cycles(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     package.__dict__["tensorflow"] = module
     monkeypatch.setitem(sys.modules, "horovod", package)
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", module)
-    # recorded as it is, so that it is restored although the code under test sets it
+    # set for monkeypatch, which restores it although the code under test changes it
     monkeypatch.setenv("HOROVOD_CYCLE_TIME", "")
     monkeypatch.delenv("HOROVOD_CYCLE_TIME")
     return seen
@@ -55,7 +55,7 @@ def test_gpus_keep_the_default_of_horovod(cycles: list[str | None], monkeypatch:
         ({"HOROVOD_SIZE": "2"}, "HOROVOD_SIZE: 2 processes without HOROVOD_GLOO_RENDEZVOUS_ADDR"),
     ],
 )
-def test_variables_of_no_process_of_a_gang_are_refused(
+def test_variables_that_are_not_those_of_a_worker_process_are_refused(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
     for name, value in variables.items():

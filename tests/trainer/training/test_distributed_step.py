@@ -17,12 +17,12 @@ from maskrcnn_trainer.launch.rendezvous import RendezvousHost, slots_of
 
 pytestmark = pytest.mark.trainer
 
-SCRIPT = Path(__file__).with_name("gang_step.py")
+SCRIPT = Path(__file__).with_name("rank_step.py")
 
 
 @pytest.fixture(scope="module")
-def gang_step() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gang_step", SCRIPT)
+def rank_step() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("rank_step", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,7 @@ def gang_step() -> ModuleType:
     return module
 
 
-def test_two_ranks_are_the_mean_of_their_gradients(gang_step: ModuleType, tmp_path: Path) -> None:
+def test_two_ranks_are_the_mean_of_their_gradients(rank_step: ModuleType, tmp_path: Path) -> None:
     output = tmp_path / "two.npz"
     host = RendezvousHost("127.0.0.1", 0, nodes=1, processes=2)
     try:
@@ -46,23 +46,23 @@ def test_two_ranks_are_the_mean_of_their_gradients(gang_step: ModuleType, tmp_pa
         host.close()
     two = np.load(output)
 
-    # What rank 0 gets when the other rank trains on the second half-batch: its losses, gradients, and flag.
-    vector, gradients = gang_step.training_step(None)._gradients(gang_step.half_batch(1), tf.constant(1.0))
+    # Rank 0 gets these from the rank that trains on the second half-batch: losses, gradients, and flag.
+    vector, gradients = rank_step.training_step(None)._gradients(rank_step.half_batch(1), tf.constant(1.0))
     theirs = [*gradients, tf.concat([vector, [1.0]], axis=0)]
 
     def mix(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         return [(one + other) / 2.0 for one, other in zip(tensors, theirs, strict=True)]
 
-    alone = gang_step.training_step(mix)
-    before = gang_step.variables_of(alone)
-    measured = alone(gang_step.half_batch(0), tf.constant([0.0]))
+    alone = rank_step.training_step(mix)
+    before = rank_step.variables_of(alone)
+    measured = alone(rank_step.half_batch(0), tf.constant([0.0]))
 
     np.testing.assert_allclose(two["loss"], measured["total_loss"].numpy(), rtol=1e-5)
     np.testing.assert_allclose(two["flags"], [0.5])
     assert list(two["ranks"]) == [0, 1]
     assert list(two["sent"]) == [0, 1, 1, 1]
     moved = 0
-    for name, variable in gang_step.variables_of(alone).items():
+    for name, variable in rank_step.variables_of(alone).items():
         np.testing.assert_allclose(two[name], variable, atol=1e-5, rtol=1e-5, err_msg=name)
         moved += not np.array_equal(variable, before[name])
     assert moved > 50

@@ -1,6 +1,6 @@
-"""Losses against published and hand-worked values and NumPy.
+"""Losses compared with published values, values computed by hand, and NumPy.
 
-The "published" inputs and results are those of the original toolkit's own public test of its losses.
+The "published" inputs and results are those of the original toolkit's public test of its losses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Computing foreground regions alone gives the loss and gradients of computing all regions."""
+"""The mask branch for foreground RoIs has the same loss and gradients as for all RoIs."""
 
 from __future__ import annotations
 

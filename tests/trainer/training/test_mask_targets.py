@@ -1,4 +1,4 @@
-"""Mask targets against hand-worked grids and a NumPy reference."""
+"""Mask targets compared with grids computed by hand and a NumPy reference."""
 
 from __future__ import annotations
 

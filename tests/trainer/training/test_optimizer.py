@@ -1,4 +1,4 @@
-"""Momentum, doubled gradients, clipping, decay, loss scale and the schedule's twin."""
+"""Momentum, doubled gradients, clipping, decay, loss scale, and the schedule of a tensor."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_clipping_sees_the_doubled_gradients() -> None:
     optimizer = MomentumOptimizer(weights, ["a/kernel", "a/bias"], momentum=0.0, clip_norm=1.0)
     optimizer.apply([tf.constant([3.0]), tf.constant([2.0])], tf.constant(1.0))  # (3, 4) has norm 5
     assert [float(weight[0]) for weight in weights] == pytest.approx([-0.6, -0.8])
-    optimizer.apply([tf.constant([0.3]), tf.constant([0.0])], tf.constant(1.0))  # short enough: as it is
+    optimizer.apply([tf.constant([0.3]), tf.constant([0.0])], tf.constant(1.0))  # below the limit: unchanged
     assert float(weights[0][0]) == pytest.approx(-0.9)
 
 
-def test_state_goes_round_and_names_are_unique() -> None:
+def test_state_round_trip_and_unique_names() -> None:
     _, optimizer = one_weight(momentum=0.9)
     optimizer.apply([tf.constant([3.0])], tf.constant(0.1))
     weight, other = one_weight(momentum=0.9)
@@ -90,7 +90,7 @@ def test_decay_takes_kernels_only() -> None:
     assert not any(np.any(gradient) for gradient in gradients[1:])
 
 
-def test_written_gradients_are_those_of_the_losses() -> None:
+def test_closed_form_gradients_are_those_of_the_losses() -> None:
     value = tf.Variable(np.random.default_rng(0).normal(size=20).astype(np.float32))
     decay = WeightDecay(["a/kernel"], l1=0.3, l2=0.7)
     with tf.GradientTape() as tape:
@@ -99,7 +99,7 @@ def test_written_gradients_are_those_of_the_losses() -> None:
     np.testing.assert_allclose(ours, tape.gradient(loss, value), rtol=1e-5)
 
 
-def test_no_decay_costs_nothing() -> None:
+def test_no_decay_adds_no_operation() -> None:
     l1, l2 = WeightDecay(["a/kernel"]).losses([tf.constant([3.0])])
     assert (float(l1), float(l2)) == (0.0, 0.0)
 

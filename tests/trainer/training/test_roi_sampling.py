@@ -1,4 +1,4 @@
-"""Sampling of regions: counts, thresholds, filling up, independence of the batch."""
+"""Sampling of RoIs: numbers, thresholds, padding, and independence of the batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETTINGS = RoiSampling(batch_size_per_im=16, fg_fraction=0.25)
 
 
 def strip(top: float, height: float) -> list[float]:
-    """A box of width 10."""
+    """Return a box of width 10."""
     return [top, 0.0, top + height, 10.0]
 
 
@@ -58,7 +58,7 @@ def test_true_boxes_are_candidates_and_foreground_comes_first() -> None:
     for row in range(2):
         np.testing.assert_array_equal(rois.boxes[row], strip(0, 10) if rois.classes[row] == 3 else strip(40, 10))
         assert rois.gt_index[row] == (0 if rois.classes[row] == 3 else 1)
-    assert not rois.box_targets.any()  # the true boxes are where they should be, background has no target
+    assert not rois.box_targets.any()  # the ground-truth boxes are foreground, and background has no target
 
 
 def test_foreground_stops_at_its_share_and_surplus_is_never_labeled_background() -> None:

@@ -1,4 +1,4 @@
-"""The RPN's losses at the cells with a target, against the losses of the whole maps."""
+"""RPN losses at cells with a target, compared with the losses of the whole maps."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def network() -> MaskRCNN:
 
 
 def corners_and_some(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and targets of a few anchors, those of every corner of the finest and the coarsest map among them."""
+    """Return labels and targets of a few anchors, including those in all corners of the finest and the coarsest map."""
     labels = np.where(generator.random((2, ANCHORS)) < 0.02, generator.integers(0, 2, (2, ANCHORS)), -1)
     per_cell = ARCHITECTURE.num_anchors_per_cell
     labels[:, [0, 32 * per_cell - 1, 15 * 32 * per_cell, LEVEL_SIZES[0] - 1, -1, -per_cell]] = 1
     targets = np.where((labels == 1)[..., None], generator.normal(size=(2, ANCHORS, 4)), 0.0)
-    # Matched anchors count for the box loss though they are not drawn for the score loss.
+    # Matched anchors count for the box loss even if they are not sampled for the score loss.
     labels[:, 1::7] = -1
     return labels.astype(np.int32), targets.astype(np.float32)
 
@@ -46,7 +46,7 @@ def nothing(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whole_maps(network: MaskRCNN, features: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The head by its convolutions at every cell: logits [B, A] and deltas [B, A, 4] in anchor order."""
+    """Apply the head as convolutions at every cell: logits [B, A] and deltas [B, A, 4] in anchor order."""
     shared, classes, boxes = (network.layers[name] for name in ("rpn", "rpn-class", "rpn-box"))
     hidden = [shared(features[level]) for level in sorted(features)]
     logits = tf.concat([tf.reshape(classes(one), (2, -1)) for one in hidden], 1)

@@ -23,7 +23,7 @@ LARGEST_OBJECT_BYTES = 1000
 
 
 class Sender(DistributedContext):
-    """Rank 0 of two, which keeps what it passes on."""
+    """Rank 0 of two, which records the values that it broadcasts."""
 
     def __init__(self) -> None:
         super().__init__(rank=0, size=2)
@@ -56,7 +56,7 @@ class Receiver(DistributedContext):
 
 @pytest.fixture
 def steps() -> list[TrainStep]:
-    spec = importlib.util.spec_from_file_location("gang_step", Path(__file__).with_name("gang_step.py"))
+    spec = importlib.util.spec_from_file_location("rank_step", Path(__file__).with_name("rank_step.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -78,13 +78,13 @@ def test_other_ranks_get_the_state_without_large_objects(steps: list[TrainStep])
         np.testing.assert_array_equal(received[name], value, err_msg=name)
 
 
-def test_nothing_is_passed_on_when_nothing_is_resumed(steps: list[TrainStep]) -> None:
+def test_nothing_is_broadcast_if_nothing_is_resumed(steps: list[TrainStep]) -> None:
     sender = Sender()
     restore_on_all_ranks(None, steps[0], steps[0].network, sender)
     assert (sender.objects, sender.tensors) == ([False], [])
 
 
-def test_every_entry_of_the_loss_scale_is_a_variable_that_is_passed_on() -> None:
+def test_every_entry_of_the_loss_scale_is_a_broadcast_variable() -> None:
     scale = LossScale()
     scale.restore({name: np.asarray(number + 2) for number, name in enumerate(scale.state())})
     assert [variable.numpy() for variable in scale.variables] == list(scale.state().values())

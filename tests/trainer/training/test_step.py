@@ -1,4 +1,4 @@
-"""The training step against plain computations of the same thing, on a small network."""
+"""Training step compared with plain computations, on a small network."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def network(**options: Any) -> MaskRCNN:
 
 
 def make_batch(seed: int) -> dict[str, tf.Tensor]:
-    """Two images with three and one instances."""
+    """Return a batch of two images with three instances and one instance."""
     generator = np.random.default_rng(seed)
     boxes = np.full((2, 5, 4), -1.0, np.float32)
     classes = np.full((2, 5), -1, np.int32)
@@ -76,7 +76,7 @@ def make_batch(seed: int) -> dict[str, tf.Tensor]:
 
 
 def plain_losses(net: MaskRCNN, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-    """The five weighted losses with the mask branch over every row that could be foreground, image by image."""
+    """Compute the five weighted losses image by image, with the mask branch of all RoIs that may be foreground."""
     settings = SETTINGS
     features, logits, deltas = net.feature_outputs(batch["images"], training=True)
     sizes = list(anchors_per_level(ARCHITECTURE, IMAGE_SIZE).values())
@@ -127,7 +127,7 @@ def plain_gradients(net: MaskRCNN, batch: dict[str, tf.Tensor]) -> tuple[list[fl
 
 @pytest.fixture(scope="module")
 def first_step() -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """What the first step with stored statistics measures on batch 1, and the state after it."""
+    """Return the measurements of the first step with stored statistics on batch 1, and the state after it."""
     step = TrainStep(network(freeze_bn=True), SETTINGS, ANCHORS, IMAGE_SIZE)
     measured = step(make_batch(1))
     return {name: float(value) for name, value in measured.items() if value.shape.rank == 0}, step.state()
@@ -180,7 +180,7 @@ def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]
     vector, gradients = counterpart._gradients(second, tf.constant(1.0))
 
     def average(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """What rank 0 gets when the other rank trains on the second batch."""
+        """Return the averages of rank 0 if the other rank trains on the second batch."""
         theirs = [*gradients, tf.concat([vector, [1.0]], axis=0)]
         return [(one + two) / 2.0 for one, two in zip(tensors, theirs, strict=True)]
 
@@ -191,7 +191,7 @@ def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]
     for name, theirs in zip((*LOSSES, "foreground_rois"), vector.numpy(), strict=True):
         assert float(both[name]) == pytest.approx((measured[name] + theirs) / 2, rel=1e-4)
 
-    # Of the first batch alone the velocity is a + d, d the decay; of both it is (a + b) / 2 + d.
+    # The velocity is a + d (d is the decay) for the first batch alone, and (a + b) / 2 + d for both.
     names = [joined.network.variable_name(variable) for variable in joined.network.trainable_variables]
     for name, other in zip(names, gradients, strict=True):
         if name.endswith(("/bias", "/gamma", "/beta")):
@@ -200,7 +200,7 @@ def test_two_ranks_are_the_mean_of_their_gradients(first_step: tuple[dict, dict]
             assert_close(joined.state()[f"momentum/{name}"], expected, name)
 
 
-def test_what_is_not_finite_changes_nothing_and_is_told() -> None:
+def test_step_that_is_not_finite_changes_nothing_and_is_reported() -> None:
     net, batch = network(freeze_bn=True), make_batch(1)
     step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
     before = [variable.numpy() for variable in net.trainable_variables]
@@ -212,7 +212,7 @@ def test_what_is_not_finite_changes_nothing_and_is_told() -> None:
     assert int(step.step.numpy()) == 1
 
 
-def test_a_restored_step_goes_on_exactly() -> None:
+def test_restored_step_continues_exactly() -> None:
     batches = [make_batch(seed) for seed in (1, 2, 3)]
     net = network()
     step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
@@ -242,7 +242,7 @@ def test_float16_scales_the_loss_and_skips_overflows(first_step: tuple[dict, dic
     expected, theirs = first_step
     net = network(freeze_bn=True, dtype="mixed_float16")
     step = TrainStep(net, SETTINGS, ANCHORS, IMAGE_SIZE)
-    # Without trained statistics some gradients of this network pass 65504 at the usual scale: start lower.
+    # Without trained statistics some gradients of this network exceed 65504 at the default scale, so start lower.
     step.restore({**step.state(), "loss_scale/scale": np.float32(8.0)})
     measured = step(batch)
     assert bool(measured["updated"])
@@ -264,10 +264,10 @@ def test_float16_scales_the_loss_and_skips_overflows(first_step: tuple[dict, dic
     assert int(step.step.numpy()) == 2
 
 
-def test_gradients_that_never_are_finite_at_the_least_scale_end_the_training() -> None:
+def test_gradients_that_are_never_finite_at_the_smallest_scale_end_the_training() -> None:
     batch = make_batch(1)
     net = network(freeze_bn=True, dtype="mixed_float16")
-    # the loss is finite, the gradients of the mask head are not in 16 bits
+    # the loss is finite, but the gradients of the mask head are not finite in 16 bits
     step = TrainStep(net, replace(SETTINGS, mrcnn_weight_loss_mask=1e30), ANCHORS, IMAGE_SIZE)
     step.restore({**step.state(), "loss_scale/scale": np.float32(2.0)})
     measured = [step(batch) for _ in range(1 + STEPS_AT_LEAST)]
@@ -276,7 +276,7 @@ def test_gradients_that_never_are_finite_at_the_least_scale_end_the_training() -
     assert [bool(one["finite"]) for one in measured] == [True] * STEPS_AT_LEAST + [False]
     assert "mask" in str(step.overflowed_variable(measured[-1]))
     message = not_finite(21, measured[-1], step)
-    assert re.search(r"not finite in the last 20 steps, to step 21 \(that of mask\S+ among them\)", message)
+    assert re.search(r"not finite in the last 20 steps, up to step 21 \(including that of mask\S+\)", message)
 
 
 def test_layer_whose_gradient_is_not_finite_is_named_without_loss_scaling() -> None:

@@ -1,4 +1,4 @@
-"""The train and evaluate tasks as processes: one rank and two, killed and resumed, stopped, encrypted."""
+"""The train and evaluate tasks as processes: one and two ranks, killed and resumed, stopped, encrypted."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def assert_same(first: ModelFile, second: ModelFile) -> None:
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Path, str]]:
-    """Results directory and output of a training that ran to its end, once for each number of ranks."""
+    """Results directory and output of a complete training, once for each number of ranks."""
 
     @functools.cache
     def train(ranks: int) -> tuple[Path, str]:
@@ -178,8 +178,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (cut / "model.step-4.tlt").exists()
-    assert "Going on from step 2" in run(*command, "-d", str(cut), **ONE_THREAD)
-    told = next(record for record in records(cut) if record["message"] == "Going on from step 2.")
+    assert "Resuming from step 2" in run(*command, "-d", str(cut), **ONE_THREAD)
+    told = next(record for record in records(cut) if record["message"] == "Resuming from step 2.")
     assert told["checkpointStep"] == 2
 
     assert_same(read_model_file(whole / "model.step-4.tlt"), read_model_file(cut / "model.step-4.tlt"))
@@ -192,15 +192,15 @@ def test_killed_and_resumed_ends_with_the_same_bits(
     assert records(whole)[-1]["status"] == "SUCCESS"
     assert list((whole / "logs" / "tensorboard").glob("events.*"))
     if ranks == 1:
-        # one more training for a directory to refuse would cost half a minute
+        # another training only to have a directory to refuse would take half a minute
         other = spec_file(data, tmp_path / "other.yaml", seed=4)
         code, output = finish(start("train", "-e", str(other), "-d", str(whole)))
         assert code == 64
         assert "seed was 3, now 4" in output
 
 
-def test_a_training_of_an_older_operator_goes_on_under_a_newer_one(data: Path, tmp_path: Path) -> None:
-    """The newer one names two fingerprints, and checkpoints have both; an older one reads the first."""
+def test_training_of_an_older_operator_continues_under_a_newer_one(data: Path, tmp_path: Path) -> None:
+    """The newer operator passes two fingerprints, and checkpoints have both; an older one reads the first."""
     older, newer = "a8c47326caeee986b816f946d049d9ad-v1", "58e33fc7a4372b15cb32f18ad2260046-v2"
     results = tmp_path / "results"
     for steps, given in ((1, {}), (2, {"MASKRCNN_FINGERPRINTS": f"{older} {newer}"})):
@@ -225,7 +225,7 @@ def test_scaled_learning_rate_is_multiplied_by_the_processes(trained: Callable[[
         assert together[step] == pytest.approx(2 * alone[step])
 
 
-def test_mistake_that_rank_0_alone_finds_is_told_once(
+def test_error_that_only_rank_0_finds_is_reported_once(
     data: Path, tmp_path: Path, trained: Callable[[int], tuple[Path, str]]
 ) -> None:
     results, _ = trained(2)
@@ -235,12 +235,12 @@ def test_mistake_that_rank_0_alone_finds_is_told_once(
     lines = output.splitlines()
     assert [line for line in lines if " ERROR " in line] == [line for line in lines if "seed was 3, now 4" in line]
     assert output.count("seed was 3, now 4") == 1
-    # neither rank 1 nor Horovod's own threads speak of the process that ended
+    # neither rank 1 nor Horovod's threads report the process that ended
     assert "[rank 1]" not in output
     assert "orovod" not in output
 
 
-def test_gpu_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
+def test_missing_gpu_is_refused(data: Path, tmp_path: Path) -> None:
     spec = spec_file(data, tmp_path / "spec.yaml")
     command = ["train", "-e", str(spec), "-d", str(tmp_path / "results")]
     code, output = finish(start(*command, "--gpu_index", "7"))
@@ -275,7 +275,7 @@ def test_a_stop_leaves_a_checkpoint_of_the_step_reached_and_an_encrypted_model_e
     assert isinstance(json.loads((evaluated / "detections.json").read_text()), list)
 
 
-def test_a_loss_that_is_no_number_ends_with_64_and_says_where(data: Path, tmp_path: Path) -> None:
+def test_loss_that_is_not_a_number_ends_with_64_and_names_the_step(data: Path, tmp_path: Path) -> None:
     spec = spec_file(data, tmp_path / "spec.yaml", initLearningRate=100.0, totalSteps=40, numStepsPerEval=40)
     results = tmp_path / "results"
     code, output = finish(start("train", "-e", str(spec), "-d", str(results)))

@@ -1,4 +1,4 @@
-"""Numbers of a training in its log line and in status.json."""
+"""Measurements of a training in its log line and in status.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images with annotations to convert, and what a conversion logs of them."""
+"""Images with annotations to convert, and the log lines of a conversion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECTANGLE = [[5, 5, 15, 5, 15, 25, 5, 25]]
 
 
 class Source:
-    """Images with annotations in a temporary folder; all of it can be changed before ``write``."""
+    """Images with annotations in a temporary folder; a test may change everything before ``write``."""
 
     def __init__(self, folder: Path, images: int = 5) -> None:
         self.image_dir = folder / "images"
@@ -64,7 +64,7 @@ def fail_when_converting(phase: str, done: int, total: int) -> None:
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Those of the conversion itself; the annotations are told of where they are read."""
+    """Return the warnings of the conversion itself, without those about reading the annotations."""
     return [
         record.getMessage()
         for record in caplog.records

@@ -133,7 +133,7 @@ def arguments_for(folder: Path, *more: str) -> argparse.Namespace:
     return parse(*out, *more)
 
 
-def test_a_run_reports_what_it_did(folder: Path) -> None:
+def test_run_reports_its_result(folder: Path) -> None:
     assert command.run(arguments_for(folder)) == 0
     assert all(is_ours(entry.path) for entry in entries(folder / "out"))
     result = json.loads((folder / "out" / "result.json").read_text())
@@ -152,7 +152,7 @@ def test_a_run_reports_what_it_did(folder: Path) -> None:
     ]
 
 
-def test_what_a_killed_conversion_left_is_removed_but_no_folder_of_the_user(folder: Path) -> None:
+def test_folder_of_a_killed_conversion_is_removed_and_folders_of_the_user_stay(folder: Path) -> None:
     for name in (
         "set.convert-abcd1234/lock",
         "set.convert-abcd1234/set-00000-of-00009.tfrecord",
@@ -166,7 +166,7 @@ def test_what_a_killed_conversion_left_is_removed_but_no_folder_of_the_user(fold
     assert (folder / "out" / ".set.convert-mine" / "a.txt").exists()
 
 
-def test_a_folder_like_that_of_a_killed_conversion_loses_no_file_of_the_user(folder: Path) -> None:
+def test_user_file_in_a_folder_named_like_that_of_a_conversion_stays(folder: Path) -> None:
     (folder / "mine.txt").write_text("mine")
     linked, nested = folder / "out" / ".set.convert-linked", folder / "out" / ".set.convert-nested"
     linked.mkdir(parents=True)

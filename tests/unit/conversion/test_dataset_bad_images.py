@@ -1,4 +1,4 @@
-"""Images that cannot be used: all are named, before the first is converted, and none is written."""
+"""Images that cannot be used: all are named before the first is converted, and nothing is written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_missing_images_in_folders_are_named_before_the_first_is_converted(sourc
         source.write().convert(progress=fail_when_converting)
 
 
-def test_more_bad_images_than_a_message_holds_are_all_told(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_images_beyond_the_limit_of_a_message_are_logged(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     for i in range(5, 30):
         (source.image_dir / f"{i}.jpg").write_bytes(b"no image")
         source.images.append({"id": 100 + i, "file_name": f"{i}.jpg", "width": 40, "height": 30})
@@ -55,7 +55,7 @@ def test_more_bad_images_than_a_message_holds_are_all_told(source: Source, caplo
     assert source.files() == []
 
 
-def test_bad_image_is_told_once_and_before_the_first_is_converted(
+def test_bad_image_is_reported_once_before_the_first_is_converted(
     source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     (source.image_dir / "4.jpg").write_bytes(b"no image")
@@ -82,7 +82,7 @@ def test_bad_images_are_left_out_and_listed_on_demand(source: Source, caplog: py
     assert (summary.images, summary.skipped_images, summary.objects, summary.skipped) == (3, 2, 3, 0)
     (line,) = warnings_in(caplog)
     assert line.startswith("2 of 5 images (40.0%) are left out with their 3 objects")
-    source.convert(num_shards=3, skip_bad_images=True)  # it knows its own warnings file
+    source.convert(num_shards=3, skip_bad_images=True)  # a second run accepts the warnings file of the first
     assert len(source.records()) == 3
 
 
@@ -98,12 +98,12 @@ def test_missing_and_damaged_images_are_named_together(source: Source) -> None:
 def test_images_of_all_objects_left_out_are_refused(source: Source) -> None:
     (source.image_dir / "1.jpg").write_bytes(b"no image")
     source.annotate(1, 1)
-    with pytest.raises(InvalidInput, match="no object is left: the images of all of them cannot be used"):
+    with pytest.raises(InvalidInput, match="no object is left, since no image with objects can be used"):
         source.write().convert(skip_bad_images=True)
     assert source.files() == []
 
 
-def test_no_usable_image_is_refused_on_demand_too(source: Source) -> None:
+def test_no_usable_image_is_refused_with_skip_bad_images_too(source: Source) -> None:
     for image in source.images:
         image["width"] = 41
     with pytest.raises(InvalidInput, match="5 problems"):

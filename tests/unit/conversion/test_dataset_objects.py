@@ -1,4 +1,4 @@
-"""Objects that are left out, look wrong, or are crowds: refused, or counted in a warning."""
+"""Objects that are left out, suspicious, or crowds: refused, or counted in a warning."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_nothing_left_of_the_objects_is_refused(source: Source) -> None:
         source.write().convert()
     assert str(caught.value) == (
         f"{source.annotations_file}: 3 of 3 objects (100.0%) are left out: empty segmentation: 2, such as image 100, "
-        "object 1: the list of polygons is empty; box reaches out of the image: 1, such as image 101, object 3: box "
-        "[35, 5, 10, 20] (x, y, width, height) reaches out of the 40x30 image by 5 pixels; the annotations seem to be "
+        "object 1: the list of polygons is empty; box extends beyond the image: 1, such as image 101, object 3: box "
+        "[35, 5, 10, 20] (x, y, width, height) extends beyond the 40x30 image by 5 pixels; the annotations seem to be "
         "boxes without masks, which cannot train Mask R-CNN (--no-include_mask converts the boxes alone)"
     )
     assert (caught.value.exit_code, source.files()) == (64, [])
@@ -82,7 +82,7 @@ def test_boxes_of_corners_are_named_as_the_likely_cause(source: Source, caplog: 
     assert line.endswith("; the boxes seem to be x1, y1, x2, y2: COCO's are x, y, width, height")
 
 
-def test_boxes_out_of_the_image_that_are_no_corners_are_not_named_so(
+def test_boxes_outside_of_the_image_that_are_not_corners_give_no_hint(
     source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.annotate(0, 1)
@@ -107,7 +107,7 @@ def test_nearly_all_boxes_in_fractions_are_refused_though_one_is_rounded(source:
 
 
 @pytest.mark.parametrize("bbox", [[-5, -5, 5, 5], [0.5, 0.5, 1, 1.25], [0, 0, 1, 0]])
-def test_boxes_near_the_first_pixel_are_no_fractions(
+def test_boxes_near_the_first_pixel_are_not_taken_for_fractions(
     source: Source, caplog: pytest.LogCaptureFixture, bbox: list[float]
 ) -> None:
     source.annotate(0, 1, bbox=bbox)

@@ -1,4 +1,4 @@
-"""A conversion that is killed, stopped or left without workers, as separate processes."""
+"""Conversions that are killed, stopped, or lose their workers, in separate processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from maskrcnn_trainer.data.records import index_records
 
 IMAGES = 40
 
-# Converts with two processes; after ten images it says so and waits to be ended.
+# Converts with two processes; after ten images it creates the file "ready" and waits until that is removed.
 SCRIPT = """
 import pathlib, sys, time
 from maskrcnn_trainer.conversion import convert_dataset
@@ -76,7 +76,7 @@ Start = Callable[[], tuple[subprocess.Popen[str], list[psutil.Process]]]
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Start a conversion and return it with its workers once it has written ten images; kill all of them at the end."""
+    """Return a function that starts a conversion and returns it with its workers after ten images; kill all."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
@@ -86,7 +86,7 @@ def start(folder: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            process_group=0,  # so that workers can be killed which outlive it
+            process_group=0,  # so that workers that outlive it can be killed
             # A shell that starts the tests in the background ignores SIGINT for them, and a child would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
         )
@@ -148,13 +148,13 @@ def test_stopped_midway_everything_is_cleaned_up(folder: Path, start: Start, num
     assert not any(worker.is_running() for worker in workers)
 
 
-def test_a_killed_worker_is_an_error_that_says_so(folder: Path, start: Start) -> None:
+def test_killed_worker_is_reported_as_out_of_memory(folder: Path, start: Start) -> None:
     process, workers = start()
     os.kill(workers[0].pid, signal.SIGKILL)
-    # the pool ends the other one when it has noticed; until then the images could still all be converted
+    # The pool ends the other worker as soon as it notices; until then all images could still be converted.
     wait_for("the end of the other worker", lambda: not any(map(is_alive, workers)))
     (folder / "ready").unlink()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75, output
-    assert "one of 2 converting processes was killed, most likely for want of memory" in output
+    assert "one of 2 converting processes was killed, probably out of memory" in output
     assert list((folder / "out").iterdir()) == []

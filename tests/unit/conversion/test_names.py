@@ -1,4 +1,4 @@
-"""Names of images that no file has, and the file that was meant."""
+"""Image names without a file, and hints at the file that was probably meant."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def problem(folder: Path, there: str, name: str) -> str:
         ("sub/1.jpg", "1.jpg", "--image_dir {}/data/images/sub has a file of this name"),
     ],
 )
-def test_file_that_was_meant_is_named(tmp_path: Path, there: str, name: str, reason: str) -> None:
+def test_file_that_was_probably_meant_is_named(tmp_path: Path, there: str, name: str, reason: str) -> None:
     found = problem(tmp_path, there, name)
     assert found.startswith(
         f"file_name {name!r}: no such file in {tmp_path}/data/images; {there!r} is probably meant: "
@@ -48,7 +48,7 @@ def test_file_that_was_meant_is_named(tmp_path: Path, there: str, name: str, rea
 
 
 @pytest.mark.parametrize("name", ["2.jpg", "1.png", "sub", "\ud800/2.jpg", "x" * 300 + "/1", "1.jpg/1.jpg/2", "a\\.."])
-def test_nothing_is_guessed_where_no_file_is_like_it(tmp_path: Path, name: str) -> None:
+def test_no_hint_if_no_file_is_similar(tmp_path: Path, name: str) -> None:
     assert problem(tmp_path, "1.jpg", name) == f"file_name {name!r}: no such file in {tmp_path}/data/images"
 
 
@@ -57,13 +57,13 @@ def test_names_that_lead_to_a_file_are_right(tmp_path: Path, name: str) -> None:
     assert problem(tmp_path, "a/1.jpg", name) == ""
 
 
-def test_two_files_of_the_name_are_not_chosen_between(tmp_path: Path) -> None:
+def test_no_hint_if_two_files_have_the_name(tmp_path: Path) -> None:
     problem(tmp_path, "a/1.jpg", "x")
     assert problem(tmp_path, "b/1.jpg", "1.jpg").endswith("images")
 
 
 @pytest.mark.parametrize("name", ["1.jpg", "sub/1.jpg"])
-def test_a_folder_that_may_not_be_listed_is_left_to_the_reader(
+def test_folder_that_may_not_be_listed_is_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def refuse(path: str) -> list[str]:
@@ -73,6 +73,6 @@ def test_a_folder_that_may_not_be_listed_is_left_to_the_reader(
     assert problem(tmp_path, "x", name) == ""
 
 
-def test_very_long_name_is_cut(tmp_path: Path) -> None:
+def test_very_long_name_is_shortened(tmp_path: Path) -> None:
     right = f"file_name {'a b/' * 100 + '...'!r}: no such file in {tmp_path}/data/images"
     assert problem(tmp_path, "1.jpg", "a b/" * 1000) == right

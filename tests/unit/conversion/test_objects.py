@@ -38,18 +38,18 @@ def thing(bbox: tuple[float, float, float, float], segmentation: Any) -> CocoAnn
         ((5, 5, -1, 5), None),
     ],
 )
-def test_box_is_used_cut_or_left_out(bbox: Box, used: Box | None) -> None:
+def test_box_is_used_clipped_or_left_out(bbox: Box, used: Box | None) -> None:
     box, cause, reason = box_in_image(bbox, IMAGE)
     assert box == used
     assert (cause is None) == (reason == "") == (box == bbox)
 
 
-def test_box_out_of_bounds_drops_the_object_before_its_mask_is_looked_at() -> None:
+def test_box_outside_of_the_image_drops_the_object_without_reading_its_mask() -> None:
     converted = convert_object(thing((-2, 3, 5, 5), [["nonsense"]]), IMAGE, include_mask=True)
     assert (converted.mask, converted.annotation) == (None, None)
     (finding,) = converted.outcome.findings
     assert (finding.kind, finding.annotation_id, finding.dropped) == ("box", 5, True)
-    assert finding.reason == "box [-2, 3, 5, 5] (x, y, width, height) reaches out of the 40x30 image by 2 pixels"
+    assert finding.reason == "box [-2, 3, 5, 5] (x, y, width, height) extends beyond the 40x30 image by 2 pixels"
 
 
 def test_box_cut_at_the_border_keeps_its_object_and_says_by_how_much() -> None:
@@ -59,7 +59,7 @@ def test_box_cut_at_the_border_keeps_its_object_and_says_by_how_much() -> None:
     assert converted.mask is not None
     (finding,) = converted.outcome.findings
     assert (finding.kind, finding.dropped) == ("box", False)
-    assert finding.reason.endswith("reaches out of the 40x30 image by 1e-07 pixels and is cut")
+    assert finding.reason.endswith("extends beyond the 40x30 image by 1e-07 pixels and is clipped")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_overlap_of_box_and_mask(bbox: Box, overlap: float, corner_overlap: floa
         ((5, 5, 10, 10), rectangle(5, 5, 10, 10), "", False),
         ((5, 5, 1, 1), rectangle(5, 5, 1, 1), "", False),
         ((5, 5, 10, 10), rectangle(5, 5, 13, 10),
-         "the mask (pixels [5, 5, 13, 10]) reaches out of the box [5, 5, 10, 10]", False),
+         "the mask (pixels [5, 5, 13, 10]) extends beyond the box [5, 5, 10, 10]", False),
         ((5, 5, 10, 10), {"size": [30, 40], "counts": [1200]}, "the mask is empty", False),
         ((5, 5, 10, 10), [*rectangle(5, 5, 10, 10), [1, 1, 2, 2]],
          "polygon 1: 2 points; expected at least 3; left out", False),
@@ -94,7 +94,7 @@ def test_masks(bbox: tuple[float, float, float, float], segmentation: Any, reaso
     assert [(one.kind, one.annotation_id, one.reason, one.dropped) for one in converted.outcome.findings] == expected
 
 
-def test_without_masks_a_segmentation_is_not_looked_at() -> None:
+def test_segmentation_is_not_read_without_masks() -> None:
     annotation = thing((5, 5, 10, 10), None)
     assert convert_object(annotation, IMAGE, include_mask=False) == ConvertedObject(annotation, None, Outcome())
 
@@ -109,7 +109,7 @@ def test_without_masks_a_segmentation_is_not_looked_at() -> None:
         (None, [[1, 2]], 100.0),
     ],
 )
-def test_area_is_as_given_else_of_the_mask_else_of_the_box(
+def test_area_is_the_annotated_one_else_that_of_the_mask_else_of_the_box(
     area: float | None, segmentation: Any, expected: float
 ) -> None:
     assert area_of(CocoAnnotation(5, 1, 2, (5, 5, 10, 10), area, False, segmentation), IMAGE) == expected

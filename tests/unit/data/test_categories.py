@@ -9,7 +9,7 @@ from maskrcnn_trainer.errors import InvalidInput
 
 
 def source(name: str, **names: str) -> Categories:
-    """Categories as ``_1="cat"``."""
+    """Categories, given as ``_1="cat"``."""
     return Categories(name, {int(number[1:]): {text} if text else set() for number, text in names.items()})
 
 
@@ -115,7 +115,7 @@ def test_missing_categories_are_one_warning(caplog: pytest.LogCaptureFixture) ->
     validation = source("val.json", _1="cat", _2="dog", _3="bird")
     compare_categories(learned, validation, {1, 2})
     assert [record.getMessage() for record in caplog.records] == [
-        "Categories differ, so some are missed or not measured: "
+        "Categories differ, so some are not detected or not evaluated: "
         '2 "dog" have objects in val.json, not in the training records; 7 "cow" are in the training records, not in '
         "val.json"
     ]

@@ -61,7 +61,7 @@ def test_the_ids_are_the_union_of_both_sets() -> None:
     assert classes.names == ("three", "seven")
 
 
-def test_names_are_those_of_the_records_and_where_they_have_none_those_of_validation() -> None:
+def test_names_are_those_of_the_records_or_else_of_validation() -> None:
     assert class_map_for({1: "one", 2: "two", 3: ""}, {1: "", 2: "2", 3: "three"}, 4).names == ("one", "two", "three")
 
 

@@ -104,7 +104,9 @@ def test_a_good_file(tmp_path: Path) -> None:
         (lambda c: c["annotations"][0].update(segmentation="x"), 'segmentation "x": a list of polygons, or run'),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+def test_invalid_entry_is_named_with_its_fault(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
     with pytest.raises(InvalidInput, match=message) as failure:
         load(tmp_path, broken(change))
     assert str(failure.value).startswith(str(tmp_path / "instances.json"))
@@ -117,7 +119,7 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
         read_json(str(tmp_path / "instances.json"))
 
 
-def test_a_section_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_repeated_section_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
     path.write_text('{"images": [], "info": {"images": 3}, "annotations": [], "images": [], "categories": []}')
     with pytest.raises(InvalidInput, match="has images more than once"):
@@ -126,14 +128,14 @@ def test_a_section_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     assert read_json(str(path))["images"] == []
 
 
-def test_a_missing_segmentation_matters_with_masks_only(tmp_path: Path) -> None:
+def test_missing_segmentation_is_refused_only_with_masks(tmp_path: Path) -> None:
     content = broken(lambda c: c["annotations"][1].pop("segmentation"))
     assert load(tmp_path, content).annotations_of(7)[1].segmentation is None
     with pytest.raises(InvalidInput, match=r"annotations\[1\] \(id 12\): segmentation is missing: .*--no-include_mask"):
         load(tmp_path, content, require_masks=True)
 
 
-def test_an_entry_with_another_fault_is_no_unknown_id(tmp_path: Path) -> None:
+def test_id_of_an_invalid_entry_is_not_reported_as_unknown(tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         content["images"][0].update(width=-1)
         content["categories"][1].update(name=None)
@@ -181,7 +183,7 @@ def test_several_problems_at_once_and_no_more_than_twenty(tmp_path: Path) -> Non
         ("", "not valid JSON"),
     ],
 )
-def test_text_that_is_no_annotation_file(tmp_path: Path, text: str, message: str) -> None:
+def test_text_that_is_not_an_annotation_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         load(tmp_path, text)
 
@@ -223,7 +225,7 @@ def test_no_annotations_at_all_are_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("absent", [lambda one, key: one.pop(key), lambda one, key: one.update({key: None})])
-def test_missing_iscrowd_is_no_crowd(tmp_path: Path, absent: Callable[[dict[str, Any], str], Any]) -> None:
+def test_missing_iscrowd_counts_as_0(tmp_path: Path, absent: Callable[[dict[str, Any], str], Any]) -> None:
     content = broken(lambda c: [absent(one, "iscrowd") for one in c["annotations"]])
     assert [one.is_crowd for one in load(tmp_path, content).annotations_of(7)] == [False, False]
 
@@ -239,7 +241,7 @@ def test_missing_area_is_left_to_the_mask(tmp_path: Path, absent: Callable[[dict
     [("images", {"id": "7"}), ("images", {"id": 7.0}), ("images", {"id": None}),
      ("categories", {"id": "90"}), ("categories", {"id": -90}), ("categories", {"id": 90.0})],
 )  # fmt: skip
-def test_wrong_id_of_an_entry_is_told_once_and_its_annotations_are_not_blamed(
+def test_wrong_id_of_an_entry_is_reported_once_without_its_annotations(
     tmp_path: Path, section: str, wrong: dict[str, Any]
 ) -> None:
     entry = next(one for one in GOOD[section] if one["id"] in (7, 90))
@@ -263,7 +265,7 @@ def test_category_zero_without_objects_may_be_removed(tmp_path: Path) -> None:
         load(tmp_path, content)
 
 
-def test_file_names_matter_to_a_conversion_only() -> None:
+def test_file_names_are_required_only_for_a_conversion() -> None:
     content = broken(lambda c: [image.pop("file_name") for image in c["images"]])
     assert [image.file_name for image in checked_dataset(content, "x", require_files=False).images] == ["", ""]
     with pytest.raises(InvalidInput, match="file_name missing"):
@@ -287,8 +289,8 @@ def test_duplicate_annotations_are_warned_about_in_one_line(tmp_path: Path, capl
 
     load(tmp_path, broken(change))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'instances.json'}: annotations that repeat category and box of another one of their image: 5, "
-        "with ids 20, 21, 22, ..."
+        f"{tmp_path / 'instances.json'}: 5 annotations repeat the category and box of another annotation of the same "
+        "image, with ids 20, 21, 22, ..."
     ]
 
 

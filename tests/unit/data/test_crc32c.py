@@ -8,7 +8,7 @@ from maskrcnn_trainer.data.crc32c import masked_crc32c
 
 
 def masked_bit_by_bit(data: bytes) -> int:
-    """The definition: reflected division by the Castagnoli polynomial, then the mask of the TFRecord format."""
+    """Compute the checksum by its definition: reflected division by the Castagnoli polynomial, then the mask."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte
@@ -25,5 +25,5 @@ def test_checksum_is_that_of_the_definition(size: int) -> None:
 
 
 def test_checksum_is_computed_by_the_c_extension() -> None:
-    # The library falls back to Python where it has no extension; a record would then cost 30 ms.
+    # Without its extension the library falls back to Python, which takes 30 ms for a record.
     assert google_crc32c.implementation == "c"

@@ -18,7 +18,7 @@ BOTH_VERSIONS = st.none() | WINDOWS
 
 
 def streamed(num_records: int, window: int, seed: int, epoch: int) -> list[int]:
-    """The shuffle as a stream runs it, one record at a time, with the same random words."""
+    """Shuffle like a stream, one record at a time, with the same random words."""
     bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
     window = min(window, num_records)
     held = list(range(window))
@@ -100,8 +100,8 @@ def test_epochs_and_seeds_differ() -> None:
     assert len({tuple(order) for order in orders}) == 4
 
 
-def test_order_is_part_of_what_a_resumed_run_relies_on() -> None:
-    # Written down once: with a change here a checkpoint of an older release would continue in another order.
+def test_order_does_not_change_between_releases() -> None:
+    # Recorded values: if they change, a checkpoint of an older release continues in another order.
     assert permutation(12, 123, 7).tolist() == GOLDEN
     assert window_shuffle(12, 4, 123, 7).tolist() == GOLDEN_WINDOW
 

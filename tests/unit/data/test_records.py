@@ -11,7 +11,7 @@ from maskrcnn_trainer.errors import InvalidInput
 
 
 def write_set(folder: Path, tag: str = "train", shards: int = 3, records: int = 5) -> list[Path]:
-    """Record i, of the text "<tag> i" and i * 1000 further bytes, stands in shard i % shards."""
+    """Write a set of shards; record i, the text "<tag> i" and i * 1000 bytes, is in shard i % shards."""
     files = [folder / shard_name(tag, shard, shards) for shard in range(shards)]
     for shard, file in enumerate(files):
         file.write_bytes(b"".join(frame(payload(tag, i)) for i in range(shard, records, shards)))
@@ -46,7 +46,7 @@ def test_shards_without_records_are_fine(tmp_path: Path) -> None:
     assert (len(index.files), len(index)) == (7, 2)
 
 
-def test_a_file_that_is_no_shard_stands_for_itself(tmp_path: Path) -> None:
+def test_file_that_is_not_a_shard_is_a_set_by_itself(tmp_path: Path) -> None:
     (tmp_path / "own.tfrecord").write_bytes(frame(b"x"))
     assert len(index_records(str(tmp_path / "own.tfrecord"))) == 1
 
@@ -74,23 +74,23 @@ def test_an_incomplete_set_is_refused_by_name(tmp_path: Path) -> None:
         index_records(f"{tmp_path}/train*")
 
 
-def test_shards_that_the_pattern_leaves_out_are_a_choice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_shards_that_the_pattern_leaves_out_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_set(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert len(index_records(f"{tmp_path}/train-00000*")) == 2
     assert "leaves out 2 of 3 shards" in caplog.text
 
 
-def test_two_sets_under_one_tag_are_refused(tmp_path: Path) -> None:
+def test_two_sets_with_one_tag_are_refused(tmp_path: Path) -> None:
     write_set(tmp_path, shards=2)
     write_set(tmp_path, shards=3)
     with pytest.raises(
-        InvalidInput, match=r"mixed under one tag: train-\*-of-00002\.tfrecord \(2 files\) and train-\*-of-0000"
+        InvalidInput, match=r"two sets have the same tag: train-\*-of-00002\.tfrecord \(2 files\) and train-\*-of-0000"
     ):
         index_records(f"{tmp_path}/train*")
 
 
-def test_sets_of_several_tags_are_no_mixture(tmp_path: Path) -> None:
+def test_sets_of_several_tags_are_accepted(tmp_path: Path) -> None:
     write_set(tmp_path, "train", 2)
     write_set(tmp_path, "train2", 3)
     assert len(index_records(f"{tmp_path}/train*")) == 10
@@ -99,7 +99,7 @@ def test_sets_of_several_tags_are_no_mixture(tmp_path: Path) -> None:
 def test_a_shard_number_beyond_the_total_is_refused(tmp_path: Path) -> None:
     write_set(tmp_path, shards=2)
     (tmp_path / "train-00002-of-00002.tfrecord").write_bytes(frame(b"x"))
-    with pytest.raises(InvalidInput, match="go from 0 to 1"):
+    with pytest.raises(InvalidInput, match="numbered from 0 to 1"):
         index_records(f"{tmp_path}/train*")
 
 
@@ -126,7 +126,7 @@ def test_files_that_are_not_records_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"is damaged at record 1 \(byte 19"):
         index_records(str(file))
     file.write_bytes(b"")
-    with pytest.raises(InvalidInput, match="without a single record"):
+    with pytest.raises(InvalidInput, match="without any record"):
         index_records(str(file))
 
 
@@ -137,7 +137,7 @@ def test_frame_is_length_and_payload_each_with_its_checksum() -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> RecordIndex:
-    """Two records, one bit of the payload of the first flipped."""
+    """Two records, with one flipped bit in the payload of the first."""
     content = bytearray(frame(b"one") + frame(b"two"))
     content[12] ^= 1
     (tmp_path / "x.tfrecord").write_bytes(content)

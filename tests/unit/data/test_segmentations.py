@@ -90,7 +90,7 @@ def test_run_lengths_of_any_mask_are_understood(seed: int, height: int, width: i
         ({"size": [6, 8], "counts": compressed(square())["counts"] + "1"}, "run lengths cover"),
     ],
 )
-def test_what_cannot_be_a_mask_is_refused(segmentation: Any, reason: str) -> None:
+def test_invalid_segmentation_is_refused(segmentation: Any, reason: str) -> None:
     with pytest.raises(BrokenSegmentation, match=reason):
         to_mask(segmentation, 6, 8)
     with pytest.raises(BrokenSegmentation, match=reason):
@@ -111,7 +111,7 @@ def test_one_good_polygon_is_enough() -> None:
     assert remark == "polygon 0: 2 points; expected at least 3"
 
 
-def test_a_polygon_may_reach_out_of_the_image() -> None:
+def test_polygon_may_extend_beyond_the_image() -> None:
     mask, remark = to_mask([[-4, -3, 12, -3, 12, 3, -4, 3]], 6, 8)
     expected = np.zeros((6, 8), np.uint8)
     expected[:3] = 1
@@ -140,9 +140,7 @@ def test_an_empty_mask_has_no_pixels(segmentation: Any) -> None:
         ((0.0, 0.0, 100.0, 100.0), False),
     ],
 )
-def test_a_mask_may_reach_a_pixel_and_a_half_out_of_its_box(
-    bbox: tuple[float, float, float, float], outside: bool
-) -> None:
+def test_mask_may_exceed_its_box_by_a_pixel_and_a_half(bbox: tuple[float, float, float, float], outside: bool) -> None:
     assert is_outside_of_box(Mask(100, 100, 10, 10, np.ones((10, 10), np.uint8)), bbox) is outside
 
 
@@ -162,7 +160,7 @@ def test_at_the_edge_of_the_image(bbox: tuple[float, float, float, float], outsi
 
 
 def random_mask(seed: int, height: int, width: int, share: float) -> np.ndarray:
-    """Pixels set at random within a random rectangle."""
+    """Mask with random pixels set within a random rectangle."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
     (y1, y2), (x1, x2) = np.sort(rng.integers(0, height + 1, 2)), np.sort(rng.integers(0, width + 1, 2))

@@ -1,4 +1,4 @@
-"""An ONNX file with the inputs, outputs and metadata of an exported model, which finds the same objects everywhere."""
+"""ONNX file with the inputs, outputs, and metadata of an exported model, which detects the same objects everywhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = np.array(
 
 
 def mask_logits() -> NDArray[np.float32]:
-    """[D, C, m, m]: the detected class's mask is all of the box's left half, the others are full."""
+    """Return [D, C, m, m]: the detected class's mask is the left half of the box, the others are the whole box."""
     logits = np.full((len(ROWS), ARCHITECTURE.num_classes, SIDE, SIDE), 20.0, np.float32)
     for row, detection in enumerate(ROWS):
         logits[row, int(detection[4]), :, SIDE // 2 :] = -20.0
@@ -51,10 +51,10 @@ def metadata(*, preprocessing: bool = False, step: int | None = 7) -> ExportMeta
 
 
 def model_bytes(described: ExportMetadata | None) -> bytes:
-    """The file; without metadata when there is none.
+    """Return the content of the file, without metadata if ``described`` is None.
 
-    To the first detection's score a thousandth of the input's mean is added where that is above 0, so that a test can
-    see what went in.
+    A thousandth of the input's mean, if it is above 0, is added to the score of the first detection, so that a test can
+    check the input.
     """
     rows = numpy_helper.from_array(ROWS[None], "rows")
     masks = numpy_helper.from_array(mask_logits()[None], "masks")
@@ -99,7 +99,7 @@ def model_bytes(described: ExportMetadata | None) -> bytes:
 
 
 def spec_fields(**data_fields: object) -> dict[str, object]:
-    """An experiment that fits the model, camelCase as in YAML."""
+    """Return an experiment that matches the model, camelCase as in YAML."""
     return {
         "totalSteps": 4,
         "evalBatchSize": 2,

@@ -1,4 +1,4 @@
-"""What an exported model says of itself, written and read."""
+"""Metadata of an exported model: writing and reading."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_metadata_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "metadata format 2; this release reads format 1"),
+        ({"version": 2}, "metadata format 2 is not supported; this release reads format 1"),
         ({"imageSize": [64]}, "cannot be read"),
         ({"step": "many"}, "cannot be read"),
         ({"step": -5}, "cannot be read"),
@@ -43,7 +43,7 @@ def test_other_metadata_is_refused(change: dict[str, Any], message: str) -> None
         ExportMetadata.from_json("no json", "model.onnx")
 
 
-def test_a_spec_that_asks_for_another_model_is_told_by_field() -> None:
+def test_fields_of_a_spec_that_contradict_the_model_are_named() -> None:
     fields = spec_fields()
     assert metadata().contradictions(parse_spec(fields)) == []
     other: dict[str, Any] = spec_fields(imageSize=[128, 128])

@@ -1,4 +1,4 @@
-"""ONNX files and engines as detectors: told apart by content, their outputs picked apart, and what is refused."""
+"""ONNX files and engines as detectors: recognition by content, conversion of outputs, and refusals."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ REAL = ROWS[ROWS[:, 5] > 0]
 
 
 def half_masks() -> np.ndarray:
-    """What the constant model's masks are: the left half of every box."""
+    """Return the masks of the constant model: the left half of every box."""
     masks = np.full((len(REAL), SIDE, SIDE), 20.0, np.float32)
     masks[..., SIDE // 2 :] = -20.0
     return masks
 
 
 def check_constant(detector: Detector, images: np.ndarray, scores: list[float]) -> None:
-    """The rows that fill up the graph's result, of which the constant model has one, are no detections."""
+    """Check the detections of the constant model, without the row that pads the graph's result."""
     for found, score in zip(detector.detect(images), scores, strict=True):
         np.testing.assert_array_equal(found.boxes, REAL[:, :4])
         np.testing.assert_array_equal(found.classes, [2, 1, 3, 1])
@@ -78,7 +78,7 @@ def test_an_onnx_model_takes_batches_of_any_size(tmp_path: Path, spec: Experimen
     check_constant(detector, images, [0.9, 0.902, 0.9])
 
 
-def test_a_graph_that_normalises_gets_its_pixels_back(tmp_path: Path, spec: ExperimentSpec) -> None:
+def test_graph_that_normalizes_gets_values_of_0_to_255(tmp_path: Path, spec: ExperimentSpec) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes(metadata(preprocessing=True)))
     images = np.zeros((2, *IMAGE_SIZE, 3), np.float32)
@@ -103,7 +103,7 @@ def test_the_mask_of_the_detected_class_is_taken() -> None:
             np.testing.assert_array_equal(found.mask_logits[row], masks[image, row, int(rows[image, row, 4])])
 
 
-def test_rows_without_a_score_are_no_detections() -> None:
+def test_rows_without_a_score_are_not_detections() -> None:
     rows = np.zeros((2, 3, 6), np.float32)
     rows[0, :, 5] = [0.5, np.nan, 0.0]
     found = graph_detections(rows, np.zeros((2, 3, 4, SIDE, SIDE), np.float32), "m.onnx")
@@ -111,7 +111,7 @@ def test_rows_without_a_score_are_no_detections() -> None:
     assert [one.mask_logits.shape for one in found] == [(1, SIDE, SIDE), (0, SIDE, SIDE)]
 
 
-def test_an_encrypted_model_wants_its_key(tmp_path: Path, spec: ExperimentSpec) -> None:
+def test_encrypted_model_needs_its_key(tmp_path: Path, spec: ExperimentSpec) -> None:
     path = tmp_path / "model.etlt"
     path.write_bytes(encrypt(model_bytes(metadata()), "secret"))
     check_constant(open_detector(path, spec, key="secret", threads=1), np.zeros((1, *IMAGE_SIZE, 3), np.float32), [0.9])
@@ -122,13 +122,13 @@ def test_an_encrypted_model_wants_its_key(tmp_path: Path, spec: ExperimentSpec) 
     assert missing.value.reason == wrong.value.reason == "WrongKey"
 
 
-def test_what_is_no_model_of_ours_is_refused(tmp_path: Path, spec: ExperimentSpec) -> None:
+def test_file_that_is_not_a_model_of_this_trainer_is_refused(tmp_path: Path, spec: ExperimentSpec) -> None:
     path = tmp_path / "model"
     for content, message in [
         (b"", "not a model that can detect"),
         (b"hello", "not a model that can detect"),
         (b"\x08\x07 not a graph", "ONNX Runtime cannot open it"),
-        (model_bytes(None), "none that maskrcnn export wrote"),
+        (model_bytes(None), "not one that maskrcnn export wrote"),
         (b"PK\x03\x04", "not a model file, or damaged"),
     ]:
         path.write_bytes(content)
@@ -158,19 +158,19 @@ def _input(model: onnx.ModelProto, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "value", "said"),
+    ("change", "value", "fault"),
     [
-        (_opset, 99, r"opset_import is 99, this ONNX Runtime \([\d.]+\) reads up to \d+, and export writes 17"),
-        (_opset, 6, "its nodes do not fit opset_import 6, and export writes 17"),
-        (_opset, 0, "its nodes do not fit opset_import 0, and export writes 17"),
-        (_ir_version, 99, r"ir_version is 99, and this ONNX Runtime \([\d.]+\) reads up to \d+"),
+        (_opset, 99, r"opset_import is 99, but this ONNX Runtime \([\d.]+\) reads up to \d+, and export writes 17"),
+        (_opset, 6, "its nodes do not match opset_import 6; export writes 17"),
+        (_opset, 0, "its nodes do not match opset_import 0; export writes 17"),
+        (_ir_version, 99, r"ir_version is 99, but this ONNX Runtime \([\d.]+\) reads up to \d+"),
         (_operator, "Bogus", "there is no operator Bogus in opset 17"),
-        (_operator, "Unsqueeze", "a node of type Unsqueeze is not as its operator is defined"),
+        (_operator, "Unsqueeze", "a node of type Unsqueeze does not match the definition of its operator"),
         (_input, "nothing", "its graph is not valid"),
     ],
 )
-def test_a_graph_that_onnx_runtime_refuses_is_one_sentence(
-    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, said: str
+def test_graph_that_onnx_runtime_refuses_is_explained(
+    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, fault: str
 ) -> None:
     model = onnx.load_from_string(model_bytes(metadata()))
     change(model, value)
@@ -178,7 +178,7 @@ def test_a_graph_that_onnx_runtime_refuses_is_one_sentence(
     with pytest.raises(InvalidInput) as refused:
         open_detector(tmp_path / "model.onnx", spec, threads=1)
     sentence = (
-        f"{re.escape(str(tmp_path))}/model.onnx: ONNX Runtime cannot open it: {said}; give the file that export wr"
+        f"{re.escape(str(tmp_path))}/model.onnx: ONNX Runtime cannot open it: {fault}; use the file that export wr"
     )
     assert re.match(sentence, str(refused.value))
 
@@ -193,12 +193,12 @@ def _metadata(model: onnx.ModelProto, change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "value", "said"),
+    ("change", "value", "fault"),
     [
-        (_size, 64, "Input of the graph is [3, 64, 192] for each image, its metadata says [3, 128, 192]"),
+        (_size, 64, "Input is [3, 64, 192] for each image in the graph, but [3, 128, 192] in its metadata"),
         (
             _metadata, {"detectionsPerImage": 7},
-            "generate_detections of the graph is [5, 6] for each image, its metadata says [7, 6]",
+            "generate_detections is [5, 6] for each image in the graph, but [7, 6] in its metadata",
         ),
         (
             _metadata, {"classMap": {"ids": [1], "names": ["x"], "numClasses": 2}},
@@ -206,36 +206,38 @@ def _metadata(model: onnx.ModelProto, change: dict[str, Any]) -> None:
         ),
         (_metadata, {"classMap": {"ids": [1], "names": [], "numClasses": 2}}, "class map: 1 ids, 0 names and 2"),
         (_metadata, {"architecture": [1]}, "architecture: [1] is not an object"),
-        (_metadata, {"normalisation": {"mean": [1, 2], "std": [1, 1, 1]}}, "its metadata cannot be read (a field, or"),
+        (_metadata, {"normalisation": {"mean": [1, 2], "std": [1, 1, 1]}}, "its metadata cannot be read (it, or a"),
         (_metadata, {"normalisation": {"mean": [1, 2, 3]}}, "its metadata cannot be read (no field 'std')"),
     ],
 )  # fmt: skip
-def test_metadata_that_does_not_fit_its_graph_is_refused_by_file(
-    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, said: str
+def test_metadata_that_does_not_match_its_graph_is_refused_by_file(
+    tmp_path: Path, spec: ExperimentSpec, change: Callable[[onnx.ModelProto, Any], None], value: object, fault: str
 ) -> None:
     model = onnx.load_from_string(model_bytes(metadata()))
     change(model, value)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(InvalidInput) as refused:
         open_detector(tmp_path / "model.onnx", spec, threads=1)
-    assert str(refused.value).startswith(f"{tmp_path}/model.onnx: {said}")
+    assert str(refused.value).startswith(f"{tmp_path}/model.onnx: {fault}")
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "fault"),
     [
-        (slice(None), np.nan, "all that the network finds is not finite"),
-        (4, 77, "the network finds class 77, and has classes 1 to 3"),
+        (slice(None), np.nan, "no detection of the network is finite"),
+        (4, 77, "the network detects class 77, but has classes 1 to 3"),
     ],
 )
-def test_results_that_mean_nothing_are_refused_by_file(column: int | slice, value: float, said: str) -> None:
+def test_results_that_are_not_finite_or_of_an_unknown_class_are_refused(
+    column: int | slice, value: float, fault: str
+) -> None:
     rows = np.zeros((1, 5, 6), np.float32)
     rows[..., column] = value
-    with pytest.raises(InvalidInput, match=f"m.onnx: {said}"):
+    with pytest.raises(InvalidInput, match=f"m.onnx: {fault}"):
         graph_detections(rows, np.zeros((1, 5, 4, 8, 8), np.float32), "m.onnx")
 
 
-def test_memory_that_runs_out_is_no_fault_of_the_model(
+def test_out_of_memory_is_not_reported_as_a_fault_of_the_model(
     tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_arguments: object, **_options: object) -> None:
@@ -250,7 +252,7 @@ def test_memory_that_runs_out_is_no_fault_of_the_model(
 def test_a_spec_that_contradicts_the_metadata_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes(metadata()))
-    with pytest.raises(InvalidInput, match=r"dataConfig\.imageSize: the spec says \[128, 128\]"):
+    with pytest.raises(InvalidInput, match=r"dataConfig\.imageSize: \[128, 128\] in the spec"):
         open_detector(path, parse_spec(spec_fields(imageSize=[128, 128])), threads=1)
 
 
@@ -274,10 +276,10 @@ def test_kinds_are_told_apart_by_content(tmp_path: Path) -> None:
     assert kind_of(b"\x99\x98", tmp_path / "model.engine") is ModelKind.ENGINE
 
 
-def test_an_engine_says_what_is_missing(tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_reports_what_is_missing(tmp_path: Path, spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.engine"
     path.write_bytes(b"ftrt and more")
-    with pytest.raises(InvalidInput, match=r"model\.engine\.json beside it"):
+    with pytest.raises(InvalidInput, match=r"needs model\.engine\.json in the same directory"):
         open_detector(path, spec, threads=1)
     (tmp_path / "model.engine.json").write_text(json.dumps(metadata().to_json()))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
@@ -291,7 +293,7 @@ def test_an_engine_says_what_is_missing(tmp_path: Path, spec: ExperimentSpec, mo
 
 
 class _Memory:
-    """The device's memory as arrays by address."""
+    """Device memory as arrays by address."""
 
     stream = 5
 
@@ -317,7 +319,7 @@ class _Memory:
 
 
 def fake_tensorrt(memory: _Memory, *, runs: bool = True, opens: bool = True) -> Any:
-    """As much of TensorRT's interface as is used, with the constant model as the engine."""
+    """Return a stand-in for the used part of TensorRT's interface, with the constant model as the engine."""
     addresses: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -368,7 +370,7 @@ def test_an_engine_runs_at_most_its_largest_batch(
     with pytest.raises(TaskError, match="could not run the engine"):
         open_detector(path, spec, threads=1).detect(np.zeros((1, *IMAGE_SIZE, 3), np.float32))
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(memory, opens=False))
-    with pytest.raises(InvalidInput, match=r"TensorRT 10\.0 does not take this engine"):
+    with pytest.raises(InvalidInput, match=r"TensorRT 10\.0 cannot load this engine"):
         open_detector(path, spec, threads=1)
 
 

@@ -1,4 +1,4 @@
-"""Anchors against numbers worked by hand."""
+"""Anchors compared with numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_square_anchors_of_the_levels_measure_32_to_512_pixels() -> None:
 
 
 def test_the_first_anchors_by_hand() -> None:
-    """Centre (2, 2); 32 x 32, then 44.8 wide and 22.4 high, then the reverse; then one cell to the right."""
+    """Center (2, 2); 32 x 32, then 44.8 wide and 22.4 high, then the reverse; then one cell to the right."""
     expected = [
         [-14.0, -14.0, 18.0, 18.0],
         [-9.2, -20.4, 13.2, 24.4],
@@ -63,7 +63,7 @@ def test_the_first_anchors_by_hand() -> None:
 
 
 def test_rows_of_cells_follow_each_other() -> None:
-    """With 128 pixels to a row, level 2 has 32 cells a row: its second row starts at anchor 96."""
+    """With rows of 128 pixels, level 2 has 32 cells in a row, so its second row starts at anchor 96."""
     np.testing.assert_allclose(generate_anchors(Geometry(), (64, 128))[96], [-10.0, -14.0, 22.0, 18.0])
 
 
@@ -81,5 +81,5 @@ def test_all_anchors_one_by_one(geometry: Geometry, image_size: tuple[int, int])
     np.testing.assert_allclose(generate_anchors(geometry, image_size), expected, rtol=1e-6, atol=1e-5)
 
 
-def test_a_feature_map_covers_an_image_that_is_no_multiple_of_the_stride() -> None:
+def test_feature_map_covers_an_image_that_is_not_a_multiple_of_the_stride() -> None:
     assert feature_size((100, 128), 5) == (4, 4)

@@ -1,4 +1,4 @@
-"""Tables of rules by type of layer, with stand-ins for layers."""
+"""Tables of rules by type of layer, tested with stand-ins for layers."""
 
 from __future__ import annotations
 

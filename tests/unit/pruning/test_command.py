@@ -1,4 +1,4 @@
-"""The command line of prune: every flag of the original, and an existing model is not written over."""
+"""Command line of prune: all flags of the original, and an existing model is not overwritten."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_an_existing_model_is_not_written_over(tmp_path: Path, caplog: pytest.Lo
     (tmp_path / "result.json").write_text("{}")
     with caplog.at_level(logging.ERROR):
         assert main(["prune", "-m", "trained.tlt", "-o", str(tmp_path)]) == 64
-    assert f"{tmp_path / 'model.tlt'} exists already" in caplog.text
+    assert f"{tmp_path / 'model.tlt'} already exists" in caplog.text
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         "model.tlt": b"precious",
         "result.json": b"{}",
@@ -57,7 +57,7 @@ def test_an_existing_model_is_not_written_over(tmp_path: Path, caplog: pytest.Lo
         (["-m", "a.tlt", "-o", "out", "--gpus", "2"], "prune runs as one process"),
     ],
 )
-def test_what_cannot_work_ends_with_64(arguments: list[str], said: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_command_line_ends_with_64(arguments: list[str], said: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         assert main(["prune", *arguments]) == 64
     assert said in caplog.text

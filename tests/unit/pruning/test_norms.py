@@ -1,4 +1,4 @@
-"""The statistic of a filter, worked by hand."""
+"""Statistics of filters, compared with numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maskrcnn_trainer.pruning.norms import equalise, filter_norms, normalise
 
 
 def test_the_norm_is_taken_over_everything_but_the_filters() -> None:
-    # Filter 0 holds 3 and 4 at different taps, filter 1 holds 1, 2 and 2, filter 2 nothing.
+    # Filter 0 has 3 and 4 at different taps, filter 1 has 1, 2, and 2, and filter 2 is zero.
     kernel = np.zeros((2, 1, 2, 3), np.float32)
     kernel[0, 0, 0, 0], kernel[1, 0, 1, 0] = 3, -4
     kernel[0, 0, :, 1], kernel[1, 0, 0, 1] = (1, 2), -2
@@ -24,7 +24,7 @@ def test_max_makes_the_largest_one() -> None:
 def test_l2_multiplies_by_the_number_of_filters() -> None:
     # |(3, 4)| = 5, two filters: 3 / 5 * 2 and 4 / 5 * 2.
     np.testing.assert_allclose(normalise(np.array([3.0, 4.0]), "L2"), [1.2, 1.6])
-    # Equal filters get the root of their number, whatever their size is.
+    # Equal filters of any size get the square root of their number.
     np.testing.assert_allclose(normalise(np.full(16, 0.01), "L2"), np.full(16, 4.0))
 
 

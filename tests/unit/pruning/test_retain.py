@@ -1,4 +1,4 @@
-"""How many filters stay and which, worked by hand."""
+"""Number and choice of the filters kept, compared with results computed by hand."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from maskrcnn_trainer.pruning.retain import (
         (24, 64, 16, 8, 24),  # a multiple stays
         (3, 64, 16, 8, 16),  # the minimum
         (3, 64, 10, 8, 16),  # the minimum is rounded up too
-        (0, 12, 16, 8, 12),  # no more than there are
+        (0, 12, 16, 8, 12),  # at most all of them
         (63, 64, 16, 48, 64),  # rounding stops at all of them
-        (9, 10, 0, 8, 10),  # and so it does where all are no multiple
+        (9, 10, 0, 8, 10),  # also if their number is not a multiple
         (0, 64, 0, 8, 0),
         (5, 64, 1, 1, 5),
     ],
@@ -56,7 +56,7 @@ def test_the_minimum_takes_the_best_and_of_equal_ones_the_first() -> None:
 def test_a_group_keeps_what_its_criterion_says() -> None:
     kernels = {
         "shortcut": np.array([[1.0, 0.1, 0.6, 0.1]], np.float32),
-        "conv_2": np.array([[0.1, 0.1, 2.0, 4.0]], np.float32),  # normalised: 0.025, 0.025, 0.5, 1
+        "conv_2": np.array([[0.1, 0.1, 2.0, 4.0]], np.float32),  # normalized: 0.025, 0.025, 0.5, 1
     }
     kept = {
         criterion: retained_of_group(kernels, settings(0.45, criterion=criterion)).tolist()
@@ -72,12 +72,12 @@ def test_a_group_keeps_what_its_criterion_says() -> None:
     }
 
 
-def test_each_layer_of_a_group_is_normalised_by_itself() -> None:
+def test_each_layer_of_a_group_is_normalized_by_itself() -> None:
     kernels = {"small": np.array([[0.01, 0.001]], np.float32), "large": np.array([[1.0, 100.0]], np.float32)}
     np.testing.assert_array_equal(retained_of_group(kernels, settings(0.5, criterion="union")), [0, 1])
 
 
-def test_the_l2_normaliser_wants_another_threshold() -> None:
+def test_l2_normalizer_needs_another_threshold() -> None:
     kernel = {"conv1": np.array([[3.0, 4.0]], np.float32)}  # 1.2 and 1.6
     assert retained_of_group(kernel, settings(1.3, normalizer="L2")).tolist() == [1]
     assert retained_of_group(kernel, settings(0.7, normalizer="max")).tolist() == [0, 1]

@@ -12,7 +12,7 @@ from maskrcnn_trainer.training.agreement import check_same_on_all_ranks
 
 
 class Others:
-    """Ranks after this one, which found these records."""
+    """Worker group whose other ranks found these records."""
 
     def __init__(self, *indexes: RecordIndex) -> None:
         self._indexes = indexes

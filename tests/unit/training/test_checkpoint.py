@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, which one is best, which is resumed."""
+"""Choice of the checkpoints to keep, of the best one, and of the one to resume."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     assert newest.step == 50
 
 
-def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
+def test_other_files_are_not_checkpoints(tmp_path: Path) -> None:
     for name in ("model.tlt", "model.step-x.tlt", ".model.step-5.tlt.12.partial", "model.step-7.tlt.bak"):
         (tmp_path / name).write_bytes(b"")
     assert store(tmp_path).steps() == []
     assert store(tmp_path).newest() is None
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_checkpoint_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept = store(tmp_path)
     kept.write(model(10))
     kept.write(model(20))
@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogC
     assert "model.step-20.tlt" in caplog.text
 
 
-def test_a_checkpoint_with_weights_that_are_not_finite_is_passed_over(
+def test_checkpoint_with_weights_that_are_not_finite_is_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = store(tmp_path)
@@ -111,14 +111,14 @@ def test_a_damaged_encrypted_checkpoint_is_passed_over_when_the_key_opens_one_be
     assert newest.step == 10
 
 
-def test_a_plain_checkpoint_does_not_stand_for_a_later_one_under_another_key(tmp_path: Path) -> None:
+def test_plain_checkpoint_does_not_replace_a_later_one_with_another_key(tmp_path: Path) -> None:
     store(tmp_path).write(model(10))
     store(tmp_path, key="right").write(model(20))
     with pytest.raises(InvalidInput, match="does not open"):
         store(tmp_path, key="wrong").newest()
 
 
-def test_wrong_key_is_told_once_whatever_the_number_of_checkpoints(
+def test_wrong_key_is_reported_once_for_any_number_of_checkpoints(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = store(tmp_path, key="right")
@@ -180,7 +180,7 @@ def test_a_damaged_encrypted_checkpoint_falls_back_to_a_plain_one_before(tmp_pat
     assert newest.step == 10
 
 
-def test_the_only_encrypted_checkpoint_is_damaged_and_no_wrong_key_is_blamed(
+def test_damage_of_the_only_encrypted_checkpoint_is_not_reported_as_wrong_key(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = store(tmp_path, key="right")
@@ -191,9 +191,9 @@ def test_the_only_encrypted_checkpoint_is_damaged_and_no_wrong_key_is_blamed(
     assert error.value.reason == "ForeignFiles"
     caplog.clear()
     assert kept.newest() is None
-    (told,) = caplog.messages
-    assert told.startswith(
-        f"{tmp_path}: no checkpoint opens (1 damaged): the training starts again from step 0. The last"
+    (message,) = caplog.messages
+    assert message.startswith(
+        f"{tmp_path}: no checkpoint can be opened (1 damaged): the training restarts from step 0. The oldest"
     )
 
 
@@ -226,7 +226,7 @@ def test_a_checkpoint_that_may_not_be_read_is_not_trained_again(
 
 
 @pytest.mark.parametrize("state", [{"position": -5}, {"ranks": "many"}, {"position": 1.5}, {"records": None}])
-def test_a_checkpoint_with_an_odd_state_is_passed_over(tmp_path: Path, state: dict[str, Any]) -> None:
+def test_checkpoint_with_an_invalid_state_is_skipped(tmp_path: Path, state: dict[str, Any]) -> None:
     kept = store(tmp_path)
     kept.write(model(10))
     kept.write(dataclasses.replace(model(20), state=state))
@@ -256,7 +256,7 @@ def test_a_checkpoint_of_a_newer_release_is_not_replaced(tmp_path: Path) -> None
         kept.newest()
 
 
-def test_a_file_named_like_a_checkpoint_is_none_unless_it_holds_that_step_of_a_training(tmp_path: Path) -> None:
+def test_file_named_like_a_checkpoint_must_hold_that_step_of_a_training(tmp_path: Path) -> None:
     kept = store(tmp_path)
     kept.write(model(10))
     kept.path(20).write_bytes(kept.path(10).read_bytes())
@@ -303,7 +303,7 @@ def test_damaged_evaluations_do_not_end_a_training(tmp_path: Path, content: str)
     assert store(tmp_path).metrics(10) == {"mask_AP": 0.5}
 
 
-def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:
+def test_wrong_key_is_not_reported_as_damage(tmp_path: Path) -> None:
     store(tmp_path, key="right").write(model(10))
     with pytest.raises(InvalidInput, match="does not open"):
         store(tmp_path, key="wrong").newest()
@@ -311,7 +311,7 @@ def test_a_wrong_key_is_no_damage(tmp_path: Path) -> None:
         store(tmp_path).newest()
 
 
-def test_checkpoints_of_another_program_are_refused_where_nobody_claimed_the_directory(tmp_path: Path) -> None:
+def test_checkpoints_of_another_program_are_refused_in_an_unclaimed_directory(tmp_path: Path) -> None:
     (tmp_path / "model.step-25000.tlt").write_bytes(b"of the original toolkit")
     with pytest.raises(InvalidInput, match=r"model\.step-25000\.tlt: .* would replace or remove them"):
         store(tmp_path).newest(refuse_unreadable=True)

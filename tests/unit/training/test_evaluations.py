@@ -32,7 +32,7 @@ def store(directory: Path, resumed: int | None = None, evaluated_on: str = "val"
 
 
 def trained(directory: Path, keep: int = 5) -> CheckpointStore:
-    """Two evaluated checkpoints, the earlier one better."""
+    """Directory of two evaluated checkpoints, of which the earlier one is better."""
     kept = store(directory, keep=keep)
     for step, metrics in ((2, BETTER), (4, GOOD)):
         kept.write(model(step))
@@ -98,7 +98,7 @@ def test_the_best_is_chosen_among_evaluations_on_the_same_data(
 ) -> None:
     trained(tmp_path)
     again = store(tmp_path, resumed=4, evaluated_on="other val")
-    assert "evaluations on other validation data or with other settings at test time: 2;" in caplog.text
+    assert "2 evaluations used other validation data or other inference settings;" in caplog.text
     assert again.metrics(4) is None
     again.record_evaluation(4, {"mask_AP": 0.1})
     assert again.best() == 4

@@ -1,4 +1,4 @@
-"""The place and the order in which a resumed training continues in its records."""
+"""Position and order in which a resumed training continues to read its records."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def test_next_checkpoint_of_an_older_training_keeps_its_order() -> None:
 
 
 def test_older_training_refuses_another_shuffle_buffer_size() -> None:
-    with pytest.raises(InvalidInput, match=r"dataConfig\.shuffleBufferSize was 4096, now 10: .*Give 4096") as caught:
+    with pytest.raises(
+        InvalidInput, match=r"dataConfig\.shuffleBufferSize was 4096, now 10: .*Set it to 4096"
+    ) as caught:
         resumed({"ranks": 2}, window=10)
     assert caught.value.exit_code == EXIT_INVALID
 
@@ -76,5 +78,5 @@ def test_older_training_takes_any_window_that_holds_all_records() -> None:
 
 
 def test_order_of_a_newer_release_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="in order 3; this release knows 1 and 2"):
+    with pytest.raises(InvalidInput, match="uses version 3 of the order of records; this release supports 1 and 2"):
         resumed({"ranks": 2, "order": 3, "position": 4})

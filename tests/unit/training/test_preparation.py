@@ -26,7 +26,7 @@ def prepared(
     """Training data of one set of records a mapping, validated on two images with one object of each category.
 
     Args:
-        val_objects: the categories of the objects instead.
+        val_objects: categories of the validation objects, if they differ.
     """
     for number, images in enumerate(sets):
         write_records(folder / f"train{number}-00000-of-00001.tfrecord", images, crowd=crowd)
@@ -138,10 +138,10 @@ def test_records_whose_boxes_all_lack_area_are_refused(tmp_path: Path, changes: 
         prepared(tmp_path, {1: []})
 
 
-def test_crowds_and_boxes_without_area_together_are_nothing_to_learn_from(tmp_path: Path) -> None:
+def test_only_crowds_and_boxes_without_area_are_refused(tmp_path: Path) -> None:
     changes = {"image/object/bbox/xmax": [0.2, 0.6], "image/object/is_crowd": [0, 1]}
     write_records(tmp_path / "train.tfrecord", {9: [CAT, DOG]}, changes=changes)
-    with pytest.raises(InvalidInput, match=r"of 2 objects 1 are crowds .* all others have no area inside their image"):
+    with pytest.raises(InvalidInput, match=r"1 of 2 objects are crowds .* all others have no area inside their image"):
         prepared(tmp_path, {1: []})
 
 
@@ -186,7 +186,7 @@ def test_name_of_a_validation_category_without_objects_is_not_that_of_the_class(
     assert data.class_map.names == ("cat", "dog")
 
 
-def test_ids_dealt_anew_between_training_sets_are_refused(tmp_path: Path) -> None:
+def test_ids_reassigned_between_training_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r'"dog" has id 2 in .*/train0-.* and id 3 in .*/train1-'):
         prepared(tmp_path, {1: [CAT, DOG]}, {2: [CAT, (3, "dog")]}, num_classes=4)
 

@@ -1,4 +1,4 @@
-"""What may change between the run that wrote a checkpoint and the one that goes on from it."""
+"""Changes that are allowed between the run that wrote a checkpoint and the one that resumes from it."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def check(wanted: dict[str, Any]) -> list[str]:
     return check_resumable(SAVED, wanted, saved_fingerprint=None, fingerprint=None)
 
 
-def test_the_same_spec_and_tuples_for_lists_go_on() -> None:
+def test_same_spec_with_tuples_for_lists_resumes() -> None:
     assert check(changed(learningRateSteps=(20,), dataConfig={"imageSize": (128, 128)})) == []
 
 
-def test_a_longer_schedule_goes_on_with_a_note() -> None:
+def test_longer_schedule_resumes_with_a_note() -> None:
     notes = check(changed(totalSteps=80, learningRateSteps=[20, 60]))
     assert notes == [
-        "learningRateSteps was [20] and is [20, 60] from here on",
-        "totalSteps was 40 and is 80 from here on",
+        "learningRateSteps was [20] and is [20, 60] from now on",
+        "totalSteps was 40 and is 80 from now on",
     ]
 
 
-def test_what_changes_no_weight_goes_on_silently() -> None:
+def test_change_that_affects_no_weight_resumes_silently() -> None:
     assert check(changed(keepCheckpoints=1, dataConfig={"nWorkers": 2}, maskrcnnConfig={"testNms": 0.7})) == []
 
 
@@ -84,7 +84,7 @@ def test_other_classes_are_refused_by_name(ids: tuple[int, ...], names: tuple[st
         check_same_classes(ClassMap((1, 7), ("cat", "cow"), 3), ClassMap(ids, names, len(ids) + 1))
 
 
-def test_everything_else_is_refused_all_at_once_by_name() -> None:
+def test_all_other_changes_are_refused_together_by_name() -> None:
     with pytest.raises(InvalidInput) as caught:
         check(changed(seed=2, dataConfig={"imageSize": [256, 256]}, maskrcnnConfig={"nlayers": 18}, totalSteps=80))
     message = str(caught.value)
@@ -99,7 +99,7 @@ def test_shuffle_buffer_size_is_left_to_the_position_in_the_data() -> None:
 
 
 def test_fields_that_change_no_weight_are_harmless() -> None:
-    # of val_json_file the classes matter to a training, and check_same_classes compares them
+    # Only the classes in val_json_file affect a training, and check_same_classes compares them.
     assert {
         "keepCheckpoints",
         "numStepsPerEval",
@@ -123,7 +123,7 @@ def test_fields_that_change_no_weight_are_harmless() -> None:
     } == HARMLESS_FIELDS
 
 
-def test_under_a_fingerprint_only_the_fingerprint_counts() -> None:
+def test_only_the_fingerprint_counts_if_there_is_one() -> None:
     assert check_resumable(SAVED, changed(seed=2), saved_fingerprint=FINGERPRINT, fingerprint=FINGERPRINT) == []
     with pytest.raises(InvalidInput, match="another fingerprint"):
         check_resumable(SAVED, SAVED, saved_fingerprint=FINGERPRINT, fingerprint=OTHER_FINGERPRINT)
@@ -149,27 +149,27 @@ def test_other_records_under_the_same_pattern_are_refused_with_what_to_do() -> N
         check_records({"records": 24, "recordsDigest": "old"})
     assert str(caught.value) == (
         "the checkpoint of step 2 was trained on other records than /d/train-*: 24 records then, 10 now. Give the old "
-        "records to continue; to train its weights on the new ones, name it as checkpoint with another results "
+        "records to continue; to train its weights on the new records, give it as checkpoint with another results "
         "directory"
     )
-    with pytest.raises(InvalidInput, match="10 records of other names or sizes"):
+    with pytest.raises(InvalidInput, match="10 records in files of other names or sizes"):
         check_records({"records": 10, "recordsDigest": "old"})
-    # an earlier release kept the number alone
+    # an earlier release stored only the number
     with pytest.raises(InvalidInput, match="24 records then, 10 now"):
         check_records({"records": 24})
 
 
-def test_an_operator_s_run_continues_on_other_records_with_a_sentence() -> None:
+def test_run_of_the_operator_continues_on_other_records_with_a_note() -> None:
     note = check_records({"records": 24, "recordsDigest": "old"}, refuse=False)
     assert note == "the checkpoint of step 2 was trained on other records than /d/train-*: 24 records then, 10 now"
 
 
 @pytest.mark.parametrize("state", [{"records": 10, "recordsDigest": "new"}, {"records": 10}, {}], ids=str)
-def test_the_same_records_continue_without_a_word(state: dict[str, Any]) -> None:
+def test_same_records_continue_silently(state: dict[str, Any]) -> None:
     assert check_records(state) is None
 
 
-def test_records_are_told_by_their_names_places_and_sizes(tmp_path: Path) -> None:
+def test_records_are_identified_by_their_names_offsets_and_sizes(tmp_path: Path) -> None:
     def digest(folder: str, *payloads: bytes, name: str = "train") -> str:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}-00000-of-00001.tfrecord").write_bytes(b"".join(map(frame, payloads)))

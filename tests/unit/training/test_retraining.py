@@ -1,4 +1,4 @@
-"""What is said when a pruned model is trained again."""
+"""Advice in the log of a retraining."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def spec(**fields: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("decays", "said"),
+    ("decays", "reason"),
     [
         ({"l1WeightDecay": 0, "l2WeightDecay": 0}, None),
         ({"l1WeightDecay": 0, "l2WeightDecay": 0.0001}, "l2WeightDecay is 0.0001"),
         ({"l1WeightDecay": 1e-6, "l2WeightDecay": 0.0001}, "l1WeightDecay is 1e-06 and l2WeightDecay is 0.0001"),
     ],
 )
-def test_a_regulariser_that_is_on_is_advised_against(decays: dict[str, float], said: str | None) -> None:
+def test_a_regulariser_that_is_on_is_advised_against(decays: dict[str, float], reason: str | None) -> None:
     advice = retraining_advice(spec(prunedModelPath="/workspace/model.tlt", **decays))
-    assert len(advice) == (said is not None)
-    assert all(f"({said})" in line and "advised to turn it off" in line for line in advice)
+    assert len(advice) == (reason is not None)
+    assert all(f"({reason})" in line and "recommended to turn it off" in line for line in advice)
 
 
-def test_other_trainings_are_left_in_peace() -> None:
+def test_other_trainings_give_no_advice() -> None:
     assert retraining_advice(spec(l2WeightDecay=0.0001)) == []

@@ -1,4 +1,4 @@
-"""A training that cannot begin says so before TensorFlow is loaded."""
+"""A training with an invalid spec is reported before TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = (
     [["train", "-d", "out"], ["evaluate", "-m", "model.tlt", "-r", "out"]],
     ids=["train", "evaluate"],
 )
-def test_a_mistake_in_the_spec_is_told_and_reported_at_once(command: list[str], tmp_path: Path) -> None:
+def test_invalid_spec_is_logged_and_reported_at_once(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text("initLearningRate: fast\ntotalSteps: 3\n")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *command, "-e", "spec.yaml"],

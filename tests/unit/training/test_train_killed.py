@@ -1,7 +1,7 @@
-"""A training that is killed at any change of a file resumes and ends as one that was not killed.
+"""A training that is killed at any change of a file resumes, and ends like one that was not killed.
 
-The files of a training are written without TensorFlow here: a process of its own forks one training for each change of
-a file (made, flushed, renamed, deleted), which kills itself right before it, and then one that runs to the end.
+The files of a training are written without TensorFlow here. A separate process forks one training for each change of a
+file (creation, flush, rename, deletion), which kills itself just before the change, and then one that runs to the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def model(step: int) -> ModelFile:
 
 
 def train(directory: Path, say: Callable[[str], object]) -> None:
-    """Do with files what the train task does."""
+    """Make the same changes of files as the train task."""
     with only_training(directory, None):
         remove_leftovers(directory)
         store = CheckpointStore(directory, key=None, keep=1, guard=lambda: None)
@@ -50,7 +50,7 @@ def train(directory: Path, say: Callable[[str], object]) -> None:
 
 
 def in_a_process(directory: Path, kill_at: int | None) -> tuple[bool, list[str]]:
-    """Train in a fork, killed before the ``kill_at``-th change of a file; return whether it was, and what it said."""
+    """Train in a fork, killed before the ``kill_at``-th change of a file; return whether it was, and its lines."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -59,10 +59,10 @@ def in_a_process(directory: Path, kill_at: int | None) -> tuple[bool, list[str]]
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as stream:
-        said = stream.read().splitlines()
+        lines = stream.read().splitlines()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, -signal.SIGKILL), status
-    return status != 0, said
+    return status != 0, lines
 
 
 def _kill_before(directory: Path, kill_at: int | None) -> None:
@@ -93,7 +93,7 @@ def _kill_before(directory: Path, kill_at: int | None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a killed training and the one after it left."""
+    """Output and files of a killed training and of the one after it."""
 
     killed: bool
     before: list[str]
@@ -105,8 +105,8 @@ class Outcome:
 def outcome(directory: Path, *kills: int) -> Outcome:
     killed, before = False, []
     for kill_at in kills:
-        died, said = in_a_process(directory, kill_at)
-        killed, before = killed or died, before + said
+        died, lines = in_a_process(directory, kill_at)
+        killed, before = killed or died, before + lines
     _, after = in_a_process(directory, None)
     entries = json.loads((directory / "evaluations.json").read_text())
     metrics = {step: {"mask_AP": entry["mask_AP"]} for step, entry in entries.items()}
@@ -114,7 +114,7 @@ def outcome(directory: Path, *kills: int) -> Outcome:
 
 
 def main(root: Path) -> None:
-    """Print outcomes as lines of JSON: of no kill, of one kill at each place, of two kills."""
+    """Print outcomes as lines of JSON: without a kill, with one kill at each change, with two kills."""
     found = [outcome(root / "whole", 10**6)]
     number = 1
     while found[-1].killed or number == 1:
@@ -137,7 +137,7 @@ def test_a_training_killed_at_any_change_of_a_file_ends_like_one_that_was_not(tm
     for one in others:
         assert (one.files, one.evaluations) == (whole.files, whole.evaluations), one
         assert one.after[-1] == "best 2", one
-        # nothing that was confirmed is trained again
+        # no step with a written checkpoint is trained again
         confirmed = [int(said.split()[1]) for said in one.before if said.startswith("written")]
         assert int(one.after[0].removeprefix("resumed ")) >= max(confirmed, default=0), one
 

@@ -1,4 +1,4 @@
-"""COCO images and annotations to TFRecord shards."""
+"""Conversion of COCO images and annotations to TFRecord shards."""
 
 from __future__ import annotations
 

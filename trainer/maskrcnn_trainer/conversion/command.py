@@ -1,4 +1,4 @@
-"""``maskrcnn dataset_convert``: COCO images and annotations to TFRecords."""
+"""Command line of ``maskrcnn dataset_convert``: COCO images and annotations to TFRecords."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the original toolkit."""
+    """Add the flags of the original toolkit."""
     parser.add_argument(
         "-i",
         "--image-dir",
@@ -37,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=_directory_of_records,
         metavar="DIR",
-        help="TFRecords go here; made where absent",
+        help="directory for the TFRecords; created if missing",
     )
     parser.add_argument(
         "-r",
         "--results-dir",
         type=_path,
         metavar="DIR",
-        help="status.json and result.json go here (default: output_dir)",
+        help="directory for status.json and result.json (default: output_dir)",
     )
     parser.add_argument(
         "-t", "--tag", help="prefix of the files (default: name of the annotation file without its extension)"
@@ -82,24 +82,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _path(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("the path is empty, as that of a shell variable that is not set")
+        raise argparse.ArgumentTypeError("the path is empty; is a shell variable not set?")
     return text
 
 
 def _directory_of_records(text: str) -> str:
     if found := sorted(set(text) & set("*?[],")):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected a path without * ? [ ] , but found {' '.join(found)}: training finds the records by a "
-            "pattern, in which these have a meaning"
+            f"{text!r}: expected a path without * ? [ ] , but found {' '.join(found)}: training finds the records with "
+            "a pattern, in which these characters are special"
         )
     return _path(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts and reports.
+    """Run the task.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+        0. A failure raises SystemExit with the exit code, after the termination message was written.
     """
     from maskrcnn_trainer.conversion.task import convert_task
 

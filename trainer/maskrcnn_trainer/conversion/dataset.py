@@ -1,4 +1,4 @@
-"""A COCO data set as TFRecord shards."""
+"""Conversion of a COCO data set to TFRecord shards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 MAX_SHARDS = 99_999
 _LOG_EVERY = 100
-_PROBLEMS_LOGGED = 1000  # a wrong --image_dir makes every image one
+_PROBLEMS_LOGGED = 1000  # a wrong --image_dir gives a problem for every image
 _TAG = re.compile(r"[^/\\,*?\[\]\x00-\x1f.][^/\\,*?\[\]\x00-\x1f]*")
 
 Result = TypeVar("Result")
@@ -46,18 +46,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ConversionSummary:
-    """What a conversion did.
+    """Result of a conversion.
 
     Attributes:
-        images: records written.
-        skipped_images: images left out, since they could not be used.
-        objects: objects written.
-        skipped: objects left out (box outside of the image, or segmentation broken).
-        warned_images: images named in the warnings file.
-        shards: files written.
-        seconds: from start to end.
-        pattern: that matches the shards.
-        warnings_file: path, None where there was nothing to warn about.
+        images: number of records written.
+        skipped_images: number of images left out because they could not be used.
+        objects: number of objects written.
+        skipped: number of objects left out (box outside of the image, or segmentation broken).
+        warned_images: number of images named in the warnings file.
+        shards: number of files written.
+        seconds: duration of the conversion.
+        pattern: file pattern that matches the shards.
+        warnings_file: path; None if there are no warnings.
     """
 
     images: int
@@ -85,31 +85,31 @@ def convert_dataset(
     progress: Progress | None = None,
     before_publish: Callable[[], None] | None = None,
 ) -> ConversionSummary:
-    """Converts COCO instances to ``<output_dir>/<tag>-%05d-of-%05d.tfrecord``; image i goes to shard i % num_shards.
+    """Convert COCO instances to ``<output_dir>/<tag>-%05d-of-%05d.tfrecord``; image i goes to shard i % num_shards.
 
-    The shards appear all at once at the end, in the place of an older set of the same tag; an interrupted conversion
-    changes nothing. Memory does not grow with the images' sizes. All images are checked before the first is converted.
-    The result does not depend on the number of processes.
+    All images are checked before the first is converted. The shards are moved into place together at the end and
+    replace an older set with the same tag; an interrupted conversion changes nothing. Memory does not grow with the
+    number of images, and the result does not depend on the number of processes.
 
     Args:
         image_dir: joined with each ``file_name``.
         annotations_file: COCO instances JSON.
-        output_dir: made where it is absent.
+        output_dir: created if missing.
         tag: prefix of the files; by default the name of the annotation file without its extension.
-        num_shards: 1 to 99 999; may be more than there are images.
+        num_shards: 1 to 99,999; may exceed the number of images.
         include_mask: whether masks are written.
-        skip_bad_images: leave images out that cannot be used, with their objects, and list them in the warnings file.
+        skip_bad_images: leave out images that cannot be used, with their objects, and list them in the warnings file.
         crowd_as_objects: write ``iscrowd`` 1 as 0, so that training learns these objects.
-        processes: by default one for each CPU that may be used.
-        progress: called with (phase, images done, images in all) while images are checked, and while they are
+        processes: at least 1; by default one for each CPU that may be used.
+        progress: called with (phase, images done, total images) while images are checked, and while they are
             converted.
-        before_publish: called before the first file is put in place; may raise.
+        before_publish: called before the first file is moved into place; may raise.
 
     Raises:
-        InvalidInput: wrong arguments, annotations or images; the message names them all, up to a limit. Or a file that
-            no conversion has written has the name of one of the set.
-        WorkspaceFull: no space is left.
-        Stopped: SIGTERM came.
+        InvalidInput: arguments, annotations, or images are invalid (the message names all of them, up to a limit), or a
+            file that no conversion has written has the name of a file of the set.
+        WorkspaceFull: there is no space left.
+        Stopped: SIGTERM was received.
     """
     began = time.monotonic()
     tag = checked_tag(tag, annotations_file)
@@ -120,7 +120,7 @@ def convert_dataset(
     if fault := directory_fault(Path(image_dir)):
         raise InvalidInput(f"--image_dir {image_dir}: {fault}", reason="InvalidData")
     target = make_directory(Path(output_dir), flag="--output_dir")
-    older_set(target, tag)  # refuses before any work what it would refuse at the end
+    older_set(target, tag)  # refuse foreign files before any work, not only at the end
     with stopping_on_sigterm():
         log.info("writing to output path: %s", target / tag)
         log.info("Building bounding box index.")
@@ -132,8 +132,8 @@ def convert_dataset(
         if not crowd_as_objects:
             warn_of_crowds(dataset)
         problems = missing_files(dataset.images, settings.image_dir)
-        there = [image for image in dataset.images if image.id not in problems]
-        checked, unreadable = _checked(there, settings, workers)
+        existing = [image for image in dataset.images if image.id not in problems]
+        checked, unreadable = _checked(existing, settings, workers)
         problems |= unreadable
         if not (skip_bad_images and checked):
             _refuse(problems, dataset.path)
@@ -160,10 +160,14 @@ def convert_dataset(
 
 
 def checked_tag(tag: str | None, annotations_file: str | Path) -> str:
-    """The prefix of the file names.
+    """Return the prefix of the file names.
+
+    Args:
+        tag: given by the user; None for the name of the annotation file without its extension.
+        annotations_file: path of the annotation file.
 
     Raises:
-        InvalidInput: it could not be part of a file name or of a pattern, or the names would be too long.
+        InvalidInput: the prefix cannot be part of a file name or of a pattern, or the names would be too long.
     """
     chosen = tag or Path(annotations_file).stem
     origin = "" if tag else " (the name of the annotation file; give another with --tag)"
@@ -172,11 +176,11 @@ def checked_tag(tag: str | None, annotations_file: str | Path) -> str:
             f"--tag {chosen!r}{origin}: expected a name without / \\ , * ? [ ] that does not begin with a dot",
             reason="InvalidCommandLine",
         )
-    room = LONGEST_NAME - len(shard_name("", 0, 1))
-    if len(os.fsencode(chosen)) > room:
+    longest = LONGEST_NAME - len(shard_name("", 0, 1))
+    if len(os.fsencode(chosen)) > longest:
         raise InvalidInput(
             f"--tag {chosen}{origin}: {len(os.fsencode(chosen))} bytes, and the names of the files would be too long; "
-            f"expected at most {room}",
+            f"expected at most {longest}",
             reason="InvalidCommandLine",
         )
     return chosen
@@ -184,7 +188,7 @@ def checked_tag(tag: str | None, annotations_file: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Workers:
-    """Processes that work on images, and who is told how far they are."""
+    """Processes that work on images, with the callback for their progress."""
 
     processes: int
     progress: Progress
@@ -193,7 +197,7 @@ class _Workers:
     def results(
         self, phase: str, function: Callable[..., Result], items: Sequence[tuple[Any, ...]]
     ) -> Iterator[Iterator[Result]]:
-        """The results of `function` for the items, in their order; the processes end with the context."""
+        """Provide the results of `function` for the items, in their order; the processes end with the context."""
         with contextlib.closing(ordered_map(function, items, self.processes)) as results:
             yield self._counted(phase, results, len(items))
 
@@ -206,7 +210,7 @@ class _Workers:
 def _checked(
     images: list[CocoImage], settings: ConversionSettings, workers: _Workers
 ) -> tuple[dict[int, CheckedImage], dict[int, str]]:
-    """Return what the files of images are, and why others cannot be used, both by image id."""
+    """Return the checked images and the problems of those that cannot be used, both by image id."""
     found: dict[int, CheckedImage] = {}
     problems: dict[int, str] = {}
     check = functools.partial(checked_image, settings)
@@ -220,9 +224,9 @@ def _checked(
 
 
 def _refuse(problems: dict[int, str], path: str) -> None:
-    """Raise one error that names the images that cannot be used, in their order; nothing where there are none.
+    """Raise one error that names the images that cannot be used, in their order; do nothing if there are none.
 
-    Those that the message has no room for are logged, and --skip-bad-images writes all to the warnings file.
+    Problems that do not fit into the message are logged, and --skip-bad-images writes all to the warnings file.
     """
     collected = Problems(path)
     for number, (image, problem) in enumerate(problems.items()):

@@ -1,7 +1,7 @@
-"""Serialised ``tf.train.Example`` messages, written without importing TensorFlow.
+"""Serialized ``tf.train.Example`` messages, created without importing TensorFlow.
 
-The message types are declared at run time in a descriptor pool of their own, so they never meet TensorFlow's. Source:
-tensorflow/core/example/{example,feature}.proto, a stable format.
+The message types are declared at run time in a separate descriptor pool, so that they do not conflict with
+TensorFlow's. Source: tensorflow/core/example/{example,feature}.proto, a stable format.
 """
 
 from __future__ import annotations
@@ -67,7 +67,15 @@ def make_example(
     float_lists: Mapping[str, Iterable[float]],
     int_lists: Mapping[str, Iterable[int]],
 ) -> bytes:
-    """A serialised Example; equal features give equal bytes. An empty list keeps its key and type."""
+    """Return a serialized Example.
+
+    Equal features give equal bytes. An empty list keeps its key and type.
+
+    Args:
+        byte_lists: values by feature.
+        float_lists: values by feature, stored as float32.
+        int_lists: values by feature, stored as int64.
+    """
     example = example_class()()
     feature = example.features.feature
     for kind, lists in (("bytes_list", byte_lists), ("float_list", float_lists), ("int64_list", int_lists)):
@@ -75,5 +83,5 @@ def make_example(
             holder = getattr(feature[key], kind)
             holder.SetInParent()
             holder.value.extend(values)
-    serialised: bytes = example.SerializeToString(deterministic=True)
-    return serialised
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized

@@ -1,7 +1,8 @@
-"""An image file as a record stores it: decoded to the end, of the size that its annotations are for, in a known format.
+"""Checking of image files, and the form in which records store them.
 
-JPEG and sound PNG are stored as they are, since TensorFlow decodes them to the same pixels; anything else that Pillow
-reads is stored as PNG. Rotation by EXIF is ignored everywhere: annotations are in stored pixels.
+A file must decode to its end and have the size of its annotations. JPEG and intact PNG are stored as they are, since
+TensorFlow decodes them to the same pixels as Pillow; any other format that Pillow reads is stored as PNG. EXIF rotation
+is always ignored: annotations are in stored pixels.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ _UPRIGHT = 1
 _SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that turn an image by 90 degrees
 _DARK = 16  # of 256 levels of the high byte: 1/16 of the range
 _MOST_PIXELS = {"jpeg": (2**29 - 1) // 3, "png": 2**29 - 1}
-"""What TensorFlow 2.18 decodes, by format: core/lib/jpeg/jpeg_mem.cc and kernels/image/decode_image_op.cc."""
+"""Limit of TensorFlow 2.18 by format: core/lib/jpeg/jpeg_mem.cc and kernels/image/decode_image_op.cc."""
 
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """An image file that was decoded to its end.
+    """Properties of an image file that was decoded to its end.
 
     Attributes:
-        stored: jpeg or png where a record stores the file as it is; None: its pixels are stored as PNG.
-        repaired: why its pixels are stored, where the file is at fault; else "".
-        orientation: of EXIF, 1 to 8; 1 where none is given.
+        stored: jpeg or png if a record stores the file as it is; None if its pixels are stored as PNG.
+        repaired: fault of the file because of which its pixels are stored; "" if there is none.
+        orientation: of EXIF, 1 to 8; 1 if absent.
         is_dark: whether it has 16 bits and its 99th percentile is below 1/16 of their range.
         checksum: CRC-32 of the file.
         has_lost_pixels: whether the data of a JPEG ends before its last pixels, which decoders fill with gray.
@@ -55,7 +56,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Image as a record stores it.
+    """Image in the form that a record stores.
 
     Attributes:
         data: bytes of a file in `format`.
@@ -73,10 +74,11 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
 
     Args:
         path: of the file.
-        height: that the annotations give, in pixels; width: the same.
+        height: height in the annotations, in pixels.
+        width: width in the annotations, in pixels.
 
     Raises:
-        UnreadableImage: missing, damaged, cut off, of another size, too large, or of 32 bits a channel.
+        UnreadableImage: the file is missing, damaged, cut off, of another size, too large, or has 32 bits a channel.
     """
     data = read_bytes(path)
     is_png = data.startswith(PNG)
@@ -86,11 +88,11 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
         _check_size(image, height, width)
         repaired = "" if ends else "the file ends early, after all of its pixels"
         if isinstance(image, GifImageFile) and image.tile and image.tile[0].extents != (0, 0, *image.size):
-            repaired = "its first frame is smaller than its canvas"
+            repaired = "its first frame is smaller than the image"
         stored = None if repaired else _stored_format(data)
         most = _MOST_PIXELS[stored or "png"]
         if width * height > most:
-            raise UnreadableImage(f"has {width}x{height} pixels: training decodes {most:,} pixels at most")
+            raise UnreadableImage(f"has {width}x{height} pixels: training decodes at most {most:,} pixels")
         has_lost_pixels = False
         if stored == "png":
             check_pixels(data)
@@ -101,7 +103,7 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
                 decode_coarsely(image)
             image.load()
             if scans.end is None:
-                raise UnreadableImage("is cut off: its end marker (EOI) is missing, and pixels with it")
+                raise UnreadableImage("is cut off: its end marker (EOI) and some of its pixels are missing")
             has_lost_pixels = scans.are_one
         has_16_bits = is_deep(image) or (is_png and data[24] == 16)
         is_dark = has_16_bits and bool(np.percentile(to_rgb(image), 99) < _DARK)
@@ -109,14 +111,18 @@ def check_image(path: Path, height: int, width: int) -> CheckedImage:
 
 
 def encode_image(path: Path, checked: CheckedImage) -> EncodedImage:
-    """Return what a record stores of an image file that was checked.
+    """Return the form of a checked image file that a record stores.
+
+    Args:
+        path: of the file.
+        checked: result of :func:`check_image` for it.
 
     Raises:
-        UnreadableImage: it is not the file that was checked.
+        UnreadableImage: the file cannot be read, or has changed since it was checked.
     """
     data = read_bytes(path)
     if zlib.crc32(data) != checked.checksum:
-        raise UnreadableImage("was changed during the conversion: convert again when it no longer changes")
+        raise UnreadableImage("has changed during the conversion: convert again when it no longer changes")
     encoded = data if checked.stored else _as_png(data)
     return EncodedImage(encoded, checked.stored or "png", hashlib.sha256(data).hexdigest())
 
@@ -124,9 +130,9 @@ def encode_image(path: Path, checked: CheckedImage) -> EncodedImage:
 def _check_size(image: Image.Image, height: int, width: int) -> None:
     if image.size == (width, height):
         return
-    found = f"is {image.width}x{image.height} (width x height), but the annotations say {width}x{height}"
+    found = f"is {image.width}x{image.height} (width x height), but {width}x{height} in the annotations"
     if image.size == (height, width) and _orientation(image) in _SWAPPED_SIDES:
-        found += ": they seem to be for the image turned by its EXIF orientation, and must be in stored pixels"
+        found += ": they seem to be for the image rotated by its EXIF orientation, but must be in stored pixels"
     raise UnreadableImage(found)
 
 
@@ -139,9 +145,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _stored_format(data: bytes) -> str | None:
-    """Return the format under which a file is stored as it is, None for those that TensorFlow reads otherwise.
+    """Return the format of a file that is stored as it is, None for formats that TensorFlow reads differently.
 
-    It refuses BMP with bytes behind the pixels, and takes the first frame of GIF for the canvas.
+    TensorFlow refuses BMP with bytes after the pixels, and takes the first frame of a GIF for the whole image.
     """
     if data.startswith(JPEG):
         return "jpeg"

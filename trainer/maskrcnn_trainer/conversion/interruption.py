@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while files are written: raised where it can be cleaned up after, put off where not."""
+"""Handling of SIGTERM and SIGINT while files are written: raised where clean-up is possible, else deferred."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskrcnn_trainer.shared.stop_signals import STOPPING, signals_handled
 
 @contextlib.contextmanager
 def stopping_on_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises :class:`Stopped`, unless the caller handles it already or runs in a thread."""
+    """Raise :class:`Stopped` on SIGTERM within the block, unless the caller handles SIGTERM or runs in a thread."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -25,17 +25,17 @@ def stopping_on_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_put_off() -> Iterator[None]:
-    """SIGTERM and SIGINT within the block take effect at its end, as their handlers would have it."""
+    """Defer SIGTERM and SIGINT within the block: their handlers run at its end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     try:
-        with signals_handled(lambda number, _: came.append(number), *STOPPING):
+        with signals_handled(lambda number, _: received.append(number), *STOPPING):
             yield
     finally:
-        for came_number in dict.fromkeys(came):
-            signal.raise_signal(came_number)
+        for received_number in dict.fromkeys(received):
+            signal.raise_signal(received_number)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

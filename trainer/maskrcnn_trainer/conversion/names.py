@@ -1,4 +1,4 @@
-"""Image files that ``file_name`` does not lead to, each with the file that was probably meant."""
+"""Search for image files that ``file_name`` does not lead to, with a hint at the file that was probably meant."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from maskrcnn_trainer.data.coco import CocoImage
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _SHOWN = 400  # characters of a name in a message
-_LISTED = 1_000_000  # files that are looked through for the ones that were meant
+_LISTED = 1_000_000  # files among which the intended one is searched for
 
 
 def missing_files(images: Iterable[CocoImage], image_dir: str) -> dict[int, str]:
-    """Return what is wrong with the names of files that do not exist, by image id.
+    """Return a message for each image whose file does not exist, by image id.
 
-    Every directory is listed once, so that this takes no call a file.
+    Every directory is listed once, so that existing files need no system call each.
 
     Args:
         images: with names relative to `image_dir`.
@@ -49,10 +49,10 @@ def _brief(name: str) -> str:
 
 
 def _names_in(image_dir: str, folder: str) -> set[str] | None:
-    """Return the names in a folder; None where it may not be listed, though its files may perhaps be read."""
+    """Return the names in a folder; None if it may not be listed, though its files may still be readable."""
     try:
         return set(os.listdir(os.path.join(image_dir, folder)))  # noqa: PTH118, PTH208 - names, not paths
-    except ValueError:  # half of a surrogate pair is in no name
+    except ValueError:  # no file name has half of a surrogate pair
         return set()
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
@@ -63,7 +63,7 @@ def _names_in(image_dir: str, folder: str) -> set[str] | None:
 
 
 def _exists(image_dir: str, name: str) -> bool:
-    """Return whether a file system finds a name that its listing spells otherwise, as one that ignores case does."""
+    """Return whether a file exists whose name is listed in another spelling, as on a case-insensitive file system."""
     try:
         return (Path(image_dir) / name).is_file()
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def _exists(image_dir: str, name: str) -> bool:
 
 
 class _MeantFiles:
-    """The files below a directory, found by names that differ in their spelling or in the folders before them."""
+    """Files below a directory, found by names that differ in spelling or in their leading folders."""
 
     def __init__(self, image_dir: str) -> None:
         self._image_dir = image_dir
@@ -83,7 +83,7 @@ class _MeantFiles:
             self._by_name.setdefault(posixpath.basename(plain), []).append(path)
 
     def hint(self, name: str) -> str:
-        """Return which file was probably meant, as the end of a sentence; "" where there is none."""
+        """Return the file that was probably meant, as the end of a sentence; "" if none is found."""
         parts = _plain(name).split("/")
         for skipped in range(len(parts)):
             found = self._by_path.get("/".join(parts[skipped:]))
@@ -110,12 +110,14 @@ class _MeantFiles:
         if unquote(name) == found:
             return "the name must not be quoted as in a URL"
         return (
-            "the names differ in upper and lower case" if name.casefold() == found.casefold() else "spelled otherwise"
+            "the names differ in upper and lower case"
+            if name.casefold() == found.casefold()
+            else "the spelling differs"
         )
 
 
 def _plain(name: str) -> str:
-    """Return a name without what exporters and file systems change in it."""
+    """Return a name in a form that ignores the changes made by exporters and file systems."""
     plain = unicodedata.normalize("NFC", unquote(name.replace("\\", "/"))).casefold()
     return posixpath.normpath(plain).lstrip("/")
 

@@ -1,4 +1,4 @@
-"""The rules for one annotated object: left out, kept, or kept and reported."""
+"""Rules for one annotated object: it is left out, kept, or kept and reported."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from maskrcnn_trainer.data.segmentations import BrokenSegmentation, is_outside_o
 
 Box = tuple[float, float, float, float]
 
-_CUT = 1.0  # pixels: a box that leaves the image by less is cut
+_CLIPPED = 1.0  # pixels: a box that exceeds the image by less is clipped
 
 
 class Cause(StrEnum):
-    """Kinds of findings, in the words of the summary."""
+    """Kinds of findings, with their names in the summary."""
 
     FLAT_BOX = "box without an area"
-    BOX_OUTSIDE = "box reaches out of the image"
-    BOX_CUT = "box leaves the image by less than a pixel"
+    BOX_OUTSIDE = "box extends beyond the image"
+    BOX_CUT = "box exceeds the image by less than a pixel"
     NO_POLYGONS = "empty segmentation"
     BROKEN_SEGMENTATION = "broken segmentation"
     MASK = "mask"
@@ -29,13 +29,13 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about an object that the user should know.
+    """Problem of an object that is reported to the user.
 
     Attributes:
         kind: ``box`` or ``mask``, the list of the warnings file that it belongs to.
-        annotation_id: the object.
-        cause: what kind of finding it is.
-        reason: what is wrong, in words.
+        annotation_id: id of the object.
+        cause: kind of the problem.
+        reason: description of the problem.
         dropped: whether the object is left out.
     """
 
@@ -48,11 +48,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the summary counts of one object.
+    """Result for one object, for the summary.
 
     Attributes:
         findings: about the object.
-        overlap: IoU of the box and the mask's own box, 0 to 1; None where there is no mask, or an empty one.
+        overlap: IoU of the box and the mask's own box, 0 to 1; None if there is no mask or it is empty.
         corner_overlap: the same, for the box read as x1, y1, x2, y2.
     """
 
@@ -63,11 +63,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedObject:
-    """One object as a record holds it.
+    """Object in the form that a record stores.
 
     Attributes:
-        annotation: with its box cut at the border of the image; None where the object is left out.
-        mask: PNG; None where the object is left out, or without masks.
+        annotation: with its box clipped to the image; None if the object is left out.
+        mask: PNG; None if the object is left out, or if masks are not written.
         outcome: for the summary.
     """
 
@@ -77,11 +77,15 @@ class ConvertedObject:
 
 
 def box_in_image(bbox: Box, image: CocoImage) -> tuple[Box | None, Cause | None, str]:
-    """Return a box (x, y, width, height in pixels) as it is used, and what is wrong with it.
+    """Check a box, and clip it to the image if it exceeds the image by less than a pixel.
+
+    Args:
+        bbox: x, y, width, height in pixels.
+        image: that the box belongs to.
 
     Returns:
-        The box, cut where it leaves the image by less than a pixel, or None where it cannot be used; the cause and the
-        reason in words, None and "" for a box in the image.
+        The box to use, None if it cannot be used; the cause and a description of the problem, None and "" if there is
+        none.
     """
     x, y, width, height = bbox
     if width <= 0 or height <= 0:
@@ -90,22 +94,27 @@ def box_in_image(bbox: Box, image: CocoImage) -> tuple[Box | None, Cause | None,
     if excess <= 0:
         return bbox, None, ""
     reason = (
-        f"box {_numbers(bbox)} (x, y, width, height) reaches out of the {image.width}x{image.height} image "
+        f"box {_numbers(bbox)} (x, y, width, height) extends beyond the {image.width}x{image.height} image "
         f"by {excess:.3g} pixels"
     )
     left, top = max(x, 0.0), max(y, 0.0)
-    cut = (left, top, min(x + width, image.width) - left, min(y + height, image.height) - top)
-    if excess >= _CUT or cut[2] <= 0 or cut[3] <= 0:
+    clipped = (left, top, min(x + width, image.width) - left, min(y + height, image.height) - top)
+    if excess >= _CLIPPED or clipped[2] <= 0 or clipped[3] <= 0:
         return None, Cause.BOX_OUTSIDE, reason
-    return cut, Cause.BOX_CUT, f"{reason} and is cut"
+    return clipped, Cause.BOX_CUT, f"{reason} and is clipped"
 
 
 def convert_object(annotation: CocoAnnotation, image: CocoImage, include_mask: bool) -> ConvertedObject:
     """Apply the rules to one object.
 
-    A box outside of the image, or a segmentation of which nothing can be used, drops the object. A box that leaves the
-    image by less than a pixel is cut. That, and a mask that reaches out of its box, that is empty, or that had to do
-    without some of its polygons, is reported and the object kept.
+    An object is left out if its box extends beyond the image by a pixel or more, or if no part of its segmentation is
+    usable. It is kept and reported if its box was clipped, or if its mask extends beyond the box, is empty, or lacks
+    some of its polygons.
+
+    Args:
+        annotation: the object.
+        image: that the object belongs to.
+        include_mask: whether masks are written; if not, the segmentation is not read.
     """
     box, cause, fault = box_in_image(annotation.bbox, image)
     findings = [Finding("box", annotation.id, cause, fault, dropped=box is None)] if cause else []
@@ -128,14 +137,14 @@ def convert_object(annotation: CocoAnnotation, image: CocoImage, include_mask: b
         overlap = _overlap(box, mask.box)
         corner_overlap = _overlap((box[0], box[1], box[2] - box[0], box[3] - box[1]), mask.box)
         if is_outside_of_box(mask, box):
-            reasons.append(f"the mask (pixels {_numbers(mask.box)}) reaches out of the box {_numbers(annotation.bbox)}")
+            reasons.append(f"the mask (pixels {_numbers(mask.box)}) extends beyond the box {_numbers(annotation.bbox)}")
     if reasons:
         findings.append(Finding("mask", annotation.id, Cause.MASK, "; ".join(reasons), dropped=False))
     return ConvertedObject(annotation, to_png(mask), Outcome(tuple(findings), overlap, corner_overlap))
 
 
 def _overlap(box: Box, other: Box) -> float:
-    """IoU of two boxes x, y, width, height, 0 where one has no area."""
+    """Return the IoU of two boxes (x, y, width, height), 0 if one has no area."""
     width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
     height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
     if min(width, height, *box[2:], *other[2:]) <= 0:
@@ -144,7 +153,7 @@ def _overlap(box: Box, other: Box) -> float:
 
 
 def area_of(annotation: CocoAnnotation, image: CocoImage) -> float:
-    """Return the area of an object in pixels: as given, else of its mask, else of its box."""
+    """Return the area of an object in pixels: the annotated one, else that of its mask, else that of its box."""
     if annotation.area is not None:
         return annotation.area
     try:

@@ -1,4 +1,4 @@
-"""Masks as PNG, at a price that depends on the object and not on the image.
+"""Encoding of masks as PNG, in a time that depends on the size of the object and not of the image.
 
 PNG, 2nd edition (W3C, ISO/IEC 15948:2003); zlib streams: RFC 1950, RFC 1951.
 """
@@ -16,16 +16,16 @@ from maskrcnn_trainer.images.png_chunks import SIGNATURE
 
 _ZLIB_HEADER = b"\x78\x01"  # deflate, window of 32 KiB, fastest
 _ADLER_MODULUS = 65521
-_BLANK = 32768  # bytes of zeros that are compressed once and for all
+_BLANK = 32768  # bytes of zeros that are compressed only once
 
 
 def to_png(mask: Mask) -> bytes:
-    """A single-channel 8-bit PNG as large as the image, values 0 and 1.
+    """Return a single-channel 8-bit PNG as large as the image, with values 0 and 1.
 
-    No row is filtered, so a reader can stop below the object, and the compressor looks for runs only. The blank rows
-    above and below the object are mostly made of one ready-made compressed block.
+    Rows are not filtered, so that a reader can stop below the object, and the compressor searches for runs only. The
+    blank rows above and below the object consist mostly of copies of one compressed block.
     """
-    pitch = 1 + mask.width  # a row begins with the number of its filter: 0, none
+    pitch = 1 + mask.width  # a row begins with the number of its filter: 0 for none
     column, row, columns, rows = mask.box
     above, below = row * pitch, (mask.height - row - rows) * pitch
     blanks_above, blanks_below = above // _BLANK, below // _BLANK
@@ -45,14 +45,14 @@ def to_png(mask: Mask) -> bytes:
 
 @lru_cache(maxsize=1)
 def _blank_blocks() -> tuple[bytes, bytes]:
-    """Compressed zeros that end on a whole byte and refer to nothing before them; and the end of a stream."""
+    """Return compressed zeros that end on a whole byte and do not refer to earlier data, and the end of a stream."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
     blank = compressor.compress(bytes(_BLANK)) + compressor.flush(zlib.Z_FULL_FLUSH)
     return blank, compressor.flush(zlib.Z_FINISH)
 
 
 def _after_zeros(adler: int, count: int) -> int:
-    """Adler-32 after `count` more zero bytes: the first sum stays, the second grows by it for each byte."""
+    """Return Adler-32 after `count` more zero bytes: the first sum stays, and is added to the second for each byte."""
     low, high = adler & 0xFFFF, adler >> 16
     return ((high + low * count) % _ADLER_MODULUS) << 16 | low
 

@@ -1,4 +1,4 @@
-"""A function over many items in many processes: results in order, a bounded number of them in memory."""
+"""Parallel map over many processes, with results in order and a bounded number of them in memory."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from maskrcnn_trainer.errors import TryAgain
 
 Result = TypeVar("Result")
 
-_IN_FLIGHT = 4  # items a process: enough that none waits for a slow image ahead of it
+_IN_FLIGHT = 4  # items a process, enough to keep all busy while one works on a slow image
 
 
 def ordered_map(
     function: Callable[..., Result], items: Iterable[tuple[Any, ...]], processes: int
 ) -> Generator[Result, None, None]:
-    """``function(*item)`` for every item, in order, at most 4 times `processes` of them begun and not yet taken.
+    """Yield ``function(*item)`` for every item, in order.
 
-    Processes are spawned, not forked: the caller may hold threads or locks. They end with it, even if it is killed.
+    At most 4 times `processes` items are in progress or waiting to be taken. Processes are spawned and not forked,
+    since the caller may have threads or locks. They end with the caller, even if it is killed.
 
     Args:
-        function: importable by name; processes: 1 computes here, without any process.
+        function: importable by name.
+        items: arguments of each call.
+        processes: number of processes; 1 or less computes in this process.
 
     Raises:
-        TryAgain: a process was killed, most likely for memory.
+        TryAgain: a process was killed, probably because it was out of memory.
     """
     if processes <= 1:
         for item in items:
@@ -48,7 +51,7 @@ def ordered_map(
             yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise TryAgain(
-            f"one of {processes} converting processes was killed, most likely for want of memory; "
+            f"one of {processes} converting processes was killed, probably out of memory; "
             "give the task more memory or fewer CPUs",
             reason="OutOfMemory",
         ) from error
@@ -57,7 +60,7 @@ def ordered_map(
 
 
 def _prepare_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends us in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C signals all processes; the parent ends this one in order
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""One image with its objects as a framed TFRecord: the work of one call, done in any process, in any order."""
+"""Conversion of one image and its objects to a framed TFRecord; calls may run in any process and in any order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskrcnn_trainer.images.decode import UnreadableImage
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """What is the same for all images.
+    """Settings that are the same for all images.
 
     Attributes:
         image_dir: joined with each ``file_name``.
@@ -31,19 +31,19 @@ class ConversionSettings:
     crowd_as_objects: bool
 
     def path_of(self, image: CocoImage) -> Path:
-        """The file of an image."""
+        """Return the file of an image."""
         return Path(self.image_dir) / image.file_name
 
 
 @dataclass(frozen=True)
 class ConvertedImage:
-    """What became of one image.
+    """Result for one image.
 
     Attributes:
-        record: a framed TFRecord; b"" where the image could not be used.
-        objects: objects written.
-        outcomes: what became of each annotation, in their order.
-        problem: why the image could not be used, "" if it could.
+        record: a framed TFRecord; b"" if the image could not be used.
+        objects: number of objects written.
+        outcomes: of the annotations, in their order.
+        problem: why the image could not be used; "" if it could.
     """
 
     record: bytes
@@ -53,7 +53,7 @@ class ConvertedImage:
 
 
 def checked_image(settings: ConversionSettings, image: CocoImage) -> CheckedImage | str:
-    """Return what the file of an image is, or why it cannot be used: many such files are told at once."""
+    """Return the checked image, or why it cannot be used; not raised, since many problems are reported together."""
     try:
         return check_image(settings.path_of(image), image.height, image.width)
     except UnreadableImage as error:
@@ -63,7 +63,7 @@ def checked_image(settings: ConversionSettings, image: CocoImage) -> CheckedImag
 def convert_image(
     settings: ConversionSettings, image: CocoImage, annotations: Sequence[CocoAnnotation], checked: CheckedImage
 ) -> ConvertedImage:
-    """Convert one image that was checked."""
+    """Convert one checked image; a change of its file is returned as a problem."""
     try:
         encoded = encode_image(settings.path_of(image), checked)
     except UnreadableImage as error:

@@ -1,4 +1,4 @@
-"""A set of shards written aside and moved into place as a whole."""
+"""Set of shards that is written to a temporary folder and then moved into place."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from maskrcnn_trainer.spec.task_table import WARNINGS_SUFFIX
 
 log = logging.getLogger(__name__)
 
-_KEPT_OPEN = 256  # files at once; beyond, a shard is opened for each record
+_KEPT_OPEN = 256  # files; if a set has more, a shard is opened for each record
 _LOCK = "lock"
 _KEY = b"image/source_id"
-"""In every record of a conversion."""
+"""Feature that every record of a conversion has."""
 
 Warnings = dict[str, dict[str, Any]]
-"""By image id: ``box`` and ``mask``, lists of annotation ids; ``image``, why an image was left out."""
+"""By image id: ``box`` and ``mask``, lists of annotation ids; ``image``, why the image was left out."""
 
 
 class StagedShards:
-    """All shards of one conversion, in a hidden folder beside their place until :meth:`publish`.
+    """Shards of one conversion, in a hidden folder of the output directory until :meth:`publish`.
 
-    Used as a context: whatever ends it, the hidden folder is removed. Folders that killed runs left are removed at the
-    start; one that a living process holds is not.
+    It is a context manager that always removes the hidden folder at its end. At its start it removes the folders of
+    killed runs, but not those of running processes.
 
     Args:
-        output_dir: where the set belongs, an existing directory.
+        output_dir: target of the set, an existing directory.
         tag: prefix of the file names.
-        num_shards: files of the set, empty ones included.
+        num_shards: number of files, including empty ones.
     """
 
     def __init__(self, output_dir: Path, tag: str, num_shards: int) -> None:
@@ -60,7 +60,7 @@ class StagedShards:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            log.debug("%s: no file locks here; folders of killed runs stay", self._output_dir)
+            log.debug("%s: file locks are not supported; folders of killed runs are not removed", self._output_dir)
         try:
             for shard in range(self._num_shards):
                 with self._named(shard):
@@ -80,10 +80,14 @@ class StagedShards:
             self._close()
 
     def write(self, number: int, record: bytes) -> None:
-        """Appends the framed record of image `number` (from 0) to its shard, `number` modulo the shards.
+        """Append a record to its shard, which is `number` modulo the number of shards.
+
+        Args:
+            number: of the image, from 0.
+            record: framed TFRecord.
 
         Raises:
-            WorkspaceFull: no space is left.
+            WorkspaceFull: there is no space left.
         """
         shard = number % self._num_shards
         try:
@@ -97,21 +101,21 @@ class StagedShards:
             raise (as_task_error(error) or error) from error
 
     def publish(self, warnings: Warnings, before_publish: Callable[[], None] | None = None) -> list[Path]:
-        """Puts the set in the place of any older one of the same tag, with any number of shards.
+        """Move the set into place; it replaces an older set with the same tag and any number of shards.
 
-        The old set goes first, so a machine that dies in between leaves a set that is incomplete by name, which readers
-        refuse, never a mixture.
+        The older set is deleted first. A crash in between leaves an incomplete set, which readers refuse because shards
+        are missing, and never a mixture of two sets.
 
         Args:
-            warnings: content of ``<tag>_warnings.json``; empty: no such file.
-            before_publish: called once everything is written, before the first change; may raise.
+            warnings: content of ``<tag>_warnings.json``; if empty, the file is not written.
+            before_publish: called when all files are written, before the first is moved or deleted; may raise.
 
         Returns:
             The files now in place, shards first.
 
         Raises:
-            InvalidInput: a file that no conversion has written has the name of one of the set.
-            WorkspaceFull: no space is left.
+            InvalidInput: a file that no conversion has written has the name of a file of the set.
+            WorkspaceFull: there is no space left.
         """
         report = self._folder / f"{self._tag}{WARNINGS_SUFFIX}"
         try:
@@ -144,7 +148,7 @@ class StagedShards:
         return [self._output_dir / name for name in names]
 
     def _named(self, shard: int) -> AbstractContextManager[None]:
-        """Name the shard where it will be in errors about it in the temporary folder."""
+        """In errors about the temporary file of a shard, name its final path."""
         path = self._output_dir / shard_name(self._tag, shard, self._num_shards)
         return named_in_errors(path, temporary=self._folder)
 
@@ -156,16 +160,16 @@ class StagedShards:
             try:
                 file.close()
             except OSError:
-                log.debug("closing %s failed; it is removed", file.name)
+                log.debug("closing %s failed; the file will be removed", file.name)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.close()
 
 
 def older_set(output_dir: Path, tag: str) -> list[Path]:
-    """Return the files of a tag that a conversion replaces: shards of any total, and the warnings.
+    """Return the files with a tag that a conversion replaces: shards of sets of any size, and the warnings.
 
     Raises:
-        InvalidInput: one of them was not written by a conversion; it would be lost.
+        InvalidInput: one of them was not written by a conversion and would be lost.
     """
     found = []
     for path in sorted(output_dir.iterdir()):
@@ -184,13 +188,13 @@ def older_set(output_dir: Path, tag: str) -> list[Path]:
 
 
 def _is_shard(path: Path) -> bool:
-    """Return whether a file begins with a record of a conversion, is empty, or was lost to zeros in a power loss."""
+    """Return whether a file begins with a record of a conversion, is empty, or holds zeros only, as after a crash."""
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
             if not header.strip(b"\0"):
                 return True
-            # a record is a serialized example with the keys of this project, which are those of the original toolkit
+            # A record is a serialized example with the keys of this project, which are those of the original toolkit.
             size = min(int.from_bytes(header[:8], "little"), path.stat().st_size)
             return is_record_header(header) and _KEY in file.read(size)
     except OSError:
@@ -210,9 +214,9 @@ def _is_report(path: Path) -> bool:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Remove a hidden folder unless a living process holds its lock (a lock ends with its process).
+    """Remove a hidden folder unless a running process holds its lock, which ends with the process.
 
-    One with a file in it that no conversion writes, or a link, is left alone.
+    A folder that contains a link, or a file that no conversion writes, is kept.
     """
     files = [] if folder.is_symlink() else _files_in(folder)
     if not all(_is_plain(file) and is_temporary(f"{folder.name}/{file.name}") for file in files):
@@ -230,7 +234,7 @@ def _remove_if_abandoned(folder: Path) -> None:
         return
     finally:
         os.close(lock)
-    log.info("removed what an interrupted conversion left: %s", folder)
+    log.info("Removed the folder of an interrupted conversion: %s", folder)
 
 
 def _is_plain(path: Path) -> bool:

@@ -1,6 +1,6 @@
-"""What a conversion found, added up: the warnings file, and one line for each kind of finding.
+"""Summary of a conversion's findings: content of the warnings file, and one log line for each kind of finding.
 
-Nothing here reads or writes a file.
+This module does not read or write files.
 """
 
 from __future__ import annotations
@@ -23,26 +23,33 @@ _LOOSE = 0.7  # IoU of a box and the mask's own box
 _MANY_LOOSE = 0.05  # of the objects; COCO train2017 has 0.2%
 _MANY_CROWDS = 0.5
 _MOSTLY = 0.9
-_ROUNDED = 0.05  # of the side: a fraction may leave the image as far as that
-_UNIT_SIDE = 16  # pixels: in a smaller image a box in the first pixel says nothing
+_ROUNDED = 0.05  # of the side, by which a fraction may exceed the image
+_UNIT_SIDE = 16  # pixels; in a smaller image a box may really be within the first pixel
 
 CORNERS = "the boxes seem to be x1, y1, x2, y2: COCO's are x, y, width, height"
 
 
 class _Seen:
-    """How many there were, and the first."""
+    """Count of findings, with the first one as an example."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first = ""
 
     def add(self, example: str) -> None:
+        """Count a finding."""
         self.first = self.first or example
         self.count += 1
 
 
 class ObjectTally:
-    """What became of the objects."""
+    """Counts of the objects of a conversion and of their findings.
+
+    Attributes:
+        written: number of objects written.
+        skipped: number of objects left out.
+        warnings: content of the warnings file.
+    """
 
     def __init__(self) -> None:
         self.written = 0
@@ -57,7 +64,13 @@ class ObjectTally:
         self._unlogged: Counter[str] = Counter()
 
     def add(self, image: CocoImage, annotations: Iterable[CocoAnnotation], outcomes: Iterable[Outcome]) -> None:
-        """Count the objects of one image."""
+        """Count the objects of one image.
+
+        Args:
+            image: the image.
+            annotations: of the image.
+            outcomes: of its annotations, in their order.
+        """
         for annotation, outcome in zip(annotations, outcomes, strict=True):
             where = f"image {image.id}, object {annotation.id}"
             for finding in outcome.findings:
@@ -90,14 +103,14 @@ class ObjectTally:
         """Log one line for each kind of finding.
 
         Raises:
-            InvalidInput: there were objects, and none is left.
+            InvalidInput: there were objects, but all of them are left out.
         """
         for what, count in sorted(self._unlogged.items()):
-            log.info("%d more findings (%s); the warnings file names them", count, what)
+            log.info("%d more findings (%s), see the warnings file", count, what)
         total = self.written + self.skipped
         if not total and any(dataset.annotations_of(image.id) for image in dataset.images):
             raise InvalidInput(
-                f"{dataset.path}: no object is left: the images of all of them cannot be used", reason="InvalidData"
+                f"{dataset.path}: no object is left, since no image with objects can be used", reason="InvalidData"
             )
         if self._left_out:
             hint = self._hint(dataset)
@@ -107,14 +120,14 @@ class ObjectTally:
             log.log(logging.WARNING if self.skipped > _MANY_LEFT_OUT * total else logging.INFO, "%s", line)
         if self._cut.count:
             log.info(
-                "%s are cut at the border of the image, since they leave it by less than a pixel (%s)",
+                "%s are clipped to the image, since they exceed it by less than a pixel (%s)",
                 _share(self._cut.count, total, "boxes"), self._cut.first,
             )  # fmt: skip
         if self._loose.count > _MANY_LOOSE * self._compared:
             corners = f"; {CORNERS}" if self._loose_corners > _MOSTLY * self._loose.count else ""
             log.warning(
                 "%s have a box that does not fit the mask (IoU with the mask's own box below %g), such as %s: "
-                "boxes and masks must be of the same objects, in pixels of the stored image%s",
+                "boxes and masks must belong to the same objects, in pixels of the stored image%s",
                 _share(self._loose.count, self._compared, "objects"), _LOOSE, self._loose.first, corners,
             )  # fmt: skip
 
@@ -137,7 +150,7 @@ class ObjectTally:
 
 
 def boxes_are_corners(dataset: CocoDataset) -> bool:
-    """Return whether nearly all boxes that leave their image lie in it when they are read as x1, y1, x2, y2."""
+    """Return whether nearly all boxes that extend beyond their image lie inside if read as x1, y1, x2, y2."""
     outside = fitting = 0
     for image in dataset.images:
         for annotation in dataset.annotations_of(image.id):
@@ -152,7 +165,7 @@ def check_units(dataset: CocoDataset) -> None:
     """Warn of boxes in fractions of the image.
 
     Raises:
-        InvalidInput: nearly all boxes are.
+        InvalidInput: nearly all boxes are in fractions.
     """
     total, found, example = 0, 0, ""
     for image in dataset.images:
@@ -180,7 +193,7 @@ def _is_fraction(bbox: Box, image: CocoImage) -> bool:
 
 
 def warn_of_crowds(dataset: CocoDataset) -> None:
-    """Warn where most objects are crowds, which training leaves out."""
+    """Warn if most objects are crowds, which training leaves out."""
     objects = [annotation for image in dataset.images for annotation in dataset.annotations_of(image.id)]
     crowds = sum(annotation.is_crowd for annotation in objects)
     if crowds > _MANY_CROWDS * len(objects):
@@ -192,7 +205,7 @@ def warn_of_crowds(dataset: CocoDataset) -> None:
 
 
 def warn_of_images(checked: Iterable[tuple[CocoImage, CheckedImage]]) -> None:
-    """Warn of images that may not be what the annotations are for, or that lost their differences to 8 bits."""
+    """Warn of images that may not match their annotations, that lose detail in 8 bits, or that had to be repaired."""
     turned, dark, gray = _Seen(), _Seen(), _Seen()
     repaired: defaultdict[str, _Seen] = defaultdict(_Seen)
     total = 0
@@ -209,18 +222,18 @@ def warn_of_images(checked: Iterable[tuple[CocoImage, CheckedImage]]) -> None:
     if turned.count:
         log.warning(
             "%s have an EXIF orientation other than 1 (such as %s), which is ignored: annotations must be in stored "
-            "pixels, not in those of the turned picture",
+            "pixels, not in those of the rotated image",
             _share(turned.count, total, "images"), turned.first,
         )  # fmt: skip
     if dark.count:
         log.warning(
             "%s have 16 bits, with 99%% of their values below 1/16 of the range (such as %s): only the upper 8 bits "
-            "are used, so little is left of them; scale their values to 0 to 65535",
+            "are used, so most detail is lost; scale their values to 0 to 65535",
             _share(dark.count, total, "images"), dark.first,
         )  # fmt: skip
     if gray.count:
         log.warning(
-            "%s are JPEG files that end before their last pixels (such as %s): the rest is gray, for training, too; "
+            "%s are JPEG files that end before their last pixels (such as %s): the rest is gray, also in training; "
             "replace them, or remove them with their annotations",
             _share(gray.count, total, "images"), gray.first,
         )  # fmt: skip
@@ -231,12 +244,12 @@ def warn_of_images(checked: Iterable[tuple[CocoImage, CheckedImage]]) -> None:
 
 
 def warn_of_left_out(problems: dict[int, str], dataset: CocoDataset) -> None:
-    """Log how many images, with how many objects, are left out for being unreadable."""
+    """Warn of images that are left out because they cannot be used, with the number of their objects."""
     objects = sum(len(dataset.annotations_of(image)) for image in problems)
     first, problem = next(iter(problems.items()))
     log.warning(
         "%s are left out with their %d objects, since they cannot be used (such as image %d: %s); the warnings "
-        "file names them",
+        "file lists them",
         _share(len(problems), len(dataset.images), "images"), objects, first, problem,
     )  # fmt: skip
 

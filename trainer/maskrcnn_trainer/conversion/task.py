@@ -1,4 +1,4 @@
-"""The dataset_convert task, from COCO images and annotations to TFRecords."""
+"""The dataset_convert task: from COCO images and annotations to TFRecords."""
 
 from __future__ import annotations
 
@@ -30,10 +30,23 @@ def convert_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """``maskrcnn dataset_convert``: writes the records and the file of warnings, and reports them.
+    """Run the task: write the records and the warnings file, and report them.
 
     Args:
-        output_dir: the records go here; ``results_dir``: the reports do, which may be another directory.
+        image_dir: joined with each ``file_name``.
+        annotations_file: COCO instances JSON.
+        output_dir: directory of the records.
+        results_dir: directory of the reports, which may be another one.
+        tag: prefix of the files; None for the name of the annotation file without its extension.
+        num_shards: number of files, 1 to 99,999.
+        include_mask: whether masks are written.
+        skip_bad_images: whether images that cannot be used are left out.
+        crowd_as_objects: whether ``iscrowd`` 1 is written as 0.
+        environment: of the task.
+        token: ownership token of ``results_dir``; None if it is not checked.
+
+    Raises:
+        SystemExit: the task failed; the exit code states whether it may be retried.
     """
     guard = ownership_guard(results_dir, token)
     processes = task_threads()
@@ -75,7 +88,7 @@ def convert_task(
 
 
 def metrics_of(summary: ConversionSummary) -> dict[str, float]:
-    """The numbers of a conversion under the names that are reported."""
+    """Return the metrics of a conversion under the names that are reported."""
     return {
         "images": summary.images,
         "skipped_images": summary.skipped_images,
@@ -87,7 +100,7 @@ def metrics_of(summary: ConversionSummary) -> dict[str, float]:
 
 
 def artifacts_of(summary: ConversionSummary) -> dict[str, str]:
-    """What a conversion left behind."""
+    """Return the paths of a conversion's results under the names that are reported."""
     artifacts = {RECORDS_ARTIFACT: summary.pattern}
     if summary.warnings_file is not None:
         artifacts["warnings"] = summary.warnings_file

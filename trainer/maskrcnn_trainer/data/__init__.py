@@ -1,0 +1,1 @@
+"""Data set: records and annotations, their checks, and the input pipeline of training and evaluation."""

@@ -1,4 +1,4 @@
-"""Agreement of ids and names of categories between training records, validation annotations and a model."""
+"""Agreement of category ids and names between training records, validation annotations, and a model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Categories:
-    """The categories of one source.
+    """Categories of one source.
 
     Attributes:
-        source: what messages call it, such as ``valJsonFile /data/val.json``.
-        names: the names of each id; none where the source has no name for it.
+        source: its name in messages, such as ``valJsonFile /data/val.json``.
+        names: the names of each id; an empty collection if the source has no name for the id.
         used: ids that have objects; None for all.
     """
 
@@ -35,7 +35,7 @@ class Categories:
         return _first(parts)
 
     def named(self) -> Iterator[tuple[int, str]]:
-        """Yield each id that has objects with each of its names, in rising order."""
+        """Yield each id that has objects with each of its names, in ascending order."""
         for number, names in sorted(self.names.items()):
             if self.used is None or number in self.used:
                 for name in sorted(names):
@@ -45,16 +45,16 @@ class Categories:
 def require_agreement(sources: Sequence[Categories], *, model: Categories | None = None) -> None:
     """Refuse an id that has two names, and a name that has two ids.
 
-    Ids without objects are left out. Names are compared without regard to case, Unicode form and surrounding space; the
-    case counts for names that one source distinguishes by it, such as the letters "a" and "A".
+    Ids without objects are ignored. The comparison ignores case, Unicode form, and surrounding space; case matters only
+    for names that differ by case within one source, such as the letters "a" and "A".
 
     Args:
-        sources: of annotations and records.
-        model: of a model. Which of its ids had objects is not known: one that shares its name with an id of `sources`
-            counts only where the model lacks that id.
+        sources: categories of annotations and records.
+        model: categories of a model. It is unknown which of its ids had objects, so an id that shares its name with an
+            id of `sources` counts only if the model lacks that id.
 
     Raises:
-        InvalidInput: naming both sources, both names or both ids.
+        InvalidInput: an id has two names, or a name two ids; the message names both sources.
     """
     everything = [*([model] if model else []), *sources]
     distinct = _distinguished(everything)
@@ -83,7 +83,7 @@ def require_agreement(sources: Sequence[Categories], *, model: Categories | None
     if conflicts:
         raise InvalidInput(
             f"category {_first(conflicts, '; ')}: every id must have one name and every name one id; correct the "
-            "annotations, and convert again what was converted from them",
+            "annotations, and convert the data set again",
             reason="InvalidData",
         )
 
@@ -91,7 +91,7 @@ def require_agreement(sources: Sequence[Categories], *, model: Categories | None
 def _names_by_id(
     sources: Iterable[Categories], key: Callable[[str], str]
 ) -> tuple[dict[int, tuple[str, str]], list[tuple[int, str]]]:
-    """Return the first name of each id with its source, and a sentence for each later name that differs by ``key``."""
+    """Return the first name of each id with its source, and a message for each later name that differs by ``key``."""
     names: dict[int, tuple[str, str]] = {}
     renamed: list[tuple[int, str]] = []
     for source in sources:
@@ -103,12 +103,14 @@ def _names_by_id(
 
 
 def compare_categories(learned: Categories, validation: Categories, evaluated: Collection[int]) -> None:
-    """Compare the categories that a model learns, or has learned, with those that it is evaluated on.
+    """Compare the categories of a model, or of its training records, with those that it is evaluated on.
+
+    Categories that only one of them has are logged as a warning.
 
     Args:
         learned: the categories of the training records or of a model.
         validation: all categories of the validation annotations.
-        evaluated: ids of those that have an object in the validation images.
+        evaluated: ids of the categories that have an object in the validation images.
 
     Raises:
         InvalidInput: the two have no category in common.
@@ -127,11 +129,11 @@ def compare_categories(learned: Categories, validation: Categories, evaluated: C
     if unmeasured:
         remarks.append(f"{learned.shown(unmeasured)} are in {learned.source}, not in {validation.source}")
     if remarks:
-        log.warning("Categories differ, so some are missed or not measured: %s", "; ".join(remarks))
+        log.warning("Categories differ, so some are not detected or not evaluated: %s", "; ".join(remarks))
 
 
 def _distinguished(sources: Iterable[Categories]) -> set[str]:
-    """Return the plain form of names that are different names in one source, with an id each."""
+    """Return the case-folded form of the names that one source uses for several ids, in different spellings."""
     distinct: set[str] = set()
     for source in sources:
         spelled: dict[str, dict[str, set[int]]] = {}
@@ -147,7 +149,7 @@ def _plain(name: str) -> str:
 
 
 def _exact(name: str) -> str:
-    # JSON may hold half of a surrogate pair, which records have in this form
+    # JSON may hold half of a surrogate pair; records store it in this escaped form.
     text = name.encode("utf-8", "backslashreplace").decode()
     return unicodedata.normalize("NFC", text).strip()
 

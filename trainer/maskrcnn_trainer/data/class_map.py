@@ -1,8 +1,8 @@
-"""From the category ids of a data set to the classes of a model, and back.
+"""Mapping between the category ids of a data set and the classes of a model.
 
-COCO's ids have gaps (80 categories, ids 1 to 90). A model with as many classes as the largest id plus one (0 is the
-background) uses the ids as they are; one with as many classes as there are categories plus one numbers them 1..N in
-rising order.
+COCO's ids have gaps (80 categories, ids 1 to 90). If a model has as many classes as the largest id plus one (0 is the
+background), it uses the ids as they are. If it has as many classes as there are categories plus one, the ids are mapped
+to 1..N in ascending order.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class ClassMap:
-    """The classes of a model.
+    """Classes of a model.
 
     Attributes:
-        ids: raw category ids in model order: ``ids[m - 1]`` belongs to model id m (1..K).
-        names: their names, "" where the id is not in use or its name is unknown.
-        num_classes: K + 1, the background (0) counted.
+        ids: raw category ids in model order: ``ids[m - 1]`` belongs to model id m (1..K). They are distinct and at
+            least 1.
+        names: their names; "" if the id is not in use or its name is unknown.
+        num_classes: K + 1, including the background (0).
+
+    Raises:
+        InvalidInput: the numbers of ids, names, and classes do not match, or an id is below 1 or repeated.
     """
 
     ids: tuple[int, ...]
@@ -40,11 +44,11 @@ class ClassMap:
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.names) or self.num_classes != len(self.ids) + 1:
             raise InvalidInput(
-                f"class map: {len(self.ids)} ids, {len(self.names)} names and {self.num_classes} classes do not fit: "
-                "expected one name an id, and one class more than ids"
+                f"class map: {len(self.ids)} ids, {len(self.names)} names and {self.num_classes} classes do not match: "
+                "expected one name for each id, and one more class than ids"
             )
         if len(set(self.ids)) != len(self.ids) or min(self.ids, default=1) < 1:
-            raise InvalidInput(f"class map: ids {_list(self.ids)}: different numbers from 1 on are wanted")
+            raise InvalidInput(f"class map: ids {_list(self.ids)}: expected distinct numbers of at least 1")
 
     @cached_property
     def to_model(self) -> dict[int, int]:
@@ -52,35 +56,35 @@ class ClassMap:
         return {raw: position + 1 for position, raw in enumerate(self.ids)}
 
     def to_raw(self, model_id: int) -> int:
-        """Raw category id of a model id.
+        """Return the raw category id of a model id.
 
         Raises:
-            InvalidInput: not in 1..K.
+            InvalidInput: ``model_id`` is not in 1..K.
         """
         if not 1 <= model_id < self.num_classes:
             raise InvalidInput(f"class {model_id}: the model has classes 1 to {self.num_classes - 1}")
         return self.ids[model_id - 1]
 
     def name_of(self, raw_id: int) -> str:
-        """Name of a raw category id; "" where unknown."""
+        """Return the name of a raw category id; "" if unknown."""
         model_id = self.to_model.get(raw_id)
         return "" if model_id is None else self.names[model_id - 1]
 
     @property
     def identity(self) -> bool:
-        """Whether model ids are the raw ids."""
+        """True if model ids equal the raw ids."""
         return self.ids == tuple(range(1, self.num_classes))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain lists and numbers, ready for ``json.dumps``."""
+        """Return the class map as plain lists and numbers, ready for ``json.dumps``."""
         return {"ids": list(self.ids), "names": list(self.names), "numClasses": self.num_classes}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ClassMap:
-        """The inverse of :meth:`to_json`.
+        """Create a class map from the result of :meth:`to_json`.
 
         Raises:
-            InvalidInput: not the form that ``to_json`` gives.
+            InvalidInput: ``value`` does not have the form that ``to_json`` returns.
         """
         try:
             return cls(
@@ -89,17 +93,20 @@ class ClassMap:
                 num_classes=_whole(value["numClasses"]),
             )
         except KeyError as error:
-            raise InvalidInput(f"class map: it has no field {error}") from error
+            raise InvalidInput(f"class map: the field {error} is missing") from error
         except (TypeError, ValueError) as error:
             raise InvalidInput(
                 "class map: not readable; expected an object with ids (whole numbers), names and numClasses"
             ) from error
 
     def require(self, num_classes: int) -> ClassMap:
-        """Return this class map where it has as many classes as a network.
+        """Return this class map if it has as many classes as a network.
+
+        Args:
+            num_classes: of the network, including the background.
 
         Raises:
-            InvalidInput: it has others.
+            InvalidInput: the numbers differ.
         """
         if self.num_classes != num_classes:
             raise InvalidInput(f"class map: {self.num_classes} classes, but the network has {num_classes}")
@@ -116,7 +123,7 @@ def class_map_of(model: ModelFile) -> ClassMap:
     """Return the class map of a model file.
 
     Raises:
-        InvalidInput: it isn't one; the file is named.
+        InvalidInput: the model's class map is invalid; the message names the file.
     """
     with content_of(model.source):
         class_map = ClassMap.from_json(model.class_map)
@@ -125,9 +132,9 @@ def class_map_of(model: ModelFile) -> ClassMap:
 
 
 def same_class_map(old: ClassMap, new: ClassMap) -> bool:
-    """Return whether weights trained with one class map mean the same with the other.
+    """Return whether weights that were trained with one class map can be used with the other.
 
-    A name that is unknown on one side agrees with any name.
+    An unknown name on one side matches any name.
     """
     named = zip(old.names, new.names, strict=False)
     return old.ids == new.ids and all(before == after for before, after in named if before and after)
@@ -136,15 +143,16 @@ def same_class_map(old: ClassMap, new: ClassMap) -> bool:
 def class_map_for(
     record_ids: Iterable[int] | Mapping[int, str], validation_ids: Mapping[int, str], num_classes: int
 ) -> ClassMap:
-    """The class map of a training run.
+    """Return the class map of a training run.
 
     Args:
-        record_ids: raw ids that occur in the training records (with names, where a mapping).
+        record_ids: raw ids that occur in the training records; a mapping also has their names.
         validation_ids: id and name of the categories of the validation annotations.
-        num_classes: of the spec, the background counted.
+        num_classes: of the spec, including the background.
 
     Raises:
-        InvalidInput: an id below 1, or ``num_classes`` is neither above the largest id nor N + 1.
+        InvalidInput: there is no category, an id is below 1, or ``num_classes`` is neither above the largest id nor the
+            number of categories plus one.
     """
     training = set(record_ids)
     ids = sorted(training | set(validation_ids))
@@ -153,7 +161,7 @@ def class_map_for(
     if ids[0] < 1:
         raise InvalidInput(f"category id {ids[0]}: ids start from 1 (0 is the background)")
     names = dict(validation_ids)
-    if isinstance(record_ids, Mapping):  # these have objects; validation may have an id without any
+    if isinstance(record_ids, Mapping):  # these ids have objects; those of the validation may have none
         names |= {number: name for number, name in record_ids.items() if name}
     largest = ids[-1]
     if num_classes > largest:

@@ -1,4 +1,4 @@
-"""COCO instances JSON, read and checked: what is wrong is said by entry, field and value, several problems at once.
+"""Reading and checking COCO instances JSON. Problems are reported with entry, field, and value, several at once.
 
 Format: https://cocodataset.org/#format-data (object detection).
 """
@@ -31,7 +31,7 @@ _Entry = TypeVar("_Entry")
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """One entry of ``images``; width and height in pixels. ``file_name`` is "" where it is absent and not required."""
+    """Entry of ``images``; width and height in pixels. ``file_name`` is "" if it is absent and not required."""
 
     id: int
     file_name: str
@@ -41,13 +41,13 @@ class CocoImage:
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """One entry of ``annotations``.
+    """Entry of ``annotations``.
 
     Attributes:
         bbox: x, y, width, height in pixels; may lie outside of the image.
-        area: in pixels; None where absent, and then that of the mask counts.
-        segmentation: list of polygons, run lengths (a mapping with ``size`` and ``counts``), or None where absent. What
-            is inside is not checked here.
+        area: in pixels; None if absent, in which case the area of the mask is used.
+        segmentation: list of polygons, run lengths (a mapping with ``size`` and ``counts``), or None if absent. Its
+            content is not checked here.
     """
 
     id: int
@@ -61,7 +61,7 @@ class CocoAnnotation:
 
 @dataclass(frozen=True)
 class CocoDataset:
-    """A checked annotation file.
+    """Content of a checked annotation file.
 
     Attributes:
         path: the file.
@@ -76,17 +76,17 @@ class CocoDataset:
     annotations: dict[int, tuple[CocoAnnotation, ...]]
 
     def annotations_of(self, image_id: int) -> tuple[CocoAnnotation, ...]:
-        """The annotations of an image, () where it has none."""
+        """Return the annotations of an image, () if it has none."""
         return self.annotations.get(image_id, ())
 
     def named_categories(self) -> Categories:
-        """The categories for a comparison with those of other sources."""
+        """Return the categories in the form that is compared with those of other sources."""
         used = frozenset(one.category_id for found in self.annotations.values() for one in found)
         return Categories(self.path, {one: {name} if name else set() for one, name in self.categories.items()}, used)
 
 
 class Problems:
-    """Collects what is wrong with a file and raises it as one error, at most ``PROBLEMS_SHOWN`` of them spelt out."""
+    """Collection of the problems of one file, raised as one error that lists at most ``PROBLEMS_SHOWN`` of them."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -94,16 +94,23 @@ class Problems:
         self._shown: list[str] = []
 
     def add(self, text: str) -> None:
-        """One problem: the entry, the field, the value, and what would be right."""
+        """Add a problem.
+
+        Args:
+            text: the entry, the field, the value, and what is expected.
+        """
         self.count += 1
         if len(self._shown) < PROBLEMS_SHOWN:
             self._shown.append(text)
 
     def raise_if_any(self, *, remedy: str = "") -> None:
-        """Raise InvalidInput with all that was collected.
+        """Raise the collected problems as one error.
 
         Args:
-            remedy: follows the count of those that are not spelled out.
+            remedy: text after the count of the problems that are not listed.
+
+        Raises:
+            InvalidInput: there is at least one problem.
         """
         if not self.count:
             return
@@ -122,7 +129,7 @@ def load_coco(path: str | Path, *, require_masks: bool = False) -> CocoDataset:
         require_masks: whether every annotation must have a ``segmentation``.
 
     Raises:
-        InvalidInput: the file cannot be read, or entries are wrong (see :func:`checked_dataset`).
+        InvalidInput: the file cannot be read, or entries are invalid (see :func:`checked_dataset`).
     """
     name = str(path)
     return checked_dataset(read_json(name), name, require_masks=require_masks)
@@ -131,15 +138,15 @@ def load_coco(path: str | Path, *, require_masks: bool = False) -> CocoDataset:
 def checked_dataset(
     content: Mapping[str, Any], name: str, *, require_masks: bool = False, require_files: bool = True
 ) -> CocoDataset:
-    """Check the content of an annotation file, by the same rules for every task.
+    """Check the content of an annotation file, with the same rules for every task.
 
-    A missing ``iscrowd`` is 0.
+    A missing ``iscrowd`` counts as 0.
 
     Args:
         content: the JSON object.
-        name: what messages call it, such as its path.
+        name: its name in messages, such as its path.
         require_masks: whether every annotation must have a ``segmentation``.
-        require_files: whether every image must have a ``file_name``, which only a conversion reads.
+        require_files: whether every image must have a ``file_name``, which is read by a conversion only.
 
     Raises:
         InvalidInput: keys are missing, values have a wrong type, ids are used twice, ids of categories are below 1,
@@ -173,18 +180,19 @@ def checked_dataset(
 
 @dataclass
 class _Section(Generic[_Entry]):
-    """The entries of a section by id.
+    """Entries of a section by id.
 
     Attributes:
-        known: None stands for an entry that is wrong otherwise, so that its annotations are not blamed too.
-        complete: whether every entry has an id; if not, an id that is not known may be one of theirs.
+        known: None stands for an entry that is invalid for another reason, so that its annotations are not reported
+            too.
+        complete: whether every entry has an id; if not, an unknown id may belong to an entry without one.
     """
 
     known: dict[int, _Entry | None] = field(default_factory=dict)
     complete: bool = True
 
     def fault_of_reference(self, value: Any, section: str) -> str:
-        """What is wrong with an annotation's reference to an entry, "" if nothing or if the entry is to blame."""
+        """Return the fault of an annotation's reference to an entry, "" if there is none or the entry is at fault."""
         if _is_integer(value):
             return "" if value in self.known or not self.complete else f"no entry of {section} has this id"
         meant = _whole_number(value)
@@ -287,7 +295,7 @@ def _faults_of_annotation(
 
 
 def _warn_of_duplicates(path: str, grouped: Mapping[int, list[CocoAnnotation]]) -> None:
-    """Warn of objects that are annotated twice: each is learned twice, and one of the two is never found."""
+    """Warn of objects that are annotated twice: training counts them twice, and evaluation misses one of the two."""
     repeated: list[int] = []
     for of_image in grouped.values():
         seen: set[tuple[int, tuple[float, float, float, float], bool]] = set()
@@ -298,7 +306,7 @@ def _warn_of_duplicates(path: str, grouped: Mapping[int, list[CocoAnnotation]]) 
             seen.add(key)
     if repeated:
         log.warning(
-            "%s: annotations that repeat category and box of another one of their image: %d, with ids %s",
+            "%s: %d annotations repeat the category and box of another annotation of the same image, with ids %s",
             path,
             len(repeated),
             ", ".join(map(str, repeated[:_EXAMPLES])) + (", ..." if len(repeated) > _EXAMPLES else ""),
@@ -308,7 +316,7 @@ def _warn_of_duplicates(path: str, grouped: Mapping[int, list[CocoAnnotation]]) 
 def _entries(
     section: str, entries: list[Any], keys: tuple[str, ...], found: _Section[Any], problems: Problems
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the entries that have all keys and an id of their own, each with the words that name it in a message."""
+    """Yield the entries that have all keys and a unique id, each with its name in messages."""
     for position, entry in enumerate(entries):
         where = f"{section}[{position}]"
         if not isinstance(entry, dict):
@@ -329,7 +337,7 @@ def _entries(
             right = f"an id is at most {_LARGEST_ID}" if _is_integer(number) else "a whole number is expected"
             problems.add(f"{where}: id {shown(number)}: {right}")
         elif number in found.known:
-            problems.add(f"{where}: id {number} is used by an earlier entry of {section}: every id must be there once")
+            problems.add(f"{where}: id {number} is used by an earlier entry of {section}: ids must be unique")
         else:
             yield entry, where
 
@@ -339,7 +347,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _whole_number(value: Any) -> int | None:
-    """The whole number that a text or a float stands for."""
+    """Return the whole number that a text or a float represents, None if there is none."""
     try:
         return int(value) if isinstance(value, str) or (isinstance(value, float) and value.is_integer()) else None
     except ValueError:
@@ -347,6 +355,7 @@ def _whole_number(value: Any) -> int | None:
 
 
 def is_finite(value: Any) -> bool:
+    """Return whether a JSON value is a finite number; a Boolean is not."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:

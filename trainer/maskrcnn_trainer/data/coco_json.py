@@ -1,4 +1,4 @@
-"""A file of COCO JSON as an object; what is inside is checked by :mod:`maskrcnn_trainer.data.coco`."""
+"""Reading a file of COCO JSON as an object. :mod:`maskrcnn_trainer.data.coco` checks its content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def read_json(name: str) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
     Raises:
-        InvalidInput: it cannot be read, is not JSON, or holds something else.
+        InvalidInput: the file cannot be read, is not UTF-8 JSON, holds something else than an object, or has a section
+            more than once.
     """
     text = ""
     try:
@@ -52,11 +53,11 @@ def read_json(name: str) -> dict[str, Any]:
 
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]|\d[\d.eE+-]*', re.DOTALL)
 _MAX_DEPTH = 100
-"""Levels of arrays and objects that are called too many; COCO has 5, and Python's reader ends after about 1,000."""
+"""Largest depth of arrays and objects; COCO has 5 levels, and Python's parser fails at about 1,000."""
 
 
 def _fault_of_depth(text: str) -> str:
-    """Return the fault of a text whose nesting is deeper than the reader's stack, with its line."""
+    """Return the fault of a text that is nested too deeply for Python's parser, with its line."""
     depth = 0
     for token in _TOKEN.finditer(text):
         depth += (token[0] in ("[", "{")) - (token[0] in ("]", "}"))
@@ -65,11 +66,11 @@ def _fault_of_depth(text: str) -> str:
                 f"line {_line(text, token)}: arrays or objects are nested more than {_MAX_DEPTH} deep; a closing "
                 "bracket is probably missing before it"
             )
-    return "arrays or objects are nested too deep"
+    return "arrays or objects are nested too deeply"
 
 
 def _fault_of_number(text: str) -> str:
-    """Return the fault of a text with a whole number of more digits than Python reads, with its line."""
+    """Return the fault of a text that has a whole number with more digits than Python reads, with its line."""
     most = sys.get_int_max_str_digits()
     for token in _TOKEN.finditer(text):
         if len(token[0]) > most and token[0].isdecimal():
@@ -82,9 +83,9 @@ def _line(text: str, token: re.Match[str]) -> int:
 
 
 def _refuse_repeated_sections(name: str, text: str) -> None:
-    """Refuse a file that has a section twice, of which Python's reader takes the last one.
+    """Refuse a file that has a section twice, since Python's parser silently keeps the last one.
 
-    Only where the words are there more often than once is the text read again, with a call for each object.
+    The text is parsed again, with a call for each object, only if a section's name occurs more than once.
     """
     counts = Counter(_SECTION.findall(text))
     if max(counts.values(), default=0) < 2:
@@ -93,7 +94,7 @@ def _refuse_repeated_sections(name: str, text: str) -> None:
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = Counter(key for key, _ in pairs)
-        # the top of the file comes last
+        # the outermost object comes last
         twice[:] = [key for key, count in found.items() if count > 1 and key in counts]
         return dict(pairs)
 

@@ -1,4 +1,4 @@
-"""One record as tensors, and the objects of it that training uses."""
+"""Parsing a record into tensors, and choosing the objects that training uses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from maskrcnn_trainer.data.transforms import PlacedBoxes
 
 
 class StoredImage(NamedTuple):
-    """The image of a record.
+    """Image of a record.
 
     Attributes:
-        encoded: string scalar, JPEG, PNG, BMP or GIF.
-        size: int64 [2], height and width that the record gives, 0 where it gives none.
+        encoded: string scalar, JPEG, PNG, BMP, or GIF.
+        size: int64 [2], height and width in the record, 0 if absent.
     """
 
     encoded: tf.Tensor
@@ -25,13 +25,13 @@ class StoredImage(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """The annotated objects of one image, n of them.
+    """Annotated objects of one image, n of them.
 
     Attributes:
         boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of the image.
         classes: int32 [n], category ids as stored.
         crowd: bool [n].
-        masks: string [n], a PNG each; [0] where the record has none.
+        masks: string [n], a PNG each; [0] if the record has no masks.
     """
 
     boxes: tf.Tensor
@@ -64,13 +64,19 @@ _OBJECTS = {
 
 
 def parse_image(record: tf.Tensor) -> tuple[StoredImage, tf.Tensor]:
-    """The image and ``image/source_id``, a string scalar, of a serialised ``tf.train.Example``."""
+    """Return the image and ``image/source_id``, a string scalar, of a serialized ``tf.train.Example``."""
     parsed = tf.io.parse_single_example(record, _IMAGE)
     return _stored(parsed), parsed["image/source_id"]
 
 
 def parse_example(record: tf.Tensor) -> tuple[StoredImage, tf.Tensor, Objects]:
-    """The image, its source id and its objects; a record without ``is_crowd`` has no crowds."""
+    """Return the image, its source id (string scalar), and its objects.
+
+    A record without ``is_crowd`` has no crowds.
+
+    Args:
+        record: string scalar, a serialized ``tf.train.Example``.
+    """
     parsed = tf.io.parse_single_example(record, {**_IMAGE, **_OBJECTS})
     boxes = tf.stack([parsed[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")], axis=-1)
     crowd = parsed["image/object/is_crowd"] > 0
@@ -84,27 +90,29 @@ def _stored(parsed: dict[str, tf.Tensor]) -> StoredImage:
 
 
 def decode(image: StoredImage) -> tf.Tensor:
-    """Return the pixels of a record, see :func:`decode_pixels`.
+    """Return the pixels of a record's image, see :func:`decode_pixels`.
 
-    An image of another size than the record gives is an InvalidArgumentError: the objects are not in these pixels.
+    Raises:
+        tf.errors.InvalidArgumentError: the image does not have the size in the record, so that the objects do not match
+            the pixels.
     """
     pixels = decode_pixels(image.encoded)
     size = tf.shape(pixels, tf.int64)[:2]
     same = tf.debugging.Assert(
         tf.reduce_all((size == image.size) | (image.size == 0)),
-        ["height and width of the image, and those that the record gives:", size, image.size],
+        ["height and width of the image, and those in the record:", size, image.size],
     )
     with tf.control_dependencies([same]):
         return tf.identity(pixels)
 
 
 def decode_pixels(encoded: tf.Tensor) -> tf.Tensor:
-    """uint8 [h, w, 3] RGB of a JPEG, PNG, BMP or GIF (its first frame), in stored pixels: EXIF rotation is not applied.
+    """Decode a JPEG, PNG, BMP, or GIF (its first frame) to uint8 [h, w, 3], RGB. EXIF rotation is not applied.
 
-    Grey becomes three equal channels, 16 bits become 8, alpha is dropped. JPEG goes through the accurate integer DCT,
-    as in Pillow and OpenCV, whose pixels these are: TensorFlow's own choice, the fast one, is no faster today and off
-    by 1.3 of 255 on average (up to 23, on 60 COCO images), so that inference with other software would see other images
-    than training did.
+    Gray becomes three equal channels, 16 bits become 8, alpha is dropped. JPEG is decoded with the accurate integer
+    DCT, which gives the same pixels as Pillow and OpenCV. TensorFlow's default, the fast DCT, does not save time on
+    current processors and differs by 1.3 of 255 on average (up to 23, on 60 COCO images), so that inference with other
+    software would get other pixels than training did.
     """
     image = tf.cond(
         tf.io.is_jpeg(encoded),
@@ -115,35 +123,50 @@ def decode_pixels(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def class_mapper(class_map: ClassMap) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The category ids in rising order and the model's id of each, both int32 [K]."""
+    """Return the category ids in ascending order and the model id of each, both int32 [K]."""
     raw = np.asarray(sorted(class_map.to_model), np.int32)
     return raw, np.asarray([class_map.to_model[int(one)] for one in raw], np.int32)
 
 
 def map_classes(classes: tf.Tensor, raw: NDArray[np.int32], model: NDArray[np.int32]) -> tf.Tensor:
-    """Model ids int32 [n] of stored category ids; an id that the map lacks is an InvalidArgumentError that names it."""
-    places = tf.minimum(tf.searchsorted(raw, classes), len(raw) - 1)
-    known = tf.gather(raw, places) == classes
+    """Return the model ids, int32 [n], of stored category ids.
+
+    Args:
+        classes: int32 [n], category ids as stored.
+        raw: int32 [K], category ids in ascending order, from :func:`class_mapper`.
+        model: int32 [K], the model id of each.
+
+    Raises:
+        tf.errors.InvalidArgumentError: an id is not in ``raw``; the message names it.
+    """
+    indices = tf.minimum(tf.searchsorted(raw, classes), len(raw) - 1)
+    known = tf.gather(raw, indices) == classes
     unknown = tf.boolean_mask(classes, ~known)
     with tf.control_dependencies(
         [tf.debugging.Assert(tf.reduce_all(known), ["category ids that the class map lacks:", unknown])]
     ):
-        return tf.gather(model, places)
+        return tf.gather(model, indices)
 
 
 def choose(objects: Objects, placed: PlacedBoxes, skip_crowd: bool, most: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which objects training uses.
+    """Choose the objects that training uses: visible ones, at most ``most`` of them.
 
-    Those that are visible and, with ``skip_crowd``, no crowd; of more than ``most`` the largest by the area of their
-    boxes in the padded image (the first of equals).
+    If there are more, the largest are chosen by the area of their boxes in the padded image (the first of equals).
+
+    Args:
+        objects: of the record.
+        placed: their boxes in the padded image.
+        skip_crowd: whether crowds are left out.
+        most: largest number of objects of an image.
 
     Returns:
-        int32 [k], their indices in stored order; int32 scalar, how many were left out for being too many.
+        int32 [k], indices of the chosen objects in stored order; int32 scalar, number of objects above ``most``, which
+        are left out.
     """
-    wanted = placed.visible
+    usable = placed.visible
     if skip_crowd:
-        wanted &= ~objects.crowd
-    indices = tf.cast(tf.where(wanted)[:, 0], tf.int32)
+        usable &= ~objects.crowd
+    indices = tf.cast(tf.where(usable)[:, 0], tf.int32)
     sides = placed.pixels[:, 2:] - placed.pixels[:, :2]
     areas = tf.gather(sides[:, 0] * sides[:, 1], indices)
     count = tf.size(indices)

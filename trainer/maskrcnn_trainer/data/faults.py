@@ -1,7 +1,7 @@
-"""Which record is behind an error of TensorFlow's input pipeline, and what is wrong with it.
+"""Search for the record that caused an error of TensorFlow's input pipeline.
 
-TensorFlow decodes images inside its own graph, and its messages name no file. Looking for the record when something has
-gone wrong costs nothing while all is well. The texts here are complete: nothing of TensorFlow's is in them.
+TensorFlow decodes images inside its graph, and its messages do not name the file. The search runs only after an error,
+so it costs nothing otherwise. The messages made here do not quote TensorFlow's.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def named_faults(
     records_of: Callable[[int], Iterable[int]],
     class_map: ClassMap | None = None,
 ) -> Iterator[Any]:
-    """The elements of ``batches``; a data error becomes one that names file, record and image.
+    """Yield the elements of ``batches``; replace a data error by one that names file, record, and image.
 
     Args:
         batches: a dataset whose elements come in a fixed order.
         index: the records that it reads.
-        records_of: the records of element k (from 0).
-        class_map: given where category ids are looked up in it.
+        records_of: returns the records of element k (from 0).
+        class_map: of a training, which looks up category ids; None if the objects of records are not used.
 
     Raises:
-        InvalidInput: in place of TensorFlow's error, where a record of the element is at fault.
+        InvalidInput: in place of TensorFlow's error, if a record of the element is at fault.
     """
     iterator, element = iter(batches), 0
     while True:
@@ -53,12 +53,12 @@ def named_faults(
 
 
 def first_fault(index: RecordIndex, records: Iterable[int], class_map: ClassMap | None = None) -> InvalidInput | None:
-    """Return what is wrong with the first of some records that training or evaluation cannot use, None if nothing.
+    """Return the fault of the first record that training or evaluation cannot use, None if there is none.
 
     Args:
         index: the data set.
-        records: to be looked at.
-        class_map: of a training; None where the objects of records are not used.
+        records: the records to check.
+        class_map: of a training; None if the objects of records are not used.
     """
     reader = RecordReader(index)
     for record in records:
@@ -81,7 +81,7 @@ def _fault_of(index: RecordIndex, reader: RecordReader, record: int, class_map: 
         stored, _ = examples.parse_image(payload)
         objects = examples.parse_example(payload)[2] if class_map is not None else None
     except tf.errors.OpError:
-        return f"{where}: is not a record as dataset_convert writes it"
+        return f"{where}: is not a record in the format of dataset_convert"
     try:
         found = examples.decode_pixels(stored.encoded).shape[:2]
     except (tf.errors.OpError, ValueError):
@@ -91,19 +91,19 @@ def _fault_of(index: RecordIndex, reader: RecordReader, record: int, class_map: 
         height, width = (int(side) or "?" for side in given)
         return (
             f"{where}: image/encoded has {found[1]}x{found[0]} pixels (width x height), but image/width and "
-            f"image/height are {width}x{height}, in which the objects are"
+            f"image/height, to which the objects refer, are {width}x{height}"
         )
     unknown = set(objects.classes.numpy().tolist()) - set(class_map.to_model) if objects and class_map else set()
     if unknown:
         return (
             f"{where}: image/object/class/label is {min(unknown)}, a category that valJsonFile and the first records "
-            "do not have: the categories of the annotations must agree"
+            "do not have: training and validation annotations must have the same categories"
         )
     return ""
 
 
 def _undecodable(encoded: bytes) -> str:
-    """Return what is wrong with an image that TensorFlow cannot decode."""
+    """Return the fault of an image that TensorFlow cannot decode."""
     if not encoded:
         return "image/encoded is empty: an image is expected"
     for signature, name in _SIGNATURES.items():
@@ -113,4 +113,4 @@ def _undecodable(encoded: bytes) -> str:
 
 
 _SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"GIF8": "GIF"}
-"""How the files begin that ``tf.io.decode_image`` takes."""
+"""First bytes of the file formats that ``tf.io.decode_image`` reads."""

@@ -1,4 +1,4 @@
-"""Identity of a set of records: equal for equal shards, wherever they are."""
+"""Identity of a set of records: equal for equal shards in any directory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from maskrcnn_trainer.data.records import RecordIndex
 
 
 def records_digest(index: RecordIndex) -> str:
-    """Return 32 hexadecimal digits over the shards' names and over the places and sizes of their records.
+    """Return a digest of the shards' names and of the offsets and lengths of their records, 32 hexadecimal digits.
 
-    Directories are left out, so that a data set may move. The payloads are not read: images of other content but of
-    exactly the same sizes are not noticed.
+    Directories are left out, so that a data set may be moved. Payloads are not read: a change of content that keeps all
+    lengths is not detected.
     """
     digest = hashlib.sha256()
     for name in index.files:

@@ -1,8 +1,8 @@
-"""Decoding the part of a stored mask that is needed.
+"""Decoding of the rows of a stored mask that are needed.
 
-A mask is a single-channel PNG as large as its image, and nearly all of it is background. Inflating is what a mask
-costs, so it stops below the object; and rows of the simple filters are restored by themselves. PNG, 2nd edition (W3C,
-ISO/IEC 15948:2003), sections 9 (filtering) and 10 (compression).
+A mask is a single-channel PNG as large as its image, and nearly all of it is background. Most of the time goes into
+inflating, so it stops below the object; and rows with a simple filter are restored without the rows above. PNG, 2nd
+edition (W3C, ISO/IEC 15948:2003), sections 9 (filtering) and 10 (compression).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy.typing as npt
 
 from maskrcnn_trainer.images.png_chunks import SIGNATURE
 
-_GREY_8_BIT = (8, 0, 0, 0, 0)  # bit depth, colour type, compression, filter method, no interlace
+_GRAY_8_BIT = (8, 0, 0, 0, 0)  # bit depth, color type, compression, filter method, no interlace
 _NONE, _SUB, _UP = 0, 1, 2
 
 
 class MaskPng:
-    """One mask, decoded on demand.
+    """Mask in a PNG file, decoded on demand.
 
     Args:
         png: the bytes of a PNG file.
 
     Raises:
-        ValueError: the bytes are no PNG that can be decoded (also by ``rows``).
+        ValueError: the bytes are not a PNG that can be decoded (also raised by ``rows``).
     """
 
     def __init__(self, png: bytes) -> None:
@@ -35,22 +35,22 @@ class MaskPng:
             raise ValueError("a mask is not a PNG")
         self._png = png
         self.width, self.height = struct.unpack_from(">II", png, 16)
-        self._simple = struct.unpack_from(">5B", png, 24) == _GREY_8_BIT
+        self._simple = struct.unpack_from(">5B", png, 24) == _GRAY_8_BIT
 
     def rows(self, first: int, last: int) -> npt.NDArray[np.uint8]:
-        """Rows first to last (inclusive), uint8 [last - first + 1, width]; not 0 is inside the object."""
+        """Return rows first to last (inclusive), uint8 [last - first + 1, width]; nonzero inside the object."""
         rows = self._restored(first, last) if self._simple else None
         return self._decoded()[first : last + 1] if rows is None else rows
 
     def _restored(self, first: int, last: int) -> npt.NDArray[np.uint8] | None:
-        """The rows, or None where a filter mixes both directions (Average, Paeth)."""
+        """Return the rows, or None if a filter mixes both directions (Average, Paeth)."""
         pitch = self.width + 1
-        wanted = (last + 1) * pitch
+        size = (last + 1) * pitch
         try:
-            inflated = zlib.decompressobj().decompress(self._data(), wanted)
+            inflated = zlib.decompressobj().decompress(self._data(), size)
         except zlib.error as error:
             raise ValueError(f"a mask's PNG is damaged: {error}") from error
-        if len(inflated) != wanted:
+        if len(inflated) != size:
             raise ValueError("a mask's PNG is truncated")
         lines = np.frombuffer(inflated, np.uint8).reshape(last + 1, pitch)
         filters, values = lines[:, 0], lines[:, 1:]
@@ -59,9 +59,9 @@ class MaskPng:
             return values[first:]
         if (needed == _SUB).all():
             return np.cumsum(values[first:], axis=1, dtype=np.uint8)
-        # A row of filter Up adds to the row above: start at the last row that stands for itself.
-        standing = np.flatnonzero(filters[: first + 1] <= _SUB)
-        start = int(standing[-1]) if len(standing) else 0
+        # A row of filter Up adds to the row above: start at the last row that does not depend on another one.
+        independent = np.flatnonzero(filters[: first + 1] <= _SUB)
+        start = int(independent[-1]) if len(independent) else 0
         if (filters[start:] > _UP).any():
             return None
         rows = values[start:].copy()

@@ -1,6 +1,6 @@
-"""Ground-truth masks for training: each instance's mask inside its box, resampled to one small square.
+"""Ground-truth masks for training: each instance's mask, cropped to its box and resampled to a small square.
 
-One instance after another is decoded and cropped: there is never a stack of masks as large as the image.
+Instances are decoded and cropped one by one, so memory never holds a stack of masks of the image's size.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import numpy.typing as npt
 from maskrcnn_trainer.data.mask_png import MaskPng
 
 BORDER = 2
-"""Rows and columns of zeros around a crop, so that what samples beyond the box finds background."""
+"""Rows and columns of zeros around a crop, so that sampling beyond the box gives background."""
 
 
 def crop_masks(
     pngs: Sequence[bytes], boxes: npt.NDArray[np.float32], flipped: bool, size: int
 ) -> npt.NDArray[np.uint8]:
-    """Crops the masks of one image to their boxes.
+    """Crop the masks of one image to their boxes.
 
-    Cell (i, j) of a crop holds the mask, bilinearly interpolated, at the centre of that cell when the box is divided
-    into size x size cells; pixel values stand for pixel centres and the mask goes on unchanged beyond the edge of the
-    image. The stored mask is sampled directly: scaling it to the padded image first, by nearest neighbor, would shift
-    its outline by up to half a pixel and cost a mask of that size.
+    A box is divided into size x size cells, and cell (i, j) of a crop is the mask, bilinearly interpolated, at the
+    center of that cell. A pixel's value applies to the pixel's center, and the mask is extended beyond the image with
+    its edge values. The stored mask is sampled directly: scaling it to the padded image first, by nearest neighbor,
+    would shift its outline by up to half a pixel and need a mask of that size.
 
     Args:
-        pngs: one single-channel PNG for each instance, as large as the stored image, not 0 inside the object.
+        pngs: one single-channel PNG for each instance, as large as the stored image, nonzero inside the object.
         boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of the (flipped) image, with area.
         flipped: whether the image is mirrored left to right; the stored masks are not.
-        size: cells on a side.
+        size: cells along a side.
 
     Returns:
-        uint8 [n, size + 4, size + 4], 255 inside the object, 0 outside, fractions at the outline; 2 cells of border.
+        uint8 [n, size + 4, size + 4], 255 inside the object, 0 outside, in between at the outline; the two outermost
+        rows and columns on each side are zero.
 
     Raises:
         ValueError: a mask cannot be decoded.
@@ -62,13 +63,13 @@ def crop_masks(
 def _taps(
     start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], lengths: Sequence[int], size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """[n, size] each: the two pixels that a cell lies between, and how far it is from the first to the second."""
+    """Return the two pixels next to each cell's center and the center's distance from the first, [n, size] each."""
     length = np.asarray(lengths, np.float64)[:, None]
     share = (np.arange(size) + 0.5) / size
-    centres = (start[:, None] + (end - start)[:, None] * share) * length - 0.5
-    centres = np.clip(centres, 0.0, length - 1.0)
-    before = centres.astype(np.int64)
-    return before, np.minimum(before + 1, length.astype(np.int64) - 1), (centres - before).astype(np.float32)
+    centers = (start[:, None] + (end - start)[:, None] * share) * length - 0.5
+    centers = np.clip(centers, 0.0, length - 1.0)
+    before = centers.astype(np.int64)
+    return before, np.minimum(before + 1, length.astype(np.int64) - 1), (centers - before).astype(np.float32)
 
 
 def _between(

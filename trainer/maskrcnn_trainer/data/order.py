@@ -1,16 +1,16 @@
-"""The order in which training reads records: one permutation of all records for each epoch, computed, not streamed.
+"""Order in which training reads records: a permutation of all records for each epoch, computed instead of streamed.
 
 A streaming shuffle (``tf.data.Dataset.shuffle``) mixes only within its buffer, and its state is the whole buffer, so a
-run that resumes has to replay everything before. Here an epoch's order is a function of (seed, epoch) alone, it mixes
-a data set of any size, and a position in the global stream is one integer.
+resumed run has to replay the whole stream before it. Here an epoch's order is a function of (seed, epoch) alone, it
+mixes a data set of any size, and a position in the global stream is one integer.
 
-There are two versions. Version 2, the current one, is the permutation. Version 1 computed the order of a streaming
-shuffle with a window of ``shuffle_buffer_size`` records; a training that began with it continues with it. Both are the
-same where the window holds all records.
+There are two versions. Version 2, the current one, is the permutation. Version 1 is the order of a streaming shuffle
+with a window of ``shuffle_buffer_size`` records; a training that began with it continues with it. Both are equal if the
+window holds all records.
 
 Random bits are Philox words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) seeded through
-``numpy.random.SeedSequence``. NumPy guarantees both streams over its versions (NEP 19), which it does not do for the
-methods of ``Generator``: an order survives an upgrade of NumPy in the middle of a run.
+``numpy.random.SeedSequence``. NumPy guarantees both streams across its versions (NEP 19), but not the methods of
+``Generator``, so an order does not change if NumPy is upgraded in the middle of a run.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Int64Array = npt.NDArray[np.int64]
 ORDER_VERSION = 2
 """Version of the order of a new training; checkpoints store it."""
 
-_EPOCHS_KEPT = 2  # a prefetching reader straddles one border at a time
+_EPOCHS_KEPT = 2  # a prefetching reader crosses one epoch border at a time
 
 
 class BatchOfPositions(NamedTuple):
-    """The records that one rank reads in one step.
+    """Records that one rank reads in one step.
 
     Attributes:
-        positions: int64 [B], place in the global stream; with the seed it decides everything random about the example.
+        positions: int64 [B], in the global stream; all random choices for an example are functions of it and the seed.
         records: int64 [B], index of the record, in [0, num_records).
         epochs: int64 [B], number of the epoch that the position belongs to, from 0.
     """
@@ -51,10 +51,13 @@ def permutation(num_records: int, seed: int, epoch: int) -> Int64Array:
         num_records: number of records, at least 0.
         seed: at least 0.
         epoch: at least 0.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
     if num_records < 0 or seed < 0 or epoch < 0:
         raise ValueError(f"num_records {num_records}, seed {seed}, epoch {epoch}")
-    # Of 10 million records two share a key of 64 bits once in 370,000 epochs; these two then keep their stored order.
+    # With 10 million records, two share a 64-bit key once in 370,000 epochs; these two then keep their stored order.
     return _order_of_keys(np.random.Philox(np.random.SeedSequence((seed, epoch))), num_records)
 
 
@@ -63,13 +66,16 @@ def window_shuffle(num_records: int, window: int, seed: int, epoch: int) -> Int6
 
     The distribution is that of a streaming shuffle with a buffer of ``window`` records (``tf.data.Dataset.shuffle``):
     a window of 1 keeps the stored order, one of at least ``num_records`` gives a uniform permutation, and the record at
-    place i comes from the first i + window stored records.
+    index i comes from the first i + window stored records.
 
     Args:
         num_records: number of records, at least 0.
         window: size of the window in records, at least 1.
         seed: at least 0.
         epoch: at least 0.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
     if num_records < 0 or window < 1 or seed < 0 or epoch < 0:
         raise ValueError(f"num_records {num_records}, window {window}, seed {seed}, epoch {epoch}")
@@ -78,7 +84,7 @@ def window_shuffle(num_records: int, window: int, seed: int, epoch: int) -> Int6
     bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
     window = min(window, num_records)
     num_streamed = num_records - window
-    # 32 random bits scaled to [0, window): no rejection, so that place i always takes word i of the stream.
+    # 32 random bits scaled to [0, window), without rejection, so that index i always takes word i of the stream.
     words = bits.random_raw(num_streamed).astype(np.uint64) >> np.uint64(32)
     slots = ((words * np.uint64(window)) >> np.uint64(32)).astype(np.int64)
 
@@ -102,16 +108,19 @@ def _order_of_keys(bits: np.random.Philox, count: int) -> Int64Array:
 
 
 class DataOrder:
-    """The infinite stream of records, epoch after epoch, and the part of it that each rank reads.
+    """Infinite stream of records, epoch after epoch, and the part of it that each rank reads.
 
-    Position p belongs to epoch ``p // num_records``. A step that begins at position p takes ``p .. p + R B``, of which
-    rank r of R takes ``p + r B .. + B``: the stream is the same for any number of ranks, every rank has the same number
-    of steps, and every epoch holds each record once. Thread-safe.
+    Position p belongs to epoch ``p // num_records``. A step of R ranks with B images each that begins at position p
+    reads positions p to p + R B - 1, of which rank r reads B positions from p + r B on. The stream is the same for any
+    number of ranks, all ranks have the same number of steps, and an epoch holds each record once. Thread-safe.
 
     Args:
         num_records: number of records, at least 1.
         seed: at least 0.
         window: None for version 2; the window of version 1 in records (``shuffle_buffer_size``), at least 1.
+
+    Raises:
+        ValueError: ``num_records`` is below 1.
     """
 
     def __init__(self, num_records: int, seed: int, window: int | None = None) -> None:
@@ -142,15 +151,25 @@ class DataOrder:
 
     def records(self, positions: Int64Array) -> Int64Array:
         """Return the records at these global positions, int64 of the same shape."""
-        epochs, places = np.divmod(positions, self.num_records)
+        epochs, indices = np.divmod(positions, self.num_records)
         records = np.empty_like(positions)
         for number in np.unique(epochs):
             here = epochs == number
-            records[here] = self.epoch(int(number))[places[here]]
+            records[here] = self.epoch(int(number))[indices[here]]
         return records
 
     def batch(self, start: int, rank: int, ranks: int, batch_size: int) -> BatchOfPositions:
-        """Return what ``rank`` of ``ranks`` reads in the step that begins at position ``start``."""
+        """Return the records that a rank reads in one step.
+
+        Args:
+            start: position at which the step begins, at least 0.
+            rank: from 0 to ``ranks`` - 1.
+            ranks: number of processes.
+            batch_size: records of each rank, at least 1.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
         if not 0 <= rank < ranks:
             raise ValueError(f"rank {rank} of {ranks}")
         if start < 0 or batch_size < 1:

@@ -1,11 +1,11 @@
-"""The padded image, which is the network's input, without TensorFlow; ``data.transforms`` makes it in the graph.
+"""The padded image, which is the network's input, computed in NumPy; ``data.transforms`` computes it in the graph.
 
-Both give the same bits, which a test compares.
+Both give the same bits, as a test checks.
 
-The arithmetic of ``tf.image.resize`` (bilinear, half-pixel centres, no antialiasing) in its order and precision: the
-positions in float32, columns first, then rows. OpenCV's resize is up to 10 times as fast at 832x1344, but its positions
-are in float64, which makes up to 0.012 of 255 (40 COCO images); inference has the time, as it prepares images while the
-network is at work.
+The arithmetic is that of ``tf.image.resize`` (bilinear, half-pixel centers, no antialiasing), in the same order and
+precision: positions in float32, columns first, then rows. OpenCV's resize is up to 10 times as fast at 832x1344, but
+computes positions in float64, which changes values by up to 0.012 of 255 (40 COCO images). The slower code does not
+delay inference, which prepares images while the network runs.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 MEAN = (0.485, 0.456, 0.406)
-"""Mean of the ImageNet images, RGB of 0..1."""
+"""Mean of the ImageNet images, RGB in 0..1."""
 
 STD = 0.224
-"""One deviation for the three channels: inference runtimes such as DeepStream take one scale factor."""
+"""Standard deviation, one for all channels: inference runtimes such as DeepStream accept a single scale factor."""
 
 _SLACK = 1e-6  # as in data.transforms
 
 
 @dataclass(frozen=True)
 class PaddedImage:
-    """An image that was resized, normalized, and padded.
+    """Image that was resized, normalized, and padded.
 
     Attributes:
         pixels: float32 [H, W, 3], normalized; zeros below and to the right of the image.
-        image_info: float32 [5]: shown height and width, 1 / scale, stored height and width.
+        image_info: float32 [5]: height and width of the part shown, 1 / scale, stored height and width.
     """
 
     pixels: NDArray[np.float32]
@@ -38,7 +38,9 @@ class PaddedImage:
 
 
 def pad_image(image: NDArray[np.uint8], size: tuple[int, int]) -> PaddedImage:
-    """Resize an image to fit, aspect kept and sizes truncated, normalize it, and pad it.
+    """Resize an image to fit, normalize it, and pad it.
+
+    The aspect ratio is kept, and the sizes are truncated to whole pixels.
 
     Args:
         image: uint8 [h, w, 3], RGB.
@@ -57,7 +59,7 @@ def pad_image(image: NDArray[np.uint8], size: tuple[int, int]) -> PaddedImage:
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-    """uint8 [h, w, c] -> float32 [height, width, c], values 0..255."""
+    """Resize uint8 [h, w, c] to float32 [height, width, c], values 0..255."""
     rows_before, rows_after, row_share = _positions(image.shape[0], height)
     columns_before, columns_after, column_share = _positions(image.shape[1], width)
     pixels = image.astype(np.float32)
@@ -65,13 +67,13 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.floa
     return _between(lines, 0, rows_before, rows_after, row_share[:, None, None])
 
 
-def _positions(given: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each new pixel the old one before it, the one after it, and the share of the latter."""
-    scale = np.float32(given) / np.float32(wanted)
-    position = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+def _positions(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Return for each new pixel the old pixel before it, the one after it, and the weight of the latter."""
+    scale = np.float32(old) / np.float32(new)
+    position = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     floor = np.floor(position)
     before = np.maximum(floor, 0).astype(np.intp)
-    after = np.minimum(np.ceil(position).astype(np.intp), given - 1)
+    after = np.minimum(np.ceil(position).astype(np.intp), old - 1)
     return before, after, position - floor
 
 

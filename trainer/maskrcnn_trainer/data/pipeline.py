@@ -1,7 +1,7 @@
-"""From records to batches of static shape, for training and for evaluation.
+"""Input pipeline: from records to batches of static shape, for training and for evaluation.
 
-Elements come in a fixed order whatever the number of workers, and everything random about an image is a function of the
-seed and of its position in the global stream: two runs, or one that was interrupted, see the same batches.
+The order of the elements does not depend on the number of workers, and all random choices for an image are functions of
+the seed and of its position in the global stream. Two runs get the same batches, also if one was interrupted.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from maskrcnn_trainer.task.failures import passed_through_tensorflow
 _LOG = logging.getLogger(__name__)
 
 PREFETCHED_BATCHES = 2
-"""Batches prepared ahead where the spec leaves it open: one for the next step, one for the step after a slow read."""
+"""Batches prepared ahead if the spec gives no number: one for the next step, and one to cover a slow read."""
 
 _PROBED = 64
-"""Records looked at for masks before training starts: a data set is converted with masks or without."""
+"""Records checked for masks before training starts; a data set is converted either with masks or without."""
 
 
 def training_dataset(
@@ -50,31 +50,32 @@ def training_dataset(
     order: DataOrder | None = None,
     with_rpn_targets: bool = True,
 ) -> tf.data.Dataset:
-    """Return the batches for training, without end: element k begins ``k * ranks * B`` images after ``start``.
+    """Return the infinite data set of training batches; element k begins ``k * ranks * B`` images after ``start``.
 
-    Every element is a dict of static shapes, with B = train_batch_size, (H, W) = image_size, N = max_num_instances,
-    M = gt_mask_size and A anchors:
+    Each element is a dict of static shapes, with B = train_batch_size, (H, W) = image_size, N = max_num_instances,
+    M = gt_mask_size, and A anchors:
 
     - ``images`` float32 [B, H, W, 3], RGB, (x / 255 - mean) / .224, zeros below and to the right of the image
-    - ``image_info`` float32 [B, 5]: shown height and width, 1 / scale, stored height and width
-    - ``position`` int64 [B], place in the global stream
+    - ``image_info`` float32 [B, 5]: height and width of the part shown, 1 / scale, stored height and width
+    - ``position`` int64 [B], in the global stream
     - ``gt_boxes`` float32 [B, N, 4], y1 x1 y2 x2 in pixels of the padded image, padded with -1
     - ``gt_classes`` int32 [B, N], from 1, padded with -1
     - ``cropped_gt_masks`` uint8 [B, N, M + 4, M + 4], 255 inside, two cells of zero border, padded with 0
-    - ``rpn_labels`` int32 [B, A]: 1, 0, or -1 for not drawn; ``rpn_box_targets`` float32 [B, A, 4]
+    - ``rpn_labels`` int32 [B, A]: 1 object, 0 background, -1 not sampled; ``rpn_box_targets`` float32 [B, A, 4]
 
     Args:
         index: the training records.
         spec: the experiment.
-        class_map: from stored category ids to the model's.
+        class_map: from stored category ids to those of the model.
         anchors: float32 [A, 4], y1 x1 y2 x2 in pixels of the padded image.
         start: position of the first image in the global stream, from 0: the number of images already trained on.
-        rank, ranks: whose share of each step.
-        order: of the records; that of a new training when None.
-        with_rpn_targets: false leaves the two ``rpn_`` entries out, for a training step that computes them itself.
+        rank: of this process, from 0.
+        ranks: number of processes, each of which reads its part of each step.
+        order: of the records; that of a new training if None.
+        with_rpn_targets: false leaves out the two ``rpn_`` entries, for a training step that computes them itself.
 
     Raises:
-        InvalidInput: there are no records, or they have objects without masks. What is wrong with a single record shows
+        InvalidInput: there are no records, or they have objects without masks. A fault of a single record is raised
             when it is read, as a ``tf.errors.OpError`` that :func:`maskrcnn_trainer.task.failures.data_error` explains.
     """
     if len(index) == 0:
@@ -117,17 +118,19 @@ def evaluation_dataset(
     ranks: int,
     limit: int,
 ) -> tf.data.Dataset:
-    """Batches for evaluation: every image once, over all ranks.
+    """Return the batches for evaluation; together the ranks read every image once.
 
-    Rank r of R takes records r, r + R, ... Ranks may have a different number of batches, none where there are fewer
-    records than ranks. Elements are dicts with B = eval_batch_size: ``images`` and ``image_info`` as in training (no
-    augmentation), ``source_id`` string [B], ``valid`` bool [B]: false for the rows that fill up the last batch.
+    Rank r of R reads records r, r + R, ... The number of batches may differ between ranks, and is 0 for some if there
+    are fewer records than ranks. Elements are dicts with B = eval_batch_size: ``images`` and ``image_info`` as in
+    training (no augmentation), ``source_id`` string [B], ``valid`` bool [B]: false for elements that fill up the last
+    batch.
 
     Args:
         index: the validation records.
         spec: the experiment.
-        rank, ranks: whose share.
-        limit: the first so many records are used; 0 for all.
+        rank: of this process, from 0.
+        ranks: number of processes.
+        limit: number of records to use, from the first; 0 for all.
     """
     total = min(limit, len(index)) if limit else len(index)
     mine = np.arange(rank, total, ranks, dtype=np.int64)
@@ -172,32 +175,32 @@ def evaluation_dataset(
 
 
 def _text(payload: bytes) -> NDArray[np.object_]:
-    """Return what ``tf.numpy_function`` makes a string of shape [1] of.
+    """Return bytes in the form that ``tf.numpy_function`` converts to a string of shape [1].
 
-    TensorFlow 2.18 never frees the bytes in an object array without dimensions.
+    A scalar would leak: TensorFlow 2.18 never frees the bytes in an object array without dimensions.
     """
     return np.array([payload], dtype=object)
 
 
 def _mapped(dataset: tf.data.Dataset, function: Callable[..., Any], parallel_calls: int) -> tf.data.Dataset:
-    """Return the data set of ``function`` of each element, in order.
+    """Return the data set with ``function`` applied to each element, in order.
 
-    The functions choose by ``tf.cond`` and loop by ``tf.while_loop``: to have AutoGraph rewrite their sources at each
-    start would take as long as importing TensorFlow.
+    The functions use ``tf.cond`` and ``tf.while_loop`` instead of AutoGraph, which would take as long to convert them
+    at each start as the import of TensorFlow.
     """
     plain = tf.autograph.experimental.do_not_convert(function)
     return dataset.map(plain, num_parallel_calls=parallel_calls, deterministic=True)
 
 
 def parallel_calls(n_workers: int, cpus: int | None = None) -> int:
-    """Return the number of images decoded at once: ``n_workers``, at most two for each CPU of this process.
+    """Return the number of images decoded at once: ``n_workers``, but at most two for each CPU of this process.
 
-    Reads are not bounded by the CPUs: they wait for the storage.
+    The limit does not apply to reads, which wait for the storage and not for a CPU.
 
     Args:
         n_workers: from the spec.
-        cpus: CPUs of this process; when None, TensorFlow's number of threads where it was set (``maskrcnn launch``
-            divides the machine over the ranks), else the CPUs that the process may run on.
+        cpus: CPUs of this process. If None, TensorFlow's number of threads if it was set (``maskrcnn launch`` divides
+            the machine among the ranks), otherwise the CPUs that the process may run on.
     """
     if cpus is None:
         cpus = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
@@ -205,14 +208,16 @@ def parallel_calls(n_workers: int, cpus: int | None = None) -> int:
 
 
 class _Cropped(NamedTuple):
-    """What cropping the masks of one record needs to know, as numbers.
+    """Numbers that cropping the masks of one record needs.
 
     Attributes:
         position: in the global stream.
-        masks: number of them in the record; objects: the same.
-        height, width: of the stored image.
-        flipped: 1 where the image is mirrored.
-        left_out: objects that are left out for being too many.
+        masks: number of masks in the record.
+        objects: number of objects in the record.
+        height: of the stored image.
+        width: of the stored image.
+        flipped: 1 if the image is mirrored, otherwise 0.
+        left_out: number of objects above the largest number of an image.
     """
 
     position: int
@@ -225,12 +230,12 @@ class _Cropped(NamedTuple):
 
 
 class _MaskCropper:
-    """Crops the masks of a record in NumPy, outside the graph.
+    """Cropping of the masks of a record in NumPy, outside the graph.
 
     Args:
         mask_size: side of a crop without its border.
-        most: crops of an image, the missing ones zero.
-        place_of: file and number of the record at a position of the global stream, for messages.
+        most: number of crops of each image; those without an object are zero.
+        place_of: returns file and number of the record at a position of the global stream, for messages.
     """
 
     def __init__(self, mask_size: int, most: int, place_of: Callable[[int], str]) -> None:
@@ -242,14 +247,19 @@ class _MaskCropper:
     def crops(
         self, masks: tf.Tensor, chosen: tf.Tensor, boxes: tf.Tensor, source_id: tf.Tensor, record: _Cropped
     ) -> tf.Tensor:
-        """Return uint8 [most, M + 4, M + 4].
+        """Return the crops of the chosen objects, uint8 [most, M + 4, M + 4].
 
         Args:
             masks: string [m], those of all objects of the record.
-            chosen: int32 [n], the objects to crop; boxes: float32 [n, 4], where, as fractions of the shown image.
+            chosen: int32 [n], indices of the objects to crop.
+            boxes: float32 [n, 4], their boxes, y1 x1 y2 x2 in fractions of the (flipped) image.
+            source_id: string scalar, for messages.
             record: numbers of the record, as tensors.
+
+        Raises:
+            tf.errors.OpError: the number of masks differs from that of objects, or a mask is invalid.
         """
-        # Another number of masks than of objects has nothing to gather; it is refused by the counts.
+        # If masks and objects differ in number, nothing can be gathered; _crop then refuses the record.
         stored = tf.cond(record.masks == record.objects, lambda: tf.gather(masks, chosen), lambda: masks[:0])
         numbers = tf.stack([tf.cast(number, tf.int64) for number in record])
         crops = tf.numpy_function(
@@ -336,7 +346,7 @@ def _training_example(
 def _flipped_by_chance(
     image: tf.Tensor, boxes: tf.Tensor, seed: int, position: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return an image and its boxes, mirrored for half of the positions, and whether they are."""
+    """Return an image and its boxes, mirrored for half of the positions, and whether they are mirrored."""
     flipped = transforms.draw_flip(seed, position)
     image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
     return image, tf.cond(flipped, lambda: transforms.flip_boxes(boxes), lambda: boxes), flipped
@@ -346,17 +356,17 @@ def _finish(dataset: tf.data.Dataset, spec: ExperimentSpec) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # TensorFlow's own choice of the prefetch buffer doubles it whenever it ran empty, to 2,048 batches and beyond: host
-    # memory grows with each evaluation, during which it fills.
+    # TensorFlow's autotuning doubles the prefetch buffer whenever it was empty, to 2,048 batches and beyond. The buffer
+    # fills during each evaluation, so host memory would grow with each.
     options.autotune.enabled = False
-    # A read holds its thread while it waits. The shared pool has a thread for each CPU.
+    # A read blocks its thread while it waits, and the shared pool has only one thread for each CPU.
     workers = spec.data_config.n_workers
     options.threading.private_threadpool_size = workers + parallel_calls(workers)
     return dataset.prefetch(spec.data_config.prefetch_buffer_size or PREFETCHED_BATCHES).with_options(options)
 
 
 class _OversizeLog:
-    """Counts images with too many objects; says so at the 1st, 2nd, 4th, 8th, ... of them."""
+    """Count of images with too many objects, logged at the 1st, 2nd, 4th, 8th, ... of them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -365,6 +375,7 @@ class _OversizeLog:
         self._lock = threading.Lock()
 
     def count(self, image: str, objects: int) -> None:
+        """Count an image that has this number of objects."""
         with self._lock:
             self._images += 1
             self._left_out += objects - self._most

@@ -1,8 +1,8 @@
 """Random numbers of one image: functions of the experiment's seed and the image's global position alone.
 
-TensorFlow's stateless generators give other numbers inside a function that XLA compiles than outside, even with a named
-algorithm, so that a run would change with its compilation. Here a counter is hashed in integer arithmetic, which is the
-same on every device and under every compiler.
+TensorFlow's stateless generators give different numbers inside and outside a function that XLA compiles, even with a
+named algorithm, so that a run would depend on how it is compiled. Here a counter is hashed in integer arithmetic, which
+is the same on every device and under every compiler.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _GOLDEN_RATIO = 0x9E3779B9
 
 
 class Stream(enum.IntEnum):
-    """Keeps the draws of one image apart."""
+    """Purpose of a random draw; draws of one image for different purposes are independent."""
 
     FLIP = 1
     JITTER = 2
@@ -26,16 +26,16 @@ class Stream(enum.IntEnum):
 
 
 def uniform(seed: int, position: tf.Tensor, stream: Stream, shape: Sequence[int]) -> tf.Tensor:
-    """Uniform numbers for each position.
+    """Return uniform random numbers for each position.
 
     The hash is triple32 (Wellons, "Prospecting for Hash Functions", 2018), its rounds keyed with hashes of seed, stream
     and position.
 
     Args:
-        seed: the experiment's, 0 .. 2^32 - 1.
-        position: int64 scalar or [B], place in the global stream, at least 0.
-        stream: what the draw is for.
-        shape: static.
+        seed: the experiment's seed, 0 .. 2^32 - 1.
+        position: int64 scalar or [B], in the global stream, at least 0.
+        stream: purpose of the draw.
+        shape: static shape of the numbers of each position.
 
     Returns:
         float32 ``shape``, or [B, *shape], multiples of 2^-24 in [0, 1).
@@ -54,7 +54,7 @@ def uniform(seed: int, position: tf.Tensor, stream: Stream, shape: Sequence[int]
 
 
 def _hash(word: tf.Tensor, key: tf.Tensor | int = 0) -> tf.Tensor:
-    """triple32 of 32-bit words held in int64; products wrap modulo 2^64, which keeps their low 32 bits."""
+    """Return triple32 of 32-bit words stored in int64; products wrap modulo 2^64, which keeps their low 32 bits."""
     word = _low(_xor(word, _shifted(word, 17)) * 0xED5AD4BB)
     word = _xor(word, key)
     word = _low(_xor(word, _shifted(word, 11)) * 0xAC4C1B51)

@@ -1,4 +1,4 @@
-"""Reading records by offset: open files are kept, reads are positional and may run in many threads."""
+"""Reading of records by offset, from files that stay open; many threads may read at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from maskrcnn_trainer.data.crc32c import masked_crc32c
 from maskrcnn_trainer.data.records import FOOTER_BYTES, RecordIndex
 from maskrcnn_trainer.errors import InvalidInput
 
-_FILES_KEPT_OPEN = 512  # below the usual limit of 1024 descriptors of a process
+_FILES_KEPT_OPEN = 512  # below the usual limit of 1,024 descriptors of a process
 
 
 class RecordReader:
-    """Payloads of the records of an index.
+    """Reader of the payloads of an index's records.
 
-    ``os.pread`` moves no file position and releases the interpreter lock, so threads share one descriptor. Beyond 512
-    files a file is opened for each read.
+    ``os.pread`` does not move the file position and releases the interpreter lock, so threads share one descriptor. The
+    first 512 files stay open; any other is opened for each read.
 
     Args:
-        index: which files, and where their records are.
+        index: the files, and the offsets of their records.
     """
 
     def __init__(self, index: RecordIndex) -> None:
@@ -30,10 +30,10 @@ class RecordReader:
         weakref.finalize(self, _close, self._descriptors)
 
     def read(self, record: int) -> bytes:
-        """Return the whole payload of one record, compared with its checksum.
+        """Return the whole payload of one record, after verifying its checksum.
 
         Raises:
-            InvalidInput: the file is gone or too short, or the payload is not the one that was written.
+            InvalidInput: the file is missing, unreadable, or too short, or the payload does not match its checksum.
         """
         length = int(self.index.lengths[record])
         framed = self._pread(record, 0, length + FOOTER_BYTES)
@@ -41,18 +41,21 @@ class RecordReader:
         if masked_crc32c(payload) != int.from_bytes(framed[length:], "little"):
             raise InvalidInput(
                 f"{self.index.files[int(self.index.file_ids[record])]}: the record at byte "
-                f"{int(self.index.offsets[record])} is damaged: its bytes are not those of its checksum; copy the file "
-                "again, or convert the data set again",
+                f"{int(self.index.offsets[record])} is damaged: its checksum does not match; copy the file again, or "
+                "convert the data set again",
                 reason="InvalidData",
             )
         return payload
 
     def read_part(self, record: int, start: int, length: int) -> bytes:
-        """Return ``length`` bytes from byte ``start`` of the payload, fewer at its end; errors as ``read``.
+        """Return ``length`` bytes from byte ``start`` of the payload, fewer at its end, without verifying them.
 
-        A part cannot be checked: the checksum in the file is of the whole payload. It serves the summary before a
-        training, which needs some 100 bytes of each record and must not read all images; the training then reads, and
-        checks, the whole record.
+        The checksum in the file is that of the whole payload, so a part cannot be verified. The summary before a
+        training uses this function: it needs about 100 bytes of each record and must not read all images. The training
+        then reads and verifies the whole record.
+
+        Raises:
+            InvalidInput: the file is missing, unreadable, or too short.
         """
         return self._pread(record, start, min(length, int(self.index.lengths[record]) - start))
 

@@ -1,4 +1,4 @@
-"""Faults in the objects of a record that no checksum shows: lists of different lengths, invalid boxes and masks."""
+"""Faults in the objects of a record that a checksum cannot detect: list lengths, invalid boxes and masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 LARGEST_LABEL = 2**31 - 1  # class ids are 32-bit in the model
 SIDES = ("ymin", "xmin", "ymax", "xmax")
-# training cuts boxes at the image; one that leaves it by more than its side is in other units
+# Training clips boxes to the image; a box that exceeds it by more than the image's side is in other units.
 _LOWEST, _HIGHEST = -1.0, 2.0
 
 MASK_HEADER = 24
@@ -19,11 +19,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def list_fault(labels: Sequence[int], lengths: Sequence[int], crowds: int, masks: int) -> str:
-    """Return what is wrong with the lists of a record, "" if nothing.
+    """Return the fault of the lists of a record, "" if there is none.
 
     Args:
         labels: category id of each object.
-        lengths: of the lists of each of :data:`SIDES`.
+        lengths: of the list of each of :data:`SIDES`.
         crowds: length of ``is_crowd``, which may be absent (0).
         masks: length of ``mask``, 0 in records without masks.
     """
@@ -41,17 +41,17 @@ def list_fault(labels: Sequence[int], lengths: Sequence[int], crowds: int, masks
 
 
 def mask_count_fault(masks: int, objects: int) -> str:
-    """Return what is wrong with a record that has another number of masks than of objects."""
+    """Return the fault of a record whose number of masks differs from that of its objects."""
     return f"{_values('image/object/mask', masks)} for {_objects(objects)}"
 
 
 def mask_fault(headers: Sequence[bytes], positions: Sequence[int], size: tuple[int, int]) -> str:
-    """Return what is wrong with the first of the masks that cannot be one of its image, "" if nothing.
+    """Return the fault of the first mask that does not fit its image, "" if there is none.
 
     Args:
-        headers: the first :data:`MASK_HEADER` bytes of each mask, fewer where it has fewer.
-        positions: of each mask in its record.
-        size: height and width of the image, 0 where unknown.
+        headers: the first :data:`MASK_HEADER` bytes of each mask, fewer if it is shorter.
+        positions: index of each mask in its record.
+        size: height and width of the image, 0 if unknown.
     """
     height, width = size
     valid = _PNG + struct.pack(">I4s2I", 13, b"IHDR", width, height) if _fits(width) and _fits(height) else b""
@@ -74,9 +74,10 @@ def _fits(side: int) -> bool:
 
 
 def without_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which boxes, float32 [n, 4] in fractions of their image (y1 x1 y2 x2), have no area inside it, bool [n].
+    """Return which boxes have no area inside their image, bool [n]; training skips them.
 
-    Training skips them.
+    Args:
+        boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of their image.
     """
     inside = np.clip(boxes, 0.0, 1.0)
     has_area: NDArray[np.bool_] = (inside[:, :2] < inside[:, 2:]).all(axis=1)
@@ -84,18 +85,26 @@ def without_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def wrong_boxes(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which boxes, float32 [n, 4] in fractions of their image (y1 x1 y2 x2), cannot be boxes, bool [n].
+    """Return which boxes are invalid, bool [n].
 
-    A box may leave its image by as much as the side of the image, and may have no area: training cuts or skips it.
+    A box may exceed its image by up to the image's side, and may have no area: training clips or skips it.
+
+    Args:
+        boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of their image.
     """
     with np.errstate(invalid="ignore"):
-        inside = (boxes >= _LOWEST) & (boxes <= _HIGHEST)  # false for NaN, too
+        inside = (boxes >= _LOWEST) & (boxes <= _HIGHEST)  # also false for NaN
         good: NDArray[np.bool_] = inside.all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)
         return ~good
 
 
 def box_fault(box: NDArray[np.float32], position: int) -> str:
-    """Return what is wrong with a box of :func:`wrong_boxes`, the object at `position` of its record."""
+    """Return the fault of an invalid box, see :func:`wrong_boxes`.
+
+    Args:
+        box: float32 [4], y1 x1 y2 x2 in fractions of its image.
+        position: index of the object in its record.
+    """
     for side, value in zip(SIDES, box.tolist(), strict=True):
         if not _LOWEST <= value <= _HIGHEST:
             return f"image/object/bbox/{side}[{position}] is {value:g}: a fraction of the image, 0 to 1, is expected"

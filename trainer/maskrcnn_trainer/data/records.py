@@ -1,8 +1,8 @@
-"""Where the records of a data set are: shard files found, checked for completeness, and indexed by offset.
+"""Index of the records of a data set: finding its shard files, checking that they are complete, and record offsets.
 
 The TFRecord format frames a record as: length (8 bytes, little endian), masked CRC-32C of the length (4), payload,
-masked CRC-32C of the payload (4). An index walks the lengths only, so it reads 12 bytes a record, whatever the images
-weigh.
+masked CRC-32C of the payload (4). Indexing reads only the lengths with their checksums, 12 bytes a record, so its time
+does not depend on the size of the images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """Positions of all records of a data set: files in sorted order, then position in the file.
+    """Positions of all records of a data set, in the order of the sorted files and then of the offsets.
 
     Attributes:
         files: paths.
@@ -60,19 +60,19 @@ class RecordIndex:
 
 
 def shard_name(tag: str, shard: int, num_shards: int) -> str:
-    """The file name of a shard, such as ``train-00000-of-00256.tfrecord``."""
+    """Return the file name of a shard, such as ``train-00000-of-00256.tfrecord``; shards count from 0."""
     return f"{tag}-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
 def index_records(patterns: str) -> RecordIndex:
-    """Finds and indexes the records of one or more file patterns.
+    """Find and index the records of one or more file patterns.
 
     Args:
         patterns: paths with wildcards, separated by commas.
 
     Raises:
-        InvalidInput: a pattern matches nothing, a set of shards is incomplete or two sets of one tag are mixed (by
-            name), a file is damaged or cut off, or there is no record at all.
+        InvalidInput: a pattern matches no file, a set of shards is incomplete, two sets with one tag are mixed, a file
+            is damaged or truncated, or there is no record at all.
     """
     files = find_files(patterns)
     check_shards(files)
@@ -84,21 +84,21 @@ def index_records(patterns: str) -> RecordIndex:
     file_ids = np.repeat(np.arange(len(files), dtype=np.int32), [len(one) for one in offsets])
     index = RecordIndex(tuple(files), file_ids, np.concatenate(offsets), np.concatenate(lengths))
     if not len(index):
-        raise InvalidInput(f"{patterns}: {len(files)} files without a single record; convert the data set again")
+        raise InvalidInput(f"{patterns}: {len(files)} files without any record; convert the data set again")
     return index
 
 
 def find_files(patterns: str) -> list[str]:
-    """The files of comma-separated patterns, sorted, each once.
+    """Return the files that match comma-separated patterns, sorted, each once.
 
     Raises:
-        InvalidInput: a pattern matches no file.
+        InvalidInput: there is no pattern, or one matches no file.
     """
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    if not wanted:
+    separate = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    if not separate:
         raise InvalidInput("no file pattern for records; give a path such as /data/train-*.tfrecord")
     found: set[str] = set()
-    for pattern in wanted:
+    for pattern in separate:
         names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - it may be absolute
         matched = [name for name in names if Path(name).is_file()]
         if not matched:
@@ -111,13 +111,14 @@ def find_files(patterns: str) -> list[str]:
 
 
 def check_shards(files: Iterable[str]) -> None:
-    """Refuses shards that do not make one whole set for each tag.
+    """Refuse shards that are not one complete set for each tag.
 
-    A file whose name is not that of a shard stands for itself. Shards that exist but that the pattern leaves out are
-    somebody's choice, which is warned about.
+    A file whose name is not that of a shard is a set by itself. Shards that exist but that the pattern leaves out are
+    accepted with a warning, since the user may have chosen that.
 
     Raises:
-        InvalidInput: names the set, the shards missing, or the two totals found.
+        InvalidInput: a set is incomplete, or has two totals; the message names the set and the missing shards or the
+            totals.
     """
     sets: dict[tuple[str, str, str], dict[int, set[int]]] = {}
     for name in files:
@@ -132,7 +133,7 @@ def check_shards(files: Iterable[str]) -> None:
                 f"{tag}-*-of-{total:05d}{suffix} ({len(found)} files)" for total, found in sorted(totals.items())
             )
             raise InvalidInput(
-                f"{folder}: two sets are mixed under one tag: {sizes}; remove the older one, or convert again",
+                f"{folder}: two sets have the same tag: {sizes}; remove the older one, or convert the data set again",
                 reason="InvalidData",
             )
         total, found = next(iter(totals.items()))
@@ -140,7 +141,7 @@ def check_shards(files: Iterable[str]) -> None:
         if beyond:
             raise InvalidInput(
                 f"{folder}/{tag}-{beyond[0]:05d}-of-{total:05d}{suffix}: "
-                f"shard numbers of this set go from 0 to {total - 1}",
+                f"the shards of this set are numbered from 0 to {total - 1}",
                 reason="InvalidData",
             )
         absent = [one for one in range(total) if one not in found]
@@ -165,10 +166,11 @@ def check_shards(files: Iterable[str]) -> None:
 
 
 def index_file(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Offsets and lengths, int64 [n] each, of the payloads in one file; an empty file has none.
+    """Return offsets and lengths, in bytes, int64 [n] each, of the payloads in one file; an empty file has none.
 
     Raises:
-        InvalidInput: not a TFRecord file, damaged, or cut off; the message says where.
+        InvalidInput: the file cannot be read, is not a TFRecord file, or is damaged or truncated; the message has the
+            position.
     """
     offsets: list[int] = []
     lengths: list[int] = []
@@ -207,12 +209,12 @@ def index_file(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def is_record_header(header: bytes) -> bool:
-    """Return whether 12 bytes begin a record: the length of its payload, and the right checksum of that."""
+    """Return whether 12 bytes are the header of a record: the length of its payload, and the length's checksum."""
     return len(header) == HEADER_BYTES and masked_crc32c(header[:8]) == int.from_bytes(header[8:], "little")
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload as it stands in a TFRecord file: length, its checksum, payload, its checksum."""
+    """Return a payload in the framing of a TFRecord file: length, its checksum, payload, its checksum."""
     length = struct.pack("<Q", len(payload))
     return b"".join(
         (length, struct.pack("<I", masked_crc32c(length)), payload, struct.pack("<I", masked_crc32c(payload)))

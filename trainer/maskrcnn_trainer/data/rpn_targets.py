@@ -1,7 +1,7 @@
-"""What the region proposal network should say for each anchor: object, background or don't care, and which box.
+"""Targets of the region proposal network: label (object, background, or ignored) and box of each anchor.
 
-Faster R-CNN (Ren et al., arXiv:1506.01497, section 3.1.2). The functions take boxes of a dynamic number (in the input
-pipeline) or boxes padded to a static number (in a training step, also under XLA): a box without area takes no part.
+Faster R-CNN (Ren et al., arXiv:1506.01497, section 3.1.2). The functions accept a dynamic number of boxes (in the input
+pipeline) or boxes padded to a static number (in a training step, also under XLA); boxes without area are ignored.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _NO_BOX = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class RpnTargetSettings:
-    """How anchors are matched and sampled.
+    """Settings for matching and sampling anchors.
 
     Attributes:
         positive_overlap: an anchor with at least this intersection over union is an object, in [0, 1].
         negative_overlap: an anchor with less is background, in [0, positive_overlap].
-        batch_size_per_im: anchors sampled of an image.
-        fg_fraction: at most this part of them are objects, in [0, 1].
+        batch_size_per_im: anchors sampled for each image.
+        fg_fraction: largest fraction of objects among them, in [0, 1].
     """
 
     positive_overlap: float
@@ -37,7 +37,7 @@ class RpnTargetSettings:
 
     @classmethod
     def from_config(cls, config: MaskRCNNConfig) -> RpnTargetSettings:
-        """The ``rpn_*`` fields of a spec."""
+        """Create the settings from the ``rpn_*`` fields of a spec."""
         return cls(
             config.rpn_positive_overlap,
             config.rpn_negative_overlap,
@@ -47,15 +47,16 @@ class RpnTargetSettings:
 
     @property
     def max_positives(self) -> int:
+        """Largest number of objects sampled for each image."""
         return int(self.fg_fraction * self.batch_size_per_im)
 
 
 class AnchorMatches(NamedTuple):
-    """The box of each anchor before sampling.
+    """Label and box of each anchor before sampling.
 
     Attributes:
-        labels: int32 [A], 1 object, 0 background, -1 neither.
-        boxes: int32 [A], index of the box that the anchor is nearest to; meaningful where labels is 1.
+        labels: int32 [A], 1 object, 0 background, -1 ignored.
+        boxes: int32 [A], index of the box that the anchor is matched with; meaningful where the label is 1.
     """
 
     labels: tf.Tensor
@@ -63,18 +64,19 @@ class AnchorMatches(NamedTuple):
 
 
 def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSettings, chunk: int = 1) -> AnchorMatches:
-    """Matches anchors with boxes by intersection over union.
+    """Match anchors with boxes by intersection over union.
 
-    An anchor goes to the box that it overlaps most (the first of equals) and is an object from ``positive_overlap`` on,
-    background below ``negative_overlap``. Besides, the best anchor of every box (the first of equals) becomes an object
-    of that box; boxes that share their best anchor leave it to the first. Without boxes all anchors are background.
+    An anchor is matched with the box that it overlaps most (the first of equals). It is an object if the overlap is at
+    least ``positive_overlap``, and background if it is below ``negative_overlap``. In addition, the best anchor of
+    every box (the first of equals) becomes an object of that box; if boxes share their best anchor, the first box gets
+    it. Without boxes all anchors are background.
 
     Args:
-        anchors: float32 [A, 4], y1 x1 y2 x2 in pixels.
-        boxes: float32 [n, 4], y1 x1 y2 x2 in pixels; n may be dynamic, rows without area (padding) are skipped.
+        anchors: float32 [A, 4], y1 x1 y2 x2 in pixels, with area.
+        boxes: float32 [n, 4], y1 x1 y2 x2 in pixels; n may be dynamic, boxes without area (padding) are ignored.
         settings: the two overlaps are read.
-        chunk: boxes compared at once. Memory is A x chunk, never A x n. One box is fastest on a CPU, where the
-            comparison then stays in the cache and every operand but the anchors is a scalar; a GPU wants more.
+        chunk: boxes compared at once; memory is A x chunk, not A x n. One box is fastest on a CPU, where the comparison
+            then fits in the cache and all operands except the anchors are scalars. A GPU needs more to be busy.
     """
     anchors = tf.convert_to_tensor(anchors, tf.float32)
     boxes = tf.convert_to_tensor(boxes, tf.float32)
@@ -95,7 +97,7 @@ def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSetti
         width = tf.maximum(tf.minimum(a_x2, x2) - tf.maximum(a_x1, x1), 0.0)
         intersection = height * width
         area = tf.maximum(y2 - y1, 0.0) * tf.maximum(x2 - x1, 0.0)
-        # Anchors have an area, so the denominator has one.
+        # The denominator is positive, because anchors have an area.
         overlap = intersection / (a_area + area - intersection)
         if chunk == 1:
             chunk_best, chunk_nearest = overlap[0], number
@@ -117,14 +119,14 @@ def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSetti
             tf.zeros([num_anchors], tf.int32),
             tf.TensorArray(tf.int32, size=num_chunks, element_shape=[chunk]),
         ),
-        # One chunk at a time bounds the memory; images are the unit of parallelism.
+        # One chunk at a time limits the memory; parallelism comes from the images.
         parallel_iterations=1,
     )
     champion_of = tf.reshape(champions.stack(), [num_chunks * chunk])
     forced = tf.math.unsorted_segment_min(tf.range(num_chunks * chunk), champion_of, num_anchors + 1)[:-1]
     is_forced = forced < _NO_BOX
 
-    # What touches no box is background, whatever the thresholds.
+    # An anchor that overlaps no box is background, even if negative_overlap is 0.
     touched = best > 0.0
     labels = tf.where(touched & (best >= settings.negative_overlap), -1, 0)
     labels = tf.where(is_forced | (touched & (best >= settings.positive_overlap)), 1, labels)
@@ -132,19 +134,19 @@ def match_anchors(anchors: tf.Tensor, boxes: tf.Tensor, settings: RpnTargetSetti
 
 
 def sample_anchors(labels: tf.Tensor, position: tf.Tensor, seed: int, settings: RpnTargetSettings) -> tf.Tensor:
-    """Draws the anchors that the score loss sees.
+    """Sample the anchors for the score loss.
 
-    At most int(fg_fraction * batch_size_per_im) objects, then background up to batch_size_per_im; fewer where there are
-    not enough. Each subset of that size is equally likely. The draw is a function of seed and position alone.
+    At most int(fg_fraction * batch_size_per_im) objects are drawn, then background up to batch_size_per_im, or fewer if
+    there are not enough. All subsets of that size are equally likely. The draw is a function of seed and position.
 
     Args:
-        labels: int32 [A], static A, as ``match_anchors`` gives.
+        labels: int32 [A], static A, from ``match_anchors``.
         position: int64 scalar, the image's global position.
         seed: the experiment's seed, 0 .. 2^32 - 1.
         settings: batch_size_per_im and fg_fraction are read.
 
     Returns:
-        int32 [A], as ``labels`` with -1 where the anchor was not drawn.
+        int32 [A], the labels with -1 for anchors that were not drawn.
     """
     num_anchors = int(labels.shape[0])
     keys = uniform(seed, position, Stream.ANCHORS, [num_anchors])
@@ -152,12 +154,12 @@ def sample_anchors(labels: tf.Tensor, position: tf.Tensor, seed: int, settings: 
     sampled = tf.fill([num_anchors], -1)
 
     num_positives = tf.minimum(settings.max_positives, tf.reduce_sum(tf.cast(positive, tf.int32)))
-    for wanted, most, count, value in (
+    for drawn, most, count, value in (
         (positive, settings.max_positives, num_positives, 1),
         (negative, settings.batch_size_per_im, settings.batch_size_per_im - num_positives, 0),
     ):
-        # The best keys among the wanted; top_k gives indices, so equal keys cannot let one too many in.
-        ranked = tf.math.top_k(tf.where(wanted, keys, -1.0), min(most, num_anchors), sorted=True)
+        # Choosing by top_k's indices, not by a threshold, keeps the number exact if keys are equal.
+        ranked = tf.math.top_k(tf.where(drawn, keys, -1.0), min(most, num_anchors), sorted=True)
         chosen = (tf.range(tf.size(ranked.indices)) < count) & (ranked.values >= 0.0)
         sampled = tf.tensor_scatter_nd_max(sampled, ranked.indices[:, None], tf.where(chosen, value, -1))
     return sampled
@@ -172,32 +174,32 @@ def rpn_targets(
     *,
     chunk: int = 1,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Targets of one image.
+    """Return the RPN targets of one image.
 
     Args:
-        anchors: float32 [A, 4], static A.
-        boxes: float32 [n, 4], n static or dynamic; rows without area are skipped.
+        anchors: float32 [A, 4], y1 x1 y2 x2 in pixels, static A.
+        boxes: float32 [n, 4], y1 x1 y2 x2 in pixels, n static or dynamic; boxes without area are ignored.
         position: int64 scalar, the image's global position.
         seed: the experiment's seed.
-        settings: how anchors are matched and sampled.
+        settings: for matching and sampling anchors.
         chunk: as for ``match_anchors``.
 
     Returns:
         labels int32 [A]: 1 object, 0 background, -1 not drawn; box targets float32 [A, 4]: dy dx dh dw for all
-        anchors that match a box, whether drawn or not, zero elsewhere.
+        anchors that match a box, drawn or not, zero for the others.
     """
     anchors = tf.convert_to_tensor(anchors, tf.float32)
     boxes = tf.convert_to_tensor(boxes, tf.float32)
     num_anchors = int(anchors.shape[0])
     matches = match_anchors(anchors, boxes, settings, chunk)
     matched_labels = tf.ensure_shape(matches.labels, [num_anchors])
-    # One more row, so that an image without boxes has something to gather.
+    # One more box, so that the gather is valid for an image without boxes.
     candidates = tf.concat([boxes, tf.ones([1, 4]) * [[0.0, 0.0, 1.0, 1.0]]], axis=0)
     if boxes.shape[0] is None:
         # Few anchors match, and logarithms of all of them would cost more than finding those few.
         matched = tf.where(matched_labels == 1)
-        rows = matched[:, 0]
-        targets = encode(tf.gather(candidates, tf.gather(matches.boxes, rows)), tf.gather(anchors, rows))
+        indices = matched[:, 0]
+        targets = encode(tf.gather(candidates, tf.gather(matches.boxes, indices)), tf.gather(anchors, indices))
         box_targets = tf.scatter_nd(matched, targets, tf.constant([num_anchors, 4], tf.int64))
     else:
         targets = encode(tf.gather(candidates, matches.boxes), anchors)

@@ -1,8 +1,8 @@
-"""Contents of one record, found without reading its image.
+"""Scan of one record's content without reading its image.
 
-A record is a ``tf.train.Example``: a protobuf map from feature name to a list of bytes, floats or integers. The encoded
-image is nearly all of its bytes. The map is walked by hand (protobuf.dev/programming-guides/encoding): values that are
-not needed are skipped by their length, and large ones are never read from the file.
+A record is a ``tf.train.Example``: a protobuf map from feature name to a list of bytes, floats, or integers. Nearly all
+of its bytes are the encoded image. The wire format (protobuf.dev/programming-guides/encoding) is parsed here: values
+that are not needed are skipped by their length, and large ones are never read from the file.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from maskrcnn_trainer.data.reader import RecordReader
 from maskrcnn_trainer.data.record_objects import MASK_HEADER, SIDES, list_fault, mask_fault
 from maskrcnn_trainer.errors import InvalidInput
 
-_CHUNK = 4096  # one page: what a read costs anyway
-_LONGEST = 65536  # masks of one photograph weigh 2 to 30 KB
+_CHUNK = 4096  # one page, the least that a read transfers
+_LONGEST = 65536  # the masks of one photograph take 2 to 30 KB
 
 _LABEL = b"image/object/class/label"
 _TEXT = b"image/object/class/text"
@@ -41,18 +41,18 @@ _KINDS = _IMAGE_KINDS | _OBJECT_KINDS
 
 
 class RecordScan(NamedTuple):
-    """What is kept of one record.
+    """Content of one record without its image.
 
     Attributes:
-        categories: pairs of id and name ("" where there is none).
-        objects: number of them.
-        crowds: one byte for each object, 1 for a crowd; empty where there is an `object_fault`.
+        categories: pairs of id and name ("" if it has none).
+        objects: number of objects.
+        crowds: one byte for each object, 1 for a crowd; empty if there is an `object_fault`.
         source_id: ``image/source_id``.
         has_masks: whether there are masks; true for a record without objects.
-        boxes: the packed float32 of each of :data:`SIDES`, as many of each; empty where there is an `object_fault`.
-        size: height and width, 0 where there is none.
-        image_fault: what is wrong with the features of the image, "" if nothing.
-        object_fault: what is wrong with the lists of its objects, "" if nothing.
+        boxes: for each of :data:`SIDES` the packed float32 of all objects; empty if there is an `object_fault`.
+        size: height and width in pixels, 0 if absent.
+        image_fault: fault of the features of the image, "" if there is none.
+        object_fault: fault of the lists of its objects, "" if there is none.
     """
 
     categories: frozenset[tuple[int, str]]
@@ -70,7 +70,7 @@ def scan_record(reader: RecordReader, record: int) -> RecordScan:
     """Scan one record.
 
     Raises:
-        InvalidInput: it is not a ``tf.train.Example`` of an image, with the file and the number of the record.
+        InvalidInput: the record is not a ``tf.train.Example`` of an image; the message names file and record.
     """
     window = _Window(reader, record)
     lists = _Lists()
@@ -114,9 +114,9 @@ def _kind_fault(wrong_kinds: Mapping[bytes, int], expected: Mapping[bytes, int])
 
 
 def _image_fault(values: Mapping[bytes, int], size: tuple[int, int]) -> str:
-    """Return what is wrong with the features of an image: with their number of values, or the size.
+    """Return the fault of an image's features (number of values, size), "" if there is none.
 
-    TensorFlow takes one value of each; only the feature as a whole may be absent.
+    TensorFlow requires exactly one value of each feature that is present.
     """
     for key, count in values.items():
         if count != 1:
@@ -128,15 +128,16 @@ def _image_fault(values: Mapping[bytes, int], size: tuple[int, int]) -> str:
 
 
 class _Lists:
-    """The lists of one record.
+    """Lists of one record.
 
     Attributes:
         image_values: number of values of each feature of the image.
-        integers: by feature; sides: packed float32, by feature.
-        texts: names of the categories of objects.
+        integers: integer values by feature.
+        sides: packed float32 by feature.
+        texts: category name of each object.
         masks: the first bytes of each mask.
         source_id: of the image.
-        wrong_kinds: features whose lists are of another kind than dataset_convert writes, with that kind.
+        wrong_kinds: features whose list is of another kind than dataset_convert writes, with the kind found.
     """
 
     def __init__(self) -> None:
@@ -149,7 +150,7 @@ class _Lists:
         self.wrong_kinds: dict[bytes, int] = {}
 
     def add(self, window: _Window, key: bytes, begin: int, end: int) -> None:
-        """Read what is needed of one feature."""
+        """Read the needed part of one feature, whose value is at bytes ``begin`` to ``end`` of the record."""
         if key == _TEXT:
             self.texts = list(_items(window, begin, end))
             return
@@ -182,7 +183,7 @@ class _Lists:
 
 
 class _Window:
-    """Bytes of one record, read in pages as they are asked for."""
+    """Bytes of one record, read page by page as needed."""
 
     def __init__(self, reader: RecordReader, record: int) -> None:
         self._reader = reader
@@ -192,7 +193,7 @@ class _Window:
         self.length = int(reader.index.lengths[record])
 
     def prepare(self, position: int, length: int) -> None:
-        """Read a range that is needed nearly whole, up to 64 KiB, at once instead of page by page."""
+        """Read a range, up to 64 KiB, at once instead of page by page, since nearly all of it is needed."""
         if position < self._start or position + length > self._start + len(self._data):
             self._load(position, min(length, _LONGEST))
 
@@ -201,6 +202,7 @@ class _Window:
         self._start = position
 
     def bytes_at(self, position: int, length: int) -> bytes:
+        """Return ``length`` bytes; raise ValueError if the record is too short."""
         begin = position - self._start
         if begin < 0 or begin + length > len(self._data):
             self._load(position, length)
@@ -211,6 +213,7 @@ class _Window:
         return part
 
     def varint_at(self, position: int) -> tuple[int, int]:
+        """Return a varint and the position after it; raise ValueError if it is invalid."""
         begin = position - self._start
         if 0 <= begin < len(self._data) and self._data[begin] < 0x80:
             return self._data[begin], position + 1
@@ -227,7 +230,7 @@ class _Window:
 
 
 def _fields(window: _Window, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, begin, end, value) of the fields of one message; a varint has its value, others -1."""
+    """Yield (field number, begin, end, value) of the fields of one message; value is -1 except for a varint."""
     if end > window.length:
         raise ValueError("truncated")
     while position < end:
@@ -252,7 +255,7 @@ def _fields(window: _Window, position: int, end: int) -> Iterator[tuple[int, int
 
 
 def _features(window: _Window) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each feature of a record, and where its value begins and ends."""
+    """Yield the name of each feature of a record, and the begin and end of its value."""
     for number, begin, end, _ in _fields(window, 0, window.length):
         if number != 1:
             continue
@@ -272,7 +275,7 @@ def _entry(window: _Window, begin: int, end: int) -> tuple[bytes, int, int]:
 
 
 def _items(window: _Window, begin: int, end: int, most: int | None = None) -> Iterator[bytes]:
-    """Yield the values of a list of bytes, the first `most` bytes of each; all when None."""
+    """Yield the values of a list of bytes, the first `most` bytes of each (all if None)."""
     for kind, list_begin, list_end, _ in _fields(window, begin, end):
         if kind == _BYTES_LIST:
             for number, item_begin, item_end, _ in _fields(window, list_begin, list_end):
@@ -299,7 +302,7 @@ def _integers(window: _Window, begin: int, end: int) -> list[int]:
 
 
 def _floats(window: _Window, begin: int, end: int) -> bytes:
-    """Return a list of floats as packed float32, little endian."""
+    """Return a list of floats as packed float32, little endian; raise ValueError if its length is wrong."""
     packed = b""
     for kind, list_begin, list_end, _ in _fields(window, begin, end):
         if kind == _FLOAT_LIST:
@@ -307,5 +310,5 @@ def _floats(window: _Window, begin: int, end: int) -> bytes:
                 if number == 1:
                     packed += window.bytes_at(item_begin, item_end - item_begin)
     if len(packed) % 4:
-        raise ValueError("a list of floats is cut off")
+        raise ValueError("a list of floats is truncated")
     return packed

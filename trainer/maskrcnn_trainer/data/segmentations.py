@@ -1,8 +1,8 @@
-"""Segmentations of COCO as masks: checked, rasterised and measured.
+"""Conversion of COCO segmentations to masks.
 
-Polygons are rasterised by pycocotools, the reference implementation of the format, which gives run lengths; run lengths
-are expanded here, within the columns of the object only. What pycocotools would crash on, or silently take for
-something else, is refused before.
+Polygons are rasterized by pycocotools, the reference implementation of the format, which returns run lengths. Run
+lengths are expanded here, only within the columns of the object. Input on which pycocotools would crash, or which it
+would silently take for something else, is refused first.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ _CHARACTERS_OF_A_RUN = 7  # 35 bits, more than any image has pixels
 
 
 class BrokenSegmentation(ValueError):
-    """Nothing of a segmentation can be used; the text says why."""
+    """Segmentation without any usable part; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """The smallest part of a mask that holds all its set pixels.
+    """Smallest part of a mask that contains all its set pixels.
 
     Attributes:
-        height: of the image; width: the same.
-        row: first row with a set pixel; column: first such column; both 0 for an empty mask.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        row: first row with a set pixel; 0 for an empty mask.
+        column: first column with a set pixel; 0 for an empty mask.
         pixels: uint8 [rows, columns] of 0 and 1; [0, 0] for an empty mask.
     """
 
@@ -42,12 +44,12 @@ class Mask:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Column, row, number of columns, number of rows."""
+        """Column, row, number of columns, number of rows, in pixels."""
         rows, columns = self.pixels.shape
         return self.column, self.row, columns, rows
 
     def full(self) -> NDArray[np.uint8]:
-        """The whole mask, uint8 [height, width]."""
+        """Return the whole mask, uint8 [height, width]."""
         whole = np.zeros((self.height, self.width), np.uint8)
         rows, columns = self.pixels.shape
         whole[self.row : self.row + rows, self.column : self.column + columns] = self.pixels
@@ -55,14 +57,15 @@ class Mask:
 
 
 def to_mask(segmentation: list[Any] | Mapping[str, Any], height: int, width: int) -> tuple[Mask, str]:
-    """The mask of a segmentation, and a remark about polygons that were left out ("" if none).
+    """Return the mask of a segmentation, and a remark about polygons that were left out ("" if none).
 
     Args:
         segmentation: polygons, or run lengths as a list or as COCO's text.
-        height: of the image in pixels; width: the same.
+        height: of the image in pixels.
+        width: of the image in pixels.
 
     Raises:
-        BrokenSegmentation: no usable polygon, or run lengths that do not describe an image of this size.
+        BrokenSegmentation: there is no usable polygon, or the run lengths do not match an image of this size.
     """
     if isinstance(segmentation, Mapping):
         return _expanded(_checked_runs(segmentation, height, width), height, width), ""
@@ -73,10 +76,15 @@ def to_mask(segmentation: list[Any] | Mapping[str, Any], height: int, width: int
 def to_rle(segmentation: list[Any] | Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
     """Return the mask of a segmentation as compressed run lengths (``size``, ``counts`` in bytes).
 
-    The rules are those of :func:`to_mask`, so that evaluation compares with what training learns.
+    The rules are those of :func:`to_mask`, so that evaluation and training use the same masks.
+
+    Args:
+        segmentation: polygons, or run lengths as a list or as COCO's text.
+        height: of the image in pixels.
+        width: of the image in pixels.
 
     Raises:
-        BrokenSegmentation: as :func:`to_mask`.
+        BrokenSegmentation: as for :func:`to_mask`.
     """
     if not isinstance(segmentation, Mapping):
         return _rle_of_polygons(segmentation, height, width)[0]
@@ -103,14 +111,15 @@ def _rle_of_polygons(segmentation: list[Any], height: int, width: int) -> tuple[
 
 
 def is_outside_of_box(mask: Mask, bbox: tuple[float, float, float, float]) -> bool:
-    """Whether a mask that is not empty reaches out of its box grown by one pixel on each side.
+    """Return whether a mask exceeds its box by more than one pixel on any side.
 
-    The mask's extent is that of its outline at level 0.5: half a pixel outside of its first and last set pixel, at
-    most up to the outermost pixels of the image, where an outline ends. Coordinates count pixel centres from 0.
+    The mask's extent is that of its outline at level 0.5: half a pixel outside of its first and last set pixel, but
+    never beyond the outermost pixels of the image, where an outline ends. Pixel centers have integer coordinates from
+    0.
 
     Args:
         mask: not empty.
-        bbox: x, y, width, height.
+        bbox: x, y, width, height in pixels.
     """
     column, row, columns, rows = mask.box
     left, top = max(column - 0.5, 0.0), max(row - 0.5, 0.0)
@@ -120,10 +129,9 @@ def is_outside_of_box(mask: Mask, bbox: tuple[float, float, float, float]) -> bo
 
 
 def _fault_of(polygon: Any, height: int, width: int) -> str:
-    """What is wrong with a polygon, "" if nothing.
+    """Return the fault of a polygon, "" if there is none.
 
-    A list of four numbers would be taken for a box by pycocotools, and coordinates far away would make it walk edges of
-    any length.
+    pycocotools would read four numbers as a box, and would trace edges of any length to coordinates far away.
     """
     if not isinstance(polygon, list) or not all(is_finite(value) for value in polygon):
         return "not a list of numbers"
@@ -159,10 +167,10 @@ def _checked_runs(segmentation: Mapping[str, Any], height: int, width: int) -> S
 
 
 def _decompressed(text: bytes) -> NDArray[np.int64]:
-    """The run lengths behind COCO's text: 5 bits a character from code 48 on, the sixth says that more follow.
+    """Return the run lengths that COCO's text encodes: 5 bits a character from code 48 on, the sixth bit means "more".
 
-    The last character's fifth bit is the sign. From the fourth run on, a number is the difference from the run two
-    before.
+    The fifth bit of a number's last character is its sign. From the fourth run on, a number is the difference from the
+    run two before it.
     """
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if ((codes < 0) | (codes > 63)).any():
@@ -185,7 +193,7 @@ def _decompressed(text: bytes) -> NDArray[np.int64]:
 
 
 def _expanded(runs: Sequence[int] | NDArray[np.int64], height: int, width: int) -> Mask:
-    """The mask of run lengths, which go down the columns and begin with background."""
+    """Return the mask of run lengths, which run down the columns and begin with background."""
     edges = np.concatenate([[0], np.cumsum(np.asarray(runs, np.int64))])
     starts, ends = edges[1:-1:2], edges[2::2]
     filled = np.flatnonzero(ends > starts)

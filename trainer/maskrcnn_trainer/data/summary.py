@@ -1,4 +1,4 @@
-"""Contents of a set of records, found without reading the images: categories, image ids and sizes, objects."""
+"""Summary of a set of records without reading the images: categories, image ids and sizes, objects."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from maskrcnn_trainer.errors import InvalidInput
 
 @dataclass(frozen=True)
 class RecordSummary:
-    """What the records of an index hold.
+    """Contents of the records of an index.
 
     Attributes:
-        categories: the names that objects have, by raw category id, by set of shards (as a pattern of its files); a
-            category is without names where the records have none.
+        categories: names of the objects by set of shards (as a pattern of its files) and raw category id; a category
+            has no names if the records have none.
         source_ids: ``image/source_id`` of each record, in the order of the index.
-        num_instances: int64 [N], objects of each record; num_crowds: those of them that are crowds.
-        num_flat: int64 [N], objects whose boxes have no area inside their image; num_flat_crowds: the crowds of them.
-        flat_example: the first of those objects, "" if there is none.
+        num_instances: int64 [N], objects of each record.
+        num_crowds: int64 [N], crowds among the objects.
+        num_flat: int64 [N], objects whose boxes have no area inside their image.
+        num_flat_crowds: int64 [N], crowds among the objects without area.
+        flat_example: the first object without area, "" if there is none.
         has_masks: bool [N], whether the record has masks (true for a record without objects).
-        sizes: int64 [N, 2], height and width that the record gives; 0 where it gives none.
-        image_faults: what is wrong with the features of images, one text a record.
-        object_faults: what is wrong with the objects of records, one text a record.
+        sizes: int64 [N, 2], height and width in the record, 0 if absent.
+        image_faults: faults of the features of images, at most one a record.
+        object_faults: faults of the objects of records, at most one a record.
     """
 
     categories: Mapping[str, Mapping[int, frozenset[str]]]
@@ -53,14 +55,17 @@ class RecordSummary:
 
     @property
     def class_ids(self) -> frozenset[int]:
-        """The raw category ids of all objects."""
+        """Raw category ids of all objects."""
         return frozenset(number for names in self.categories.values() for number in names)
 
     def require_objects(self, *, skip_crowd: bool) -> None:
-        """Raise InvalidInput unless there is an object to learn from.
+        """Require an object that training can use.
 
         Args:
             skip_crowd: whether crowds are left out of training.
+
+        Raises:
+            InvalidInput: there is no such object.
         """
         objects, flat = int(self.num_instances.sum()), int(self.num_flat.sum())
         crowds = int(self.num_crowds.sum()) if skip_crowd else 0
@@ -75,7 +80,7 @@ class RecordSummary:
             found = f"the boxes of all {objects} objects have no area inside their image ({self.flat_example})"
         else:
             found = (
-                f"of {objects} objects {crowds} are crowds (iscrowd 1), which training leaves out, and the boxes of "
+                f"{crowds} of {objects} objects are crowds (iscrowd 1), which training leaves out, and the boxes of "
                 f"all others have no area inside their image ({self.flat_example})"
             )
         raise InvalidInput(
@@ -95,15 +100,22 @@ class RecordSummary:
         )
 
     def require_sound_images(self, field: str) -> None:
-        """Raise InvalidInput where the features of an image cannot be read.
+        """Require that the features of all images are valid.
 
         Args:
-            field: of the spec, that gave the records.
+            field: field of the spec that gave the records, for the message.
+
+        Raises:
+            InvalidInput: features of an image are invalid.
         """
         self._refuse(field, self.image_faults)
 
     def require_sound_objects(self) -> None:
-        """Raise InvalidInput where the objects of a record cannot be learned from."""
+        """Require that the objects of all records are valid.
+
+        Raises:
+            InvalidInput: objects of a record are invalid.
+        """
         self._refuse("trainingFilePattern", self.object_faults)
 
     def _refuse(self, field: str, faults: Sequence[str]) -> None:
@@ -115,7 +127,11 @@ class RecordSummary:
             )
 
     def require_masks(self) -> None:
-        """Raises InvalidInput unless every record with objects has masks, as training needs."""
+        """Require masks in all records with objects, since training needs them.
+
+        Raises:
+            InvalidInput: a record has objects without masks.
+        """
         without = np.flatnonzero(~self.has_masks)
         if len(without):
             raise InvalidInput(
@@ -131,19 +147,19 @@ def record_summary(
     records: Sequence[int] | NDArray[np.int64] | None = None,
     threads: int | None = None,
 ) -> RecordSummary:
-    """Scans records for what the class map and the checks before training need.
+    """Scan records for the class map and for the checks before training.
 
     Args:
         index: the records.
-        records: which of them; all when None.
-        threads: readers that wait for the file system at once; twice the CPUs, at least 8, when None.
+        records: numbers of the records to scan; all if None.
+        threads: number of records read at once; twice the CPUs, at least 8, if None.
 
     Raises:
-        InvalidInput: a record is not a ``tf.train.Example`` of an image, with the file and the number of the record.
+        InvalidInput: a record is not a ``tf.train.Example`` of an image; the message names file and record.
     """
     reader = RecordReader(index)
-    wanted = np.arange(len(index)) if records is None else np.asarray(records, dtype=np.int64)
-    blocks = np.array_split(wanted, max(1, -(-len(wanted) // 256)))
+    scanned_records = np.arange(len(index)) if records is None else np.asarray(records, dtype=np.int64)
+    blocks = np.array_split(scanned_records, max(1, -(-len(scanned_records) // 256)))
     threads = threads or max(8, 2 * len(os.sched_getaffinity(0)))
     shard_sets = [_shard_set(name) for name in index.files]
     names: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -164,11 +180,11 @@ def record_summary(
                 for number, name in scan.categories:
                     of_set[number].update({name} if name else ())
             objects = _Objects(scanned)
-            image_faults.extend(_told(index, block, scanned, [scan.image_fault for scan in scanned]))
-            object_faults.extend(_told(index, block, scanned, objects.faults()))
+            image_faults.extend(_located(index, block, scanned, [scan.image_fault for scan in scanned]))
+            object_faults.extend(_located(index, block, scanned, objects.faults()))
             crowds.extend(sum(scan.crowds) for scan in scanned)
             flat.append(objects.flat_counts())
-            flat_example = flat_example or next(_told(index, block, scanned, objects.flat_examples()), "")
+            flat_example = flat_example or next(_located(index, block, scanned, objects.flat_examples()), "")
             scans.extend(scan._replace(boxes=(), crowds=b"") for scan in scanned)
     flat_counts = np.concatenate([np.zeros((0, 2), np.int64), *flat])
     return RecordSummary(
@@ -190,7 +206,7 @@ def record_summary(
 
 
 class _Objects:
-    """The objects of some records, whose boxes are checked at once.
+    """Objects of several records, whose boxes are checked together.
 
     Args:
         scans: of the records.
@@ -207,7 +223,7 @@ class _Objects:
         self._flat = without_area(self._boxes)
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the objects of each record, the first fault, "" where nothing is."""
+        """Return the first fault of the objects of each record, "" if there is none."""
         first = self._first(wrong_boxes(self._boxes))
         return [
             box_fault(self._boxes[first[number]], int(first[number] - self._starts[number]))
@@ -217,12 +233,12 @@ class _Objects:
         ]
 
     def flat_counts(self) -> NDArray[np.int64]:
-        """Return the number of boxes without area of each record, and that of the crowds of them, int64 [n, 2]."""
+        """Return the number of boxes without area of each record, and of the crowds among them, int64 [n, 2]."""
         counted = (self._flat, self._flat & self._crowds)
         return np.stack([np.bincount(self._owners[which], minlength=len(self._scans)) for which in counted], axis=1)
 
     def flat_examples(self) -> list[str]:
-        """Return the name of the first box without area of each record, "" where there is none."""
+        """Return the name of the first box without area of each record, "" if there is none."""
         first = self._first(self._flat)
         return [
             f"image/object/bbox[{first[number] - self._starts[number]}]" if number in first else ""
@@ -230,12 +246,12 @@ class _Objects:
         ]
 
     def _first(self, which: NDArray[np.bool_]) -> dict[int, int]:
-        """Return the first of the chosen boxes of each record that has one."""
+        """Return the index of the first chosen box of each record that has one."""
         chosen = np.flatnonzero(which)
         return dict(zip(self._owners[chosen][::-1].tolist(), chosen[::-1].tolist(), strict=True))
 
 
-def _told(
+def _located(
     index: RecordIndex, records: NDArray[np.int64], scans: Sequence[RecordScan], texts: Sequence[str]
 ) -> Iterator[str]:
     """Yield the texts that are not empty, each with its record."""
@@ -245,7 +261,7 @@ def _told(
 
 
 def _shard_set(name: str) -> str:
-    """Return the pattern of the shards that a file belongs to; a file that is no shard is a set of its own."""
+    """Return the pattern of the set of shards that a file belongs to; any other file is a set by itself."""
     path = Path(name)
     shard = SHARD.fullmatch(path.name)
     pattern = f"{shard['tag']}-*-of-{shard['total']}{shard['suffix'] or ''}" if shard else path.name

@@ -1,8 +1,8 @@
 """Geometry and pixels of one image: flip, aspect-preserving resize with scale jitter, normalization, boxes.
 
-Pixel convention: the pixel of index i covers [i, i + 1). A box is y1 x1 y2 x2, either as fractions of the image's sides
+Pixel convention: the pixel of index i covers [i, i + 1). A box is y1 x1 y2 x2, either in fractions of the image's sides
 (in records) or in pixels of the padded image. The resize is bilinear with half-pixel centers and without antialiasing,
-as ``tf.image.resize`` defines them. ``data.padded_image`` makes the same image without TensorFlow and without jitter.
+as defined by ``tf.image.resize``. ``data.padded_image`` computes the same image without TensorFlow and without jitter.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from maskrcnn_trainer.data.padded_image import MEAN, STD
 from maskrcnn_trainer.data.randomness import Stream, uniform
 
 _SLACK = 1e-6
-"""Keeps rounding of s * side from truncating a whole number to the one below, for sides up to 10^6 pixels."""
+"""Prevents rounding in s * side from truncating a whole number to the one below, for sides up to 10^6 pixels."""
 
 
 class ImagePlacement(NamedTuple):
-    """Position of the image in the padded one: scaled to ``scaled``, then ``size`` pixels from ``offset`` on are shown.
+    """Position of an image in the padded image.
+
+    The image is scaled to ``scaled``, and the part of ``size`` pixels from ``offset`` on is shown.
 
     Attributes:
         scaled: int32 [2], height and width of the whole scaled image.
-        offset: int32 [2], first row and column shown; zero unless the scaled image is larger than the padded one.
+        offset: int32 [2], first row and column shown; zero unless the scaled image is larger than the padded image.
         size: int32 [2], height and width of the part shown, at the top left of the padded image.
         scale: float32 scalar, scaled pixels per stored pixel.
         original: int32 [2], height and width of the stored image.
@@ -37,7 +39,12 @@ class ImagePlacement(NamedTuple):
 
 
 def draw_flip(seed: int, position: tf.Tensor) -> tf.Tensor:
-    """Bool scalar, true for half of the positions."""
+    """Return whether to mirror an image, a bool scalar, true for half of the positions.
+
+    Args:
+        seed: the experiment's seed.
+        position: int64 scalar, the image's global position.
+    """
     return uniform(seed, position, Stream.FLIP, []) > 0.5
 
 
@@ -49,18 +56,21 @@ def place(
     seed: int = 0,
     position: tf.Tensor | None = None,
 ) -> ImagePlacement:
-    """Decide how an image is scaled into the padded image.
+    """Compute the position of an image in the padded image.
 
-    The factor is the largest with which the image fits; sizes are truncated. With ``jitter`` the factor is multiplied
-    by a number drawn uniformly from the range; what is then larger than the padded image is
+    The scale is the largest with which the image fits; sizes are truncated to whole pixels. With ``jitter`` the scale
+    is multiplied by a number drawn uniformly from the range, and an image that is then larger than the padded image is
     cropped at a random offset.
 
     Args:
         original: int32 [2], height and width of the stored image.
         image_size: height and width of the padded image.
-        jitter: smallest and largest multiplier, None for none.
+        jitter: smallest and largest multiplier; None for no jitter.
         seed: the experiment's seed.
-        position: int64 scalar, the image's global position; needed with ``jitter``.
+        position: int64 scalar, the image's global position; required with ``jitter``.
+
+    Raises:
+        ValueError: ``jitter`` is given without ``position``.
     """
     sides = tf.cast(original, tf.float64)
     scale = tf.reduce_min(tf.constant(image_size, tf.float64) / sides)
@@ -79,14 +89,14 @@ def place(
 
 
 def image_info(placement: ImagePlacement) -> tf.Tensor:
-    """float32 [5]: shown height and width, 1 / scale, stored height and width."""
+    """Return float32 [5]: height and width of the part shown, 1 / scale, stored height and width."""
     size = tf.cast(placement.size, tf.float32)
     original = tf.cast(placement.original, tf.float32)
     return tf.stack([size[0], size[1], 1.0 / placement.scale, original[0], original[1]])
 
 
 def normalize(image: tf.Tensor) -> tf.Tensor:
-    """float32 of the same shape, (x / 255 - mean) / deviation, from RGB values of 0..255."""
+    """Return (x / 255 - mean) / deviation, float32 of the same shape, for RGB values in 0..255."""
     return (tf.cast(image, tf.float32) / 255.0 - tf.constant(MEAN)) / STD
 
 
@@ -99,7 +109,7 @@ def pad_image(image: tf.Tensor, placement: ImagePlacement, image_size: tuple[int
         image_size: height and width of the padded image.
 
     Returns:
-        float32 [H, W, 3], normalized; zeros (the mean colour, to the network) below and to the right of the image.
+        float32 [H, W, 3], normalized; zeros, which stand for the mean color, below and to the right of the image.
     """
     resized = tf.image.resize(image, placement.scaled, method=tf.image.ResizeMethod.BILINEAR, antialias=False)
     top, left = placement.offset[0], placement.offset[1]
@@ -110,7 +120,7 @@ def pad_image(image: tf.Tensor, placement: ImagePlacement, image_size: tuple[int
 
 
 def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
-    """Boxes [n, 4] in fractions of the image, mirrored left to right."""
+    """Mirror boxes, float32 [n, 4], y1 x1 y2 x2 in fractions of the image, left to right."""
     y1, x1, y2, x2 = tf.unstack(boxes, num=4, axis=-1)
     return tf.stack([y1, 1.0 - x2, y2, 1.0 - x1], axis=-1)
 
@@ -119,9 +129,9 @@ class PlacedBoxes(NamedTuple):
     """Boxes in the padded image.
 
     Attributes:
-        pixels: float32 [n, 4], in pixels of the padded image, clipped to the part of the image that is shown.
+        pixels: float32 [n, 4], y1 x1 y2 x2 in pixels of the padded image, clipped to the part that is shown.
         fractions: float32 [n, 4], the same boxes in fractions of the whole image.
-        visible: bool [n], false where nothing of the object is shown.
+        visible: bool [n], false if the object is not shown.
     """
 
     pixels: tf.Tensor
@@ -130,12 +140,12 @@ class PlacedBoxes(NamedTuple):
 
 
 def place_boxes(boxes: tf.Tensor, placement: ImagePlacement) -> PlacedBoxes:
-    """Moves boxes with their image.
+    """Transform boxes with their image.
 
-    A box without area is not visible, nor is one of which the cut left less than a pixel on a side.
+    A box without area is not visible, and neither is a clipped box with a side below one pixel.
 
     Args:
-        boxes: float32 [n, 4], in fractions of the image, already flipped; clipped to it here.
+        boxes: float32 [n, 4], y1 x1 y2 x2 in fractions of the image, already flipped; clipped to the image here.
         placement: from ``place``.
     """
     scaled = tf.cast(tf.tile(placement.scaled, [2]), tf.float32)
@@ -144,6 +154,6 @@ def place_boxes(boxes: tf.Tensor, placement: ImagePlacement) -> PlacedBoxes:
     whole = tf.clip_by_value(boxes, 0.0, 1.0) * scaled - offset
     clipped = tf.clip_by_value(whole, 0.0, size)
     sides = clipped[:, 2:] - clipped[:, :2]
-    cut = tf.reduce_any(clipped != whole, axis=-1)
-    visible = tf.reduce_all(sides > 0.0, axis=-1) & (~cut | tf.reduce_all(sides >= 1.0, axis=-1))
+    changed = tf.reduce_any(clipped != whole, axis=-1)
+    visible = tf.reduce_all(sides > 0.0, axis=-1) & (~changed | tf.reduce_all(sides >= 1.0, axis=-1))
     return PlacedBoxes(clipped, (clipped + offset) / scaled, visible)

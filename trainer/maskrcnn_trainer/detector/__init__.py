@@ -1,4 +1,4 @@
-"""A trained model of any kind (``.tlt``, ONNX, TensorRT engine) behind one interface: images in, detections out."""
+"""Detection with a trained model of any kind (``.tlt``, ONNX, TensorRT engine) through one interface."""
 
 from maskrcnn_trainer.detector.interface import Detections, Detector
 from maskrcnn_trainer.detector.opening import open_detector

@@ -1,4 +1,4 @@
-"""Device memory through NVIDIA's driver library, which is there wherever a GPU works: no package is needed.
+"""Device memory through NVIDIA's driver library, which every machine with a working GPU has; no package is needed.
 
 CUDA Driver API (docs.nvidia.com/cuda/cuda-driver-api).
 """
@@ -17,17 +17,18 @@ _OUT_OF_MEMORY = 2
 
 
 class CudaDevice:
-    """The first visible GPU, its primary context (the one that TensorRT uses) and a stream.
+    """First visible GPU, with its primary context (which TensorRT also uses) and a stream.
 
     Raises:
         InvalidInput: there is no driver or no GPU.
+        TaskError: the driver failed.
     """
 
     def __init__(self) -> None:
         try:
             self._library = ctypes.CDLL(LIBRARY)
         except OSError as error:
-            raise _missing(f"{LIBRARY} is not there") from error
+            raise _missing(f"{LIBRARY} was not found") from error
         if self._library.cuInit(0):
             raise _missing("the driver found no GPU")
         device = ctypes.c_int()
@@ -41,27 +42,31 @@ class CudaDevice:
         self.stream = int(stream.value or 0)
 
     def make_current(self) -> None:
-        """To be called in every thread before anything else here."""
+        """Make the context current; every thread must call this before other methods."""
         self._call("cuCtxSetCurrent", self._context)
 
     def allocate(self, size: int) -> int:
-        """The address of ``size`` bytes; they are given back when the process ends."""
+        """Allocate ``size`` bytes on the device and return their address; they are freed when the process ends.
+
+        Raises:
+            TaskError: the GPU is out of memory, or the driver failed.
+        """
         address = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
         return int(address.value)
 
     def upload(self, address: int, values: NDArray[np.generic]) -> None:
-        """Copies a contiguous array to the device."""
+        """Copy a contiguous array to the device."""
         source = values.ctypes.data_as(ctypes.c_void_p)
         self._call("cuMemcpyHtoD_v2", ctypes.c_uint64(address), source, ctypes.c_size_t(values.nbytes))
 
     def download(self, address: int, values: NDArray[np.generic]) -> None:
-        """Copies from the device into a contiguous array."""
+        """Copy from the device into a contiguous array."""
         target = values.ctypes.data_as(ctypes.c_void_p)
         self._call("cuMemcpyDtoH_v2", target, ctypes.c_uint64(address), ctypes.c_size_t(values.nbytes))
 
     def synchronise(self) -> None:
-        """Waits until the stream has done all its work."""
+        """Wait until the stream has finished all its work."""
         self._call("cuStreamSynchronize", ctypes.c_void_p(self.stream))
 
     def _call(self, function: str, *arguments: object) -> None:
@@ -74,7 +79,7 @@ class CudaDevice:
 
 def _missing(what: str) -> InvalidInput:
     return InvalidInput(
-        f"a TensorRT engine runs on an NVIDIA GPU, and {what}; use the .tlt or the .onnx here, or run this where the "
-        "engine was built",
+        f"a TensorRT engine runs on an NVIDIA GPU, but {what}; use the .tlt or the .onnx here, or run this on the "
+        "machine on which the engine was built",
         reason="MissingDevice",
     )

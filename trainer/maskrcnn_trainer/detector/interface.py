@@ -1,4 +1,4 @@
-"""Interface between a model of any kind and what uses its detections."""
+"""Interface of a model of any kind to the tasks that use its detections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Detections:
         boxes: float32 [n, 4], y1 x1 y2 x2 in pixels of the padded image.
         classes: int32 [n], model ids from 1.
         scores: float32 [n], greater than 0, at most 1.
-        mask_logits: float32 [n, m, m], m = mrcnn_resolution, of the detected class within its box; inside where > 0.
+        mask_logits: float32 [n, m, m], m = mrcnn_resolution, of the detected class within its box; > 0 inside the
+            object.
     """
 
     boxes: NDArray[np.float32]
@@ -35,12 +36,12 @@ def detections_of_batch(
     scores: NDArray[np.float32],
     mask_logits: NDArray[np.float32],
 ) -> list[Detections]:
-    """Return the detections of each of B images, without the rows that fill an image up to D.
+    """Return the detections of each of B images, without the padding to D detections.
 
     Args:
         boxes: float32 [B, D, 4], see :class:`Detections`.
         classes: int32 [B, D].
-        scores: float32 [B, D]; a missing row has score 0.
+        scores: float32 [B, D]; a missing detection has score 0.
         mask_logits: float32 [B, D, m, m].
     """
     return [
@@ -54,12 +55,12 @@ class Detector(Protocol):
 
     @property
     def class_map(self) -> ClassMap:
-        """From model ids to the data set's categories."""
+        """Mapping between model ids and the categories of the data set."""
         ...
 
     @property
     def architecture(self) -> Architecture:
-        """Structure of the network."""
+        """Architecture of the network."""
         ...
 
     @property
@@ -69,17 +70,17 @@ class Detector(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Most images that ``detect`` takes at once, and the number that suits it best."""
+        """Largest number of images that ``detect`` accepts, with which it is also fastest."""
         ...
 
     @property
     def detections_per_image(self) -> int:
-        """D, the most objects that it finds in an image."""
+        """Largest number of detections of an image."""
         ...
 
     @property
     def step(self) -> int | None:
-        """Training steps of the weights; None where the file does not hold the number."""
+        """Training steps of the weights; None if the file does not have the number."""
         ...
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:
@@ -88,5 +89,9 @@ class Detector(Protocol):
         Args:
             images: float32 [B, H, W, 3], 1 <= B <= batch_size, RGB, (x / 255 - mean) / deviation, zeros below and to
                 the right of the image.
+
+        Raises:
+            InvalidInput: the model returns values that aren't finite, or unknown classes.
+            TaskError: the device failed.
         """
         ...

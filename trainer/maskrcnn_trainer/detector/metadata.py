@@ -1,4 +1,4 @@
-"""What an exported model says of itself: one JSON object, in the metadata of an ONNX file or beside an engine."""
+"""Description of an exported model: a JSON object in the metadata of an ONNX file, or in a file next to an engine."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ EXPORTED_OPSET = 17
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """What of a model is not in its graph.
+    """Properties of a model that its graph does not contain.
 
     Attributes:
-        architecture: what the network was built as.
-        class_map: from model ids to the data set's categories.
+        architecture: of the network.
+        class_map: mapping between model ids and the categories of the data set.
         image_size: height and width of the input in pixels.
-        data_type: ``fp32``, ``fp16`` or ``int8``.
-        detections_per_image: D, rows of the outputs.
-        step: training steps of the weights; None where unknown.
-        preprocessing: whether the graph normalises, and so takes RGB values of 0..255.
-        mean, std: of RGB of 0..1, three numbers each.
+        data_type: ``fp32``, ``fp16``, or ``int8``.
+        detections_per_image: D, detections of each image in the outputs.
+        step: training steps of the weights; None if unknown.
+        preprocessing: whether the graph normalizes its input, which then has RGB values in 0..255.
+        mean: of RGB in 0..1, three numbers.
+        std: standard deviation of RGB in 0..1, three numbers.
     """
 
     architecture: Architecture
@@ -48,7 +49,7 @@ class ExportMetadata:
     std: tuple[float, ...] = (STD, STD, STD)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
+        """Return plain values, ready for ``json.dumps``."""
         return {
             "version": METADATA_VERSION,
             "architecture": self.architecture.to_json(),
@@ -63,21 +64,26 @@ class ExportMetadata:
 
     @classmethod
     def from_json(cls, value: Any, source: str) -> ExportMetadata:
-        """The inverse of :meth:`to_json`, of an object or of its text.
+        """Create metadata from the result of :meth:`to_json`.
+
+        Args:
+            value: the object, or its JSON text.
+            source: name of the model in messages.
 
         Raises:
-            InvalidInput: not such an object, or of a newer format; ``source`` is named.
+            InvalidInput: ``value`` is invalid or of a newer format; the message names ``source``.
         """
         try:
             content: Mapping[str, Any] = json.loads(value) if isinstance(value, str | bytes) else value
             version = content["version"]
             if version != METADATA_VERSION:
                 raise InvalidInput(
-                    f"{source}: metadata format {version!r}; this release reads format {METADATA_VERSION}",
+                    f"{source}: metadata format {version!r} is not supported; this release reads format "
+                    f"{METADATA_VERSION}",
                     reason="InvalidModel",
                 )
             height, width = content["imageSize"]
-            normalisation = {name: _three(content["normalisation"][name]) for name in ("mean", "std")}
+            normalization = {name: _three(content["normalisation"][name]) for name in ("mean", "std")}
             step = content["step"]
             if step is not None and int(step) < 0:
                 raise ValueError(step)
@@ -92,17 +98,17 @@ class ExportMetadata:
                 detections_per_image=int(content["detectionsPerImage"]),
                 step=None if step is None else int(step),
                 preprocessing=bool(content["preprocessing"]),
-                **normalisation,
+                **normalization,
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            what = f"no field {error}" if isinstance(error, KeyError) else "a field, or all of it, is of another form"
+            what = f"no field {error}" if isinstance(error, KeyError) else "it, or a field of it, has the wrong form"
             raise InvalidInput(
                 f"{source}: its metadata cannot be read ({what}); export the model again",
                 reason="InvalidModel",
             ) from error
 
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
-        """Where a spec asks for another model than this one: a sentence for each field, named as in YAML."""
+        """Return a message for each field in which a spec differs from this model; fields are named as in YAML."""
         found = self.architecture.contradictions(spec)
         fixed = (
             ("dataConfig.imageSize", tuple(spec.data_config.image_size), self.image_size),
@@ -113,9 +119,9 @@ class ExportMetadata:
             ),
         )
         found += [
-            f"{field}: the spec says {shown(wanted)}, the model was exported with {shown(built)}"
-            for field, wanted, built in fixed
-            if wanted != built
+            f"{field}: {shown(requested)} in the spec, but the model was exported with {shown(built)}"
+            for field, requested, built in fixed
+            if requested != built
         ]
         return found
 
@@ -124,7 +130,7 @@ def _three(values: Any) -> tuple[float, ...]:
     """Return a number for each of R, G, B.
 
     Raises:
-        ValueError: it isn't three finite numbers.
+        ValueError: the values aren't three finite numbers.
     """
     numbers = tuple(float(one) for one in values)
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
@@ -133,5 +139,5 @@ def _three(values: Any) -> tuple[float, ...]:
 
 
 def metadata_path(engine: Path) -> Path:
-    """The file that describes an engine, beside it: ``<engine>.json``."""
+    """Return the file that describes an engine, which is next to it: ``<engine>.json``."""
     return engine.with_name(f"{engine.name}.json")

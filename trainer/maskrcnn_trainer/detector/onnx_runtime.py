@@ -1,4 +1,4 @@
-"""An exported graph under ONNX Runtime."""
+"""Detector that runs an exported graph with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _ONLY_ERRORS = 3
 
 
 class OnnxDetector:
-    """A :class:`~maskrcnn_trainer.detector.interface.Detector` of an ONNX model that this trainer exported.
+    """:class:`~maskrcnn_trainer.detector.interface.Detector` of an ONNX model that this trainer exported.
 
     Args:
-        payload: the plain ONNX file.
+        payload: content of the unencrypted ONNX file.
         source: its name in messages.
         threads: CPU threads of the session.
-        batch_size: images at once; the graph takes any number.
+        batch_size: images at once; the graph accepts any number.
 
     Raises:
-        InvalidInput: ONNX Runtime is not installed, or the file is no ONNX model of ours.
+        InvalidInput: ONNX Runtime is not installed, or the file isn't an ONNX model that this trainer exported.
     """
 
     def __init__(self, payload: bytes, source: str, *, threads: int, batch_size: int) -> None:
@@ -57,7 +57,7 @@ class OnnxDetector:
         outputs = {one.name for one in self._session.get_outputs()}
         if described is None or inputs != [INPUT] or not {DETECTIONS, MASK_LOGITS} <= outputs:
             raise InvalidInput(
-                f"{source}: an ONNX model, but none that maskrcnn export wrote (expected metadata {METADATA_KEY!r}, "
+                f"{source}: an ONNX model, but not one that maskrcnn export wrote (expected metadata {METADATA_KEY!r}, "
                 f"input {INPUT!r}, outputs {DETECTIONS!r} and {MASK_LOGITS!r})",
                 reason="InvalidModel",
             )
@@ -68,31 +68,37 @@ class OnnxDetector:
 
     @property
     def class_map(self) -> ClassMap:
+        """Mapping between model ids and the categories of the data set."""
         return self.metadata.class_map
 
     @property
     def architecture(self) -> Architecture:
+        """Architecture of the network."""
         return self.metadata.architecture
 
     @property
     def image_size(self) -> tuple[int, int]:
+        """Height and width of the padded image in pixels."""
         return self.metadata.image_size
 
     @property
     def detections_per_image(self) -> int:
+        """Largest number of detections of an image."""
         return self.metadata.detections_per_image
 
     @property
     def step(self) -> int | None:
+        """Training steps of the weights; None if unknown."""
         return self.metadata.step
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:
+        """Return the detections of each image, see :meth:`Detector.detect`."""
         rows, masks = self._session.run([DETECTIONS, MASK_LOGITS], {INPUT: graph_input(images, self.metadata)})
         return graph_detections(np.asarray(rows), np.asarray(masks), self._source)
 
 
 def _refuse_other_shapes(session: InferenceSession, metadata: ExportMetadata, source: str) -> None:
-    """Raise InvalidInput where the graph's input or outputs have other sizes than its metadata says."""
+    """Raise InvalidInput if the graph's input or outputs do not have the sizes in its metadata."""
     described = tensor_shapes(metadata)
     for tensor in (*session.get_inputs(), *session.get_outputs()):
         expected = described.get(tensor.name)
@@ -100,10 +106,10 @@ def _refuse_other_shapes(session: InferenceSession, metadata: ExportMetadata, so
             continue
         sizes = tuple(tensor.shape[1:])
         named = (size for size in zip(sizes, expected, strict=False) if isinstance(size[0], int))
-        if len(sizes) != len(expected) or any(size != wanted for size, wanted in named):
+        if len(sizes) != len(expected) or any(size != right for size, right in named):
             raise InvalidInput(
-                f"{source}: {tensor.name} of the graph is {list(sizes)} for each image, its metadata says "
-                f"{list(expected)}; export the model again",
+                f"{source}: {tensor.name} is {list(sizes)} for each image in the graph, but {list(expected)} in its "
+                "metadata; export the model again",
                 reason="InvalidModel",
             )
 
@@ -114,26 +120,26 @@ def _session(payload: bytes, source: str, threads: int) -> InferenceSession:
     except ImportError as error:
         raise InvalidInput(
             f"{source}: ONNX models need the package onnxruntime, which is not installed here (the extra `export` of "
-            "maskrcnn-operator brings it)",
+            "maskrcnn-operator installs it)",
             reason="MissingPackage",
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ONLY_ERRORS
-    # Threads that spin while they wait for the next batch would take the CPU from those that decode and draw.
+    # Threads that spin while they wait for a batch would take CPU time from those that decode and draw.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
     try:
         return onnxruntime.InferenceSession(
             payload, options, providers=[name for name in PROVIDERS if name in available]
         )
-    except Exception as error:  # its exceptions have no common class but this one
+    except Exception as error:  # ONNX Runtime's exceptions have no other common class
         if is_out_of_memory(error):
             raise
         wrong = what_is_wrong(error, payload, onnxruntime.__version__)
         raise InvalidInput(
-            f"{source}: ONNX Runtime cannot open it: {wrong}; give the file that export wrote, or export the model "
+            f"{source}: ONNX Runtime cannot open it: {wrong}; use the file that export wrote, or export the model "
             "again",
             reason="InvalidModel",
         ) from error

@@ -1,4 +1,4 @@
-"""Which kind of model a file is, by its content, and its detector."""
+"""Recognizing the kind of a model file by its content, and opening its detector."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from maskrcnn_trainer.model_files.model_file import MAGIC, ONNX_BEGINNING, decry
 from maskrcnn_trainer.spec import ExperimentSpec
 
 ENGINE_MAGICS = (b"ftrt", b"ptrt")
-"""How TensorRT's serialised engines begin."""
+"""First bytes of TensorRT's serialized engines."""
 
 _ZIP = b"PK"
 
 
 class ModelKind(Enum):
-    """The kinds of models; a ``.etlt`` is an encrypted ONNX."""
+    """Kinds of models; a ``.etlt`` is an encrypted ONNX file."""
 
     TLT = "tlt"
     ONNX = "onnx"
@@ -33,18 +33,18 @@ def open_detector(
     threads: int,
     batch_size: int | None = None,
 ) -> Detector:
-    """A model file of any kind, ready to detect.
+    """Open a model file of any kind, ready to detect.
 
     Args:
-        path: a ``.tlt``, ``.onnx``, ``.etlt`` or engine; its name does not matter.
-        spec: what of a model is not fixed by its file.
-        key: needed when the file is encrypted, ignored when it is not.
+        path: a ``.tlt``, ``.onnx``, ``.etlt``, or engine; its name does not matter.
+        spec: settings that the model file does not determine.
+        key: required if the file is encrypted, otherwise ignored.
         threads: CPU threads of the network.
-        batch_size: images at once; None for the spec's eval_batch_size (an engine takes at most what it was built for).
+        batch_size: images at once; None for the spec's eval_batch_size (at most the number an engine was built for).
 
     Raises:
-        InvalidInput: no such file, not a model of ours, a missing or wrong key, a pruned model that was not retrained,
-            a field of the spec that contradicts the model, a package or device that is missing.
+        InvalidInput: the file is missing or isn't a model of this trainer, the key is missing or wrong, a pruned model
+            was not retrained, a field of the spec contradicts the model, or a package or device is missing.
     """
     path = Path(path)
     payload = _read(path)
@@ -75,10 +75,14 @@ def open_detector(
 
 
 def kind_of(payload: bytes, path: Path) -> ModelKind:
-    """The kind of an unencrypted model.
+    """Return the kind of an unencrypted model.
+
+    Args:
+        payload: content of the file.
+        path: of the file; an engine may be recognized by the description next to it.
 
     Raises:
-        InvalidInput: none of those that can detect.
+        InvalidInput: the file isn't a model that can detect.
     """
     if payload.startswith(_ZIP):
         return ModelKind.TLT
@@ -96,7 +100,7 @@ def kind_of(payload: bytes, path: Path) -> ModelKind:
 def _refuse_contradictions(path: Path, metadata: ExportMetadata, spec: ExperimentSpec) -> None:
     contradictions = metadata.contradictions(spec)
     if contradictions:
-        raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
+        raise InvalidInput(f"{path} does not match the spec: {'; '.join(contradictions)}")
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Between the tensors of an exported graph and those of a :class:`Detector`."""
+"""Conversion between the tensors of an exported graph and those of a :class:`Detector`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def tensor_shapes(metadata: ExportMetadata) -> dict[str, tuple[int, ...]]:
 
 
 def graph_input(images: NDArray[np.float32], metadata: ExportMetadata) -> NDArray[np.float32]:
-    """Normalised images [B, H, W, 3] as the graph takes them: float32 [B, 3, H, W], contiguous.
+    """Return normalized images [B, H, W, 3] in the layout of the graph: float32 [B, 3, H, W], contiguous.
 
-    A graph that normalises gets values of 0..255 back; the padding then is the mean colour, which becomes 0 again.
+    For a graph that normalizes its input, the values are converted back to 0..255. The padding then is the mean color,
+    which the graph converts to 0 again.
     """
     planes = np.ascontiguousarray(np.asarray(images, np.float32).transpose(0, 3, 1, 2))
     if metadata.preprocessing:
@@ -37,25 +38,25 @@ def graph_input(images: NDArray[np.float32], metadata: ExportMetadata) -> NDArra
 
 
 def graph_detections(rows: NDArray[np.float32], mask_logits: NDArray[np.float32], source: str) -> list[Detections]:
-    """Return the two outputs of a graph as the detections of each image.
+    """Convert the two outputs of a graph to the detections of each image.
 
     Args:
-        rows: [B, D, 6]: y1, x1, y2, x2, class, score; a missing row has score 0.
-        mask_logits: [B, D, C, m, m], of all classes; that of the detected one is taken.
-        source: the model, for messages.
+        rows: [B, D, 6]: y1, x1, y2, x2, class, score; a missing detection has score 0.
+        mask_logits: [B, D, C, m, m], of all classes; only those of the detected class are returned.
+        source: name of the model in messages.
 
     Raises:
-        InvalidInput: not one number is finite, or a class is one that the model does not have.
+        InvalidInput: no number in ``rows`` is finite, or the model does not have one of the classes.
     """
     if rows.size and not np.isfinite(rows).any():
         raise InvalidInput(
-            f"{source}: all that the network finds is not finite (NaN or infinity); export another model",
+            f"{source}: no detection of the network is finite (all are NaN or infinity); export another model",
             reason="InvalidModel",
         )
     classes = np.rint(np.nan_to_num(rows[..., 4])).astype(np.int32)
     if classes.size and classes.max() >= mask_logits.shape[2]:
         raise InvalidInput(
-            f"{source}: the network finds class {classes.max()}, and has classes 1 to {mask_logits.shape[2] - 1}; "
+            f"{source}: the network detects class {classes.max()}, but has classes 1 to {mask_logits.shape[2] - 1}; "
             "export the model again",
             reason="InvalidModel",
         )

@@ -1,6 +1,7 @@
-"""A TensorRT engine that ``maskrcnn export`` built, on the GPU it was built for.
+"""Detector that runs a TensorRT engine built by ``maskrcnn export``, on the type of GPU that it was built for.
 
-TensorRT's Python API (docs.nvidia.com/deeplearning/tensorrt), 8.6 and 10: named tensors and ``execute_async_v3``.
+It uses TensorRT's Python API (docs.nvidia.com/deeplearning/tensorrt), 8.6 and 10: named tensors and
+``execute_async_v3``.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ log = logging.getLogger(__name__)
 
 
 class EngineDetector:
-    """A :class:`~maskrcnn_trainer.detector.interface.Detector` of an engine.
+    """:class:`~maskrcnn_trainer.detector.interface.Detector` of an engine.
 
     Args:
-        payload: the serialised engine.
-        path: where it lies; ``<path>.json`` describes it.
-        batch_size: images at once; the engine's largest batch where that is less.
+        payload: the serialized engine.
+        path: of the engine; ``<path>.json`` describes it.
+        batch_size: images at once; the engine's largest batch if that is smaller.
 
     Raises:
-        InvalidInput: the description, TensorRT or a GPU is missing, or the engine is of another GPU or TensorRT.
+        InvalidInput: the description, TensorRT, or a GPU is missing, or the engine is for another GPU or TensorRT.
+        TaskError: the GPU is out of memory, or the driver failed.
     """
 
     def __init__(self, payload: bytes, path: Path, *, batch_size: int) -> None:
@@ -53,13 +55,15 @@ class EngineDetector:
         self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(payload)
         if self._engine is None:
             raise InvalidInput(
-                f"{path}: TensorRT {tensorrt.__version__} does not take this engine on this GPU (engines are of one "
-                "GPU type and one release); build it here with maskrcnn export --engine_file",
+                f"{path}: TensorRT {tensorrt.__version__} cannot load this engine on this GPU (an engine is for one "
+                "type of GPU and one release of TensorRT); build it here with maskrcnn export --engine_file",
                 reason="InvalidModel",
             )
         largest = int(self._engine.get_tensor_profile_shape(INPUT, 0)[2][0])
         if largest < batch_size:
-            log.info("%s was built for at most %d images at once: used instead of %d", path, largest, batch_size)
+            log.info(
+                "%s was built for at most %d images at once, which is used instead of %d", path, largest, batch_size
+            )
         self.batch_size = min(batch_size, largest)
         self._context = self._engine.create_execution_context()
         self._shapes = tensor_shapes(self.metadata)
@@ -74,31 +78,39 @@ class EngineDetector:
 
     @property
     def class_map(self) -> ClassMap:
+        """Mapping between model ids and the categories of the data set."""
         return self.metadata.class_map
 
     @property
     def architecture(self) -> Architecture:
+        """Architecture of the network."""
         return self.metadata.architecture
 
     @property
     def image_size(self) -> tuple[int, int]:
+        """Height and width of the padded image in pixels."""
         return self.metadata.image_size
 
     @property
     def detections_per_image(self) -> int:
+        """Largest number of detections of an image."""
         return self.metadata.detections_per_image
 
     @property
     def step(self) -> int | None:
+        """Training steps of the weights; None if unknown."""
         return self.metadata.step
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:
+        """Return the detections of each image, see :meth:`Detector.detect`."""
         self._device.make_current()
         given = len(images)
         self._context.set_input_shape(INPUT, (given, *self._shapes[INPUT]))
         self._device.upload(self._addresses[INPUT], graph_input(images, self.metadata))
         if not self._context.execute_async_v3(self._device.stream):
-            raise TaskError("TensorRT could not run the engine; its message stands above", reason="DeviceFailed")
+            raise TaskError(
+                "TensorRT could not run the engine; see its message in the log above", reason="DeviceFailed"
+            )
         self._device.synchronise()
         rows, masks = (self._output(name, given) for name in (DETECTIONS, MASK_LOGITS))
         return graph_detections(rows, masks, self._source)
@@ -110,18 +122,18 @@ class EngineDetector:
 
 
 def read_engine_metadata(path: Path) -> ExportMetadata:
-    """What ``<path>.json`` says of an engine.
+    """Return the description of an engine, from ``<path>.json``.
 
     Raises:
-        InvalidInput: it is missing or unreadable.
+        InvalidInput: the description is missing, unreadable, or invalid.
     """
-    beside = metadata_path(path)
+    description = metadata_path(path)
     try:
-        return ExportMetadata.from_json(beside.read_bytes(), str(beside))
+        return ExportMetadata.from_json(description.read_bytes(), str(description))
     except OSError as error:
         raise InvalidInput(
-            f"{path}: an engine needs {beside.name} beside it, which maskrcnn export --engine_file writes "
-            f"({error.strerror})",
+            f"{path}: an engine needs {description.name} in the same directory, which maskrcnn export --engine_file "
+            f"writes ({error.strerror})",
             reason="InvalidModel",
         ) from error
 
@@ -132,7 +144,7 @@ def _tensorrt(path: Path) -> Any:
     except ImportError as error:
         raise InvalidInput(
             f"{path}: an engine needs the package tensorrt, which is not installed here; use the .tlt or the .onnx, or "
-            "run this where the engine was built",
+            "run this on the machine on which the engine was built",
             reason="MissingPackage",
         ) from error
     return tensorrt

@@ -1,4 +1,4 @@
-"""A ``.tlt`` model, or a network in memory, under TensorFlow."""
+"""Detector that runs a ``.tlt`` model, or a network in memory, with TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class NetworkDetector:
-    """A :class:`~maskrcnn_trainer.detector.interface.Detector` of a network, whose variables may change between calls.
+    """:class:`~maskrcnn_trainer.detector.interface.Detector` of a network, whose variables may change between calls.
 
     Args:
-        network: used with its stored batch-norm statistics.
+        network: the network; its batch norms use their stored statistics.
         class_map: of the model.
-        spec: image size, settings at test time, and eval_batch_size where ``batch_size`` is None.
-        batch_size: images at once; the function is traced for this number, fewer are filled up.
-        step: training steps of the weights.
+        spec: image size, inference settings, and eval_batch_size for the case that ``batch_size`` is None.
+        batch_size: images at once; the function is traced for this number, and smaller batches are padded.
+        step: training steps of the weights; None if unknown.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class NetworkDetector:
         self._predict = predictions
 
     def detect(self, images: NDArray[np.float32]) -> list[Detections]:
+        """Return the detections of each image, see :meth:`Detector.detect`."""
         given = len(images)
         if given < self.batch_size:
             images = np.concatenate([images, np.zeros((self.batch_size - given, *self.image_size, 3), np.float32)])
@@ -75,7 +76,14 @@ class NetworkDetector:
 def open_tlt(
     path: Path, spec: ExperimentSpec, *, key: str | None, threads: int, batch_size: int | None = None
 ) -> NetworkDetector:
-    """The detector of a ``.tlt`` file; sets TensorFlow up where nothing of it ran yet.
+    """Open the detector of a ``.tlt`` file, and configure TensorFlow unless it has already run an operation.
+
+    Args:
+        path: of the file.
+        spec: settings that the model file does not determine.
+        key: required if the file is encrypted.
+        threads: CPU threads of TensorFlow.
+        batch_size: images at once; None for the spec's eval_batch_size.
 
     Raises:
         InvalidInput: see :func:`read_trained_model`.
@@ -83,8 +91,8 @@ def open_tlt(
     model = read_trained_model(path, key, spec)
     try:
         prepare_tensorflow(threads=threads, deterministic=spec.deterministic, seed=spec.seed)
-    except RuntimeError as error:  # raised for threads and devices once an operation ran
-        log.debug("TensorFlow runs already and keeps its threads: %s", error)
+    except RuntimeError as error:  # raised for threads and devices once an operation has run
+        log.debug("TensorFlow is already running and keeps its threads: %s", error)
     from maskrcnn_trainer.model.restore import network_of
 
     network = network_of(model, dtype=compute_dtype(spec.use_amp))
@@ -92,14 +100,20 @@ def open_tlt(
 
 
 def read_trained_model(path: Path, key: str | None, spec: ExperimentSpec) -> ModelFile:
-    """A ``.tlt`` that is fit for use under ``spec``, without its optimiser's state.
+    """Read a ``.tlt`` file that can be used with ``spec``, without the state of its optimizer.
+
+    Args:
+        path: of the file.
+        key: required if the file is encrypted.
+        spec: the experiment.
 
     Raises:
-        InvalidInput: it cannot be read, it is pruned and not retrained, or the spec contradicts it, by field name.
+        InvalidInput: the file cannot be read, is pruned and not retrained, or contradicts the spec; the message names
+            the fields.
     """
     model = read_model_file(path, key, with_optimizer=False)
     refuse_unless_retrained(model, path)
     contradictions = architecture_of(model).contradictions(spec)
     if contradictions:
-        raise InvalidInput(f"{path} was built otherwise than the spec says: {'; '.join(contradictions)}")
+        raise InvalidInput(f"{path} does not match the spec: {'; '.join(contradictions)}")
     return model

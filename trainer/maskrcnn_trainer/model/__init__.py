@@ -1,0 +1,1 @@
+"""The network: its layers, proposals, RoIAlign, detections, and inference."""

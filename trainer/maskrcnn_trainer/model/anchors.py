@@ -1,6 +1,6 @@
 """Anchors of the region proposal network over the levels of the feature pyramid.
 
-Faster R-CNN (Ren et al., arXiv:1506.01497) with one scale a level as in Feature Pyramid Networks (Lin et al.,
+Faster R-CNN (Ren et al., arXiv:1506.01497), with anchors of each level as in Feature Pyramid Networks (Lin et al.,
 arXiv:1612.03144, section 4.1).
 """
 
@@ -14,28 +14,34 @@ import numpy.typing as npt
 
 
 class AnchorGeometry(Protocol):
-    """The part of an architecture that anchors depend on."""
+    """Part of an architecture that anchors depend on."""
 
     @property
-    def min_level(self) -> int: ...
+    def min_level(self) -> int:
+        """Lowest level of the feature pyramid."""
 
     @property
-    def max_level(self) -> int: ...
+    def max_level(self) -> int:
+        """Highest level of the feature pyramid."""
 
     @property
-    def num_scales(self) -> int: ...
+    def num_scales(self) -> int:
+        """Anchor sizes per octave."""
 
     @property
-    def aspect_ratios(self) -> Sequence[tuple[float, float]]: ...
+    def aspect_ratios(self) -> Sequence[tuple[float, float]]:
+        """(width, height) multipliers of an anchor's side."""
 
     @property
-    def anchor_scale(self) -> float: ...
+    def anchor_scale(self) -> float:
+        """Side of a square anchor, in strides of its level."""
 
 
 def feature_size(image_size: tuple[int, int], level: int) -> tuple[int, int]:
-    """Height and width of the feature map of ``level`` for a padded image of ``image_size`` (height, width) pixels.
+    """Return height and width of the feature map of ``level`` for a padded image of ``image_size`` (height, width).
 
-    Every stride-2 layer rounds up, so an image that is no multiple of the stride has a last cell that overhangs it.
+    Every layer with stride 2 rounds up, so the last cell extends beyond an image whose side isn't a multiple of the
+    stride.
     """
     height, width = image_size
     stride = 2**level
@@ -43,7 +49,7 @@ def feature_size(image_size: tuple[int, int], level: int) -> tuple[int, int]:
 
 
 def anchors_per_level(architecture: AnchorGeometry, image_size: tuple[int, int]) -> dict[int, int]:
-    """Number of anchors of each level, levels ascending, for a padded image of ``image_size`` (height, width)."""
+    """Return the number of anchors by level, ascending, for a padded image of ``image_size`` (height, width)."""
     per_cell = int(architecture.num_scales) * len(architecture.aspect_ratios)
     counts = {}
     for level in range(architecture.min_level, architecture.max_level + 1):
@@ -53,13 +59,13 @@ def anchors_per_level(architecture: AnchorGeometry, image_size: tuple[int, int])
 
 
 def generate_anchors(architecture: AnchorGeometry, image_size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """All anchors of a padded image, neither clipped to it nor filtered.
+    """Return all anchors of a padded image, neither clipped to it nor filtered.
 
-    The anchor of scale number o and aspect (w, h) on level l measures ``anchor_scale * 2**l * 2**(o / num_scales)``
-    times w and h, centred in its cell.
+    An anchor is centered in its cell. On level l, the anchor of scale number o and aspect (w, h) has a width of
+    ``anchor_scale * 2**l * 2**(o / num_scales)`` times w, and a height of the same times h.
 
     Args:
-        architecture: has min_level, max_level, num_scales, aspect_ratios as (width, height) and anchor_scale.
+        architecture: levels, scales, and aspect ratios.
         image_size: (height, width) of the padded image in pixels.
 
     Returns:
@@ -75,11 +81,11 @@ def generate_anchors(architecture: AnchorGeometry, image_size: tuple[int, int]) 
         aspects = np.asarray(architecture.aspect_ratios, np.float64).reshape(-1, 2)
         half_width = 0.5 * np.outer(bases, aspects[:, 0]).ravel()
         half_height = 0.5 * np.outer(bases, aspects[:, 1]).ravel()
-        around_centre = np.stack([-half_height, -half_width, half_height, half_width], axis=-1)
+        around_center = np.stack([-half_height, -half_width, half_height, half_width], axis=-1)
 
-        centre_y = (np.arange(rows) + 0.5) * stride
-        centre_x = (np.arange(columns) + 0.5) * stride
-        grid_y, grid_x = np.meshgrid(centre_y, centre_x, indexing="ij")
-        centres = np.stack([grid_y, grid_x, grid_y, grid_x], axis=-1)
-        levels.append((centres[:, :, None, :] + around_centre).reshape(-1, 4))
+        center_y = (np.arange(rows) + 0.5) * stride
+        center_x = (np.arange(columns) + 0.5) * stride
+        grid_y, grid_x = np.meshgrid(center_y, center_x, indexing="ij")
+        centers = np.stack([grid_y, grid_x, grid_y, grid_x], axis=-1)
+        levels.append((centers[:, :, None, :] + around_center).reshape(-1, 4))
     return np.concatenate(levels).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What shape a network has: the fields that a model file keeps and that no later spec can change."""
+"""Architecture of a network: the fields that a model file stores and that a later spec cannot change."""
 
 from __future__ import annotations
 
@@ -36,24 +36,25 @@ _SPEC_FIELDS = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The network's shape, everything that decides how many variables there are and what their outputs mean.
+    """Settings that determine a network's variables and the meaning of its outputs.
 
     Attributes:
-        nlayers: depth of the backbone, one of those that its arch has.
+        nlayers: depth of the backbone, one of the depths of its arch.
         arch: a key of `BACKBONES`.
-        min_level, max_level: levels of the feature pyramid; stride 2^level. 2, and 5 or 6.
-        num_scales: anchor sizes per octave.
+        min_level: lowest level of the feature pyramid, 2; the stride of a level is 2^level.
+        max_level: highest level of the feature pyramid, 5 or 6.
+        num_scales: anchor sizes per octave, at least 1.
         aspect_ratios: (width, height) multipliers of an anchor's side.
         anchor_scale: side of a square anchor, in strides of its level.
-        num_classes: classes with the background as class 0.
+        num_classes: number of classes, including the background (class 0); at least 2.
         fast_rcnn_mlp_head_dim: units of ``fc6`` and ``fc7``.
-        mrcnn_resolution: side of a predicted mask in pixels; ROIs are pooled to a quarter of it for boxes and to a half
-            for masks.
+        mrcnn_resolution: side of a predicted mask in pixels, a multiple of 4 from 4 to 224; RoIAlign pools to a quarter
+            of it for boxes and to a half for masks.
         bbox_reg_weights: factors of (dy, dx, dh, dw) in the box head's targets.
         filters: output filters of pruned layers by layer name; a layer that is absent has its full width.
 
     Raises:
-        InvalidInput: a depth, an arch, a level or a resolution that no network can be built of.
+        InvalidInput: no network can be built with the value of a field.
     """
 
     nlayers: int = 50
@@ -88,13 +89,13 @@ class Architecture:
             (len(self.bbox_reg_weights) == 4, "bbox_reg_weights", "four numbers"),
             (all(n >= 1 for n in self.filters.values()), "filters", "at least 1 for every layer"),
         )
-        for right, name, wanted in checks:
+        for right, name, expected in checks:
             if not right:
-                raise _ImpossibleField(name, f"{shown(getattr(self, name))} is not {wanted}")
+                raise _ImpossibleField(name, f"{shown(getattr(self, name))} is not {expected}")
 
     @property
     def backbone(self) -> Backbone:
-        """The family of its backbone."""
+        """Family of the backbone."""
         return BACKBONES[self.arch]
 
     @property
@@ -108,12 +109,20 @@ class Architecture:
         return tuple(range(self.min_level, self.max_level + 1))
 
     def width(self, layer: str, full: int) -> int:
-        """Output filters of a layer: its pruned number, else ``full``."""
+        """Return the number of output filters of a layer: its pruned number if it was pruned, else ``full``."""
         return int(self.filters.get(layer, full))
 
     @classmethod
     def from_spec(cls, spec: ExperimentSpec, num_classes: int | None = None) -> Architecture:
-        """The architecture that an experiment spec asks for; ``num_classes`` overrules the spec's."""
+        """Return the architecture of an experiment spec.
+
+        Args:
+            spec: the experiment.
+            num_classes: replaces the number in the spec, if not None.
+
+        Raises:
+            InvalidInput: no network can be built with the value of a field, named as in YAML.
+        """
         config = spec.maskrcnn_config
         return cls(
             nlayers=config.nlayers,
@@ -131,24 +140,24 @@ class Architecture:
 
     @staticmethod
     def fixed_fields() -> tuple[str, ...]:
-        """The fields of the spec, as in YAML, that a built network does not let change."""
+        """Return the fields of the spec, as in YAML, that cannot change once a network is built."""
         return tuple(_SPEC_FIELDS.values())
 
     def contradictions(self, spec: ExperimentSpec) -> list[str]:
-        """Where a spec asks for another network than this one: a sentence for each field, named as in YAML."""
+        """Return a message for each field in which a spec differs from this network; fields are named as in YAML."""
         try:
-            wanted = Architecture.from_spec(spec)
+            requested = Architecture.from_spec(spec)
         except InvalidInput as error:
             return [str(error)]
         return [
-            f"{spelled}: the spec says {shown(getattr(wanted, name))}, "
-            f"the model was built with {shown(getattr(self, name))}"
+            f"{spelled}: {shown(getattr(requested, name))} in the spec, "
+            f"but the model was built with {shown(getattr(self, name))}"
             for name, spelled in _SPEC_FIELDS.items()
-            if getattr(wanted, name) != getattr(self, name)
+            if getattr(requested, name) != getattr(self, name)
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for ``json.dumps``."""
+        """Return plain values, ready for ``json.dumps``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["filters"] = dict(sorted(self.filters.items()))
         plain: dict[str, Any] = json.loads(json.dumps(values))
@@ -156,10 +165,11 @@ class Architecture:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Architecture:
-        """The reverse of `to_json`.
+        """Create an architecture from the result of `to_json`.
 
         Raises:
-            InvalidInput: a field is missing, unknown, of another type, or impossible, named as in the JSON.
+            InvalidInput: a field is missing, unknown, or of another type, or no network can be built with its value; it
+                is named as in the JSON.
         """
         known = {f.name for f in fields(cls)}
         if not isinstance(values, Mapping):
@@ -169,11 +179,11 @@ class Architecture:
             raise InvalidInput(f"architecture: unknown or missing fields: {', '.join(wrong)}")
         read: dict[str, Any] = {}
         for name, value in values.items():
-            read_value, wanted = _READERS.get(name, _WHOLE_NUMBER)
+            read_value, expected = _READERS.get(name, _WHOLE_NUMBER)
             try:
                 read[name] = read_value(value)
             except (TypeError, ValueError, AttributeError, OverflowError, _ImpossibleField) as error:
-                raise InvalidInput(f"architecture.{name}: {shown(value)} is not {wanted}") from error
+                raise InvalidInput(f"architecture.{name}: {shown(value)} is not {expected}") from error
         try:
             return cls(**read)
         except _ImpossibleField as error:
@@ -184,18 +194,18 @@ def architecture_of(model: ModelFile) -> Architecture:
     """Return the architecture of a model file.
 
     Raises:
-        InvalidInput: no network can be built of it; the file is named.
+        InvalidInput: no network can be built from it; the message names the file.
     """
     with content_of(model.source):
         return Architecture.from_json(model.architecture)
 
 
 class _ImpossibleField(InvalidInput):
-    """A value that no network can be built of.
+    """Value with which no network can be built.
 
     Attributes:
         name: the attribute of the architecture.
-        problem: the value, and what would be right.
+        problem: the value, and what is expected.
     """
 
     def __init__(self, name: str, problem: str) -> None:
@@ -238,4 +248,4 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bbox_reg_weights": (_four, "four numbers"),
     "filters": (_widths, "an object of whole numbers"),
 }
-"""How the fields in a model file are read that aren't whole numbers."""
+"""Readers of the fields in a model file that aren't whole numbers, each with the description of a valid value."""

@@ -1,4 +1,4 @@
-"""Batch normalization, synchronized over several processes on request."""
+"""Batch normalization, optionally synchronized over several processes."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Takes and gives float32 [2, C]: mean and mean of squares of this process' batch -> their averages over all
-# processes. It must be differentiable, its gradient being the average of the gradients (as Horovod's allreduce is).
 SyncMoments = Callable[[tf.Tensor], tf.Tensor]
+"""Function from float32 [2, C], mean and mean of squares of this process's batch, to their averages over all processes.
+
+It must be differentiable, and its gradient must be the average of the gradients, as for Horovod's allreduce.
+"""
 
 MOMENTUM = 0.99
+"""Largest momentum of the moving averages."""
 
 
 def moving_average_momentum(updates: tf.Tensor) -> tf.Tensor:
-    """min(0.99, (1 + t) / (10 + t)) after t updates, float32: short runs forget the initial values, too.
+    """Return min(0.99, (1 + t) / (10 + t)) after t updates, a float32 scalar.
 
-    The rule of TensorFlow's ``tf.train.ExponentialMovingAverage`` with ``num_updates``.
+    This is the rule of TensorFlow's ``tf.train.ExponentialMovingAverage`` with ``num_updates``. It reduces the weight
+    of the initial values also in short runs.
     """
     t = tf.cast(updates, tf.float32)
     return tf.minimum(tf.constant(MOMENTUM, tf.float32), (1.0 + t) / (10.0 + t))
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation over the last axis (Ioffe and Szegedy 2015, arXiv:1502.03167), float32 inside.
+    """Batch normalization over the last axis (Ioffe and Szegedy 2015, arXiv:1502.03167), computed in float32.
 
-    With stored statistics (``frozen``, or not training) it is y = scale * x + shift with scale = gamma /
-    sqrt(moving_variance + epsilon), shift = beta - moving_mean * scale; gamma and beta still train where the layer is
-    trainable. Otherwise it normalises by the moments of the batch and updates the moving statistics.
+    With stored statistics (``frozen``, or not training) the output is y = scale * x + shift with scale = gamma /
+    sqrt(moving_variance + epsilon) and shift = beta - moving_mean * scale; gamma and beta still train if the layer is
+    trainable. Otherwise the moments of the batch are used, and the moving statistics are updated.
 
     Args:
         epsilon: added to the variance.
         frozen: always use the stored statistics.
-        updates: counts the moving average's updates; whoever owns it counts.
+        updates: number of updates of the moving averages so far; the network increments it, not this layer.
         sync_moments: averages moments over processes (synchronized batch normalization); None for one process.
         scale_in_kernel: the convolution before this layer multiplies its kernel by `scale` (see `Convolution`).
     """
@@ -57,6 +61,8 @@ class BatchNorm(keras.layers.Layer):
         self._sync_moments = sync_moments
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the variables, float32 [C] each."""
+
         def weight(name: str, initial: str, trainable: bool) -> Any:
             return self.add_weight(
                 name=name,
@@ -74,20 +80,22 @@ class BatchNorm(keras.layers.Layer):
         self.built = True
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the input."""
         return input_shape
 
     def uses_batch_moments(self, training: bool | None) -> bool:
-        """Whether this call normalises by the batch instead of by the stored statistics."""
+        """Return whether a call uses the moments of the batch instead of the stored statistics."""
         return bool(training) and not self.frozen
 
     def scale(self, training: bool) -> tf.Tensor | None:
-        """Factor of the stored statistics, float32 [C], or None when the batch's moments are used."""
+        """Return the factor from the stored statistics, float32 [C], None if the moments of the batch are used."""
         if self.uses_batch_moments(training):
             return None
         deviation = tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
         return tf.convert_to_tensor(self.gamma) * deviation
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Normalize ``inputs``, [.., C], in their dtype."""
         if self.uses_batch_moments(training):
             return (
                 self._by_batch(inputs)
@@ -101,7 +109,7 @@ class BatchNorm(keras.layers.Layer):
         return tf.cast(tf.cast(inputs, tf.float32) * scale + shift, inputs.dtype)
 
     def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
-        """One kernel for moments and result, on a CPU three times as fast as the steps of `_by_synchronized_batch`."""
+        """Normalize with one kernel, which on a CPU is three times as fast as `_by_synchronized_batch`."""
         nothing = tf.zeros([0], tf.float32)
         found = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -112,7 +120,7 @@ class BatchNorm(keras.layers.Layer):
             epsilon=self.epsilon,
             is_training=True,
         )
-        # The kernel normalises by the mean of squared deviations, but gives their sum divided by one less.
+        # The kernel normalizes by the biased variance (divided by n), but returns the unbiased one (by n - 1).
         values = tf.cast(tf.size(inputs, out_type=tf.int64) // inputs.shape[-1], tf.float32)
         self._move(self.moving_mean, found.batch_mean)
         self._move(self.moving_variance, found.batch_variance * ((values - 1.0) / values))

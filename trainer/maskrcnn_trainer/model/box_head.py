@@ -1,4 +1,4 @@
-"""Box head of Fast R-CNN (Girshick 2015, arXiv:1504.08083): two hidden layers, classes and boxes."""
+"""Box head of Fast R-CNN (Girshick 2015, arXiv:1504.08083): two hidden layers, then class logits and box deltas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ def build_box_head(
 ) -> tuple[keras.Model, list[keras.layers.Layer]]:
     """Build the head on pooled features [R, n, n, channels], n = mrcnn_resolution / 4.
 
-    Features are flattened in C, H, W order, which is the order of the rows of ``fc6/kernel`` in the original's models.
+    Features are flattened in C, H, W order, which is the order of the rows of ``fc6/kernel`` in models of the original.
+
+    Args:
+        architecture: of the network.
+        channels: of the pooled features.
+        dtype: of the layers.
+        initializers: of the kernels.
 
     Returns:
         The model, whose outputs are class logits [R, K] and box deltas [R, K, 4] in float32, and its layers in

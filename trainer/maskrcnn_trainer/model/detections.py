@@ -10,10 +10,10 @@ from maskrcnn_trainer.model import nms
 from maskrcnn_trainer.model.boxes import area, clip_to_image, decode
 
 MAX_CANDIDATES = 1000
-"""(box, class) pairs of an image that enter non-maximum suppression."""
+"""Largest number of (box, class) pairs of an image that enter non-maximum suppression."""
 
 
-def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
+def detect(  # noqa: PLR0917 - tensors first, then settings, as for the other parts of the network
     class_logits: tf.Tensor,
     box_deltas: tf.Tensor,
     proposals: tf.Tensor,
@@ -26,27 +26,27 @@ def detect(  # noqa: PLR0917 - the call that the network's parts agreed on
     compiled: bool = False,
     nms_implementation: nms.Implementation = "auto",
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the best boxes with their classes after suppression within each class.
+    """Return the best boxes with their classes, after non-maximum suppression within each class.
 
-    The 1,000 best (box, class) pairs of an image by softmax score, background aside, are decoded and clipped to the
-    padded image; of what class-wise non-maximum suppression leaves, the best are returned. There is no score threshold.
-    Of equal scores the pair with the lower proposal, then the lower class, wins.
+    The 1,000 best (box, class) pairs of an image by softmax score, without the background, are decoded and clipped to
+    the padded image, and suppression is applied to each class. There is no score threshold. Pairs with equal scores are
+    ordered by proposal and then by class.
 
     Args:
-        class_logits: [B, R, K] of static shape, class 0 is the background.
+        class_logits: [B, R, K] of static shape; class 0 is the background.
         box_deltas: [B, R, K, 4], dy dx dh dw of each class times ``bbox_reg_weights``.
         proposals: [B, R, 4], y1 x1 y2 x2 in pixels of the padded image.
-        proposal_scores: [B, R]; a proposal with score 0 or without an area is padding and never detected.
+        proposal_scores: [B, R]; a proposal with score 0 or without area is padding and is ignored.
         image_size: height and width of the padded image in pixels.
         bbox_reg_weights: weights of dy, dx, dh, dw.
-        detections_per_image: D.
-        nms_threshold: a box overlapping a better one of its class by more than this goes.
+        detections_per_image: D, number of detections returned for each image.
+        nms_threshold: a box whose IoU with a better one of its class is above this is dropped, 0..1.
         compiled: whether the caller is traced for XLA.
         nms_implementation: see ``nms.greedy_nms``.
 
     Returns:
         boxes float32 [B, D, 4], y1 x1 y2 x2 in pixels of the padded image; classes int32 [B, D], model ids >= 1; scores
-        float32 [B, D], 0..1. Best first; missing detections have score 0, class 0, and a box of zeros.
+        float32 [B, D], 0..1. The best come first; missing detections have score 0, class 0, and a box of zeros.
     """
     batch, rois, num_classes = class_logits.shape[0], class_logits.shape[1], class_logits.shape[2]
     foreground = num_classes - 1

@@ -1,4 +1,4 @@
-"""Feature pyramid (Lin et al. 2016, arXiv:1612.03144) under the layer names of the original template."""
+"""Feature pyramid network (Lin et al. 2016, arXiv:1612.03144) with the layer names of the original template."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ def build_fpn(
     conv: Callable[..., Convolution],
     dtype: keras.DTypePolicy,
 ) -> tuple[dict[int, keras.KerasTensor], list[keras.layers.Layer]]:
-    """Build the pyramid on the backbone's stages, given by level.
+    """Build the pyramid on the stages of the backbone.
 
-    Laterals ``l2..l5`` (1x1), a top-down path of nearest-neighbour doubling and addition, ``post_hoc_d2..d5`` (3x3),
-    and every level above the last stage as every second pixel of the one below. No batch norm, no activation.
+    It has lateral convolutions ``l2..l5`` (1x1), a top-down path (nearest-neighbor upsampling by 2, then addition), and
+    ``post_hoc_d2..d5`` (3x3). A level above the last stage is every second pixel of the level below. There is no batch
+    norm and no activation.
+
+    Args:
+        stages: outputs of the backbone by level.
+        architecture: of the network.
+        conv: creates a convolution from (name, filters, kernel_size).
+        dtype: of the layers.
 
     Returns:
         Feature maps [B, H / 2^level, W / 2^level, C] by level, and the layers with variables in listing order.

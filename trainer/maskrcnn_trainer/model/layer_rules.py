@@ -1,4 +1,4 @@
-"""Tables of rules by type of layer, which refuse a layer whose type has none."""
+"""Tables of rules by type of layer; a layer whose type has no rule raises an error."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Rule = TypeVar("Rule")
 
 
 class UnknownLayerError(NotImplementedError):
-    """A layer whose type has no rule. No user's input leads here: a part of the network has a new type of layer."""
+    """Layer whose type has no rule: a bug, since the network got a new type of layer; users' input cannot cause it."""
 
 
 class LayerRules(Generic[Rule]):
-    """The rules of one purpose by type of layer.
+    """Rules for one purpose by type of layer.
 
-    The type must be the very one that was registered. A subclass may treat channels in another way than its base, as a
-    grouped convolution does, so it needs a rule of its own.
+    A rule applies to exactly the registered type. A subclass may treat channels differently from its base class, as a
+    grouped convolution does, so it needs its own rule.
 
     Args:
-        purpose: what the rules are for, such as ``pruning``, for messages.
-        module: where they are registered.
+        purpose: of the rules, such as ``pruning``, for messages.
+        module: file in which the rules are registered, for messages.
     """
 
     def __init__(self, purpose: str, module: str) -> None:
@@ -32,10 +32,10 @@ class LayerRules(Generic[Rule]):
         self._rules: dict[type, Rule] = {}
 
     def rule_for(self, *types: type) -> Callable[[Rule], Rule]:
-        """Register the decorated function for some types of layers.
+        """Return a decorator that registers a function for some types of layers.
 
         Raises:
-            ValueError: a type has a rule already.
+            ValueError: a type already has a rule.
         """
 
         def register(rule: Rule) -> Rule:
@@ -51,7 +51,7 @@ class LayerRules(Generic[Rule]):
         """Return the rule for a layer.
 
         Raises:
-            UnknownLayerError: the layer's type has none; the layer is named.
+            UnknownLayerError: the layer's type has no rule; the message names the layer.
         """
         kind = type(layer)
         if kind not in self._rules:

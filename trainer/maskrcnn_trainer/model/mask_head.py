@@ -1,4 +1,4 @@
-"""Mask head (He et al. 2017, arXiv:1703.06870): four convolutions, a doubling, one mask a class."""
+"""Mask head (He et al. 2017, arXiv:1703.06870): four convolutions, upsampling by 2, and one mask for each class."""
 
 from __future__ import annotations
 
@@ -23,13 +23,20 @@ def build_mask_head(
 ) -> tuple[keras.Model, keras.Model, list[keras.layers.Layer]]:
     """Build the head on pooled features [R, n, n, channels], n = mrcnn_resolution / 2.
 
-    Kernels start at N(0, 2 / (k k filters)) (He et al. 2015, arXiv:1502.01852, fan-out form). ``mask_fcn_logits``
-    starts at N(0, 0.01^2) instead: with two classes that rule would start it at deviation 1, which wrecks the
-    features in the first steps.
+    Kernels are initialized with N(0, 2 / (k k filters)) (He et al. 2015, arXiv:1502.01852, fan-out form), except for
+    ``mask_fcn_logits`` with N(0, 0.01^2): with two classes that rule would give a deviation of 1, which destroys
+    pretrained features in the first steps.
+
+    Args:
+        architecture: of the network.
+        channels: of the pooled features.
+        conv: creates a convolution from (name, filters, kernel_size) and keyword arguments.
+        dtype: of the layers.
+        initializers: of the kernels.
 
     Returns:
-        The model, whose output is mask logits [R, 2n, 2n, K] in float32; the same without the doubling and what
-        follows, [R, n, n, filters] (see `mask_logits_of_class`); and the layers in listing order.
+        The model, whose output is mask logits [R, 2n, 2n, K] in float32; a model of its four convolutions only, with
+        output [R, n, n, filters] (see `mask_logits_of_class`); and the layers in listing order.
     """
     n = architecture.mrcnn_resolution // 2
 
@@ -71,14 +78,14 @@ def build_mask_head(
 def mask_logits_of_class(
     hidden: tf.Tensor, class_ids: tf.Tensor, double: keras.layers.Conv2DTranspose, last: Convolution
 ) -> tf.Tensor:
-    """The last two layers for one class an instance, without computing the other classes.
+    """Return the result of the last two layers for one class of each instance, without computing the other classes.
 
-    A 2x2 transposed convolution of stride 2 does not overlap: it is one matrix product whose output is four pixels.
-    They are put in order after the last product, when one channel is left instead of all.
+    The windows of a 2x2 transposed convolution of stride 2 do not overlap, so it is one matrix product with four output
+    pixels. The pixels are put in order after the last product, when only one channel is left.
 
     Args:
-        hidden: [R, n, n, C], the mask head before the doubling.
-        class_ids: int32 [R]; an instance whose id is no class gets zeros.
+        hidden: [R, n, n, C], output of the mask head's four convolutions.
+        class_ids: int32 [R]; an instance with an invalid id gets zeros.
         double: the layer ``conv5-mask``.
         last: the layer ``mask_fcn_logits``.
 

@@ -1,4 +1,4 @@
-"""The variables and layers of Mask R-CNN, as three functional models of named layers."""
+"""Variables and layers of Mask R-CNN, as three functional models of named layers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ DTYPES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 class MaskRCNN:
-    """Mask R-CNN without its parameter-free parts (anchors, proposals, ROIAlign, detections).
+    """Mask R-CNN without its parameter-free parts (anchors, proposals, RoIAlign, detections).
 
-    NHWC throughout. Variables are float32 whatever ``dtype`` is; with a mixed one, convolutions, dense layers and the
-    element-wise layers between them run in 16 bit, batch-norm moments and all results of the heads are float32.
+    The layout is NHWC. Variables are always float32. With a mixed ``dtype``, convolutions, dense layers, and the
+    element-wise layers between them run in 16 bits; batch-norm moments and all outputs of the heads are float32.
 
     Args:
-        architecture: what to build.
-        freeze_bn: batch norms use and keep their stored statistics; gamma and beta train all the same.
-        freeze_blocks: blocks of the backbone (see `Backbone.blocks`) that do not train, kernels and batch norms both;
-            their batch norms always use the stored statistics.
-        dtype: ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
+        architecture: of the network.
+        freeze_bn: batch norms use their stored statistics and do not update them; gamma and beta still train.
+        freeze_blocks: blocks of the backbone (see `Backbone.blocks`) whose kernels and batch norms do not train; their
+            batch norms always use the stored statistics.
+        dtype: ``float32``, ``mixed_float16``, or ``mixed_bfloat16``.
         sync_moments: for synchronized batch normalization, see `batch_norm.SyncMoments`.
         seed: of the initializers; equal seeds give equal values.
 
@@ -43,11 +43,12 @@ class MaskRCNN:
             "rpn_deltas": [B, A, 4]}.
         box_head: [R, n, n, C] -> [logits [R, K], deltas [R, K, 4]].
         mask_head: [R, 2n, 2n, C] -> logits [R, 4n, 4n, K].
-        moving_average_updates: int64 variable, number of updates of the moving statistics; part of a checkpoint but of
-            no model (with it a training continues exactly).
+        moving_average_updates: int64 variable, number of updates of the moving statistics. It is stored in checkpoints,
+            so that a resumed training continues exactly, but not in model files.
+        updates_moving_statistics: whether a training step updates moving statistics.
 
     Raises:
-        InvalidInput: an unknown dtype or block.
+        InvalidInput: ``dtype`` or a block is unknown.
     """
 
     def __init__(
@@ -92,29 +93,32 @@ class MaskRCNN:
 
     @property
     def layers(self) -> dict[str, keras.layers.Layer]:
-        """Every layer with variables by name, in listing order."""
+        """All layers with variables by name, in listing order."""
         return {layer.name: layer for layers in self._parts.values() for layer in layers}
 
     @property
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Every variable by name (``conv1/kernel``), moving statistics too, in listing order."""
+        """All variables by name (``conv1/kernel``), including moving statistics, in listing order."""
         return dict(self._variables)
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """`named_variables` without the names; a variable's own name is ``conv1/kernel:0``."""
+        """All variables in listing order; their TensorFlow names are like ``conv1/kernel:0``."""
         return list(self._variables.values())
 
     @property
     def trainable_variables(self) -> list[tf.Variable]:
-        """The variables that an optimiser may change, in the order of the original's listing."""
+        """Variables that the optimizer changes, in the order of the original's listing."""
         return list(self._trainable)
 
     def variable_name(self, variable: tf.Variable | str) -> str:
-        """``conv1/kernel`` of a variable of this network (of a name: without ``:0``).
+        """Return the name (``conv1/kernel``) of a variable of this network.
+
+        Args:
+            variable: the variable, or its name with or without ``:0``.
 
         Raises:
-            KeyError: no variable of this network.
+            KeyError: the variable does not belong to this network.
         """
         name = str(variable if isinstance(variable, str) else variable.name).removesuffix(":0")
         if name not in self._variables:
@@ -122,20 +126,23 @@ class MaskRCNN:
         return name
 
     def network_path(self, variable: tf.Variable | str) -> str:
-        """``backbone/conv1/kernel``: the name under the part of the network that the variable belongs to.
+        """Return a variable's name with its part of the network, such as ``backbone/conv1/kernel``.
 
-        Parts are ``backbone``, ``fpn``, ``rpn_head``, ``box_head`` and ``mask_head``.
+        Parts are ``backbone``, ``fpn``, ``rpn_head``, ``box_head``, and ``mask_head``.
+
+        Raises:
+            KeyError: the variable does not belong to this network.
         """
         return self._paths[self.variable_name(variable)]
 
     def feature_outputs(
         self, images: tf.Tensor, training: bool = False
     ) -> tuple[dict[int, tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Feature maps and RPN outputs of normalised images.
+        """Return feature maps and RPN outputs.
 
         Args:
-            images: float32 [B, H, W, 3], RGB, sides multiples of 2^max_level.
-            training: batch norms that are not frozen use the batch's moments and update their statistics.
+            images: float32 [B, H, W, 3], RGB, normalized; H and W are multiples of 2^max_level.
+            training: batch norms that are not frozen use the moments of the batch and update their statistics.
 
         Returns:
             {level: [B, H / 2^level, W / 2^level, C]} in the compute dtype, logits float32 [B, A], deltas float32
@@ -147,22 +154,23 @@ class MaskRCNN:
         return features, outputs["rpn_logits"], outputs["rpn_deltas"]
 
     def rpn_at(self, features: dict[int, tf.Tensor], cells: dict[int, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits float32 [N, a] and deltas float32 [N, a, 4] of some cells alone, see `rpn_head_at_cells`."""
+        """Return RPN logits float32 [N, a] and deltas float32 [N, a, 4] of some cells, see `rpn_head_at_cells`."""
         return rpn_head_at_cells(features, cells, self._parts["rpn_head"])
 
     def box_outputs(self, roi_features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Class logits float32 [R, K] and box deltas float32 [R, K, 4] of pooled features [R, n, n, C]."""
+        """Return class logits float32 [R, K] and box deltas float32 [R, K, 4] of pooled features [R, n, n, C]."""
         logits, deltas = self.box_head(roi_features)
         return logits, deltas
 
     def mask_outputs(self, roi_features: tf.Tensor, class_ids: tf.Tensor | None = None) -> tf.Tensor:
-        """Mask logits, float32, of pooled features [R, 2n, 2n, C].
+        """Return mask logits.
 
         Args:
-            class_ids: int32 [R], the class whose mask is wanted; None for all classes.
+            roi_features: pooled features [R, 2n, 2n, C].
+            class_ids: int32 [R], the class of each mask; None for all classes.
 
         Returns:
-            [R, 4n, 4n] of the given class, computed without the others, or [R, 4n, 4n, K].
+            float32 [R, 4n, 4n] of the given classes, computed without the others, or float32 [R, 4n, 4n, K].
         """
         if class_ids is None:
             return self.mask_head(roi_features)
@@ -175,9 +183,9 @@ class MaskRCNN:
 
 
 def variable_listing(network: MaskRCNN) -> list[str]:
-    """Return the listing that training prints at its start, in the original toolkit's form.
+    """Return the listing of trainable variables that training logs at its start, in the original toolkit's form.
 
-    One line for each trainable variable, such as ``[#0001] conv1/kernel:0 => (7, 7, 3, 64)``.
+    It has one line for each variable, such as ``[#0001] conv1/kernel:0 => (7, 7, 3, 64)``.
     """
     return [
         f"[#{number:04d}] {network.variable_name(variable)}:0 => {tuple(variable.shape)}"
@@ -187,10 +195,14 @@ def variable_listing(network: MaskRCNN) -> list[str]:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The functional models of a network, and its layers with variables by part, in listing order.
+    """Functional models of a network.
 
     Attributes:
+        feature_extractor: backbone, FPN, and RPN.
+        box_head: the box head.
+        mask_head: the mask head.
         mask_convs: the mask head without its last two layers.
+        layers: layers with variables by part, in listing order.
     """
 
     feature_extractor: keras.Model
@@ -246,10 +258,10 @@ def _named_weights(
 
 
 def _frozen_layers(architecture: Architecture, freeze_blocks: Collection[int]) -> set[str]:
-    """Return the names of the layers of some blocks of the backbone.
+    """Return the names of the layers in some blocks of the backbone.
 
     Raises:
-        InvalidInput: the backbone lacks a block.
+        InvalidInput: the backbone does not have one of the blocks.
     """
     blocks = architecture.backbone.blocks(architecture.nlayers)
     if not set(freeze_blocks) <= set(blocks):

@@ -1,7 +1,7 @@
 """Greedy non-maximum suppression with static shapes.
 
-A box is dropped when its intersection over union with a better kept box exceeds the threshold (strictly). Boxes come
-sorted, best first, so that their rank alone decides and equal scores cannot be ordered differently by CPU, GPU and XLA.
+A box is dropped if its intersection over union with a better kept box is above the threshold (not equal). The boxes
+are sorted, best first, and only their rank counts, so CPU, GPU, and XLA cannot order equal scores differently.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ def greedy_nms(
     compiled: bool = False,
     implementation: Implementation = "auto",
 ) -> tf.Tensor:
-    """Return which boxes survive, for several independent groups of boxes at once.
+    """Return the boxes kept by NMS, for several independent groups of boxes at once.
 
     Args:
         boxes: float32 [G, N, 4] of static shape, y1 x1 y2 x2, the best of each group first.
-        valid: bool [G, N]; boxes that are not valid neither survive nor suppress.
-        iou_threshold: a box overlapping a better one by more than this is dropped.
-        max_output: of every group (with ``classes``: of every class of it) at least the first ``max_output`` survivors
-            are marked; whether later ones are marked is not defined.
-        classes: int32 [G, N] in 0..num_classes - 1; only boxes of one class suppress each other.
+        valid: bool [G, N]; a box that isn't valid is dropped and does not suppress others.
+        iou_threshold: a box whose IoU with a better one is above this is dropped, 0..1.
+        max_output: at least the first ``max_output`` kept boxes of every group (with ``classes``: of each of its
+            classes) are marked; later ones may or may not be marked.
+        classes: int32 [G, N] in 0..num_classes - 1; boxes suppress only boxes of the same class. None for one class.
         num_classes: number of classes, with ``classes``.
         compiled: whether the caller is traced for XLA (``jit_compile=True``).
-        implementation: "kernel" is TensorFlow's CombinedNonMaxSuppression, which runs on a CPU outside of XLA;
-            "loop" goes over the boxes, all groups together; "matrix" holds all N * N pairs of a group and repeats
-            products with them until nothing changes. "auto": "matrix" where there is a GPU, else "loop" under XLA,
-            else "kernel". All give the same answer.
+        implementation: "kernel" is TensorFlow's CombinedNonMaxSuppression, which runs on a CPU without XLA; "loop"
+            iterates over the boxes, for all groups together; "matrix" stores all N * N pairs of a group and repeats
+            products with them until the result no longer changes. "auto" is "matrix" if there is a GPU, otherwise
+            "loop" under XLA and "kernel" without it. All give the same result.
 
     Returns:
-        bool [G, N].
+        bool [G, N], true for the boxes kept.
     """
     if implementation == "auto":
         on_cpu: Implementation = "loop" if compiled else "kernel"
@@ -64,7 +64,7 @@ def _kernel(
     num_classes: int,
 ) -> tf.Tensor:
     groups, count = boxes.shape[0], boxes.shape[1]
-    # Small integers are exact in float32 and all different: the kernel's rule for equal scores is never asked.
+    # Small integers are exact in float32 and all different, so the kernel's rule for equal scores does not matter.
     rank_scores = tf.range(count, 0, -1, dtype=tf.float32)
     scores = tf.where(valid, rank_scores, -1.0)[..., None]
     if classes is not None:
@@ -81,7 +81,7 @@ def _kernel(
         clip_boxes=False,
     )
     rank = count - tf.cast(result.nmsed_scores, tf.int32)
-    # Missing boxes have score 0, rank ``count``: they fall into one more column, which is dropped.
+    # Missing boxes have score 0 and therefore rank ``count``, an additional column that is removed.
     group = tf.broadcast_to(tf.range(groups)[:, None], tf.shape(rank))
     marks = tf.scatter_nd(tf.stack([group, rank], axis=-1), tf.ones_like(rank), [groups, count + 1])
     return marks[:, :count] > 0
@@ -108,7 +108,7 @@ def _loop(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: tf.
 
 
 def _matrix(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, classes: tf.Tensor | None) -> tf.Tensor:
-    """After k rounds every box is decided whose chain of better overlapping boxes is at most k long."""
+    """Repeat until nothing changes; k rounds decide all boxes whose chain of better overlapping boxes is at most k."""
     positions = tf.range(boxes.shape[1])
     suppresses = (iou(boxes, boxes) > iou_threshold) & (positions[:, None] > positions)
     if classes is not None:

@@ -1,4 +1,4 @@
-"""From images to detections with masks: the whole network at test time."""
+"""Inference with the whole network: from images to detections with masks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """Settings of proposals and suppression at inference; a model file holds none of them.
+    """Settings of proposals and suppression at inference; they are not part of a model file.
 
     Attributes:
-        pre_nms_topn: anchors of a level that are decoded, at most.
-        post_nms_topn: proposals an image.
-        rpn_nms_threshold: overlap above which a proposal gives way to a better one of its level, 0..1.
-        nms_threshold: the same for final boxes of a class.
-        detections_per_image: D.
+        pre_nms_topn: largest number of anchors of a level that are decoded.
+        post_nms_topn: proposals of each image.
+        rpn_nms_threshold: a proposal whose IoU with a better one of its level is above this is dropped, 0..1.
+        nms_threshold: a box whose IoU with a better one of its class is above this is dropped, 0..1.
+        detections_per_image: D, detections of each image.
         rpn_min_size: smallest side of a proposal in pixels of the padded image.
     """
 
@@ -52,29 +52,29 @@ class InferenceSettings:
 
 
 class PaddedDetections(NamedTuple):
-    """Detections of a batch of B images, padded to D each, best first; a missing one has score 0.
+    """Detections of a batch of B images, padded to D each, best first; missing ones have score 0.
 
-    On the host they become :class:`~maskrcnn_trainer.detector.interface.Detections`, one for each image.
+    They are later converted to :class:`~maskrcnn_trainer.detector.interface.Detections`, one for each image.
     """
 
     boxes: tf.Tensor
     """float32 [B, D, 4], y1 x1 y2 x2 in pixels of the padded image."""
     classes: tf.Tensor
-    """int32 [B, D], model ids from 1; 0 where a detection is missing."""
+    """int32 [B, D], model ids from 1; 0 for a missing detection."""
     scores: tf.Tensor
     """float32 [B, D], 0..1."""
     mask_logits: tf.Tensor
-    """float32 [B, D, m, m], m = mrcnn_resolution, of the detected class within its box; inside where > 0."""
+    """float32 [B, D, m, m], m = mrcnn_resolution, of the detected class within its box; > 0 inside the object."""
 
 
 def predict(
     network: MaskRCNN, images: tf.Tensor, settings: InferenceSettings, *, compiled: bool = False
 ) -> PaddedDetections:
-    """Detect and segment; pure, so that it can be traced by ``tf.function``.
+    """Detect and segment objects. The function has no side effects, so ``tf.function`` can trace it.
 
     Args:
-        network: the network, with its stored batch-norm statistics.
-        images: float32 [B, H, W, 3] of static shape, normalised, H and W multiples of 2^max_level.
+        network: the network; its batch norms use their stored statistics.
+        images: float32 [B, H, W, 3] of static shape, normalized; H and W are multiples of 2^max_level.
         settings: of proposals and suppression.
         compiled: whether the caller is traced for XLA (``jit_compile=True``).
     """

@@ -25,27 +25,27 @@ def propose(
     compiled: bool = False,
     nms_implementation: nms.Implementation = "auto",
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The best boxes of an image, after suppression within each level.
+    """Return the best boxes of each image, after non-maximum suppression within each level.
 
-    Each level gives its ``pre_nms_topn`` best anchors by logit; these are decoded and clipped to the image, boxes
-    without an area or with a side below ``min_size`` go, and what non-maximum suppression leaves of all levels is
-    sorted by logit. Of equal logits the anchor that comes first wins. No gradient flows through any of it.
+    The ``pre_nms_topn`` best anchors of each level by logit are decoded and clipped to the image. Boxes without area or
+    with a side below ``min_size`` are dropped, suppression is applied to each level, and the boxes of all levels are
+    sorted by logit, equal ones in the order of the anchors. There is no gradient.
 
     Args:
         logits: [B, A] of static shape.
         deltas: [B, A, 4], dy dx dh dw.
         anchors: [A, 4], y1 x1 y2 x2 in pixels of the padded image, levels ascending.
-        level_sizes: number of anchors of each level, as ``anchors_per_level`` gives it; they sum to A.
+        level_sizes: number of anchors of each level, from ``anchors_per_level``; their sum is A.
         image_size: (height, width) of the padded image in pixels.
-        pre_nms_topn: anchors of a level that are decoded, at most.
-        post_nms_topn: proposals an image.
-        nms_threshold: a box overlapping a better one of its level by more than this goes.
-        min_size: smallest height and width in pixels of the padded image.
+        pre_nms_topn: largest number of anchors of a level that are decoded.
+        post_nms_topn: proposals of each image.
+        nms_threshold: a box whose IoU with a better one of its level is above this is dropped, 0..1.
+        min_size: smallest height and width of a proposal, in pixels of the padded image.
         compiled: whether the caller is traced for XLA.
         nms_implementation: see ``nms.greedy_nms``.
 
     Returns:
-        (boxes float32 [B, post_nms_topn, 4], scores float32 [B, post_nms_topn] in 0..1), best first; missing proposals
+        Boxes float32 [B, post_nms_topn, 4] and scores float32 [B, post_nms_topn] in 0..1, best first; missing proposals
         are boxes of zeros with score 0.
 
     Raises:
@@ -63,7 +63,7 @@ def propose(
     candidates, boxes = _best_of_levels(logits, deltas, anchors, sizes, pre_nms_topn)
     boxes = clip_to_image(boxes, *image_size)
     side = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
-    # Sigmoid of a logit below about -100 is 0 in float32, the mark of a missing proposal.
+    # The sigmoid of a logit below about -100 is 0 in float32, which marks a missing proposal.
     valid = (side > 0.0) & (side >= min_size) & (tf.sigmoid(candidates) > 0.0)
 
     longest = candidates.shape[2]
@@ -87,8 +87,8 @@ def _best_of_levels(
     """Return the ``most`` best anchors of each level, decoded.
 
     Returns:
-        (logits float32 [B, levels, n], boxes [B, levels, n, 4]), best first, n the smaller of ``most`` and the largest
-        level; smaller levels are filled up with logits of -infinity.
+        Logits float32 [B, levels, n] and boxes [B, levels, n, 4], best first, with n the smaller of ``most`` and the
+        size of the largest level; smaller levels are padded with logits of -infinity.
     """
     longest = min(most, max(sizes))
     level_logits, level_deltas, level_anchors = [], [], []
@@ -107,10 +107,12 @@ def _best_of_levels(
 
 
 def _best_of_image(logits: tf.Tensor, boxes: tf.Tensor, most: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the ``most`` best boxes and their scores, filled up with zeros.
+    """Return the ``most`` best boxes and their scores, padded with zeros.
 
     Args:
-        logits: float32 [B, N], -infinity for what isn't a proposal; boxes: [B, N, 4].
+        logits: float32 [B, N]; -infinity for boxes that aren't proposals.
+        boxes: [B, N, 4].
+        most: number of boxes returned.
     """
     total = logits.shape[1]
     best, index = tf.math.top_k(logits, k=min(most, total))

@@ -1,11 +1,11 @@
-"""ROIAlign over a feature pyramid (He et al., arXiv:1703.06870; level of a box: Lin et al., arXiv:1612.03144, eq. 1).
+"""RoIAlign over a feature pyramid (He et al., arXiv:1703.06870; level of a box: Lin et al., arXiv:1612.03144, eq. 1).
 
-Values are those of ONNX RoiAlign-16 with coordinate_transformation_mode half_pixel, mode avg and sampling_ratio 2:
-each of n x n bins is the mean of 2 x 2 bilinear samples; a sample further than one cell outside of the map counts as
-zero, one closer than that is moved onto the border.
+Values are those of ONNX RoiAlign-16 with coordinate_transformation_mode half_pixel, mode avg, and sampling_ratio 2:
+each of n x n bins is the mean of 2 x 2 bilinear samples; a sample more than one cell outside of the map counts as zero,
+and one closer than that is moved to the border.
 
-A bin is thus a weighted sum of at most 16 cells: two samples with two neighbours each, along y and along x. Both
-implementations start from those indices and weights and differ in how they sum.
+A bin is thus a weighted sum of at most 16 cells: two samples with two neighbors each, along y and along x. Both
+implementations use the same indices and weights and differ only in the summation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SAMPLES = 2
 """Samples of a bin along each axis (ONNX: sampling_ratio)."""
 
 TAPS = (2 * SAMPLES) ** 2
-"""Cells that a bin reads, repeated ones included."""
+"""Cells that a bin reads, including repeated ones."""
 
 CANONICAL_SIZE = 224.0
 CANONICAL_LEVEL = 4
@@ -31,10 +31,10 @@ Implementation = Literal["auto", "sparse", "gather"]
 
 
 def pyramid_level(boxes: tf.Tensor, min_level: int, max_level: int) -> tf.Tensor:
-    """Level int32 [..] whose features describe boxes [.., 4]: floor(log2(sqrt(area) / 224)) + 4, clamped.
+    """Return the level, int32 [..], of boxes [.., 4]: floor(log2(sqrt(area) / 224)) + 4, clamped to the levels.
 
-    The logarithm is replaced by comparisons of areas with powers of two times 224**2, which are exact: a box of
-    448 x 448 pixels is on level 5 on every device, and one without an area on min_level.
+    Areas are compared with powers of two times 224**2 instead of taking logarithms. This is exact: a box of 448 x 448
+    pixels is on level 5 on every device, and one without area is on min_level.
     """
     bounds = [(CANONICAL_SIZE * 2.0 ** (level - CANONICAL_LEVEL)) ** 2 for level in range(min_level + 1, max_level + 1)]
     reached = area(boxes)[..., None] >= tf.constant(bounds, tf.float32, shape=[len(bounds)])
@@ -52,26 +52,27 @@ def roi_align(
     compiled: bool = False,
     implementation: Implementation = "auto",
 ) -> tf.Tensor:
-    """Pools each box to ``output_size`` x ``output_size`` bins from the pyramid level that fits its size.
+    """Pool each box to ``output_size`` x ``output_size`` bins, from the pyramid level that fits its size.
 
     Args:
-        features: level -> [B, h, w, C] of static shape, float32 or a 16-bit type; the level's stride is 2**level.
-        boxes: [B, R, 4], y1 x1 y2 x2 in pixels of the padded image. No gradient flows into them. Positions and
-            weights are computed in float32; a box with a coordinate that is not finite is pooled as the box of zeros.
+        features: level -> [B, h, w, C] of static shape, float32 or a 16-bit dtype; the level's stride is 2**level.
+        boxes: [B, R, 4], y1 x1 y2 x2 in pixels of the padded image, without gradient. Positions and weights are
+            computed in float32; a box with a coordinate that isn't finite is pooled like a box of zeros.
         output_size: n, bins along each side.
-        min_level, max_level: levels to use; both must be in ``features``.
+        min_level: lowest level to use.
+        max_level: highest level to use; all levels between the two must be in ``features``.
         image_index: int32 [1, R], the image of each box, for boxes [1, R, 4] that come from several images; by default
             boxes [i] belong to image i.
         compiled: whether the caller is traced for XLA (``jit_compile=True``).
-        implementation: "sparse" is one product of a sparse matrix with the table of all cells (it has no XLA
-            kernel); "gather" works everywhere. "auto" takes "gather" under XLA or where there is a GPU, otherwise
-            "sparse", which is the fastest on a CPU (see benchmarks/roi_align.py).
+        implementation: "sparse" is one product of a sparse matrix with the table of all cells (it has no XLA kernel);
+            "gather" works everywhere. "auto" is "gather" under XLA or if there is a GPU, otherwise "sparse", which is
+            the fastest on a CPU (see benchmarks/roi_align.py).
 
     Returns:
-        [B, R, n, n, C] in the dtype of the features; sums are made in float32.
+        [B, R, n, n, C] in the dtype of the features; sums are computed in float32.
 
     Raises:
-        ValueError: a level is missing, or "sparse" is asked for under XLA.
+        ValueError: a level is missing, or "sparse" is requested under XLA.
     """
     levels = range(min_level, max_level + 1)
     missing = [level for level in levels if level not in features]
@@ -105,9 +106,9 @@ def _taps(
     min_level: int,
     output_size: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The cells that each bin reads and their weights: int32 and float32 [B * R * n * n, 16].
+    """Return the cells that each bin reads and their weights: int32 and float32 [B * R * n * n, 16].
 
-    A cell is a row of the table in which all images of the first level come first, then all of the next, and so on.
+    A cell is an index into the table of all cells, in which the levels ascend and each has all its images in order.
     """
     batch, rois = boxes.shape[0], boxes.shape[1]
     boxes = tf.cast(boxes, tf.float32)
@@ -134,9 +135,9 @@ def _taps(
 
 
 def _axis_taps(start: tf.Tensor, end: tf.Tensor, size: tf.Tensor, output_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Along one axis: positions int32 and weights float32 [B, R, n, 4] of boxes [B, R] on maps of ``size`` [B, R].
+    """Return positions int32 and weights float32 [B, R, n, 4] along one axis, for boxes and map sizes [B, R].
 
-    The weights of a bin sum to one, or to less where samples are outside.
+    The weights of a bin sum to one, or to less if samples are outside of the map.
     """
     samples = SAMPLES * output_size
     fractions = (tf.range(samples, dtype=tf.float32) + 0.5) / samples
@@ -155,7 +156,7 @@ def _axis_taps(start: tf.Tensor, end: tf.Tensor, size: tf.Tensor, output_size: i
 
 
 def _sparse_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Weighted sums [bins, C] of rows of ``table`` as a product with a sparse matrix; its transpose is the gradient."""
+    """Return weighted sums [bins, C] of cells, as a product with a sparse matrix; the gradient uses its transpose."""
     bins = cells.shape[0]
     rows = tf.repeat(tf.range(bins, dtype=tf.int64), TAPS)
     indices = tf.stack([rows, tf.cast(tf.reshape(cells, [-1]), tf.int64)], axis=-1)
@@ -163,7 +164,7 @@ def _sparse_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.Te
     shape = tf.constant([bins, table.shape[0]], tf.int64)
     dtype = table.dtype
 
-    # TensorFlow's own gradient would also be taken of the weights, which costs as much again when run eagerly.
+    # TensorFlow's gradient would include the weights, which doubles its cost if run eagerly.
     def product(dense: tf.Tensor) -> tuple[tf.Tensor, object]:
         result = tf.raw_ops.SparseTensorDenseMatMul(
             a_indices=indices, a_values=values, a_shape=shape, b=tf.cast(dense, tf.float32)
@@ -181,7 +182,7 @@ def _sparse_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.Te
 
 
 def _gathered_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The same sums, one tap of all bins after another: memory for one [bins, C], not for sixteen."""
+    """Return the same sums, adding one tap of all bins at a time: memory for one [bins, C], not for sixteen."""
     dtype, num_cells = table.dtype, table.shape[0]
 
     def total(dense: tf.Tensor) -> tuple[tf.Tensor, object]:
@@ -193,7 +194,7 @@ def _gathered_sum(table: tf.Tensor, cells: tf.Tensor, weights: tf.Tensor) -> tf.
             upstream = tf.cast(upstream, tf.float32)
             back = tf.zeros([num_cells, upstream.shape[-1]], tf.float32)
             for tap in range(TAPS):
-                # In place: under XLA half the time of a segment sum for each tap.
+                # The update in place takes half the time of a segment sum for each tap under XLA.
                 back = tf.tensor_scatter_nd_add(back, cells[:, tap, None], upstream * weights[:, tap, None])
             return tf.cast(back, dtype)
 

@@ -1,4 +1,4 @@
-"""Region proposal head (Ren et al. 2015, arXiv:1506.01497), shared by all levels."""
+"""Head of the region proposal network (Ren et al. 2015, arXiv:1506.01497), shared by all levels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ def build_rpn_head(
     conv: Callable[..., Convolution],
     initializers: Initializers,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, list[keras.layers.Layer]]:
-    """Build ``rpn`` (3x3, ReLU), ``rpn-class`` and ``rpn-box`` (1x1) on every level; kernels start at N(0, 0.01).
+    """Build ``rpn`` (3x3, ReLU), ``rpn-class``, and ``rpn-box`` (1x1) on every level.
+
+    Kernels are initialized with N(0, 0.01^2).
+
+    Args:
+        maps: feature maps [B, H, W, C] by level.
+        architecture: of the network.
+        conv: creates a convolution from (name, filters, kernel_size) and keyword arguments.
+        initializers: of the kernels.
 
     Returns:
         Logits [B, A] and deltas (dy, dx, dh, dw) [B, A, 4], float32, of all anchors of all levels in anchor order
@@ -48,14 +56,14 @@ def build_rpn_head(
 
 
 def patches_at_cells(features: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """What a 3x3 convolution with zero padding sees at some cells of a feature map.
+    """Return the inputs of a 3x3 convolution with zero padding at some cells of a feature map.
 
     Args:
         features: [B, H, W, C], all dimensions static.
         cells: int64 [N], image * H * W + y * W + x.
 
     Returns:
-        [N, 9 * C], in the order of the rows of a kernel [3, 3, C, F] reshaped to [9 * C, F].
+        [N, 9 * C], in the order of a kernel [3, 3, C, F] reshaped to [9 * C, F].
     """
     batch, height, width, channels = (int(size) for size in features.shape)
     in_image = cells % (height * width)
@@ -72,18 +80,19 @@ def patches_at_cells(features: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
 def rpn_head_at_cells(
     features: dict[int, tf.Tensor], cells: dict[int, tf.Tensor], layers: list[Convolution]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The head at some cells of each level, by matrix products on gathered patches.
+    """Return the head's outputs at some cells of each level, with matrix products on gathered patches.
 
-    The losses of the RPN see a few hundred anchors. Through the whole maps their gradient costs two more convolutions
-    of every level, nearly all of it on zeros.
+    The losses of the RPN use a few hundred anchors. Computed on the whole maps, their gradient would need two more
+    convolutions of every level, nearly all of them on zeros.
 
     Args:
         features: maps [B, H, W, C] by level, all dimensions static.
         cells: int64 [N_level] of the same levels, see `patches_at_cells`.
-        layers: ``rpn``, ``rpn-class`` and ``rpn-box``, as `build_rpn_head` returns them.
+        layers: ``rpn``, ``rpn-class``, and ``rpn-box``, from `build_rpn_head`.
 
     Returns:
-        Logits float32 [N, a] and deltas float32 [N, a, 4], N over all levels (ascending), a anchors a cell.
+        Logits float32 [N, a] and deltas float32 [N, a, 4], with N cells of all levels (ascending) and a anchors in each
+        cell.
     """
     patches = tf.concat([patches_at_cells(features[level], cells[level]) for level in sorted(features)], axis=0)
 

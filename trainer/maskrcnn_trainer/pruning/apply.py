@@ -1,4 +1,4 @@
-"""A model with filters taken out of it."""
+"""Choosing the filters of a model to remove, and removing them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,29 @@ from maskrcnn_trainer.pruning.retain import PruneSettings, check_excluded, retai
 log = logging.getLogger(__name__)
 
 Retained = Mapping[int, NDArray[Any]]
-"""The filters that stay, rising, by number of the group; a group that is absent stays whole."""
+"""Indices of the filters kept, ascending, by number of the group; a group that is absent keeps all its filters."""
 
 
 def choose(variables: Mapping[str, NDArray[Any]], connected: Connectivity, settings: PruneSettings) -> Retained:
-    """The filters that stay under ``settings``.
+    """Choose the filters to keep.
+
+    Args:
+        variables: of the model, by name (``conv1/kernel``).
+        connected: its groups of layers.
+        settings: of the command line.
 
     Raises:
-        InvalidInput: an excluded layer that is not there, a group of which nothing would be left.
+        InvalidInput: the model does not have an excluded layer, no filter of a group would be kept, or a kernel has
+            values that aren't finite.
     """
     check_excluded(settings.excluded_layers, connected.layers)
     excluded = set(settings.excluded_layers)
     for name in sorted(excluded - {member for group in connected.groups for member in group.members}):
-        log.warning("--excluded-layers %s keeps nothing: the layer has no filters; name the one that makes them", name)
+        log.warning(
+            "--excluded-layers %s has no effect: the layer has no filters; name the convolution or dense layer before "
+            "it",
+            name,
+        )
     return {
         number: retained_of_group({name: variables[f"{name}/kernel"] for name in group.members}, settings)
         for number, group in enumerate(connected.groups)
@@ -38,16 +48,27 @@ def choose(variables: Mapping[str, NDArray[Any]], connected: Connectivity, setti
 
 
 def positions(retained: NDArray[Any], part: Slice, filters: int) -> NDArray[np.int64]:
-    """Where the retained of ``filters`` channels stand on a variable's axis, int64, rising (see `Slice`)."""
+    """Return the indices of the kept channels on a variable's axis, int64, ascending.
+
+    Args:
+        retained: int64, indices of the kept channels.
+        part: position of the channels on the axis.
+        filters: number of channels before pruning.
+    """
     outer = np.arange(part.outer)[:, None, None] * filters
     found: NDArray[np.int64] = ((outer + retained[None, :, None]) * part.inner + np.arange(part.inner)).reshape(-1)
     return found
 
 
 def apply(model: ModelFile, connected: Connectivity, retained: Retained) -> ModelFile:
-    """``model`` with the other filters gone from every weight that makes or reads them.
+    """Return ``model`` without the removed filters, in all weights that produce or read them.
 
-    Momentum and the state of the training are left out: the pruned model starts a training of its own.
+    Momentum and the state of the training are left out, since the pruned model starts a new training.
+
+    Args:
+        model: the model to prune.
+        connected: its groups of layers.
+        retained: from :func:`choose`.
     """
     variables = dict(model.variables)
     for name, parts in connected.slices.items():
@@ -73,5 +94,5 @@ def apply(model: ModelFile, connected: Connectivity, retained: Retained) -> Mode
 
 
 def parameter_count(variables: Mapping[str, NDArray[Any]]) -> int:
-    """All parameters, moving statistics too."""
+    """Return the number of all parameters, including moving statistics."""
     return sum(value.size for value in variables.values())

@@ -1,4 +1,4 @@
-"""``maskrcnn prune``: the filters with small weights taken out of a trained model."""
+"""Command line of ``maskrcnn prune``, which removes filters with small weights from a trained model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from maskrcnn_trainer.task.environment import TaskEnvironment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the original toolkit."""
     parser.add_argument("-m", "--model", "--model-path", required=True, metavar="MODEL", help="the trained model")
     parser.add_argument(
         "-o",
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-r",
         "--results-dir",
         metavar="DIR",
-        help=f"{PRUNED_MODEL_FILE} is written here; must not hold one",
+        help=f"directory for {PRUNED_MODEL_FILE}; must not contain one",
     )
     add_key(parser)
     parser.add_argument(
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normalizer",
         choices=NORMALIZERS,
         default="max",
-        help="divide each filter's norm by the largest of its layer, or by the L2 norm of the layer's norms over their "
-        "number",
+        help="divide each filter's norm by the largest of its layer (max), or by the L2 norm of the layer's norms "
+        "divided by their number (L2)",
     )
     parser.add_argument(
         "-eq",
@@ -51,15 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.1,
         metavar="T",
-        help="filters whose normalised norm is above T are kept",
+        help="filters whose normalized norm is above T are kept",
     )
     parser.add_argument(
-        "-nf", "--min-num-filters", type=int, default=16, metavar="N", help="filters kept of every layer at least"
+        "-nf", "--min-num-filters", type=int, default=16, metavar="N", help="smallest number of filters kept of a layer"
     )
     parser.add_argument(
         "-el", "--excluded-layers", nargs="+", default=(), metavar="LAYER", help="layers that keep all their filters"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, without writing anything")
     add_gpu_index(parser)
     parser.add_argument("--log-file", action=IgnoredFlag, metavar="X")
     parser.add_argument("-v", "--verbose", action=IgnoredFlag, nargs=0)
@@ -69,14 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prunes and reports.
+    """Run the task.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+        0. A failure raises SystemExit with the exit code, after the termination message was written.
 
     Raises:
-        InvalidInput: a flag's value, or a model that stands where the result would go (unless an operator's run
-            replaces it).
+        InvalidInput: the value of a flag is invalid, or the output file already exists (a run of the operator replaces
+            it instead).
     """
     if arguments.gpus != 1:
         raise InvalidInput(f"--gpus {arguments.gpus}: prune runs as one process; only train takes several")
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     output = Path(results_dir_of(arguments.output_dir, environment, flag="-o")) / PRUNED_MODEL_FILE
     if output.exists() and environment.fingerprint is None:
-        raise InvalidInput(f"{output} exists already; give another -o, or remove it", reason="OutputExists")
+        raise InvalidInput(f"{output} already exists; give another -o, or remove it", reason="OutputExists")
     require_model(model_path)
 
     from maskrcnn_trainer.pruning.task import prune_task

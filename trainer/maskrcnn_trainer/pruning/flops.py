@@ -1,4 +1,4 @@
-"""Floating-point operations of a network, from the shapes of its layers."""
+"""Number of floating-point operations of a network, from the shapes of its layers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ rule_for = _RULES.rule_for
 
 
 def network_flops(network: MaskRCNN, image_size: tuple[int, int], *, proposals: int, detections: int) -> int:
-    """Operations for one image, a multiplication and an addition counted as two.
+    """Return the number of operations for one image; a multiplication and an addition count as two.
 
-    Convolutions and dense layers alone: what lies between them is a few per cent. The box head counts once a proposal,
-    the mask head, with the masks of all classes, once a detection.
+    Only convolutions and dense layers are counted; the other layers add a few percent. The box head counts once for
+    each proposal, and the mask head, with the masks of all classes, once for each detection.
 
     Args:
+        network: the network.
         image_size: (H, W) of the padded image in pixels.
-        proposals: regions an image that the box head sees.
-        detections: regions an image that the mask head sees.
+        proposals: number of proposals of an image, the inputs of the box head.
+        detections: number of detections of an image, the inputs of the mask head.
     """
     return (
         model_flops(network.feature_extractor, (1, *image_size, 3))
@@ -39,10 +40,10 @@ def network_flops(network: MaskRCNN, image_size: tuple[int, int], *, proposals: 
 
 
 def model_flops(model: keras.Model, input_shape: Shape) -> int:
-    """Operations of a functional model with one input of ``input_shape``, batch first.
+    """Return the number of operations of a functional model with one input of ``input_shape``, batch first.
 
     Raises:
-        UnknownLayerError: a layer's type has no rule here; the layer is named.
+        UnknownLayerError: a layer's type has no rule; the message names the layer.
     """
     shapes: dict[int, Shape] = {id(model.inputs[0]): input_shape}
     total = 0

@@ -1,9 +1,9 @@
-"""Which filters must go together, and which weights lose what: derived from the models' own connectivity.
+"""Groups of filters that must be removed together, and the weights that depend on them, from the models' connectivity.
 
-Every tensor carries one set of channels. A convolution or dense layer makes a new set; what works channel by channel
-passes it on; an addition, and a layer that is shared by several tensors, make the sets of its inputs one. Channels that
-reach an output, or a layer that mixes them, stay whole. A layer whose type has no rule is refused: it might read or
-make channels in a way that no rule here knows.
+Every tensor has one set of channels. A convolution or dense layer creates a new set; a layer that works channel by
+channel passes its set on; an addition, and a layer that is applied to several tensors, merge the sets of their inputs.
+Channels that reach an output, or a layer that mixes them, are never removed. A layer whose type has no rule raises an
+error, since it may use channels in a way that the rules do not cover.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from maskrcnn_trainer.pruning.walk import Call, calls
 
 _RULES: LayerRules[Callable[[_Walk, Call], None]] = LayerRules("pruning", __name__)
 rule_for = _RULES.rule_for
-# Of an activation of zero they make zero, so a filter without weights is a filter that is not there.
+# These activations map zero to zero, so a filter whose weights are zero is equivalent to a removed one.
 _ZERO_AT_ZERO = ("linear", "relu", "tanh")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The channels of a group on an axis of a variable.
+    """Positions of a group's channels on an axis of a variable.
+
+    Channel c of n is at (o n + c) inner + i for every o < outer and i < inner, which is the layout after a flattening
+    before a dense layer. Without one, outer and inner are 1.
 
     Attributes:
         axis: of the variable.
         group: number of the group in `Connectivity.groups`.
-        outer, inner: channel c of n stands at (o n + c) inner + i for every o < outer and i < inner: what a flattening
-            in front of a dense layer makes of it. 1 and 1 without one.
+        outer: see above.
+        inner: see above.
     """
 
     axis: int
@@ -47,9 +50,9 @@ class Group:
     """Layers whose filters are kept or removed together.
 
     Attributes:
-        members: names of the layers that make these channels.
-        filters: how many.
-        whole: why none may be removed; None where some may.
+        members: names of the layers that create these channels.
+        filters: number of channels.
+        whole: why no filter may be removed; None if filters may be removed.
     """
 
     members: tuple[str, ...]
@@ -59,13 +62,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Connectivity:
-    """What removing filters changes.
+    """Groups of a network, and the variables that change if filters are removed.
 
     Attributes:
-        groups: every set of channels that some layer makes.
-        group_of: the group by the name of a layer that makes it.
-        slices: by variable name (``conv1/kernel``), for every variable that depends on the number of filters.
-        layers: names of all layers, those without variables too.
+        groups: all sets of channels that layers create.
+        group_of: number of the group by the name of a layer that creates it.
+        slices: by variable name (``conv1/kernel``), for all variables that depend on the number of filters.
+        layers: names of all layers, including those without variables.
     """
 
     groups: tuple[Group, ...]
@@ -75,14 +78,14 @@ class Connectivity:
 
 
 def connectivity(models: Sequence[keras.Model]) -> Connectivity:
-    """Walk functional models of layers that have a rule here.
+    """Return the connectivity of functional models.
 
     Args:
-        models: no layer in more than one of them; what joins them (such as ROIAlign) is not seen, so their inputs and
-            outputs stay whole.
+        models: models without common layers. Operations between them (such as RoIAlign) are unknown here, so channels
+            of their inputs and outputs are never removed.
 
     Raises:
-        UnknownLayerError: a layer's type has no rule; the layer is named.
+        UnknownLayerError: a layer's type has no rule; the message names the layer.
     """
     walk = _Walk()
     for model in models:
@@ -104,7 +107,7 @@ class _Set:
 
 @dataclass(frozen=True)
 class _Channels:
-    """The set of a tensor, the axis that it lies on, and how it is spread there (see `Slice`)."""
+    """Set of a tensor's channels, with their axis and their layout on it (see `Slice`)."""
 
     number: int
     axis: int
@@ -121,18 +124,22 @@ class _Walk:
         self._slices: dict[str, dict[tuple[int, int, int], int]] = {}
 
     def new_set(self, filters: int, *, whole: str | None = None) -> int:
+        """Add a set of channels, and return its number."""
         self._sets.append(_Set(filters, whole=whole))
         self._parent.append(len(self._sets) - 1)
         return len(self._sets) - 1
 
     def carry(self, tensor: keras.KerasTensor, number: int) -> None:
+        """Note that the last axis of a tensor has the channels of a set."""
         self._carried[id(tensor)] = _Channels(number, len(tensor.shape) - 1)
 
     def keep_whole(self, tensor: keras.KerasTensor, why: str) -> None:
+        """Note that no channel of a tensor may be removed."""
         found = self._sets[self._root(self._carried[id(tensor)].number)]
         found.whole = found.whole or why
 
     def visit(self, call: Call) -> None:
+        """Apply the rule of the called layer."""
         _RULES.of(call.layer)(self, call)
 
     @rule_for(Convolution)
@@ -175,7 +182,7 @@ class _Walk:
 
     @rule_for(keras.layers.ReLU, keras.layers.MaxPooling2D, keras.layers.UpSampling2D, keras.layers.ZeroPadding2D)
     def _channel_wise(self, call: Call) -> None:
-        # Every output channel is made of the same input channel, and is zero where that is zero.
+        # Every output channel depends only on the same input channel, and is zero if that is zero.
         self._pass_on(call)
 
     def _pass_on(self, call: Call) -> _Channels:
@@ -221,13 +228,13 @@ class _Walk:
             self.carry(tensor, self.new_set(int(tensor.shape[-1] or 0), whole=call.layer.name))
 
     def _add_slice(self, variable: str, axis: int, channels: _Channels) -> None:
-        """Note that ``variable`` has ``channels`` on ``axis``; a shared layer's inputs become one set."""
+        """Note that ``variable`` has ``channels`` on ``axis``; merge the sets of a shared layer's inputs."""
         known = self._slices.setdefault(variable, {})
         for (other, outer, inner), number in known.items():
             if other == axis:
                 self._join(number, channels.number)
                 if (outer, inner) != (channels.outer, channels.inner):
-                    self._sets[self._root(number)].whole = f"{variable} sees it in two layouts"
+                    self._sets[self._root(number)].whole = f"{variable} reads it in two layouts"
                 return
         known[axis, channels.outer, channels.inner] = channels.number
 
@@ -245,6 +252,7 @@ class _Walk:
         self._sets[keep].whole = self._sets[keep].whole or self._sets[gone].whole
 
     def finish(self, layers: frozenset[str]) -> Connectivity:
+        """Return the result for models with these layers."""
         numbers: dict[int, int] = {}
         groups: list[Group] = []
         for root in sorted({self._root(number) for number in self._made_by.values()}):

@@ -1,4 +1,4 @@
-"""How much a filter matters: the norm of its kernel, made comparable between layers."""
+"""Importance of filters: the norms of their kernels, normalized so that layers can be compared."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ CRITERIA = ("union", "intersection", "arithmetic_mean", "geometric_mean")
 
 
 def filter_norms(kernel: NDArray[Any]) -> NDArray[np.float64]:
-    """The L2 norm of every output filter, float64 [N], of a kernel whose last axis are the N filters.
+    """Return the L2 norm of every output filter, float64 [N].
 
-    Biases and batch norms do not count (Molchanov et al. 2016, arXiv:1611.06440, call it the criterion of minimum
-    weight).
+    Biases and batch norms are ignored. Molchanov et al. 2016 (arXiv:1611.06440) call this the criterion of minimum
+    weight.
+
+    Args:
+        kernel: [.., N], with the N filters on the last axis.
     """
     squares = np.square(kernel, dtype=np.float64)
     norms: NDArray[np.float64] = np.sqrt(np.sum(squares, axis=tuple(range(kernel.ndim - 1))))
@@ -24,27 +27,27 @@ def filter_norms(kernel: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def normalise(norms: NDArray[np.float64], normalizer: str) -> NDArray[np.float64]:
-    """Norms of one layer in a unit of the layer's own.
+    """Normalize the norms of one layer.
 
     Args:
-        norms: float64 [N], 0 or more.
-        normalizer: ``max``: n / max(n), so that the largest is 1. ``L2``: N n / |n|, so that a layer of equal filters
-            has sqrt(N) everywhere.
+        norms: float64 [N], at least 0.
+        normalizer: ``max``: n / max(n), so that the largest is 1. ``L2``: N n / |n|, so that all are sqrt(N) in a layer
+            of equal filters.
 
     Returns:
-        float64 [N]; zeros where all norms are zero.
+        float64 [N]; zeros if all norms are zero.
     """
     whole = float(np.max(norms)) if normalizer == "max" else float(np.linalg.norm(norms)) / norms.size
     return norms / whole if whole > 0 else np.zeros_like(norms)
 
 
 def equalise(statistics: Sequence[NDArray[np.float64]], criterion: str) -> NDArray[np.float64]:
-    """One statistic for layers that must keep the same filters.
+    """Combine the statistics of layers that must keep the same filters.
 
     Args:
-        statistics: normalised norms of each layer, float64 [N] each.
-        criterion: ``union`` takes the largest of a filter, ``intersection`` the smallest, ``arithmetic_mean`` and
-            ``geometric_mean`` the mean.
+        statistics: normalized norms of each layer, float64 [N] each.
+        criterion: ``union`` for the largest value of a filter, ``intersection`` for the smallest, ``arithmetic_mean``
+            or ``geometric_mean`` for the mean.
 
     Returns:
         float64 [N].

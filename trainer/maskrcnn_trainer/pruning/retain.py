@@ -1,4 +1,4 @@
-"""Which filters of a layer, or of a group of layers, are kept."""
+"""Choosing the filters to keep of a layer, or of a group of layers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from maskrcnn_trainer.pruning.norms import CRITERIA, NORMALIZERS, equalise, filt
 
 @dataclass(frozen=True)
 class PruneSettings:
-    """What the command line says.
+    """Settings of pruning, as given on the command line.
 
     Attributes:
         normalizer: ``max`` or ``L2``, see `norms.normalise`.
         criterion: see `norms.equalise`.
-        granularity: the number of filters kept is a multiple of it (or all).
-        threshold: filters above it are kept.
-        min_num_filters: kept of every layer at least.
-        excluded_layers: names of layers that keep everything, and all layers that belong together with them.
+        granularity: the number of filters kept is a multiple of it, or all; at least 1.
+        threshold: filters whose normalized norm is above it are kept; at least 0.
+        min_num_filters: smallest number of filters kept of a layer; at least 0.
+        excluded_layers: names of layers that keep all filters; so do all layers of their groups.
 
     Raises:
-        InvalidInput: a value that makes no sense, by its flag.
+        InvalidInput: a value is out of range; the message names its flag.
     """
 
     normalizer: str = "max"
@@ -50,24 +50,32 @@ class PruneSettings:
             ),
             (self.min_num_filters >= 0, "--min-num-filters", self.min_num_filters, "a whole number of at least 0"),
         )
-        for right, flag, value, wanted in checks:
+        for right, flag, value, expected in checks:
             if not right:
-                raise InvalidInput(f"{flag} {value}: expected {wanted}", reason="InvalidCommandLine")
+                raise InvalidInput(f"{flag} {value}: expected {expected}", reason="InvalidCommandLine")
 
 
 def retained_count(above: int, depth: int, *, min_num_filters: int, granularity: int) -> int:
-    """How many filters of ``depth`` stay when ``above`` of them are above the threshold.
+    """Return the number of filters kept: at least ``min_num_filters``, a multiple of ``granularity``, at most all.
 
-    At least ``min_num_filters``, rounded up to a multiple of ``granularity``, at most all.
+    Args:
+        above: number of filters above the threshold.
+        depth: number of all filters.
+        min_num_filters: smallest number of filters kept.
+        granularity: the number is rounded up to a multiple of it.
     """
     count = max(min(min_num_filters, depth), above)
     return min(math.ceil(count / granularity) * granularity, depth)
 
 
 def retained_filters(statistic: NDArray[Any], settings: PruneSettings) -> NDArray[Any]:
-    """The filters with the largest statistic, int64 in rising order; of equal ones those that come first.
+    """Return the filters with the largest statistic, int64, ascending; of equal ones the first.
 
-    The threshold decides how many: those strictly above it. Rounding up adds filters below it.
+    Their number is that of the filters above the threshold, rounded up by the other settings.
+
+    Args:
+        statistic: float64 [N], of each filter.
+        settings: of pruning.
     """
     above = int(np.count_nonzero(statistic > settings.threshold))
     count = retained_count(
@@ -78,13 +86,14 @@ def retained_filters(statistic: NDArray[Any], settings: PruneSettings) -> NDArra
 
 
 def retained_of_group(kernels: Mapping[str, NDArray[Any]], settings: PruneSettings) -> NDArray[Any]:
-    """The filters that layers which belong together keep.
+    """Return the filters that the layers of a group keep, int64, ascending.
 
     Args:
         kernels: by layer name, filters on the last axis.
+        settings: of pruning.
 
     Raises:
-        InvalidInput: nothing would be left, or a kernel holds values that are not finite.
+        InvalidInput: no filter would be kept, or a kernel has values that aren't finite.
     """
     statistics = []
     for name, kernel in kernels.items():
@@ -96,16 +105,20 @@ def retained_of_group(kernels: Mapping[str, NDArray[Any]], settings: PruneSettin
     if not kept.size:
         raise InvalidInput(
             f"nothing would be left of {', '.join(kernels)}: no filter is above --pruning-threshold "
-            f"{settings.threshold:g} and --min-num-filters is 0; lower the one or raise the other"
+            f"{settings.threshold:g} and --min-num-filters is 0; lower the threshold or raise the minimum"
         )
     return kept
 
 
 def check_excluded(excluded: Sequence[str], known: frozenset[str]) -> None:
-    """Refuses names that are no layer.
+    """Refuse names of layers that the model does not have.
+
+    Args:
+        excluded: names to check.
+        known: names of all layers.
 
     Raises:
-        InvalidInput: with the names that come nearest.
+        InvalidInput: a name is unknown; the message suggests similar names.
     """
     import difflib
 

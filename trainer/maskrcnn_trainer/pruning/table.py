@@ -1,4 +1,4 @@
-"""What pruning did, in lines for the log."""
+"""Lines for the log about the result of pruning."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from maskrcnn_trainer.pruning.groups import Connectivity
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: its parameters, and its floating-point operations for one image."""
+    """Cost of a network: number of parameters, and of floating-point operations for one image."""
 
     parameters: int
     flops: int
 
 
 def pruning_table(layers: Iterable[str], connected: Connectivity, retained: Retained) -> list[str]:
-    """A line for each of ``layers`` that has filters: its name, filters before and after."""
+    """Return a line for each of ``layers`` that has filters: its name, and filters before and after."""
     rows = []
     for name in layers:
         number = connected.group_of.get(name)
@@ -30,7 +30,7 @@ def pruning_table(layers: Iterable[str], connected: Connectivity, retained: Reta
 
 
 def cost_lines(before: Cost, after: Cost) -> list[str]:
-    """Parameters and operations before and after, and the ratio in the original toolkit's words."""
+    """Return lines with parameters and operations before and after, and the ratio as the original toolkit prints it."""
     lines = aligned(
         [
             ("", "before", "after"),
@@ -42,7 +42,10 @@ def cost_lines(before: Cost, after: Cost) -> list[str]:
 
 
 def aligned(rows: list[tuple[str, str, str]]) -> list[str]:
-    """Three columns, the first to the left, the numbers of the others to the right (words after them hang over)."""
+    """Return lines of three columns: the first left-aligned, the numbers of the others right-aligned.
+
+    Words in parentheses after a number of the last column do not change its alignment.
+    """
     widths = [max(len(row[column].split(" (")[0]) for row in rows) for column in range(3)]
     lines = []
     for first, second, third in rows:

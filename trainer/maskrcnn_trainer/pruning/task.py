@@ -1,4 +1,4 @@
-"""The prune task, from a trained model file to a narrower one."""
+"""The prune task: from a trained model file to one with fewer filters."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pruning:
-    """The outcome of pruning a model.
+    """Result of pruning a model.
 
     Attributes:
         model: the pruned model.
-        before, after: what the given and the pruned network cost.
-        lines: the table of layers, for the log.
+        before: cost of the given network.
+        after: cost of the pruned network.
+        lines: table of layers, for the log.
     """
 
     model: ModelFile
@@ -45,21 +46,21 @@ class Pruning:
 
     @property
     def ratio(self) -> float:
-        """Parameters of the pruned model by those of the given one, 0..1."""
+        """Parameters of the pruned model divided by those of the given one, 0..1."""
         return self.after.parameters / self.before.parameters
 
 
 def prune_model(model: ModelFile, settings: PruneSettings) -> Pruning:
-    """Prunes a model; a pruned one is pruned further.
+    """Prune a model; one that was pruned before is pruned further.
 
     Raises:
-        InvalidInput: nothing would be left of a layer, an excluded layer that is not there, a damaged model.
+        InvalidInput: no filter of a layer would be kept, the model does not have an excluded layer, or it is damaged.
     """
     network = network_of(model)
     connected = connectivity([network.feature_extractor, network.box_head, network.mask_head])
     retained = choose(model.variables, connected, settings)
     pruned = apply(model, connected, retained)
-    # Building it is the proof that the file opens: every shape is compared.
+    # Building the network compares all shapes, which ensures that the file can be opened.
     narrower = network_of(pruned)
     return Pruning(
         pruned,
@@ -78,7 +79,19 @@ def prune_task(
     environment: TaskEnvironment,
     token: str | None,
 ) -> None:
-    """``maskrcnn prune``: writes ``output``, and reports the ratio, the parameters and the file's size."""
+    """Run the task: write ``output``, and report the ratio, the number of parameters, and the file's size.
+
+    Args:
+        model_path: of the trained model.
+        output: file to write.
+        settings: of pruning.
+        key: encryption key; None for a model that isn't encrypted.
+        environment: of the task.
+        token: ownership token of the output's directory; None if it is not checked.
+
+    Raises:
+        SystemExit: the task failed; the exit code states whether it may be retried.
+    """
     guard = ownership_guard(output.parent, token)
     threads = task_threads()
     with (
@@ -99,8 +112,8 @@ def prune_task(
         remove_leftovers(output.parent, outputs=[output])
         write_model_file(output, pruning.model, key, before_rename=guard)
         log.info(
-            "%s written; train it again before it is used: the spec of train takes it as prunedModelPath "
-            "(pruned_model_path in a prototxt)",
+            "Wrote %s. Retrain it before it is used: set prunedModelPath in the spec of train (pruned_model_path in a "
+            "prototxt) to it",
             output,
         )
         reporter.succeeded(
@@ -118,7 +131,13 @@ def prune_task(
 
 
 def dry_run(*, model_path: Path, settings: PruneSettings, key: str | None) -> None:
-    """``maskrcnn prune --dry-run``: says what pruning would do, and writes nothing."""
+    """Log what pruning would do, and write nothing (``maskrcnn prune --dry-run``).
+
+    Args:
+        model_path: of the trained model.
+        settings: of pruning.
+        key: encryption key; None for a model that isn't encrypted.
+    """
     with explained_failures():
         _prune(model_path, key, settings, task_threads())
     log.info("Nothing was written (--dry-run)")
@@ -127,22 +146,22 @@ def dry_run(*, model_path: Path, settings: PruneSettings, key: str | None) -> No
 def _prune(model_path: Path, key: str | None, settings: PruneSettings, threads: int) -> Pruning:
     model = read_model_file(model_path, key, with_optimizer=False)
     if model.architecture.get("filters"):
-        log.info("%s is pruned already and is pruned further; ratios are to the model given", model_path)
+        log.info("%s is already pruned and is pruned further; ratios are relative to the given model", model_path)
     prepare_tensorflow(threads=threads)
     pruning = prune_model(model, settings)
     for line in (*pruning.lines, *cost_lines(pruning.before, pruning.after)):
         log.info("%s", line)
     if settings.normalizer == "max" and settings.threshold >= 1:
         log.warning(
-            "--pruning-threshold %g: with --normalizer max no filter is above 1, so every layer keeps "
-            "--min-num-filters %d only; a threshold below 1 chooses by weight",
+            "--pruning-threshold %g: with --normalizer max no filter is above 1, so every layer keeps only "
+            "--min-num-filters %d; set a threshold below 1 to choose by weight",
             settings.threshold,
             settings.min_num_filters,
         )
     if pruning.ratio == 1.0:
         log.warning(
-            "No filter was removed: every layer's count above --pruning-threshold %g, rounded up to "
-            "--pruning-granularity %d, is all of them; raise the threshold",
+            "No filter was removed: in every layer the number of filters above --pruning-threshold %g, rounded up to "
+            "--pruning-granularity %d, includes all filters; raise the threshold",
             settings.threshold,
             settings.granularity,
         )

@@ -1,4 +1,4 @@
-"""The calls of a Keras functional model, in the order in which they run."""
+"""Calls of a Keras functional model, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import keras
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer; a shared layer is called several times.
+    """Call of a layer; a shared layer has several.
 
     Attributes:
         layer: the layer.
-        inputs, outputs: symbolic tensors; whoever made one of ``inputs`` came earlier.
+        inputs: symbolic tensors, each an input of the model or an output of an earlier call.
+        outputs: symbolic tensors.
     """
 
     layer: keras.layers.Layer
@@ -23,9 +24,9 @@ class Call:
 
 
 def calls(model: keras.Model) -> Iterator[Call]:
-    """Every call of ``model`` from its inputs to its outputs, the input layers left out.
+    """Yield the calls of ``model`` from its inputs to its outputs, without the input layers.
 
-    Keras has no public way to see them; ``Function`` keeps its nodes by their distance from the outputs.
+    Keras has no public access to them; its class ``Function`` stores nodes by their distance from the outputs.
     """
     nodes = model._nodes_by_depth
     for depth in sorted(nodes, reverse=True):

@@ -1,4 +1,4 @@
-"""Check that all ranks found the same records, of which each takes its own part."""
+"""Check that all ranks found the same records, since each rank reads its own part of them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class _WorkerGroup(Protocol):
 
 
 def check_same_on_all_ranks(records: RecordIndex, field: str, group: _WorkerGroup) -> None:
-    """Compare the records that each rank found; a collective call.
+    """Compare the records that each rank found (collective).
 
-    Each rank lists and indexes the files for itself. With other records on one of them, images would be used twice and
+    Each rank lists and indexes the files by itself. If one found other records, some images would be used twice and
     others never.
 
     Args:
         records: found by this rank.
-        field: of ``dataConfig`` that names them, for the message.
+        field: field of ``dataConfig`` that names them, for the message.
         group: the processes that train together.
 
     Raises:
-        TryAgain: on every rank, where one found others than rank 0: the cached listing of a network file system, for
-            one, is right some seconds later.
+        TryAgain: on every rank, if one found other records than rank 0. A retry may succeed, since the cached listing
+            of a network file system, for example, is updated some seconds later.
     """
     found = group.gather((records_digest(records), len(records), len(records.files)))
     others = [rank for rank, one in enumerate(found) if one[0] != found[0][0]]
@@ -36,5 +36,5 @@ def check_same_on_all_ranks(records: RecordIndex, field: str, group: _WorkerGrou
         raise TryAgain(
             f"dataConfig.{field}: process {others[0]} found {there} records in {other_files} files, process 0 found "
             f"{here} in {files}, or files of other names or sizes ({len(others)} of {len(found)} processes differ); "
-            "all nodes must see the same files: mount the same volume on each, and wait until writing has ended"
+            "all nodes must have the same files: mount the same volume on each, and wait until all files are written"
         )

@@ -1,4 +1,4 @@
-"""The checkpoints of a results directory: which there are, which is resumed, which are kept."""
+"""Checkpoints of a results directory: finding the one to resume, writing, and removing old ones."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NAME = re.compile(r"model\.step-(0|[1-9][0-9]{0,17})\.tlt")
 
 
 def checkpoint_name(step: int) -> str:
-    """``model.step-<N>.tlt``."""
+    """Return the file name of a checkpoint, ``model.step-<N>.tlt``."""
     return f"model.step-{step}.tlt"
 
 
 def steps_to_remove(steps: Sequence[int], *, keep: int, best: int | None) -> list[int]:
-    """The checkpoints that are neither among the ``keep`` newest nor the best one; ``keep`` 0 keeps all."""
+    """Return the checkpoints that are neither among the ``keep`` newest nor the best; none if ``keep`` is 0."""
     if keep == 0:
         return []
     newest = set(sorted(steps)[-keep:])
@@ -32,13 +32,13 @@ def steps_to_remove(steps: Sequence[int], *, keep: int, best: int | None) -> lis
 
 
 class CheckpointStore:
-    """Reads and writes the checkpoints of one results directory (rank 0 only).
+    """Checkpoints of one results directory (rank 0 only).
 
     Args:
-        directory: made when absent.
-        key: encrypts and opens the files when given.
-        keep: newest checkpoints to keep, 0 = all.
-        guard: called before each rename into place; raises when another run owns the directory.
+        directory: created if missing.
+        key: encryption key of the files; None for no encryption.
+        keep: number of newest checkpoints to keep; 0 for all.
+        guard: called before each change of the directory; raises if another run owns it.
     """
 
     def __init__(self, directory: Path, *, key: str | None, keep: int, guard: Callable[[], None]) -> None:
@@ -51,26 +51,27 @@ class CheckpointStore:
         self._hashes: dict[int, str] = {}
 
     def path(self, step: int) -> Path:
+        """Return the path of the checkpoint of ``step``, which may not exist."""
         return self.directory / checkpoint_name(step)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that are there, rising."""
+        """Return the steps of the existing checkpoints, ascending."""
         found = (_NAME.fullmatch(entry.name) for entry in self.directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def newest(self, *, refuse_unreadable: bool = False) -> ModelFile | None:
-        """Return the newest checkpoint that opens, None where there is none.
+        """Return the newest checkpoint that can be opened, None if there is none.
 
-        A damaged one (a disk that lost what it had confirmed) is reported and the one before it is taken
+        A damaged checkpoint (for example after a disk lost confirmed writes) is logged, and the previous one is used
         (:func:`newest_that_opens`).
 
         Args:
-            refuse_unreadable: raise where there are checkpoints and none opens. They may be of the original toolkit,
-                which has the same names, and would be replaced.
+            refuse_unreadable: raise if there are checkpoints but none can be opened. They may belong to the original
+                toolkit, which uses the same names, and would be replaced.
 
         Raises:
-            InvalidInput: the key does not open it, or it may not be read, or none opens.
-            TryAgain: it cannot be read at the moment.
+            InvalidInput: the key is wrong, the checkpoint may not be read, or none can be opened.
+            TryAgain: the checkpoint cannot be read at the moment.
         """
         steps = self.steps()
         newest = newest_that_opens([self.path(step) for step in reversed(steps)], self._read)
@@ -78,13 +79,13 @@ class CheckpointStore:
             return newest.content
         if refuse_unreadable:
             raise InvalidInput(
-                f"{newest.problem}. No checkpoint in {self.directory} opens ({len(steps)} damaged, or not written by "
-                "this trainer), and the training would replace or remove them: give another results directory, or move "
-                "them",
+                f"{newest.problem}. No checkpoint in {self.directory} can be opened ({len(steps)} damaged, or not "
+                "written by this trainer), and the training would replace or remove them: give another results "
+                "directory, or move them",
                 reason="ForeignFiles",
             )
         log.warning(
-            "%s: no checkpoint opens (%d damaged): the training starts again from step 0. The last: %s",
+            "%s: no checkpoint can be opened (%d damaged): the training restarts from step 0. The oldest: %s",
             self.directory,
             len(steps),
             newest.problem,
@@ -97,10 +98,10 @@ class CheckpointStore:
         return found
 
     def take_up(self, step: int | None, evaluated_on: str) -> None:
-        """Begin to train: evaluations of later steps than the resumed one are dropped.
+        """Prepare for a training: drop evaluations of later steps than the resumed one.
 
         Args:
-            step: of the checkpoint that is resumed, None where the training starts.
+            step: of the checkpoint that is resumed; None if the training starts at step 0.
             evaluated_on: identity of the validation data (:func:`validation_identity`).
         """
         if self._evaluations.take_up(step, evaluated_on):
@@ -108,11 +109,14 @@ class CheckpointStore:
             self._evaluations.write()
 
     def write(self, model: ModelFile) -> Path:
-        """Writes one checkpoint, then removes those that are no longer to be kept.
+        """Write a checkpoint, then remove the checkpoints that need not be kept.
+
+        Returns:
+            Path of the checkpoint.
 
         Raises:
             TryAgain: another run owns the directory now.
-            WorkspaceFull: no space is left.
+            WorkspaceFull: there is no space left.
         """
         path = self.path(model.step)
         self._hashes.pop(model.step, None)
@@ -121,22 +125,35 @@ class CheckpointStore:
         return path
 
     def metrics(self, step: int) -> Metrics | None:
-        """Return the metrics of this very checkpoint file on the validation data of this run, None without any."""
+        """Return the metrics of exactly this checkpoint file on the validation data of this run, None if it has none.
+
+        Args:
+            step: of the checkpoint.
+        """
         return self._evaluations.metrics_of(step, self._hash(step))
 
     def record_evaluation(self, step: int, metrics: Metrics) -> None:
-        """Keep the metrics of a checkpoint, so that a resumed run does not evaluate it again."""
+        """Store the metrics of a checkpoint, so that a resumed run does not evaluate it again.
+
+        Args:
+            step: of the checkpoint.
+            metrics: by name.
+
+        Raises:
+            TryAgain: another run owns the directory now.
+            WorkspaceFull: there is no space left.
+        """
         self._evaluations.add(step, metrics, self._hash(step))
         self._guard()
         self._evaluations.write()
         self._remove_old(step)
 
     def best(self) -> int | None:
-        """Return the step of the checkpoint with the highest mask AP of those that are there."""
+        """Return the step of the existing checkpoint with the highest mask AP, None if none has a mask AP."""
         return self._best(self.steps())
 
     def _best(self, steps: Sequence[int]) -> int | None:
-        # a hash costs the reading of a file: only of those that would win
+        # Hashing reads the whole file, so only candidates for the best are hashed.
         candidates = {step: one for step, one in self._evaluations.comparable().items() if step in steps}
         while (step := best_step(candidates)) is not None and self.metrics(step) is None:
             del candidates[step]
@@ -151,7 +168,8 @@ class CheckpointStore:
         return self._hashes[step]
 
     def _remove_old(self, reached: int) -> None:
-        # those of later steps did not open, or the training would have resumed from them: they stand for no other
+        # Checkpoints of later steps could not be opened, or the training would have resumed from them: don't count them
+        # among the newest, and don't remove them.
         steps = [step for step in self.steps() if step <= reached]
         for step in steps_to_remove(steps, keep=self._keep, best=self._best(steps)):
             self._guard()
@@ -159,9 +177,9 @@ class CheckpointStore:
 
 
 def _require_checkpoint(model: ModelFile, path: Path) -> None:
-    """Raise InvalidInput unless a model file is what a training has written after the steps that its name has."""
+    """Raise InvalidInput unless a model file is a checkpoint of a training at the step in its name."""
     if path.name != checkpoint_name(model.step):
-        raise InvalidInput(f"{path}: holds step {model.step}, not that of its name", reason="InvalidModel")
+        raise InvalidInput(f"{path}: holds step {model.step}, not the step in its name", reason="InvalidModel")
     if not model.optimizer:
         raise InvalidInput(f"{path}: a model without the state of a training", reason="InvalidModel")
     for name, least in (("position", 0), ("ranks", 1), ("records", 0)):

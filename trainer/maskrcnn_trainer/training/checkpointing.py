@@ -1,4 +1,4 @@
-"""The checkpoints of one training: each is written, then evaluated."""
+"""Writing and evaluating the checkpoints of one training."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckpointWriter:
-    """Writes the state of a training (rank 0; nothing on the other ranks).
+    """Writer of a training's checkpoints on rank 0; it does nothing on the other ranks.
 
     Attributes:
         store: of rank 0; None on the others.
-        fingerprints: of the step, the recorded one last; none on the bare command line.
+        spec: of the run.
+        data: of the run.
+        network: the network that is trained.
+        step: its training step, with the state of the optimizer.
+        progress: positions in the data.
+        ranks: number of processes.
+        fingerprints: of the step of the experiment, the recorded one last; empty for a run without an operator.
+        reporter: of the task.
     """
 
     store: CheckpointStore | None
@@ -45,11 +52,11 @@ class CheckpointWriter:
     reporter: Reporter
 
     def write(self, done: int) -> None:
-        """Write the checkpoint of ``done`` steps.
+        """Write the checkpoint after ``done`` steps.
 
         Raises:
             TryAgain: another run owns the directory now.
-            WorkspaceFull: no space is left.
+            WorkspaceFull: there is no space left.
         """
         if self.store is None:
             return
@@ -78,11 +85,17 @@ class CheckpointWriter:
 
 @dataclass(frozen=True)
 class CheckpointEvaluator:
-    """Evaluates the network of a training at a checkpoint, on all ranks.
+    """Evaluator of a training's checkpoints, on all ranks.
 
     Attributes:
         store: of rank 0; None on the others.
-        previews: write pictures of the first images to TensorBoard.
+        data: of the run.
+        validation: evaluates the network.
+        progress: positions in the data.
+        context: the worker group.
+        stop: request to stop.
+        telemetry: receives the metrics.
+        previews: whether pictures of the first images are written to TensorBoard.
     """
 
     store: CheckpointStore | None
@@ -95,10 +108,10 @@ class CheckpointEvaluator:
     previews: bool
 
     def evaluate(self, done: int) -> None:
-        """Evaluate the checkpoint of ``done`` steps unless it has metrics already; collective.
+        """Evaluate the checkpoint after ``done`` steps, unless it already has metrics (collective).
 
         Raises:
-            Stopped: on request.
+            Stopped: a stop was requested.
         """
         known = self.context.broadcast_object(self.store.metrics(done) if self.store is not None else None)
         if known is not None:

@@ -1,4 +1,4 @@
-"""``maskrcnn train``: its flags, and the decision whether this process trains or starts those that do."""
+"""Command line of ``maskrcnn train``, which trains in this process or launches several processes that train."""
 
 from __future__ import annotations
 
@@ -16,23 +16,35 @@ STARTED = "Starting Mask R-CNN training."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the original toolkit."""
     add_spec(parser)
     parser.add_argument(
-        "-d", "--results-dir", "--model-dir", "-r", metavar="DIR", help="checkpoints, logs and the result go here"
+        "-d", "--results-dir", "--model-dir", "-r", metavar="DIR", help="directory for checkpoints, logs and the result"
     )
     add_key(parser)
-    parser.add_argument("--gpus", type=int, help="processes to train with, one per GPU (on a CPU: processes)")
+    parser.add_argument("--gpus", type=int, help="number of processes to train with, one per GPU (or on the CPUs)")
     parser.add_argument("-np", "--num-processes", type=int, help="the same as --gpus")
-    parser.add_argument("--gpu-index", type=int, nargs="+", metavar="I", help="which GPUs to use")
-    parser.add_argument("--use-amp", action="store_true", help="mixed precision, whatever the spec says")
+    parser.add_argument("--gpu-index", type=int, nargs="+", metavar="I", help="indices of the GPUs to use")
+    parser.add_argument("--use-amp", action="store_true", help="use mixed precision; overrides useAmp of the spec")
     parser.add_argument(
-        "--output", choices=("last", "best"), default="last", help="which checkpoint is the result: best is by mask AP"
+        "--output",
+        choices=("last", "best"),
+        default="last",
+        help="checkpoint to use as the result: the last, or the best by mask AP",
     )
     parser.add_argument("--log-file", "--mpirun-arg", action=IgnoredFlag, metavar="X")
     parser.add_argument("--multi-node", "--launch-cuda-blocking", action=IgnoredFlag, nargs=0)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the task in this process, or launch its processes on this node.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        InvalidInput: the command line is invalid.
+    """
     environment = TaskEnvironment.from_environ()
     results_dir = results_dir_of(arguments.results_dir, environment, flag="-d")
     key = key_of(arguments, environment)
@@ -53,11 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
-    """Check the command, its spec, and the files that this names, before the processes of a node are started.
+    """Check the command line, the spec, and the files that it names, before the processes of a node are started.
+
+    Args:
+        arguments: the parsed command line.
+        node_rank: of this node, from 0.
 
     Raises:
-        InvalidInput: the command line cannot work.
-        SystemExit: the spec or a file cannot; by then it is reported as the training would have.
+        InvalidInput: the command line is invalid.
+        SystemExit: the spec or a file is invalid, which was reported as the training would have reported it.
     """
     from maskrcnn_trainer.task.reporter import task_report
     from maskrcnn_trainer.training.inputs import read_inputs
@@ -73,12 +89,12 @@ def check(arguments: argparse.Namespace, node_rank: int = 0) -> None:
 
 
 def _processes(arguments: argparse.Namespace) -> int:
-    """Return the number of processes that the flags ask for.
+    """Return the number of processes according to the flags; 1 without any.
 
     Raises:
-        InvalidInput: the flags contradict each other, or name none.
+        InvalidInput: the flags have different values, or a value is out of range.
     """
-    wanted = {
+    requested = {
         flag: value
         for flag, value in (
             ("--gpus", arguments.gpus),
@@ -87,12 +103,15 @@ def _processes(arguments: argparse.Namespace) -> int:
         )
         if value is not None
     }
-    for flag, value in wanted.items():
+    for flag, value in requested.items():
         if not 1 <= value <= MOST_PROCESSES:
             raise InvalidInput(f"{flag} {value}: must be 1 to {MOST_PROCESSES}")
-    if len(set(wanted.values())) > 1:
-        raise InvalidInput("; ".join(f"{flag} asks for {value}" for flag, value in wanted.items()) + ": which is it?")
-    return next(iter(wanted.values()), 1)
+    if len(set(requested.values())) > 1:
+        numbers = ", ".join(
+            f"{flag} lists {value}" if flag == "--gpu-index" else f"{flag} {value}" for flag, value in requested.items()
+        )
+        raise InvalidInput(f"conflicting numbers of processes: {numbers}; give one of the flags, or equal numbers")
+    return next(iter(requested.values()), 1)
 
 
 def _launch(
@@ -101,7 +120,7 @@ def _launch(
     from maskrcnn_trainer.launch import LaunchSettings, launch
 
     if key is not None:
-        # Handed on by the environment: a command line can be read by everybody on the machine.
+        # Passed in the environment, since all users of the machine can read a command line.
         os.environ[KEY_VARIABLE] = key
     task = ["train", "-e", arguments.experiment_spec, "-d", results_dir, "--output", arguments.output]
     if arguments.use_amp:

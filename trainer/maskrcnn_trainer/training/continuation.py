@@ -1,4 +1,4 @@
-"""The point from which a training continues: its newest checkpoint, or step 0; the same on all ranks."""
+"""Finding the point from which a training continues on all ranks: its newest checkpoint, or step 0."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a training continues from.
+    """Point from which a training continues.
 
     Attributes:
-        checkpoint: None on ranks other than 0, and where the training starts at step 0.
-        spec: of the run, with the checkpoint's values for some fields that it leaves out.
+        checkpoint: None on ranks other than 0, and if the training starts at step 0.
+        spec: of the run, with the checkpoint's values for some absent fields.
         position: in the data.
-        plan: steps of the whole training, those that are done included.
+        plan: steps of the whole training, including those done.
     """
 
     checkpoint: ModelFile | None
@@ -53,19 +53,20 @@ def find_continuation(
     store: CheckpointStore | None,
     fingerprints: Sequence[str],
 ) -> Continuation:
-    """Open the newest checkpoint, check that this run may continue from it, and log what differs; collective.
+    """Open the newest checkpoint, check that this run may continue from it, and log differences (collective).
 
     Args:
         spec: of this run.
         data: of this run.
+        context: the worker group.
         store: of rank 0; None on the others.
-        fingerprints: of the step, the recorded one last; none on the bare command line.
+        fingerprints: of the step of the experiment, the recorded one last; empty for a run without an operator.
 
     Raises:
-        InvalidInput: the checkpoint is of another experiment, of other classes, of other records or another order of
-            them, or past the last step; or none opens (see :meth:`CheckpointStore.newest`).
+        InvalidInput: the checkpoint belongs to another experiment, to other classes or records, to another order of the
+            records, or is past the last step; or no checkpoint can be opened (see :meth:`CheckpointStore.newest`).
     """
-    # a directory that an operator's run has claimed holds nothing foreign
+    # A directory that a run of the operator has claimed has no foreign files.
     checkpoint = store.newest(refuse_unreadable=not fingerprints) if store is not None else None
     spec = _with_absent_values(spec, checkpoint, context)
     found = _check_resumable(checkpoint, spec, data, context.size, fingerprints) if checkpoint else DataPosition()
@@ -74,7 +75,7 @@ def find_continuation(
 
 
 def saved_experiment(spec: ExperimentSpec) -> dict[str, Any]:
-    """Return a spec as checkpoints hold it: camelCase, with the paths of a manifest."""
+    """Return a spec in the form stored in checkpoints: camelCase, with the paths of a manifest."""
     experiment: dict[str, Any] = manifest_paths(spec.model_dump(mode="json", by_alias=True, exclude_none=True))
     return experiment
 
@@ -82,7 +83,7 @@ def saved_experiment(spec: ExperimentSpec) -> dict[str, Any]:
 def _with_absent_values(
     spec: ExperimentSpec, checkpoint: ModelFile | None, context: DistributedContext
 ) -> ExperimentSpec:
-    """Return the spec with the checkpoint's values for what it leaves out, the same on every rank."""
+    """Return the spec with the checkpoint's values for absent fields, the same on every rank."""
     values = context.broadcast_object(absent_values(spec, checkpoint.experiment) if checkpoint is not None else None)
     if not values:
         return spec
@@ -90,7 +91,7 @@ def _with_absent_values(
     if checkpoint is not None:
         log.warning(
             "maskrcnnConfig.freezeBlocks is absent: it stays %s, as in the checkpoint of step %d; a new training "
-            "would take %s",
+            "would use %s",
             list(config.freeze_blocks),
             checkpoint.step,
             list(spec.maskrcnn_config.freeze_blocks),
@@ -101,10 +102,10 @@ def _with_absent_values(
 def _check_resumable(
     checkpoint: ModelFile, spec: ExperimentSpec, data: TrainingData, ranks: int, fingerprints: Sequence[str]
 ) -> DataPosition:
-    """Return the position of a checkpoint in the data; log what differs between it and this run (rank 0).
+    """Return the position of a checkpoint in the data; log the differences between it and this run (rank 0).
 
     Raises:
-        InvalidInput: another experiment, other classes, other records, or another order of them.
+        InvalidInput: the checkpoint belongs to another experiment, or to other classes, records, or another order.
     """
     records = len(data.records)
     for note in check_resumable(
@@ -134,7 +135,7 @@ def _check_resumable(
 
 
 def _remaining_plan(spec: ExperimentSpec, data: TrainingData, position: DataPosition, ranks: int) -> StepPlan:
-    """Return the plan from ``position`` on: the remaining epochs take other steps with other ranks.
+    """Return the plan from ``position`` on; the number of steps depends on the number of ranks of this run.
 
     Raises:
         InvalidInput: the position is past the last step.
@@ -153,5 +154,9 @@ def _remaining_plan(spec: ExperimentSpec, data: TrainingData, position: DataPosi
             f"{field}; give another results directory or a larger {field}"
         )
     if plan.total_steps != data.plan.total_steps:
-        log.info("%d steps in all, with the images of the %d steps done", plan.total_steps, position.step)
+        log.info(
+            "%d steps in total, since the %d steps done had another number of images each",
+            plan.total_steps,
+            position.step,
+        )
     return plan

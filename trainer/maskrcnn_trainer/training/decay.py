@@ -1,7 +1,7 @@
 """Weight decay of kernels: L2 = decay * sum(v^2) / 2 and L1 = decay * sum(|v|) / 2.
 
-Biases and the gamma and beta of batch normalisation are left alone. The gradients are written down, not traced: they
-are the same on every rank, so they are added after the reduction and take no part in loss scaling.
+Biases and the gamma and beta of batch normalization have no decay. The gradients are computed in closed form: they are
+the same on every rank, so they are added after the reduction and without loss scaling.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import tensorflow as tf
 
 
 def is_decayed(name: str) -> bool:
-    """Whether the variable ``name`` (``conv1/kernel``, ``fc6/bias``, ...) is a kernel."""
+    """Return whether the variable ``name`` (``conv1/kernel``, ``fc6/bias``, ...) is a kernel."""
     return name.split(":", maxsplit=1)[0].rsplit("/", maxsplit=1)[-1] == "kernel"
 
 
 class WeightDecay:
-    """The two decays over the trainable kernels of a network.
+    """L1 and L2 decay of the trainable kernels of a network.
 
     Args:
         names: names of the trainable variables.
-        l1, l2: the decays, >= 0; 0 is off and costs nothing.
+        l1: factor of the L1 decay, at least 0; 0 adds no operation.
+        l2: factor of the L2 decay, at least 0; 0 adds no operation.
     """
 
     def __init__(self, names: Sequence[str], *, l1: float = 0.0, l2: float = 0.0) -> None:
@@ -30,7 +31,7 @@ class WeightDecay:
         self._decayed = tuple(is_decayed(name) for name in names)
 
     def losses(self, values: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """The L1 and L2 terms, float32 scalars, of the variables' ``values``."""
+        """Return the L1 and L2 terms, float32 scalars, of the variables' ``values``."""
         kernels = [v for v, decayed in zip(values, self._decayed, strict=True) if decayed]
         zero = tf.constant(0.0, tf.float32)
         l1 = 0.5 * self.l1 * tf.add_n([tf.reduce_sum(tf.abs(v)) for v in kernels]) if self.l1 and kernels else zero
@@ -38,7 +39,7 @@ class WeightDecay:
         return l1, l2
 
     def add_gradients(self, gradients: Sequence[tf.Tensor], values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """``gradients`` with those of the two terms added."""
+        """Return ``gradients`` plus those of the two terms."""
         return [
             self._with_decay(gradient, value) if decayed else gradient
             for gradient, value, decayed in zip(gradients, values, self._decayed, strict=True)

@@ -1,6 +1,6 @@
-"""The processes that train one model together, over Horovod (Gloo on CPUs, NCCL where there are GPUs).
+"""Communication of the processes that train one model together, over Horovod (Gloo on CPUs, NCCL on GPUs).
 
-A single process is a worker group of one: it makes the same calls and doesn't import Horovod.
+A single process is a worker group of one: it makes the same calls but doesn't import Horovod.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class DistributedContext:
-    """The rank of this process in its worker group, and the collective operations of the group.
+    """Rank of this process in its worker group, and the collective operations of the group.
 
     Attributes:
         rank: 0 .. size - 1; rank 0 logs and writes.
-        size: processes of the whole worker group.
-        local_rank: index among the processes of its node, and of the GPU that it uses.
+        size: number of processes of the whole worker group.
+        local_rank: index among the processes of its node, and index of the GPU that it uses.
         threads: CPU threads of this process.
     """
 
@@ -46,7 +46,7 @@ class DistributedContext:
         """Read the variables that ``maskrcnn launch`` sets; without them the group is this process alone.
 
         Raises:
-            InvalidInput: the variables are not those of one process of a worker group.
+            InvalidInput: the variables are invalid or contradict each other.
         """
         number = {name: horovod_number(name, least=least) for name, least in _LEAST.items()}
         if number["RANK"] >= number["SIZE"]:
@@ -86,7 +86,7 @@ class DistributedContext:
         return list(hvd.grouped_allreduce(list(tensors), op=hvd.Average))
 
     def average_differentiably(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Return the mean over ranks; its gradient is averaged over ranks, too."""
+        """Return the mean over ranks; its gradient is also averaged over ranks."""
         if self.size == 1:
             return tensor
         import horovod.tensorflow as hvd
@@ -103,7 +103,7 @@ class DistributedContext:
             hvd.broadcast_variables(list(variables), root_rank=0)
 
     def broadcast_object(self, value: Any) -> Any:
-        """Return the value of rank 0 (picklable, small: Horovod needs fifteen times its size to send it)."""
+        """Return the value of rank 0; it must be picklable and small: Horovod needs 15 times its size to send it."""
         if self.size == 1:
             return value
         import horovod.tensorflow as hvd
@@ -124,7 +124,7 @@ class DistributedContext:
         return np.split(received.numpy(), np.cumsum(lengths.numpy())[:-1]) if self.rank == 0 else None
 
     def gather(self, value: Any) -> list[Any]:
-        """Return every rank's value, by rank, on every rank (picklable, small)."""
+        """Return every rank's value, by rank, on every rank; values must be picklable and small."""
         if self.size == 1:
             return [value]
         import horovod.tensorflow as hvd
@@ -133,7 +133,7 @@ class DistributedContext:
             return list(hvd.allgather_object(value))
 
     def barrier_and_shutdown(self) -> None:
-        """Wait for all ranks, then shut Horovod down: the others would take a rank that ends early for lost."""
+        """Wait for all ranks, then shut Horovod down, so that no rank treats one that ends earlier as lost."""
         if self.size == 1:
             return
         import horovod.tensorflow as hvd
@@ -143,9 +143,9 @@ class DistributedContext:
 
     @contextmanager
     def shutdown_on_failure(self) -> Iterator[None]:
-        """Shut Horovod down when the block fails, so that collectives of the other ranks fail at once.
+        """Shut Horovod down if the block fails, so that collectives of the other ranks fail immediately.
 
-        If the process only ended, Horovod in the others would print its own report of a closed connection.
+        If the process only ended, Horovod in the other processes would print its own report of a closed connection.
         """
         try:
             yield
@@ -153,7 +153,7 @@ class DistributedContext:
             if self.size > 1 and "horovod.tensorflow" in sys.modules:
                 import horovod.tensorflow as hvd
 
-                # in a thread: it waits for a reply of every rank, and a rank that hangs never sends one
+                # In a thread, because shutdown waits for a reply from every rank, which a hanging rank never sends.
                 shutdown = threading.Thread(target=hvd.shutdown, name="shutdown", daemon=True)
                 shutdown.start()
                 shutdown.join(_SHUTDOWN_SECONDS)
@@ -161,17 +161,17 @@ class DistributedContext:
 
     @property
     def reduce_gradients(self) -> Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] | None:
-        """:meth:`average`, or None for a single process."""
+        """The method :meth:`average`; None for a single process."""
         return self.average if self.size > 1 else None
 
     @property
     def sync_moments(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
-        """:meth:`average_differentiably` for synchronized batch normalization, or None for a single process."""
+        """The method :meth:`average_differentiably`, for synchronized batch norm; None for a single process."""
         return self.average_differentiably if self.size > 1 else None
 
 
-# In each cycle all ranks exchange the names of the tensors that are ready. Horovod's default of 1 ms costs each rank a
-# seventh of a core. GPUs keep it: their steps take tens of milliseconds and not a second.
+# In each cycle all ranks exchange the names of the tensors that are ready. Horovod's default of 1 ms uses a seventh of
+# a core on each rank. GPUs keep the default, since their steps take tens of milliseconds instead of a second.
 _CPU_CYCLE_MILLISECONDS = "10"
 _SHUTDOWN_SECONDS = 2.0
 _LEAST = {"RANK": 0, "SIZE": 1, "LOCAL_RANK": 0}

@@ -1,8 +1,8 @@
-"""The evaluations of a training: which metrics belong to which checkpoint file, and to which validation data.
+"""Evaluations of a training: metrics with the checkpoint file and the validation data that they belong to.
 
 ``evaluations.json`` maps a step to its metrics and two texts next to them: ``checkpoint``, the SHA-256 of the file that
-was evaluated, and ``evaluatedOn``, the identity of the validation data and of the settings at test time. An earlier
-release reads the metrics alone and writes no texts. An entry without them counts for the checkpoint that has its step.
+was evaluated, and ``evaluatedOn``, the identity of the validation data and of the inference settings. An earlier
+release reads only the metrics and writes no texts. An entry without texts applies to the checkpoint with its step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 BEST_BY = "mask_AP"
 _LARGEST = 1e300
-"""Of a metric that is read back: a larger integer would be no float."""
+"""Limit of a metric that is read back, since a larger integer may not be representable as a float."""
 
 _STEP = re.compile(r"[0-9]{1,18}")
 
@@ -39,12 +39,12 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of one checkpoint.
+    """Metrics of one checkpoint.
 
     Attributes:
         metrics: by name.
-        checkpoint: SHA-256 of the file that was evaluated, as hex; None from an earlier release.
-        evaluated_on: identity of what it was evaluated on (:func:`validation_identity`); None from an earlier release.
+        checkpoint: SHA-256 of the file that was evaluated, hexadecimal; None from an earlier release.
+        evaluated_on: identity of the validation data (:func:`validation_identity`); None from an earlier release.
     """
 
     metrics: Metrics
@@ -52,12 +52,13 @@ class Evaluation:
     evaluated_on: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the entry of the file."""
         texts = {"checkpoint": self.checkpoint, "evaluatedOn": self.evaluated_on}
         return {**self.metrics, **{name: text for name, text in texts.items() if text is not None}}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Evaluation:
-        """Read what :meth:`to_json` gives; values of other types are left out."""
+        """Create an evaluation from the result of :meth:`to_json`; values of other types are ignored."""
         checkpoint, evaluated_on = value.get("checkpoint"), value.get("evaluatedOn")
         return cls(
             {
@@ -71,9 +72,9 @@ class Evaluation:
 
 
 def best_step(metrics: Mapping[int, Metrics]) -> int | None:
-    """Return the step with the highest mask AP, the earlier one of equals; None where none was evaluated.
+    """Return the step with the highest mask AP, the earliest of equals; None if no step has a mask AP.
 
-    A metric of -1 (nothing to measure on) or NaN is no candidate.
+    A metric of -1 (no ground truth) or NaN is ignored.
     """
     scored = {
         step: one[BEST_BY]
@@ -84,11 +85,11 @@ def best_step(metrics: Mapping[int, Metrics]) -> int | None:
 
 
 def validation_identity(spec: ExperimentSpec, records: RecordIndex) -> str:
-    """Return 32 hexadecimal digits over all that metrics depend on besides the checkpoint.
+    """Return a digest of everything that metrics depend on, except for the checkpoint, 32 hexadecimal digits.
 
     Args:
-        spec: names the annotations and has the settings at test time.
-        records: those of ``validationFilePattern``.
+        spec: names the annotations and has the inference settings.
+        records: of ``validationFilePattern``.
     """
     heads = spec.maskrcnn_config.model_dump(mode="json")
     content = {
@@ -101,10 +102,13 @@ def validation_identity(spec: ExperimentSpec, records: RecordIndex) -> str:
 
 
 class Evaluations:
-    """``evaluations.json`` of a results directory.
+    """File ``evaluations.json`` of a results directory.
 
     Args:
         directory: the results directory.
+
+    Raises:
+        InvalidInput: the file may not be read.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -113,10 +117,10 @@ class Evaluations:
         self._evaluated_on: str | None = None
 
     def take_up(self, step: int | None, evaluated_on: str) -> bool:
-        """Drop evaluations of steps after the one that is resumed: those checkpoints will be trained again.
+        """Drop evaluations of steps after the resumed one, since those steps will be trained again.
 
         Args:
-            step: of the checkpoint that is resumed, None where the training starts.
+            step: of the checkpoint that is resumed; None if the training starts at step 0.
             evaluated_on: identity of the validation data of this run.
 
         Returns:
@@ -129,18 +133,19 @@ class Evaluations:
         others = sum(not self._is_comparable(entry) for entry in self._entries.values())
         if others:
             log.warning(
-                "%s: evaluations on other validation data or with other settings at test time: %d; they are not "
-                "compared with those of this run",
+                "%s: %d evaluations used other validation data or other inference settings; they are not compared with "
+                "those of this run",
                 self._file,
                 others,
             )
         return bool(later)
 
     def metrics_of(self, step: int, checkpoint: str | None) -> Metrics | None:
-        """Return the metrics of a checkpoint on the validation data of this run, None where it has none.
+        """Return the metrics of a checkpoint on the validation data of this run, None if it has none.
 
         Args:
-            checkpoint: SHA-256 of the file; None where there is no file.
+            step: of the checkpoint.
+            checkpoint: SHA-256 of the file; None if there is no file.
         """
         entry = self._entries.get(step)
         if entry is None or checkpoint is None or not self._is_comparable(entry):
@@ -152,11 +157,11 @@ class Evaluations:
         return {step: entry.metrics for step, entry in self._entries.items() if self._is_comparable(entry)}
 
     def add(self, step: int, metrics: Metrics, checkpoint: str | None) -> None:
-        """Keep the metrics of a checkpoint; ``checkpoint`` is the SHA-256 of its file."""
+        """Add the metrics of a checkpoint; ``checkpoint`` is the SHA-256 of its file."""
         self._entries[step] = Evaluation(dict(metrics), checkpoint, self._evaluated_on)
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         write_json_atomically(self._file, {str(step): self._entries[step].to_json() for step in sorted(self._entries)})
 
     def _is_comparable(self, entry: Evaluation) -> bool:
@@ -171,7 +176,7 @@ def _read(file: Path) -> dict[int, Evaluation]:
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read ({error.strerror}); correct its mode, or move it away") from error
     except (ValueError, RecursionError) as error:
-        log.warning("%s is unreadable (%s); evaluations start again", file, error)
+        log.warning("%s is not valid (%s); checkpoints are evaluated again", file, error)
         return {}
     return {
         int(step): Evaluation.from_json(entry)

@@ -1,4 +1,4 @@
-"""The model that a training starts from: a checkpoint, a pruned model, pretrained weights, or random values."""
+"""Initial model of a training: a checkpoint, a pruned model, pretrained weights, or random values."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class InitialModel:
     Attributes:
         architecture: the same on every rank.
         spec: of the run.
-        checkpoint: that the training continues from; None on ranks other than 0, and where there is none.
-        pruned: the model of ``prunedModelPath``, on every rank; None where a checkpoint is resumed.
+        checkpoint: the checkpoint that is resumed; None on ranks other than 0, and if there is none.
+        pruned: the model of ``prunedModelPath``, on every rank; None if there is none or a checkpoint is resumed.
     """
 
     architecture: Architecture
@@ -45,10 +45,13 @@ class InitialModel:
 def find_initial_model(
     continuation: Continuation, data: TrainingData, context: DistributedContext, *, key: str | None
 ) -> InitialModel:
-    """Open the pruned model where the training starts from one, and choose the architecture; collective.
+    """Open the pruned model, if the training starts from one, and choose the architecture (collective).
 
     Args:
-        key: opens an encrypted pruned model.
+        continuation: of the training.
+        data: of the training.
+        context: the worker group.
+        key: encryption key of the pruned model.
 
     Raises:
         InvalidInput: the pruned model cannot be trained with this spec or data, or isn't the one of the checkpoint.
@@ -79,16 +82,24 @@ def load_initial_state(
     *,
     key: str | None,
 ) -> None:
-    """Give the network and the optimizer of every rank the values that the training starts from; collective.
+    """Set the network and the optimizer of every rank to the values that the training starts from (collective).
 
     Args:
-        key: opens an encrypted model file with pretrained weights.
+        initial: the files of the values.
+        network: its variables are set.
+        step: the state of its optimizer is set.
+        context: the worker group.
+        reporter: of the task.
+        key: encryption key of a model file with pretrained weights.
+
+    Raises:
+        InvalidInput: a file does not match the network, or cannot be read.
     """
     checkpoint, spec = initial.checkpoint, initial.spec
     if checkpoint is not None:
-        log.info("Going on from step %d", checkpoint.step)
+        log.info("Resuming from step %d", checkpoint.step)
         reporter.running(
-            f"Going on from step {checkpoint.step}.", step=checkpoint.step, checkpoint_step=checkpoint.step
+            f"Resuming from step {checkpoint.step}.", step=checkpoint.step, checkpoint_step=checkpoint.step
         )
         assign_variables(network, checkpoint)
     elif initial.pruned is not None:

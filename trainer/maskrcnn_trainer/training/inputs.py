@@ -1,4 +1,4 @@
-"""The spec of a training and the files that it names, checked in a second and without TensorFlow."""
+"""Checks of a training's spec and of the files that it names, which take a second and don't need TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from maskrcnn_trainer.spec.task_name import TaskName
 
 
 def read_inputs(spec_path: str, *, quiet: bool = False) -> ExperimentSpec:
-    """Read the spec of a training and check that the data it names exist; a resumed one needs no other file.
+    """Read the spec of a training and check that its data files exist.
+
+    Other files of the spec, such as pretrained weights, are not checked, since a resumed training does not need them.
 
     Args:
-        quiet: leave out the warnings about the spec, for a process whose child logs them.
+        spec_path: of the spec.
+        quiet: do not log the warnings about the spec, for a process whose child process logs them.
 
     Raises:
-        SpecError: a field is wrong or missing.
-        InvalidInput: the spec cannot be read, or a file that it names is missing.
+        SpecError: a field is invalid or missing.
+        InvalidInput: the spec cannot be read, or a data file is missing.
     """
     spec = load_spec(spec_path, quiet=quiet)
     require_paths(spec, TaskName.TRAIN, source=spec_path)
@@ -26,5 +29,5 @@ def read_inputs(spec_path: str, *, quiet: bool = False) -> ExperimentSpec:
     for patterns in (config.training_file_pattern, config.validation_file_pattern):
         find_files(str(patterns))
     if not Path(str(config.val_json_file)).is_file():
-        load_coco(str(config.val_json_file))  # raises with the reason
+        load_coco(str(config.val_json_file))  # raises an error with the reason
     return spec

@@ -1,4 +1,4 @@
-"""The training loop: one step after another on this rank's batches, with checkpoints and evaluations between them."""
+"""The training loop: steps on this rank's batches, with checkpoints and evaluations in between."""
 
 from __future__ import annotations
 
@@ -35,7 +35,15 @@ def training_batches(
     context: DistributedContext,
     progress: DataProgress,
 ) -> Iterator[Any]:
-    """Return the batches of this rank, from where the training starts or continues."""
+    """Return the batches of this rank, from the position at which the training starts or continues.
+
+    Args:
+        spec: of the run.
+        data: of the run.
+        anchors: float32 [A, 4], of the padded image.
+        context: the worker group.
+        progress: positions in the data.
+    """
     start = progress.start
     order = start.order(len(data.records), spec.seed)
 
@@ -59,11 +67,17 @@ def training_batches(
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """The steps of a training, with the checkpoints and evaluations between them.
+    """Steps of a training, with checkpoints and evaluations in between.
 
     Attributes:
-        step: trains on one batch; its step counter is where the loop begins.
-        stop: ends the training on all ranks after the same step.
+        step: trains on one batch; the loop begins at its step counter.
+        plan: steps of the training.
+        progress: positions in the data.
+        context: the worker group.
+        stop: request to stop, which ends the training on all ranks after the same step.
+        telemetry: receives the measurements.
+        writer: writes checkpoints.
+        evaluator: evaluates checkpoints.
     """
 
     step: TrainStep
@@ -76,18 +90,18 @@ class TrainingLoop:
     evaluator: CheckpointEvaluator
 
     def run(self, make_batches: Callable[[], Iterator[Any]]) -> None:
-        """Train to the last step of the plan; at each step that is evaluated, write a checkpoint before that.
+        """Train to the last step of the plan; before each evaluation, write a checkpoint.
 
         Args:
-            make_batches: gives at least as many batches as steps are left; called where there are any.
+            make_batches: returns at least as many batches as there are steps left; called only if there are any.
 
         Raises:
-            Stopped: on request, after a checkpoint of the step reached.
-            InvalidInput: the loss or the gradients are not finite any more.
+            Stopped: a stop was requested; the checkpoint of the last step done was written.
+            InvalidInput: the loss or the gradients are no longer finite.
         """
         total = self.plan.total_steps
         done = int(self.step.step.numpy())
-        # A run that was cut off between a checkpoint and its evaluation makes up for it.
+        # The previous run may have ended between a checkpoint and its evaluation.
         if done and self.plan.is_evaluated_at(done):
             self.evaluator.evaluate(done)
         with progress_bar("Training", total, "steps", initial=done, log=log) as meter:
@@ -100,18 +114,19 @@ class TrainingLoop:
                 if stopping:
                     self.context.barrier_and_shutdown()
                     raise Stopped(
-                        f"Training was stopped on request after step {done}; run it again to resume from there"
+                        f"Training was stopped on request after step {done}; run it again to resume from this step"
                     )
                 if self.plan.is_evaluated_at(done):
                     self.evaluator.evaluate(done)
 
     def _train_step(self, batches: Iterator[Any], done: int, meter: ProgressMeter) -> bool:
-        """Train on the next batch after ``done`` steps and report it; return whether the training stops after it.
+        """Train on the next batch after ``done`` steps, and report it.
 
-        It does where a rank received a request to stop, and this isn't the last step.
+        Returns:
+            Whether the training stops: a rank received a request to stop, and this isn't the last step.
         """
         started = time.monotonic()
-        # The request to stop is reduced with the gradients: all ranks see it after the same step.
+        # The request to stop is reduced with the gradients, so that all ranks get it after the same step.
         flags = tf.constant([1.0 if self.stop.asked else 0.0])
         measured = self.step(next(batches), flags)
         if not bool(measured["finite"]):

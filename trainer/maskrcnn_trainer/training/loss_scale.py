@@ -13,17 +13,21 @@ GROWTH_STEPS = 2000
 LARGEST = 2.0**60
 LEAST = 1.0
 STEPS_AT_LEAST = 20
-"""Steps without an update at the least scale after which training has failed: no scale is left to try."""
+"""Number of steps without an update at the smallest scale after which training fails."""
 
 
 class LossScale:
-    """A factor on the loss that keeps small float16 gradients from vanishing.
+    """Factor of the loss that prevents small float16 gradients from becoming zero.
 
-    It doubles after ``growth_steps`` steps in a row with finite gradients and halves at each step without.
+    It doubles after ``growth_steps`` consecutive steps with finite gradients, and halves after each other step.
+
+    Args:
+        start: initial scale, a power of two.
+        growth_steps: number of consecutive steps with finite gradients after which the scale doubles.
 
     Attributes:
-        scale: float32 scalar variable, a power of two, at least 1.
-        good_steps: int64 scalar variable, finite steps since the scale last changed.
+        scale: float32 scalar variable, a power of two from 1 to 2^60.
+        good_steps: int64 scalar variable, steps with finite gradients since the scale last changed.
     """
 
     def __init__(self, *, start: float = START, growth_steps: int = GROWTH_STEPS) -> None:
@@ -33,13 +37,13 @@ class LossScale:
         self._skipped_at_least = tf.Variable(0, trainable=False, dtype=tf.int64, name="loss_scale/skipped_at_least")
 
     def update(self, finite: tf.Tensor) -> tf.Tensor:
-        """Change the scale after a step.
+        """Update the scale after a step.
 
         Args:
-            finite: bool scalar, agreed on by all ranks: the step's gradients were finite.
+            finite: bool scalar, whether the step's gradients were finite; the same on all ranks.
 
         Returns:
-            Bool scalar: False where no step of the last ``STEPS_AT_LEAST`` was, at the least scale.
+            Bool scalar: False if none of the last ``STEPS_AT_LEAST`` steps was finite at the smallest scale.
         """
         skipped = tf.where(finite | (self.scale > LEAST), tf.zeros([], tf.int64), self._skipped_at_least + 1)
         self._skipped_at_least.assign(skipped)
@@ -52,14 +56,15 @@ class LossScale:
 
     @property
     def variables(self) -> list[tf.Variable]:
+        """Variables of :meth:`state`."""
         return [self.scale, self.good_steps]
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What a checkpoint keeps."""
+        """Return the entries that a checkpoint stores."""
         return {"loss_scale/scale": self.scale.numpy(), "loss_scale/good_steps": self.good_steps.numpy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Goes on from what ``state`` returned.
+        """Restore the result of :meth:`state`.
 
         Raises:
             KeyError: an entry is missing.

@@ -1,7 +1,7 @@
-"""The five losses of Mask R-CNN in float32: RPN score and box, class, box and mask.
+"""The five losses of Mask R-CNN in float32: RPN score, RPN box, class, box, and mask.
 
 Faster R-CNN (Ren et al., arXiv:1506.01497, section 3.1.2) and Mask R-CNN (He et al., arXiv:1703.06870, section 3).
-Normalisers are constants or counts of this rank's batch; each returns a scalar.
+Divisors are constants or counts of this rank's batch. Each loss is a float32 scalar.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 RPN_HUBER_DELTA = 1.0 / 9.0
-"""Where the RPN box loss turns from quadratic to linear, in units of the offsets (Detectron's beta)."""
+"""Error at which the RPN box loss changes from quadratic to linear, in units of the deltas (Detectron's beta)."""
 
 BOX_HUBER_DELTA = 1.0
 
 
 def huber(error: tf.Tensor, delta: float) -> tf.Tensor:
-    """Element-wise Huber loss: e^2 / 2 up to ``delta``, then delta |e| - delta^2 / 2."""
+    """Return the element-wise Huber loss: e^2 / 2 up to ``delta``, then delta |e| - delta^2 / 2."""
     magnitude = tf.abs(error)
     quadratic = tf.minimum(magnitude, delta)
     return quadratic * (magnitude - 0.5 * quadratic)
 
 
 def rpn_score_loss(logits: tf.Tensor, labels: tf.Tensor, *, batch_size: int, anchors_per_image: int) -> tf.Tensor:
-    """Sigmoid cross-entropy of the sampled anchors.
+    """Return the sigmoid cross-entropy of the sampled anchors.
+
+    The divisor is ``batch_size * anchors_per_image``, also if fewer anchors were sampled.
 
     Args:
-        logits: float32 [B, A], or [N, a] of some cells' anchors.
+        logits: float32 [B, A], or [N, a] for the anchors of some cells.
         labels: int32 of the same shape, 1 object, 0 background, -1 not sampled.
-        batch_size: images a rank and step.
-        anchors_per_image: size of the sample asked for (``rpn_batch_size_per_im``). The divisor is the product of
-            both, not the count of what was found.
+        batch_size: images of each rank and step.
+        anchors_per_image: requested size of the sample (``rpn_batch_size_per_im``).
     """
     counted = tf.cast(labels >= 0, tf.float32)
     target = tf.cast(labels > 0, tf.float32)
@@ -40,12 +41,12 @@ def rpn_score_loss(logits: tf.Tensor, labels: tf.Tensor, *, batch_size: int, anc
 
 
 def rpn_box_loss(deltas: tf.Tensor, targets: tf.Tensor, level_sizes: Sequence[int]) -> tf.Tensor:
-    """Huber loss of the offsets of matched anchors: the mean on each level, summed over levels.
+    """Return the Huber loss of the deltas of matched anchors: the mean on each level, summed over levels.
 
     Args:
         deltas: float32 [B, A, 4].
-        targets: float32 [B, A, 4], 0 where an anchor has no match. Elements that are exactly 0 are not counted.
-        level_sizes: anchors on each level, in the order of A.
+        targets: float32 [B, A, 4], 0 for anchors without a match. Elements that are exactly 0 are not counted.
+        level_sizes: number of anchors on each level, in the order of A.
     """
     sizes = list(level_sizes)
     return tf.add_n(
@@ -59,7 +60,7 @@ def rpn_box_loss(deltas: tf.Tensor, targets: tf.Tensor, level_sizes: Sequence[in
 
 
 def rpn_box_loss_of_level(deltas: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """One level's part of `rpn_box_loss`: the mean over the elements whose target is not 0; 0 where there is none.
+    """Return one level's part of `rpn_box_loss`: the mean over the elements with a nonzero target, or 0 without any.
 
     Args:
         deltas: float32, any shape.
@@ -71,11 +72,11 @@ def rpn_box_loss_of_level(deltas: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def class_loss(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy, the mean over regions with a class.
+    """Return the softmax cross-entropy, the mean over RoIs with a class.
 
     Args:
         logits: float32 [R, K].
-        classes: int32 [R], 0 for background, -1 for regions that do not count.
+        classes: int32 [R], 0 for background, -1 for RoIs that are not counted.
     """
     counted = tf.cast(classes >= 0, tf.float32)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -85,12 +86,12 @@ def class_loss(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 
 def box_loss(box_deltas: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Huber loss of the offsets predicted for the target's class, the mean over the elements of foreground regions.
+    """Return the Huber loss of the deltas of the target's class, the mean over the elements of foreground RoIs.
 
     Args:
         box_deltas: float32 [R, K, 4].
-        classes: int32 [R], > 0 for foreground; no other region counts.
-        targets: float32 [R, 4], already times the box weights.
+        classes: int32 [R], > 0 for foreground; other RoIs are not counted.
+        targets: float32 [R, 4], multiplied by the box weights.
     """
     counted = tf.cast(classes > 0, tf.float32)
     chosen = tf.gather(tf.cast(box_deltas, tf.float32), tf.maximum(classes, 0), axis=1, batch_dims=1)
@@ -99,7 +100,7 @@ def box_loss(box_deltas: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor) -> t
 
 
 def mask_loss_sum(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Sigmoid cross-entropy averaged over each instance's pixels, then summed over instances by weight.
+    """Return the weighted sum over RoIs of the sigmoid cross-entropy, averaged over the pixels of each.
 
     Args:
         logits: float32 [R, n, n] of the target's class.

@@ -1,10 +1,10 @@
-"""The mask branch of a training step, computed for foreground regions alone.
+"""Mask branch of a training step, computed only for foreground RoIs.
 
-Only foreground regions carry a mask loss, and early in training, or on pictures with few objects, most of the
-``k`` regions an image are background. Their number is known at run time only, while compiled code needs static shapes:
-so the foreground regions of the whole batch are moved to the front and padded to the smallest of a few sizes, and each
-size has a branch of its own. A branch returns the loss and its gradients alone, so no intermediate result of the
-branches that did not run is kept or made up.
+Only foreground RoIs have a mask loss, and early in training, or in images with few objects, most of the ``k`` RoIs of
+an image are background. Their number is known only at run time, but compiled code needs static shapes. So the
+foreground RoIs of the whole batch are moved to the front and padded to the smallest of a few sizes, each of which has
+its own branch. A branch returns only the loss and its gradients, so no intermediate results of branches that did not
+run have to be stored or filled with zeros.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from maskrcnn_trainer.training.losses import mask_loss_sum
 
 
 class MaskGradients(NamedTuple):
-    """What the mask branch gives back.
+    """Result of the mask branch.
 
     Attributes:
         loss: float32 scalar, unscaled.
-        features: gradients of the scaled loss by feature maps, in the order and dtype of the maps.
-        variables: the same by the mask head's variables, float32.
+        features: gradients of the scaled loss with respect to the feature maps, in their order and dtype.
+        variables: gradients of the scaled loss with respect to the mask head's variables, float32.
     """
 
     loss: tf.Tensor
@@ -32,9 +32,13 @@ class MaskGradients(NamedTuple):
 
 
 def padded_sizes(regions: int, *, coarse: bool = False) -> tuple[int, ...]:
-    """Return the static sizes that foreground regions are padded to.
+    """Return the static sizes to which foreground RoIs are padded, ascending.
 
-    0, then 8, 12, 16, 24, 32, ... up to ``regions``; with ``coarse`` 0, 16, 64, 256, ...: XLA compiles every branch.
+    They are 0, then 8, 12, 16, 24, 32, ... up to ``regions``.
+
+    Args:
+        regions: largest number of foreground RoIs.
+        coarse: use fewer sizes (0, 16, 64, 256, ...), since XLA compiles a branch for each.
     """
     sizes = [0]
     power = 16 if coarse else 8
@@ -45,17 +49,17 @@ def padded_sizes(regions: int, *, coarse: bool = False) -> tuple[int, ...]:
 
 
 def foreground_order(is_foreground: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return indices int32 [R] that bring foreground regions of bool [R] to the front in their order, and the count."""
+    """Return indices int32 [R] that move the foreground RoIs of bool [R] to the front in their order, and the count."""
     flags = tf.cast(is_foreground, tf.int32)
     order = tf.argsort(1 - flags, stable=True)
     return order, tf.reduce_sum(flags)
 
 
 def opaque(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Return the same tensors, behind a loop of one iteration that XLA does not look through when it compiles.
+    """Return the same tensors through a loop of one iteration, which stops XLA's constant evaluation.
 
-    XLA tests every input of a case's branches for being a constant. To do so it evaluates all operations before it,
-    convolutions included, in an interpreter: 165 s of CPU instead of 18 s for a small network on 64 x 64 pixels.
+    XLA tests whether the inputs of a case's branches are constant. To do so it evaluates all operations before them,
+    including convolutions, in an interpreter: 165 s of CPU instead of 18 s for a small network on 64 x 64 pixels.
     """
     once = tf.while_loop(lambda done, *_: done < 1, lambda done, *same: (done + 1, *same), [0, *values])
     return list(once[1:])
@@ -70,16 +74,16 @@ def mask_gradients(
     weight: tf.Tensor,
     sizes: Sequence[int] | None = None,
 ) -> MaskGradients:
-    """Return loss and gradients of the mask branch over the foreground regions of a batch.
+    """Return loss and gradients of the mask branch for the foreground RoIs of a batch.
 
     Args:
-        features: feature maps that the regions are cropped from.
+        features: feature maps from which RoIs are pooled.
         variables: the mask head's trainable variables.
-        is_foreground: bool [R] over the batch's candidate regions, R static.
-        forward: given the feature maps and int32 [n] indices of regions (n static), returns mask logits and mask
-            targets of these regions, float32 [n, r, r] each.
-        weight: float32 scalar factor of the loss in the gradients: the loss's weight times the loss scale.
-        sizes: rising numbers of regions that may be computed, the last is R; default ``padded_sizes(R)``.
+        is_foreground: bool [R], of the batch's RoIs, R static.
+        forward: function of the feature maps and int32 [n] indices of RoIs (n static) that returns mask logits and mask
+            targets of these RoIs, float32 [n, r, r] each.
+        weight: float32 scalar, factor of the loss in the gradients: the loss's weight times the loss scale.
+        sizes: ascending numbers of RoIs that may be computed, the last is R; default ``padded_sizes(R)``.
     """
     regions = int(is_foreground.shape[0])
     chosen_sizes = tuple(sizes or padded_sizes(regions))

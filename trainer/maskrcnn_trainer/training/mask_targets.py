@@ -1,11 +1,11 @@
-"""Mask targets: the part of a cropped ground-truth mask that a region of interest covers, on the head's grid."""
+"""Mask targets: the part of a cropped ground-truth mask that an RoI covers, on the grid of the mask head."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 BORDER = 2
-"""Zero pixels on each side of a cropped ground-truth mask; what a region sees beyond an instance's box is empty."""
+"""Zero pixels on each side of a cropped ground-truth mask, so that an RoI gets zeros beyond the instance's box."""
 
 
 def mask_targets(
@@ -17,27 +17,28 @@ def mask_targets(
     *,
     resolution: int,
 ) -> tf.Tensor:
-    """Sample each region's instance at the centres of a grid of cells, bilinearly, with a threshold of one half.
+    """Sample the mask of each RoI's instance at the centers of a grid of cells, bilinearly, with a threshold of 0.5.
 
     Args:
-        boxes: float32 [R, 4], regions y1 x1 y2 x2 in pixels of the padded image.
-        gt_boxes: float32 [R, 4], the box of each region's instance.
-        masks: uint8 [B, N, M + 4, M + 4]: the instance inside its box resampled to M x M cells (255 = inside) with a
-            zero border of two.
-        image_index, gt_index: int32 [R], index of the instance in ``masks``.
-        resolution: cells on a side of the grid, n.
+        boxes: float32 [R, 4], RoIs, y1 x1 y2 x2 in pixels of the padded image.
+        gt_boxes: float32 [R, 4], the box of each RoI's instance.
+        masks: uint8 [B, N, M + 4, M + 4]: the instance inside its box resampled to M x M cells (255 inside) with a
+            zero border of two cells. The bytes are gathered directly, without a float copy of all masks.
+        image_index: int32 [R], the image of each RoI.
+        gt_index: int32 [R], the instance of each RoI in its image.
+        resolution: n, cells along a side of the grid.
 
     Returns:
-        float32 [R, n, n] of 0 and 1. The bytes are gathered as they are: no float copy of ``masks`` is made.
+        float32 [R, n, n] of 0 and 1, without gradient.
     """
     _, instances, side, _ = masks.shape
     cells = float(side - 2 * BORDER)
     origin, extent = gt_boxes[:, :2], gt_boxes[:, 2:] - gt_boxes[:, :2]
     start = (boxes[:, :2] - origin) * cells / (extent + 1e-8) + BORDER
     length = (boxes[:, 2:] - boxes[:, :2]) * cells / (extent + 1e-8)
-    centres = (tf.range(resolution, dtype=tf.float32) + 0.5) / float(resolution)
-    # The value of cell i stands for its centre, i + 1/2.
-    points = start[:, None, :] + centres[None, :, None] * length[:, None, :] - 0.5
+    centers = (tf.range(resolution, dtype=tf.float32) + 0.5) / float(resolution)
+    # The value of cell i applies to its center, i + 1/2.
+    points = start[:, None, :] + centers[None, :, None] * length[:, None, :] - 0.5
     points = tf.clip_by_value(points, 0.0, side - 1.0)
     low = tf.minimum(tf.floor(points), side - 2.0)
     fraction = points - low

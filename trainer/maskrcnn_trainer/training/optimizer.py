@@ -1,7 +1,7 @@
 """Stochastic gradient descent with momentum, in the form of TensorFlow 1 and Caffe2.
 
-``v = m v + g; w = w - lr v``. Keras keeps ``v = m v - lr g; w = w + v``: the two differ in the steps after the rate
-drops, since there the velocity that is carried over still holds the old rate.
+``v = m v + g; w = w - lr v``. Keras uses ``v = m v - lr g; w = w + v``: the two differ in the steps after the rate
+drops, since Keras's velocity still includes the old rate.
 """
 
 from __future__ import annotations
@@ -13,33 +13,37 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 DOUBLED = ("bias", "beta")
+"""Variables whose gradients are doubled, as in Detectron."""
 
 
 def gradient_factor(name: str) -> float:
-    """2 for biases and betas, as in Detectron, else 1."""
+    """Return the factor of a variable's gradient: 2 for biases and betas, as in Detectron, else 1."""
     return 2.0 if name.split(":", maxsplit=1)[0].rsplit("/", maxsplit=1)[-1] in DOUBLED else 1.0
 
 
 def squared_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Sum of squares over all gradients, a float32 scalar; not finite where any element is not."""
+    """Return the sum of squares over all gradients, a float32 scalar; it is not finite if any element is not."""
     return 2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(gradient, tf.float32)) for gradient in gradients])
 
 
 class MomentumOptimizer:
-    """The update of a fixed list of variables.
+    """Optimizer of a fixed list of variables.
 
     Args:
         variables: float32 ``tf.Variable``s.
-        names: one for each, unique; slots are kept under them.
+        names: a unique name for each, used for its velocity in checkpoints.
         momentum: m, 0..1.
-        clip_norm: gradients are scaled down to this global norm; 0 = never.
+        clip_norm: gradients are scaled down to this global norm; 0 for no clipping.
+
+    Raises:
+        ValueError: the names are not unique, or not as many as the variables.
     """
 
     def __init__(
         self, variables: Sequence[tf.Variable], names: Sequence[str], *, momentum: float, clip_norm: float = 0.0
     ) -> None:
         if len(set(names)) != len(variables):
-            raise ValueError("variables need unique names, one each")
+            raise ValueError("each variable needs a unique name")
         self.names = tuple(names)
         self.momentum = float(momentum)
         self.clip_norm = float(clip_norm)
@@ -51,7 +55,7 @@ class MomentumOptimizer:
         ]
 
     def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        """Doubles the gradients of biases and betas, clips by global norm when asked to, and updates in place.
+        """Double the gradients of biases and betas, clip by global norm if set, and update the variables in place.
 
         Args:
             gradients: float32, in the order of the variables, reduced over ranks and unscaled.
@@ -75,15 +79,15 @@ class MomentumOptimizer:
 
     @property
     def slots(self) -> list[tf.Variable]:
-        """The velocities, in the order of the variables."""
+        """Velocities, in the order of the variables."""
         return list(self._slots)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The velocities, float32, by ``momentum/<variable name>``."""
+        """Return the velocities, float32, by ``momentum/<variable name>``."""
         return {f"momentum/{name}": slot.numpy() for name, slot in zip(self.names, self._slots, strict=True)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what ``state`` returned.
+        """Restore the result of :meth:`state`.
 
         Raises:
             KeyError: a variable has no entry.

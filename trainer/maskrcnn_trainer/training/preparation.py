@@ -1,4 +1,4 @@
-"""The data of a training, opened and checked before the first step."""
+"""Opening and checking the data of a training before the first step."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Records, classes and the length of a training.
+    """Records, classes, and length of a training.
 
     Attributes:
         records: the training records.
         records_digest: of the training records.
-        class_map: category ids of the data to the model's classes, and their names.
-        plan: steps, epochs, evaluations.
+        class_map: mapping between the category ids of the data and the classes of the model, with names.
+        plan: steps, epochs, and evaluations.
         validation: records and annotations of the evaluations.
     """
 
@@ -40,9 +40,13 @@ class TrainingData:
 def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
     """Open and check the training and validation data.
 
+    Args:
+        spec: of the run.
+        ranks: number of processes.
+
     Raises:
-        InvalidInput: a set of shards is incomplete, there is no object, images or objects have wrong values or
-            no masks, categories of training and validation contradict each other, class ids do not fit
+        InvalidInput: a set of shards is incomplete, there is no object, images or objects have wrong values or no
+            masks, the categories of training and validation contradict each other, class ids do not match
             ``numClasses``, or the validation data cannot be evaluated (see :func:`open_validation`).
     """
     config = spec.data_config
@@ -62,7 +66,7 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
         log.warning("%s", other_length)
     known = set(notes(spec))
     for note in notes(spec, plan):
-        # The length in steps is known only now where the spec gives epochs.
+        # If the spec gives epochs, the length in steps is known only now.
         if note not in known:
             log.warning("%s", note)
     log.info(
@@ -79,7 +83,13 @@ def prepare_data(spec: ExperimentSpec, *, ranks: int) -> TrainingData:
 
 
 def _compared_categories(summary: RecordSummary, validation: ValidationData) -> dict[int, str]:
-    """Return the categories of the training records, "" for a name that no record has, compared with validation."""
+    """Compare the categories of training and validation, and return those of the training records.
+
+    A name that no record has is "".
+
+    Raises:
+        InvalidInput: the categories contradict each other, or have nothing in common.
+    """
     sets = [Categories(shard_set, names) for shard_set, names in summary.categories.items()]
     require_agreement([*sets, validation.categories])
     names: dict[int, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Decision to continue from a checkpoint: its spec, classes, records and number of processes against those of now."""
+"""Decision whether a run may continue from a checkpoint: comparison of spec, classes, records, and processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskrcnn_trainer.spec.purposes import Purpose, fields_for, fields_without_p
 from maskrcnn_trainer.spec.task_name import TaskName
 from maskrcnn_trainer.spec.task_table import TASKS
 
-# A longer or shorter training, or another learning rate, continues from the same weights: the user is told.
+# A training continues from the same weights if its length or learning rate changes; the changes are logged.
 SCHEDULE_FIELDS = frozenset(
     {
         "totalSteps",
@@ -28,7 +28,7 @@ SCHEDULE_FIELDS = frozenset(
         "initLearningRate",
     }
 )
-# The checkpoint's position says in which order the records are read, and refuses a change where the field counts.
+# The position in the checkpoint determines the order of the records; resumed_position refuses a change that matters.
 ORDER_FIELDS = frozenset({"dataConfig.shuffleBufferSize"})
 
 
@@ -38,74 +38,75 @@ def _camel_case(names: frozenset[str]) -> frozenset[str]:
 
 _DECIDE_WEIGHTS = fields_for(ExperimentSpec, TASKS[TaskName.TRAIN].reads)
 _OTHERS = (fields_for(ExperimentSpec, frozenset(Purpose)) | fields_without_purpose(ExperimentSpec)) - _DECIDE_WEIGHTS
-# Of the annotations the classes alone decide weights: check_same_classes compares them.
+# Only the classes in the annotations affect weights, and check_same_classes compares them.
 HARMLESS_FIELDS = (_camel_case(_OTHERS) | {"dataConfig.valJsonFile"}) - ORDER_FIELDS
-"""Fields that change no weight."""
+"""Fields that do not affect the weights."""
 
 
 def check_resumable(
     saved: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    current: Mapping[str, Any],
     *,
     saved_fingerprint: str | None,
     fingerprint: str | None,
     same_records: bool = False,
 ) -> list[str]:
-    """Decides whether to go on from a checkpoint found in the results directory.
+    """Check that a run may continue from a checkpoint in the results directory.
 
-    Under a fingerprint (a run that an operator started) only an equal one is resumed: the fingerprint covers all that
-    can change the result. On the bare command line the two specs are compared field by field.
+    If the run has a fingerprint (it was started by an operator), that of the checkpoint must be equal, since the
+    fingerprint covers everything that can change the result. Otherwise the two specs are compared field by field.
 
     Args:
         saved: the spec in the checkpoint, camelCase.
-        wanted: the spec of this run, camelCase.
-        saved_fingerprint: in the checkpoint.
-        fingerprint: of this run; None on the bare command line.
-        same_records: the training records are those of the checkpoint, so that their path may differ.
+        current: the spec of this run, camelCase.
+        saved_fingerprint: of the checkpoint.
+        fingerprint: of this run; None for a run without an operator.
+        same_records: whether the training records are those of the checkpoint, in which case their path may differ.
 
     Returns:
-        Notes about a changed schedule, one a field.
+        Notes about changes of the schedule, one for each field.
 
     Raises:
-        InvalidInput: naming every field that may not change, or the two fingerprints.
+        InvalidInput: a field changed that must not, or the fingerprints differ; the message names all such fields, or
+            the fingerprints.
     """
     if fingerprint is not None:
         if saved_fingerprint != fingerprint:
             raise InvalidInput(
-                f"the checkpoint in the results directory is of another fingerprint ({saved_fingerprint}, this run is "
-                f"{fingerprint}); give another results directory",
+                f"the checkpoint in the results directory has another fingerprint ({saved_fingerprint}) than this run "
+                f"({fingerprint}); give another results directory",
                 reason="OtherFingerprint",
             )
         return []
     notes, refused = [], []
-    for name, old, new in differences(saved, wanted):
+    for name, old, new in differences(saved, current):
         if name in ORDER_FIELDS or name in HARMLESS_FIELDS or name.partition(".")[0] in HARMLESS_FIELDS:
             continue
         if same_records and name == "dataConfig.trainingFilePattern":
             continue
         if name in SCHEDULE_FIELDS:
-            notes.append(f"{name} was {shown(old)} and is {shown(new)} from here on")
+            notes.append(f"{name} was {shown(old)} and is {shown(new)} from now on")
         else:
             refused.append(f"{name} was {shown(old)}, now {shown(new)}")
     if refused:
         raise InvalidInput(
             "the results directory holds checkpoints of another experiment: "
             + "; ".join(refused)
-            + ". Give another results directory, or the old values to go on",
+            + ". Give another results directory, or the old values to continue",
             reason="OtherExperiment",
         )
     return notes
 
 
 def absent_values(spec: ExperimentSpec, saved: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return values of the checkpoint for fields that the spec leaves out and whose default has changed.
+    """Return the checkpoint's values of fields that are absent in the spec and whose default has changed.
 
     Args:
         spec: of this run.
         saved: the spec in the checkpoint, camelCase.
 
     Returns:
-        Fields of ``maskrcnn_config`` by name; empty where nothing differs.
+        Fields of ``maskrcnn_config`` by name; empty if nothing differs.
     """
     config = spec.maskrcnn_config
     blocks = saved.get("maskrcnnConfig", {}).get("freezeBlocks")
@@ -114,15 +115,19 @@ def absent_values(spec: ExperimentSpec, saved: Mapping[str, Any]) -> dict[str, t
     return {} if tuple(blocks) == config.freeze_blocks else {"freeze_blocks": tuple(blocks)}
 
 
-def check_same_classes(saved: ClassMap, wanted: ClassMap) -> None:
-    """Refuse to resume with other classes: the heads of the network would mean something else.
+def check_same_classes(saved: ClassMap, current: ClassMap) -> None:
+    """Refuse to resume with other classes, for which the network's heads were not trained.
+
+    Args:
+        saved: of the checkpoint.
+        current: of this run.
 
     Raises:
-        InvalidInput: naming the first class that differs.
+        InvalidInput: the classes differ; the message names the first that does.
     """
-    if same_class_map(saved, wanted):
+    if same_class_map(saved, current):
         return
-    pairs = zip_longest(zip(saved.ids, saved.names, strict=True), zip(wanted.ids, wanted.names, strict=True))
+    pairs = zip_longest(zip(saved.ids, saved.names, strict=True), zip(current.ids, current.names, strict=True))
     number, before, after = next(
         (number, before, after)
         for number, (before, after) in enumerate(pairs, start=1)
@@ -136,9 +141,9 @@ def check_same_classes(saved: ClassMap, wanted: ClassMap) -> None:
 
 
 def has_same_records(state: Mapping[str, Any], records: int, digest: str) -> bool | None:
-    """Return whether training records are those of a checkpoint; None where it cannot be told.
+    """Return whether training records are those of a checkpoint; None if that is unknown.
 
-    A checkpoint of an earlier release has their number alone.
+    A checkpoint of an earlier release has only their number.
 
     Args:
         state: of the checkpoint (:attr:`ModelFile.state`).
@@ -158,39 +163,42 @@ def check_same_records(
     Args:
         state: of the checkpoint.
         step: of the checkpoint.
-        pattern: where the records are, for the message.
+        pattern: of the records' files, for the message.
         records: number of the training records.
         digest: of the training records.
-        refuse: raise; else the difference is returned. An operator's run cannot be given another directory.
+        refuse: whether to raise an error; if not, the difference is returned, for a run of the operator, which cannot
+            use another directory.
 
     Returns:
-        The sentence for other records, None for the same ones.
+        A message about the difference, None if the records are the same.
 
     Raises:
-        InvalidInput: the records are others, with what to do.
+        InvalidInput: the records differ and ``refuse`` is true.
     """
     if has_same_records(state, records, digest) is not False:
         return None
     before = state.get("records")
-    told = (
-        f"{before} records then, {records} now" if before != records else f"{records} records of other names or sizes"
+    difference = (
+        f"{before} records then, {records} now"
+        if before != records
+        else f"{records} records in files of other names or sizes"
     )
-    sentence = f"the checkpoint of step {step} was trained on other records than {pattern}: {told}"
+    message = f"the checkpoint of step {step} was trained on other records than {pattern}: {difference}"
     if not refuse:
-        return sentence
+        return message
     raise InvalidInput(
-        f"{sentence}. Give the old records to continue; to train its weights on the new ones, name it as checkpoint "
+        f"{message}. Give the old records to continue; to train its weights on the new records, give it as checkpoint "
         "with another results directory",
         reason="OtherExperiment",
     )
 
 
 def changed_ranks(state: Mapping[str, Any], ranks: int, batch_size: int, position: int) -> str | None:
-    """Return the sentence for another number of processes than that of the checkpoint; None where it is the same.
+    """Return a message if the number of processes differs from that of the checkpoint, None if it is the same.
 
     Args:
         state: of the checkpoint.
-        ranks: processes of this run.
+        ranks: number of processes of this run.
         batch_size: images per process and step.
         position: images that the training has read so far.
     """
@@ -208,7 +216,7 @@ def _category(category: tuple[int, str] | None) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Fields that differ, by dotted name, with both values (None where absent)."""
+    """Yield the fields that differ, by dotted name, with both values (None if absent)."""
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -218,5 +226,5 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def _plain(value: Any) -> Any:
-    """Lists for tuples, so that a spec read back from JSON equals the one that was written."""
+    """Convert tuples to lists, so that a spec read from JSON equals the one that was written."""
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

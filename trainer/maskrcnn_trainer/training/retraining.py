@@ -1,4 +1,4 @@
-"""Training a pruned model again: what it fixes, and what is advised."""
+"""Retraining of a pruned model: opening it, checking it against the spec, and advice to the user."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from maskrcnn_trainer.spec import ExperimentSpec
 
 
 def open_pruned(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
-    """The pruned model of ``prunedModelPath``; its widths, and all else that the architecture fixes, win.
+    """Open the pruned model of ``prunedModelPath``, whose architecture the training uses.
 
-    A pruned model that was trained since is one too: it can be trained further.
+    A pruned model that was retrained is accepted too, and is trained further.
+
+    Args:
+        spec: of this run.
+        key: encryption key of the pruned model.
 
     Returns:
-        The model without its momentum, or None where the spec names none.
+        The model without its momentum, or None if the spec names none.
 
     Raises:
-        InvalidInput: it was never pruned, or the spec contradicts it, by field name.
+        InvalidInput: the model was never pruned, or the spec contradicts it; the message names the fields.
     """
     if spec.pruned_model_path is None:
         return None
@@ -35,22 +39,24 @@ def open_pruned(spec: ExperimentSpec, key: str | None) -> ModelFile | None:
     contradictions = architecture.contradictions(spec)
     if contradictions:
         raise InvalidInput(
-            f"prunedModelPath {spec.pruned_model_path} was built otherwise: {'; '.join(contradictions)}. A pruned "
-            f"model fixes {', '.join(Architecture.fixed_fields())}; every other field may change"
+            f"prunedModelPath {spec.pruned_model_path} does not match the spec: {'; '.join(contradictions)}. A pruned "
+            f"model determines {', '.join(Architecture.fixed_fields())}; all other fields may change"
         )
     return model
 
 
 def check_same_pruning(spec: ExperimentSpec, key: str | None, resumed: Mapping[str, Any]) -> None:
-    """A re-training goes on from its own checkpoint and needs the pruned file no more; one pruned anew is told apart.
+    """Refuse to resume a retraining if the pruned model has changed since.
+
+    The retraining continues from its own checkpoint and does not need the pruned model, which may be missing.
 
     Args:
         spec: of this run.
-        key: for a pruned model that is encrypted.
-        resumed: the architecture in the checkpoint, as `Architecture.to_json` gives it.
+        key: encryption key of the pruned model.
+        resumed: the architecture in the checkpoint, from `Architecture.to_json`.
 
     Raises:
-        InvalidInput: the file of ``prunedModelPath`` is there and holds other widths than the checkpoint.
+        InvalidInput: the file of ``prunedModelPath`` exists and has other widths than the checkpoint.
     """
     if spec.pruned_model_path is None or not Path(spec.pruned_model_path).is_file():
         return
@@ -60,21 +66,21 @@ def check_same_pruning(spec: ExperimentSpec, key: str | None, resumed: Mapping[s
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if changed:
         raise InvalidInput(
-            f"prunedModelPath {spec.pruned_model_path} was pruned otherwise than the model that the results directory "
-            f"holds a checkpoint of ({len(changed)} layers differ, {changed[0]} first: {before.get(changed[0], 'all')} "
-            f"filters there, {now.get(changed[0], 'all')} here). Give another results directory to train it, or put "
-            "the old file back to go on",
+            f"prunedModelPath {spec.pruned_model_path} is not the pruned model of the checkpoint in the results "
+            f"directory ({len(changed)} layers differ, the first is {changed[0]}: {before.get(changed[0], 'all')} "
+            f"filters in the checkpoint, {now.get(changed[0], 'all')} in the file). Give another results directory to "
+            "train it, or restore the old file to continue",
             reason="OtherExperiment",
         )
 
 
 def retraining_advice(spec: ExperimentSpec) -> list[str]:
-    """Sentences for the log about a training that starts from a pruned model; none for other trainings."""
+    """Return advice for the log about a training that starts from a pruned model; none for other trainings."""
     decays = {"l1WeightDecay": spec.l1_weight_decay, "l2WeightDecay": spec.l2_weight_decay}
     on = [f"{name} is {value:g}" for name, value in decays.items() if value > 0]
     if spec.pruned_model_path is None or not on:
         return []
     return [
-        f"Re-training a pruned model with the regulariser on ({' and '.join(on)}); users are advised to turn it off: "
-        "set both l1WeightDecay and l2WeightDecay to 0"
+        f"Retraining a pruned model with weight decay ({' and '.join(on)}); it is recommended to turn it off: set both "
+        "l1WeightDecay and l2WeightDecay to 0"
     ]

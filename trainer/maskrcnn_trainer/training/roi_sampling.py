@@ -1,7 +1,7 @@
-"""Sampling of the regions of interest on which the heads train: a fixed number an image, foreground first.
+"""Sampling of the RoIs on which the heads train: a fixed number for each image, foreground first.
 
-Fast R-CNN (Girshick, arXiv:1504.08083, section 2.3). The draw is stateless, from seed and global position of the
-image, so it does not depend on which rank the image landed on nor on what was drawn before.
+Fast R-CNN (Girshick, arXiv:1504.08083, section 2.3). The draw is a function of the seed and the image's global
+position, so it depends neither on the rank that reads the image nor on earlier draws.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ class RoiSampling:
     """Numbers and thresholds of the sampling.
 
     Attributes:
-        batch_size_per_im: regions an image, S.
-        fg_fraction: at most ``int(S * fg_fraction)`` of them are foreground.
-        fg_thresh: a region is foreground where its best IoU is greater than this (strictly).
-        bg_thresh_lo, bg_thresh_hi: it is background where ``bg_thresh_lo <= IoU < bg_thresh_hi``.
+        batch_size_per_im: S, number of RoIs sampled for each image.
+        fg_fraction: at most ``int(S * fg_fraction)`` of them are foreground, 0..1.
+        fg_thresh: an RoI is foreground if its best IoU is greater than this, 0..1.
+        bg_thresh_hi: an RoI is background if ``bg_thresh_lo <= IoU < bg_thresh_hi``, 0..1.
+        bg_thresh_lo: see ``bg_thresh_hi``.
         bbox_reg_weights: factors of dy, dx, dh, dw.
     """
 
@@ -36,18 +37,18 @@ class RoiSampling:
 
     @property
     def foreground_limit(self) -> int:
-        """The largest number of foreground regions an image."""
+        """Largest number of foreground RoIs of an image."""
         return int(self.batch_size_per_im * self.fg_fraction)
 
 
 class SampledRois(NamedTuple):
-    """S regions an image, foreground first.
+    """S sampled RoIs of each image, foreground first.
 
     Attributes:
         boxes: float32 [B, S, 4], y1 x1 y2 x2 in pixels of the padded image.
-        classes: int32 [B, S], model ids >= 1 for foreground, 0 for background, -1 for regions that carry no loss.
-        box_targets: float32 [B, S, 4], dy dx dh dw times their weights, 0 where not foreground.
-        gt_index: int32 [B, S], the instance with the best IoU; meaningful for foreground regions.
+        classes: int32 [B, S], model ids >= 1 for foreground, 0 for background, -1 for RoIs without a loss.
+        box_targets: float32 [B, S, 4], dy dx dh dw times their weights, 0 for RoIs that aren't foreground.
+        gt_index: int32 [B, S], the instance with the best IoU; meaningful for foreground RoIs.
     """
 
     boxes: tf.Tensor
@@ -65,18 +66,18 @@ def sample_rois(
     seed: int,
     settings: RoiSampling,
 ) -> SampledRois:
-    """Draw exactly ``settings.batch_size_per_im`` regions an image from the proposals and the true boxes.
+    """Sample exactly ``settings.batch_size_per_im`` RoIs of each image from the proposals and the ground-truth boxes.
 
-    An image that offers too few candidates is filled up with regions of class -1, which no loss counts: surplus
-    foreground, regions between the thresholds, padding. With background as their label, the network would learn that
-    boxes which lie well on an object are background.
+    If an image has too few candidates, RoIs of class -1 are added, which no loss counts: surplus foreground, RoIs
+    between the thresholds, and padding. If they were labeled as background, the network would learn that boxes which
+    match an object well are background.
 
     Args:
-        proposals: float32 [B, P, 4]; boxes without area are padding.
-        gt_boxes: float32 [B, N, 4], padded with -1.
-        gt_classes: int32 [B, N] model ids >= 1, padded with -1.
+        proposals: float32 [B, P, 4], y1 x1 y2 x2 in pixels of the padded image; boxes without area are padding.
+        gt_boxes: float32 [B, N, 4], y1 x1 y2 x2 in pixels of the padded image, padded with -1.
+        gt_classes: int32 [B, N], model ids >= 1, padded with -1.
         position: int64 [B], the images' global positions.
-        seed: the experiment's, 0 .. 2^32 - 1.
+        seed: the experiment's seed, 0 .. 2^32 - 1.
         settings: numbers and thresholds.
     """
     gt_boxes = tf.cast(gt_boxes, tf.float32)
@@ -97,7 +98,7 @@ def sample_rois(
     foreground_found = tf.reduce_sum(tf.cast(is_foreground, tf.int32), axis=1, keepdims=True)
     background_found = tf.reduce_sum(tf.cast(is_background, tf.int32), axis=1, keepdims=True)
 
-    # One sort puts foreground, background and the rest one behind the other, each in random order.
+    # One sort orders foreground, background, and the rest one after the other, each in random order.
     key = uniform(seed, position, Stream.ROIS, [candidate_count])
     tier = 2.0 * tf.cast(is_foreground, tf.float32) + tf.cast(is_background, tf.float32)
     order = tf.argsort(tier + 0.5 * key, axis=1, direction="DESCENDING", stable=True)

@@ -1,4 +1,4 @@
-"""The two losses of the region proposal network, computed where there is something to learn."""
+"""The two losses of the region proposal network, computed only at cells with targets."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def rpn_losses_at_targets(
     *,
     anchors_per_image: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`losses.rpn_score_loss` and `losses.rpn_box_loss` from the cells that have an anchor in either.
+    """Return `losses.rpn_score_loss` and `losses.rpn_box_loss`, from cells with an anchor in one of them.
 
-    Equal to the losses of the whole maps, gradients too; the number of cells is dynamic, so not for XLA.
+    Losses and gradients equal those of the whole maps. The number of cells is dynamic, so XLA cannot compile this.
 
     Args:
         network: its RPN head is applied to ``features``.
         features: maps [B, H, W, C] by level, static shapes.
         labels: int32 [B, A], 1 object, 0 background, -1 not sampled.
-        box_targets: float32 [B, A, 4], 0 where an anchor has no match.
-        level_sizes: anchors on each level, levels ascending.
+        box_targets: float32 [B, A, 4], 0 for anchors without a match.
+        level_sizes: number of anchors on each level, levels ascending.
         anchors_per_image: as for `losses.rpn_score_loss`.
 
     Returns:

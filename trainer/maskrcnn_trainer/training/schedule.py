@@ -1,4 +1,4 @@
-"""The learning rate of every step: a linear warm-up, then a constant that drops at given steps."""
+"""Learning rate of each step: a linear warm-up, then a constant that drops at given steps."""
 
 from __future__ import annotations
 
@@ -11,38 +11,43 @@ from maskrcnn_trainer.errors import InvalidInput
 
 
 class ScheduleFields(Protocol):
-    """The part of an experiment spec that the learning rate depends on."""
+    """Part of an experiment spec that the learning rate depends on."""
 
     @property
-    def init_learning_rate(self) -> float: ...
+    def init_learning_rate(self) -> float:
+        """Rate after the warm-up."""
 
     @property
-    def warmup_learning_rate(self) -> float: ...
+    def warmup_learning_rate(self) -> float:
+        """Rate of step 0 if there is a warm-up."""
 
     @property
-    def warmup_steps(self) -> int: ...
+    def warmup_steps(self) -> int:
+        """Number of steps of the warm-up."""
 
     @property
-    def learning_rate_steps(self) -> tuple[int, ...]: ...
+    def learning_rate_steps(self) -> tuple[int, ...]:
+        """Steps after which the rate drops."""
 
     @property
-    def learning_rate_decay_levels(self) -> tuple[float, ...]: ...
+    def learning_rate_decay_levels(self) -> tuple[float, ...]:
+        """Factors of the initial rate after these steps."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate over steps.
+    """Learning rate as a function of the step.
 
     Attributes:
         init_learning_rate: the rate after the warm-up, > 0.
-        warmup_learning_rate: the rate of step 0 when there is a warm-up, >= 0.
-        warmup_steps: number of steps of the warm-up, 0 = none.
-        boundaries: rising steps; the rate drops in the step after each, as in
+        warmup_learning_rate: the rate of step 0 if there is a warm-up, >= 0.
+        warmup_steps: number of steps of the warm-up; 0 for none.
+        boundaries: ascending steps; the rate drops in the step after each, as in
             ``tf.keras.optimizers.schedules.PiecewiseConstantDecay``.
-        decay_levels: one factor for each boundary, a multiple of the initial rate (not of the rate before it).
+        decay_levels: one factor for each boundary, relative to the initial rate (not to the rate before it).
 
     Raises:
-        InvalidInput: the two lists differ in length, or the boundaries do not rise.
+        InvalidInput: the two lists differ in length, or the boundaries are not strictly ascending.
     """
 
     init_learning_rate: float
@@ -54,15 +59,23 @@ class Schedule:
     def __post_init__(self) -> None:
         if len(self.boundaries) != len(self.decay_levels):
             raise InvalidInput(
-                f"learningRateSteps has {len(self.boundaries)} entries and learningRateDecayLevels "
+                f"learningRateSteps has {len(self.boundaries)} entries, but learningRateDecayLevels has "
                 f"{len(self.decay_levels)}: give one level for each step"
             )
         if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
-            raise InvalidInput(f"learningRateSteps {list(self.boundaries)} must rise strictly")
+            raise InvalidInput(f"learningRateSteps {list(self.boundaries)} must be strictly ascending")
 
     @classmethod
     def from_spec(cls, spec: ScheduleFields, *, factor: float = 1.0) -> Schedule:
-        """The schedule of a spec; ``factor`` multiplies every rate (the number of ranks with ``scaleLearningRate``)."""
+        """Return the schedule of a spec.
+
+        Args:
+            spec: the experiment.
+            factor: multiplies all rates; the number of ranks with ``scaleLearningRate``.
+
+        Raises:
+            InvalidInput: as for the constructor.
+        """
         return cls(
             init_learning_rate=spec.init_learning_rate * factor,
             warmup_learning_rate=spec.warmup_learning_rate * factor,
@@ -73,7 +86,7 @@ class Schedule:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The rates between the boundaries, one more than there are boundaries."""
+        """Rates between the boundaries, one more than there are boundaries."""
         return (self.init_learning_rate, *(level * self.init_learning_rate for level in self.decay_levels))
 
     def at(self, step: tf.Tensor) -> tf.Tensor:

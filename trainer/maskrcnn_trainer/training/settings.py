@@ -1,4 +1,4 @@
-"""What a training step needs to know of an experiment, checked once and frozen."""
+"""Settings of a training step, from an experiment spec."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ class TrainSettings:
 
     Attributes:
         schedule: the learning rate.
-        seed: of all draws.
-        momentum, l1_weight_decay, l2_weight_decay, global_gradient_clip_ratio: of the update.
-        rpn_batch_size_per_im: anchors sampled an image, the divisor of the RPN score loss.
-        pre_nms_topn, post_nms_topn, rpn_nms_threshold, rpn_min_size: of the proposals in training.
-        sampling: of the regions of interest.
-        mask_resolution: side of a predicted mask; crops have half of it for masks, a quarter for boxes.
-        rpn_box_loss_weight, fast_rcnn_box_loss_weight, mrcnn_weight_loss_mask: weights of three losses.
+        seed: of all random draws.
+        momentum: of the optimizer, 0..1.
+        l1_weight_decay: factor of the L1 decay, at least 0.
+        l2_weight_decay: factor of the L2 decay, at least 0.
+        global_gradient_clip_ratio: global norm to which gradients are clipped; 0 for no clipping.
+        rpn_batch_size_per_im: anchors sampled for each image, part of the divisor of the RPN score loss.
+        pre_nms_topn: largest number of anchors of a level that are decoded to proposals.
+        post_nms_topn: proposals of each image.
+        rpn_nms_threshold: a proposal whose IoU with a better one of its level is above this is dropped, 0..1.
+        rpn_min_size: smallest side of a proposal in pixels of the padded image.
+        sampling: of the RoIs.
+        mask_resolution: side of a predicted mask; pooled features have half of it for masks, a quarter for boxes.
+        rpn_box_loss_weight: weight of the RPN box loss.
+        fast_rcnn_box_loss_weight: weight of the box loss.
+        mrcnn_weight_loss_mask: weight of the mask loss.
     """
 
     schedule: Schedule
@@ -46,7 +54,7 @@ class TrainSettings:
 
     @classmethod
     def from_spec(cls, spec: ExperimentSpec, *, ranks: int = 1) -> TrainSettings:
-        """The settings of ``spec``; with ``scaleLearningRate`` the rates are multiplied by ``ranks``."""
+        """Return the settings of ``spec``; with ``scaleLearningRate`` all rates are multiplied by ``ranks``."""
         model = spec.maskrcnn_config
         return cls(
             schedule=Schedule.from_spec(spec, factor=float(ranks) if spec.scale_learning_rate else 1.0),

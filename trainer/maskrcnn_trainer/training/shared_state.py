@@ -1,4 +1,4 @@
-"""The state of a resumed training, from rank 0 to all ranks."""
+"""Transfer of the state of a resumed training from rank 0 to all ranks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ UPDATES_OF_STATISTICS = "moving_average_updates"
 
 
 def training_state(step: TrainStep, network: MaskRCNN) -> dict[str, NDArray[Any]]:
-    """Return what a checkpoint keeps in addition to the network's variables."""
+    """Return the values that a checkpoint stores in addition to the network's variables."""
     return {**step.state(), UPDATES_OF_STATISTICS: network.moving_average_updates.numpy()}
 
 
 def restore_on_all_ranks(
     state: Mapping[str, NDArray[Any]] | None, step: TrainStep, network: MaskRCNN, context: DistributedContext
 ) -> None:
-    """Give every rank the state that rank 0 resumes from; nothing where it resumes from none.
+    """Restore on every rank the state that rank 0 resumes from, if it resumes (collective).
 
-    It is sent as variables: Horovod would turn an object byte by byte into Python integers, which takes fifteen times
-    its size.
+    The state is sent as variables: Horovod would convert an object byte by byte to Python integers, which need fifteen
+    times its size.
 
     Args:
-        state: what :func:`training_state` gave; None on ranks other than 0, and where nothing is resumed.
+        state: from :func:`training_state`; None on ranks other than 0, and if nothing is resumed.
+        step: the state of its optimizer is restored.
+        network: its count of updates is restored.
+        context: the worker group.
 
     Raises:
         KeyError: an entry is missing.

@@ -1,4 +1,4 @@
-"""One training step: forward, losses, gradients, reduction over ranks, update; a single ``tf.function``."""
+"""Training step: forward pass, losses, gradients, reduction over ranks, and update, in a single ``tf.function``."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from maskrcnn_trainer.training.settings import TrainSettings
 Average = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 
 LOSSES = ("rpn_score_loss", "rpn_box_loss", "fast_rcnn_class_loss", "fast_rcnn_box_loss", "mask_loss")
-"""Names of the losses in the order in which they are reduced; foreground_rois follows them."""
+"""Names of the losses in the order of their reduction over ranks; foreground_rois follows them."""
 
 
 class TrainStep:
-    """Trains a network by one batch a call.
+    """Training of a network, one batch for each call.
 
-    The order of an update: gradients are averaged over ranks in float32, unscaled, checked; the decay's gradients are
-    added; those of biases and betas are doubled; clipping; momentum. A step whose gradients are not finite changes
-    no variable but counts as a step.
+    An update averages the gradients over ranks in float32, unscales them, and checks that they are finite; adds the
+    gradients of the decay; doubles those of biases and betas; clips; and applies momentum. A step whose gradients are
+    not finite does not change the trainable variables, but counts as a step.
 
     Args:
         network: its trainable variables are updated in place.
         settings: see ``TrainSettings.from_spec``.
-        anchors: float32 [A, 4] of a padded image, as ``generate_anchors`` makes them.
+        anchors: float32 [A, 4] of a padded image, from ``generate_anchors``.
         image_size: (height, width) of the padded images of a batch in pixels.
-        average: reduces a list of float32 tensors to their means over all ranks; None = one rank.
-        jit_compile: compile forward and backward with XLA. The reduction and the update stay outside.
+        average: reduces a list of float32 tensors to their means over all ranks; None for one rank.
+        jit_compile: compile the forward and backward pass with XLA, but not the reduction and the update.
 
     Attributes:
         step: int64 variable, steps done; the learning rate of the next one is ``settings.schedule.at(step)``.
@@ -78,32 +78,33 @@ class TrainStep:
         self._run = tf.function(self._train, autograph=False)
 
     def __call__(self, batch: Mapping[str, tf.Tensor], flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Does one step.
+        """Train on one batch.
 
         Args:
             batch: one element of ``training_dataset``, static shapes.
-            flags: float32 [F], reduced over ranks with the gradients and given back as ``flags``.
+            flags: float32 [F], averaged over ranks together with the gradients and returned as ``flags``.
 
         Returns:
             float32 scalars, means over ranks: ``total_loss`` (with decay), the five of ``LOSSES``, ``l1_loss``,
-            ``l2_loss``, ``foreground_rois`` (regions of the batch with a mask loss), ``learning_rate``, ``loss_scale``
-            (1 without scaling); bool scalars ``updated`` (False where gradients were not finite) and ``finite``
-            (False: training cannot continue; with loss scaling, overflowing gradients alone count only when the scale
-            cannot become less); int64 scalar ``overflowed`` (see :meth:`overflowed_variable`); ``flags``.
+            ``l2_loss``, ``foreground_rois`` (RoIs of the batch with a mask loss), ``learning_rate``, ``loss_scale`` (1
+            without scaling); bool scalars ``updated`` (False if gradients were not finite) and ``finite`` (False if
+            training cannot continue; with loss scaling, gradients that overflow count only once the scale cannot be
+            reduced further); int64 scalar ``overflowed`` (see :meth:`overflowed_variable`); ``flags``.
         """
         values: dict[str, Any] = self._run(dict(batch), tf.zeros([0], tf.float32) if flags is None else flags)
         return values
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What a checkpoint keeps beside the network's variables: step, velocities, loss scale."""
+        """Return the step, velocities, and loss scale, which a checkpoint stores with the network's variables."""
         scale = self._loss_scale.state() if self._loss_scale else {}
         return {"global_step": self.step.numpy(), **self._optimizer.state(), **scale}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what ``state`` returned.
+        """Restore the result of :meth:`state`.
 
         Raises:
-            KeyError: an entry is missing (a loss scale may be: training in 16 bits then starts with a new one).
+            KeyError: an entry is missing. The loss scale may be missing: training in float16 then starts with a new
+                one.
             ValueError: a velocity has another shape than its variable.
         """
         self._optimizer.restore(state)
@@ -113,18 +114,22 @@ class TrainStep:
 
     @property
     def state_variables(self) -> list[tf.Variable]:
-        """The variables of :meth:`state`, in the same order on every rank."""
+        """Variables of :meth:`state`, in the same order on every rank."""
         scale = self._loss_scale.variables if self._loss_scale else []
         return [self.step, *self._optimizer.slots, *scale]
 
     @property
     def scales_loss(self) -> bool:
+        """True if the loss is scaled, which is the case for float16."""
         return self._loss_scale is not None
 
     def overflowed_variable(self, measured: Mapping[str, tf.Tensor]) -> str | None:
-        """Return the name of a variable whose gradient was not finite in a step, the one nearest to the losses.
+        """Return the name of the variable nearest to the losses whose gradient was not finite, None if all were finite.
 
-        What is not finite there makes the gradients of all layers below it so, too.
+        A gradient that isn't finite makes those of all earlier layers not finite too.
+
+        Args:
+            measured: result of the step.
         """
         index = int(measured["overflowed"])
         return None if index < 0 else self.network.variable_name(self._variables[index])
@@ -168,7 +173,7 @@ class TrainStep:
         }
 
     def _forward_backward(self, batch: dict[str, tf.Tensor], scale: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Return losses and foreground regions, float32 [6], and the gradients of the scaled loss without decay."""
+        """Return losses and number of foreground RoIs, float32 [6], and gradients of the scaled loss without decay."""
         network, settings = self.network, self.settings
         images = batch["images"]
         others = [v for v, masked in zip(self._variables, self._in_mask_head, strict=True) if not masked]
@@ -191,7 +196,7 @@ class TrainStep:
         mask_weight = settings.mrcnn_weight_loss_mask
         levels = sorted(features)
         maps = [features[level] for level in levels]
-        mask_maps = maps  # the tape knows maps alone
+        mask_maps = maps  # only maps, not the opaque copies, are connected to the tape
         if self._compiled:
             same = opaque([*maps, *rois])
             mask_maps, rois = same[: len(maps)], SampledRois(*same[len(maps) :])
@@ -255,13 +260,13 @@ class TrainStep:
     def _crops(
         self, features: Mapping[int, tf.Tensor], boxes: tf.Tensor, size: int, *, image_index: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Return crops of the features, [B * R, size, size, C].
+        """Return pooled features of RoIs, [B * R, size, size, C].
 
         Args:
             features: maps [B, h, w, C] by level.
-            boxes: regions [B, R, 4], or [1, R, 4] with ``image_index``; y1 x1 y2 x2 in pixels of the padded image.
-            size: side of a crop.
-            image_index: int32 [1, R], the image of each region.
+            boxes: RoIs [B, R, 4], or [1, R, 4] with ``image_index``; y1 x1 y2 x2 in pixels of the padded image.
+            size: bins along a side.
+            image_index: int32 [1, R], the image of each RoI.
         """
         architecture = self.network.architecture
         crops = roi_align(
@@ -278,7 +283,7 @@ class TrainStep:
     def _mask_forward(
         self, batch: dict[str, tf.Tensor], rois: SampledRois, levels: list[int]
     ) -> tuple[tf.Tensor, Callable[[list[tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-        """Return which of the B * k regions that can be foreground are, bool, and the forward pass of some of them."""
+        """Return which of the B * k RoIs that can be foreground are, bool, and the function for their forward pass."""
         limit = self.settings.sampling.foreground_limit
         images = int(batch["images"].shape[0])
         boxes = tf.reshape(rois.boxes[:, :limit], [-1, 4])
@@ -311,7 +316,7 @@ class TrainStep:
 
 
 def _last_not_finite(gradients: list[tf.Tensor]) -> tf.Tensor:
-    """Return the index, int64 scalar, of the last gradient with a value that is not finite, or -1."""
+    """Return the index, int64 scalar, of the last gradient with a value that isn't finite, -1 if there is none."""
     finite = tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
     indices = tf.range(len(gradients), dtype=tf.int64)
     return tf.reduce_max(tf.where(finite, tf.constant(-1, tf.int64), indices))

@@ -34,18 +34,18 @@ def train_task(
     output: str,
     environment: TaskEnvironment,
 ) -> int:
-    """``maskrcnn train`` as one rank of its worker group (or as the only one).
+    """Run the task as one rank of its worker group, or as a single process.
 
     Args:
-        spec_path: the experiment spec.
-        results_dir: of checkpoints, logs and the result.
-        key: encrypts and opens model files when given.
-        use_amp: mixed precision, whatever the spec says.
-        output: ``last`` or ``best``: which checkpoint is the result.
+        spec_path: of the experiment spec.
+        results_dir: directory of checkpoints, logs, and the result.
+        key: encryption key of model files; None for no encryption.
+        use_amp: use mixed precision, also if the spec does not.
+        output: checkpoint to use as the result, ``last`` or ``best``.
         environment: of the task.
 
     Returns:
-        0. Everything else ends in SystemExit with the exit code, after the termination message was written.
+        0. A failure raises SystemExit with the exit code, after the termination message was written.
     """
     context = DistributedContext.from_environ()
     directory = Path(results_dir)
@@ -70,7 +70,7 @@ def train_task(
         spec = read_inputs(spec_path)
         if use_amp:
             spec = spec.model_copy(update={"use_amp": True})
-        from maskrcnn_trainer.training.train import train  # loads TensorFlow
+        from maskrcnn_trainer.training.train import train  # imports TensorFlow
 
         prepare_tensorflow(
             threads=context.threads,
@@ -82,7 +82,7 @@ def train_task(
         context.initialize()
         if context.rank == 0:
             remove_leftovers(directory)
-        # Only rank 0 reads and writes checkpoints; it broadcasts what the others need.
+        # Only rank 0 reads and writes checkpoints; it broadcasts their content to the other ranks.
         store = (
             CheckpointStore(directory, key=key, keep=spec.keep_checkpoints, guard=guard) if context.rank == 0 else None
         )
@@ -96,7 +96,7 @@ def train_task(
 def _conclude(last: int, store: CheckpointStore, reporter: Reporter, output: str) -> None:
     chosen = store.best() if output == "best" else last
     if chosen is None:
-        log.warning("No checkpoint has a mask AP to be the best by; the last one is the result")
+        log.warning("--output best: no checkpoint has a mask AP; using the last one as the result")
         chosen = last
     model = store.path(chosen)
     reporter.succeeded(

@@ -1,4 +1,4 @@
-"""What is shown while training goes on: the progress line, TensorBoard, and the records of ``status.json``."""
+"""Telemetry of a running training: the progress line, TensorBoard, and the records of ``status.json``."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SHOWN = {
 }
 NOT_AVERAGED = ("learning_rate", "loss_scale")
 NOT_READ = ("finite", "overflowed", "flags")
-"""Values of a step that decide whether training continues, and are left on the device here."""
+"""Values of a step that decide whether training continues; they are not copied from the device here."""
 SECONDS_BETWEEN_RECORDS = 5.0
 
 
 class Telemetry:
-    """Rank 0's account of a training.
+    """Telemetry of a training.
 
     Args:
-        directory: of the TensorBoard events; None keeps this rank silent.
-        reporter: takes the records.
+        directory: of the TensorBoard events; None on ranks that write none.
+        reporter: receives the records.
         plan: total steps and epochs.
         images_per_step: over all ranks.
-        logging_frequency: steps that one report is the mean of.
+        logging_frequency: number of steps that are averaged for one report.
     """
 
     def __init__(
@@ -68,9 +68,16 @@ class Telemetry:
     def step(
         self, step: int, epoch: int, measured: Mapping[str, tf.Tensor], seconds: float, meter: ProgressMeter
     ) -> None:
-        """Take in one step (counted from 1) that lasted ``seconds``, input included.
+        """Add the measurements of one step, and report the means every ``logging_frequency`` steps.
 
-        Steps without an update, whose gradients overflowed in 16 bits, are counted since this process started.
+        Steps without an update, because their gradients overflowed in float16, are counted since this process started.
+
+        Args:
+            step: of the training, from 1.
+            epoch: of the step, from 1.
+            measured: result of the step.
+            seconds: duration of the step, including its input.
+            meter: the progress line.
         """
         values = {name: float(value) for name, value in measured.items() if name not in NOT_READ}
         self._skipped += not values.pop("updated")
@@ -104,7 +111,7 @@ class Telemetry:
             )
 
     def epoch_finished(self, epoch: int, step: int) -> None:
-        """Says that an epoch is over, and how long it took."""
+        """Report the end of an epoch, with its duration."""
         now = time.monotonic()
         self._seconds_per_epoch = now - self._epoch_started
         self._epoch_started = now
@@ -119,7 +126,7 @@ class Telemetry:
         )
 
     def evaluated(self, step: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Reports the metrics of a checkpoint."""
+        """Report the metrics of a checkpoint."""
         self.scalars(step, {f"evaluation/{name}": value for name, value in metrics.items()})
         self._reporter.running(
             "Evaluation metrics generated.",
@@ -133,13 +140,13 @@ class Telemetry:
         )
 
     def eta(self, step: int) -> float | None:
-        """Seconds of training left, evaluations not counted; None before the first step."""
+        """Return the remaining seconds of training without evaluations; None before the first step."""
         if not self._steps_seen:
             return None
         return (self._plan.total_steps - step) * self._training_seconds / self._steps_seen
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes TensorBoard scalars."""
+        """Write TensorBoard scalars."""
         if self._writer is None:
             return
         with self._writer.as_default(step=step):
@@ -148,7 +155,7 @@ class Telemetry:
         self._writer.flush()
 
     def images(self, step: int, pictures: Mapping[str, NDArray[Any]]) -> None:
-        """Writes TensorBoard images, uint8 [H, W, 3] each."""
+        """Write TensorBoard images, uint8 [H, W, 3] each."""
         if self._writer is None:
             return
         with self._writer.as_default(step=step):
@@ -157,6 +164,7 @@ class Telemetry:
         self._writer.flush()
 
     def close(self) -> None:
+        """Close the TensorBoard writer."""
         if self._writer is not None:
             self._writer.close()
 
@@ -169,6 +177,6 @@ class Telemetry:
 
     @staticmethod
     def _graphical(means: Mapping[str, float]) -> dict[str, float]:
-        """``loss`` and ``learning_rate`` under their documented names, the parts of the loss beside them."""
+        """Return ``loss`` and ``learning_rate`` under their documented names, together with the parts of the loss."""
         parts = {name: value for name, value in means.items() if name.endswith("_loss") and name != "total_loss"}
         return {"loss": means["total_loss"], "learning_rate": means["learning_rate"], **parts}

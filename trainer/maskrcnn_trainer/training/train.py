@@ -1,4 +1,4 @@
-"""One training, from its data to its last checkpoint."""
+"""A whole training, from its data to its last checkpoint."""
 
 from __future__ import annotations
 
@@ -44,23 +44,26 @@ def train(
     key: str | None,
     fingerprints: Sequence[str],
 ) -> int:
-    """Train to the last step; every ``num_steps_per_eval`` steps write a checkpoint, then evaluate it.
+    """Train to the last step; every ``num_steps_per_eval`` steps write a checkpoint and evaluate it.
 
-    The training continues from the newest checkpoint where there is one. All ranks call this function together: its
-    collective operations are in the same order on each.
+    The training continues from the newest checkpoint if there is one. All ranks call this function together, since it
+    uses collective operations in the same order on each.
 
     Args:
         spec: of the run.
+        context: the worker group.
         store: of rank 0; None on the others.
-        key: opens an encrypted pruned or pretrained model.
-        fingerprints: of the step, the recorded one last; none on the bare command line.
+        reporter: of the task.
+        stop: request to stop.
+        key: encryption key of a pruned or pretrained model.
+        fingerprints: of the step of the experiment, the recorded one last; empty for a run without an operator.
 
     Returns:
         The number of steps of the whole training.
 
     Raises:
-        Stopped: on request, after a checkpoint of the step reached.
-        InvalidInput: of the data, the checkpoint or the model; or the loss or the gradients are not finite any more.
+        Stopped: a stop was requested; the checkpoint of the last step done was written.
+        InvalidInput: the data, the checkpoint, or the model is invalid, or the loss or gradients are no longer finite.
         TryAgain: ranks found different records, or another run owns the results directory.
     """
     # data
@@ -86,11 +89,11 @@ def train(
 
     # weights and state of the optimizer
     load_initial_state(initial, network, step, context, reporter, key=key)
-    del continuation, initial  # the contents of files, which the network and the optimizer hold now
+    del continuation, initial  # free the contents of files, which network and optimizer have copied
 
     # validation
     validation = Validation(spec, network, data.class_map, data.validation, threads=context.threads, group=context)
-    # the annotations of other ranks' images, hundreds of megabytes in a large set, are not needed again
+    # free the annotations of the other ranks' images, hundreds of megabytes in a large set
     data = replace(data, validation=replace(data.validation, ground_truth=validation.ground_truth))
     if store is not None:
         store.take_up(progress.start.step, validation_identity(spec, data.validation.records))

@@ -1,4 +1,4 @@
-"""What the rest of the trainer relies on in a built backbone, for every one that is registered."""
+"""Properties of built backbones that the rest of the trainer relies on, for all registered backbones."""
 
 from __future__ import annotations
 

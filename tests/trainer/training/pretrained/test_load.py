@@ -1,4 +1,4 @@
-"""Which kind a file is, what is loaded of it, what is skipped, and what is refused."""
+"""Loading of pretrained weights: kinds of files, skipped variables, and refusals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def values(network: MaskRCNN) -> Values:
 
 @pytest.fixture
 def fresh(network: MaskRCNN) -> MaskRCNN:
-    """The network with zeros everywhere."""
+    """Return the network with all variables set to zero."""
     for variable in network.variables:
         variable.assign(tf.zeros_like(variable))
     return network
@@ -56,7 +56,7 @@ def assert_loaded(network: MaskRCNN, values: Values, report: LoadReport) -> None
 
 
 def write_hdf5(path: Path, values: Values, group: str) -> None:
-    """The layout of Keras 2: <group>/<layer>/<layer>/<variable>:0, with its attributes."""
+    """Write a file in the layout of Keras 2: <group>/<layer>/<layer>/<variable>:0, with its attributes."""
     with h5py.File(path, "w") as file:
         file.attrs["keras_version"] = "2.2.4-tf"
         root = file.create_group(group) if group else file
@@ -70,7 +70,7 @@ def write_hdf5(path: Path, values: Values, group: str) -> None:
 
 
 def write_tf1_checkpoint(folder: Path, values: Values, step: int) -> Path:
-    """A checkpoint as tf.train.Saver of TensorFlow 1 writes it, momentum slots and the global step included."""
+    """Write a checkpoint like tf.train.Saver of TensorFlow 1, with momentum slots and the global step."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         for name, value in values.items():
             tf.compat.v1.get_variable(name, initializer=value)
@@ -87,7 +87,7 @@ def backbone_of(values: Values) -> Values:
 
 @pytest.mark.parametrize("group", ["model_weights", ""])
 def test_keras_hdf5(tmp_path: Path, fresh: MaskRCNN, values: Values, group: str) -> None:
-    """(a) A backbone in the original's layout. The file is made here: the original's own files can't be shipped."""
+    """A backbone in the original's layout; the file is made here, since the original's files can't be distributed."""
     backbone = backbone_of(values)
     path = tmp_path / "resnet10.weights"
     write_hdf5(path, {**backbone, "predictions/kernel": np.zeros((4, 4), np.float32)}, group)
@@ -103,7 +103,7 @@ def test_keras_hdf5(tmp_path: Path, fresh: MaskRCNN, values: Values, group: str)
 def test_original_tlt_and_ckpt(
     tmp_path: Path, fresh: MaskRCNN, values: Values, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """(d) A zip of a TF1 checkpoint, and the checkpoint itself, in the original's layout; both are made here."""
+    """A zip archive of a TF1 checkpoint, and the checkpoint itself, in the original's layout; both are made here."""
     prefix = write_tf1_checkpoint(tmp_path, values, 1000)
     model = tmp_path / "model.epoch-2.tlt"
     with zipfile.ZipFile(model, "w") as archive:
@@ -135,7 +135,7 @@ def test_our_model_file_plain_and_encrypted(tmp_path: Path, fresh: MaskRCNN, val
         load_checkpoint(tmp_path / "modelsecret.bin", fresh, key="wrong")
 
 
-def test_our_model_file_of_other_meaning_or_width(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
+def test_our_model_file_of_another_architecture_or_width(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
     def written(architecture: Architecture) -> Path:
         path = tmp_path / "model.tlt"
         write_model_file(path, ModelFile(architecture.to_json(), {}, {}, 3, values))
@@ -177,7 +177,7 @@ def test_other_shapes_are_refused_unless_skipped(tmp_path: Path, fresh: MaskRCNN
 
 
 def backbone_values(nlayers: int, arch: str = "resnet") -> Values:
-    """A backbone of this depth, without its shapes: names decide whether it fits."""
+    """Return the variables of a backbone of this depth without their shapes, since only names are compared."""
     layers = [layer for block in BACKBONES[arch].blocks(nlayers).values() for layer in block]
     values: Values = {f"{layer}/kernel": np.ones(1, np.float32) for layer in layers if "_conv_" in layer}
     return {**values, "conv1/kernel": np.ones((7, 7, 3, 64), np.float32)}
@@ -216,7 +216,7 @@ def test_backbone_of_another_family_is_refused(tmp_path: Path, fresh: MaskRCNN, 
         load_checkpoint(tmp_path / "w.hdf5", fresh)
 
 
-def test_what_stays_random_is_one_warning(
+def test_variables_with_random_values_are_one_warning(
     tmp_path: Path, fresh: MaskRCNN, values: Values, caplog: pytest.LogCaptureFixture
 ) -> None:
     part = {name: value for name, value in values.items() if not fresh.network_path(name).startswith(("fpn", "rpn"))}
@@ -224,7 +224,7 @@ def test_what_stays_random_is_one_warning(
     load_checkpoint(tmp_path / "w.hdf5", fresh, skip="class-predict")
     (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
     left = len(values) - len(part) + 2
-    assert f"{left} of {len(values)} variables keep random starting values: fpn, rpn_head" in warning
+    assert f"{left} of {len(values)} variables keep random initial values: fpn, rpn_head" in warning
     assert warning.endswith("box_head/class-predict")
 
 

@@ -1,4 +1,4 @@
-"""torchvision's names: features equal those of an independent forward pass that pads and normalises as torchvision."""
+"""Weights with torchvision's names: features equal those of an independent forward pass like torchvision's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Tensors = dict[str, np.ndarray]
 
 
 def torch_features(tensors: Tensors, images: np.ndarray, depth: int) -> list[np.ndarray]:
-    """The four stages of torchvision's ResNet on RGB images in 0..1; its own strides, padding, epsilon, shortcuts."""
+    """Compute the four stages of torchvision's ResNet, with its strides, padding, and epsilon, on RGB in 0..1."""
 
     def conv(x: tf.Tensor, name: str, stride: int = 1) -> tf.Tensor:
         kernel = tensors[f"{name}.weight"].astype(np.float32).transpose(2, 3, 1, 0)
@@ -62,7 +62,7 @@ def torch_features(tensors: Tensors, images: np.ndarray, depth: int) -> list[np.
 
 
 def random_tensors(depth: int, seed: int = 0) -> Tensors:
-    """Tensors with torchvision's names and shapes, values as after training, some variances tiny."""
+    """Return tensors with torchvision's names and shapes, and values as after training, some variances tiny."""
     rng = np.random.default_rng(seed)
     tensors: Tensors = {"fc.weight": np.zeros((3, 4), np.float32), "bn1.num_batches_tracked": np.array(7)}
 
@@ -103,7 +103,7 @@ def network_of(depth: int, arch: str) -> MaskRCNN:
 
 
 def stages_of(network: MaskRCNN, images: np.ndarray, depth: int) -> list[np.ndarray]:
-    """The network's stages on RGB images in 0..1, normalised as the input pipeline does."""
+    """Return the network's stages on RGB images in 0..1, normalized as in the input pipeline."""
     names = [f"block_{stage}{'abcdefghijklmnopqrstuvw'[n - 1]}_relu" for stage, n in enumerate(BLOCKS[depth], start=1)]
     taps = keras.Model(
         network.feature_extractor.input, [network.feature_extractor.get_layer(name).output for name in names]
@@ -156,8 +156,10 @@ def test_features_of_every_depth(depth: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_original_arch_takes_up_the_epsilon_and_makes_identities(depth: int, caplog: pytest.LogCaptureFixture) -> None:
-    """`resnet` has epsilon 1e-3 and projects every stage's first shortcut: factors stay, new shortcuts do nothing."""
+def test_original_arch_compensates_the_epsilon_and_adds_identities(
+    depth: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`resnet` has epsilon 1e-3 and projects each stage's first shortcut: factors stay, shortcuts are identities."""
     tensors = random_tensors(depth)
     architecture = Architecture(nlayers=depth, arch="resnet", num_classes=2)
     source = convert_torch(tensors, architecture, "weights")
@@ -171,7 +173,7 @@ def test_original_arch_takes_up_the_epsilon_and_makes_identities(depth: int, cap
         scale = source.values[f"{ours}/gamma"] / np.sqrt(variance.astype(np.float64) + 1e-3)
         wanted = tensors[f"{bn}.weight"] / np.sqrt(tensors[f"{bn}.running_var"].astype(np.float64) + 1e-5)
         np.testing.assert_allclose(scale, wanted, rtol=1e-4)
-        # What can be taken up by the variance is: gamma stays as it was.
+        # If the variance can compensate the epsilon, gamma stays unchanged.
         kept = tensors[f"{bn}.running_var"] + 1e-5 > 1e-3
         assert kept.sum() == len(kept) - 2
         np.testing.assert_array_equal(source.values[f"{ours}/gamma"][kept], tensors[f"{bn}.weight"][kept])
@@ -213,7 +215,7 @@ def test_another_depth_and_other_networks_are_refused(tmp_path: Path) -> None:
         convert_torch({"backbone.bottom_up.res2.0.conv1.weight": np.zeros((1, 1, 1, 1))}, architecture, "w")
 
 
-def test_detector_of_torchvision_is_told_that_its_backbone_alone_is_loaded() -> None:
+def test_detector_of_torchvision_gives_a_note_that_only_its_backbone_is_loaded() -> None:
     tensors = {f"backbone.body.{name}": tensor for name, tensor in random_tensors(10).items()}
     tensors |= {"roi_heads.box_head.fc6.weight": np.zeros((4, 4), np.float32)}
     source = convert_torch(tensors, Architecture(nlayers=10, arch="resnet_v1_5", num_classes=2), "w")

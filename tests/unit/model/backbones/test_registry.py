@@ -1,4 +1,4 @@
-"""The experiment spec offers the backbones that are registered, and the registry needs no TensorFlow."""
+"""The experiment spec accepts the registered backbones, and the registry does not need TensorFlow."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_layer_is_in_one_block_and_its_variables_are_owned(arch: str, depth: int
 
 
 @pytest.mark.parametrize(("arch", "depth"), ALL)
-def test_depth_of_a_file_is_told_from_its_variables(arch: str, depth: int) -> None:
+def test_depth_of_a_file_is_recognized_from_its_variables(arch: str, depth: int) -> None:
     backbone = BACKBONES[arch]
     variables = {f"{layer}/kernel" for block in backbone.blocks(depth).values() for layer in block}
     for other in backbone.depths:

@@ -1,4 +1,4 @@
-"""Layers of a backbone: their widths, their precision and their freezing, alike for every backbone."""
+"""Creation of a backbone's layers, with the same rules for widths, precision, and freezing in every backbone."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from maskrcnn_trainer.model.convolution import Convolution
 
 
 class BackboneLayers:
-    """Makes the layers with variables of one backbone, and keeps them in the order in which they were made.
+    """Factory of the layers with variables of one backbone.
 
     Args:
-        width: output filters of a layer from its name and its full number.
-        conv: makes a convolution from (name, filters, kernel_size) and keyword arguments.
-        batch_norm: makes a batch norm from a name and keyword arguments.
+        width: returns the output filters of a layer, given its name and its full number.
+        conv: creates a convolution from (name, filters, kernel_size) and keyword arguments.
+        batch_norm: creates a batch norm from a name and keyword arguments.
         dtype: of the layers between the convolutions.
         frozen: names of the layers that do not train.
 
     Attributes:
-        made: the layers so far.
+        made: the layers created so far, in order.
     """
 
     def __init__(
@@ -52,11 +52,15 @@ class BackboneLayers:
         symmetric: bool,
         epsilon: float,
     ) -> keras.KerasTensor:
-        """Append a convolution without bias and the batch norm behind it, and return the output.
+        """Append a convolution without bias and a batch norm, and return their output.
 
         Args:
-            conv, bn: names of the layers.
+            x: input of the convolution.
+            conv: name of the convolution.
+            bn: name of the batch norm.
             filters: full output width.
+            kernel_size: side of the square kernel.
+            stride: in both directions.
             symmetric: see `Convolution`.
             epsilon: of the batch norm.
         """

@@ -1,4 +1,4 @@
-"""The interface of a backbone: all that the rest of the trainer knows of one."""
+"""Interface of a backbone: everything that the rest of the trainer uses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A feature map that the backbone gives to the FPN.
+    """Feature map that the backbone passes to the FPN.
 
     Attributes:
         level: of the pyramid; the map has a stride of 2^level.
-        layer: name of the layer whose output it is.
+        layer: name of the layer whose output is the map.
     """
 
     level: int
@@ -28,18 +28,18 @@ class Stage:
 
 
 class Backbone(Protocol):
-    """A family of backbones of several depths under one value of ``maskrcnnConfig.arch``.
+    """Family of backbones of several depths, with one value of ``maskrcnnConfig.arch``.
 
-    Layers have the names of the original template where it has them. Keras HDF5 files, checkpoints of TensorFlow and
-    ``.tlt`` files of the original bear the same names, so they need no translation; those of torchvision do.
+    Layers that the original template also has use its names. Keras HDF5 files, TensorFlow checkpoints, and ``.tlt``
+    files of the original use the same names and need no translation; torchvision uses others.
 
-    The sets of layers that are pruned together are no part of this: pruning finds them in the built network, by the
-    rules of its types of layers (`maskrcnn_trainer.pruning.groups`).
+    The sets of layers that are pruned together are not part of this interface: pruning finds them in the built network,
+    with its rules for the types of layers (`maskrcnn_trainer.pruning.groups`).
     """
 
     @property
     def arch(self) -> str:
-        """The value of ``maskrcnnConfig.arch``."""
+        """Value of ``maskrcnnConfig.arch``."""
 
     @property
     def title(self) -> str:
@@ -47,11 +47,11 @@ class Backbone(Protocol):
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """The values of ``maskrcnnConfig.nlayers`` that can be built, ascending."""
+        """Supported values of ``maskrcnnConfig.nlayers``, ascending."""
 
     @property
     def stem(self) -> str:
-        """Name of the convolution that takes the image."""
+        """Name of the convolution whose input is the image."""
 
     @property
     def epsilon(self) -> float:
@@ -61,51 +61,54 @@ class Backbone(Protocol):
         """Return the feature maps for the FPN, levels 2 to 5 ascending."""
 
     def blocks(self, nlayers: int) -> Mapping[int, tuple[str, ...]]:
-        """Return the names of the layers with variables by the number that ``freezeBlocks`` has for them.
+        """Return the names of the layers with variables by their block's number in ``freezeBlocks``.
 
-        Together they are all layers with variables, each in one block.
+        Every layer with variables is in exactly one block.
         """
 
     def build(self, images: keras.KerasTensor, nlayers: int, layers: BackboneLayers) -> Mapping[str, keras.KerasTensor]:
-        """Build the backbone on ``images`` [B, H, W, 3].
+        """Build the backbone.
 
         Args:
-            layers: makes the layers with variables, in listing order.
+            images: float32 [B, H, W, 3], normalized.
+            nlayers: one of `depths`.
+            layers: creates the layers with variables, in listing order.
 
         Returns:
-            Outputs by layer name, those of all `stages` among them.
+            Outputs by layer name, including those of all `stages`.
         """
 
     def owns(self, variable: str) -> bool:
-        """Return whether a variable (``conv1/kernel``) is of this family, at any depth."""
+        """Return whether a variable (``conv1/kernel``) belongs to this family, at any depth."""
 
     def found_instead(self, variables: Collection[str], nlayers: int) -> str | None:
-        """Return what the variables of a file are of, such as ``a ResNet-18``, where that is not ``nlayers``."""
+        """Return the network that a file's variables belong to (``a ResNet-18``), None if its depth is ``nlayers``."""
 
     def torch_prefix(self, tensors: Collection[str]) -> str | None:
-        """Return what precedes torchvision's names in a file (``""``, ``module.``), or None: the stem is absent."""
+        """Return the prefix of torchvision's names in a file (``""``, ``module.``), None if the stem is missing."""
 
     @property
     def torch_stem(self) -> str:
-        """torchvision's name for the kernel of the stem."""
+        """Name of the stem's kernel in torchvision."""
 
     @property
     def torch_misfit(self) -> str:
         """Weights of the family that do not fit, for messages, such as ``a variant with another stem``."""
 
     def torch_name(self, tensor: str) -> str | None:
-        """Return the variable (``block_1a_conv_1/kernel``) that torchvision's name without its prefix stands for."""
+        """Return the variable (``block_1a_conv_1/kernel``) of torchvision's name without prefix, None if unknown."""
 
     def torch_rest(self, variables: Collection[str], nlayers: int) -> Mapping[str, NDArray[Any]]:
-        """Return values for layers that torchvision's network does not have, so that they change nothing.
+        """Return values with which the layers that torchvision's network does not have are identities.
 
         Args:
-            variables: names of those that the file has.
+            variables: names of the variables in the file.
+            nlayers: depth of the backbone.
         """
 
     def torch_notes(self, rest: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-        """Return what a user should know about torchvision's weights in this backbone.
+        """Return remarks to the user about torchvision's weights in this backbone.
 
         Args:
-            rest: the outcome of `torch_rest`.
+            rest: the result of `torch_rest`.
         """

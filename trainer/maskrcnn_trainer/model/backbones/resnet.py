@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2015, arXiv:1512.03385) under the layer names of the original template."""
+"""ResNet (He et al. 2015, arXiv:1512.03385) with the layer names of the original template."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ _STAGE_FILTERS = (64, 128, 256, 512)
 
 @dataclass(frozen=True)
 class ConvSpec:
-    """One convolution of the backbone and the batch norm behind it.
+    """Convolution of the backbone and the batch norm that follows it.
 
     Attributes:
-        conv, bn: layer names.
-        kernel_size, stride: of the square kernel.
+        conv: name of the convolution.
+        bn: name of the batch norm.
+        kernel_size: side of the square kernel.
+        stride: in both directions.
         filters: full output width.
     """
 
@@ -43,7 +45,14 @@ class ConvSpec:
 
 @dataclass(frozen=True)
 class SubBlock:
-    """A residual sub-block: its convolutions in order, and the projection of its shortcut (None = identity)."""
+    """Residual sub-block.
+
+    Attributes:
+        stage: 1 to 4.
+        name: prefix of its layers' names.
+        convs: its convolutions in order.
+        shortcut: projection of its shortcut; None for the identity.
+    """
 
     stage: int
     name: str
@@ -67,14 +76,14 @@ _TORCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
 
 @dataclass(frozen=True)
 class ResNet:
-    """ResNet 10, 18, 34, 50 and 101; see `Backbone`.
+    """ResNet 10, 18, 34, 50, and 101; see `Backbone`.
 
     Attributes:
         arch: value of ``maskrcnnConfig.arch``.
         epsilon: of the batch norms.
-        as_torchvision: put the stride on the 3x3 convolution, project only the shortcuts whose shape changes, and pad
-            both sides alike. Otherwise, as in the original template, put it on the first convolution, project the
-            shortcut of every stage's first sub-block, and pad as TensorFlow's SAME.
+        as_torchvision: the stride is on the 3x3 convolution, only shortcuts whose shape changes have a projection, and
+            padding is symmetric. Otherwise, as in the original template, the stride is on the first convolution, the
+            shortcut of every stage's first sub-block has a projection, and padding is TensorFlow's SAME.
     """
 
     arch: str
@@ -84,10 +93,10 @@ class ResNet:
     depths: ClassVar[tuple[int, ...]] = tuple(_SUB_BLOCKS)
     stem: ClassVar[str] = _STEM.conv
     torch_stem: ClassVar[str] = _TORCH_STEM
-    torch_misfit: ClassVar[str] = "a variant with another stem, such as timm's resnet50d,"
+    torch_misfit: ClassVar[str] = "variants with another stem, such as timm's resnet50d,"
 
     def sub_blocks(self, nlayers: int) -> Iterator[SubBlock]:
-        """Yield the residual sub-blocks in order."""
+        """Yield the residual sub-blocks of a depth in order."""
         bottleneck = nlayers in _BOTTLENECK_DEPTHS
         channels = _STEM.filters
         for stage, (count, width) in enumerate(zip(_SUB_BLOCKS[nlayers], _STAGE_FILTERS, strict=True), start=1):
@@ -113,11 +122,12 @@ class ResNet:
                 yield SubBlock(stage, name, convs, shortcut)
 
     def stages(self, nlayers: int) -> tuple[Stage, ...]:
+        """Return the outputs of stages 1 to 4, which have levels 2 to 5."""
         last = {block.stage: block.output for block in self.sub_blocks(nlayers)}
         return tuple(Stage(stage + 1, layer) for stage, layer in last.items())
 
     def blocks(self, nlayers: int) -> Mapping[int, tuple[str, ...]]:
-        """Return the layers of the stem as block 0, and those of stages 1 to 4."""
+        """Return the layers of the stem as block 0, and those of stages 1 to 4 as blocks 1 to 4."""
         found: dict[int, tuple[str, ...]] = {0: (_STEM.conv, _STEM.bn)}
         for block in self.sub_blocks(nlayers):
             specs = (*block.convs, *((block.shortcut,) if block.shortcut else ()))
@@ -126,6 +136,7 @@ class ResNet:
         return found
 
     def build(self, images: keras.KerasTensor, nlayers: int, layers: BackboneLayers) -> Mapping[str, keras.KerasTensor]:
+        """Build the backbone, see `Backbone.build`."""
         import keras
 
         def conv_bn(x: keras.KerasTensor, spec: ConvSpec) -> keras.KerasTensor:
@@ -142,7 +153,7 @@ class ResNet:
 
         x = layers.relu(conv_bn(images, _STEM), "conv1_relu")
         if self.as_torchvision:
-            # Zeros on every side: nothing below zero comes out of the ReLU, so they never win against a pixel.
+            # Zero padding does not change the maximum, since the ReLU's output is never below zero.
             x = keras.layers.ZeroPadding2D(1, name="pool1_pad", dtype=layers.dtype)(x)
             x = keras.layers.MaxPooling2D(3, 2, padding="valid", name="pool1", dtype=layers.dtype)(x)
         else:
@@ -162,9 +173,11 @@ class ResNet:
         return outputs
 
     def owns(self, variable: str) -> bool:
+        """Return whether a variable belongs to a ResNet, see `Backbone.owns`."""
         return _VARIABLE.fullmatch(variable) is not None
 
     def found_instead(self, variables: Collection[str], nlayers: int) -> str | None:
+        """Return the ResNet that a file's variables belong to, see `Backbone.found_instead`."""
         counts = tuple(
             sum(f"{_sub_block_name(stage, i)}_conv_1/kernel" in variables for i in range(len(ascii_lowercase)))
             for stage in range(1, 5)
@@ -179,11 +192,13 @@ class ResNet:
         return f"a ResNet with {listed} blocks in its stages, which no nlayers has,"
 
     def torch_prefix(self, tensors: Collection[str]) -> str | None:
+        """Return the prefix of torchvision's names, see `Backbone.torch_prefix`."""
         found = sorted((n for n in tensors if n == _TORCH_STEM or n.endswith(f".{_TORCH_STEM}")), key=len)
         stems = [name.removesuffix(_TORCH_STEM) for name in found if not _TORCH_OTHER_CONV1.search(name)]
         return stems[0] if stems else None
 
     def torch_name(self, tensor: str) -> str | None:
+        """Return the variable of torchvision's name, see `Backbone.torch_name`."""
         if tensor == _TORCH_STEM:
             return f"{_STEM.conv}/kernel"
         if tensor.startswith("bn1.") and tensor[4:] in _TORCH_NORM:
@@ -218,6 +233,7 @@ class ResNet:
         return made
 
     def torch_notes(self, rest: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+        """Return remarks about torchvision's weights, see `Backbone.torch_notes`."""
         identities = tuple(
             f"{name.removesuffix('/kernel')} is the identity: torchvision has no projection there"
             for name in rest
@@ -233,5 +249,5 @@ class ResNet:
 
 
 def _sub_block_name(stage: int, index: int) -> str:
-    """``block_1a`` for the first sub-block of stage 1."""
+    """Return the name of a sub-block, such as ``block_1a`` for the first one of stage 1."""
     return f"block_{stage}{ascii_lowercase[index]}"

@@ -1,4 +1,4 @@
-"""Starting values of a network from a file: see `load_checkpoint`."""
+"""Loading of pretrained weights from a file, see `load_checkpoint`."""
 
 from __future__ import annotations
 

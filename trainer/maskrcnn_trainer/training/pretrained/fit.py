@@ -1,4 +1,4 @@
-"""Agreement of a file's backbone with the network's: depth, family, and no layer left over on either side."""
+"""Check that a file's backbone matches that of the network: depth, family, and all layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 6
 
 
 def is_of_a_backbone(name: str) -> bool:
-    """Return whether a variable (``block_1a_conv_1/kernel``) is of a known backbone of any family and depth."""
+    """Return whether a variable (``block_1a_conv_1/kernel``) belongs to a registered backbone, at any depth."""
     return any(backbone.owns(name) for backbone in BACKBONES.values())
 
 
@@ -26,16 +26,17 @@ def refuse_half_a_backbone(
     absent: Sequence[str],
     extra: Sequence[str],
 ) -> None:
-    """Refuse a file of which the backbone would be loaded in part.
+    """Refuse a file whose backbone would be loaded only in part.
 
     Args:
-        path: the file, for the message.
-        values: all its variables.
-        absent: variables of the network's backbone that the file does not have, where it has others.
+        path: of the file, for the message.
+        values: all variables of the file.
+        architecture: of the network.
+        absent: variables of the network's backbone that the file does not have, although it has others.
         extra: variables of the file's backbone that the network does not have.
 
     Raises:
-        InvalidInput: there is one; names the depth, and the layers.
+        InvalidInput: ``absent`` or ``extra`` is not empty; the message names the depth and the layers.
     """
     if not absent and not extra:
         return
@@ -43,10 +44,10 @@ def refuse_half_a_backbone(
     found += [f"the network has no {_layers(extra)}"] if extra else []
     depth = architecture.backbone.found_instead(values, architecture.nlayers)
     if depth is not None:
-        what = f"holds {depth} but maskrcnnConfig.nlayers is {architecture.nlayers}"
+        what = f"holds {depth}, but maskrcnnConfig.nlayers is {architecture.nlayers}"
         advice = "give weights of that depth, change nlayers"
     else:
-        what = f"does not fit maskrcnnConfig.arch {architecture.arch}"
+        what = f"does not match maskrcnnConfig.arch {architecture.arch}"
         advice = "give weights of that architecture, change arch"
     raise InvalidInput(
         f"checkpoint: {path} {what} ({'; '.join(found)}): {advice}, or set skipCheckpointVariables to leave these "

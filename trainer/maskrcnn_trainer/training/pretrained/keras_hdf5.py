@@ -1,4 +1,4 @@
-"""Keras HDF5 files: the original's pretrained backbones, whole models or weights alone."""
+"""Reader of Keras HDF5 files: the original's pretrained backbones, whole models, or weights only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def read_hdf5(path: Path) -> Source:
-    """Read the arrays; the model that the file describes is never deserialised, so nothing in it is executed.
+    """Read the arrays of a file, without deserializing the model in it, so that no code in the file is executed.
 
-    Both layouts are understood: ``model_weights/<layer>/<layer>/kernel:0`` (``Model.save``) and
+    Both layouts are supported: ``model_weights/<layer>/<layer>/kernel:0`` (``Model.save``) and
     ``<layer>/<layer>/kernel:0`` (``Model.save_weights``).
 
     Raises:
@@ -32,7 +32,7 @@ def read_hdf5(path: Path) -> Source:
             return
         variable = variable_name(name)
         if variable is None or not np.issubdtype(item.dtype, np.floating):
-            unused[name] = "no variable of a network"
+            unused[name] = "not a variable of a network"
         else:
             values[variable] = np.asarray(item[()])
 

@@ -1,4 +1,4 @@
-"""Give a network the values of a file, whichever of the known kinds the file's content shows it to be."""
+"""Loading a file's values into a network; the kind of the file is recognized by its content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from maskrcnn_trainer.training.pretrained.torch_names import read_torch_file
 
 log = logging.getLogger(__name__)
 
-# The last eight bytes of a table file, the form of a TensorFlow checkpoint's index.
+# Last eight bytes of a table file, which is the format of a TensorFlow checkpoint's index.
 _TABLE_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _PICKLE, _PICKLE_PROTOCOLS = 0x80, range(2, 6)
 _HEADS = "class-predict|box-predict|mask_fcn_logits"
@@ -39,18 +39,22 @@ def load_checkpoint(
 ) -> LoadReport:
     """Load the values of a file into a network, by variable name.
 
-    The kind is told by content, not by the file's ending: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with the
-    names of torchvision or timm; a model file of ours (``key`` where it is encrypted); an unencrypted ``.tlt``
-    of the original toolkit; a TensorFlow checkpoint (its prefix, one of its files, or its directory). The outcome is
-    logged, and what keeps random values as a warning.
+    The kind is recognized by content, not by the file's suffix: a Keras HDF5 file; ``.safetensors`` or ``.npz`` with
+    the names of torchvision or timm; a model file of this trainer; an unencrypted ``.tlt`` of the original toolkit; or
+    a TensorFlow checkpoint (its prefix, one of its files, or its directory). The result is logged, with a warning about
+    variables that keep random values.
 
     Args:
+        path: of the file.
+        network: its variables are assigned.
         skip: regular expression, searched in each variable's name (``fc6/kernel``) and its path in the network
-            (``box_head/fc6/kernel``); what matches is not loaded.
+            (``box_head/fc6/kernel``); variables that match are not loaded.
+        key: encryption key of a model file.
 
     Raises:
-        InvalidInput: no such file, an unknown or encrypted kind, a damaged file, a bad expression, a backbone of
-            another depth or family or a variable of another shape that ``skip`` does not match, or nothing that fits.
+        InvalidInput: the file is missing, damaged, encrypted, or of an unknown kind, the expression is invalid, the
+            backbone has another depth or family or a variable another shape and ``skip`` does not match it, or no
+            variable of the network is in the file.
     """
     pattern = _compile(skip)
     source = read_source(Path(path), network, key)
@@ -63,7 +67,16 @@ def load_checkpoint(
 
 
 def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # noqa: C901 - one case for each format
-    """Read a file by what its content says it is; see `load_checkpoint`."""
+    """Read a file of any kind, recognized by its content; see `load_checkpoint`.
+
+    Args:
+        path: of the file.
+        network: the network for which the values are read.
+        key: encryption key of a model file.
+
+    Raises:
+        InvalidInput: the file is missing, damaged, encrypted, or of an unknown kind.
+    """
     from maskrcnn_trainer.model_files.model_file import is_model_file
 
     prefix = _tf_prefix(path)
@@ -92,26 +105,37 @@ def read_source(path: Path, network: MaskRCNN, key: str | None) -> Source:  # no
         raise InvalidInput(f"checkpoint: {path} is an empty file")
     if head.startswith(b"PK"):
         raise InvalidInput(
-            f"checkpoint: {path} begins as a zip archive but is not a whole one: the file is damaged or cut off"
+            f"checkpoint: {path} begins as a zip archive but is not complete: the file is damaged or cut off"
         )
     if head[0] == _PICKLE and head[1] in _PICKLE_PROTOCOLS:
         raise _refused_pickle(path, "a pickle, as older PyTorch and Detectron2 write them (.pth, .pkl)")
     raise InvalidInput(
         f"checkpoint: {path} is not a Keras .hdf5, .safetensors, .npz, .tlt, or TensorFlow checkpoint. If it is a .tlt "
-        "that the original toolkit encrypted, it cannot be read here: save it unencrypted there (its releases since "
-        "5.0 do), or start from the pretrained .hdf5"
+        "that the original toolkit encrypted, it cannot be read here: save it unencrypted with that toolkit (its "
+        "releases since 5.0 do so), or start from the pretrained .hdf5"
     )
 
 
 def _refused_pickle(path: Path, what: str) -> InvalidInput:
     return InvalidInput(
-        f"checkpoint: {path} is {what}, which is not read because loading one runs code from it: convert it to "
-        "safetensors (safetensors.torch.save_file of its state_dict)"
+        f"checkpoint: {path} is {what}, which is not supported because loading it runs code from the file: convert it "
+        "to safetensors (safetensors.torch.save_file of its state_dict)"
     )
 
 
 def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path: str) -> LoadReport:
-    """Put a source's values into a network's variables; nothing is changed when it raises. See `load_checkpoint`."""
+    """Assign a source's values to a network's variables; an error leaves all variables unchanged.
+
+    Args:
+        network: its variables are assigned.
+        source: values by variable name.
+        skip: expression for variables that are not loaded, see `load_checkpoint`.
+        path: of the file, for messages.
+
+    Raises:
+        InvalidInput: a value isn't finite or has another shape, the backbone does not match, or no variable of the
+            network is in the source.
+    """
     fitting: list[tuple[str, NDArray[Any]]] = []
     skipped: dict[str, str] = {}
     not_found: dict[str, str] = {}
@@ -120,7 +144,7 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
     for name, variable in variables.items():
         value = source.values.get(name)
         if value is not None and tuple(value.shape) != tuple(variable.shape):
-            mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(variable.shape)} here"
+            mismatched[name] = f"{tuple(value.shape)} in the file, {tuple(variable.shape)} in the network"
         matched = _match(skip, name, network.network_path(name))
         if matched is not None:
             what = "the name" if matched == name else f"the path {matched.partition('/')[0]}/..."
@@ -148,11 +172,11 @@ def assign(network: MaskRCNN, source: Source, skip: re.Pattern[str] | None, path
     if not fitting and not skipped:
         listed = ", ".join(list(source.values)[:5]) or "nothing"
         raise InvalidInput(
-            f"checkpoint: {path} ({source.kind}) has no variable of this network; it holds {listed}, "
-            f"expected are {', '.join(list(variables)[:3])}, ..."
+            f"checkpoint: {path} ({source.kind}) has no variable of this network: found {listed}, "
+            f"expected {', '.join(list(variables)[:3])}, ..."
         )
     if not fitting:
-        log.warning("skipCheckpointVariables leaves nothing of checkpoint %s to load", path)
+        log.warning("skipCheckpointVariables matches all usable variables of checkpoint %s, so none is loaded", path)
     for name, value in fitting:
         variables[name].assign(np.asarray(value, np.float32))
     unused = {
@@ -186,15 +210,15 @@ def _refuse_mismatches(wrong: Mapping[str, str], path: str) -> None:
     more = f"; and {len(wrong) - 6} more" if len(wrong) > 6 else ""
     heads = all(re.search(_HEADS, name) for name in wrong)
     advice = (
-        f'with other classes, set skipCheckpointVariables to "{_HEADS}"'
+        f'for other classes, set skipCheckpointVariables to "{_HEADS}"'
         if heads
-        else "change the network to fit, or leave these out with skipCheckpointVariables"
+        else "change the network to match, or leave these out with skipCheckpointVariables"
     )
     raise InvalidInput(f"checkpoint: {path} has other shapes than this network ({listed}{more}): {advice}")
 
 
 def _tf_prefix(path: Path) -> str | None:
-    """The prefix of the TensorFlow checkpoint that a path stands for, or None."""
+    """Return the prefix of the TensorFlow checkpoint at a path, None if it isn't one."""
     if path.is_dir():
         latest = tf.train.latest_checkpoint(str(path))
         if latest is None:

@@ -1,4 +1,4 @@
-"""Our own ``.tlt`` as a starting point for another training."""
+"""Reader of this trainer's ``.tlt`` files as initial weights of another training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from maskrcnn_trainer.model.architecture import Architecture, architecture_of
 from maskrcnn_trainer.spec.errors import shown
 from maskrcnn_trainer.training.pretrained.source import Source
 
-# Fields that shapes don't show: weights load all the same but mean something else.
+# Fields that don't change shapes: the weights can be loaded, but have another meaning.
 _SILENT = ("arch", "anchor_scale", "aspect_ratios", "num_scales", "bbox_reg_weights", "max_level")
 
 
 def read_our_model(path: Path, key: str | None, architecture: Architecture) -> Source:
     """Read the variables of a model file.
 
+    Args:
+        path: of the file.
+        key: encryption key, required if the file is encrypted.
+        architecture: of the network for which the values are read.
+
     Raises:
-        InvalidInput: a wrong key, a damaged file, or a pruned model whose widths this network does not have.
+        InvalidInput: the key is wrong, the file is damaged, or it is a pruned model with other widths than the network.
     """
     from maskrcnn_trainer.model_files.model_file import read_model_file
 
@@ -26,12 +31,12 @@ def read_our_model(path: Path, key: str | None, architecture: Architecture) -> S
     theirs = architecture_of(model)
     if dict(theirs.filters) != dict(architecture.filters):
         raise InvalidInput(
-            f"checkpoint: {path} is a pruned model, whose layers are narrower; give it as prunedModelPath, "
+            f"checkpoint: {path} is a pruned model, whose layers have fewer filters; give it as prunedModelPath, "
             "which builds the network from the file"
         )
     notes = tuple(
-        f"{f.name}: the file's model was trained with {shown(getattr(theirs, f.name))}, "
-        f"this network has {shown(getattr(architecture, f.name))}"
+        f"{f.name}: the model in the file was trained with {shown(getattr(theirs, f.name))}, "
+        f"but this network has {shown(getattr(architecture, f.name))}"
         for f in fields(Architecture)
         if f.name in _SILENT and getattr(theirs, f.name) != getattr(architecture, f.name)
     )

@@ -1,4 +1,4 @@
-"""What was loaded from a checkpoint and what was not, with the reason."""
+"""Report of the variables that were loaded from a checkpoint, and of the others with the reason."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The outcome of `load_checkpoint`; names are the network's (``conv1/kernel``).
+    """Result of `load_checkpoint`; names are those of the network (``conv1/kernel``).
 
     Attributes:
-        path: the file.
-        kind: what the file turned out to be.
-        loaded: variables that hold the file's values now.
-        skipped: variables that ``skipCheckpointVariables`` left alone, with the name or path that matched.
-        not_found: variables that the file does not have, with the reason; they keep their starting values.
-        mismatched: variables whose shape differs, with both shapes; all of them are skipped ones too, since any other
-            is an error.
-        unused: what the file has and the network has not, by the file's name, with the reason.
-        notes: what a user should know besides.
+        path: of the file.
+        kind: of the file.
+        loaded: variables with the file's values.
+        skipped: variables left out by ``skipCheckpointVariables``, with the name or path that matched.
+        not_found: variables that the file does not have, with the reason; they keep their initial values.
+        mismatched: variables whose shape differs, with both shapes; all of them are also skipped, since others raise an
+            error.
+        unused: variables of the file that the network does not have, by their name in the file, with the reason.
+        notes: other remarks to the user.
     """
 
     path: str
@@ -35,10 +35,10 @@ class LoadReport:
     notes: tuple[str, ...] = ()
 
     def table(self, columns: int = 100) -> str:
-        """Return lines of text: counts, then a row for each layer of which something was not loaded.
+        """Return lines of text: counts, then a row for each layer with variables that were not loaded.
 
         Args:
-            columns: width that rows are wrapped to.
+            columns: width at which rows are wrapped.
         """
         total = len(self.loaded) + len(self.skipped) + len(self.not_found)
         head = f"{self.path} ({self.kind}): {len(self.loaded)} of {total} variables loaded"
@@ -61,10 +61,10 @@ class LoadReport:
         return "\n".join([head, *lines])
 
     def left_random(self, network_path: Callable[[str], str]) -> str | None:
-        """Return one line about the variables that keep their random starting values, or None.
+        """Return a line about the variables that keep random initial values, None if there are none.
 
         Args:
-            network_path: gives ``box_head/fc6/kernel`` of ``fc6/kernel``.
+            network_path: returns ``box_head/fc6/kernel`` for ``fc6/kernel``.
         """
         kept = [*self.not_found, *self.skipped]
         if not kept:
@@ -77,11 +77,11 @@ class LoadReport:
             named.setdefault(f"{part}/{rest.rpartition('/')[0]}" if part in begun else part)
         shown = list(named)[:_SHOWN]
         more = f", and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-        return f"{len(kept)} of {total} variables keep random starting values: {', '.join(shown)}{more}"
+        return f"{len(kept)} of {total} variables keep random initial values: {', '.join(shown)}{more}"
 
 
 def _rows(reasons: Mapping[str, str], state: str) -> list[tuple[str, str, str]]:
-    """One row for the variables of a layer that share a reason."""
+    """Return one row for all variables of a layer that have the same reason."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for name, reason in reasons.items():
         layer, _, variable = name.rpartition("/")

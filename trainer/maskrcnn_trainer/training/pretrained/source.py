@@ -1,4 +1,4 @@
-"""What a reader found in a file, under this network's names."""
+"""Content of a file with weights, with the variable names of the network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Source:
     """Variables of a file.
 
     Attributes:
-        kind: what the file is, for people.
+        kind: of the file, for messages.
         values: arrays by the network's variable name (``conv1/kernel``), in the layout of the network.
-        notes: what a user should know about values that were made or that mean something else here.
-        unused: names in the file that this network has no place for, with the reason.
+        notes: remarks to the user about values that were added or that have another meaning in this network.
+        unused: names in the file that are not variables of a network, with the reason.
     """
 
     kind: str
@@ -29,9 +29,9 @@ class Source:
 
 
 def variable_name(path: str) -> str | None:
-    """``conv1/kernel`` of ``model_weights/conv1/conv1/kernel:0`` or ``conv1/kernel``; None for anything else.
+    """Return ``conv1/kernel`` for ``model_weights/conv1/conv1/kernel:0`` or ``conv1/kernel``; None for other names.
 
-    A momentum slot (``conv1/kernel/Momentum``), a counter or an optimiser's state is no variable of a network.
+    Momentum slots (``conv1/kernel/Momentum``), counters, and the state of an optimizer aren't variables of a network.
     """
     parts = path.removesuffix(":0").strip("/").split("/")
     if len(parts) < 2 or parts[-1] not in VARIABLES or "optimizer_weights" in parts:

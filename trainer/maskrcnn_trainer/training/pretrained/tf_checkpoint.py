@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints: the original's unencrypted ``.tlt`` (a zip of one) and plain ``.ckpt`` files."""
+"""Reader of TensorFlow checkpoints: the original's unencrypted ``.tlt`` (a zip archive) and plain ``.ckpt`` files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from maskrcnn_trainer.task.files import DAMAGED_ZIP
 from maskrcnn_trainer.training.pretrained.source import Source, variable_name
 
 NOTE = (
-    "the model was trained by the original toolkit, which codes boxes with one pixel more and samples ROIs at other "
+    "the model was trained by the original toolkit, which encodes boxes with one pixel more and samples RoIs at other "
     "points: fine-tune it before you judge its accuracy"
 )
 LARGEST_COMPRESSION = 20
-"""Weights hardly compress; the momentum of a training that has just begun is zeros, half of its checkpoint."""
+"""Largest accepted ratio of sizes. Weights hardly compress; the momentum of a training that has just begun, which is
+half of its checkpoint, consists of zeros.
+"""
 _MEMBER = re.compile(r"(.*\.ckpt[^/]*)\.(index|data-\d{5}-of-\d{5})")
 
 
@@ -29,15 +31,15 @@ def read_original_tlt(path: Path) -> Source:
     """Read the checkpoint in a ``.tlt`` of the original, ``model.ckpt-<step>.{index,data-...}`` in a zip archive.
 
     Raises:
-        InvalidInput: a pruned model, no whole checkpoint, or a damaged archive.
+        InvalidInput: the model is pruned, or the archive is damaged or does not hold exactly one checkpoint.
     """
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="maskrcnn-tlt-") as folder:
             members = [m for m in archive.namelist() if _MEMBER.fullmatch(Path(m).name)]
             if any(Path(m).name.startswith("pruned.ckpt") for m in members):
                 raise InvalidInput(
-                    f"checkpoint: {path} is a pruned model of the original toolkit, whose widths only its own files "
-                    "tell; prune an unpruned model here instead and give the result as prunedModelPath"
+                    f"checkpoint: {path} is a pruned model of the original toolkit, which is not supported; prune an "
+                    "unpruned model with maskrcnn prune instead, and give the result as prunedModelPath"
                 )
             prefixes = {Path(m).name.removesuffix(".index") for m in members if m.endswith(".index")}
             if len(prefixes) != 1:
@@ -46,11 +48,11 @@ def read_original_tlt(path: Path) -> Source:
             size, unpacked = path.stat().st_size, sum(archive.getinfo(member).file_size for member in members)
             if unpacked > LARGEST_COMPRESSION * size:
                 raise InvalidInput(
-                    f"checkpoint: {path} has {size} bytes and claims to unpack to {unpacked}; weights compress to a "
-                    f"{LARGEST_COMPRESSION}th at most"
+                    f"checkpoint: {path} has {size} bytes and claims to unpack to {unpacked}; weights compress at most "
+                    f"by a factor of {LARGEST_COMPRESSION}"
                 )
             for member in members:
-                # The name alone: a path inside an archive must not lead out of the folder.
+                # Only the name is used: a path in an archive must not lead out of the folder.
                 with archive.open(member) as stream, (Path(folder) / Path(member).name).open("wb") as copy:
                     while chunk := stream.read(1 << 20):
                         copy.write(chunk)
@@ -61,7 +63,7 @@ def read_original_tlt(path: Path) -> Source:
 
 
 def read_tf_checkpoint(prefix: str, shown: str | None = None) -> Source:
-    """Read a TensorFlow checkpoint by variable name; slots of optimisers and counters are left out.
+    """Read the variables of a TensorFlow checkpoint; optimizer slots and counters are left out.
 
     Args:
         prefix: path without ``.index`` or ``.data-...``.
@@ -78,7 +80,7 @@ def read_tf_checkpoint(prefix: str, shown: str | None = None) -> Source:
         for name in sorted(reader.get_variable_to_shape_map()):
             variable = variable_name(name)
             if variable is None:
-                unused[name] = "optimiser state or counter"
+                unused[name] = "optimizer state or counter"
             elif depths.setdefault(variable, name.count("/")) >= name.count("/"):
                 depths[variable] = name.count("/")
                 values[variable] = np.asarray(reader.get_tensor(name))

@@ -1,4 +1,4 @@
-"""Weights of a backbone under torchvision's and timm's names, in ``.safetensors`` or ``.npz`` files."""
+"""Reader of backbones with the tensor names of torchvision or timm, in ``.safetensors`` or ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskrcnn_trainer.model.architecture import Architecture
 from maskrcnn_trainer.training.pretrained.source import Source
 
 TORCH_EPSILON = 1e-5
-# Deviations by which torchvision divides red, green and blue, and the one by which this network's input is divided.
+# Standard deviations by which torchvision divides red, green, and blue, and the one of this network's input.
 TORCH_DEVIATIONS = (0.229, 0.224, 0.225)
 DEVIATION = 0.224
 
@@ -24,36 +24,41 @@ _DETECTOR = ("rpn.", "roi_heads.", "backbone.fpn.")
 
 
 def read_torch_file(path: Path, architecture: Architecture) -> Source:
-    """Read a ``.safetensors`` or ``.npz`` file of torchvision or timm names for this architecture.
+    """Read a ``.safetensors`` or ``.npz`` file with torchvision or timm names for this architecture.
 
     Raises:
-        InvalidInput: the file is damaged, is of another depth, or is not of this family of backbones.
+        InvalidInput: the file is damaged, has another depth, or does not belong to this family of backbones.
     """
     return convert_torch(_read(path), architecture, str(path))
 
 
 def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, path: str) -> Source:
-    """Variables of the network from tensors under torchvision's names.
+    """Convert tensors with torchvision's names to variables of the network.
 
     Kernels are transposed from O, I, H, W to H, W, I, O. The stem is scaled by .224 / deviation of its input channel,
-    since torchvision divides each channel by its own. Where the epsilon of this architecture's batch norms is another,
-    the stored variance takes up the difference; where it is too small for that, gamma does. A layer that the backbone
-    has and torchvision has not is filled by the backbone, so that it changes nothing.
+    since torchvision divides each channel by its own deviation. If the batch norms of this architecture have another
+    epsilon, the stored variance is changed by the difference, or gamma if the variance is too small for that. Layers of
+    the backbone that torchvision does not have get values with which they are identities.
+
+    Args:
+        tensors: by torchvision's name.
+        architecture: of the network.
+        path: of the file, for messages.
 
     Raises:
-        InvalidInput: another depth, or no such backbone.
+        InvalidInput: the tensors have another depth, or do not belong to this family of backbones.
     """
     backbone = architecture.backbone
     if any(_DETECTRON.search(name) for name in tensors):
         raise InvalidInput(
-            f"checkpoint: {path} has the tensor names of Detectron2, which are not read: give a {backbone.title} under "
-            "torchvision's or timm's names"
+            f"checkpoint: {path} has the tensor names of Detectron2, which are not supported: give a {backbone.title} "
+            "with the names of torchvision or timm"
         )
     prefix = backbone.torch_prefix(tensors)
     if prefix is None:
         raise InvalidInput(
-            f"checkpoint: {path} has no tensor {backbone.torch_stem}: it is not a {backbone.title} under torchvision's "
-            f"or timm's names ({backbone.torch_misfit} does not fit either)"
+            f"checkpoint: {path} has no tensor {backbone.torch_stem}: it is not a {backbone.title} with the names of "
+            f"torchvision or timm ({backbone.torch_misfit} are not supported)"
         )
     values: dict[str, NDArray[Any]] = {}
     unused: dict[str, str] = {}
@@ -75,8 +80,8 @@ def convert_torch(tensors: Mapping[str, NDArray[Any]], architecture: Architectur
     rest = backbone.torch_rest(values, architecture.nlayers)
     notes = list(backbone.torch_notes(rest))
     if any(name.startswith(_DETECTOR) for name in unused):
-        notes.append(f"the file is a torchvision detector, of which the {backbone.title} backbone alone is loaded")
-    return Source(f"{backbone.title} under torchvision names", {**values, **rest}, tuple(notes), unused)
+        notes.append(f"the file is a torchvision detector, of which only the {backbone.title} backbone is loaded")
+    return Source(f"{backbone.title} with torchvision names", {**values, **rest}, tuple(notes), unused)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -87,7 +92,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         from safetensors.numpy import load_file
 
         return dict(load_file(path))
-    except Exception as error:  # the readers' own kinds of error are many; none says more than its text
+    except Exception as error:  # the readers raise many types of errors, and only their text is needed
         raise InvalidInput(f"checkpoint: {path} cannot be read: {error}") from error
 
 
@@ -100,19 +105,19 @@ def _check_depth(values: Mapping[str, NDArray[Any]], architecture: Architecture,
     depth = architecture.backbone.found_instead(values, architecture.nlayers)
     if depth is not None:
         raise InvalidInput(
-            f"checkpoint: {path} holds {depth} but maskrcnnConfig.nlayers is {architecture.nlayers}: "
+            f"checkpoint: {path} holds {depth}, but maskrcnnConfig.nlayers is {architecture.nlayers}: "
             "give weights of that depth, or change nlayers"
         )
 
 
 def _change_epsilon(values: dict[str, NDArray[Any]], norm: str, old: float, new: float) -> None:
-    """Let gamma / sqrt(variance + epsilon) be the same under another epsilon."""
+    """Change a batch norm so that gamma / sqrt(variance + epsilon) stays the same with another epsilon."""
     if old == new:
         return
     variance = np.asarray(values[f"{norm}/moving_variance"], np.float64)
-    wanted = variance + old - new
-    # A variance is never negative: at zero gamma takes what is left.
-    factor = np.where(wanted < 0, np.sqrt(new / (variance + old)), 1.0)
-    values[f"{norm}/moving_variance"] = np.maximum(wanted, 0.0).astype(np.float32)
+    changed = variance + old - new
+    # A variance cannot be negative: it becomes zero, and gamma is scaled for the rest.
+    factor = np.where(changed < 0, np.sqrt(new / (variance + old)), 1.0)
+    values[f"{norm}/moving_variance"] = np.maximum(changed, 0.0).astype(np.float32)
     if f"{norm}/gamma" in values:
         values[f"{norm}/gamma"] = (values[f"{norm}/gamma"] * factor).astype(np.float32)

@@ -1,6 +1,6 @@
-"""One training step of one rank on made-up data, for test_distributed_step.py, in ``maskrcnn launch``'s environment.
+"""Training step of one rank on synthetic data, for test_distributed_step.py, started by ``maskrcnn launch``.
 
-Usage: gang_step.py OUTPUT
+Usage: rank_step.py OUTPUT
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INSTANCES, MASK = 3, 28
 
 
 def training_step(average: Average | None) -> TrainStep:
-    """A small network at its seeded start; frozen batch norms, so that each rank's batch is its own affair."""
+    """Return a step of a small network; with frozen batch norms, forward passes of ranks are independent."""
     architecture = Architecture(nlayers=10, num_classes=3, fast_rcnn_mlp_head_dim=16, anchor_scale=4)
     settings = TrainSettings(
         schedule=Schedule(init_learning_rate=0.01),
@@ -41,7 +41,7 @@ def training_step(average: Average | None) -> TrainStep:
 
 
 def half_batch(rank: int) -> dict[str, tf.Tensor]:
-    """The batch of one rank: one image with two objects."""
+    """Return the batch of one rank: one image with two objects."""
     generator = np.random.default_rng(rank)
     anchors = len(generate_anchors(Architecture(anchor_scale=4), IMAGE_SIZE))
     boxes = np.full((1, INSTANCES, 4), -1.0, np.float32)
