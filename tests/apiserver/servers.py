@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 def etcd(binaries: Path, folder: Path) -> list[str]:
-    """etcd on Unix sockets in ``folder``, without the disk's guarantees: its data lives as long as the bed."""
+    """Etcd on Unix sockets in ``folder``, without the disk's guarantees: its data lives as long as the bed."""
     # etcd wants host:port in a URL, and makes that the name of the socket, in its working directory.
     client, peer = f"unix://{ETCD_SOCKET}", "unix://etcd-peer:0"
     return [

@@ -100,7 +100,7 @@ class Cluster:
         return json.loads(done.stdout)
 
     def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> str:
-        """kubectl apply of objects."""
+        """Kubectl apply of objects."""
         scope = ["-n", namespace] if namespace else []
         text = "\n---\n".join(json.dumps(item) for item in objects)
         return self.kubectl("apply", *scope, "-f", "-", input=text)

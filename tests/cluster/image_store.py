@@ -27,7 +27,7 @@ ARCHIVER = Path(__file__).resolve().parents[2] / "images" / "base" / "archive.py
 
 
 def find_store(archives: Sequence[Path], say: Callable[[str], None] = say_on_screen) -> Path:
-    """containerd's root with these docker-archives and the pause image imported; made where it is not in the cache."""
+    """Containerd's root with these docker-archives and the pause image imported; made where it is not in the cache."""
     pause = _pause_archive()
     wanted = [pause, *archives]
     digest = hashlib.sha256("".join(_identity(path) for path in wanted).encode()).hexdigest()[:16]

@@ -29,7 +29,7 @@ class Installation:
         self.cluster = cluster
 
     def install(self, *options: str) -> None:
-        """helm upgrade --install, and wait until it is there."""
+        """Helm upgrade --install, and wait until it is there."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
         self.cluster.helm("upgrade", "--install", RELEASE, str(CHART), "-n", NAMESPACE, *WAIT, *options)

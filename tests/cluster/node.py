@@ -89,7 +89,7 @@ class Node:
 
     @property
     def kubelet_root(self) -> str:
-        """kubelet's folder, where pods' volumes are."""
+        """Kubelet's folder, where pods' volumes are."""
         return "/var/lib/kubelet"
 
     def power_off(self) -> None:

@@ -15,7 +15,7 @@ EVICTION_SIGNALS = ("memory.available", "nodefs.available", "nodefs.inodesFree",
 
 
 def containerd_toml(folder: Path) -> str:
-    """containerd with everything of its own under ``folder``."""
+    """Containerd with everything of its own under ``folder``."""
     return f"""
 version = 2
 root = "{folder}/containerd"
@@ -63,7 +63,7 @@ def cni_configuration(node: NodeNetwork) -> dict[str, Any]:
 
 
 def kubelet_configuration(folder: Path, authority: Path, taints: list[dict[str, str]]) -> dict[str, Any]:
-    """kubelet without anything that belongs to the whole machine."""
+    """Kubelet without anything that belongs to the whole machine."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

@@ -32,7 +32,7 @@ class Team:
     folder: Path
 
     def apply(self, *objects: Object) -> None:
-        """kubectl apply in the namespace."""
+        """Kubectl apply in the namespace."""
         self.cluster.apply(*objects, namespace=self.namespace)
 
     def patch(self, name: str, **spec: Any) -> None:

@@ -12,7 +12,6 @@ from tests.unit.api.schema_parts import walk
 
 from maskrcnn_operator.api import crd, docs
 from maskrcnn_operator.api.bounds import bounds_in_words, default_in_words
-from maskrcnn_operator.api.reasons import Reason
 from maskrcnn_operator.api.rules import FIELD_RULES, TYPE_RULES
 from maskrcnn_operator.api.schema import definitions
 from maskrcnn_operator.api.status import ConditionType

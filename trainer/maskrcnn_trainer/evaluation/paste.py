@@ -94,7 +94,8 @@ def _interpolation(low: float, high: float, cells: int, size: int) -> tuple[int,
 
 def _interpolate(grid: NDArray[np.float32], cell: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of ``grid`` [cells, n] at the positions given: [pixels, n]. Takes of rows beat a matrix product here, whose
-    threads would fight with those of the network."""
+    threads would fight with those of the network.
+    """
     result: NDArray[np.float32] = (grid[1:] - grid[:-1]).take(cell, axis=0)
     result *= share[:, None]
     result += grid.take(cell, axis=0)

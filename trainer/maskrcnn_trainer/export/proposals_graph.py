@@ -103,7 +103,7 @@ def emit_proposals(
 
 
 def _valid(g: GraphBuilder, boxes: str, logits: str, min_size: float) -> str:
-    """bool [N, L, n]: both sides above 0 and at least ``min_size``, and a logit that is one."""
+    """Bool [N, L, n]: both sides above 0 and at least ``min_size``, and a logit that is one."""
     side = g.op("Squeeze", g.op("Min", *emit_sides(g, boxes)), g.integers(-1))
     valid = g.op("And", g.op("Greater", side, g.number(0.0)), g.op("Greater", logits, g.number(LOWEST_LOGIT)))
     if min_size > 0:

@@ -53,6 +53,6 @@ def entropy_range(counts: NDArray[np.int64], bin_width: float) -> float:
 
 
 def _times_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """x log x, 0 at 0."""
+    """X log x, 0 at 0."""
     result: NDArray[np.float64] = values * np.log(np.maximum(values, 1e-300))
     return result
