@@ -1,7 +1,7 @@
-"""Files that their names don't distinguish from a user's own, with one entry for each task that writes such files.
+"""Files whose names don't distinguish them from a user's own, with one entry for each task that writes such files.
 
-:mod:`maskrcnn_trainer.spec.task_table` has the names of each task's files. A task has an entry here where a user may
-have put another file under one of these names, or where its files name their fingerprint.
+:mod:`maskrcnn_trainer.spec.task_table` has the names of each task's files. A task has an entry here if a user may have
+put another file under one of these names, or if its files contain their fingerprint.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 _LABEL_BYTES = 100
 _LABEL = re.compile(rb'\[\]\s*$|\[\{"area": \d+, "is_crowd": 0, "image_id": ')
-"""How a label file of an inference begins."""
+"""Beginning of a label file of an inference."""
 
 
 @dataclass(frozen=True)
 class ResultsDirectory:
-    """A results directory whose files are looked at.
+    """Results directory that is being checked.
 
     Attributes:
         path: the directory.
-        artifacts: paths of the artifacts in its result.json by their names; empty where there is none.
-        files_below: returns the plain files below a directory of it, all relative to it.
+        artifacts: paths of the artifacts in its result.json by name; empty if there are none.
+        files_below: returns the plain files below one of its directories, relative to the results directory.
     """
 
     path: Path
@@ -46,37 +46,37 @@ class ResultsDirectory:
 
 
 class TaskFiles:
-    """Files of one task in a results directory; a task overrides the questions that its files answer."""
+    """Files of one task in a results directory; a subclass overrides the checks that need the content of its files."""
 
     def __init__(self, directory: ResultsDirectory) -> None:
         self.directory = directory
 
     def is_foreign(self, path: str) -> bool:  # noqa: ARG002 - for those that override it
-        """Return whether no step has written a file, although its name is one of the task.
+        """Return whether no step wrote a file although its name is one of the task.
 
-        Asked once for each file of the directory, in their order.
+        Called once for each file of the directory, in their order.
         """
         return False
 
     def is_kept(self, path: str) -> bool:  # noqa: ARG002 - as above
-        """Return whether a deletion leaves a file with a name of the task: the user may have made it."""
+        """Return whether a deletion keeps a file with a name of the task, because the user may have made it."""
         return False
 
     def fingerprints(self, key: str | None) -> tuple[str, ...]:  # noqa: ARG002 - as above
-        """Return the fingerprints that the files of an unfinished run name, oldest first; none where none does.
+        """Return the fingerprints in the files of an unfinished run, oldest first; empty if there are none.
 
         Args:
-            key: opens encrypted files.
+            key: the key of encrypted files.
 
         Raises:
-            InvalidInput: a file cannot be read, whenever it is tried.
+            InvalidInput: a file cannot be read, and retrying does not help.
             TryAgain: a file cannot be read at the moment.
         """
         return ()
 
 
 class _OneSet(TaskFiles):
-    """Shards of a conversion, which writes one set of them: a second set was made by hand."""
+    """Shards of a conversion, which writes one set: the user added any other."""
 
     def __init__(self, directory: ResultsDirectory) -> None:
         super().__init__(directory)
@@ -97,9 +97,9 @@ class _Checkpoints(TaskFiles):
     """Checkpoints of a training, which hold the fingerprint of their step."""
 
     def is_foreign(self, path: str) -> bool:
-        """Return whether a checkpoint was written by ``maskrcnn train`` on a command line: it has no fingerprint.
+        """Return whether a checkpoint was written by ``maskrcnn train`` outside of an experiment: it has no fingerprint.
 
-        One that is damaged or encrypted counts as a step's.
+        A damaged or encrypted checkpoint counts as one of a step.
         """
         if not CHECKPOINT.fullmatch(path):
             return False
@@ -111,13 +111,13 @@ class _Checkpoints(TaskFiles):
             return False
 
     def fingerprints(self, key: str | None) -> tuple[str, ...]:
-        """Return the fingerprints of the newest checkpoint that opens."""
+        """Return the fingerprints of the newest readable checkpoint."""
         results_dir = self.directory.path
         matches = ((CHECKPOINT.fullmatch(path.name), path) for path in results_dir.iterdir() if not path.is_symlink())
         found = {int(match["step"]): path for match, path in matches if match}
         if not found:
             return ()
-        # numpy is not loaded for nothing
+        # loads NumPy, so only if there is a checkpoint
         from maskrcnn_trainer.model_files.model_file import read_model_file
         from maskrcnn_trainer.model_files.newest_checkpoint import newest_that_opens
 
@@ -126,15 +126,18 @@ class _Checkpoints(TaskFiles):
 
         newest = newest_that_opens([found[step] for step in sorted(found, reverse=True)], fingerprints_of)
         if newest.problem is not None:
-            log.warning("%s; no checkpoint in %s opens", newest.problem, results_dir)
+            log.warning("%s; no checkpoint in %s can be opened", newest.problem, results_dir)
         return newest.content or ()
 
 
 class _Inferred(TaskFiles):
-    """Annotated images and their labels, known by the content of labels: names come from the user's own images."""
+    """Annotated images and label files of an inference, recognized by the content of the label files.
+
+    Their names can't be used for that, since they are those of the user's images.
+    """
 
     def is_foreign(self, path: str) -> bool:
-        # only a run that was cut short may have left an image without its labels
+        # only an interrupted run may have left an image without its labels
         finished = IMAGES_DIR in self.directory.artifacts
         return (finished and self._is_image_without_labels(path)) or self._is_no_label(path)
 
@@ -149,7 +152,7 @@ class _Inferred(TaskFiles):
         )
 
     def _is_no_label(self, path: str) -> bool:
-        """Return whether a file below labels does not hold what an inference writes there."""
+        """Return whether a file below ``labels/`` isn't a label file of an inference."""
         return path.startswith(f"{LABELS_DIR}/") and not is_temporary(path) and path not in self._labels
 
     @cached_property
@@ -165,10 +168,10 @@ class _Inferred(TaskFiles):
 
 
 def labels_of(image: str) -> frozenset[str]:
-    """Return the paths that the label file of an annotated image may have, both relative to their directories.
+    """Return the possible paths of the label file of an annotated image, each relative to its directory.
 
-    ``a.json`` for ``a.jpg``, ``a.jpg.json`` where there are two of that stem; an image that cannot be written in its
-    own format has ``.png`` behind its name.
+    It is ``a.json`` for ``a.jpg``, or ``a.jpg.json`` if two images have that stem. An annotated image that cannot be
+    written in its own format has ``.png`` after its name.
     """
     found = set()
     for name in {image, image.removesuffix(".png")}:

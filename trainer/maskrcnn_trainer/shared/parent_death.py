@@ -1,4 +1,4 @@
-"""Children that end with their parent: a process that is killed leaves no process behind."""
+"""Children that end with their parent, so that a killed process leaves no process behind."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import sys
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
-_LIBC = (
-    ctypes.CDLL(None) if sys.platform == "linux" else None
-)  # loaded before any fork: a child of a fork loads nothing
+# loaded before any fork: a forked child must not load libraries
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def end_with_parent(sent: signal.Signals) -> Callable[[], None] | None:
-    """Return a function for ``Popen(preexec_fn=)`` that has the child get a signal when its parent ends.
+    """Return a function for ``Popen(preexec_fn=)`` after which the child gets a signal when its parent ends.
 
     The parent is the thread that starts the child (prctl(2), PR_SET_PDEATHSIG).
 
     Args:
-        sent: the signal; the child of a parent that has ended already exits with 128 + its number instead.
+        sent: the signal; if the parent has already ended, the child exits with 128 + its number instead.
 
     Returns:
         None on other systems than Linux, which have no such signal.

@@ -7,32 +7,32 @@ VARIABLE_PREFIX = "MASKRCNN_"
 
 RESULTS_DIR_VARIABLE = "MASKRCNN_RESULTS_DIR"
 FINGERPRINT_VARIABLE = "MASKRCNN_FINGERPRINT"
-"""The oldest fingerprint of the step: a trainer of an older release reads this one alone."""
+"""The oldest fingerprint of the step; a trainer of an older release reads only this variable."""
 FINGERPRINTS_VARIABLE = "MASKRCNN_FINGERPRINTS"
-"""All fingerprints of a step that has several, oldest first, with spaces between them."""
+"""All fingerprints of a step that has several, oldest first, separated by spaces."""
 ATTEMPT_VARIABLE = "MASKRCNN_ATTEMPT"
 EXPERIMENT_UID_VARIABLE = "MASKRCNN_EXPERIMENT_UID"
 TERMINATION_LOG_VARIABLE = "MASKRCNN_TERMINATION_LOG"
 """File for the termination message."""
 
 KEY_VARIABLE = "MASKRCNN_KEY"
-"""Given to the process by its executor: from a Secret, or from the user's environment; never on a command line."""
+"""Encryption key; set by the executor from a Secret or the user's environment, never on a command line."""
 
 REPORT_URL_VARIABLE = "MASKRCNN_REPORT_URL"
 REPORT_TOKEN_FILE_VARIABLE = "MASKRCNN_REPORT_TOKEN_FILE"  # noqa: S105 - the name of a variable
 REPORT_CA_FILE_VARIABLE = "MASKRCNN_REPORT_CA_FILE"
 
 GPUS_VARIABLE = "MASKRCNN_GPUS"
-"""GPUs of each node that a step asked for (gpusPerNode); set by the operator."""
+"""GPUs of each node that a step requests (gpusPerNode); set by the operator."""
 GPU_INDEX_VARIABLE = "MASKRCNN_GPU_INDEX"
-"""The indices of --gpu-index, with commas; CUDA leaves those out that do not exist, without a word."""
+"""The indices of --gpu-index, separated by commas. CUDA ignores indices that don't exist without an error."""
 
 WORKSPACE_VARIABLE = "MASKRCNN_WORKSPACE"
-"""Directory that stands for /workspace, so that results and model files keep the form of the manifest."""
+"""Directory on this machine for /workspace; the trainer writes results with the manifest's paths."""
 
 TOKEN_VARIABLE = "MASKRCNN_RUN_TOKEN"  # noqa: S105 - the name of a variable
 """Token of the run that owns the results directory; set by ``maskrcnn launch``."""
 THREADS_VARIABLE = "MASKRCNN_THREADS"
 """Threads of a process; set by ``maskrcnn launch``."""
 FAILURE_VARIABLE = "MASKRCNN_FAILURE_MESSAGE_FD"
-"""Descriptor that a process writes its failure to; set by ``maskrcnn launch``."""
+"""Descriptor to which a process writes its failure; set by ``maskrcnn launch``."""

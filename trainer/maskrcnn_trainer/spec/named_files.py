@@ -11,7 +11,7 @@ from maskrcnn_trainer.spec.base import SpecModel
 
 
 class NamesFiles:
-    """Annotation of a field whose value is a path, or patterns of paths with commas between them."""
+    """Annotation of a field whose value is a path, or patterns of paths separated by commas."""
 
 
 NAMES_FILES = NamesFiles()
@@ -19,10 +19,10 @@ NAMES_FILES = NamesFiles()
 
 @functools.cache
 def file_fields(part: type[SpecModel]) -> tuple[str, ...]:
-    """Return Python's names of the fields of a part of the spec that name files, in the order of the part.
+    """Return the Python names of the fields in a part of the spec that name files, in the order of the part.
 
     Args:
-        part: fields of the parts in it are not returned, so that ``ExperimentSpec`` gives the models alone.
+        part: class of the part; fields of nested parts are not returned, so ``ExperimentSpec`` has only the models.
     """
     return tuple(
         name

@@ -1,4 +1,4 @@
-"""Lists in a prototxt: texts that hold Python literals, read with ``ast.literal_eval`` and checked."""
+"""Lists in a prototxt: strings that hold Python literals, read with ``ast.literal_eval`` and checked."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ LIST_FIELDS: dict[str, tuple[type, str]] = {
     "aspect_ratios": (float, '"[(1.0, 1.0), (1.4, 0.7), (0.7, 1.4)]"'),
     "scale_jitter": (float, '"[0.8, 1.25]"'),
 }
-"""Fields whose value is a text that holds a list: the type of its numbers, and an example."""
+"""Fields whose value is a string that holds a list: the type of its numbers, and an example."""
 
 
 def literal_list(text: str, number: type) -> list[Any] | None:
-    """Return the list that a text holds; None for an empty text and for "None".
+    """Return the list that a string holds; None for an empty string and for "None".
 
     Args:
         text: a Python literal such as ``[60000, 80000]`` or ``(832, 1344)``; nothing in it is executed.
-        number: int or float, the type of the list's numbers; 60000.0 will do for an int.
+        number: int or float, the type of the list's numbers; 60000.0 is accepted as an int.
 
     Raises:
-        ValueError: it holds anything but numbers in lists.
+        ValueError: it holds anything other than numbers in lists.
     """
     if not text.strip():
         return None
@@ -54,14 +54,14 @@ def _number(item: object, number: type) -> Any:
 
 
 def read_lists(raw: dict[str, Any], at: Path = ()) -> Iterator[Problem]:
-    """Replace the texts that hold lists by lists, in place, and leave out those that cannot be read.
+    """Replace the strings that hold lists by lists, in place; remove those that cannot be read.
 
     Args:
         raw: the fields of a message by name, changed in place; messages in it are read too.
         at: path of the message in the spec.
 
     Yields:
-        One problem for each text that cannot be read.
+        One problem for each string that cannot be read.
     """
     for name, value in list(raw.items()):
         if isinstance(value, dict):

@@ -8,5 +8,5 @@ _MESSAGE = re.compile(r"(?<![\w.])(data_config|maskrcnn_config|wandb_config|clea
 
 
 def looks_like_prototxt(text: str) -> bool:
-    """Return whether a text opens one of the messages of the original's spec outside of comments."""
+    """Return whether a text that isn't a YAML mapping contains a message of the original toolkit's spec."""
     return _MESSAGE.search(re.sub(r"#[^\n]*", "", text)) is not None

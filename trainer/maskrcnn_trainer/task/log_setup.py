@@ -1,4 +1,4 @@
-"""The set-up of logging in a process of a task."""
+"""Set-up of logging in the processes of a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHATTY_LOGGERS = ("absl", "tensorflow", "PIL", "h5py", "matplotlib", "urllib3")
 
 
 class _Formatter(logging.Formatter):
-    """Formatter of lines in which fields are named as the user's spec file writes them."""
+    """Formatter that spells fields as the user's spec file does."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of the base class
         record.message = as_written(record.message)
@@ -21,7 +21,7 @@ class _Formatter(logging.Formatter):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Handler that writes to the sys.stderr of the moment, so that a bar on the terminal can stay below the lines."""
+    """Handler that looks up sys.stderr for each line, so that a bar on the terminal can stay below the lines."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -32,11 +32,10 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def setup_logging(rank: int = 0) -> None:
-    """Log plain lines with the time on standard error; from ranks other than 0 errors alone, with the rank.
+    """Log plain lines with the time on standard error; ranks other than 0 log only errors, with their rank.
 
-    Every rank reads the same spec and data, so the others would repeat each warning of rank 0.
-
-    To be called before TensorFlow is imported: its own start-up messages are turned down too.
+    All ranks read the same spec and data, so the others would repeat each warning of rank 0. Call this before TensorFlow
+    is imported: it turns down TensorFlow's start-up messages, too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     handler = _StderrHandler()
