@@ -97,7 +97,7 @@ class _Checkpoints(TaskFiles):
     """Checkpoints of a training, which hold the fingerprint of their step."""
 
     def is_foreign(self, path: str) -> bool:
-        """Return whether a checkpoint was written by ``maskrcnn train`` outside of an experiment: it has no fingerprint.
+        """Return whether ``maskrcnn train`` wrote a checkpoint outside of an experiment: it has no fingerprint.
 
         A damaged or encrypted checkpoint counts as one of a step.
         """

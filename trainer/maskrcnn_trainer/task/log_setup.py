@@ -34,8 +34,8 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 def setup_logging(rank: int = 0) -> None:
     """Log plain lines with the time on standard error; ranks other than 0 log only errors, with their rank.
 
-    All ranks read the same spec and data, so the others would repeat each warning of rank 0. Call this before TensorFlow
-    is imported: it turns down TensorFlow's start-up messages, too.
+    All ranks read the same spec and data, so the others would repeat each warning of rank 0. Call this before
+    TensorFlow is imported: it turns down TensorFlow's start-up messages, too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     handler = _StderrHandler()
