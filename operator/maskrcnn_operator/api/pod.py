@@ -132,7 +132,7 @@ class EnvVar(ApiModel):
     @classmethod
     def _not_ours(cls, value: str) -> str:
         if value.startswith(VARIABLE_PREFIX):
-            raise ValueError("names that begin with MASKRCNN_ are set by the operator: choose another")
+            raise ValueError("names that begin with MASKRCNN_ are reserved for the operator")
         return value
 
 

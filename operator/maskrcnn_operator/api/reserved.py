@@ -48,12 +48,12 @@ class ReservedKey:
 
 RESERVED_PREFIXES = ("maskrcnn.dev/", "kueue.x-k8s.io/", "batch.kubernetes.io/")
 """Keys with these prefixes belong to controllers."""
-_ALL_OR_NOTHING = "a gang runs with all of its pods or not at all: leave it out"
+_ALL_OR_NOTHING = "the pods of a step run all together or not at all: remove this key"
 
 RESERVED: tuple[ReservedKey, ...] = (
     ReservedKey("labels", "kueue.x-k8s.io/priority-class", Place.JOB),
     ReservedKey("labels", "kueue.x-k8s.io/max-exec-time-seconds", Place.JOB),
-    ReservedKey("labels", "kueue.x-k8s.io/queue-name", why="the queue is named by spec.queueName"),
+    ReservedKey("labels", "kueue.x-k8s.io/queue-name", why="set spec.queueName instead"),
     ReservedKey("annotations", "provreq.kueue.x-k8s.io/", Place.JOB),
     ReservedKey("annotations", "kueue.x-k8s.io/podset-required-topology", Place.PODS),
     ReservedKey("annotations", "kueue.x-k8s.io/podset-preferred-topology", Place.PODS),

@@ -84,7 +84,7 @@ _ABSOLUTE_EACH = CelRule(
     r"!self.matches('(^|,)\\s*[^/,\\s]')",
     "must be an absolute path or pattern, such as /workspace/...; of several, separated by commas, each",
 )
-_KEY_LENGTH = CelRule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key has 1 to 317 characters")
+_KEY_LENGTH = CelRule("self.all(key, key.size() >= 1 && key.size() <= 317)", "a key must have 1 to 317 characters")
 _FIVE_LEVELS = "self.?maskrcnnConfig.?maxLevel.orValue(6) == 5"
 _SIDES = "self.dataConfig.imageSize"
 _THRESHOLDS = (("rpnNegativeOverlap", "rpnPositiveOverlap"), ("bgThreshLo", "bgThreshHi"), ("bgThreshHi", "fgThresh"))
@@ -93,7 +93,7 @@ PATTERN_RULES: Mapping[str, CelRule] = {
     ABSOLUTE_PATH_PATTERN: CelRule("self.startsWith('/')", "must be an absolute path, such as /workspace/..."),
     STEP_NAME_PATTERN: CelRule(
         f"self.matches({quoted(STEP_NAME_PATTERN)})",
-        "the name of a step is a DNS label: lower case letters, digits and -, a letter or digit first and last",
+        "the name of a step must be a DNS label: lowercase letters, digits, and -, a letter or digit first and last",
     ),
 }
 """Rules that replace the patterns of fields, because the error of a pattern does not name what would be right."""
@@ -103,7 +103,7 @@ TYPE_RULES: Mapping[str, tuple[CelRule, ...]] = {
         CelRule(
             f"self.metadata.name.size() <= {EXPERIMENT_NAME_LENGTH} && "
             f"self.metadata.name.matches({quoted(EXPERIMENT_NAME_PATTERN)})",
-            f"metadata.name must be a DNS label that starts with a letter (lower case letters, digits and -), at most "
+            f"metadata.name must be a DNS label that starts with a letter (lowercase letters, digits, and -), at most "
             f"{EXPERIMENT_NAME_LENGTH} characters",
             field=".metadata.name",
         ),
@@ -141,7 +141,7 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
     ("ExperimentSpec", "learningRateSteps"): (
         CelRule(
             "self.all(i, step, i == 0 || self[i - 1] < step)",
-            "learningRateSteps must rise, each step more than the one before",
+            "learningRateSteps must be in increasing order, without duplicates",
         ),
     ),
     ("ExperimentSpec", "checkpoint"): (_ABSOLUTE,),
@@ -161,24 +161,20 @@ FIELD_RULES: Mapping[tuple[str, str], tuple[CelRule, ...]] = {
     ("MaskRCNNConfig", "freezeBlocks"): (
         CelRule(
             "self.all(block, self.exists_one(other, other == block))",
-            "freezeBlocks names a block twice: name each once",
+            "freezeBlocks must not have duplicates",
         ),
     ),
-    ("MaskRCNNConfig", "includeMask"): (
-        CelRule("self", "includeMask: only true is supported, there is no model without masks"),
-    ),
+    ("MaskRCNNConfig", "includeMask"): (CelRule("self", "includeMask must be true: every model has a mask head"),),
     ("Workspace", "subPath"): (
         CelRule(
             "!self.startsWith('/') && !('..' in self.split('/'))",
-            "subPath is a path inside the volume: relative, and without '..'",
+            "subPath must be a relative path inside the volume, without '..'",
         ),
     ),
     ("ResourceRequirements", "requests"): (_KEY_LENGTH,),
     ("ResourceRequirements", "limits"): (_KEY_LENGTH,),
     ("EnvVar", "name"): (
-        CelRule(
-            "!self.startsWith('MASKRCNN_')", "names that begin with MASKRCNN_ are set by the operator: choose another"
-        ),
+        CelRule("!self.startsWith('MASKRCNN_')", "names that begin with MASKRCNN_ are reserved for the operator"),
     ),
     ("PodOverrides", "nodeSelector"): (_KEY_LENGTH,),
     ("PodOverrides", "labels"): (*_reserved("labels"), _KEY_LENGTH),

@@ -49,7 +49,9 @@ def test_what_the_api_server_lets_pass_in_the_overrides_of_a_step_is_named(
     stalled = condition(cluster.wait_ready("wrong", "InvalidSpec"), "Stalled")
     assert stalled is not None
     assert "spec.steps[1].podOverrides.env[0].name: names that begin with MASKRCNN_" in stalled["message"]
-    assert "spec.steps[1].podOverrides.labels: kueue.x-k8s.io/queue-name: the queue is named by" in stalled["message"]
+    assert (
+        "spec.steps[1].podOverrides.labels: kueue.x-k8s.io/queue-name: set spec.queueName instead" in stalled["message"]
+    )
     assert not cluster.jobs()
 
 

@@ -56,7 +56,7 @@ def test_permitted_key_is_set_on_the_object_where_it_is_read(
 @pytest.mark.parametrize(
     ("field", "key", "why"),
     [
-        ("labels", f"{KUEUE}queue-name", "the queue is named by spec.queueName"),
+        ("labels", f"{KUEUE}queue-name", "set spec.queueName instead"),
         ("annotations", f"{KUEUE}job-min-parallelism", "all of its pods or not at all"),
         ("annotations", f"{KUEUE}elastic-job", "all of its pods or not at all"),
         ("annotations", f"{KUEUE}priority-class", "belong to controllers"),

@@ -152,7 +152,7 @@ def import_text(text: str, *, source: str, claim: str = "maskrcnn") -> Imported:
     """
     if len(claim) > 253 or not _CLAIM.fullmatch(claim):
         raise InvalidInput(
-            f"--claim {claim!r} is not a valid PersistentVolumeClaim name; use lower case letters, digits, - and ."
+            f"--claim {claim!r} is not a valid PersistentVolumeClaim name; use lowercase letters, digits, -, and ."
         )
     read = read_spec(text, source)
     if read.form == "manifest":
