@@ -112,7 +112,7 @@ def texts(*values: bytes) -> tf.train.Feature:
         ({"image/height": integers(96, 96)}, "image/height has 2 values: one is expected"),
         ({"image/height": integers()}, "image/height has 0 values: one is expected"),
         ({"image/height": integers(-96)}, "image/height is -96: the height or width of the image in pixels"),
-        ({"image/height": integers(48), "image/width": None}, "image/encoded has 128x96 pixels .* are ?x48, in which"),
+        ({"image/height": integers(48), "image/width": None}, "image/encoded has 128x96 pixels .* refer, are ?x48"),
         ({"image/source_id": integers(5)}, "image/source_id holds integers: bytes are expected"),
         ({"image/encoded": texts(b"x", b"y")}, "image/encoded has 2 values: one is expected"),
         ({"image/encoded": texts(b"xxxx")}, "image/encoded is not a JPEG, PNG, BMP, or GIF file"),

@@ -168,7 +168,9 @@ def test_skipping_by_name(tmp_path: Path, fresh: MaskRCNN, values: Values) -> No
 def test_other_shapes_are_refused_unless_skipped(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
     other = {**values, "class-predict/kernel": np.ones((8, 91), np.float32)}
     write_hdf5(tmp_path / "w.hdf5", other, "model_weights")
-    with pytest.raises(InvalidInput, match=r"class-predict/kernel: \(8, 91\) in the file, \(8, 4\) here.*skipCheck"):
+    with pytest.raises(
+        InvalidInput, match=r"class-predict/kernel: \(8, 91\) in the file, \(8, 4\) in the net.*skipCheck"
+    ):
         load_checkpoint(tmp_path / "w.hdf5", fresh)
     assert not any(np.any(v.numpy()) for v in fresh.variables)
     report = load_checkpoint(tmp_path / "w.hdf5", fresh, skip="class-predict")
@@ -191,7 +193,7 @@ def test_backbone_of_another_depth_is_refused_and_changes_nothing(
     tmp_path: Path, fresh: MaskRCNN, *, nlayers: int, depth: str, layer: str
 ) -> None:
     write_hdf5(tmp_path / "w.hdf5", backbone_values(nlayers), "model_weights")
-    with pytest.raises(InvalidInput, match=rf"holds {depth} but maskrcnnConfig.nlayers is 10 .*{layer}.*skipCheck"):
+    with pytest.raises(InvalidInput, match=rf"holds {depth}, but maskrcnnConfig.nlayers is 10 .*{layer}.*skipCheck"):
         load_checkpoint(tmp_path / "w.hdf5", fresh)
     assert not any(np.any(v.numpy()) for v in fresh.variables)
 

@@ -203,7 +203,7 @@ def test_original_arch_is_warned_about_when_loaded(tmp_path: Path, caplog: pytes
 
 def test_another_depth_and_other_networks_are_refused(tmp_path: Path) -> None:
     architecture = Architecture(nlayers=50, num_classes=2)
-    with pytest.raises(InvalidInput, match=r"ResNet-18 .*nlayers is 50"):
+    with pytest.raises(InvalidInput, match=r"ResNet-18, .*nlayers is 50"):
         convert_torch(random_tensors(18), architecture, "w")
     with pytest.raises(InvalidInput, match="ResNet-34"):
         convert_torch(random_tensors(34), architecture, "w")
