@@ -221,7 +221,7 @@ def test_crowds(write_records: WriteRecords, make_spec: MakeSpec, picture: type,
     np.testing.assert_array_equal(kept["cropped_gt_masks"][1:3], skipped["cropped_gt_masks"][:2])
 
 
-def test_of_too_many_objects_the_largest_are_kept_in_their_order_and_it_is_said(
+def test_largest_of_too_many_objects_are_kept_in_order_with_a_warning(
     write_records: WriteRecords, make_spec: MakeSpec, picture: type, thing: type, caplog: pytest.LogCaptureFixture
 ) -> None:
     sides = [10, 50, 20, 5, 40, 30, 12]

@@ -37,7 +37,7 @@ def test_numbers_are_the_same_in_python_in_a_graph_and_compiled(compiled: bool) 
     assert draw(tf.constant(2**32, tf.int64)).numpy().ravel().tolist() == expected[3]
 
 
-def test_numbers_are_uniform_and_independent_of_their_neighbours() -> None:
+def test_numbers_are_uniform_and_independent_of_their_neighbors() -> None:
     drawn = uniform(1, tf.range(2000, dtype=tf.int64), Stream.FLIP, [500]).numpy()
     assert drawn.min() >= 0
     assert drawn.max() < 1

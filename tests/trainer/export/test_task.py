@@ -193,7 +193,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path, caplog: pytest.LogCapture
     assert last["status"] == "FAILURE"
 
 
-def test_an_operators_run_replaces_what_an_earlier_attempt_left(
+def test_run_of_the_operator_replaces_the_result_of_an_earlier_attempt(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "model.onnx"

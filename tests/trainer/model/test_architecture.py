@@ -62,7 +62,7 @@ def test_contradicting_lists_are_written_as_in_a_spec() -> None:
         ("aspect_ratios", (), "maskrcnnConfig.aspectRatios"),
     ],
 )
-def test_what_cannot_be_built_is_refused_by_field(field: str, value: object, shown: str) -> None:
+def test_architecture_that_cannot_be_built_is_refused_by_field(field: str, value: object, shown: str) -> None:
     with pytest.raises(InvalidInput, match=shown):
         Architecture(**{field: value})  # type: ignore[arg-type]
 

@@ -54,7 +54,7 @@ def test_momentum_rises_with_the_updates(updates: int, momentum: float) -> None:
     assert float(moving_average_momentum(tf.constant(updates, tf.int64))) == pytest.approx(momentum)
 
 
-def test_two_halves_with_averaged_moments_equal_the_joined_batch() -> None:
+def test_two_half_batches_with_averaged_moments_equal_the_whole_batch() -> None:
     """Two ranks in one process: each layer's reduction averages the moments of both halves and their gradients."""
     x = tf.constant(X)
     target = tf.constant(RNG.normal(size=X.shape).astype(np.float32))

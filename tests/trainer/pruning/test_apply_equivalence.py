@@ -133,7 +133,7 @@ def prove(network: MaskRCNN, seed: int, masks: int) -> None:
 @pytest.mark.parametrize(
     ("arch", "depth"), [(arch, depth) for arch, backbone in BACKBONES.items() for depth in backbone.depths]
 )
-def test_a_pruned_network_says_what_the_silenced_one_says(arch: str, depth: int) -> None:
+def test_pruned_network_equals_the_full_one_with_removed_filters_set_to_zero(arch: str, depth: int) -> None:
     prove(narrow(arch, depth), seed=depth, masks=1 if depth >= 50 else 2)
 
 

@@ -76,7 +76,7 @@ def failed_with(code: int, *arguments: str) -> None:
         assert end.code == code
 
 
-def test_the_strong_filters_stay_and_the_file_says_that_it_must_be_trained(
+def test_strong_filters_stay_and_the_file_requires_retraining(
     trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -119,7 +119,7 @@ def test_the_strong_filters_stay_and_the_file_says_that_it_must_be_trained(
     assert f"Pruning ratio (pruned model / original model): {counts[1] / counts[0]:.6f}" in said
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(
+def test_dry_run_logs_the_same_and_writes_nothing(
     trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MASKRCNN_TERMINATION_LOG", str(tmp_path / "termination.json"))
@@ -151,7 +151,7 @@ def test_a_pruned_model_is_refused_until_it_is_trained_and_may_be_pruned_again(
     assert not (tmp_path / "third" / "model.tlt").exists()
 
 
-def test_an_operators_run_replaces_what_an_earlier_attempt_left(
+def test_run_of_the_operator_replaces_the_result_of_an_earlier_attempt(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.tlt").write_bytes(b"left by an earlier attempt")
@@ -247,7 +247,7 @@ def test_threshold_above_all_norms_is_a_warning(trained: Path, caplog: pytest.Lo
     assert "--pruning-threshold 2: with --normalizer max no filter is above 1" in caplog.text
 
 
-def test_train_takes_a_pruned_model_and_names_the_fields_that_it_fixes(trained: Path, tmp_path: Path) -> None:
+def test_train_accepts_a_pruned_model_and_names_the_fields_that_it_determines(trained: Path, tmp_path: Path) -> None:
     assert main(["prune", "-m", str(trained), "-o", str(tmp_path), "-pth", "0.5"]) == 0
     path = str(tmp_path / "model.tlt")
 
@@ -264,7 +264,7 @@ def test_train_takes_a_pruned_model_and_names_the_fields_that_it_fixes(trained: 
     assert "all other fields may change" in str(refused.value)
 
 
-def test_a_model_that_was_not_pruned_is_no_pruned_model(trained: Path) -> None:
+def test_model_that_was_not_pruned_is_refused_as_pruned_model(trained: Path) -> None:
     with pytest.raises(InvalidInput, match="is not pruned; give it as checkpoint"):
         open_pruned(parse_spec({**EXPERIMENT, "prunedModelPath": str(trained)}), None)
 

@@ -66,7 +66,9 @@ def test_bad_image_is_reported_once_before_the_first_is_converted(
     assert not [record for record in caplog.records if "4.jpg" in record.getMessage()]
 
 
-def test_bad_images_are_left_out_and_listed_on_demand(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_images_are_left_out_and_listed_with_skip_bad_images(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
     (source.image_dir / "1.jpg").write_bytes(b"no image")
     (source.image_dir / "2.jpg").unlink()
     for i in range(5):

@@ -40,7 +40,7 @@ def test_warnings(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     assert "image 103, object 15 (kept): the mask is empty" in lines
 
 
-def test_nothing_left_of_the_objects_is_refused(source: Source) -> None:
+def test_data_set_without_a_usable_object_is_refused(source: Source) -> None:
     source.annotate(0, 1, segmentation=[])
     source.annotate(1, 2, segmentation=[])
     source.annotate(1, 3, bbox=[35, 5, 10, 20])
@@ -177,7 +177,7 @@ def test_crowds_that_are_most_of_the_objects_are_counted_in_a_warning(
     assert source.records()[0]["image/object/is_crowd"] == [1, 0, 1]
 
 
-def test_crowds_become_objects_on_demand(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+def test_crowds_become_objects_with_crowd_as_objects(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     source.annotate(0, 1, iscrowd=1)
     source.write().convert(num_shards=1, crowd_as_objects=True)
     assert source.records()[0]["image/object/is_crowd"] == [0]

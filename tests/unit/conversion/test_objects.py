@@ -52,7 +52,7 @@ def test_box_outside_of_the_image_drops_the_object_without_reading_its_mask() ->
     assert finding.reason == "box [-2, 3, 5, 5] (x, y, width, height) extends beyond the 40x30 image by 2 pixels"
 
 
-def test_box_cut_at_the_border_keeps_its_object_and_says_by_how_much() -> None:
+def test_box_clipped_to_the_image_keeps_its_object_and_is_reported() -> None:
     converted = convert_object(thing((33.3, 3, 6.7000001, 5), rectangle(33.3, 3, 6.7, 5)), IMAGE, include_mask=True)
     assert converted.annotation is not None
     assert converted.annotation.bbox == (33.3, 3, 40 - 33.3, 5)

@@ -22,7 +22,7 @@ def test_as_many_classes_as_the_largest_id_plus_one_keep_the_ids() -> None:
     assert classes.to_raw(13) == 13
 
 
-def test_one_class_more_than_categories_numbers_the_ids_in_rising_order() -> None:
+def test_one_class_more_than_categories_maps_the_ids_in_ascending_order() -> None:
     classes = class_map_for({90, 2}, GAPS, 5)
     assert not classes.identity
     assert classes.ids == (1, 2, 13, 90)

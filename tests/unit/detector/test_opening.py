@@ -268,7 +268,7 @@ def test_no_tensorflow_is_loaded_for_an_onnx_model(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_kinds_are_told_apart_by_content(tmp_path: Path) -> None:
+def test_kinds_are_recognized_by_content(tmp_path: Path) -> None:
     assert kind_of(model_bytes(metadata()), tmp_path / "model.tlt") is ModelKind.ONNX
     assert kind_of(b"PK\x03\x04", tmp_path / "model.onnx") is ModelKind.TLT
     assert kind_of(b"ftrt....", tmp_path / "model.onnx") is ModelKind.ENGINE

@@ -35,7 +35,7 @@ def test_the_defaults_are_those_of_the_original() -> None:
     assert not parsed.dry_run
 
 
-def test_an_existing_model_is_not_written_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_existing_model_is_not_overwritten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "model.tlt").write_bytes(b"precious")
     (tmp_path / "result.json").write_text("{}")
     with caplog.at_level(logging.ERROR):

@@ -37,7 +37,7 @@ def settings(threshold: float, *, minimum: int = 1, granularity: int = 1, **othe
     return PruneSettings(threshold=threshold, min_num_filters=minimum, granularity=granularity, **others)  # type: ignore[arg-type]
 
 
-def test_a_filter_at_the_threshold_goes() -> None:
+def test_filter_at_the_threshold_is_removed() -> None:
     statistic = np.array([0.5, 0.2, 1.0, 0.75])
     np.testing.assert_array_equal(retained_filters(statistic, settings(0.5)), [2, 3])
     np.testing.assert_array_equal(retained_filters(statistic, settings(0.4999)), [0, 2, 3])
@@ -53,7 +53,7 @@ def test_the_minimum_takes_the_best_and_of_equal_ones_the_first() -> None:
     np.testing.assert_array_equal(retained_filters(statistic, settings(0.5, minimum=2)), [0, 2])
 
 
-def test_a_group_keeps_what_its_criterion_says() -> None:
+def test_group_is_pruned_by_its_criterion() -> None:
     kernels = {
         "shortcut": np.array([[1.0, 0.1, 0.6, 0.1]], np.float32),
         "conv_2": np.array([[0.1, 0.1, 2.0, 4.0]], np.float32),  # normalized: 0.025, 0.025, 0.5, 1
@@ -107,7 +107,7 @@ def test_impossible_settings_name_their_flag(field: str, value: object, flag: st
         PruneSettings(**{field: value})  # type: ignore[arg-type]
 
 
-def test_an_excluded_layer_must_be_there() -> None:
+def test_unknown_excluded_layer_is_refused() -> None:
     layers = frozenset({"block_1a_conv_1", "block_1a_conv_2", "fc6"})
     check_excluded(["fc6"], layers)
     with pytest.raises(InvalidInput, match="block_1a_conv1: the model has no such layer; did you mean block_1a"):

@@ -105,7 +105,7 @@ def test_the_best_is_chosen_among_evaluations_on_the_same_data(
     assert store(tmp_path, resumed=4).best() == 2
 
 
-def test_metrics_of_an_earlier_release_count_for_the_checkpoints_that_are_there(tmp_path: Path) -> None:
+def test_metrics_of_an_earlier_release_count_for_existing_checkpoints(tmp_path: Path) -> None:
     kept = trained(tmp_path, keep=1)
     (tmp_path / EVALUATIONS_FILE).write_text(json.dumps({"2": BETTER, "4": GOOD, "6": {"mask_AP": 0.9}}))
     again = store(tmp_path, resumed=4, keep=1)

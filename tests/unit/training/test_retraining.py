@@ -23,7 +23,7 @@ def spec(**fields: Any) -> Any:
         ({"l1WeightDecay": 1e-6, "l2WeightDecay": 0.0001}, "l1WeightDecay is 1e-06 and l2WeightDecay is 0.0001"),
     ],
 )
-def test_a_regulariser_that_is_on_is_advised_against(decays: dict[str, float], reason: str | None) -> None:
+def test_weight_decay_in_a_retraining_gives_advice(decays: dict[str, float], reason: str | None) -> None:
     advice = retraining_advice(spec(prunedModelPath="/workspace/model.tlt", **decays))
     assert len(advice) == (reason is not None)
     assert all(f"({reason})" in line and "recommended to turn it off" in line for line in advice)

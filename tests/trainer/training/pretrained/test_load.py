@@ -237,7 +237,7 @@ def test_table_is_wrapped_to_its_columns(fresh: MaskRCNN) -> None:
     assert all(name in table for name in names)
 
 
-def test_what_cannot_be_loaded_is_refused_in_a_sentence(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
+def test_file_that_cannot_be_loaded_is_refused_with_its_fault(tmp_path: Path, fresh: MaskRCNN, values: Values) -> None:
     def refused(name: str, match: str, content: bytes | None = None, **kwargs: str) -> None:
         if content is not None:
             (tmp_path / name).write_bytes(content)
