@@ -1,4 +1,4 @@
-"""The README's lines for a try without nodes, run as they stand there."""
+"""Commands of the kind tutorial for a try without nodes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 def lines() -> str:
-    """The block that starts a control plane with a played kubelet."""
-    blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    """Return the block that starts a control plane with a stub kubelet."""
+    page = (ROOT / "docs" / "tutorials" / "kind.md").read_text()
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     [block] = [block for block in blocks if "ARGS=--play-kubelet" in block]
     return block
 
@@ -37,7 +38,7 @@ def own_cache(folder: Path) -> Path:
     return folder
 
 
-def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_readme(tmp_path: Path) -> None:
+def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_tutorial(tmp_path: Path) -> None:
     script, watches = WATCH.subn(UNTIL_DONE, lines())
     assert watches == 1
     environment = os.environ | {"XDG_CACHE_HOME": str(own_cache(tmp_path)), "KUBEBUILDER_ASSETS": str(find_binaries())}
