@@ -28,7 +28,7 @@ def lines() -> str:
 
 
 def own_cache(folder: Path) -> Path:
-    """The user's cache, but for the control plane that somebody may have left running there."""
+    """Return a cache that links to the user's, without the control plane that may still run there."""
     ours, own = cache_folder(), folder / "maskrcnn-operator"
     own.mkdir()
     beside = [entry for entry in ours.parent.iterdir() if entry != ours]
