@@ -1,4 +1,4 @@
-"""Commands of the kind tutorial for a try without nodes."""
+"""Commands of the kind tutorial for a trial without nodes, run as they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 def lines() -> str:
-    """Return the block that starts a control plane with a stub kubelet."""
+    """Return the block that starts a control plane with a played kubelet."""
     page = (ROOT / "docs" / "tutorials" / "kind.md").read_text()
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     [block] = [block for block in blocks if "ARGS=--play-kubelet" in block]
@@ -28,11 +28,11 @@ def lines() -> str:
 
 
 def own_cache(folder: Path) -> Path:
-    """Return a cache that links to the user's, without the control plane that may still run there."""
+    """Link the user's cache into ``folder``, except the control plane that may still run there; return ``folder``."""
     ours, own = cache_folder(), folder / "maskrcnn-operator"
     own.mkdir()
-    beside = [entry for entry in ours.parent.iterdir() if entry != ours]
-    for entry in [*ours.iterdir(), *beside]:
+    siblings = [entry for entry in ours.parent.iterdir() if entry != ours]
+    for entry in [*ours.iterdir(), *siblings]:
         if entry.name != "dev-cluster":
             (own if entry.parent == ours else folder).joinpath(entry.name).symlink_to(entry)
     return folder
@@ -43,7 +43,7 @@ def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_tutorial(tmp_
     assert watches == 1
     environment = os.environ | {"XDG_CACHE_HOME": str(own_cache(tmp_path)), "KUBEBUILDER_ASSETS": str(find_binaries())}
     process = subprocess.Popen(
-        ["bash", "-ec", script],  # noqa: S607
+        ["bash", "-ec", script],  # noqa: S607 - the user's own bash
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -53,14 +53,15 @@ def test_an_experiment_moves_through_its_steps_by_the_lines_of_the_tutorial(tmp_
     )
     output = ""
     try:
-        # what the lines leave in the background (the controller) would hold the pipe open
+        # the controller, which the commands leave in the background, keeps the pipe open
         assert process.stdout is not None
         for line in process.stdout:
             output += line
             if line == "ended\n":
                 break
     finally:
-        subprocess.run(["make", "-s", "dev-cluster", "ARGS=--stop"], cwd=ROOT, env=environment, check=False)  # noqa: S607
+        stop = ["make", "-s", "dev-cluster", "ARGS=--stop"]
+        subprocess.run(stop, cwd=ROOT, env=environment, check=False)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert re.search(r"^shapes +Succeeded\b", output, re.MULTILINE), output[-4000:]
