@@ -20,7 +20,7 @@ help: ## this list
 setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
 	@scripts/setup.sh
 
-quickstart: setup ## generate small pictures, train on them for two minutes, and draw what the model detects
+quickstart: setup ## generate small pictures, train on them for a few minutes, and draw what the model detects
 	@scripts/quickstart.sh
 
 demo: setup ## generates pictures, then every task in twelve steps, and draws the result
