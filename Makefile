@@ -21,6 +21,10 @@ help: ## this list
 setup: ## the environment .venv with the commands maskrcnn and maskrcnn-operator
 	@scripts/setup.sh
 
+.PHONY: quickstart
+quickstart: setup ## generate small pictures, train on them for a few minutes, and draw what the model detects
+	@scripts/quickstart.sh
+
 demo: setup ## generates pictures, then every task in twelve steps, and draws the result
 	@scripts/demo.sh
 

@@ -24,7 +24,7 @@ OF_NO_MODULE = {
     "apiserver/runtime": "the operator as a process, named by what happens to it",
     "apiserver/test_bed.py": "the tests' own control plane",
     "apiserver/test_gitops.py": "the health checks of Flux in the API server's CEL",
-    "apiserver/test_readme.py": "commands of the README",
+    "apiserver/test_kind_tutorial.py": "commands of a tutorial",
     "apiserver/test_scale_writes.py": "the operator as a process with many experiments",
 }
 """Below tests/: folders and files that mirror no module, and what they test instead."""

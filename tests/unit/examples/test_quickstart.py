@@ -1,0 +1,64 @@
+"""Report of the quickstart, on a workspace as its steps leave it, and what its parts name in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import yaml
+
+from maskrcnn_trainer.evaluation.drawing import write_image
+from maskrcnn_trainer.images.decode import decode
+
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = ROOT / "examples" / "quickstart"
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    """Return the example's script as a module."""
+    spec = importlib.util.spec_from_file_location("quickstart_report", FOLDER / "report.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_report_prints_metrics_and_writes_one_picture(
+    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, inference = (tmp_path / "quickstart" / step for step in ("train", "inference"))
+    (inference / "images_annotated").mkdir(parents=True)
+    train.mkdir()
+    metrics = {"AP": 0.25, "AP50": 0.5, "mask_AP": 0.125, "mask_AP50": 0.375}
+    (train / "result.json").write_text(json.dumps({"metrics": metrics}))
+    categories = [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}]
+    found = {"categories": categories, "annotations": [{"category_id": 1}] * 11}
+    (inference / "predictions.json").write_text(json.dumps(found))
+    for number in range(report.COLUMNS * report.ROWS + 1):
+        write_image(inference / "images_annotated" / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
+    monkeypatch.setattr("sys.argv", ["report.py", "--workspace", str(tmp_path)])
+
+    assert report.main() == 0
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("0.2500", "0.5000", "0.1250", "0.3750", "discs", "11", "detections.png"))
+    picture = decode(tmp_path / "quickstart" / "detections.png")
+    assert picture.shape == (report.ROWS * report.SIDE, report.COLUMNS * report.SIDE, 3)
+    assert picture[0, 0, 0] == 0
+    assert picture[-1, -1, 0] == report.COLUMNS * report.ROWS - 1
+
+
+def test_script_manifest_and_report_name_the_same_paths() -> None:
+    script = (ROOT / "scripts" / "quickstart.sh").read_text()
+    manifest = yaml.safe_load((FOLDER / "experiment.yaml").read_text())
+    [raw] = re.findall(r'--output "\$workspace/([\w/]+)"', script)
+    paths = re.findall(r"/workspace/(\S+?)/(?:images|samples|train\.json|val\.json)", yaml.safe_dump(manifest))
+    assert set(paths) == {raw}
+    assert manifest["metadata"]["name"] == "quickstart"
+    assert {"train", "inference"} <= {step["name"] for step in manifest["spec"]["steps"]}
