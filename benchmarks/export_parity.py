@@ -6,7 +6,7 @@ A float32 export must have box and mask AP within 0.002 of the model's, and 99 %
 must have one of the same class in the other with every side within half a pixel of the input; the exit code is 1
 otherwise. Exports of other types are measured, and held to nothing but --most-lost.
 
-With --padding black the images are padded as DeepStream's nvinfer pads them: with black before normalisation, where
+With --padding black the images are padded as DeepStream's nvinfer pads them: with black before normalization, where
 training pads with zeros after it.
 """
 
@@ -49,7 +49,7 @@ class Measured:
 
 
 def black_padding(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images [B, H, W, 3] whose padding, zeros below and to the right, is black before normalisation instead."""
+    """Images [B, H, W, 3] whose padding, zeros below and to the right, is black before normalization instead."""
     result = images.copy()
     black = -np.asarray(MEAN, np.float32) / np.float32(STD)
     for image, changed in zip(images, result, strict=True):

@@ -4,9 +4,9 @@
 
 ResNet-50, 91 classes, 1 000 proposals, 100 detections, 28x28 masks; random weights (see inference_models.py).
 
-(a) The network alone, from normalised images to arrays of boxes, classes, scores and masks. All systems take turns,
+(a) The network alone, from normalized images to arrays of boxes, classes, scores and masks. All systems take turns,
     batch by batch, on the same photographs; what counts is the median of 8 batches after 3. ``.tlt`` runs under
-    TensorFlow, ONNX (float32, and INT8 with explicit quantisation) under ONNX Runtime. CPU seconds, of all threads,
+    TensorFlow, ONNX (float32, and INT8 with explicit quantization) under ONNX Runtime. CPU seconds, of all threads,
     tell the work on a machine where others work too.
 (b) ``maskrcnn inference`` as a whole command on the image files, with 100 masks an image pasted and drawn, which is the
     most there can be: its images a second after the first batch, the share of each kind of work, and how much longer it

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.graph import check_graph, export_graph
-from maskrcnn_trainer.export.quantise import calibrated_tensors, quantised
+from maskrcnn_trainer.export.quantize import calibrated_tensors, quantized
 from maskrcnn_trainer.model.network import MaskRCNN
 from maskrcnn_trainer.model.restore import network_of
 from maskrcnn_trainer.model_files.model_file import ModelFile, write_model_file
@@ -76,13 +76,13 @@ def write_exports(folder: Path, name: str, model: ModelFile, images: NDArray[Any
     (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
     batches = (np.ascontiguousarray(image[None].transpose(0, 3, 1, 2)) for image in images)
     ranges = collect_ranges(graph, calibrated_tensors(graph), batches, images=len(images), threads=threads)
-    (folder / f"{name}-int8.onnx").write_bytes(check_graph(quantised(graph, ranges)).SerializeToString())
+    (folder / f"{name}-int8.onnx").write_bytes(check_graph(quantized(graph, ranges)).SerializeToString())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True, help="normalised images, float32 [n, H, W, 3] as .npy")
+    parser.add_argument("--images", type=Path, required=True, help="normalized images, float32 [n, H, W, 3] as .npy")
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--threshold", type=float, default=0.5, help="of pruning")
     parser.add_argument("--threads", type=int, required=True)

@@ -73,9 +73,9 @@ def by_matrix(logits: NDArray[Any], boxes: NDArray[Any], height: int, width: int
     """Each mask as two matrix products over the whole image."""
 
     def weights(low: NDArray[Any], high: NDArray[Any], size: int) -> NDArray[np.float32]:
-        centres = np.arange(size) + 0.5
-        position = (centres - low[:, None]) * (SIDE / (high - low))[:, None] - 0.5
-        inside = (centres >= low[:, None]) & (centres <= high[:, None])
+        centers = np.arange(size) + 0.5
+        position = (centers - low[:, None]) * (SIDE / (high - low))[:, None] - 0.5
+        inside = (centers >= low[:, None]) & (centers <= high[:, None])
         near = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(SIDE)))
         return np.asarray(near * inside[..., None], np.float32)
 

@@ -38,7 +38,7 @@ class CountingTask(MaskRCNNTask):
 
 
 class Peer:
-    """Model, optimiser and compiled functions for one image size and type."""
+    """Model, optimizer and compiled functions for one image size and type."""
 
     def __init__(self, size: int, dtype: str, xla: bool) -> None:
         tf_keras.mixed_precision.set_global_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")

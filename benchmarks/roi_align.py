@@ -75,8 +75,8 @@ def random_inputs(
     }
     sides = np.exp(generator.uniform(np.log(12), np.log(min(image_size)), (batch, rois, 1)))
     sides = sides * np.exp(generator.uniform(-0.5, 0.5, (batch, rois, 2)))
-    centres = generator.uniform(0, 1, (batch, rois, 2)) * image_size
-    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)
+    centers = generator.uniform(0, 1, (batch, rois, 2)) * image_size
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)
     return features, tf.constant(np.clip(boxes, 0, [*image_size, *image_size]), tf.float32)
 
 

@@ -12,7 +12,7 @@ peer is installed into ``.bench/model-garden`` when it is not there.
     Most mask rows have no weight then.
 (b) "crowded": the same photographs with 200 instances each, so that all 128 mask rows an image carry a loss.
 
-The loss is the sum of the five losses without decay, the mean of the measured steps. The two systems normalise the RPN
+The loss is the sum of the five losses without decay, the mean of the measured steps. The two systems normalize the RPN
 losses differently (ours by images and sampled anchors, the peer's box loss by matched anchors), so they are near each
 other and not equal. bfloat16 rows are left out where the processor has no bfloat16 arithmetic; name it to force them.
 """

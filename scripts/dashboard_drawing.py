@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
-from scripts.dashboard_model import Panel, colour_of, legend, number, pieces, table, ticks
+from scripts.dashboard_model import Panel, color_of, legend, number, pieces, table, ticks
 from scripts.prometheus_api import Series
 
 SHARPNESS = 2
@@ -54,18 +54,18 @@ class Canvas:
         scaled = [value * SHARPNESS for value in box]
         self._draw.rounded_rectangle(scaled, radius=4 * SHARPNESS, fill=fill, outline=outline, width=SHARPNESS)
 
-    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float = 1.0) -> None:
+    def line(self, points: Sequence[tuple[float, float]], color: str, width: float = 1.0) -> None:
         """A line through points; a dot for a single one."""
         scaled = [(x * SHARPNESS, y * SHARPNESS) for x, y in points]
         if len(scaled) == 1:
             (x, y), r = scaled[0], 1.6 * SHARPNESS
-            self._draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            self._draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
             return
-        self._draw.line(scaled, fill=colour, width=max(1, round(width * SHARPNESS)), joint="curve")
+        self._draw.line(scaled, fill=color, width=max(1, round(width * SHARPNESS)), joint="curve")
 
-    def text(self, at: tuple[float, float], text: str, colour: str = INK, size: int = 11, anchor: str = "la") -> None:
+    def text(self, at: tuple[float, float], text: str, color: str = INK, size: int = 11, anchor: str = "la") -> None:
         """One line of text; ``anchor`` as Pillow has it."""
-        self._draw.text((at[0] * SHARPNESS, at[1] * SHARPNESS), text, fill=colour, font=_font(size), anchor=anchor)
+        self._draw.text((at[0] * SHARPNESS, at[1] * SHARPNESS), text, fill=color, font=_font(size), anchor=anchor)
 
     def width(self, text: str, size: int = 11) -> float:
         """How wide a text is."""
@@ -118,11 +118,11 @@ def _stat(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], b
     for place, (name, value) in enumerate(told):
         middle = box[0] + (place + 0.5) * width
         named = NAMED["red"] if name in FAILED else INK
-        colour = NAMED[colour_of(panel, value)] if panel.thresholds else named
-        centre = (box[1] + box[3]) / 2 + 8
-        canvas.text((middle, centre), number(value, panel.unit), colour, size=24, anchor="mm")
+        color = NAMED[color_of(panel, value)] if panel.thresholds else named
+        center = (box[1] + box[3]) / 2 + 8
+        canvas.text((middle, center), number(value, panel.unit), color, size=24, anchor="mm")
         if len(told) > 1:
-            canvas.text((middle, centre + 26), canvas.fitted(name, width - 6), FAINT, anchor="mm")
+            canvas.text((middle, center + 26), canvas.fitted(name, width - 6), FAINT, anchor="mm")
 
 
 def _table(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], box: Box) -> None:
@@ -135,8 +135,8 @@ def _table(canvas: Canvas, panel: Panel, found: Mapping[str, Sequence[Series]], 
         x, y = float(box[0] + 8), box[1] + TITLE + 6 + index * TABLE_LINE
         canvas.line([(x, y + TABLE_LINE - 3), (box[2] - 8, y + TABLE_LINE - 3)], GRID)
         for text, width in zip(row, wanted, strict=True):
-            colour = FAINT if index == 0 else NAMED["red"] if text in FAILED else INK
-            canvas.text((x, y + 2), canvas.fitted(text, width * stretch - 6), colour)
+            color = FAINT if index == 0 else NAMED["red"] if text in FAILED else INK
+            canvas.text((x, y + 2), canvas.fitted(text, width * stretch - 6), color)
             x += width * stretch
     if len(rows) > room:
         canvas.text((box[2] - 8, box[1] + 7), f"{len(rows) - room} more", FAINT, anchor="ra")

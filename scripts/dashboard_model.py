@@ -114,7 +114,7 @@ def table(panel: Panel, answers: Mapping[str, Sequence[Series]]) -> tuple[list[s
     Args:
         answers: by the letter of the target.
     """
-    organised = next(item["options"] for item in panel.source["transformations"] if item["id"] == "organize")
+    organized = next(item["options"] for item in panel.source["transformations"] if item["id"] == "organize")
     units = {item["matcher"]["options"]: item["properties"][0]["value"]
              for item in panel.source["fieldConfig"]["overrides"]}  # fmt: skip
     known = [set(series.labels) for found in answers.values() for series in found]
@@ -125,18 +125,18 @@ def table(panel: Panel, answers: Mapping[str, Sequence[Series]]) -> tuple[list[s
         for series in found:
             row = rows.setdefault(tuple(series.labels[label] for label in common), {})
             row.update(series.labels)
-            title = organised["renameByName"].get(name, name)
+            title = organized["renameByName"].get(name, name)
             row[name] = number(series.points[-1][1], units.get(title, panel.unit))
-    order = organised["indexByName"]
+    order = organized["indexByName"]
     columns = [
         name for name in sorted(order, key=lambda name: int(order[name])) if any(name in row for row in rows.values())
     ]
-    heading = [organised["renameByName"].get(name, name) for name in columns]
+    heading = [organized["renameByName"].get(name, name) for name in columns]
     return heading, [[row.get(name, "") for name in columns] for _, row in sorted(rows.items())]
 
 
-def colour_of(panel: Panel, value: float) -> str:
-    """The name of the colour that the panel's thresholds give a value."""
+def color_of(panel: Panel, value: float) -> str:
+    """The name of the color that the panel's thresholds give a value."""
     chosen = "text"
     for least, name in panel.thresholds:
         if value >= least:

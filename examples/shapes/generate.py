@@ -4,7 +4,7 @@
 
 writes DIR/images/*.jpg, DIR/train.json and DIR/val.json (COCO instances JSON), and DIR/samples/*.jpg, images of
 neither split to run a model on. Three classes differ in
-form and in texture: discs with stripes, squares with checks, triangles with dots; colour says nothing. Masks are of the
+form and in texture: discs with stripes, squares with checks, triangles with dots; color says nothing. Masks are of the
 visible part: polygons where an object is whole, run lengths where another one or the border cuts it. A few images hold
 a crowd region, and a few annotations of the training set are broken on purpose, as those of real data sets are. The
 same arguments give the same bytes with the same versions of NumPy and OpenCV.
@@ -114,19 +114,19 @@ def draw_image(rng: np.random.Generator, *, crowd: bool) -> tuple[NDArray[np.uin
 
 
 def draw_ground(rng: np.random.Generator) -> Picture:
-    """Cloudy ground in two colours with faint plain patches and streaks that are no objects."""
+    """Cloudy ground in two colors with faint plain patches and streaks that are no objects."""
     clouds = np.zeros((CANVAS, CANVAS), np.float32)
     for cells, weight in ((5, 1.0), (14, 0.5), (48, 0.3)):
         noise = rng.normal(0, weight, (cells, cells)).astype(np.float32)
         clouds += cv2.resize(noise, (CANVAS, CANVAS), interpolation=cv2.INTER_CUBIC)
     share = (1 / (1 + np.exp(-1.5 * clouds)))[..., None]
-    colours = rng.uniform(40, 215, (2, 3)).astype(np.float32)
-    ground = colours[0] * share + colours[1] * (1 - share)
+    colors = rng.uniform(40, 215, (2, 3)).astype(np.float32)
+    ground = colors[0] * share + colors[1] * (1 - share)
     for _ in range(int(rng.integers(3, 7))):
-        centre = tuple(int(value) for value in rng.integers(0, CANVAS, 2))
+        center = tuple(int(value) for value in rng.integers(0, CANVAS, 2))
         axes = tuple(int(value) for value in rng.integers(6, 26, 2))
         patch = np.zeros((CANVAS, CANVAS), np.float32)
-        cv2.ellipse(patch, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, cv2.FILLED)
+        cv2.ellipse(patch, center, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, cv2.FILLED)
         soft = cv2.GaussianBlur(patch, (0, 0), float(rng.uniform(0.6, 3)))[..., None]
         ground += soft * rng.uniform(-45, 45, 3).astype(np.float32)
     streaks = np.zeros((CANVAS, CANVAS), np.float32)
@@ -140,10 +140,10 @@ def place_shape(rng: np.random.Generator, shapes: list[Shape], taken: Mask) -> S
     """A shape at a random place, or None where it would hide another one too much or be cut off too much itself."""
     category = int(rng.integers(1, len(CLASSES) + 1))
     side = float(np.exp(rng.uniform(*np.log(SIDES))))
-    centre = MARGIN + rng.uniform(side / 2 - side / 6, SIZE - side / 2 + side / 6, 2)
+    center = MARGIN + rng.uniform(side / 2 - side / 6, SIZE - side / 2 + side / 6, 2)
     turned = outline(category, side, float(rng.uniform(0, 2 * math.pi)))
-    polygon = np.asarray(np.round(turned + centre, 2), np.float64)
-    mask = rasterise(polygon)
+    polygon = np.asarray(np.round(turned + center, 2), np.float64)
+    mask = rasterize(polygon)
     inside = np.zeros_like(mask)
     inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = mask[MARGIN:-MARGIN, MARGIN:-MARGIN]
     full = int(mask.sum())
@@ -163,7 +163,7 @@ def outline(category: int, side: float, angle: float) -> NDArray[np.float64]:
     return np.asarray(side * radius * np.stack([np.cos(angles), np.sin(angles)], axis=1))
 
 
-def rasterise(polygon: NDArray[np.float64]) -> Mask:
+def rasterize(polygon: NDArray[np.float64]) -> Mask:
     """The pixels that COCO's own rule gives a polygon."""
     rle = coco_mask.frPyObjects([polygon.ravel().tolist()], CANVAS, CANVAS)
     return np.asarray(coco_mask.decode(rle)[..., 0], dtype=bool)
@@ -176,7 +176,7 @@ def sides_of(mask: Mask) -> tuple[int, int]:
 
 
 def paint(rng: np.random.Generator, picture: Picture, shape: Shape) -> None:
-    """Fill a shape with its class's texture in two colours of some contrast, lit from one side."""
+    """Fill a shape with its class's texture in two colors of some contrast, lit from one side."""
     top, left = (int(values.min()) for values in np.nonzero(shape.visible))
     height, width = sides_of(shape.visible)
     part = (slice(top, top + height), slice(left, left + width))
@@ -194,8 +194,8 @@ def paint(rng: np.random.Generator, picture: Picture, shape: Shape) -> None:
     light = (1 + 0.25 * (x / width - 0.5) * rng.uniform(-1, 1) + 0.25 * (y / height - 0.5) * rng.uniform(-1, 1))[
         ..., None
     ]
-    colour = (first * share + (first + shift) * (1 - share)) * light
-    picture[part][inside] = colour[inside]
+    color = (first * share + (first + shift) * (1 - share)) * light
+    picture[part][inside] = color[inside]
 
 
 def draw_crowd(rng: np.random.Generator, picture: Picture) -> tuple[Mask, dict[str, Any]]:
@@ -206,7 +206,7 @@ def draw_crowd(rng: np.random.Generator, picture: Picture) -> tuple[Mask, dict[s
     for _ in range(14):
         side = float(rng.uniform(9, 14))
         polygon = outline(category, side, float(rng.uniform(0, 2 * math.pi))) + corner + rng.uniform(8, 36, 2)
-        mask = rasterise(polygon)
+        mask = rasterize(polygon)
         region |= mask
         paint(rng, picture, Shape(category, polygon, int(mask.sum()), mask))
     rle = encode(region)

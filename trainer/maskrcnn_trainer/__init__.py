@@ -1,0 +1,1 @@
+"""Training, evaluation, pruning, inference and export of Mask R-CNN models."""

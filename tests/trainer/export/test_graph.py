@@ -98,7 +98,7 @@ def test_normalisation_in_the_graph(build: Callable[..., Any], tmp_path: Path) -
     (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
     images = _images((128, 128), 2)
     detector = open_detector(tmp_path / "m.onnx", spec, threads=2)
-    # The detector undoes the normalisation, so that raw pixels go in.
+    # The detector undoes the normalization, so that raw pixels go in.
     _assert_equal(detector.detect(images), _reference(network, spec, images))
 
 
@@ -138,4 +138,4 @@ def test_more_candidates_than_tensorrt_sorts(build: Callable[..., Any], caplog: 
     network, spec, class_map = build((128, 128), 3, testRpnPreNmsTopn=10000, testRpnPostNmsTopn=2000)
     with caplog.at_level(logging.WARNING):
         export_graph(network, spec, class_map)
-    assert "testRpnPostNmsTopn: a TopK of 2000" in caplog.text
+    assert "testRpnPostNmsTopn: the graph needs a TopK of 2000" in caplog.text

@@ -21,7 +21,7 @@ from maskrcnn_trainer.export.calibration.cache import cache_text
 from maskrcnn_trainer.export.calibration.collect import collect_ranges
 from maskrcnn_trainer.export.graph import check_graph, export_graph
 from maskrcnn_trainer.export.half import half_precision
-from maskrcnn_trainer.export.quantise import calibrated_tensors, quantised
+from maskrcnn_trainer.export.quantize import calibrated_tensors, quantized
 
 pytestmark = [
     pytest.mark.trainer,
@@ -101,7 +101,7 @@ def models(build: Callable[..., Any]) -> dict[str, Any]:
     model = check_graph(export_graph(network, spec, class_map))
     images = np.random.default_rng(0).normal(size=(1, 3, 128, 128)).astype(np.float32)
     ranges = collect_ranges(model, calibrated_tensors(model), [images], images=1, threads=2)
-    return {"fp32": model, "fp16": half_precision(model), "int8": quantised(model, ranges), "cache": cache_text(ranges)}
+    return {"fp32": model, "fp16": half_precision(model), "int8": quantized(model, ranges), "cache": cache_text(ranges)}
 
 
 @pytest.mark.parametrize("data_type", ["fp32", "fp16", "int8"])

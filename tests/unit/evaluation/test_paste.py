@@ -22,7 +22,7 @@ def paste_mask(logits: NDArray[Any], box: NDArray[Any], height: int, width: int)
 
 
 def pasted_by_loops(logits: NDArray[Any], box: list[float], height: int, width: int) -> NDArray[Any]:
-    """The probability at every pixel's centre in float64; NaN outside the box."""
+    """The probability at every pixel's center in float64; NaN outside the box."""
     cells = logits.shape[0]
     y1, x1, y2, x2 = box
 

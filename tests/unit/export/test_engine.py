@@ -52,7 +52,7 @@ def test_an_older_release_is_told_by_flags(data_type: str, strict: bool, flags: 
 def test_what_is_missing_is_said() -> None:
     tensorrt = _release("STRONGLY_TYPED")
     tensorrt.Builder.side_effect = TypeError("factory function returned nullptr")
-    with pytest.raises(InvalidInput, match="finds no GPU") as caught:
+    with pytest.raises(InvalidInput, match="finds no usable GPU") as caught:
         build_engine(tensorrt, b"onnx", SETTINGS)
     assert caught.value.exit_code == EXIT_INVALID
 
@@ -73,7 +73,7 @@ def test_what_is_missing_is_said() -> None:
 def test_without_the_package_the_sentence_says_where_to_build() -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is installed here")
-    with pytest.raises(InvalidInput, match="build the engine from the .onnx where TensorRT and a GPU are"):
+    with pytest.raises(InvalidInput, match="build the engine from the .onnx on a machine with TensorRT and a GPU"):
         load_tensorrt()
 
 
@@ -81,5 +81,5 @@ def test_a_machine_without_a_gpu_is_known_before_the_export(monkeypatch: pytest.
     tensorrt = _release("STRONGLY_TYPED")
     tensorrt.Builder.side_effect = TypeError("factory function returned nullptr")
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
-    with pytest.raises(InvalidInput, match="finds no GPU"):
+    with pytest.raises(InvalidInput, match="finds no usable GPU"):
         check_tensorrt()

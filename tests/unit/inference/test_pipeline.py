@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from maskrcnn_trainer.data.class_map import ClassMap
 from maskrcnn_trainer.detector import Detections
 from maskrcnn_trainer.errors import Stopped
-from maskrcnn_trainer.evaluation.drawing import class_colour
+from maskrcnn_trainer.evaluation.drawing import class_color
 from maskrcnn_trainer.inference.pipeline import Output, run_inference
 from maskrcnn_trainer.inference.sources import find_images
 from maskrcnn_trainer.model.architecture import Architecture
@@ -76,9 +76,9 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
     )
     assert [len(batch) for batch in detector.batches] == [4, 4, 1]
     assert len(detector.threads) == 1
-    greys = [round(float(255 * (0.485 + 0.224 * image[0, 0, 0])) / 10) for batch in detector.batches for image in batch]
-    assert greys == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert [image.image_id for image in result.images] == greys
+    grays = [round(float(255 * (0.485 + 0.224 * image[0, 0, 0])) / 10) for batch in detector.batches for image in batch]
+    assert grays == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert [image.image_id for image in result.images] == grays
     assert result.unreadable == ["03.png"]
     assert seen[-1] == (10, 1)
     assert result.detections == 18
@@ -87,7 +87,7 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
         {"decode", "network", "paste", "draw", "write"},
     )
     assert all(seconds > 0 for seconds in result.stage_seconds.values())
-    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"{number:02d}.json" for number in greys]
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [f"{number:02d}.json" for number in grays]
     first, second = json.loads((tmp_path / "labels" / "05.json").read_text())
     # boxes of the padded image at half its size
     assert (first["bbox"], first["category_id"], first["image_id"]) == ([8, 4, 16, 8], 7, "05.png")
@@ -96,9 +96,9 @@ def test_all_images_in_order_and_in_batches(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(tmp_path / "annotated" / "05.png"))
     factor = 19  # 16 pixels become at least 300
     assert picture.shape == (16 * factor, 32 * factor, 3)
-    np.testing.assert_array_equal(picture[12 * factor - 1, 20 * factor], class_colour(7))
+    np.testing.assert_array_equal(picture[12 * factor - 1, 20 * factor], class_color(7))
     inside = picture[10 * factor, 16 * factor]
-    assert np.abs(inside - (0.55 * 50 + 0.45 * np.array(class_colour(7)))).max() <= 2
+    assert np.abs(inside - (0.55 * 50 + 0.45 * np.array(class_color(7)))).max() <= 2
 
 
 def test_masks_are_left_out_unless_asked_for(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_directory_below_that_may_not_be_read_is_a_warning(
     monkeypatch.setattr(os, "scandir", refuse)
     refused = [str(tmp_path / "lost+found")]
     assert [image.name for image in find_images(tmp_path)] == ["a.jpg"]
-    assert "directories below it that cannot be read are left out: 1, such as" in caplog.text
+    assert "skipped 1 subdirectories that cannot be read, such as" in caplog.text
     refused.append(str(tmp_path))
     with pytest.raises(PermissionError):
         find_images(tmp_path)
@@ -95,7 +95,7 @@ def test_numbers_come_from_the_names_where_all_are_numbers(names: list[str], ids
 
 def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "readme.txt")
-    with pytest.raises(InvalidInput, match="there is no image in it"):
+    with pytest.raises(InvalidInput, match="contains no image"):
         find_images(tmp_path)
     with pytest.raises(InvalidInput, match="no such directory or file"):
         find_images(tmp_path / "absent")

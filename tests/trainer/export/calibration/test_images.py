@@ -44,15 +44,15 @@ def test_images_that_cannot_be_read_are_named_in_the_words_of_inference(
 ) -> None:
     Image.fromarray(PIXELS).save(images / "good.png")
     assert len(calibrate(images)) == 1
-    lines = sorted(record.getMessage() for record in caplog.records if " is left out: " in record.getMessage())
+    lines = sorted(record.getMessage() for record in caplog.records if ": skipped: " in record.getMessage())
     assert len(lines) == len(BROKEN)
     for line, (name, reason) in zip(lines, BROKEN.items(), strict=True):
-        assert line.startswith(f"{images / name} is left out: {reason}")
+        assert line.startswith(f"{images / name}: skipped: {reason}")
     assert "tensorflow" not in capfd.readouterr().err
 
 
 def test_a_directory_without_a_usable_image_is_refused(images: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"--cal_image_dir .*: none of its images can be used"):
+    with pytest.raises(InvalidInput, match=r"--cal_image_dir .*: none of its images can be decoded"):
         calibrate(images)
 
 
