@@ -1,7 +1,7 @@
-"""The models of inference.py: ResNet-50, 91 classes, whole and pruned, as ``.tlt``, ONNX and INT8 ONNX.
+"""Models for inference.py: ResNet-50, 91 classes, whole and pruned, as ``.tlt``, ONNX and INT8 ONNX.
 
-Weights are random, since the time depends on shapes; the size of each filter's is drawn too, so that pruning finds
-filters to take out. Scores are far below any sensible threshold, and a command that is to draw needs a tiny one.
+Weights are random, since the time depends on shapes only; each filter has a random scale, so that pruning finds filters
+to remove. Scores are far below any useful threshold, so a tiny threshold is needed to draw detections.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CALIBRATED_ON = 4
 
 
 def experiment(size: int) -> dict[str, Any]:
-    """The spec, with the settings at test time of the sample specification but for the sizes."""
+    """Return the spec, with the inference settings of the sample specification except for the sizes."""
     return {
         "totalSteps": 1,
         "initLearningRate": 0.01,
@@ -47,7 +47,7 @@ def experiment(size: int) -> dict[str, Any]:
 
 
 def random_model(fields: dict[str, Any]) -> ModelFile:
-    """ResNet-50 with filters of different sizes."""
+    """Return a ResNet-50 with filters of different scales."""
     from maskrcnn_trainer.model.architecture import Architecture
 
     network = MaskRCNN(Architecture.from_spec(parse_spec(fields)), freeze_bn=True, seed=1)
@@ -69,7 +69,7 @@ def random_model(fields: dict[str, Any]) -> ModelFile:
 
 
 def write_exports(folder: Path, name: str, model: ModelFile, images: NDArray[Any], threads: int) -> None:
-    """``<name>.onnx`` and ``<name>-int8.onnx``."""
+    """Write ``<name>.onnx`` and ``<name>-int8.onnx``."""
     graph = check_graph(
         export_graph(network_of(model), parse_spec(dict(model.experiment)), ClassMap.from_json(model.class_map))
     )
@@ -80,11 +80,12 @@ def write_exports(folder: Path, name: str, model: ModelFile, images: NDArray[Any
 
 
 def main() -> None:
+    """Write the models and print the ratio of pruning."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True, help="normalized images, float32 [n, H, W, 3] as .npy")
     parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--threshold", type=float, default=0.5, help="of pruning")
+    parser.add_argument("--threshold", type=float, default=0.5, help="threshold of pruning")
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
     setup_logging()
@@ -93,7 +94,7 @@ def main() -> None:
     (arguments.folder / "spec.yaml").write_text(yaml.safe_dump(fields))
     whole = random_model(fields)
     pruning = prune_model(whole, PruneSettings(threshold=arguments.threshold))
-    # It was not trained again, which makes it useless and not slower.
+    # The pruned model isn't re-trained: that affects accuracy, not speed.
     models = {"whole": whole, "pruned": replace(pruning.model, retrain_required=False)}
     for name, model in models.items():
         write_model_file(arguments.folder / f"{name}.tlt", model)
