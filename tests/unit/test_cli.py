@@ -198,6 +198,6 @@ def test_a_file_to_write_that_ends_in_a_slash_is_refused(tmp_path: Path, caplog:
     locked = ["-m", str(tmp_path / "locked.tlt"), "-k", "secret", "-o", f"{tmp_path}/new/"]
     assert main(["decrypt", *locked]) == 64
     assert main(["export", "-e", "spec.yaml", *locked]) == 64
-    assert f"-o {tmp_path}/new/ is a directory; name a file" in caplog.text
+    assert f"-o {tmp_path}/new/ is the name of a directory; give that of a file" in caplog.text
     assert f"-o {tmp_path}/new/ is a directory; name a file, such as {tmp_path}/new/model.etlt" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["locked.tlt"]

@@ -1,4 +1,4 @@
-"""``maskrcnn``: the command line of all tasks, with the same names and flags as the original toolkit."""
+"""``maskrcnn``: every task by the name and flags that users of the original toolkit know."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Runner = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one task.
+    """Runs one task.
 
     Returns:
-        0 success; 64 invalid input; 75 temporary failure; 143 stopped; 70 workspace full; others: failure.
+        0 done; 64 what was asked for cannot work; 75 try again; 143 stopped; 70 workspace full; others: failed.
     """
-    # TensorFlow's start-up messages are of no use to the user.
+    # TensorFlow's start-up chatter says nothing that a user can act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     setup_logging()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -52,39 +52,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_STOPPED
     except BrokenPipeError:
-        # The reader of the output has exited (maskrcnn spec import ... | head), so no message would be read.
+        # Whoever read our output went away (maskrcnn spec import ... | head); nothing is left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_INVALID
     except Exception as error:
-        known = as_task_error(error)
-        if known is None:
+        told = as_task_error(error)
+        if told is None:
             raise
-        log.error("%s", known)
-        log.debug("Traceback:", exc_info=error)
+        log.error("%s", told)
+        log.debug("the error in full", exc_info=error)
         if parsed is not None:
-            _write_termination_message(parsed.task, known)
-        return known.exit_code
+            _write_termination_message(parsed.task, told)
+        return told.exit_code
 
 
 def _write_termination_message(task: str, error: TaskError) -> None:
-    """Write the termination message of a task that failed before it started reporting; launch writes its own."""
+    """Write the termination message of a task that was refused before it had a report; launch writes its own."""
     try:
         environment = TaskEnvironment.from_environ()
         if task == "launch" or horovod_number("RANK", least=0) > 0:
             return
     except InvalidInput:
         return
-    failure = TaskFailure(error.reason, str(error))
-    write_termination_message(environment, termination_message(task, error.exit_code, environment, error=failure))
+    said = TaskFailure(error.reason, str(error))
+    write_termination_message(environment, termination_message(task, error.exit_code, environment, error=said))
 
 
 def entry() -> NoReturn:
-    """Run ``main`` and exit the process without finalizing the interpreter.
+    """``main`` as a process: ends at once when the task has ended.
 
-    TensorFlow's input threads call Python. If one does so during finalization, it blocks forever, and so does the
-    process. All output is written and flushed by then, so skipping the finalization loses nothing.
+    TensorFlow's input threads call Python. One that does so while the interpreter is taken down waits for ever, and the
+    process with it; whatever a task writes is written and flushed by then, so nothing is lost by not taking it down.
     """
-    # modules and traced graphs are millions of permanent objects: collecting cycles would take 10% of the start-up time
+    # modules and traced graphs are millions of objects that stay: looking for cycles takes a tenth of a start
     gc.set_threshold(100_000, 20, 20)
     open_closed_streams()
     try:
@@ -94,7 +94,7 @@ def entry() -> NoReturn:
         if isinstance(end.code, str):
             log.error("%s", end.code)
     except Exception:
-        log.exception("The task failed")
+        log.exception("the task failed")
         code = 1
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -104,7 +104,7 @@ def entry() -> NoReturn:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all tasks, without importing TensorFlow."""
+    """The parser of all tasks; building it imports no TensorFlow."""
     parser = TaskParser(prog="maskrcnn", description="Mask R-CNN: convert, train, evaluate, prune, infer, export.")
     parser.add_argument("--version", action="version", version=f"maskrcnn {version()}")
     tasks = parser.add_subparsers(title="tasks", dest="task", required=True, metavar="TASK", parser_class=TaskParser)
@@ -120,46 +120,42 @@ def build_parser() -> argparse.ArgumentParser:
 
     start = tasks.add_parser(
         "launch",
-        help="run one node's processes of a task, in a pod or a script",
+        help="one node's processes of a task, for a pod or a script",
         description="Start one node's processes of a task and wait for them; on several nodes, run it once on each.",
     )
-    start.add_argument("--nodes", type=int, default=1, help="number of nodes in the worker group")
-    start.add_argument("--node-rank", type=int, default=0, help="index of this node, from 0")
+    start.add_argument("--nodes", type=int, default=1, help="nodes of the worker group")
+    start.add_argument("--node-rank", type=int, default=0, help="which of them this is, from 0")
+    start.add_argument("--processes-per-node", type=int, default=1, help="one per GPU, or per share of the CPUs")
+    start.add_argument("--rendezvous", metavar="HOST:PORT", help="node 0, as the others reach it")
     start.add_argument(
-        "--processes-per-node", type=int, default=1, help="processes per node, usually one per GPU (or group of CPUs)"
+        "--threads-per-process", type=int, help="CPU threads of a process; the CPUs are divided otherwise"
     )
-    start.add_argument("--rendezvous", metavar="HOST:PORT", help="address of node 0, reachable from the other nodes")
-    start.add_argument(
-        "--threads-per-process", type=int, help="CPU threads per process (default: the CPUs, divided evenly)"
-    )
-    start.add_argument(
-        "--keep-logs", action="store_true", help="also write logs, size-limited, to logs/ in MASKRCNN_RESULTS_DIR"
-    )
+    start.add_argument("--keep-logs", action="store_true", help="also in logs/ of MASKRCNN_RESULTS_DIR, size-bounded")
     start.add_argument(
         "command", nargs=argparse.REMAINDER, type=str, metavar="-- TASK ...", help="the task and its arguments"
     )
     start.set_defaults(run=_launch)
 
-    spec = tasks.add_parser("spec", help="convert experiment specs", description="Convert experiment specs.")
+    spec = tasks.add_parser("spec", help="work on experiment specs", description="Work on experiment specs.")
     actions = spec.add_subparsers(
         title="actions", dest="action", required=True, metavar="ACTION", parser_class=TaskParser
     )
     importing = actions.add_parser(
         "import",
-        help="convert a prototxt spec of the original toolkit to a MaskRCNNExperiment",
+        help="a prototxt spec of the original toolkit as a MaskRCNNExperiment",
         description="Print a prototxt spec of the original toolkit as a MaskRCNNExperiment manifest.",
     )
     importing.add_argument("spec", help="the prototxt file")
-    importing.add_argument("--claim", default="maskrcnn", help="PersistentVolumeClaim of the workspace")
+    importing.add_argument("--claim", default="maskrcnn", help="name of the workspace's PersistentVolumeClaim")
     importing.set_defaults(run=_import_spec)
 
     decrypt = tasks.add_parser(
         "decrypt",
-        help="decrypt a model file",
-        description="Decrypt an encrypted model file (.tlt or .etlt).",
+        help="an encrypted model file without its encryption",
+        description="Write an encrypted model file (a .tlt or .etlt) without its encryption.",
     )
     decrypt.add_argument("-m", "--model", required=True, help="the encrypted file")
-    decrypt.add_argument("-o", "--output", required=True, help="the decrypted file to write; must not exist")
+    decrypt.add_argument("-o", "--output", required=True, help="where to write the plain one; must not exist")
     add_key(decrypt)
     decrypt.set_defaults(run=_decrypt)
     return parser
@@ -211,11 +207,11 @@ def _import_spec(arguments: argparse.Namespace) -> int:
 
 
 def _print(text: str) -> None:
-    """Write and flush to standard output: a write error at the end of the process would go unnoticed.
+    """Write to standard output at once: an error at the end of the process would go unnoticed.
 
     Raises:
-        InvalidInput: standard output is closed.
-        OSError: the text cannot be written; BrokenPipeError if the reader has exited.
+        InvalidInput: it is closed.
+        OSError: it cannot be written; BrokenPipeError where nothing reads it any more.
     """
     if isinstance(sys.stdout, ClosedStream):
         raise InvalidInput("standard output is closed; redirect it to a file (> FILE)")
@@ -230,9 +226,9 @@ def _decrypt(arguments: argparse.Namespace) -> int:
 
     source, target = Path(arguments.model), Path(arguments.output)
     if arguments.output.endswith("/"):
-        raise InvalidInput(f"-o {arguments.output} is a directory; name a file")
+        raise InvalidInput(f"-o {arguments.output} is the name of a directory; give that of a file")
     if target.exists():
-        raise InvalidInput(f"-o {target} exists already; name a new file")
+        raise InvalidInput(f"{target} exists already; name a file that does not")
     require_model(source)
     try:
         content = source.read_bytes()

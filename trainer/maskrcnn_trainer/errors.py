@@ -1,7 +1,7 @@
-"""Task errors, and the exit codes by which the launcher decides on a retry.
+"""What a task can fail of, and the exit code by which whoever started it decides what to do next.
 
-64 is permanent: the command line, the spec or the data is invalid, and a retry would fail again. 75 is temporary: a
-retry may succeed. 143 is a requested stop (128 + SIGTERM). 70 is a full workspace.
+64 is permanent: the command line, the spec or the data cannot work, and trying again would fail again. 75 asks for
+another try. 143 is a stop that was asked for (128 + SIGTERM). 70 is a full workspace.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ EXIT_STOPPED = 143
 
 
 class TaskError(Exception):
-    """A failure that is reported to the user in one sentence, without a traceback.
+    """A failure that the user is told about in one sentence, without a traceback.
 
     Args:
-        message: sentence with the field or file, its value, and a valid alternative.
+        message: names the field or file, the value found, and what would be right.
         reason: one CamelCase word for status, events and metrics, such as ``InvalidData``.
     """
 
@@ -43,33 +43,33 @@ _LONG_VALUE = re.compile(r"\S{401,}")
 
 
 def _without_long_values(message: str) -> str:
-    """Return a message with the middle of each very long word cut: values from the user may have any length."""
+    """Return a message with the middle of each very long word left out: a value of the user may have any length."""
     return _LONG_VALUE.sub(lambda word: f"{word[0][:200]}...{word[0][-100:]}", message)
 
 
 class InvalidInput(TaskError):
-    """The command line, the spec, a model file or the data is invalid (exit code 64)."""
+    """The command line, the spec, a model file or the data cannot work (exit code 64)."""
 
     exit_code = EXIT_INVALID
     default_reason = "InvalidInput"
 
 
 class TryAgain(TaskError):
-    """A temporary failure outside this process, such as a lost peer or a run that took over (exit code 75)."""
+    """Something outside this process failed that may work next time: a lost peer, a run that took over (75)."""
 
     exit_code = EXIT_TRY_AGAIN
     default_reason = "TryAgain"
 
 
 class WorkspaceFull(TaskError):
-    """No space is left in the workspace (exit code 70)."""
+    """No space is left where results are written (70)."""
 
     exit_code = EXIT_WORKSPACE_FULL
     default_reason = "WorkspaceFull"
 
 
 class Stopped(TaskError):
-    """A stop after SIGTERM or SIGINT, when everything that could be saved is saved (exit code 143)."""
+    """SIGTERM or SIGINT was obeyed; what could be saved is saved (143)."""
 
     exit_code = EXIT_STOPPED
     default_reason = "Stopped"
@@ -77,13 +77,13 @@ class Stopped(TaskError):
 
 @contextmanager
 def content_of(source: str) -> Iterator[None]:
-    """Prefix errors about a model's content with the name of its file.
+    """Put the name of a model file before what is wrong with its content.
 
     Args:
-        source: the file; empty if the content wasn't read from a file.
+        source: the file; empty: the content was never in one.
 
     Raises:
-        InvalidInput: replaces one whose message doesn't begin with the name (reason ``InvalidModel``).
+        InvalidInput: in place of one that does not begin with the name (reason ``InvalidModel``).
     """
     try:
         yield
@@ -94,10 +94,10 @@ def content_of(source: str) -> Iterator[None]:
 
 
 def describe_error(error: BaseException) -> tuple[int, str, str]:
-    """Return the exit code, the reason (one CamelCase word) and the message for an exception that ended a task."""
-    known = as_task_error(error)
-    if known is not None:
-        return known.exit_code, known.reason, as_written(str(known))
+    """Return the exit code, the reason (one CamelCase word) and the sentence for an exception that ended a task."""
+    told = as_task_error(error)
+    if told is not None:
+        return told.exit_code, told.reason, as_written(str(told))
     if isinstance(error, KeyboardInterrupt):
         return EXIT_STOPPED, Stopped.default_reason, "Interrupted."
     if isinstance(error, SystemExit):
@@ -107,9 +107,9 @@ def describe_error(error: BaseException) -> tuple[int, str, str]:
 
 
 def as_task_error(error: BaseException) -> TaskError | None:
-    """Return the TaskError for an exception that a user can act on, or None for a bug.
+    """Return the TaskError for an exception that a user can act on, or None for a fault of the program.
 
-    File errors of the system are recognized by ``errno``, so tasks don't have to catch them one by one.
+    A file that the system refuses is known by its ``errno``, so that no task has to catch it path by path.
     """
     if isinstance(error, TaskError):
         return error
@@ -124,13 +124,13 @@ _STORAGE_FAILURES = (
     errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENOLCK,
     errno.EBUSY, errno.EAGAIN, errno.ENFILE,
 )  # fmt: skip
-"""Failures of a disk, a mount or a node: a retry may run on another node with a new mount."""
+"""Failures of a disk, a mount or a node: another attempt may run on another node, with a new mount."""
 
 _REMEDIES = {
     errno.ENOENT: "correct the path",
     errno.EEXIST: "move it, or give another path",
     errno.ENOTEMPTY: "move what is in it, or give another path",
-    errno.ENAMETOOLONG: "give a shorter one (most file systems allow 255 bytes for a name and 4,095 for a path)",
+    errno.ENAMETOOLONG: "a name may have up to 255 bytes on most file systems, and a path 4,095; give a shorter one",
     errno.ELOOP: "give the path of the file itself",
     errno.EROFS: "give a path on a file system that can be written to",
     errno.ENOTDIR: "part of the path is a file; give a directory",
@@ -149,13 +149,12 @@ def _limit_reached(error: OSError) -> TaskError | None:
         return WorkspaceFull(f"{where}: no space left ({error.strerror}); free some, or enlarge the volume")
     if error.errno == errno.EMFILE:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return InvalidInput(f"{where}: too many open files: the limit is {limit}; raise it (ulimit -n)")
+        return InvalidInput(f"{where}: too many open files: this process may have {limit}; raise the limit (ulimit -n)")
     if error.errno == errno.EFBIG:
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        allowed = "" if limit == resource.RLIM_INFINITY else f" of {limit} bytes"
+        allowed = "" if limit == resource.RLIM_INFINITY else f": this process may write {limit} bytes"
         return InvalidInput(
-            f"{where}: larger than the file size limit{allowed}; raise the limit (ulimit -f), or use another file "
-            "system"
+            f"{where}: larger than a file may be{allowed}; raise the limit (ulimit -f), or use another file system"
         )
     return None
 
@@ -165,7 +164,7 @@ def _storage_failed(error: OSError) -> TaskError | None:
     if error.errno not in (errno.EIO, errno.ESTALE) and not (path and error.errno in _STORAGE_FAILURES):
         return None
     return TryAgain(
-        f"{path or 'the workspace'}: storage error ({error.strerror}); retry the command when the storage is available",
+        f"{path or 'the workspace'}: the storage failed ({error.strerror}); the same command may work once it is back",
         reason="StorageFailed",
     )
 
@@ -176,8 +175,8 @@ def _refused(error: OSError) -> TaskError | None:
         return None
     if error.errno in (errno.EACCES, errno.EPERM):
         return InvalidInput(
-            f"{path}: {error.strerror} for user {os.geteuid()}, group {os.getegid()}; give this user access to the "
-            "path and every directory above it"
+            f"{path}: {error.strerror} for user {os.geteuid()}, group {os.getegid()}; give that user access to it and "
+            "to every directory above it"
         )
     remedy = _REMEDIES.get(error.errno or 0)
     return InvalidInput(f"{path}: {error.strerror}; {remedy}") if remedy else None

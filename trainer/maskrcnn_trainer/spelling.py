@@ -1,8 +1,8 @@
 """Names of fields and flags in messages, as the user writes them.
 
-In the code, messages name fields in camelCase, as in a manifest. The reader of a spec file calls :func:`use_names`, and
-log lines and errors that end a task pass through :func:`as_written`, so that a user of a prototxt file reads
-``freeze_bn``. Flags have hyphens (``--num-shards``), as in the help, or underscores if the command line has any.
+Messages name fields in camelCase, as a manifest has them. The reader of a spec file calls :func:`use_names`; log lines
+and the errors that end a task pass through :func:`as_written`, so that a prototxt's user reads ``freeze_bn``. Flags
+have hyphens (``--num-shards``), as in the help, or underscores where the command line has any.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 _NAME = re.compile(r"""(?<![\w./"'-])[a-z]\w*(?:\.[a-z]\w*)*(?![\w/"'-])""")
-"""A name, dotted or not, that isn't in quotes and isn't part of a path, a file name, or a longer word."""
+"""A name, dotted or not, that isn't in quotes, nor part of a path, a file's name, or a longer word."""
 
 
 _FLAG = re.compile(r"(?<![\w/-])--[a-z]+(?:[_-][a-z]+)+(?![\w-])")
@@ -23,16 +23,16 @@ class _Names:
 
 
 def use_flags_of(arguments: Sequence[str]) -> None:
-    """Set how flags are written from now on: with underscores if a flag on the command line has any."""
+    """Set how flags are written from here on: with underscores where one of the command line's flags has them."""
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     _Names.flag_separator = "_" if any("_" in flag for flag in flags) else "-"
 
 
 def use_names(names: Mapping[str, str]) -> None:
-    """Set how fields are written from now on in this process.
+    """Set how fields are written from here on in this process.
 
     Args:
-        names: names of all fields in the user's file by their camelCase names; empty if the file uses camelCase.
+        names: the name in the user's file of every field, by the camelCase name; empty: all are in camelCase.
     """
     _Names.in_use = dict(names)
 
@@ -45,7 +45,7 @@ def as_written(text: str) -> str:
 
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
-    """Return a text with the keys of ``names`` replaced, also in dotted names that consist only of keys."""
+    """Return a text in which the keys of ``names`` are replaced, also in dotted names that consist of them."""
     if not names:
         return text
 
