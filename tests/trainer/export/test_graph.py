@@ -132,9 +132,9 @@ def test_what_the_file_promises(build: Callable[..., Any]) -> None:
 
 def test_more_candidates_than_tensorrt_sorts(build: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     network, spec, class_map = build((256, 256), 3, testRpnPreNmsTopn=4000)
-    with pytest.raises(InvalidInput, match=r"testRpnPreNmsTopn: .* best 4000; .* at most 3839"):
+    with pytest.raises(InvalidInput, match=r"testRpnPreNmsTopn: .* a TopK of 4000; .* at most 3839"):
         export_graph(network, spec, class_map)
-    # A level has only so many anchors, whatever is asked for: 64 * 64 * 3 is the largest at 256.
+    # The number of anchors of a level limits the TopK: at 128 it is at most 32 * 32 * 3 = 3072.
     network, spec, class_map = build((128, 128), 3, testRpnPreNmsTopn=10000, testRpnPostNmsTopn=2000)
     with caplog.at_level(logging.WARNING):
         export_graph(network, spec, class_map)

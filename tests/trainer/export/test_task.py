@@ -134,10 +134,10 @@ def test_a_directory_gives_the_images_that_the_records_hold(folder: Path, caplog
     count, batches = record_batches(str(folder / "train-*.tfrecord"), wanted)
     records = np.concatenate(list(batches))
     assert count == len(records) == 5
-    assert "has 5 images, --batches 3 times --batch_size 2 are 6" in caplog.text
+    assert "has 5 images, fewer than --batches 3 times --batch_size 2 (6); using all of them" in caplog.text
     _, batches = directory_batches(folder / "images", wanted)
     files = np.concatenate(list(batches))
-    assert "broken.jpg: skipped" in caplog.text
+    assert any("broken.jpg: " in line and line.endswith(": skipped") for line in caplog.messages)
     assert sorted(one.tobytes() for one in files) == sorted(one.tobytes() for one in records)
     # Whichever are drawn, an image that can be read takes the place of the broken one.
     for seed in range(4):

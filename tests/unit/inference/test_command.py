@@ -68,7 +68,7 @@ def test_a_directory_of_images(folder: Path) -> None:
     flags = command(folder, "--include_mask", "-t", "0.6", "--class_map", str(folder / "names.txt"), "--gpu_index", "0")
     done = subprocess.run([sys.executable, "-c", program, *flags], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "13.jpg: skipped: not an image in a format that can be read" in done.stderr
+    assert "13.jpg: not an image in a format that can be read: skipped" in done.stderr
     assert "1 of 3 images could not be read" in done.stderr
     assert "2 images in" in done.stderr
     assert "Share of the work of all threads: decode" in done.stderr

@@ -178,7 +178,7 @@ def _readable(
         try:
             ready = future.result()
         except UnreadableImage as error:
-            log.warning("%s: skipped: %s", source.path, error)
+            log.warning("%s: %s: skipped", source.path, error)
             result.unreadable.append(source.name)
         else:
             yield ready

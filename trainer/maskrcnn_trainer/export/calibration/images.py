@@ -122,7 +122,7 @@ def _file_images(files: list[Path], count: int, directory: Path) -> Iterator[NDA
         try:
             pixels = decode(path)
         except UnreadableImage as error:
-            log.warning("%s: skipped: %s", path, error)
+            log.warning("%s: %s: skipped", path, error)
             continue
         decoded += 1
         yield pixels
