@@ -1,4 +1,4 @@
-"""A detector against validation records: many evaluations by one object, ranks, and stops in between."""
+"""Evaluation of a detector on validation records: repeated evaluations, ranks, and stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOX = (8.0, 8.0, 40.0, 40.0)
 
 
 class BoxDetector:
-    """Finds the object of every image where it is."""
+    """Detector that finds the object of every image."""
 
     class_map = ClassMap((1,), ("thing",), 2)
     batch_size = 2
@@ -46,7 +46,7 @@ class BoxDetector:
 
 @dataclass
 class Rank:
-    """One rank of a gang whose others send nothing."""
+    """One rank of a worker group whose other ranks send nothing."""
 
     rank: int
     size: int

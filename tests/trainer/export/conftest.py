@@ -1,4 +1,4 @@
-"""Small networks with weights that make their batch norms, boxes and classes matter."""
+"""Small networks with weights for which batch norms, boxes and classes affect the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def small_spec(size: tuple[int, int], num_classes: int, **model: Any) -> Experim
 
 
 def randomize(network: MaskRCNN, seed: int) -> None:
-    """Statistics that are not those of a new layer, and predictions that differ from place to place."""
+    """Set statistics that differ from a new layer's, and weights whose predictions differ between positions."""
     rng = np.random.default_rng(seed)
     wide = {"rpn-class/kernel": 0.05, "rpn-box/kernel": 0.05, "class-predict/kernel": 0.1, "box-predict/kernel": 0.02}
     draws: dict[str, Callable[[tuple[int, ...]], np.ndarray]] = {
@@ -57,7 +57,7 @@ def randomize(network: MaskRCNN, seed: int) -> None:
 
 
 def smooth_images(size: tuple[int, int], count: int) -> np.ndarray:
-    """float32 [count, H, W, 3]: white noise would make neighbors so alike that rounding reorders them."""
+    """Return float32 [count, H, W, 3]; white noise would give scores so similar that rounding reorders them."""
     coarse = np.random.default_rng(count).normal(size=(count, size[0] // 8, size[1] // 8, 3)).astype(np.float32)
     return tf.image.resize(coarse, size).numpy()
 

@@ -1,4 +1,4 @@
-"""The graphs through the ONNX parser and the builder of TensorRT for RTX, as far as they go without a GPU.
+"""Exported graphs in the ONNX parser and the builder of TensorRT for RTX, as far as they work without a GPU.
 
 Without a CUDA driver its RoiAlign plugin cannot be made, and it has no kernel for NonMaxSuppression: RoiAlign is cut to
 graph inputs for parsing, both for building. Nothing is executed.
@@ -31,7 +31,7 @@ pytestmark = [
     ),
 ]
 
-# In a process of its own: the library ends a process that makes several of its builders.
+# In a separate process: the library ends a process that creates several builders.
 SCRIPT = """
 import sys
 import tensorrt_rtx_libs
@@ -65,7 +65,7 @@ if sys.argv[2] == "build":
 
 
 def _cut(model: onnx.ModelProto, *operators: str) -> onnx.ModelProto:
-    """The graph without these operators; what they give are inputs."""
+    """Return the graph with these operators replaced by inputs."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     kept = []

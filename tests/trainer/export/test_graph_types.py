@@ -1,4 +1,4 @@
-"""Half precision and INT8: what computes in which type, and how far from float32 the results are."""
+"""Half precision and INT8: the types of the layers, and the difference of the results from float32."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def ranges(exported: tuple[onnx.ModelProto, Any]) -> dict[str, float]:
 
 
 def _tensors(model: onnx.ModelProto, names: tuple[str, ...]) -> list[np.ndarray]:
-    """Dense results: near-equal detections change places under any rounding, these do not."""
+    """Return dense results, because the order of near-equal detections changes with any rounding."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
@@ -118,7 +118,7 @@ def test_int8(exported: tuple[onnx.ModelProto, Any], ranges: dict[str, float], t
             assert sources == ["DequantizeLinear", "DequantizeLinear"], node.name
             scales = constants[made_by[node.input[1]].input[1]]
             assert scales.size == constants[node.input[2]].size, node.name
-    # The other branch of a residual sum is rounded too; the sums of the pyramid are not.
+    # The shortcut branch of a residual sum is quantized too; the sums of the pyramid aren't.
     adds = {
         node.name: [made_by[name].op_type for name in node.input]
         for node in int8.graph.node
@@ -159,7 +159,7 @@ def test_ranges_do_not_depend_on_the_batches(
     network, spec, class_map = build(SIZE, 4)
     raw = export_graph(network, spec, class_map, preprocessing=True)
     found = collect_ranges(raw, calibrated_tensors(raw), [images], images=4, threads=2)
-    # The first layer reads what the graph normalized, not the raw pixels.
+    # The first layer's input is the image that the graph has normalized, not the raw pixels.
     normalized = next(name for name in found if name.startswith("preprocessing/"))
     assert found[normalized] == pytest.approx(ranges["Input"], rel=0.02)
     assert found["conv1_relu"] == pytest.approx(ranges["conv1_relu"], rel=0.02)

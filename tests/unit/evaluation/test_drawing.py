@@ -1,4 +1,4 @@
-"""What is drawn stays in the picture, has its class's color and can be read back."""
+"""Drawing of objects: positions, colors of classes, labels, and image files."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_text_and_lines_grow_with_the_picture() -> None:
     assert widths[1] >= 8
 
 
-def test_the_better_labels_stand_on_top() -> None:
-    """More objects than there are places: the best one's label is whole."""
+def test_label_of_the_best_object_is_on_top() -> None:
+    """Check that the best object's label is fully visible if there are more objects than places for labels."""
     small = np.full((40, 90, 3), 90, np.uint8)
     crowd = [DrawnObject((10, 10, 30, 60), number, "thing", 1 - number / 100) for number in range(1, 30)]
     alone = draw_objects(small, crowd[:1])

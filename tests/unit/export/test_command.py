@@ -1,4 +1,4 @@
-"""The command line of export: names of outputs, what is refused before any work."""
+"""The command line of export: names of outputs, and errors that are found before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building an engine: what of TensorRT's API is called under each release, without TensorRT."""
+"""Building an engine: the calls of TensorRT's API for each release, with a fake of TensorRT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = EngineSettings("fp16", (128, 192), batches=(1, 2, 4), workspace=1 << 
 
 
 def _release(*network_flags: str) -> Any:
-    """The names of TensorRT's API that are used, as a release with these flags of networks has them."""
+    """Return a fake of TensorRT's API, like that of a release with these network flags."""
     tensorrt = MagicMock()
     tensorrt.NetworkDefinitionCreationFlag = SimpleNamespace(**{name: n for n, name in enumerate(network_flags)})
     tensorrt.BuilderFlag = SimpleNamespace(FP16="fp16", INT8="int8", OBEY_PRECISION_CONSTRAINTS="obey")
@@ -70,7 +70,7 @@ def test_what_is_missing_is_said() -> None:
         build_engine(tensorrt, b"onnx", SETTINGS)
 
 
-def test_without_the_package_the_sentence_says_where_to_build() -> None:
+def test_missing_package_error_names_where_to_build() -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is installed here")
     with pytest.raises(InvalidInput, match="build the engine from the .onnx on a machine with TensorRT and a GPU"):

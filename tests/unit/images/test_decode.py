@@ -58,20 +58,20 @@ def test_jpeg_is_decoded_as_opencv_does(tmp_path: Path) -> None:
 
 
 def test_grey_alpha_palette_and_sixteen_bits(tmp_path: Path) -> None:
-    gray, path = RGB[..., 0], tmp_path / "x.png"
-    Image.fromarray(gray).save(path)
-    np.testing.assert_array_equal(decode(path), np.repeat(gray[..., None], 3, 2))
-    Image.fromarray(np.dstack([RGB, gray])).save(path)
+    grey, path = RGB[..., 0], tmp_path / "x.png"
+    Image.fromarray(grey).save(path)
+    np.testing.assert_array_equal(decode(path), np.repeat(grey[..., None], 3, 2))
+    Image.fromarray(np.dstack([RGB, grey])).save(path)
     np.testing.assert_array_equal(decode(path), RGB)
-    Image.fromarray(np.dstack([gray, gray[::-1]])).save(path)
-    np.testing.assert_array_equal(decode(path), np.repeat(gray[..., None], 3, 2))
+    Image.fromarray(np.dstack([grey, grey[::-1]])).save(path)
+    np.testing.assert_array_equal(decode(path), np.repeat(grey[..., None], 3, 2))
     palette = Image.fromarray(RGB).convert("P")
     palette.save(path)
     np.testing.assert_array_equal(decode(path), np.asarray(palette.convert("RGB")))
-    deep = gray.astype(np.uint16) * 256 + 99
+    deep = grey.astype(np.uint16) * 256 + 99
     for name in ("x.png", "x.tiff"):
         Image.fromarray(deep).save(tmp_path / name)
-        np.testing.assert_array_equal(decode(tmp_path / name), np.repeat(gray[..., None], 3, 2))
+        np.testing.assert_array_equal(decode(tmp_path / name), np.repeat(grey[..., None], 3, 2))
     cv2.imwrite(str(path), RGB.astype(np.uint16)[..., ::-1] * 256 + 5)
     np.testing.assert_array_equal(decode(path), RGB)
 
@@ -115,9 +115,9 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
 
 def test_pgm_of_16_bits_keeps_its_upper_8(tmp_path: Path) -> None:
     path = tmp_path / "x.pgm"
-    gray = (np.arange(12).reshape(3, 4) * 5000).astype(">u2")
-    path.write_bytes(b"P5 4 3 65535\n" + gray.tobytes())
-    np.testing.assert_array_equal(decode(path), np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2))
+    grey = (np.arange(12).reshape(3, 4) * 5000).astype(">u2")
+    path.write_bytes(b"P5 4 3 65535\n" + grey.tobytes())
+    np.testing.assert_array_equal(decode(path), np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
 
 
 def test_eps_is_no_image(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ GAPS = ClassMap(ids=(2, 5, 9), names=("cat", "", "dog"), num_classes=4)
 WHOLE = ClassMap(ids=(1, 2, 3), names=("a", "b", ""), num_classes=4)
 
 
-def test_names_of_the_model_stand_where_no_file_names_them() -> None:
+def test_model_names_are_used_without_a_class_map() -> None:
     assert category_names(GAPS) == {2: "cat", 5: "class 5", 9: "dog"}
     assert category_names(WHOLE, ["x", "", "z"]) == {1: "x", 2: "b", 3: "z"}
 

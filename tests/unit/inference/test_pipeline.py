@@ -1,4 +1,4 @@
-"""Images through a detector: order, batches, what is written, what is skipped, and how it stops."""
+"""The inference pipeline: order, batches, output files, skipped images, and stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIDE = 8
 
 
 class OneBox:
-    """Finds the same three objects in every image: scores 0.9, 0.5 and 0.2; remembers what it was given."""
+    """Detector that finds the same three objects (scores 0.9, 0.5 and 0.2) in every image and records its input."""
 
     class_map = ClassMap(ids=(3, 7), names=("cat", "dog"), num_classes=3)
     architecture = Architecture(nlayers=10, num_classes=3, mrcnn_resolution=SIDE)
@@ -52,7 +52,7 @@ class OneBox:
 def write_images(folder: Path, count: int) -> None:
     folder.mkdir(exist_ok=True)
     for number in range(count):
-        # half of what the network takes
+        # half of the network's input size
         Image.fromarray(np.full((16, 32, 3), 10 * number, np.uint8)).save(folder / f"{number:02d}.png")
 
 
@@ -120,7 +120,7 @@ def test_files_go_below_the_names_of_their_directories(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_what_its_own_format_cannot_hold_is_drawn_as_png(tmp_path: Path) -> None:
+def test_image_too_large_for_its_format_is_drawn_as_png(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     narrow = Image.fromarray(np.zeros((16384, 2, 3), np.uint8))
     narrow.save(tmp_path / "images" / "narrow.png")
@@ -144,7 +144,7 @@ def test_nothing_readable_gives_an_empty_result(tmp_path: Path) -> None:
     assert (result.images, result.unreadable, detector.batches) == ([], ["x.png"], [])
 
 
-def test_a_stop_and_a_lost_directory_end_it(tmp_path: Path) -> None:
+def test_stop_and_lost_directory_end_the_inference(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 40)
     asked = iter([False, True])
 
@@ -159,7 +159,7 @@ def test_a_stop_and_a_lost_directory_end_it(tmp_path: Path) -> None:
     assert len(detector.batches) == 1
 
     def guard() -> None:
-        raise PermissionError("somebody else's")
+        raise PermissionError("taken over by another run")
 
     with pytest.raises(PermissionError):
         run_inference(sources, OneBox(), output(tmp_path, guard=guard), threads=2)

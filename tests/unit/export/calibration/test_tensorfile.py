@@ -1,4 +1,4 @@
-"""The file with the tensors of calibration: written while they are used, read again, refused where damaged."""
+"""The calibration tensor file: written while its tensors are used, read again, and refused if damaged."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ except OSError as error:
 
 @pytest.mark.parametrize("room", [0, 1000, 150_000, 300_000])
 def test_a_tensor_file_on_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, room: int) -> None:
-    """A limit on the size of files stands for the full disk: HDF5 fails at the same places."""
+    """Simulate a full disk by a limit on the file size, which makes HDF5 fail at the same places."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "cal.h5"), str(room)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 64
     assert not list(tmp_path.iterdir())
