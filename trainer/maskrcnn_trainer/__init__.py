@@ -1,1 +1,0 @@
-"""Training, evaluation, pruning, inference and export of Mask R-CNN models."""
